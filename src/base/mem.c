@@ -1,0 +1,39 @@
+#include "base/seam.h"
+
+int mem_alloc(size_t n, void **ret, struct error *err) {
+    /* At least a byte: NULL would look like a failure to some and like nothing to others. */
+    void *p = seam_alloc(n ? n : 1);
+    if (!p) return error_set_errno(err, ERR_NO_MEMORY, "%zu bytes of memory", n);
+    memset(p, 0, n ? n : 1);
+    *ret = p;
+    return 0;
+}
+
+int mem_dup(const void *p, size_t n, void **ret, struct error *err) {
+    void *q = seam_alloc(n ? n : 1);
+    if (!q) return error_set_errno(err, ERR_NO_MEMORY, "%zu bytes of memory", n);
+    if (n > 0) memcpy(q, p, n);
+    *ret = q;
+    return 0;
+}
+
+int mem_strdup(const char *s, char **ret, struct error *err) {
+    void *p = NULL;
+    int rc = mem_dup(s, strlen(s) + 1, &p, err);
+    if (rc == 0) *ret = p;
+    return rc;
+}
+
+int mem_grow(void **p, size_t *cap, size_t want, size_t elem_bytes, struct error *err) {
+    if (want <= *cap) return 0;
+    size_t n = *cap > SIZE_MAX / 2 ? want : *cap * 2, bytes;
+    if (n < want) n = want;
+    if (n < 8) n = 8;
+    if (__builtin_mul_overflow(n, elem_bytes, &bytes))
+        return error_set(err, ERR_NO_MEMORY, "%zu elements of %zu bytes are too many", want, elem_bytes);
+    void *q = seam_realloc(*p, bytes);
+    if (!q) return error_set_errno(err, ERR_NO_MEMORY, "%zu bytes of memory", bytes);
+    *p = q;
+    *cap = n;
+    return 0;
+}

@@ -1,0 +1,32 @@
+/* SHA-256 of two messages for less than twice the cost of one: their rounds are interleaved, so that neither waits for
+ * the latency of the SHA instructions. How much that saves is the CPU's affair (bench_primitives tells). Above all for
+ * a stream that is hashed whole and chunk by chunk at once. Source: FIPS 180-4; Intel SHA extensions (SHA256RNDS2,
+ * SHA256MSG1, SHA256MSG2). */
+#ifndef PK_CRYPTO_SHA256_X2_H
+#define PK_CRYPTO_SHA256_X2_H
+
+#include "crypto/crypto.h"
+
+/* Whether this CPU has the SHA instructions. */
+bool sha256_x2_has(void);
+/* The compression function on `blocks` blocks of 64 bytes of each message. Only where sha256_x2_has(). The states are
+ * distinct; the messages may overlap or be one. */
+void sha256_x2_blocks(uint32_t state_a[8], const uint8_t *a, uint32_t state_b[8], const uint8_t *b, size_t blocks);
+
+/* Two running hashes that absorb the same bytes: one of the stream, one of the chunk that is being gathered. Without
+ * SHA instructions they are two OpenSSL hashes, at the cost of two. For one thread at a time. */
+struct sha256_pair;
+int sha256_pair_new(struct sha256_pair **ret, struct error *err) PK_CHECK;
+void sha256_pair_update(struct sha256_pair *p, struct bytes in); /* into both */
+/* The digest of what came in since the last chunk's finish; then starts the next chunk. The stream goes on. */
+void sha256_pair_chunk_finish(struct sha256_pair *p, struct digest *ret);
+/* The digest of the whole stream; then starts another stream. The chunk goes on. */
+void sha256_pair_stream_finish(struct sha256_pair *p, struct digest *ret);
+void sha256_pair_free(struct sha256_pair *p);
+/* Two whole messages at once. */
+void sha256_two(struct bytes a, struct digest *ret_a, struct bytes b, struct digest *ret_b);
+/* For tests: false makes every later call take OpenSSL's way, as without the instructions. Not for use among threads.
+ */
+void sha256_x2_allow(bool allowed);
+
+#endif

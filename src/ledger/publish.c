@@ -1,0 +1,106 @@
+/* Tiles, bundles and checkpoint: everything here is a function of the entries, so a failure harms nothing. */
+#include "ledger/ledger_internal.h"
+#include "ledger/tiles.h"
+
+#include "base/seam.h"
+#include <inttypes.h>
+
+/* Create a derived object; one that is there already must say the same. */
+static int put(struct ledger *l, const char *path, struct bytes content, struct error *err) {
+    struct error e = ERROR_INIT;
+    if (store_create(l->store, path, content, &e) == 0) return 0;
+    if (e.code != ERR_OBJECT_EXISTS) {
+        *err = e;
+        return error_wrap(err, "publishing the log");
+    }
+    CLEANUP(buf_free) struct buf there = BUF_INIT(content.len + 1);
+    struct error bad = ERROR_INIT;
+    int rc = store_read_all(l->store, path, content.len, &there, &bad);
+    if (rc < 0 && bad.code != ERR_OBJECT_CORRUPT && bad.code != ERR_NO_MEMORY) {
+        *err = bad;
+        return error_wrap(err, "publishing the log");
+    }
+    if (rc < 0 || !bytes_equal(buf_bytes(&there), content)) {
+        error_set(err, ERR_LEDGER_BROKEN, "%s in the store is not what the log's entries give", path);
+        error_state(err, "The entries are whole; only what is derived from them differs.");
+        return error_next(err, "Remove that object, then publish again.");
+    }
+    return 0;
+}
+
+static int put_bundle(struct ledger *l, uint64_t index, unsigned width, struct error *err) {
+    CLEANUP(buf_free) struct buf bundle = BUF_INIT((size_t)TREE_FANOUT * (2 + LEDGER_ENTRY_MAX_BYTES));
+    char path[TILE_PATH_MAX];
+    for (unsigned i = 0; i < width; i++) {
+        buf_clear(&l->scratch);
+        if (ledger_fetch(l, index * TREE_FANOUT + i, &l->scratch, err) < 0 ||
+            bundle_append(&bundle, buf_bytes(&l->scratch), err) < 0)
+            return -(int)err->code;
+    }
+    tile_path(TILE_ENTRIES, index, width, path);
+    return put(l, path, buf_bytes(&bundle), err);
+}
+
+/* The tiles of one level (or the bundles) that a tree of `size` has and one of `old` had not. */
+static int put_level(struct ledger *l, int level, uint64_t old, uint64_t size, struct error *err) {
+    unsigned of = level == TILE_ENTRIES ? 0 : (unsigned)level;
+    uint64_t have = tile_hashes(size, of), had = tile_hashes(old, of), count;
+    if (have == had) return 0;
+    for (uint64_t index = had / TREE_FANOUT; index * TREE_FANOUT < have; index++) {
+        uint64_t left = have - index * TREE_FANOUT;
+        unsigned width = left < TREE_FANOUT ? (unsigned)left : TREE_FANOUT;
+        char path[TILE_PATH_MAX];
+        if (level == TILE_ENTRIES) {
+            if (put_bundle(l, index, width, err) < 0) return -(int)err->code;
+            continue;
+        }
+        const struct digest *hashes = tree_level(l->tree, of, &count) + index * TREE_FANOUT;
+        tile_path(level, index, width, path);
+        if (put(l, path, BYTES_OF(hashes, width * sizeof(*hashes)), err) < 0) return -(int)err->code;
+    }
+    return 0;
+}
+
+/* The partial tiles of a checkpoint that was just replaced. Stores that forbid removal keep them; they are small, never
+ * wrong and never read. */
+static void drop_partial(struct ledger *l, uint64_t old, uint64_t size) {
+    for (int level = TILE_ENTRIES; level < (int)TREE_LEVELS; level++) {
+        unsigned of = level == TILE_ENTRIES ? 0 : (unsigned)level;
+        uint64_t had = tile_hashes(old, of);
+        char path[TILE_PATH_MAX];
+        struct error e = ERROR_INIT;
+        if (had % TREE_FANOUT == 0 || had == tile_hashes(size, of)) continue;
+        tile_path(level, had / TREE_FANOUT, (unsigned)(had % TREE_FANOUT), path);
+        if (store_remove(l->store, path, &e) < 0) error_clear(&e);
+    }
+}
+
+int ledger_publish(struct ledger *l, struct bytes sign_seed, struct error *err) {
+    struct checkpoint old, now = {.size = ledger_size(l)};
+    struct digest root;
+    bool found;
+    if (now.size == 0) return 0;
+    if (ledger_published(l, &found, &old, err) < 0) return -(int)err->code;
+    if (!found) old.size = 0;
+    /* whoever published more has seen more, and the next sync will hold it against the log */
+    if (old.size > now.size) return 0;
+    tree_root(l->tree, old.size, &root);
+    if (found && !digest_equal(&root, &old.root)) {
+        error_set(err, ERR_LEDGER_BROKEN,
+                  "the published checkpoint over %" PRIu64 " entries has another root than the log's first %" PRIu64 " entries",
+                  old.size, old.size);
+        return error_state(err, "No second root was signed.");
+    }
+    if (found && old.size == now.size) return 0;
+    for (int level = TILE_ENTRIES; level < (int)TREE_LEVELS; level++)
+        if (put_level(l, level, old.size, now.size, err) < 0) return error_wrap(err, "tiles of the log");
+    ledger_root(l, &now.root);
+    /* What is about to be signed is remembered first, so that after a crash this machine signs no other root for the size. */
+    if (ledger_pin(l, err) < 0) return error_wrap(err, "publishing the log");
+    CLEANUP(buf_free) struct buf note = BUF_INIT(CHECKPOINT_MAX_BYTES);
+    if (checkpoint_sign(l->origin, &now, sign_seed, &note, err) < 0) return -(int)err->code;
+    if (store_replace(l->store, CHECKPOINT_KEY, buf_bytes(&note), err) < 0)
+        return error_wrap(err, "checkpoint of the log");
+    if (found) drop_partial(l, old.size, now.size);
+    return 0;
+}

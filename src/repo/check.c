@@ -1,0 +1,440 @@
+/* Checking: objects present, their bytes those of their names, every frame decoding to the chunks it names. What is
+ * damaged is named with the snapshots and the paths it harms; what could not be checked is never called whole. */
+#include "repo/maintain_internal.h"
+#include "repo/run.h"
+
+const char *check_result_name(enum check_result c) {
+    static const char *const names[] = {"not-checked", "verified", "missing", "corrupt", "unreadable"};
+    return names[c];
+}
+
+#define FRAME_ALL UINT32_MAX
+#define PATHS_MAX 100
+
+struct damage {
+    struct digest pack;
+    bool meta, harmless; /* harmless: only padding or header differ, no content is lost */
+    uint32_t frame;      /* FRAME_ALL: the whole pack */
+    enum check_result result;
+    char text[256];
+    struct buf *paths;
+    size_t path_count, path_cap;
+    uint64_t paths_total;
+};
+struct checking {
+    struct repo *r;
+    const struct check_options *o;
+    struct pool *pool;
+    struct fetcher *fetcher;
+    pthread_mutex_t lock;
+    struct damage *damage;
+    size_t damage_count, damage_cap;
+    uint64_t done, total;
+    struct error failed;
+    bool has_failed;
+    struct check_totals totals;
+};
+struct task {
+    struct checking *c;
+    struct pack_fact fact;
+};
+
+static void damage_add(struct checking *c, const struct damage *d) {
+    struct error e = ERROR_INIT;
+    pthread_mutex_lock(&c->lock);
+    if (mem_grow((void **)&c->damage, &c->damage_cap, c->damage_count + 1, sizeof *c->damage, &e) == 0)
+        c->damage[c->damage_count++] = *d;
+    else if (!c->has_failed) {
+        c->failed = e;
+        c->has_failed = true;
+    }
+    pthread_mutex_unlock(&c->lock);
+}
+
+static void damage_pack(struct checking *c, const struct pack_fact *f, enum check_result result, const char *text) {
+    struct damage d = {.pack = f->name, .meta = f->meta, .frame = FRAME_ALL, .result = result};
+    snprintf(d.text, sizeof d.text, "%s", text);
+    damage_add(c, &d);
+}
+
+static void progress(struct checking *c, uint64_t bytes) {
+    pthread_mutex_lock(&c->lock);
+    c->done += bytes;
+    c->totals.objects++;
+    c->totals.bytes += bytes;
+    if (c->o->progress) c->o->progress(c->o->ctx, c->done, c->total);
+    pthread_mutex_unlock(&c->lock);
+}
+
+static enum check_result result_of(int rc) {
+    return rc == -ERR_OBJECT_MISSING                                 ? CHECK_MISSING
+           : rc == -ERR_OBJECT_CORRUPT || rc == -ERR_RESTORE_DIFFERS ? CHECK_CORRUPT
+                                                                     : CHECK_UNREADABLE;
+}
+
+/* Every frame of a pack that is in memory. Answers how many are bad. */
+static size_t frames_check(struct checking *c, const struct pack_fact *f, const uint8_t *bytes) {
+    struct error err = ERROR_INIT;
+    struct pack_in *in = NULL;
+    struct codec *codec = NULL;
+    void *plain = NULL;
+    size_t bad = 0, cap = 0;
+    int rc = pack_in_open(c->r, f->meta, &f->name, &in, &err);
+    if (rc == 0) rc = codec_new(&codec, &err);
+    if (rc < 0) {
+        damage_pack(c, f, result_of(rc), err.text);
+        bad = 1;
+    }
+    for (uint32_t i = 0; rc == 0 && i < pack_in_frames(in); i++) {
+        const struct frame *fr = pack_in_frame(in, i);
+        struct fetched base = {0};
+        struct error e = ERROR_INIT;
+        int one = 0;
+        if (fr->plain_len > cap) {
+            seam_free(plain);
+            plain = NULL;
+            cap = fr->plain_len;
+            one = mem_alloc(cap, &plain, &e);
+        }
+        if (one == 0 && fr->codec == CODEC_ZSTD_DELTA)
+            one = fetch_base(c->fetcher, &fr->base, &base, &e);
+        if (one == 0)
+            one = frame_decode(c->r, in, i, codec, BYTES_OF(bytes + fr->at, fr->stored_len), base.data, plain, NULL,
+                               NULL, &e);
+        if (base.hold) fetch_release(c->fetcher, &base);
+        if (one == 0) continue;
+        struct damage d = {.pack = f->name, .meta = f->meta, .frame = i, .result = result_of(one)};
+        snprintf(d.text, sizeof d.text, "%.240s", e.text);
+        damage_add(c, &d);
+        bad++;
+    }
+    seam_free(plain);
+    codec_free(codec);
+    pack_in_free(in);
+    return bad;
+}
+
+static void pack_check(void *arg) {
+    struct task *t = arg;
+    struct checking *c = t->c;
+    const struct pack_fact *f = &t->fact;
+    struct error err = ERROR_INIT;
+    char key[96];
+    uint8_t *bytes = NULL;
+    uint64_t size;
+    size_t got = 0;
+    pack_key(f->meta, &f->name, key);
+    int rc = store_stat(c->r->store, key, &size, NULL, &err);
+    if (rc < 0) {
+        damage_pack(c, f, result_of(rc), rc == -ERR_OBJECT_MISSING ? "the object is not there" : err.text);
+        goto out;
+    }
+    if (size != f->bytes) {
+        damage_pack(c, f, CHECK_CORRUPT, "the object does not have the size that the index records");
+        goto out;
+    }
+    if (c->o->level < VERIFY_CHECKSUM) goto out;
+    bytes = seam_alloc_aligned(4096, (size + 4095) & ~(size_t)4095);
+    if (!bytes) rc = error_set(&err, ERR_NO_MEMORY, "no memory to read a pack of %llu bytes", (unsigned long long)size);
+    if (rc == 0) rc = store_read(c->r->store, key, 0, bytes, size, &got, &err);
+    if (rc < 0) {
+        damage_pack(c, f, CHECK_UNREADABLE, err.text);
+        goto out;
+    }
+    struct digest d;
+    sha256(BYTES_OF(bytes, got), &d);
+    bool whole = got == size && digest_equal(&d, &f->name);
+    if (!whole && !c->fetcher)
+        damage_pack(c, f, CHECK_CORRUPT, "its bytes are not those of its name");
+    else if (!whole || c->o->level >= VERIFY_DECODE) {
+        /* with the read key the damage can be narrowed down to frames */
+        size_t bad = frames_check(c, f, bytes);
+        if (!whole && bad == 0) {
+            struct damage n = {
+                .pack = f->name, .meta = f->meta, .frame = FRAME_ALL, .result = CHECK_CORRUPT, .harmless = true};
+            snprintf(n.text, sizeof n.text, "its bytes are not those of its name; every chunk in it is whole");
+            damage_add(c, &n);
+        }
+    }
+out:
+    progress(c, f->bytes);
+    seam_free(bytes);
+    seam_free(t);
+}
+
+/* ---- whom damage harms ---- */
+
+static bool hits(const struct checking *c, const struct digest *pack, uint32_t frame, size_t *at) {
+    for (size_t i = 0; i < c->damage_count; i++)
+        if (!c->damage[i].harmless && digest_equal(&c->damage[i].pack, pack) &&
+            (c->damage[i].frame == FRAME_ALL || c->damage[i].frame == frame)) {
+            *at = i;
+            return true;
+        }
+    return false;
+}
+
+struct harm {
+    struct checking *c;
+    struct snapshot *s;
+    const struct item_head *head;
+    const char *id;
+};
+
+static int harm_chunk(void *ctx, const struct digest *id, uint32_t len, struct error *err) {
+    struct harm *h = ctx;
+    struct checking *c = h->c;
+    (void)len;
+    uint8_t prefix[ID_PREFIX_BYTES];
+    memcpy(prefix, id->b, sizeof prefix);
+    for (int hop = 0; hop < 2; hop++) {
+        struct location l;
+        struct digest pack;
+        size_t at;
+        if (!index_find(&c->r->index, prefix, &l)) break;
+        index_pack(&c->r->index, &l, &pack, NULL, NULL);
+        if (hits(c, &pack, l.frame, &at)) {
+            struct damage *d = &c->damage[at];
+            d->paths_total++;
+            if (d->path_count >= PATHS_MAX) return 1;
+            int rc = mem_grow((void **)&d->paths, &d->path_cap, d->path_count + 1, sizeof *d->paths, err);
+            if (rc < 0) return rc;
+            struct buf b = BUF_INIT(1u << 20);
+            rc = buf_append(&b, h->head->name.ptr, h->head->name.len, err);
+            d->paths[d->path_count++] = b;
+            return rc < 0 ? rc : 1;
+        }
+        if (!l.delta) break;
+        memcpy(prefix, l.base, sizeof prefix);
+    }
+    return 0;
+}
+
+static int harm_item(void *ctx, const struct item_head *head, struct error *err) {
+    struct harm *h = ctx;
+    h->head = head;
+    int rc = ritem_chunks(h->s, head, harm_chunk, h, err);
+    if (rc == -ERR_OBJECT_CORRUPT || rc == -ERR_OBJECT_MISSING) {
+        error_clear(err); /* its list of chunks is damaged itself; the pack is reported for that */
+        return 0;
+    }
+    return rc < 0 ? rc : 0;
+}
+
+static bool wanted(const struct checking *c, const struct snapshot_info *s) {
+    if (s->forgotten) return false;
+    if (!c->o->snapshots) return true;
+    for (size_t i = 0; c->o->snapshots[i]; i++)
+        if (c->o->snapshots[i]->seq == s->seq) return true;
+    return false;
+}
+
+static int report(struct checking *c, struct error *err) {
+    struct repo *r = c->r;
+    const char **ids;
+    void *mem;
+    int rc = mem_alloc((r->state.snapshot_count + 1) * sizeof *ids, &mem, err);
+    if (rc < 0) return rc;
+    ids = mem;
+    /* paths first: one walk a snapshot serves all damage */
+    for (size_t i = 0; i < r->state.snapshot_count && rc == 0 && c->damage_count && c->fetcher; i++) {
+        const struct snapshot_info *s = &r->state.snapshots[i];
+        if (s->forgotten) continue;
+        struct harm h = {.c = c, .id = s->id};
+        struct error e = ERROR_INIT;
+        if (snapshot_open(r, s, &h.s, &e) < 0) continue; /* its own metadata is damaged; it is listed as harmed below */
+        rc = snapshot_walk(h.s, BYTES_OF(NULL, 0), harm_item, &h, &e);
+        if (rc == -ERR_OBJECT_CORRUPT || rc == -ERR_OBJECT_MISSING) rc = 0;
+        if (rc < 0) *err = e;
+        snapshot_close(h.s);
+    }
+    for (size_t i = 0; i < c->damage_count && rc == 0; i++) {
+        struct damage *d = &c->damage[i];
+        char key[96];
+        size_t n = 0;
+        pack_key(d->meta, &d->pack, key);
+        for (size_t k = 0; k < r->state.snapshot_count && rc == 0 && !d->harmless; k++) {
+            const struct snapshot_info *s = &r->state.snapshots[k];
+            struct digests packs;
+            struct error e = ERROR_INIT;
+            if (s->forgotten) continue;
+            if (snapshot_packs(r, s, &packs, &e) < 0) continue;
+            if (digest_in(packs.d, packs.n, &d->pack)) ids[n++] = s->id;
+            digests_free(&packs);
+        }
+        ids[n] = NULL;
+        struct bytes paths[PATHS_MAX];
+        for (size_t k = 0; k < d->path_count; k++) paths[k] = buf_bytes(&d->paths[k]);
+        struct check_finding f = {key, d->result, d->text, ids, paths, d->path_count, d->paths_total};
+        c->totals.findings++;
+        if (c->o->finding) rc = c->o->finding(c->o->ctx, &f, err);
+    }
+    seam_free(ids);
+    return rc;
+}
+
+static int object_finding(struct checking *c, const char *object, int code, const char *text, struct error *err) {
+    const char *none[] = {NULL};
+    struct check_finding f = {object, result_of(code), text, none, NULL, 0, 0};
+    c->totals.findings++;
+    return c->o->finding ? c->o->finding(c->o->ctx, &f, err) : 0;
+}
+
+static int accept_all(void *ctx, const struct ledger_entry *e, struct error *err) {
+    (void)ctx;
+    (void)e;
+    (void)err;
+    return 0;
+}
+
+static int slot_check(void *ctx, const struct store_object *o, struct error *err) {
+    struct checking *c = ctx;
+    struct buf b = BUF_INIT(64 << 10);
+    struct error e = ERROR_INIT;
+    struct digest d;
+    char hex[65];
+    int rc = store_read_all(c->r->store, o->key, b.max_bytes, &b, &e);
+    sha256(buf_bytes(&b), &d);
+    hex_encode(d.b, DIGEST_BYTES, hex);
+    const char *name = strrchr(o->key, '/');
+    if (rc == 0 && (!name || strcmp(name + 1, hex) != 0))
+        rc = error_set(&e, ERR_OBJECT_CORRUPT, "its bytes are not those of its name");
+    buf_free(&b);
+    c->totals.objects++;
+    return rc < 0 ? object_finding(c, o->key, rc, e.text, err) : 0;
+}
+
+static int list_check(struct checking *c, const struct digest *name, struct error *err) {
+    struct error e = ERROR_INIT;
+    struct digest *packs = NULL;
+    uint64_t size;
+    size_t n;
+    char key[96];
+    run_key(name, key);
+    int rc = c->o->level >= VERIFY_CHECKSUM ? packlist_read(c->r, name, &packs, &n, &e)
+                                            : store_stat(c->r->store, key, &size, NULL, &e);
+    seam_free(packs);
+    c->totals.objects++;
+    return rc < 0 ? object_finding(c, key, rc, e.text, err) : 0;
+}
+
+/* What is not a pack: the log itself (from the store, not from the cache), key slots, index runs, pack lists. */
+static int others_check(struct checking *c, struct error *err) {
+    struct repo *r = c->r;
+    struct error e = ERROR_INIT;
+    struct ledger *l = NULL;
+    char origin[64], key[96], hex[65];
+    snprintf(origin, sizeof origin, "proofkeep/%s", r->id_hex);
+    int rc = ledger_open(r->store, origin, NULL, accept_all, NULL, &l, &e);
+    if (rc == 0) rc = ledger_sync(l, &e);
+    struct digest mine, theirs;
+    if (rc == 0 && ledger_size(l) == ledger_size(r->ledger)) {
+        ledger_root(l, &theirs);
+        ledger_root(r->ledger, &mine);
+        if (!digest_equal(&mine, &theirs))
+            rc = error_set(&e, ERR_LEDGER_ROLLBACK, "the log in the store is not the one seen before");
+    } else if (rc == 0 && ledger_size(l) < ledger_size(r->ledger))
+        rc = error_set(&e, ERR_LEDGER_ROLLBACK, "the log in the store is shorter than the one seen before");
+    ledger_close(l);
+    c->totals.objects += ledger_size(r->ledger);
+    if (rc < 0) {
+        int one = object_finding(c, "log/", -ERR_OBJECT_CORRUPT, e.text, err);
+        if (one < 0) return one;
+    }
+    if ((rc = store_list(r->store, "keys/", slot_check, c, err)) < 0) return rc;
+    for (size_t i = 0; i < r->state.run_count; i++) {
+        uint64_t n;
+        uint32_t packs;
+        uint8_t *body = NULL;
+        size_t len;
+        error_clear(&e);
+        hex_encode(r->state.runs[i].b, DIGEST_BYTES, hex);
+        snprintf(key, sizeof key, "index/%s", hex);
+        rc = c->o->level >= VERIFY_CHECKSUM
+                 ? run_read_body(r, &r->state.runs[i], RUN_TYPE_INDEX, &n, &packs, &body, &len, &e)
+                 : store_stat(r->store, key, &n, NULL, &e);
+        seam_free(body);
+        c->totals.objects++;
+        if (rc < 0 && (rc = object_finding(c, key, rc, e.text, err)) < 0) return rc;
+    }
+    /* What became of a snapshot's packs is told by the lists of the collections since, so all of these must be whole. */
+    for (size_t i = 0; i < r->state.delete_count; i++) {
+        const struct delete_info *d = &r->state.deletes[i];
+        if (d->has_packs && (rc = list_check(c, &d->packs, err)) < 0) return rc;
+        if (d->has_replacement && (rc = list_check(c, &d->replaced_by, err)) < 0) return rc;
+    }
+    return 0;
+}
+
+int repo_check(struct repo *r, const struct check_options *o, struct check_totals *ret, struct error *err) {
+    *ret = (struct check_totals){0};
+    if (o->level < VERIFY_PRESENT || o->level > VERIFY_DECODE)
+        return error_set(err, ERR_USAGE, "a check of the store goes up to level decode");
+    int rc = o->level >= VERIFY_DECODE ? repo_needs_read(r, "verification level decode", err) : 0;
+    if (rc < 0) return rc;
+    struct checking c = {.r = r, .o = o};
+    struct pack_facts known = {0};
+    struct digests all = {0};
+    pthread_mutex_init(&c.lock, NULL);
+    if (r->keys->read_secret && (rc = fetcher_new(r, &r->index, NULL, 32u << 20, &c.fetcher, err)) < 0) goto out;
+    if ((rc = pool_new(o->threads ? o->threads : thread_cpus(), 2, &c.pool, err)) < 0) goto out;
+    if ((rc = others_check(&c, err)) < 0) goto out;
+    for (size_t i = 0; i < r->state.snapshot_count && rc == 0; i++) {
+        const struct snapshot_info *s = &r->state.snapshots[i];
+        struct digests one;
+        struct error e = ERROR_INIT;
+        if (!wanted(&c, s)) continue;
+        c.totals.objects++;
+        int got = snapshot_packs(r, s, &one, &e);
+        if (got < 0) {
+            char key[96], hex[65];
+            hex_encode(s->packs.b, DIGEST_BYTES, hex);
+            snprintf(key, sizeof key, "index/%s", hex);
+            rc = object_finding(&c, key, got, e.text, err);
+            continue;
+        }
+        for (size_t k = 0; k < one.n && rc == 0; k++) rc = digests_add(&all, &one.d[k], err);
+        digests_free(&one);
+        all.n = digest_sort_unique(all.d, all.n);
+    }
+    if (rc == 0) rc = index_packs(r, &known, err);
+    for (size_t i = 0; i < all.n && rc == 0; i++) {
+        const struct pack_fact *f = pack_fact_find(&known, &all.d[i]);
+        if (f) c.total += f->bytes;
+    }
+    for (size_t i = 0; i < all.n && rc == 0; i++) {
+        const struct pack_fact *f = pack_fact_find(&known, &all.d[i]);
+        if (!f) {
+            struct pack_fact lost = {.name = all.d[i]};
+            damage_pack(&c, &lost, CHECK_MISSING, "a live snapshot needs it and the index does not know it");
+            continue;
+        }
+        void *mem;
+        if ((rc = mem_alloc(sizeof(struct task), &mem, err)) < 0) break;
+        struct task *t = mem;
+        *t = (struct task){&c, *f};
+        pool_submit(c.pool, pack_check, t);
+        rc = stop_check(err);
+    }
+    pool_drain(c.pool);
+    if (rc == 0 && c.has_failed) {
+        *err = c.failed;
+        rc = -(int)err->code;
+    }
+    if (rc == 0) rc = report(&c, err);
+out:
+    pool_free(c.pool);
+    fetcher_free(c.fetcher);
+    seam_free(known.f);
+    digests_free(&all);
+    for (size_t i = 0; i < c.damage_count; i++) {
+        for (size_t k = 0; k < c.damage[i].path_count; k++) buf_free(&c.damage[i].paths[k]);
+        seam_free(c.damage[i].paths);
+    }
+    seam_free(c.damage);
+    pthread_mutex_destroy(&c.lock);
+    if (rc < 0) return rc;
+    c.totals.result = c.totals.findings ? CHECK_CORRUPT : CHECK_VERIFIED;
+    *ret = c.totals;
+    return 0;
+}

@@ -1,0 +1,447 @@
+/* From a chunk to a sealed frame: known or new, gathered with its neighbours, compressed, sealed, opened again,
+ * compared. */
+#include "repo/writer_internal.h"
+
+void chunk_id(const struct repo *r, enum chunk_kind kind, const struct digest *sha, struct digest *ret) {
+    uint8_t in[1 + DIGEST_BYTES];
+    in[0] = (uint8_t)kind;
+    memcpy(in + 1, sha->b, DIGEST_BYTES);
+    hmac_sha256(secret_bytes(r->keys->id_key), BYTES_OF(in, sizeof in), ret);
+}
+
+int writer_fail(struct writer *w, const struct error *err) {
+    pthread_mutex_lock(&w->fail_lock);
+    if (!w->has_failed) {
+        w->failed = *err;
+        w->has_failed = true;
+    }
+    pthread_mutex_unlock(&w->fail_lock);
+    return -(int)err->code;
+}
+
+int writer_alive(struct writer *w, struct error *err) {
+    if (!atomic_load_explicit(&w->has_failed, memory_order_relaxed)) return 0;
+    pthread_mutex_lock(&w->fail_lock);
+    *err = w->failed;
+    pthread_mutex_unlock(&w->fail_lock);
+    return -(int)err->code;
+}
+
+/* ---- free lists ---- */
+
+uint8_t *block_take(struct writer *w) {
+    uint8_t *b = NULL;
+    pthread_mutex_lock(&w->free_lock);
+    if (w->free_block_count) b = w->free_blocks[--w->free_block_count];
+    pthread_mutex_unlock(&w->free_lock);
+    return b ? b : seam_alloc_aligned(4096, BLOCK_BYTES);
+}
+
+void block_give(struct writer *w, uint8_t *b) {
+    if (!b) return;
+    pthread_mutex_lock(&w->free_lock);
+    if (w->free_block_count < sizeof w->free_blocks / sizeof *w->free_blocks) {
+        w->free_blocks[w->free_block_count++] = b;
+        b = NULL;
+    }
+    pthread_mutex_unlock(&w->free_lock);
+    seam_free(b);
+}
+
+static void group_free(struct group *g) {
+    if (!g) return;
+    seam_free(g->plain);
+    seam_free(g->members);
+    seam_free(g);
+}
+
+static struct group *group_take(struct writer *w, size_t cap, enum chunk_kind kind, struct error *err) {
+    struct group *g = NULL;
+    if (cap < GROUP_PLAIN_MAX) cap = GROUP_PLAIN_MAX;
+    pthread_mutex_lock(&w->free_lock);
+    if (cap == GROUP_PLAIN_MAX && w->free_groups) {
+        g = w->free_groups;
+        w->free_groups = g->next;
+    }
+    pthread_mutex_unlock(&w->free_lock);
+    if (!g) {
+        void *p;
+        if (mem_alloc(sizeof *g, &p, err) < 0) return NULL;
+        g = p;
+        g->cap = cap;
+        g->plain = seam_alloc(cap);
+        if (!g->plain) {
+            error_set(err, ERR_NO_MEMORY, "no memory for a group of %zu bytes", cap);
+            group_free(g);
+            return NULL;
+        }
+    }
+    g->w = w;
+    g->len = 0;
+    g->count = 0;
+    g->kind = kind;
+    g->has_base = false;
+    return g;
+}
+
+static void group_give(struct writer *w, struct group *g) {
+    if (g->cap != GROUP_PLAIN_MAX) {
+        group_free(g);
+        return;
+    }
+    pthread_mutex_lock(&w->free_lock);
+    g->next = w->free_groups;
+    w->free_groups = g;
+    pthread_mutex_unlock(&w->free_lock);
+}
+
+static void seat_free(struct bench_seat *s) {
+    if (!s) return;
+    codec_free(s->codec);
+    seam_free(s->out);
+    seam_free(s->back);
+    seam_free(s->plain);
+    seam_free(s);
+}
+
+static struct bench_seat *seat_take(struct writer *w, size_t plain, struct error *err) {
+    pthread_mutex_lock(&w->free_lock);
+    struct bench_seat *s = w->seats;
+    if (s) w->seats = s->next;
+    pthread_mutex_unlock(&w->free_lock);
+    void *p;
+    if (!s) {
+        if (mem_alloc(sizeof *s, &p, err) < 0) return NULL;
+        s = p;
+        if (codec_new(&s->codec, err) < 0) goto fail;
+    }
+    if (s->cap < plain) {
+        size_t cap = plain < GROUP_PLAIN_MAX ? GROUP_PLAIN_MAX : plain;
+        seam_free(s->out);
+        seam_free(s->back);
+        seam_free(s->plain);
+        s->out = seam_alloc(codec_bound(cap));
+        s->back = seam_alloc(codec_bound(cap));
+        s->plain = seam_alloc(cap);
+        s->cap = cap;
+        if (!s->out || !s->back || !s->plain) {
+            error_set(err, ERR_NO_MEMORY, "no memory for compression buffers");
+            goto fail;
+        }
+    }
+    return s;
+fail:
+    seat_free(s);
+    return NULL;
+}
+
+static void seat_give(struct writer *w, struct bench_seat *s) {
+    pthread_mutex_lock(&w->free_lock);
+    s->next = w->seats;
+    w->seats = s;
+    pthread_mutex_unlock(&w->free_lock);
+}
+
+/* ---- packs ---- */
+
+static int pack_finish(struct writer *w, struct open_pack *o, struct error *err) {
+    pthread_mutex_lock(&w->pack_lock);
+    while (o->pending) pthread_cond_wait(&w->pack_cond, &w->pack_lock);
+    pthread_mutex_unlock(&w->pack_lock);
+    int rc = 0;
+    if (!pack_out_empty(o->pack)) {
+        struct digest name;
+        uint64_t bytes;
+        rc = pack_out_finish(w->repo, o->pack, &name, &bytes, err);
+        if (rc == 0) {
+            pthread_mutex_lock(&w->done_lock);
+            rc = mem_grow((void **)&w->packs, &w->pack_cap, w->pack_count + 1, RUN_PACK_BYTES, err);
+            if (rc == 0)
+                rc = mem_grow((void **)&w->own_packs, &w->own_cap, w->own_count + 1, sizeof *w->own_packs, err);
+            if (rc == 0) {
+                uint8_t *p = w->packs + (size_t)w->pack_count * RUN_PACK_BYTES;
+                memcpy(p, name.b, DIGEST_BYTES);
+                put_u64(p + DIGEST_BYTES, bytes | (pack_out_is_meta(o->pack) ? RUN_PACK_META : 0));
+                rc = pack_out_entries(o->pack, w->pack_count, &w->entries, &w->entry_count, &w->entry_cap, err);
+                if (rc == 0) {
+                    w->pack_count++;
+                    w->own_packs[w->own_count++] = name;
+                }
+            }
+            pthread_mutex_unlock(&w->done_lock);
+            w->stored_bytes += bytes;
+            w->since_checkpoint += bytes;
+            w->pack_total++;
+        }
+    }
+    pack_out_free(o->pack);
+    seam_free(o);
+    return rc;
+}
+
+static struct open_pack *pack_begin(struct writer *w, bool meta, struct error *err) {
+    void *p;
+    if (mem_alloc(sizeof(struct open_pack), &p, err) < 0) return NULL;
+    struct open_pack *o = p;
+    if (pack_out_new(w->repo, &w->session, meta, &o->pack, err) < 0) {
+        seam_free(o);
+        return NULL;
+    }
+    return o;
+}
+
+static int frame_store(struct writer *w, const struct group *g, enum codec_kind codec, const struct digest *base,
+                       struct bytes payload, uint8_t *back, struct error *err) {
+    bool meta = chunk_is_meta(g->kind);
+    struct open_pack *full = NULL, *o;
+    struct pack_slot slot = {0};
+    struct buf record = BUF_INIT(4u << 20);
+    uint8_t pick = 0;
+    int rc = meta ? 0 : random_bytes(&pick, 1, err);
+    if (rc < 0) return rc;
+    pthread_mutex_lock(&w->pack_lock);
+    struct open_pack **at = meta ? &w->meta : &w->data[pick % DATA_PACKS_OPEN];
+    if (*at && !pack_out_fits((*at)->pack, payload.len, g->count)) {
+        full = *at;
+        *at = NULL;
+    }
+    if (!*at) *at = pack_begin(w, meta, err);
+    o = *at;
+    if (!o) rc = -(int)err->code;
+    if (rc == 0 && !pack_out_fits(o->pack, payload.len, g->count))
+        rc = error_set(err, ERR_INTERNAL, "a frame of %zu bytes fits no pack", payload.len);
+    if (rc == 0)
+        rc = pack_out_reserve(o->pack, (uint32_t)payload.len, (uint32_t)g->len, codec, g->kind, base, g->members,
+                              g->count, &slot, err);
+    if (rc == 0) {
+        struct bytes rec = pack_out_record(&slot);
+        o->pending++;
+        rc = buf_append(&record, rec.ptr, rec.len, err);
+    }
+    pthread_mutex_unlock(&w->pack_lock);
+    if (o && rc == 0) rc = pack_out_seal(&slot, buf_bytes(&record), payload, back, err);
+    if (o && slot.pack) {
+        pthread_mutex_lock(&w->pack_lock);
+        if (o->pending) o->pending--;
+        pthread_cond_broadcast(&w->pack_cond);
+        pthread_mutex_unlock(&w->pack_lock);
+    }
+    buf_free(&record);
+    if (full) {
+        struct error e = ERROR_INIT;
+        int rc2 = pack_finish(w, full, &e);
+        if (rc == 0 && rc2 < 0) {
+            *err = e;
+            rc = rc2;
+        }
+    }
+    return rc;
+}
+
+int packs_close(struct writer *w, struct error *err) {
+    struct open_pack *all[DATA_PACKS_OPEN + 1];
+    pthread_mutex_lock(&w->pack_lock);
+    for (int i = 0; i < DATA_PACKS_OPEN; i++) {
+        all[i] = w->data[i];
+        w->data[i] = NULL;
+    }
+    all[DATA_PACKS_OPEN] = w->meta;
+    w->meta = NULL;
+    pthread_mutex_unlock(&w->pack_lock);
+    int rc = 0;
+    for (int i = 0; i <= DATA_PACKS_OPEN; i++) {
+        if (!all[i]) continue;
+        struct error e = ERROR_INIT;
+        int one = pack_finish(w, all[i], &e);
+        if (rc == 0 && one < 0) {
+            *err = e;
+            rc = one;
+        }
+    }
+    return rc;
+}
+
+/* ---- sealing ---- */
+
+/* The bytes that will be stored are opened and decoded again before they count (repo.h, invariant 5). */
+static int group_encode(struct writer *w, struct group *g, struct bench_seat *s, struct error *err) {
+    enum codec_kind codec = CODEC_RAW;
+    struct bytes plain = BYTES_OF(g->plain, g->len), payload = plain, base_bytes = BYTES_OF(NULL, 0);
+    struct fetched base = {0};
+    bool delta = false;
+    size_t len;
+    int rc = 0;
+    if (g->has_base) {
+        struct error e = ERROR_INIT;
+        /* a base that cannot be read is no base: the chunk is stored plain, and a check will name the damage */
+        if (fetch_chunk(w->fetcher, g->base, NULL, CHUNK_DATA, &base, &e) == 0) {
+            rc = codec_encode_delta(s->codec, plain, base.data, w->level, s->out, &len, &delta, err);
+            if (rc < 0) goto out;
+        }
+    }
+    if (delta) {
+        codec = CODEC_ZSTD_DELTA;
+        base_bytes = base.data;
+        payload = BYTES_OF(s->out, len);
+        pthread_rwlock_rdlock(&w->index_lock);
+        bool there = chunk_use(w, base.id.b);
+        pthread_rwlock_unlock(&w->index_lock);
+        if (!there) {
+            rc = error_set(err, ERR_INTERNAL, "a delta's base is not in the index");
+            goto out;
+        }
+        w->delta_chunks++;
+        w->delta_bytes += g->len;
+        w->delta_stored += len;
+    } else {
+        int level = chunk_is_meta(g->kind) ? 3 : w->level;
+        if ((rc = codec_encode(s->codec, plain, level, s->out, &len, &codec, err)) < 0) goto out;
+        if (codec != CODEC_RAW) payload = BYTES_OF(s->out, len);
+    }
+    if ((rc = frame_store(w, g, codec, delta ? &base.id : NULL, payload, s->back, err)) < 0) goto out;
+    if (codec == CODEC_RAW) {
+        if (memcmp(s->back, g->plain, g->len) != 0)
+            rc = error_set(err, ERR_INTERNAL, "a stored frame differs from its source");
+    } else {
+        rc = codec_decode(s->codec, codec, BYTES_OF(s->back, payload.len), base_bytes, s->plain, g->len, err);
+        if (rc == 0 && memcmp(s->plain, g->plain, g->len) != 0)
+            rc = error_set(err, ERR_INTERNAL, "a stored frame decodes to something else than its source");
+    }
+out:
+    if (base.hold) fetch_release(w->fetcher, &base);
+    return rc;
+}
+
+static void group_seal(void *arg) {
+    struct group *g = arg;
+    struct writer *w = g->w;
+    struct error err = ERROR_INIT;
+    if (writer_alive(w, &err) == 0) {
+        struct bench_seat *s = seat_take(w, g->len, &err);
+        int rc = s ? group_encode(w, g, s, &err) : -(int)err.code;
+        if (s) seat_give(w, s);
+        if (rc < 0) writer_fail(w, &err);
+    }
+    group_give(w, g);
+}
+
+static struct stripe *stripe_of(struct writer *w) {
+    static _Thread_local unsigned mine;
+    static atomic_uint next;
+    if (!mine) mine = 1 + next++ % STRIPES;
+    return &w->stripes[mine - 1];
+}
+
+static int group_append(struct group *g, struct bytes data, const struct digest *id, struct error *err) {
+    size_t cap = g->members_cap;
+    int rc = mem_grow((void **)&g->members, &cap, g->count + 1u, sizeof *g->members, err);
+    g->members_cap = (unsigned)cap;
+    if (rc < 0) return rc;
+    memcpy(g->plain + g->len, data.ptr, data.len);
+    g->len += data.len;
+    g->members[g->count].id = *id;
+    g->members[g->count++].len = (uint32_t)data.len;
+    return 0;
+}
+
+bool chunk_use(struct writer *w, const uint8_t *id) {
+    struct location l;
+    if (!index_find(&w->repo->index, id, &l)) {
+        pthread_mutex_lock(&w->set_lock);
+        bool mine = idset_has(&w->set, id);
+        pthread_mutex_unlock(&w->set_lock);
+        return mine;
+    }
+    w->used[l.run][l.pack] = 1;
+    if (l.delta) {
+        struct location b;
+        if (!index_find(&w->repo->index, l.base, &b) || b.delta) return false;
+        w->used[b.run][b.pack] = 1;
+    }
+    return true;
+}
+
+int chunk_put(struct writer *w, enum chunk_kind kind, struct bytes data, const struct digest *sha,
+              const struct digest *base, struct digest *ret_id, struct error *err) {
+    int rc = writer_alive(w, err);
+    if (rc < 0) return rc;
+    chunk_id(w->repo, kind, sha, ret_id);
+    pthread_rwlock_rdlock(&w->index_lock);
+    bool known = !w->moving && chunk_use(w, ret_id->b);
+    uint8_t base_prefix[ID_PREFIX_BYTES];
+    bool has_base = false;
+    struct location l;
+    if (!known && base && w->fetcher && data.len >= 4096 && index_find(&w->repo->index, base->b, &l) &&
+        l.kind == CHUNK_DATA) {
+        memcpy(base_prefix, l.delta ? l.base : base->b, ID_PREFIX_BYTES);
+        has_base = true;
+    }
+    pthread_rwlock_unlock(&w->index_lock);
+    if (known) {
+        if (kind == CHUNK_DATA) w->dup_bytes += data.len;
+        return 0;
+    }
+    pthread_mutex_lock(&w->set_lock);
+    bool twice = idset_has(&w->set, ret_id->b);
+    rc = twice ? 0 : idset_add(&w->set, ret_id->b, err);
+    pthread_mutex_unlock(&w->set_lock);
+    if (rc < 0) return writer_fail(w, err);
+    if (twice) {
+        if (kind == CHUNK_DATA) w->dup_bytes += data.len;
+        return 0;
+    }
+    w->new_chunks++;
+    if (kind == CHUNK_DATA) w->new_bytes += data.len;
+    if (has_base || chunk_is_meta(kind) || data.len >= GROUP_PLAIN_MAX) {
+        struct group *g = group_take(w, data.len, kind, err);
+        if (!g || group_append(g, data, ret_id, err) < 0) return writer_fail(w, err);
+        g->has_base = has_base;
+        if (has_base) memcpy(g->base, base_prefix, ID_PREFIX_BYTES);
+        pool_submit(w->pool, group_seal, g);
+        return 0;
+    }
+    struct stripe *s = stripe_of(w);
+    struct group *full = NULL;
+    pthread_mutex_lock(&s->lock);
+    if (s->group && (s->group->len + data.len > GROUP_PLAIN_MAX || s->group->count == 4096)) {
+        full = s->group;
+        s->group = NULL;
+    }
+    if (!s->group) s->group = group_take(w, 0, kind, err);
+    rc = s->group ? group_append(s->group, data, ret_id, err) : -(int)err->code;
+    pthread_mutex_unlock(&s->lock);
+    if (full) pool_submit(w->pool, group_seal, full);
+    return rc < 0 ? writer_fail(w, err) : 0;
+}
+
+int groups_flush(struct writer *w, struct error *err) {
+    for (int i = 0; i < STRIPES; i++) {
+        pthread_mutex_lock(&w->stripes[i].lock);
+        struct group *g = w->stripes[i].group;
+        w->stripes[i].group = NULL;
+        pthread_mutex_unlock(&w->stripes[i].lock);
+        if (g) pool_submit(w->pool, group_seal, g);
+    }
+    return writer_alive(w, err);
+}
+
+void groups_free(struct writer *w) {
+    for (int i = 0; i < STRIPES; i++) group_free(w->stripes[i].group);
+    while (w->free_groups) {
+        struct group *g = w->free_groups;
+        w->free_groups = g->next;
+        group_free(g);
+    }
+    while (w->seats) {
+        struct bench_seat *s = w->seats;
+        w->seats = s->next;
+        seat_free(s);
+    }
+    while (w->free_block_count) seam_free(w->free_blocks[--w->free_block_count]);
+    for (int i = 0; i <= DATA_PACKS_OPEN; i++) {
+        struct open_pack *o = i < DATA_PACKS_OPEN ? w->data[i] : w->meta;
+        if (!o) continue;
+        pack_out_free(o->pack);
+        seam_free(o);
+    }
+}

@@ -1,0 +1,29 @@
+/* Codecs of a frame: raw, zstd, zstd with a prefix (delta against a base).
+ * A codec context belongs to one thread. Source: zstd 1.5 manual (ZSTD_CCtx_refPrefix).
+ */
+#ifndef PK_REPO_CODEC_H
+#define PK_REPO_CODEC_H
+
+#include "base/bytes.h"
+#include "base/error.h"
+
+enum codec_kind { CODEC_RAW = 0, CODEC_ZSTD = 1, CODEC_ZSTD_DELTA = 2 };
+
+struct codec;
+int codec_new(struct codec **ret, struct error *err) PK_CHECK;
+void codec_free(struct codec *c);
+/* Worst-case size of an encoded frame. */
+size_t codec_bound(size_t plain_bytes);
+/* Encode `in` at zstd `level`; out has codec_bound(in.len) bytes. Answers CODEC_RAW with *ret_len = in.len and nothing written to
+ * out when compression does not save 3 %: found out cheaply (byte histogram and a sample of the input) before the whole is
+ * compressed, so that incompressible data costs little. */
+int codec_encode(struct codec *c, struct bytes in, int level, uint8_t *out, size_t *ret_len, enum codec_kind *ret_kind, struct error *err) PK_CHECK;
+/* Encode against a base. Answers false in *ret_worth (nothing usable in out) when the result exceeds half of in.len.
+ * in and base must not overlap in memory: zstd does not find matches across memory that it takes for overwritten. */
+int codec_encode_delta(struct codec *c, struct bytes in, struct bytes base, int level, uint8_t *out, size_t *ret_len, bool *ret_worth, struct error *err) PK_CHECK;
+/* Decode exactly plain_len bytes into out. base is only for CODEC_ZSTD_DELTA. ERR_OBJECT_CORRUPT on anything but a perfect frame
+ * of exactly that size; never writes past plain_len; window size capped at 8 MiB.
+ * A frame does not name its base: with a wrong one it is refused or decodes to other bytes, so check the chunk's id. */
+int codec_decode(struct codec *c, enum codec_kind kind, struct bytes in, struct bytes base, uint8_t *out, size_t plain_len, struct error *err) PK_CHECK;
+
+#endif

@@ -1,0 +1,360 @@
+/* Decoded chunks through two caches: pack directories, and decoded frames (a frame holds neighbours that are asked for
+ * next). A frame that one thread is decoding is waited for by the others. */
+#include "repo/repo_internal.h"
+
+#define DIRS_MAX 64
+
+struct cached_frame {
+    struct digest pack;
+    uint32_t ordinal;
+    bool ready, failed, delta;
+    unsigned holds;
+    uint64_t used;
+    size_t cost;
+    uint8_t *plain;
+    uint32_t plain_len;
+    unsigned count;
+    struct digest *ids, *shas;
+    uint32_t *offsets; /* count + 1 */
+    uint8_t kind;
+    struct cached_frame *next;
+};
+struct cached_dir {
+    struct digest pack;
+    struct pack_in *in;
+    unsigned holds;
+    uint64_t used;
+};
+struct seat {
+    struct codec *codec;
+    struct seat *next;
+};
+struct fetcher {
+    struct repo *repo;
+    const struct index *index;
+    pthread_rwlock_t *index_lock;
+    pthread_mutex_t lock;
+    pthread_cond_t cond;
+    struct cached_frame *frames[256]; /* by pack and ordinal */
+    struct cached_dir dirs[DIRS_MAX];
+    size_t bytes, bytes_max;
+    uint64_t clock;
+    struct seat *seats;
+};
+
+int fetcher_new(struct repo *r, const struct index *x, pthread_rwlock_t *lock, size_t cache_bytes, struct fetcher **ret,
+                struct error *err) {
+    void *mem;
+    int rc = repo_needs_read(r, "reading a snapshot", err);
+    if (rc == 0) rc = mem_alloc(sizeof(struct fetcher), &mem, err);
+    if (rc < 0) return rc;
+    struct fetcher *f = mem;
+    f->repo = r;
+    f->index = x;
+    f->index_lock = lock;
+    f->bytes_max = cache_bytes;
+    pthread_mutex_init(&f->lock, NULL);
+    pthread_cond_init(&f->cond, NULL);
+    *ret = f;
+    return 0;
+}
+
+static void frame_free(struct cached_frame *c) {
+    if (!c) return;
+    seam_free(c->plain);
+    seam_free(c->ids);
+    seam_free(c->shas);
+    seam_free(c->offsets);
+    seam_free(c);
+}
+
+void fetcher_free(struct fetcher *f) {
+    if (!f) return;
+    for (size_t i = 0; i < 256; i++)
+        while (f->frames[i]) {
+            struct cached_frame *c = f->frames[i];
+            f->frames[i] = c->next;
+            frame_free(c);
+        }
+    for (int i = 0; i < DIRS_MAX; i++) pack_in_free(f->dirs[i].in);
+    while (f->seats) {
+        struct seat *s = f->seats;
+        f->seats = s->next;
+        codec_free(s->codec);
+        seam_free(s);
+    }
+    pthread_mutex_destroy(&f->lock);
+    pthread_cond_destroy(&f->cond);
+    seam_free(f);
+}
+
+static struct cached_frame **bucket(struct fetcher *f, const struct digest *pack, uint32_t ordinal) {
+    return &f->frames[(pack->b[0] + ordinal * 31u) & 255];
+}
+
+/* Drops the frames used longest ago until the cache is within bounds. Under the lock. */
+static void evict(struct fetcher *f) {
+    while (f->bytes > f->bytes_max) {
+        struct cached_frame **oldest = NULL;
+        for (size_t i = 0; i < 256; i++)
+            for (struct cached_frame **c = &f->frames[i]; *c; c = &(*c)->next)
+                if (!(*c)->holds && (*c)->ready && (!oldest || (*c)->used < (*oldest)->used)) oldest = c;
+        if (!oldest) return;
+        struct cached_frame *gone = *oldest;
+        *oldest = gone->next;
+        f->bytes -= gone->cost;
+        frame_free(gone);
+    }
+}
+
+/* A pack's directory, held. */
+static int dir_get(struct fetcher *f, bool meta, const struct digest *pack, struct cached_dir **ret,
+                   struct error *err) {
+    pthread_mutex_lock(&f->lock);
+    for (;;) {
+        struct cached_dir *spare = NULL;
+        for (int i = 0; i < DIRS_MAX; i++) {
+            struct cached_dir *d = &f->dirs[i];
+            if (d->in && digest_equal(&d->pack, pack)) {
+                d->holds++;
+                d->used = ++f->clock;
+                pthread_mutex_unlock(&f->lock);
+                *ret = d;
+                return 0;
+            }
+            if (!d->holds && (!spare || !d->in || (spare->in && d->used < spare->used))) spare = d;
+        }
+        if (spare) {
+            spare->holds = 1; /* ours while we load */
+            struct pack_in *old = spare->in;
+            spare->in = NULL;
+            pthread_mutex_unlock(&f->lock);
+            pack_in_free(old);
+            struct pack_in *in = NULL;
+            int rc = pack_in_open(f->repo, meta, pack, &in, err);
+            pthread_mutex_lock(&f->lock);
+            spare->pack = *pack;
+            spare->in = in;
+            spare->used = ++f->clock;
+            if (rc < 0) spare->holds = 0;
+            pthread_cond_broadcast(&f->cond);
+            pthread_mutex_unlock(&f->lock);
+            *ret = spare;
+            return rc;
+        }
+        pthread_cond_wait(&f->cond, &f->lock);
+    }
+}
+
+static void dir_put(struct fetcher *f, struct cached_dir *d) {
+    pthread_mutex_lock(&f->lock);
+    d->holds--;
+    pthread_cond_broadcast(&f->cond);
+    pthread_mutex_unlock(&f->lock);
+}
+
+static struct seat *seat_get(struct fetcher *f, struct error *err) {
+    pthread_mutex_lock(&f->lock);
+    struct seat *s = f->seats;
+    if (s) f->seats = s->next;
+    pthread_mutex_unlock(&f->lock);
+    if (s) return s;
+    void *mem;
+    if (mem_alloc(sizeof *s, &mem, err) < 0) return NULL;
+    s = mem;
+    if (codec_new(&s->codec, err) == 0) return s;
+    seam_free(s);
+    return NULL;
+}
+
+static void seat_put(struct fetcher *f, struct seat *s) {
+    pthread_mutex_lock(&f->lock);
+    s->next = f->seats;
+    f->seats = s;
+    pthread_mutex_unlock(&f->lock);
+}
+
+int frame_decode(struct repo *r, struct pack_in *in, uint32_t ordinal, struct codec *codec, struct bytes sealed_in,
+                 struct bytes base, uint8_t *plain, struct digest *ids, struct digest *shas, struct error *err) {
+    const struct frame *fr = pack_in_frame(in, ordinal);
+    void *sealed = NULL;
+    int rc = mem_alloc(fr->stored_len, &sealed, err);
+    if (rc < 0) return rc;
+    if (sealed_in.len)
+        memcpy(sealed, sealed_in.ptr, fr->stored_len);
+    else {
+        size_t got;
+        rc = store_read(r->store, pack_in_key(in), fr->at, sealed, fr->stored_len, &got, err);
+        if (rc == 0 && got != fr->stored_len)
+            rc = error_set(err, ERR_OBJECT_CORRUPT, "%s: it is shorter than it says", pack_in_key(in));
+    }
+    if (rc == 0) rc = pack_in_unseal(in, ordinal, sealed, sealed, err);
+    if (rc == 0) {
+        rc = codec_decode(codec, fr->codec, BYTES_OF(sealed, fr->stored_len - AEAD_TAG_BYTES), base, plain,
+                          fr->plain_len, err);
+        if (rc < 0) rc = error_wrap(err, "%s: frame %u", pack_in_key(in), ordinal);
+    }
+    seam_free(sealed);
+    uint32_t at = 0;
+    for (unsigned i = 0; i < fr->member_count && rc == 0; i++) {
+        struct member m = frame_member(fr, i);
+        struct digest sha, id;
+        sha256(BYTES_OF(plain + at, m.len), &sha);
+        chunk_id(r, fr->kind, &sha, &id);
+        if (!digest_equal(&id, &m.id))
+            rc = error_set(err, ERR_OBJECT_CORRUPT, "%s: a chunk of frame %u is not what its id says", pack_in_key(in),
+                           ordinal);
+        if (ids) ids[i] = m.id;
+        if (shas) shas[i] = sha;
+        at += m.len;
+    }
+    return rc;
+}
+
+static int base_is_delta(struct error *err) {
+    return error_set(err, ERR_OBJECT_CORRUPT, "a delta's base is a delta itself");
+}
+
+static int load(struct fetcher *f, bool meta, bool as_base, struct cached_frame *c, struct error *err) {
+    struct cached_dir *d;
+    int rc = dir_get(f, meta, &c->pack, &d, err);
+    if (rc < 0) return rc;
+    struct fetched base = {0};
+    struct seat *seat = NULL;
+    const struct frame *fr = pack_in_frame(d->in, c->ordinal);
+    void *mem;
+    if (!fr) {
+        rc =
+            error_set(err, ERR_OBJECT_CORRUPT, "%s: the index names a frame that it does not have", pack_in_key(d->in));
+        goto out;
+    }
+    if ((rc = mem_alloc(fr->plain_len + 1u, &mem, err)) < 0) goto out;
+    c->plain = mem;
+    if ((rc = mem_alloc(fr->member_count * sizeof(struct digest), &mem, err)) < 0) goto out;
+    c->ids = mem;
+    if ((rc = mem_alloc(fr->member_count * sizeof(struct digest), &mem, err)) < 0) goto out;
+    c->shas = mem;
+    if ((rc = mem_alloc((fr->member_count + 1u) * sizeof(uint32_t), &mem, err)) < 0) goto out;
+    c->offsets = mem;
+    c->plain_len = fr->plain_len;
+    c->count = fr->member_count;
+    c->kind = fr->kind;
+    for (unsigned i = 0; i < c->count; i++) c->offsets[i + 1] = c->offsets[i] + frame_member(fr, i).len;
+    if (fr->codec == CODEC_ZSTD_DELTA) {
+        /* Depth is one. A writer that lies about it could otherwise make deltas wait for each other for ever. */
+        pthread_mutex_lock(&f->lock);
+        c->delta = true;
+        pthread_cond_broadcast(&f->cond);
+        pthread_mutex_unlock(&f->lock);
+        rc = as_base ? base_is_delta(err) : fetch_base(f, &fr->base, &base, err);
+        if (rc < 0) {
+            rc = error_wrap(err, "the base of a delta");
+            goto out;
+        }
+    }
+    seat = seat_get(f, err);
+    rc = seat ? frame_decode(f->repo, d->in, c->ordinal, seat->codec, BYTES_OF(NULL, 0), base.data, c->plain, c->ids,
+                             c->shas, err)
+              : -(int)err->code;
+    c->cost = sizeof *c + c->plain_len + c->count * 72u;
+out:
+    if (seat) seat_put(f, seat);
+    if (base.hold) fetch_release(f, &base);
+    dir_put(f, d);
+    return rc;
+}
+
+static int fetch(struct fetcher *f, const uint8_t *id_prefix, const struct digest *full, enum chunk_kind kind,
+                 bool as_base, struct fetched *ret, struct error *err) {
+    struct location l;
+    struct digest pack;
+    bool meta = false;
+    if (f->index_lock) pthread_rwlock_rdlock(f->index_lock);
+    bool found = index_find(f->index, id_prefix, &l);
+    if (found) index_pack(f->index, &l, &pack, NULL, &meta);
+    if (f->index_lock) pthread_rwlock_unlock(f->index_lock);
+    if (!found) {
+        char hex[33];
+        hex_encode(id_prefix, ID_PREFIX_BYTES, hex);
+        return error_set(err, ERR_OBJECT_MISSING, "chunk %s is in no pack that the index knows", hex);
+    }
+    int rc = 0;
+    struct cached_frame **b = bucket(f, &pack, l.frame), *c;
+    pthread_mutex_lock(&f->lock);
+    for (c = *b; c; c = c->next)
+        if (!c->failed && c->ordinal == l.frame && digest_equal(&c->pack, &pack)) break;
+    if (c) {
+        c->holds++;
+        while (!c->ready && !c->failed && !(as_base && c->delta)) pthread_cond_wait(&f->cond, &f->lock);
+        if (as_base && c->delta) {
+            if (--c->holds == 0 && c->failed) frame_free(c);
+            pthread_mutex_unlock(&f->lock);
+            return base_is_delta(err);
+        }
+        if (c->failed) {
+            if (--c->holds == 0) frame_free(c);
+            pthread_mutex_unlock(&f->lock);
+            return error_set(err, ERR_OBJECT_CORRUPT, "a frame that another thread read could not be decoded");
+        }
+    } else {
+        void *mem;
+        if ((rc = mem_alloc(sizeof *c, &mem, err)) < 0) {
+            pthread_mutex_unlock(&f->lock);
+            return rc;
+        }
+        c = mem;
+        c->pack = pack;
+        c->ordinal = l.frame;
+        c->holds = 1;
+        c->next = *b;
+        *b = c;
+        pthread_mutex_unlock(&f->lock);
+        rc = load(f, meta, as_base, c, err);
+        pthread_mutex_lock(&f->lock);
+        if (rc < 0) {
+            for (struct cached_frame **p = b; *p; p = &(*p)->next)
+                if (*p == c) {
+                    *p = c->next;
+                    break;
+                }
+            c->failed = true;
+            pthread_cond_broadcast(&f->cond);
+            if (--c->holds == 0) frame_free(c);
+            pthread_mutex_unlock(&f->lock);
+            return rc;
+        }
+        c->ready = true;
+        f->bytes += c->cost;
+        evict(f);
+        pthread_cond_broadcast(&f->cond);
+    }
+    c->used = ++f->clock;
+    pthread_mutex_unlock(&f->lock);
+    for (unsigned i = 0; i < c->count; i++) {
+        if (memcmp(c->ids[i].b, id_prefix, ID_PREFIX_BYTES) != 0) continue;
+        if (c->kind != kind || (full && !digest_equal(&c->ids[i], full))) break;
+        *ret = (struct fetched){BYTES_OF(c->plain + c->offsets[i], c->offsets[i + 1] - c->offsets[i]), c->ids[i],
+                                c->shas[i], c};
+        return 0;
+    }
+    struct fetched h = {.hold = c};
+    fetch_release(f, &h);
+    return error_set(err, ERR_OBJECT_CORRUPT, "the index names a frame that does not hold the chunk");
+}
+
+int fetch_chunk(struct fetcher *f, const uint8_t *id_prefix, const struct digest *full, enum chunk_kind kind,
+                struct fetched *ret, struct error *err) {
+    return fetch(f, id_prefix, full, kind, false, ret, err);
+}
+
+int fetch_base(struct fetcher *f, const struct digest *id, struct fetched *ret, struct error *err) {
+    return fetch(f, id->b, id, CHUNK_DATA, true, ret, err);
+}
+
+void fetch_release(struct fetcher *f, struct fetched *h) {
+    struct cached_frame *c = h->hold;
+    h->hold = NULL;
+    pthread_mutex_lock(&f->lock);
+    c->holds--;
+    pthread_mutex_unlock(&f->lock);
+}

@@ -1,0 +1,233 @@
+/* One item being written: bytes in, chunks and references out. */
+#include "repo/writer_internal.h"
+
+#define SPACE_MIN (64u << 10)
+#define WHOLE_MAX (256u << 10) /* a file up to this is one chunk */
+#define PAGE_CHUNK (128u << 10)
+#define LIST_FLUSH (192u << 10) /* references beyond this move into a list chunk */
+#define ANCHOR_BYTES 64
+
+static const struct cut_params cut_stream = {16u << 10, 64u << 10, 256u << 10};
+
+struct witem {
+    struct writer *w;
+    uint64_t seq;
+    struct buf name, refs, lists;
+    uint64_t ref_count, list_count, list_bytes; /* references in refs; lists flushed; bytes the present refs cover */
+    enum content_kind kind;
+    uint8_t *block;
+    size_t have;
+    uint64_t bytes, at;
+    uint64_t last_anchor;
+    struct sha256_state *sha;
+    bool sha_used;
+    struct digest only; /* of the single chunk */
+    uint64_t chunks;
+    struct former *former;
+};
+
+static uint64_t anchor_of(struct bytes chunk) {
+    size_t n = chunk.len < ANCHOR_BYTES ? chunk.len : ANCHOR_BYTES;
+    const uint8_t *p = chunk.ptr + chunk.len - n;
+    uint64_t h = UINT64_C(0x9e3779b97f4a7c15) ^ n;
+    for (size_t i = 0; i + 8 <= n; i += 8) {
+        h = (h ^ get_u64(p + i)) * UINT64_C(0xff51afd7ed558ccd);
+        h ^= h >> 32;
+    }
+    for (size_t i = n & ~(size_t)7; i < n; i++) h = (h ^ p[i]) * UINT64_C(0x100000001b3);
+    return h | 1; /* never zero: zero is the stream's start */
+}
+
+int writer_item_open(struct writer *w, uint64_t seq, struct bytes name, enum content_kind kind, struct witem **ret,
+                     struct error *err) {
+    int rc = order_wait(w, seq, err);
+    if (rc < 0) return rc;
+    void *mem;
+    if ((rc = mem_alloc(sizeof(struct witem), &mem, err)) < 0) return rc;
+    struct witem *it = mem;
+    it->w = w;
+    it->seq = seq;
+    it->kind = kind;
+    it->name = BUF_INIT(1u << 20);
+    it->refs = BUF_INIT(1u << 20);
+    it->lists = BUF_INIT(256u << 20);
+    if ((rc = buf_append(&it->name, name.ptr, name.len, err)) < 0) {
+        buf_free(&it->name);
+        seam_free(it);
+        return rc;
+    }
+    if (w->delta && (kind == CONTENT_RECORDS || kind == CONTENT_PAGES || kind == CONTENT_FILE))
+        it->former = former_take(w, name);
+    *ret = it;
+    return 0;
+}
+
+static void item_free(struct witem *it) {
+    block_give(it->w, it->block);
+    sha256_free(it->sha);
+    former_free(it->former);
+    buf_free(&it->refs);
+    buf_free(&it->lists);
+    seam_free(it);
+}
+
+/* Moves the references gathered so far into a list chunk, so that memory does not grow with the item. */
+static int list_flush(struct witem *it, struct error *err) {
+    struct ref ref = {.type = REF_LIST, .len = it->list_bytes};
+    int rc = meta_put(it->w, CHUNK_LIST, buf_bytes(&it->refs), &ref.id, err);
+    if (rc == 0) rc = ref_append(&it->lists, &ref, err);
+    it->list_count++;
+    it->list_bytes = 0;
+    it->ref_count = 0;
+    buf_clear(&it->refs);
+    return rc;
+}
+
+static int ref_add(struct witem *it, const struct ref *ref, struct error *err) {
+    int rc = ref_append(&it->refs, ref, err);
+    it->ref_count++;
+    it->list_bytes += ref->len;
+    if (rc == 0 && it->refs.len >= LIST_FLUSH) rc = list_flush(it, err);
+    return rc;
+}
+
+static int sha_feed(struct witem *it, struct bytes data, struct error *err) {
+    if (!it->sha) {
+        int rc = sha256_new(&it->sha, err);
+        if (rc < 0) return rc;
+    }
+    it->sha_used = true;
+    sha256_update(it->sha, data);
+    return 0;
+}
+
+static int chunk_emit(struct witem *it, struct bytes data, bool last, struct error *err) {
+    struct digest sha;
+    int rc = 0;
+    sha256(data, &sha);
+    if (last && !it->sha_used)
+        it->only = sha;
+    else
+        rc = sha_feed(it, data, err);
+    if (rc < 0) return rc;
+    struct ref ref = {.type = REF_CHUNK, .len = data.len};
+    const struct digest *base = NULL;
+    /* a single chunk needs no anchor: its former self is found by its start */
+    if (it->kind == CONTENT_RECORDS || (it->kind == CONTENT_FILE && !(last && it->chunks == 0)))
+        ref.anchor = anchor_of(data);
+    if (it->former) base = former_base(it->former, it->at, it->last_anchor, ref.anchor);
+    if ((rc = chunk_put(it->w, CHUNK_DATA, data, &sha, base, &ref.id, err)) < 0) return rc;
+    it->last_anchor = ref.anchor;
+    it->at += data.len;
+    it->bytes += data.len;
+    it->chunks++;
+    return ref_add(it, &ref, err);
+}
+
+/* Emits every chunk whose end is decided; with `final` all of them. `last` says that the item ends here too. */
+static int cut(struct witem *it, bool final, bool last, struct error *err) {
+    size_t from = 0;
+    int rc = 0;
+    while (rc == 0 && from < it->have) {
+        struct bytes rest = BYTES_OF(it->block + from, it->have - from);
+        size_t n;
+        if (it->kind == CONTENT_PAGES)
+            n = rest.len >= PAGE_CHUNK ? PAGE_CHUNK : final ? rest.len : 0;
+        else if (it->kind == CONTENT_FILE && last && it->chunks == 0 && it->at == 0 && rest.len <= WHOLE_MAX)
+            n = rest.len;
+        else
+            n = cutter_next(&it->w->repo->cutter, &cut_stream, rest, final);
+        if (n == 0) break;
+        rc = chunk_emit(it, BYTES_OF(rest.ptr, n), last && n == rest.len, err);
+        from += n;
+    }
+    memmove(it->block, it->block + from, it->have - from);
+    it->have -= from;
+    return rc;
+}
+
+int witem_space(struct witem *it, uint8_t **ret, size_t *ret_len, struct error *err) {
+    int rc = writer_alive(it->w, err);
+    if (rc < 0) return rc;
+    if (!it->block && !(it->block = block_take(it->w)))
+        return error_set(err, ERR_NO_MEMORY, "no memory for a block of content");
+    if (BLOCK_BYTES - it->have < SPACE_MIN && (rc = cut(it, false, false, err)) < 0) return rc;
+    *ret = it->block + it->have;
+    *ret_len = BLOCK_BYTES - it->have;
+    return 0;
+}
+
+int witem_advance(struct witem *it, size_t n, struct error *err) {
+    it->have += n;
+    if (it->w->since_checkpoint >= it->w->checkpoint_bytes) return writer_checkpoint(it->w, err);
+    return 0;
+}
+
+int witem_hole(struct witem *it, uint64_t len, struct error *err) {
+    static const uint8_t zeros[4096];
+    int rc = it->have ? cut(it, true, false, err) : 0;
+    for (uint64_t left = len; rc == 0 && left > 0;) {
+        size_t n = left < sizeof zeros ? (size_t)left : sizeof zeros;
+        rc = sha_feed(it, BYTES_OF(zeros, n), err);
+        left -= n;
+    }
+    struct ref ref = {.type = REF_HOLE, .len = len};
+    it->at += len;
+    it->bytes += len;
+    it->chunks++;
+    it->last_anchor = 0;
+    return rc < 0 ? rc : ref_add(it, &ref, err);
+}
+
+int witem_restart(struct witem *it, struct error *err) {
+    (void)err;
+    buf_clear(&it->refs);
+    buf_clear(&it->lists);
+    it->ref_count = it->list_count = it->list_bytes = it->chunks = 0;
+    it->have = 0;
+    it->bytes = it->at = 0;
+    it->last_anchor = 0;
+    sha256_free(it->sha);
+    it->sha = NULL;
+    it->sha_used = false;
+    return 0;
+}
+
+int witem_close(struct witem *it, struct bytes attr, struct digest *ret_sha256, struct error *err) {
+    struct writer *w = it->w;
+    struct buf body = BUF_INIT(8u << 20);
+    struct digest sha;
+    int rc = it->have ? cut(it, true, true, err) : 0;
+    if (rc == 0 && it->sha_used)
+        sha256_finish(it->sha, &sha);
+    else if (it->chunks)
+        sha = it->only;
+    else
+        sha256(BYTES_OF(NULL, 0), &sha);
+    struct buf *refs = &it->refs;
+    uint64_t count = it->ref_count;
+    if (rc == 0 && it->list_count) {
+        if (it->ref_count) rc = list_flush(it, err);
+        refs = &it->lists;
+        count = it->list_count;
+    }
+    if (rc == 0) rc = manifest_body(&body, it->kind, attr, it->bytes, &sha, count, buf_bytes(refs), err);
+    if (rc == 0) {
+        if (ret_sha256) *ret_sha256 = sha;
+        w->bytes += it->bytes;
+        rc = order_done(w, it->seq, it->name, body, false, err);
+    } else {
+        buf_free(&it->name);
+        buf_free(&body);
+        writer_fail(w, err);
+    }
+    item_free(it);
+    return rc;
+}
+
+void witem_drop(struct witem *it) {
+    if (!it) return;
+    struct error e = ERROR_INIT;
+    (void)!order_done(it->w, it->seq, it->name, BUF_INIT(16), true, &e);
+    item_free(it);
+}

@@ -1,0 +1,109 @@
+/* What the previous snapshot (or the interrupted run before it) knows of an item. */
+#include "repo/writer_internal.h"
+
+struct former *former_take(struct writer *w, struct bytes name) {
+    struct former *f = NULL;
+    pthread_mutex_lock(&w->former_lock);
+    if (w->known_valid && bytes_equal(w->known.name, name)) known_close(w);
+    for (size_t i = 0; i < sizeof w->formers / sizeof *w->formers && !f; i++)
+        if (w->formers[i] && bytes_equal(w->formers[i]->name, name)) {
+            f = w->formers[i];
+            w->formers[i] = NULL;
+        }
+    pthread_mutex_unlock(&w->former_lock);
+    return f;
+}
+
+/* The item asked about last was not kept, so it will be written anew: put its former self where open finds it. Under
+ * former_lock. */
+void known_close(struct writer *w) {
+    if (!w->known_valid) return;
+    w->known_valid = false;
+    if (!w->delta || !w->fetcher || w->known.ref_count == 0 || w->known.kind == CONTENT_NONE ||
+        w->known.kind == CONTENT_OPAQUE)
+        return;
+    struct former *f = NULL;
+    struct error e = ERROR_INIT;
+    if (former_make(w, &w->known, &f, &e) < 0) return; /* a delta not found costs space, nothing else */
+    struct former **slot = &w->formers[w->former_next++ % (sizeof w->formers / sizeof *w->formers)];
+    former_free(*slot);
+    *slot = f;
+}
+
+/* Every chunk it names is there still; marks their packs as used. */
+static bool refs_usable(struct writer *w, struct bytes refs) {
+    struct cursor c = cursor_of(refs);
+    struct ref ref;
+    while (ref_take(&c, &ref)) {
+        if (ref.type == REF_HOLE) continue;
+        if (!chunk_use(w, ref.id.b)) return false;
+        if (ref.type == REF_LIST) {
+            struct bytes body;
+            if (!memo_list(w->part, &ref.id, &body) && !memo_list(w->prev, &ref.id, &body)) return false;
+            if (!refs_usable(w, body)) return false;
+        }
+    }
+    return !c.bad;
+}
+
+static bool known_find(struct writer *w, struct bytes name, struct known_item *ret) {
+    known_close(w);
+    struct memo_item m;
+    if (!memo_seek(w->part, name, &m) && !memo_seek(w->prev, name, &m)) return false;
+    if (m.kind != CONTENT_NONE) {
+        pthread_rwlock_rdlock(&w->index_lock);
+        bool usable = refs_usable(w, m.refs);
+        pthread_rwlock_unlock(&w->index_lock);
+        if (!usable) return false;
+    }
+    w->known = m;
+    w->known_valid = true;
+    *ret = (struct known_item){m.attr, m.kind, m.bytes, m.sha256};
+    return true;
+}
+
+bool writer_known(struct writer *w, struct bytes name, struct known_item *ret) {
+    pthread_mutex_lock(&w->former_lock);
+    bool found = known_find(w, name, ret);
+    pthread_mutex_unlock(&w->former_lock);
+    return found;
+}
+
+/* Lists of a kept item must be in the new memory as well. */
+static int lists_copy(struct writer *w, const struct memo_item *m, struct error *err) {
+    if (!w->memo || m->kind == CONTENT_NONE) return 0;
+    struct cursor c = cursor_of(m->refs);
+    struct ref ref;
+    while (ref_take(&c, &ref)) {
+        struct bytes body;
+        if (ref.type != REF_LIST || (!memo_list(w->part, &ref.id, &body) && !memo_list(w->prev, &ref.id, &body)))
+            continue;
+        pthread_mutex_lock(&w->memo_lock);
+        int rc = memo_put(w->memo, CHUNK_LIST, &ref.id, body, err);
+        pthread_mutex_unlock(&w->memo_lock);
+        if (rc < 0) return rc;
+    }
+    return 0;
+}
+
+int writer_keep(struct writer *w, uint64_t seq, struct bytes name, struct bytes attr, struct error *err) {
+    if (!w->known_valid || !bytes_equal(w->known.name, name))
+        return error_set(err, ERR_INTERNAL, "an item was to be kept that was not known");
+    pthread_mutex_lock(&w->former_lock);
+    const struct memo_item *m = &w->known; /* stays as it is until this thread asks again */
+    w->known_valid = false;
+    pthread_mutex_unlock(&w->former_lock);
+    struct buf n = BUF_INIT(1u << 20), body = BUF_INIT(8u << 20);
+    int rc = order_wait(w, seq, err);
+    if (rc == 0) rc = lists_copy(w, m, err);
+    if (rc == 0) rc = buf_append(&n, name.ptr, name.len, err);
+    if (rc == 0) rc = manifest_body(&body, m->kind, attr, m->bytes, &m->sha256, m->ref_count, m->refs, err);
+    if (rc < 0) {
+        buf_free(&n);
+        buf_free(&body);
+        return writer_fail(w, err);
+    }
+    w->bytes += m->bytes;
+    w->kept_bytes += m->bytes;
+    return order_done(w, seq, n, body, false, err);
+}

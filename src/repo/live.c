@@ -1,0 +1,175 @@
+/* What live snapshots need: packs by their lists, chunks by their manifests. */
+#include "repo/maintain_internal.h"
+
+int digests_add(struct digests *s, const struct digest *d, struct error *err) {
+    int rc = mem_grow((void **)&s->d, &s->cap, s->n + 1, sizeof *s->d, err);
+    if (rc == 0) s->d[s->n++] = *d;
+    return rc;
+}
+
+void digests_free(struct digests *s) {
+    seam_free(s->d);
+    *s = (struct digests){0};
+}
+
+int snapshot_packs(struct repo *r, const struct snapshot_info *info, struct digests *ret, struct error *err) {
+    *ret = (struct digests){0};
+    int rc = packlist_read(r, &info->packs, &ret->d, &ret->n, err);
+    if (rc < 0) return error_wrap(err, "the pack list of snapshot %s", info->id);
+    ret->cap = ret->n;
+    for (size_t i = 0; i < r->state.delete_count && rc == 0; i++) {
+        const struct delete_info *d = &r->state.deletes[i];
+        if (d->seq < info->seq || !d->has_replacement) continue;
+        struct digest *gone, *instead;
+        size_t gone_n, instead_n, w = 0;
+        if ((rc = packlist_read(r, &d->packs, &gone, &gone_n, err)) < 0) break;
+        for (size_t k = 0; k < ret->n; k++)
+            if (!digest_in(gone, gone_n, &ret->d[k])) ret->d[w++] = ret->d[k];
+        bool hit = w != ret->n;
+        ret->n = w;
+        seam_free(gone);
+        if (!hit) continue;
+        if ((rc = packlist_read(r, &d->replaced_by, &instead, &instead_n, err)) < 0) break;
+        for (size_t k = 0; k < instead_n && rc == 0; k++) rc = digests_add(ret, &instead[k], err);
+        seam_free(instead);
+        ret->n = digest_sort_unique(ret->d, ret->n);
+    }
+    if (rc < 0) digests_free(ret);
+    return rc;
+}
+
+int live_pack_set(struct repo *r, struct digests *ret, struct error *err) {
+    *ret = (struct digests){0};
+    int rc = 0;
+    for (size_t i = 0; i < r->state.snapshot_count && rc == 0; i++) {
+        if (r->state.snapshots[i].forgotten) continue;
+        struct digests one;
+        if ((rc = snapshot_packs(r, &r->state.snapshots[i], &one, err)) < 0) break;
+        size_t before = ret->n;
+        for (size_t k = 0; k < one.n && rc == 0; k++)
+            if (!digest_in(ret->d, before, &one.d[k])) rc = digests_add(ret, &one.d[k], err);
+        digests_free(&one);
+        ret->n = digest_sort_unique(ret->d, ret->n);
+    }
+    if (rc < 0) digests_free(ret);
+    return rc;
+}
+
+static int fact_order(const void *a, const void *b) {
+    return memcmp(a, b, DIGEST_BYTES);
+}
+
+static int add_pack(void *ctx, const struct store_object *o, struct error *err) {
+    struct pack_facts *s = ctx;
+    const char *name = strrchr(o->key, '/');
+    struct pack_fact f = {.bytes = o->bytes, .created_ns = o->created_ns, .meta = strncmp(o->key, "packs/m/", 8) == 0};
+    if (!name || !hex_decode(name + 1, strlen(name + 1), f.name.b, DIGEST_BYTES)) return 0;
+    int rc = mem_grow((void **)&s->f, &s->cap, s->n + 1, sizeof *s->f, err);
+    if (rc == 0) s->f[s->n++] = f;
+    return rc;
+}
+
+int store_packs(struct repo *r, struct pack_facts *ret, struct error *err) {
+    *ret = (struct pack_facts){0};
+    int rc = store_list(r->store, "packs/d/", add_pack, ret, err);
+    if (rc == 0) rc = store_list(r->store, "packs/m/", add_pack, ret, err);
+    if (rc < 0)
+        seam_free(ret->f);
+    else if (ret->n)
+        qsort(ret->f, ret->n, sizeof *ret->f, fact_order);
+    return rc;
+}
+
+int index_packs(struct repo *r, struct pack_facts *ret, struct error *err) {
+    *ret = (struct pack_facts){0};
+    int rc = 0;
+    for (size_t i = 0; i < r->index.count && rc == 0; i++) {
+        struct run_view v = index_run(&r->index, i);
+        rc = mem_grow((void **)&ret->f, &ret->cap, ret->n + v.pack_count, sizeof *ret->f, err);
+        for (uint32_t p = 0; p < v.pack_count && rc == 0; p++) {
+            struct location l = {.run = i, .pack = p};
+            struct pack_fact *f = &ret->f[ret->n++];
+            *f = (struct pack_fact){0};
+            index_pack(&r->index, &l, &f->name, &f->bytes, &f->meta);
+        }
+    }
+    if (rc < 0) {
+        seam_free(ret->f);
+        return rc;
+    }
+    if (ret->n) qsort(ret->f, ret->n, sizeof *ret->f, fact_order);
+    size_t w = ret->n ? 1 : 0;
+    for (size_t i = 1; i < ret->n; i++)
+        if (!digest_equal(&ret->f[i].name, &ret->f[w - 1].name)) ret->f[w++] = ret->f[i];
+    ret->n = w;
+    return 0;
+}
+
+const struct pack_fact *pack_fact_find(const struct pack_facts *s, const struct digest *name) {
+    return s->n ? bsearch(name, s->f, s->n, sizeof *s->f, fact_order) : NULL;
+}
+
+struct live_walk {
+    struct repo *r;
+    struct fetcher *f;
+    int (*cb)(void *, const uint8_t *, struct error *);
+    void *ctx;
+};
+
+static int refs_walk(struct live_walk *w, struct bytes refs, bool in_list, struct error *err) {
+    struct cursor c = cursor_of(refs);
+    struct ref ref;
+    int rc = 0;
+    while (rc == 0 && ref_take(&c, &ref)) {
+        if (ref.type == REF_HOLE) continue;
+        if ((rc = w->cb(w->ctx, ref.id.b, err)) < 0) break;
+        struct location l;
+        if (index_find(&w->r->index, ref.id.b, &l) && l.delta && (rc = w->cb(w->ctx, l.base, err)) < 0) break;
+        if (ref.type != REF_LIST || in_list) continue;
+        struct fetched list;
+        if ((rc = fetch_chunk(w->f, ref.id.b, &ref.id, CHUNK_LIST, &list, err)) < 0) break;
+        rc = refs_walk(w, list.data, true, err);
+        fetch_release(w->f, &list);
+    }
+    return rc;
+}
+
+static int snapshot_chunks(struct live_walk *w, const struct snapshot_info *info, struct error *err) {
+    struct buf raw = BUF_INIT(256u << 20);
+    struct root_doc root = {0};
+    int rc = 0;
+    for (size_t i = 0; i < info->root_count && rc == 0; i++) {
+        struct fetched c;
+        if ((rc = w->cb(w->ctx, info->root[i].b, err)) < 0) break;
+        if ((rc = fetch_chunk(w->f, info->root[i].b, &info->root[i], CHUNK_ROOT, &c, err)) < 0) break;
+        rc = buf_append(&raw, c.data.ptr, c.data.len, err);
+        fetch_release(w->f, &c);
+    }
+    if (rc == 0)
+        rc = root_parse(raw, &root, err);
+    else
+        buf_free(&raw);
+    for (size_t i = 0; i < root.chunk_count && rc == 0; i++) {
+        struct fetched c;
+        if ((rc = w->cb(w->ctx, root.chunks[i].id.b, err)) < 0) break;
+        if ((rc = fetch_chunk(w->f, root.chunks[i].id.b, &root.chunks[i].id, CHUNK_MANIFEST, &c, err)) < 0) break;
+        struct manifest_parser p;
+        struct manifest_item it;
+        bool end = false;
+        manifest_parser_init(&p, c.data);
+        while (rc == 0 && (rc = manifest_next(&p, &it, &end, err)) == 0 && !end) rc = refs_walk(w, it.refs, false, err);
+        manifest_parser_free(&p);
+        fetch_release(w->f, &c);
+    }
+    root_free(&root);
+    return rc < 0 ? error_wrap(err, "walking snapshot %s", info->id) : 0;
+}
+
+int live_chunks(struct repo *r, int (*cb)(void *, const uint8_t *, struct error *), void *ctx, struct error *err) {
+    struct live_walk w = {r, NULL, cb, ctx};
+    int rc = fetcher_new(r, &r->index, NULL, 16u << 20, &w.f, err);
+    for (size_t i = 0; i < r->state.snapshot_count && rc == 0; i++)
+        if (!r->state.snapshots[i].forgotten) rc = snapshot_chunks(&w, &r->state.snapshots[i], err);
+    fetcher_free(w.f);
+    return rc;
+}

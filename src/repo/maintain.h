@@ -1,0 +1,60 @@
+/* Checking and collecting. */
+#ifndef PK_REPO_MAINTAIN_H
+#define PK_REPO_MAINTAIN_H
+
+#include "repo/reader.h"
+
+enum check_result { CHECK_NOT_CHECKED = 0, CHECK_VERIFIED, CHECK_MISSING, CHECK_CORRUPT, CHECK_UNREADABLE };
+const char *check_result_name(enum check_result c);
+
+/* One damaged object (or frame of one), and whom it harms. Borrowed for the call. */
+struct check_finding {
+    const char *object;        /* "packs/d/ab/…" */
+    enum check_result result;
+    const char *text;
+    const char *const *snapshots; /* ids of live snapshots that use it; NULL-terminated */
+    const struct bytes *paths; /* item names harmed, at most 100 a snapshot, "id/…" left out; see paths_total */
+    size_t path_count;
+    uint64_t paths_total;
+};
+struct check_options {
+    enum verify_level level;   /* VERIFY_PRESENT, VERIFY_CHECKSUM or VERIFY_DECODE */
+    const struct snapshot_info *const *snapshots; /* NULL-terminated; NULL: every live one */
+    unsigned threads;
+    void *ctx;
+    void (*progress)(void *ctx, uint64_t bytes_done, uint64_t bytes_total);
+    int (*finding)(void *ctx, const struct check_finding *f, struct error *err);
+};
+struct check_totals {
+    uint64_t objects, bytes, findings;
+    enum check_result result; /* CHECK_VERIFIED only when everything that was asked for was checked and whole */
+};
+/* 0 when the check ran, whatever it found; an error when it could not be carried out (result then NOT_CHECKED). */
+int repo_check(struct repo *r, const struct check_options *o, struct check_totals *ret, struct error *err) PK_CHECK;
+/* Rebuild the index from pack directories alone: writes one run and a DELETE entry replacing all others. Admin or restore. */
+int repo_reindex(struct repo *r, struct error *err) PK_CHECK;
+
+struct gc_options {
+    int64_t grace_ns;       /* unreferenced packs younger than this (store's clock) are left for running writers */
+    int64_t now_ns;
+    double repack_below;    /* share of live bytes under which a pack is rewritten; 0: whole packs only (no read key needed) */
+};
+struct gc_plan {
+    uint64_t live_packs, live_bytes, dead_packs, dead_bytes, young_packs, young_bytes;
+    uint64_t repack_packs, repack_bytes, repack_live_bytes;
+    uint64_t sessions;      /* stale resume states to remove */
+    struct digest *dead;    /* names, sorted */
+    bool *dead_meta;        /* beside each: metadata pack */
+    struct digest *repack;
+    size_t repack_count;
+    uint64_t log_size;      /* the plan holds for exactly this log */
+};
+int gc_plan_make(struct repo *r, const struct gc_options *o, struct gc_plan *ret, struct error *err) PK_CHECK;
+void gc_plan_free(struct gc_plan *p);
+/* Act: repack, DELETE entry (restarted from marking when the log moved), then removal of the objects. Each step leaves every
+ * live snapshot whole; an interrupted run is finished by the next. */
+int gc_run(struct repo *r, const struct gc_options *o, struct gc_plan *ret_done, struct error *err) PK_CHECK;
+/* FORGET entries for these snapshots (by seq); holds refuse (ERR_PRUNE_HELD). Nothing is deleted yet. */
+int repo_forget(struct repo *r, const uint64_t *seqs, size_t n, const char *reason, struct error *err) PK_CHECK;
+
+#endif

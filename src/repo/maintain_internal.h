@@ -1,0 +1,48 @@
+/* Shared by check, collect, repack and reindex. */
+#ifndef PK_REPO_MAINTAIN_INTERNAL_H
+#define PK_REPO_MAINTAIN_INTERNAL_H
+
+#include "repo/maintain.h"
+#include "repo/repo_internal.h"
+
+struct digests {
+    struct digest *d;
+    size_t n, cap;
+};
+int digests_add(struct digests *s, const struct digest *d, struct error *err) PK_CHECK;
+void digests_free(struct digests *s);
+
+/* The packs that a snapshot needs today: its pack list, with what collections since have moved. Sorted. */
+int snapshot_packs(struct repo *r, const struct snapshot_info *info, struct digests *ret, struct error *err) PK_CHECK;
+/* The union over live snapshots. Sorted. */
+int live_pack_set(struct repo *r, struct digests *ret, struct error *err) PK_CHECK;
+
+struct pack_fact {
+    struct digest name;
+    uint64_t bytes;
+    int64_t created_ns;
+    bool meta;
+};
+struct pack_facts {
+    struct pack_fact *f;
+    size_t n, cap;
+};
+/* Every pack object in the store. Sorted by name. */
+int store_packs(struct repo *r, struct pack_facts *ret, struct error *err) PK_CHECK;
+/* Every pack that the index knows. Sorted by name, unique. */
+int index_packs(struct repo *r, struct pack_facts *ret, struct error *err) PK_CHECK;
+const struct pack_fact *pack_fact_find(const struct pack_facts *s, const struct digest *name);
+
+/* Rewrite the runs that mention one of `gone` (sorted) without it. Staged and committed. */
+int runs_without(struct repo *r, const struct digests *gone, struct digests *added, struct digests *removed, struct error *err) PK_CHECK;
+/* Store the live chunks of these packs anew. */
+int repack(struct repo *r, const struct pack_facts *which, struct digests *new_packs, struct digests *new_runs, uint64_t *ret_bytes, struct error *err) PK_CHECK;
+/* Share of live bytes for each pack of the index: plain bytes live and in all. Needs the read key. */
+struct pack_use { struct digest name; uint64_t live, total; };
+int packs_use(struct repo *r, struct pack_use **ret, size_t *ret_n, struct error *err) PK_CHECK;
+/* Calls for every chunk that live snapshots need (data, lists, manifests, roots, and the bases of deltas, maybe often). */
+int live_chunks(struct repo *r, int (*cb)(void *ctx, const uint8_t *id_prefix, struct error *err), void *ctx, struct error *err) PK_CHECK;
+/* Appends a DELETE entry at exactly log position `at`; ERR_REPO_COMMIT_LOST when the log has moved on. */
+int delete_append(struct repo *r, uint64_t at, const struct digests *packs, const struct digests *replaced_by, const struct digests *runs_added, const struct digests *runs_removed, uint64_t bytes, struct error *err) PK_CHECK;
+
+#endif

@@ -1,0 +1,186 @@
+/* A pack's directory: read from the end, opened, checked in full before anything in it is believed. */
+#include "repo/repo_internal.h"
+
+#define ORDINAL_DIRECTORY UINT32_C(0xffffffff)
+#define ORDINAL_FOOTER UINT32_C(0xfffffffe)
+
+struct pack_in {
+    char key[96];
+    bool meta;
+    uint8_t header[PACK_HEADER_BYTES], pack_key[KEY_BYTES];
+    enum cipher cipher;
+    uint8_t *dir;
+    size_t dir_len;
+    struct frame *frames;
+    uint32_t frame_count;
+};
+
+struct member frame_member(const struct frame *f, unsigned i) {
+    struct member m;
+    memcpy(m.id.b, f->members + 36u * i, DIGEST_BYTES);
+    m.len = get_u32(f->members + 36u * i + DIGEST_BYTES);
+    return m;
+}
+
+static int open_at(struct pack_in *p, uint32_t ordinal, struct bytes record, struct bytes in, uint8_t *out,
+                   struct error *err) {
+    uint8_t nonce[AEAD_NONCE_BYTES];
+    struct aead *a = NULL;
+    struct buf aad = BUF_INIT(4u << 20);
+    int rc = pack_aead(p->cipher, p->pack_key, p->header, ordinal, record, &a, nonce, &aad, err);
+    if (rc == 0) rc = aead_open(a, nonce, buf_bytes(&aad), in, out, err);
+    aead_free(a);
+    buf_free(&aad);
+    return rc;
+}
+
+static int corrupt(struct pack_in *p, const char *what, struct error *err) {
+    error_clear(err);
+    return error_set(err, ERR_OBJECT_CORRUPT, "%s: %s", p->key, what);
+}
+
+static int read_exact(struct repo *r, struct pack_in *p, uint64_t at, void *buf, size_t n, struct error *err) {
+    size_t got;
+    int rc = store_read(r->store, p->key, at, buf, n, &got, err);
+    if (rc < 0) return rc;
+    return got == n ? 0 : corrupt(p, "it is shorter than it says", err);
+}
+
+static int parse_dir(struct pack_in *p, uint32_t frames, uint64_t dir_at, struct error *err) {
+    struct cursor c = cursor_of(BYTES_OF(p->dir, p->dir_len));
+    struct bytes magic = cursor_take(&c, 8);
+    if (c.bad || memcmp(magic.ptr, PACK_DIR_MAGIC, 8) != 0) return corrupt(p, "its directory has no magic", err);
+    if (frames > p->dir_len / 48) return corrupt(p, "its directory counts too many frames", err);
+    void *mem;
+    int rc = mem_alloc((size_t)frames * sizeof(struct frame), &mem, err);
+    if (rc < 0) return rc;
+    p->frames = mem;
+    uint64_t at = PACK_HEADER_BYTES;
+    for (uint32_t i = 0; i < frames; i++) {
+        struct frame *f = &p->frames[i];
+        const uint8_t *start = c.ptr;
+        f->at = at;
+        f->stored_len = cursor_u32(&c);
+        f->plain_len = cursor_u32(&c);
+        f->codec = cursor_u8(&c);
+        f->kind = cursor_u8(&c);
+        f->member_count = cursor_u16(&c);
+        if (f->codec == CODEC_ZSTD_DELTA) {
+            struct bytes b = cursor_take(&c, DIGEST_BYTES);
+            if (!c.bad) memcpy(f->base.b, b.ptr, DIGEST_BYTES);
+        }
+        f->members = cursor_take(&c, 36u * f->member_count).ptr;
+        if (c.bad || f->codec > CODEC_ZSTD_DELTA || f->kind < CHUNK_DATA || f->kind > CHUNK_ROOT ||
+            f->member_count == 0 || f->stored_len < AEAD_TAG_BYTES || f->plain_len > CHUNK_PLAIN_MAX)
+            return corrupt(p, "its directory is malformed", err);
+        f->record = BYTES_OF(start, (size_t)(c.ptr - start));
+        uint64_t sum = 0;
+        for (unsigned m = 0; m < f->member_count; m++) sum += frame_member(f, m).len;
+        at += f->stored_len;
+        if (sum != f->plain_len || at > dir_at) return corrupt(p, "its directory does not add up", err);
+        p->frame_count++;
+    }
+    if (c.len != 0 || at != dir_at) return corrupt(p, "its directory does not cover it", err);
+    return 0;
+}
+
+int pack_in_open(struct repo *r, bool meta, const struct digest *name, struct pack_in **ret, struct error *err) {
+    void *mem;
+    int rc = mem_alloc(sizeof(struct pack_in), &mem, err);
+    if (rc < 0) return rc;
+    struct pack_in *p = mem;
+    p->meta = meta;
+    pack_key(meta, name, p->key);
+    uint64_t size;
+    uint8_t *h = p->header, sealed[PACK_FOOTER_BYTES], foot[PACK_FOOTER_BYTES - AEAD_TAG_BYTES];
+    if ((rc = store_stat(r->store, p->key, &size, NULL, err)) < 0) goto fail;
+    if (size < PACK_HEADER_BYTES + PACK_FOOTER_BYTES || size > (256u << 20)) {
+        rc = corrupt(p, "its size is impossible", err);
+        goto fail;
+    }
+    if ((rc = read_exact(r, p, 0, h, PACK_HEADER_BYTES, err)) < 0) goto fail;
+    if (memcmp(h, "PKPACK01", 8) != 0 || h[8] != FORMAT_VERSION ||
+        (h[9] != CIPHER_AES_256_GCM && h[9] != CIPHER_CHACHA20_POLY1305) || h[10] != (meta ? 2 : 1) ||
+        memcmp(h + 16, r->id, 16) != 0) {
+        rc = corrupt(p, "its header is not that of a pack of this repository", err);
+        goto fail;
+    }
+    p->cipher = h[9];
+    const struct secret *ks;
+    if ((rc = repo_session_key(r, h + 32, h + 112, &ks, err)) < 0) {
+        if (rc == -ERR_KEY_WRONG) rc = corrupt(p, "its session key does not open", err);
+        goto fail;
+    }
+    uint8_t okm[2 * KEY_BYTES];
+    struct buf info = BUF_INIT(256);
+    rc = buf_append_str(&info, "proofkeep/v1/pack", err);
+    if (rc == 0) rc = buf_append(&info, r->id, 16, err);
+    if (rc == 0) rc = hkdf_sha256(secret_bytes(ks), BYTES_OF(h + 48, 32), buf_bytes(&info), okm, sizeof okm, err);
+    buf_free(&info);
+    if (rc < 0) goto fail;
+    memcpy(p->pack_key, okm, KEY_BYTES);
+    bool committed = memcmp(okm + KEY_BYTES, h + 80, 32) == 0;
+    wipe(okm, sizeof okm);
+    if (!committed) {
+        rc = corrupt(p, "its key commitment does not hold", err);
+        goto fail;
+    }
+    if ((rc = read_exact(r, p, size - PACK_FOOTER_BYTES, sealed, sizeof sealed, err)) < 0) goto fail;
+    if ((rc = open_at(p, ORDINAL_FOOTER, BYTES_OF(NULL, 0), BYTES_OF(sealed, sizeof sealed), foot, err)) < 0) {
+        rc = corrupt(p, "its footer does not open", err);
+        goto fail;
+    }
+    uint64_t dir_at = get_u64(foot + 8);
+    p->dir_len = get_u32(foot + 16);
+    if (memcmp(foot, "PKFOOT01", 8) != 0 || dir_at > size || p->dir_len + AEAD_TAG_BYTES > size - dir_at) {
+        rc = corrupt(p, "its footer is malformed", err);
+        goto fail;
+    }
+    if ((rc = mem_alloc(p->dir_len + AEAD_TAG_BYTES, &mem, err)) < 0) goto fail;
+    p->dir = mem;
+    if ((rc = read_exact(r, p, dir_at, p->dir, p->dir_len + AEAD_TAG_BYTES, err)) < 0) goto fail;
+    if ((rc = open_at(p, ORDINAL_DIRECTORY, BYTES_OF(NULL, 0), BYTES_OF(p->dir, p->dir_len + AEAD_TAG_BYTES), p->dir,
+                      err)) < 0) {
+        rc = corrupt(p, "its directory does not open", err);
+        goto fail;
+    }
+    if ((rc = parse_dir(p, get_u32(foot + 20), dir_at, err)) < 0) goto fail;
+    *ret = p;
+    return 0;
+fail:
+    pack_in_free(p);
+    return rc;
+}
+
+uint32_t pack_in_frames(const struct pack_in *p) {
+    return p->frame_count;
+}
+const struct frame *pack_in_frame(const struct pack_in *p, uint32_t o) {
+    return o < p->frame_count ? &p->frames[o] : NULL;
+}
+const char *pack_in_key(const struct pack_in *p) {
+    return p->key;
+}
+bool pack_in_meta(const struct pack_in *p) {
+    return p->meta;
+}
+size_t pack_in_memory(const struct pack_in *p) {
+    return sizeof *p + p->dir_len + p->frame_count * sizeof(struct frame);
+}
+
+int pack_in_unseal(struct pack_in *p, uint32_t ordinal, const uint8_t *sealed, uint8_t *out, struct error *err) {
+    const struct frame *f = &p->frames[ordinal];
+    if (open_at(p, ordinal, f->record, BYTES_OF(sealed, f->stored_len), out, err) < 0) {
+        error_clear(err);
+        return error_set(err, ERR_OBJECT_CORRUPT, "%s: frame %u does not open", p->key, ordinal);
+    }
+    return 0;
+}
+
+void pack_in_free(struct pack_in *p) {
+    if (!p) return;
+    wipe(p->pack_key, sizeof p->pack_key);
+    seam_free(p->dir);
+    seam_free(p->frames);
+    seam_free(p);
+}

@@ -1,0 +1,275 @@
+#include "repo/reader.h"
+#include "repo/repo_internal.h"
+
+struct snapshot {
+    struct repo *repo;
+    struct fetcher *fetcher;
+    struct root_doc root;
+    /* the walk in progress, so that an item opened from its callback needs no search */
+    pthread_mutex_t lock;
+    const struct manifest_item *current;
+    uint64_t current_ordinal;
+    pthread_t walker;
+};
+
+int snapshot_open(struct repo *r, const struct snapshot_info *info, struct snapshot **ret, struct error *err) {
+    void *mem;
+    int rc = mem_alloc(sizeof(struct snapshot), &mem, err);
+    if (rc < 0) return rc;
+    struct snapshot *s = mem;
+    s->repo = r;
+    pthread_mutex_init(&s->lock, NULL);
+    struct buf raw = BUF_INIT(256u << 20);
+    rc = fetcher_new(r, &r->index, NULL, 48u << 20, &s->fetcher, err);
+    for (size_t i = 0; i < info->root_count && rc == 0; i++) {
+        struct fetched c;
+        if ((rc = fetch_chunk(s->fetcher, info->root[i].b, &info->root[i], CHUNK_ROOT, &c, err)) < 0) break;
+        rc = buf_append(&raw, c.data.ptr, c.data.len, err);
+        fetch_release(s->fetcher, &c);
+    }
+    if (rc == 0)
+        rc = root_parse(raw, &s->root, err);
+    else
+        buf_free(&raw);
+    if (rc < 0) {
+        snapshot_close(s);
+        return error_wrap(err, "opening snapshot %s", info->id);
+    }
+    *ret = s;
+    return 0;
+}
+
+void snapshot_close(struct snapshot *s) {
+    if (!s) return;
+    fetcher_free(s->fetcher);
+    root_free(&s->root);
+    pthread_mutex_destroy(&s->lock);
+    seam_free(s);
+}
+
+const json_t *snapshot_root(const struct snapshot *s) {
+    return s->root.facts;
+}
+uint64_t snapshot_items(const struct snapshot *s) {
+    return s->root.items;
+}
+
+static bool starts_with(struct bytes name, struct bytes prefix) {
+    return name.len >= prefix.len && (prefix.len == 0 || memcmp(name.ptr, prefix.ptr, prefix.len) == 0);
+}
+
+static int walk_chunk(struct snapshot *s, const struct root_chunk *k, struct bytes prefix, bool *done, item_cb cb,
+                      void *ctx, struct error *err) {
+    struct fetched c;
+    struct manifest_parser p;
+    struct manifest_item it;
+    bool end = false;
+    int rc = fetch_chunk(s->fetcher, k->id.b, &k->id, CHUNK_MANIFEST, &c, err);
+    if (rc < 0) return rc;
+    manifest_parser_init(&p, c.data);
+    uint32_t n = 0;
+    for (; rc == 0 && (rc = manifest_next(&p, &it, &end, err)) == 0 && !end; n++) {
+        if (!starts_with(it.name, prefix)) {
+            if (name_compare(it.name, prefix) > 0) {
+                *done = true;
+                break;
+            }
+            continue;
+        }
+        struct item_head h = {it.name, it.attr, (enum content_kind)it.kind, it.bytes, it.sha256, k->first_ordinal + n};
+        pthread_mutex_lock(&s->lock);
+        s->current = &it;
+        s->current_ordinal = h.ordinal;
+        s->walker = pthread_self();
+        pthread_mutex_unlock(&s->lock);
+        rc = cb(ctx, &h, err);
+        pthread_mutex_lock(&s->lock);
+        s->current = NULL;
+        pthread_mutex_unlock(&s->lock);
+    }
+    if (rc == 0 && !*done && n != k->items)
+        rc = error_set(err, ERR_OBJECT_CORRUPT, "a manifest chunk has %u items where the root says %u", n, k->items);
+    manifest_parser_free(&p);
+    fetch_release(s->fetcher, &c);
+    return rc;
+}
+
+int snapshot_walk(struct snapshot *s, struct bytes prefix, item_cb cb, void *ctx, struct error *err) {
+    size_t lo = 0, hi = s->root.chunk_count;
+    while (lo < hi) {
+        size_t mid = (lo + hi) / 2;
+        if (name_compare(s->root.chunks[mid].first_name, prefix) <= 0)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    bool done = false;
+    int rc = 0;
+    /* the prefix may begin in the chunk before the first one whose first name lies behind it */
+    for (size_t i = lo ? lo - 1 : 0; i < s->root.chunk_count && rc == 0 && !done; i++)
+        rc = walk_chunk(s, &s->root.chunks[i], prefix, &done, cb, ctx, err);
+    return rc;
+}
+
+struct ritem {
+    struct snapshot *s;
+    struct buf refs;
+    struct cursor c;
+    struct fetched list;
+    struct cursor list_c;
+    bool in_list, ended, multi;
+    struct fetched chunk;
+    struct sha256_state *sha;
+    struct digest want, only;
+    uint64_t bytes, seen, pieces;
+};
+
+/* Parses a manifest chunk again up to the item; for items that are opened outside the walk. */
+static int refs_find(struct snapshot *s, const struct item_head *h, struct buf *refs, struct error *err) {
+    size_t i = 0;
+    while (i + 1 < s->root.chunk_count && s->root.chunks[i + 1].first_ordinal <= h->ordinal) i++;
+    if (!s->root.chunk_count) return error_set(err, ERR_NO_POINT, "the snapshot has no items");
+    struct fetched c;
+    struct manifest_parser p;
+    struct manifest_item it;
+    bool end = false;
+    const struct root_chunk *k = &s->root.chunks[i];
+    int rc = fetch_chunk(s->fetcher, k->id.b, &k->id, CHUNK_MANIFEST, &c, err);
+    if (rc < 0) return rc;
+    manifest_parser_init(&p, c.data);
+    for (uint64_t n = k->first_ordinal; rc == 0 && n <= h->ordinal; n++) rc = manifest_next(&p, &it, &end, err);
+    if (rc == 0 && (end || !bytes_equal(it.name, h->name)))
+        rc = error_set(err, ERR_INTERNAL, "an item is not where it was");
+    if (rc == 0) rc = buf_append(refs, it.refs.ptr, it.refs.len, err);
+    manifest_parser_free(&p);
+    fetch_release(s->fetcher, &c);
+    return rc;
+}
+
+int ritem_open(struct snapshot *s, const struct item_head *h, struct ritem **ret, struct error *err) {
+    void *mem;
+    int rc = mem_alloc(sizeof(struct ritem), &mem, err);
+    if (rc < 0) return rc;
+    struct ritem *it = mem;
+    it->s = s;
+    it->refs = BUF_INIT(256u << 20);
+    it->want = h->sha256;
+    it->bytes = h->bytes;
+    pthread_mutex_lock(&s->lock);
+    bool here = s->current && s->current_ordinal == h->ordinal && pthread_equal(s->walker, pthread_self());
+    pthread_mutex_unlock(&s->lock);
+    if (here)
+        rc = buf_append(&it->refs, s->current->refs.ptr, s->current->refs.len, err);
+    else
+        rc = refs_find(s, h, &it->refs, err);
+    if (rc < 0) {
+        ritem_close(it);
+        return rc;
+    }
+    it->c = cursor_of(buf_bytes(&it->refs));
+    *ret = it;
+    return 0;
+}
+
+/* The next chunk or hole, lists unfolded. 1: have one; 0: end. */
+static int ref_next(struct ritem *it, struct ref *ref, struct error *err) {
+    for (;;) {
+        if (it->in_list) {
+            if (ref_take(&it->list_c, ref)) {
+                if (ref->type == REF_LIST)
+                    return error_set(err, ERR_OBJECT_CORRUPT, "a list of references names a list");
+                return 1;
+            }
+            bool bad = it->list_c.bad;
+            fetch_release(it->s->fetcher, &it->list);
+            it->in_list = false;
+            if (bad) return error_set(err, ERR_OBJECT_CORRUPT, "a list of references is malformed");
+        }
+        if (!ref_take(&it->c, ref)) {
+            if (it->c.bad) return error_set(err, ERR_OBJECT_CORRUPT, "an item's references are malformed");
+            return 0;
+        }
+        if (ref->type != REF_LIST) return 1;
+        int rc = fetch_chunk(it->s->fetcher, ref->id.b, &ref->id, CHUNK_LIST, &it->list, err);
+        if (rc < 0) return rc;
+        it->list_c = cursor_of(it->list.data);
+        it->in_list = true;
+    }
+}
+
+static int differs(struct error *err, const char *what) {
+    return error_set(err, ERR_RESTORE_DIFFERS, "an item's content does not have the %s recorded for it", what);
+}
+
+static int digest_feed(struct ritem *it, struct bytes data, struct error *err) {
+    if (!it->sha) {
+        int rc = sha256_new(&it->sha, err);
+        if (rc < 0) return rc;
+    }
+    sha256_update(it->sha, data);
+    return 0;
+}
+
+int ritem_next(struct ritem *it, struct bytes *ret, struct error *err) {
+    static const uint8_t zeros[4096];
+    struct ref ref;
+    if (it->chunk.hold) fetch_release(it->s->fetcher, &it->chunk);
+    *ret = BYTES_OF(NULL, 0);
+    if (it->ended) return 0;
+    int rc = ref_next(it, &ref, err);
+    if (rc < 0) return rc;
+    if (rc == 0) {
+        struct digest got;
+        if (it->sha)
+            sha256_finish(it->sha, &got);
+        else if (it->pieces)
+            got = it->only;
+        else
+            sha256(BYTES_OF(NULL, 0), &got);
+        it->ended = true;
+        if (it->seen != it->bytes) return differs(err, "size");
+        return digest_equal(&got, &it->want) ? 0 : differs(err, "SHA-256");
+    }
+    it->seen += ref.len;
+    it->pieces++;
+    if (it->seen > it->bytes) return differs(err, "size");
+    if (ref.type == REF_HOLE) {
+        for (uint64_t left = ref.len; left > 0 && rc >= 0;) {
+            size_t n = left < sizeof zeros ? (size_t)left : sizeof zeros;
+            rc = digest_feed(it, BYTES_OF(zeros, n), err);
+            left -= n;
+        }
+        *ret = BYTES_OF(NULL, ref.len);
+        return rc < 0 ? rc : 0;
+    }
+    if ((rc = fetch_chunk(it->s->fetcher, ref.id.b, &ref.id, CHUNK_DATA, &it->chunk, err)) < 0) return rc;
+    if (it->chunk.data.len != ref.len) return differs(err, "size");
+    /* the chunk's own digest was computed when it was decoded: an item of one chunk needs no second pass */
+    if (it->pieces == 1 && ref.len == it->bytes)
+        it->only = it->chunk.sha;
+    else if ((rc = digest_feed(it, it->chunk.data, err)) < 0)
+        return rc;
+    *ret = it->chunk.data;
+    return 0;
+}
+
+void ritem_close(struct ritem *it) {
+    if (!it) return;
+    if (it->chunk.hold) fetch_release(it->s->fetcher, &it->chunk);
+    if (it->in_list) fetch_release(it->s->fetcher, &it->list);
+    sha256_free(it->sha);
+    buf_free(&it->refs);
+    seam_free(it);
+}
+
+int ritem_chunks(struct snapshot *s, const struct item_head *h,
+                 int (*cb)(void *, const struct digest *, uint32_t, struct error *), void *ctx, struct error *err) {
+    struct ritem *it;
+    struct ref ref;
+    int rc = ritem_open(s, h, &it, err);
+    if (rc < 0) return rc;
+    while ((rc = ref_next(it, &ref, err)) == 1)
+        if (ref.type == REF_CHUNK && (rc = cb(ctx, &ref.id, (uint32_t)ref.len, err)) != 0) break;
+    ritem_close(it);
+    return rc;
+}

@@ -1,0 +1,457 @@
+#include "repo/repo_internal.h"
+
+json_t *json_digest(const struct digest *d) {
+    char hex[65];
+    hex_encode(d->b, sizeof d->b, hex);
+    return json_string(hex);
+}
+
+bool json_get_digest(const json_t *j, struct digest *ret) {
+    const char *s = json_string_value(j);
+    return s && hex_decode(s, strlen(s), ret->b, sizeof ret->b);
+}
+
+int statement_make(const char *type, const char *subject, const struct digest *digest, json_t *predicate, json_t **ret,
+                   struct error *err) {
+    json_t *s = json_pack("{s:s, s:[{s:s, s:{s:o}}], s:s, s:o}", "_type", STATEMENT_TYPE, "subject", "name", subject,
+                          "digest", "sha256", json_digest(digest), "predicateType", type, "predicate", predicate);
+    if (!s) return error_set(err, ERR_NO_MEMORY, "no memory for a statement");
+    *ret = s;
+    return 0;
+}
+
+struct built {
+    json_t *statement;
+};
+
+static int build_copy(void *ctx, uint64_t seq, json_t **ret, struct error *err) {
+    (void)seq;
+    struct built *b = ctx;
+    *ret = json_deep_copy(b->statement);
+    return *ret ? 0 : error_set(err, ERR_NO_MEMORY, "no memory for a statement");
+}
+
+int repo_writable(struct repo *r, struct error *err) {
+    if (r->latched)
+        return error_set(err, ERR_REPO_LATCHED, "an earlier write to this repository failed; nothing more is written");
+    return 0;
+}
+
+int repo_needs_read(const struct repo *r, const char *what, struct error *err) {
+    if (r->keys->read_secret) return 0;
+    return error_set(err, ERR_KEY_ROLE, "%s needs a restore or admin key, and this one is a %s key", what,
+                     key_role_name(r->keys->role));
+}
+
+int repo_append(struct repo *r, json_t *statement, uint64_t *ret_seq, struct digest *ret, struct error *err) {
+    int rc = repo_writable(r, err);
+    if (rc < 0) return rc;
+    struct built b = {statement};
+    return ledger_append(r->ledger, secret_bytes(r->keys->sign_seed), build_copy, &b, ret_seq, ret, err);
+}
+
+static int judge(void *ctx, const struct ledger_entry *e, struct error *err) {
+    return state_judge(ctx, e, err);
+}
+
+static int format_write(const struct repo *r, struct buf *out, struct error *err) {
+    char admin[65], now[32];
+    hex_encode(r->keys->admin_public, SIGN_PUBLIC_BYTES, admin);
+    time_format(time_now_ns(), now);
+    json_t *j = json_pack("{s:s, s:i, s:s, s:s, s:s, s:s, s:i, s:i, s:{s:[], s:[], s:[]}}", "magic",
+                          "proofkeep repository", "version", FORMAT_VERSION, "id", r->id_hex, "cipher",
+                          r->cipher == CIPHER_AES_256_GCM ? "aes-256-gcm" : "chacha20-poly1305", "admin", admin,
+                          "created", now, "data_pack_bytes", (int)r->data_pack_bytes, "meta_pack_bytes",
+                          (int)r->meta_pack_bytes, "features", "read", "write", "gc");
+    if (!j) return error_set(err, ERR_NO_MEMORY, "no memory for the format object");
+    int rc = json_write_pretty(j, out, err);
+    json_decref(j);
+    return rc < 0 ? rc : buf_append_str(out, "\n", err);
+}
+
+static int format_read(struct repo *r, struct digest *ret, struct error *err) {
+    struct buf b = BUF_INIT(64 << 10);
+    json_t *j = NULL;
+    int rc = store_read_all(r->store, "format", b.max_bytes, &b, err);
+    if (rc == -ERR_OBJECT_MISSING) {
+        error_clear(err);
+        rc = error_set(err, ERR_REPO_NONE, "there is no object 'format' there");
+    }
+    if (rc == 0) rc = json_parse(buf_bytes(&b), b.max_bytes, "format", &j, err);
+    if (rc == 0) {
+        sha256(buf_bytes(&b), ret);
+        const char *magic, *id, *cipher;
+        int64_t version, data, meta;
+        if ((rc = json_need_str(j, "magic", "format", &magic, err)) == 0 &&
+            (rc = json_need_int(j, "version", "format", &version, err)) == 0 &&
+            (rc = json_need_str(j, "id", "format", &id, err)) == 0 &&
+            (rc = json_need_str(j, "cipher", "format", &cipher, err)) == 0 &&
+            (rc = json_need_int(j, "data_pack_bytes", "format", &data, err)) == 0 &&
+            (rc = json_need_int(j, "meta_pack_bytes", "format", &meta, err)) == 0) {
+            const json_t *f = json_object_get(j, "features");
+            if (strcmp(magic, "proofkeep repository") != 0 || !hex_decode(id, strlen(id), r->id, sizeof r->id))
+                rc = error_set(err, ERR_REPO_NONE, "the object 'format' is not proofkeep's");
+            else if (version != FORMAT_VERSION || json_array_size(json_object_get(f, "read")) > 0)
+                rc = error_set(err, ERR_FORMAT_VERSION, "the repository's format is %lld or has features unknown here",
+                               (long long)version);
+            else if (data < (1 << 20) || data > (256 << 20) || meta < (1 << 20) || meta > (256 << 20))
+                rc = error_set(err, ERR_OBJECT_CORRUPT, "the pack sizes in 'format' are out of range");
+            else {
+                r->cipher = strcmp(cipher, "aes-256-gcm") == 0         ? CIPHER_AES_256_GCM
+                            : strcmp(cipher, "chacha20-poly1305") == 0 ? CIPHER_CHACHA20_POLY1305
+                                                                       : 0;
+                if (!r->cipher) rc = error_set(err, ERR_FORMAT_VERSION, "the cipher '%s' is unknown here", cipher);
+                r->data_pack_bytes = (uint32_t)data;
+                r->meta_pack_bytes = (uint32_t)meta;
+                hex_encode(r->id, sizeof r->id, r->id_hex);
+            }
+        }
+    }
+    json_decref(j);
+    buf_free(&b);
+    return rc;
+}
+
+static void slot_key(struct bytes slot, char out[96]) {
+    struct digest d;
+    char hex[65];
+    sha256(slot, &d);
+    hex_encode(d.b, sizeof d.b, hex);
+    snprintf(out, 96, "keys/%s", hex);
+}
+
+int repo_create(struct store *s, const struct repo_params *p, const struct unlock *u, const char *label,
+                struct keyring **ret, struct error *err) {
+    struct repo r = {.store = s};
+    struct buf format = BUF_INIT(64 << 10), slot = BUF_INIT(64 << 10);
+    struct keyring *keys = NULL;
+    json_t *statement = NULL, *predicate = NULL;
+    struct digest fd;
+    int rc = random_bytes(r.id, sizeof r.id, err);
+    if (rc < 0) return rc;
+    hex_encode(r.id, sizeof r.id, r.id_hex);
+    r.cipher = p && p->cipher ? p->cipher : cipher_best();
+    r.data_pack_bytes = p && p->data_pack_bytes ? p->data_pack_bytes : 16u << 20;
+    r.meta_pack_bytes = p && p->meta_pack_bytes ? p->meta_pack_bytes : 4u << 20;
+    uint64_t size;
+    rc = store_stat(s, "format", &size, NULL, err);
+    if (rc == 0) return error_set(err, ERR_REPO_EXISTS, "the place holds a repository already; nothing was changed");
+    if (rc != -ERR_OBJECT_MISSING) return rc;
+    error_clear(err);
+    if ((rc = keyring_create(r.id, &keys, err)) < 0) goto out;
+    r.keys = keys;
+    if ((rc = format_write(&r, &format, err)) < 0) goto out;
+    sha256(buf_bytes(&format), &fd);
+    if ((rc = slot_seal(keys, u, label, &slot, err)) < 0) goto out;
+    char key[96];
+    slot_key(buf_bytes(&slot), key);
+    if ((rc = store_create(s, key, buf_bytes(&slot), err)) < 0) goto out;
+    char origin[64], admin[65];
+    hex_encode(keys->admin_public, SIGN_PUBLIC_BYTES, admin);
+    predicate = json_pack("{s:s, s:o, s:s}", "repository", r.id_hex, "format", json_digest(&fd), "admin", admin);
+    if (!predicate) {
+        rc = error_set(err, ERR_NO_MEMORY, "no memory for the first log entry");
+        goto out;
+    }
+    if ((rc = statement_make(PREDICATE_INIT, "format", &fd, predicate, &statement, err)) < 0) goto out;
+    snprintf(origin, sizeof origin, "proofkeep/%s", r.id_hex);
+    if ((rc = ledger_open(s, origin, NULL, judge, &r, &r.ledger, err)) < 0) goto out;
+    struct built b = {statement};
+    if ((rc = ledger_append(r.ledger, secret_bytes(keys->sign_seed), build_copy, &b, NULL, NULL, err)) < 0) goto out;
+    /* `format` is what readers look for first, so it comes last: an interrupted init leaves no repository. */
+    rc = store_create(s, "format", buf_bytes(&format), err);
+out:
+    json_decref(statement);
+    ledger_close(r.ledger);
+    state_free(&r.state);
+    buf_free(&format);
+    buf_free(&slot);
+    if (rc < 0)
+        keyring_free(keys);
+    else
+        *ret = keys;
+    return rc < 0 ? error_wrap(err, "making the repository") : 0;
+}
+
+struct slot_try {
+    struct repo *r;
+    const struct unlock *u;
+    unsigned tried;
+    char first[160];
+};
+
+struct names {
+    char (*keys)[96];
+    size_t n, cap;
+};
+
+static int collect_name(void *ctx, const struct store_object *o, struct error *err) {
+    struct names *n = ctx;
+    if (strlen(o->key) >= 96) return 0;
+    int rc = mem_grow((void **)&n->keys, &n->cap, n->n + 1, sizeof *n->keys, err);
+    if (rc == 0) snprintf(n->keys[n->n++], 96, "%s", o->key);
+    return rc;
+}
+
+int repo_slots(struct repo *r, int (*cb)(void *, const char *, const struct slot_info *, struct error *), void *ctx,
+               struct error *err) {
+    struct names names = {0};
+    struct buf b = BUF_INIT(64 << 10);
+    int rc = store_list(r->store, "keys/", collect_name, &names, err);
+    for (size_t i = 0; i < names.n && rc == 0; i++) {
+        struct slot_info info;
+        buf_clear(&b);
+        if ((rc = store_read_all(r->store, names.keys[i], b.max_bytes, &b, err)) < 0) break;
+        if ((rc = slot_describe(buf_bytes(&b), &info, err)) < 0) break;
+        rc = cb(ctx, names.keys[i], &info, err);
+    }
+    buf_free(&b);
+    seam_free(names.keys);
+    return rc;
+}
+
+/* Every slot of the unlocking kind is tried; a damaged one must not lock out the others. */
+static int slots_open(struct repo *r, const struct unlock *u, struct error *err) {
+    struct names names = {0};
+    struct buf b = BUF_INIT(64 << 10);
+    unsigned tried = 0, damaged = 0;
+    int rc = store_list(r->store, "keys/", collect_name, &names, err);
+    for (size_t i = 0; i < names.n && rc == 0 && !r->keys; i++) {
+        struct slot_info info;
+        struct error e = ERROR_INIT;
+        buf_clear(&b);
+        if (store_read_all(r->store, names.keys[i], b.max_bytes, &b, &e) < 0 ||
+            slot_describe(buf_bytes(&b), &info, &e) < 0) {
+            damaged++;
+            continue;
+        }
+        if (info.kind != u->kind) continue;
+        tried++;
+        int got = slot_open(buf_bytes(&b), u, &r->keys, &e);
+        if (got < 0 && got != -ERR_KEY_WRONG) damaged++;
+    }
+    if (rc == 0 && !r->keys)
+        rc = error_set(err, ERR_KEY_WRONG,
+                       "none of the repository's %zu key slots opens with what was given (%u of that kind, %u damaged)",
+                       names.n, tried, damaged);
+    buf_free(&b);
+    seam_free(names.keys);
+    return rc;
+}
+
+int repo_open(struct store *s, const struct unlock *u, const char *cache_dir, struct repo **ret, struct error *err) {
+    void *p;
+    int rc = mem_alloc(sizeof(struct repo), &p, err);
+    if (rc < 0) return rc;
+    struct repo *r = p;
+    r->store = s;
+    pthread_mutex_init(&r->lock, NULL);
+    struct digest fd;
+    if ((rc = format_read(r, &fd, err)) < 0) goto fail;
+    if ((rc = slots_open(r, u, err)) < 0) goto fail;
+    if (memcmp(r->keys->repo_id, r->id, sizeof r->id) != 0) {
+        rc = error_set(err, ERR_KEY_WRONG, "the key slot belongs to another repository");
+        goto fail;
+    }
+    if (r->keys->cut_key && (rc = cutter_init(&r->cutter, secret_bytes(r->keys->cut_key), err)) < 0) goto fail;
+    if (cache_dir) {
+        struct buf path = BUF_INIT(1 << 16);
+        rc = buf_printf(&path, err, "%s/%s", cache_dir, r->id_hex);
+        if (rc == 0) rc = buf_terminate(&path, err);
+        if (rc == 0) rc = io_mkdirs((char *)path.ptr, 0700, err);
+        if (rc == 0) rc = mem_strdup((char *)path.ptr, &r->cache_dir, err);
+        buf_free(&path);
+        if (rc < 0) goto fail;
+    }
+    char origin[64];
+    snprintf(origin, sizeof origin, "proofkeep/%s", r->id_hex);
+    if ((rc = ledger_open(s, origin, r->cache_dir, judge, r, &r->ledger, err)) < 0) goto fail;
+    if ((rc = repo_sync(r, err)) < 0) goto fail;
+    if (!r->state.initialised) {
+        rc = error_set(err, ERR_LEDGER_BROKEN, "the log is empty: its first entry is missing");
+        goto fail;
+    }
+    if (!digest_equal(&r->state.format, &fd)) {
+        rc = error_set(err, ERR_OBJECT_CORRUPT, "the object 'format' is not the one that the log's first entry names");
+        goto fail;
+    }
+    *ret = r;
+    return 0;
+fail:
+    repo_close(r);
+    return error_wrap(err, "opening the repository");
+}
+
+int repo_sync(struct repo *r, struct error *err) {
+    int rc = ledger_sync(r->ledger, err);
+    if (rc < 0) return rc;
+    return index_follow(r, &r->index, err);
+}
+
+void repo_close(struct repo *r) {
+    if (!r) return;
+    ledger_close(r->ledger);
+    state_free(&r->state);
+    index_free(&r->index);
+    for (size_t i = 0; i < r->session_count; i++) secret_free(r->sessions[i].key);
+    seam_free(r->sessions);
+    keyring_free(r->keys);
+    seam_free(r->cache_dir);
+    pthread_mutex_destroy(&r->lock);
+    seam_free(r);
+}
+
+const struct keyring *repo_keys(const struct repo *r) {
+    return r->keys;
+}
+struct store *repo_store(const struct repo *r) {
+    return r->store;
+}
+struct ledger *repo_ledger(const struct repo *r) {
+    return r->ledger;
+}
+const char *repo_id_hex(const struct repo *r) {
+    return r->id_hex;
+}
+const char *repo_cache_dir(const struct repo *r) {
+    return r->cache_dir;
+}
+size_t repo_snapshot_count(const struct repo *r) {
+    return r->state.snapshot_count;
+}
+const struct snapshot_info *repo_snapshot(const struct repo *r, size_t i) {
+    return &r->state.snapshots[i];
+}
+size_t repo_job_count(const struct repo *r) {
+    return r->state.job_count;
+}
+const struct job_info *repo_job(const struct repo *r, size_t i) {
+    return &r->state.jobs[i];
+}
+size_t repo_hold_count(const struct repo *r) {
+    return r->state.hold_count;
+}
+const struct hold_info *repo_hold(const struct repo *r, size_t i) {
+    return &r->state.holds[i];
+}
+size_t repo_key_count(const struct repo *r) {
+    return r->state.key_count;
+}
+const struct key_info *repo_key(const struct repo *r, size_t i) {
+    return &r->state.keys[i];
+}
+
+const struct snapshot_info *repo_latest(const struct repo *r, const char *environment, const char *surface) {
+    for (size_t i = r->state.snapshot_count; i-- > 0;) {
+        const struct snapshot_info *s = &r->state.snapshots[i];
+        if (!s->forgotten && strcmp(s->environment, environment) == 0 && strcmp(s->surface, surface) == 0) return s;
+    }
+    return NULL;
+}
+
+int repo_publish(struct repo *r, struct error *err) {
+    return ledger_publish(r->ledger, secret_bytes(r->keys->sign_seed), err);
+}
+
+int repo_session_key(struct repo *r, const uint8_t id[16], const uint8_t *sealed, const struct secret **ret,
+                     struct error *err) {
+    int rc = 0;
+    pthread_mutex_lock(&r->lock);
+    for (size_t i = 0; i < r->session_count; i++)
+        if (memcmp(r->sessions[i].id, id, 16) == 0) {
+            *ret = r->sessions[i].key;
+            pthread_mutex_unlock(&r->lock);
+            return 0;
+        }
+    uint8_t key[KEY_BYTES];
+    struct session_key sk;
+    memcpy(sk.id, id, 16);
+    rc = repo_needs_read(r, "reading a pack", err);
+    if (rc == 0) rc = box_open(secret_bytes(r->keys->read_secret), BYTES_OF(sealed, SEALED_KEY_BYTES), key, err);
+    if (rc == 0) rc = secret_new(BYTES_OF(key, sizeof key), &sk.key, err);
+    wipe(key, sizeof key);
+    if (rc == 0) {
+        rc = mem_grow((void **)&r->sessions, &r->session_cap, r->session_count + 1, sizeof *r->sessions, err);
+        if (rc == 0) {
+            r->sessions[r->session_count++] = sk;
+            *ret = sk.key;
+        } else
+            secret_free(sk.key);
+    }
+    pthread_mutex_unlock(&r->lock);
+    return rc;
+}
+
+static int key_statement(struct repo *r, const char *action, const uint8_t pub[SIGN_PUBLIC_BYTES], enum key_role role,
+                         const char *label, struct error *err) {
+    char hex[65];
+    hex_encode(pub, SIGN_PUBLIC_BYTES, hex);
+    struct digest d;
+    sha256(BYTES_OF(pub, SIGN_PUBLIC_BYTES), &d);
+    json_t *p =
+        json_pack("{s:s, s:s, s:s, s:s}", "action", action, "key", hex, "role", key_role_name(role), "label", label);
+    json_t *s = NULL;
+    if (!p) return error_set(err, ERR_NO_MEMORY, "no memory for a key entry");
+    int rc = statement_make(PREDICATE_KEY, "signing-key", &d, p, &s, err);
+    if (rc == 0) rc = repo_append(r, s, NULL, NULL, err);
+    json_decref(s);
+    return rc;
+}
+
+static int admin_only(const struct repo *r, struct error *err) {
+    if (r->keys->role == ROLE_ADMIN) return 0;
+    return error_set(err, ERR_KEY_ROLE, "changing keys needs an admin key, and this one is a %s key",
+                     key_role_name(r->keys->role));
+}
+
+int repo_key_add(struct repo *r, const struct keyring *bundle, const struct unlock *u, const char *label,
+                 struct error *err) {
+    int rc = admin_only(r, err);
+    if (rc < 0) return rc;
+    struct buf slot = BUF_INIT(64 << 10);
+    bool known = false;
+    for (size_t i = 0; i < r->state.key_count; i++)
+        known |= !r->state.keys[i].removed &&
+                 memcmp(r->state.keys[i].public_key, bundle->sign_public, SIGN_PUBLIC_BYTES) == 0;
+    rc = slot_seal(bundle, u, label, &slot, err);
+    if (rc == 0 && !known) rc = key_statement(r, "add", bundle->sign_public, bundle->role, label, err);
+    if (rc == 0) {
+        char key[96];
+        slot_key(buf_bytes(&slot), key);
+        rc = store_create(r->store, key, buf_bytes(&slot), err);
+    }
+    buf_free(&slot);
+    return rc;
+}
+
+struct removal {
+    struct repo *r;
+    const uint8_t *pub;
+    struct names found;
+};
+
+static int find_slot(void *ctx, const char *name, const struct slot_info *info, struct error *err) {
+    struct removal *m = ctx;
+    if (memcmp(info->sign_public, m->pub, SIGN_PUBLIC_BYTES) != 0) return 0;
+    struct store_object o = {.key = name};
+    return collect_name(&m->found, &o, err);
+}
+
+int repo_key_remove(struct repo *r, const uint8_t pub[SIGN_PUBLIC_BYTES], struct error *err) {
+    int rc = admin_only(r, err);
+    if (rc < 0) return rc;
+    if (memcmp(pub, r->keys->admin_public, SIGN_PUBLIC_BYTES) == 0)
+        return error_set(err, ERR_KEY_ROLE,
+                         "the admin key cannot be removed: nobody could read the repository afterwards");
+    const struct key_info *k = NULL;
+    for (size_t i = 0; i < r->state.key_count; i++)
+        if (!r->state.keys[i].removed && memcmp(r->state.keys[i].public_key, pub, SIGN_PUBLIC_BYTES) == 0)
+            k = &r->state.keys[i];
+    if (!k) return error_set(err, ERR_NO_POINT, "no such key is in force");
+    if ((rc = key_statement(r, "remove", pub, k->role, k->label, err)) < 0) return rc;
+    struct removal m = {.r = r, .pub = pub};
+    rc = repo_slots(r, find_slot, &m, err);
+    for (size_t i = 0; i < m.found.n && rc == 0; i++) rc = store_remove(r->store, m.found.keys[i], err);
+    seam_free(m.found.keys);
+    return rc;
+}

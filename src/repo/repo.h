@@ -1,0 +1,130 @@
+/* The repository: encrypted, deduplicated, append-only; commits through the log.
+ *
+ * Invariants
+ *  1. A snapshot exists exactly when its receipt is an entry of the log; nothing else makes one.
+ *  2. Write order: packs durable, then the index run and the pack list, then the log entry. Reading goes the other way.
+ *  3. No object is ever changed once it has its name; what is derived can be rebuilt (index from pack directories).
+ *  4. A snapshot's entry at n was built after every entry below n was read, and none of them deletes a pack it uses.
+ *  5. Every frame was opened and decoded from the bytes handed to the store, and compared, before it counts as stored.
+ *  6. After a failed write the handle latches: every later write answers ERR_REPO_LATCHED.
+ *
+ * Threads: one thread opens, syncs, commits and closes; writer items, readers and checks use threads as their headers say.
+ */
+#ifndef PK_REPO_REPO_H
+#define PK_REPO_REPO_H
+
+#include "base/json.h"
+#include "crypto/keyring.h"
+#include "ledger/ledger.h"
+#include "store/store.h"
+
+#define SNAPSHOT_ID_MAX 64
+#define PREDICATE_PREFIX "https://proofkeep.dev/"
+/* Predicate types that the state understands; others are kept and ignored. */
+#define PREDICATE_INIT PREDICATE_PREFIX "init/v1"
+#define PREDICATE_KEY PREDICATE_PREFIX "key/v1"
+#define PREDICATE_RECEIPT PREDICATE_PREFIX "backup-receipt/v1"
+#define PREDICATE_VERIFICATION PREDICATE_PREFIX "verification/v1"
+#define PREDICATE_FORGET PREDICATE_PREFIX "forget/v1"
+#define PREDICATE_DELETE PREDICATE_PREFIX "delete/v1"
+#define PREDICATE_HOLD PREDICATE_PREFIX "hold/v1"
+#define PREDICATE_RESTORE PREDICATE_PREFIX "restore/v1"
+
+/* The rungs of verification, as far as the state tells them apart; the texts are evidence's. */
+enum verify_level { VERIFY_NONE = 0, VERIFY_PRESENT, VERIFY_CHECKSUM, VERIFY_DECODE, VERIFY_SPOT, VERIFY_FULL, VERIFY_REBUILD };
+
+/* A snapshot as the log's fold knows it. Strings and arrays are owned by the repository until the next sync. */
+struct snapshot_info {
+    uint64_t seq;
+    struct digest entry;           /* of the receipt's envelope */
+    char id[SNAPSHOT_ID_MAX];      /* backup_id */
+    char *environment, *surface;   /* "prod", "artifacts" */
+    char *kind;                    /* driver */
+    char *receipt_surface;         /* as the receipt calls it */
+    int64_t started_ns, completed_ns; /* the writer's claim */
+    int64_t stored_ns;             /* the store's clock; retention uses this, falling back on the log's order */
+    bool complete;                 /* false: partial */
+    struct digest *root;           /* chunk ids of the root's pieces */
+    size_t root_count;
+    struct digest packs;           /* digest of the pack list object */
+    uint64_t items, bytes, stored_bytes;
+    uint8_t writer[SIGN_PUBLIC_BYTES];
+    enum verify_level verified;    /* highest rung passed by a verification whose receipt is in the log */
+    int64_t verified_ns;           /* when that rung was last passed */
+    int64_t level_ns[VERIFY_REBUILD + 1]; /* when each rung was last passed itself; 0: never */
+    bool verify_failed;            /* the newest verification of it failed */
+    int64_t restore_ns;            /* how long the newest recorded restore of it took; 0: none */
+    int64_t restored_ns;           /* last restore of it that was proven: a full verification or rebuild; 0: none */
+    int64_t restore_took_ns;       /* how long that took */
+    unsigned holds;                /* in force */
+    bool forgotten;
+    uint64_t forgotten_seq;        /* the entry that forgot it */
+};
+/* A hold, in the order of the log; its reason stands in its entry. A release ends every hold of its snapshot. */
+struct hold_info {
+    uint64_t seq, snapshot; /* its own entry, and the snapshot's */
+    int64_t time_ns;
+    uint8_t signer[SIGN_PUBLIC_BYTES];
+    bool released;
+};
+/* A job that failed, or any other receipt without data. */
+struct job_info {
+    uint64_t seq;
+    char id[SNAPSHOT_ID_MAX];
+    char *environment, *surface;
+    int64_t completed_ns;
+};
+struct key_info {
+    uint8_t public_key[SIGN_PUBLIC_BYTES];
+    enum key_role role;
+    char label[65];
+    bool removed;
+    uint64_t seq;
+};
+
+struct repo;
+struct repo_params {
+    enum cipher cipher;         /* 0: cipher_best() */
+    uint32_t data_pack_bytes;   /* 0: 16 MiB */
+    uint32_t meta_pack_bytes;   /* 0: 4 MiB */
+};
+/* Make a repository in an empty store: format, first slot, entry 0. `k` (ROLE_ADMIN) is made here and owned by the caller.
+ * ERR_REPO_EXISTS when the store has one. `slot` seals the admin bundle. Durable when it returns. */
+int repo_create(struct store *s, const struct repo_params *p, const struct unlock *slot, const char *label, struct keyring **ret, struct error *err) PK_CHECK;
+/* Open with whatever slot `u` opens. `s` is borrowed. cache_dir may be NULL (then: no pins, no local index). Syncs the log. */
+int repo_open(struct store *s, const struct unlock *u, const char *cache_dir, struct repo **ret, struct error *err) PK_CHECK;
+void repo_close(struct repo *r);
+/* Read the log's newcomers and the index runs they name. */
+int repo_sync(struct repo *r, struct error *err) PK_CHECK;
+
+const struct keyring *repo_keys(const struct repo *r);
+struct store *repo_store(const struct repo *r);
+struct ledger *repo_ledger(const struct repo *r);
+const char *repo_id_hex(const struct repo *r);
+const char *repo_cache_dir(const struct repo *r); /* NULL without */
+
+size_t repo_snapshot_count(const struct repo *r);
+const struct snapshot_info *repo_snapshot(const struct repo *r, size_t i); /* in log order, forgotten ones included */
+const struct snapshot_info *repo_latest(const struct repo *r, const char *environment, const char *surface); /* NULL: none */
+size_t repo_job_count(const struct repo *r); /* failed jobs */
+const struct job_info *repo_job(const struct repo *r, size_t i);
+size_t repo_hold_count(const struct repo *r); /* released ones included */
+const struct hold_info *repo_hold(const struct repo *r, size_t i);
+size_t repo_key_count(const struct repo *r);
+const struct key_info *repo_key(const struct repo *r, size_t i);
+
+/* Append a statement that is not a snapshot (failed receipt, verification, hold, restore, key…). Owns nothing of it. */
+int repo_append(struct repo *r, json_t *statement, uint64_t *ret_seq, struct digest *ret, struct error *err) PK_CHECK;
+/* Add a slot object for `bundle`, and (for a new signing key) its KEY entry. Admin only. */
+int repo_key_add(struct repo *r, const struct keyring *bundle, const struct unlock *slot, const char *label, struct error *err) PK_CHECK;
+/* Remove a signing key (KEY entry) and every slot that holds it. Admin only; refuses the admin's own last slot. */
+int repo_key_remove(struct repo *r, const uint8_t pub[SIGN_PUBLIC_BYTES], struct error *err) PK_CHECK;
+/* Slots as objects, for 'key list'. */
+int repo_slots(struct repo *r, int (*cb)(void *ctx, const char *name, const struct slot_info *info, struct error *err), void *ctx, struct error *err) PK_CHECK;
+
+/* Totals of the index: distinct packs and stored bytes of live packs. */
+int repo_totals(struct repo *r, uint64_t *ret_packs, uint64_t *ret_bytes, struct error *err) PK_CHECK;
+/* Write tiles, checkpoint. Failure harms nothing. */
+int repo_publish(struct repo *r, struct error *err) PK_CHECK;
+
+#endif

@@ -1,0 +1,267 @@
+/* Shared inside src/repo only. */
+#ifndef PK_REPO_INTERNAL_H
+#define PK_REPO_INTERNAL_H
+
+#include "base/seam.h"
+#include "base/thread.h"
+#include "base/time.h"
+#include "repo/codec.h"
+#include "repo/cut.h"
+#include "repo/repo.h"
+#include "repo/writer.h"
+
+#define FORMAT_VERSION 1
+#define ID_PREFIX_BYTES 16
+#define GROUP_PLAIN_MAX (256u * 1024u)  /* small neighbours are compressed together up to this */
+#define CHUNK_PLAIN_MAX (8u << 20)      /* no frame's plain bytes exceed this */
+#define ROOT_PIECE_MAX (1u << 20)
+#define SEALED_KEY_BYTES (KEY_BYTES + SEAL_OVERHEAD_BYTES)
+
+enum chunk_kind { CHUNK_DATA = 1, CHUNK_MANIFEST = 2, CHUNK_LIST = 3, CHUNK_ROOT = 4 };
+static inline bool chunk_is_meta(enum chunk_kind k) { return k != CHUNK_DATA; }
+
+/* ---- state: the fold of the log ---- */
+struct delete_info {
+    uint64_t seq;
+    struct digest packs; /* pack list of what was removed */
+    bool has_packs;
+    struct digest replaced_by; /* pack list of what took its place */
+    bool has_replacement;
+};
+struct state {
+    struct snapshot_info *snapshots;
+    size_t snapshot_count, snapshot_cap;
+    struct job_info *jobs;
+    size_t job_count, job_cap;
+    struct key_info *keys;
+    size_t key_count, key_cap;
+    struct hold_info *holds;
+    size_t hold_count, hold_cap;
+    struct digest *runs; /* live index runs */
+    size_t run_count, run_cap;
+    struct delete_info *deletes;
+    size_t delete_count, delete_cap;
+    struct digest format; /* of the object 'format', by entry 0 */
+    bool initialised;
+};
+int state_judge(struct repo *r, const struct ledger_entry *e, struct error *err) PK_CHECK;
+void state_free(struct state *s);
+
+/* ---- index ---- */
+#define RUN_ENTRY_BYTES 32
+#define RUN_PACK_BYTES 40 /* name, u64 size with the top bit set for metadata packs */
+#define RUN_PACK_META (UINT64_C(1) << 63)
+#define RUN_ENTRIES_MAX (1u << 20)
+#define ENTRY_DELTA 1u /* the next entry has the same id and ENTRY_BASE */
+#define ENTRY_BASE 2u  /* bytes 16..31 are the base's id prefix; told apart by coming second */
+#define ENTRY_KIND_SHIFT 8
+
+struct run; /* one sorted run, mapped or in memory */
+struct run_view {
+    const uint8_t *packs;
+    uint32_t pack_count;
+    const uint8_t *entries;
+    uint64_t entry_count;
+};
+struct location {
+    size_t run;            /* position in the index */
+    uint64_t entry;        /* position in the run */
+    uint32_t pack, frame;  /* ordinals */
+    uint32_t plain_len;
+    enum chunk_kind kind;
+    bool delta;
+    uint8_t base[ID_PREFIX_BYTES]; /* when delta */
+};
+struct index {
+    struct run **runs;
+    struct digest *names;
+    size_t count, cap;
+};
+int index_add(struct repo *r, struct index *x, const struct digest *name, struct error *err) PK_CHECK; /* loads; no-op when there */
+int index_follow(struct repo *r, struct index *x, struct error *err) PK_CHECK; /* exactly the state's live runs */
+void index_drop(struct repo *r, struct index *x, size_t i, bool forget); /* forget: remove the cached copy too */
+bool index_find(const struct index *x, const uint8_t *id, struct location *ret);
+void index_pack(const struct index *x, const struct location *l, struct digest *ret_name, uint64_t *ret_bytes, bool *ret_meta);
+struct run_view index_run(const struct index *x, size_t run);
+void index_free(struct index *x);
+
+/* Build and stage one run object from entries (any order; sorted in place). Entries' pack ordinals index `packs`. */
+struct run_entry {
+    uint8_t id[ID_PREFIX_BYTES];
+    uint32_t pack, frame, plain_len, flags;
+    uint8_t base[ID_PREFIX_BYTES];
+};
+int run_write(struct repo *r, struct run_entry *entries, size_t n, const uint8_t *packs, uint32_t pack_count, struct digest *ret, struct error *err) PK_CHECK;
+/* Sorted list of pack names as an object under index/. */
+int packlist_write(struct repo *r, struct digest *names, size_t n, struct digest *ret, uint64_t *ret_bytes, struct error *err) PK_CHECK;
+int packlist_read(struct repo *r, const struct digest *name, struct digest **ret, size_t *ret_n, struct error *err) PK_CHECK;
+int digest_order(const void *a, const void *b);
+bool digest_in(const struct digest *sorted, size_t n, const struct digest *d);
+size_t digest_sort_unique(struct digest *d, size_t n);
+
+/* ---- packs ---- */
+#define PACK_HEADER_BYTES 256
+#define PACK_FOOTER_BYTES 64
+#define PACK_DIR_MAGIC "PKDIR01\n"
+
+struct session { /* a writer's session key, as packs carry it */
+    uint8_t id[16];
+    struct secret *key;
+    uint8_t sealed[SEALED_KEY_BYTES];
+};
+int session_new(struct repo *r, struct session *ret, struct error *err) PK_CHECK;
+void session_clear(struct session *s);
+
+struct member {
+    struct digest id;
+    uint32_t len;
+};
+struct frame { /* one record of a pack's directory */
+    uint64_t at; /* offset of the sealed bytes */
+    uint32_t stored_len, plain_len;
+    uint8_t codec, kind;
+    uint16_t member_count;
+    struct digest base; /* CODEC_ZSTD_DELTA */
+    struct bytes record; /* borrowed: the associated data */
+    const uint8_t *members; /* member_count times 36 bytes */
+};
+struct member frame_member(const struct frame *f, unsigned i);
+/* Append a directory record. */
+int frame_record(struct buf *b, uint32_t stored_len, uint32_t plain_len, enum codec_kind codec, enum chunk_kind kind, const struct digest *base, const struct member *m, unsigned n, struct error *err) PK_CHECK;
+
+/* The AEAD of one part of a pack: nonce from its ordinal, associated data from header, ordinal and directory record. */
+int pack_aead(enum cipher cipher, const uint8_t key[KEY_BYTES], const uint8_t header[PACK_HEADER_BYTES], uint32_t ordinal, struct bytes record, struct aead **ret, uint8_t nonce[AEAD_NONCE_BYTES], struct buf *aad, struct error *err) PK_CHECK;
+
+struct pack_out; /* a pack being filled, in memory */
+int pack_out_new(struct repo *r, const struct session *s, bool meta, struct pack_out **ret, struct error *err) PK_CHECK;
+/* Whether a frame of that size fits. */
+bool pack_out_fits(const struct pack_out *p, size_t stored_len, unsigned members);
+bool pack_out_empty(const struct pack_out *p);
+bool pack_out_is_meta(const struct pack_out *p);
+/* Reserve room: the caller holds the lock that guards p, then seals without it. */
+struct pack_slot {
+    struct pack_out *pack;
+    uint32_t ordinal;
+    uint64_t at;
+    size_t record_at, record_len;
+};
+int pack_out_reserve(struct pack_out *p, uint32_t payload_len, uint32_t plain_len, enum codec_kind codec, enum chunk_kind kind, const struct digest *base, const struct member *m, unsigned n, struct pack_slot *ret, struct error *err) PK_CHECK;
+/* Seal payload into the slot, open it again from the pack's bytes into `back` (payload_len bytes) for comparison. `record` is
+ * a copy of the slot's record, taken under the lock. */
+int pack_out_seal(const struct pack_slot *s, struct bytes record, struct bytes payload, uint8_t *back, struct error *err) PK_CHECK;
+struct bytes pack_out_record(const struct pack_slot *s);
+/* Directory, padding, footer, name; staged in the store. Then call pack_out_each, then free. */
+int pack_out_finish(struct repo *r, struct pack_out *p, struct digest *ret_name, uint64_t *ret_bytes, struct error *err) PK_CHECK;
+int pack_out_entries(struct pack_out *p, uint32_t pack_ordinal, struct run_entry **entries, size_t *n, size_t *cap, struct error *err) PK_CHECK;
+void pack_out_free(struct pack_out *p);
+void pack_key(bool meta, const struct digest *name, char out[96]); /* object key */
+uint64_t padme(uint64_t len);
+
+struct pack_in; /* a pack's directory, read and opened */
+int pack_in_open(struct repo *r, bool meta, const struct digest *name, struct pack_in **ret, struct error *err) PK_CHECK;
+uint32_t pack_in_frames(const struct pack_in *p);
+const struct frame *pack_in_frame(const struct pack_in *p, uint32_t ordinal); /* NULL when out of range */
+/* Open one frame's payload from `sealed` (frame->stored_len bytes) into out (stored_len - 16). */
+int pack_in_unseal(struct pack_in *p, uint32_t ordinal, const uint8_t *sealed, uint8_t *out, struct error *err) PK_CHECK;
+const char *pack_in_key(const struct pack_in *p);
+bool pack_in_meta(const struct pack_in *p);
+size_t pack_in_memory(const struct pack_in *p);
+void pack_in_free(struct pack_in *p);
+
+/* ---- chunks ---- */
+void chunk_id(const struct repo *r, enum chunk_kind kind, const struct digest *sha, struct digest *ret);
+
+/* Fetching decoded chunks through caches. Thread-safe. */
+struct fetcher;
+/* `lock` (may be NULL) guards the index against growth. */
+int fetcher_new(struct repo *r, const struct index *x, pthread_rwlock_t *lock, size_t cache_bytes, struct fetcher **ret, struct error *err) PK_CHECK;
+void fetcher_free(struct fetcher *f);
+struct fetched { /* a decoded frame, held */
+    struct bytes data;      /* the chunk's plain bytes */
+    struct digest id, sha;
+    void *hold;
+};
+/* By the first 16 bytes of its id; `full` may be NULL (else all 32 must match). Release when done. */
+int fetch_chunk(struct fetcher *f, const uint8_t *id_prefix, const struct digest *full, enum chunk_kind kind, struct fetched *ret, struct error *err) PK_CHECK;
+/* The base of a delta: the same, and ERR_OBJECT_CORRUPT when it is a delta itself. */
+int fetch_base(struct fetcher *f, const struct digest *id, struct fetched *ret, struct error *err) PK_CHECK;
+void fetch_release(struct fetcher *f, struct fetched *c);
+/* Open, decode and check one frame: from sealed_in, or read from the store when that is empty. plain has plain_len bytes; ids
+ * and shas (may be NULL) one entry a member. */
+int frame_decode(struct repo *r, struct pack_in *in, uint32_t ordinal, struct codec *codec, struct bytes sealed_in, struct bytes base, uint8_t *plain, struct digest *ids, struct digest *shas, struct error *err) PK_CHECK;
+
+/* ---- manifests ---- */
+enum ref_type { REF_CHUNK = 0, REF_HOLE = 1, REF_LIST = 2, REF_ANCHORED = 3 }; /* 3: on disk only, a chunk with an anchor */
+struct ref {
+    enum ref_type type;
+    uint64_t len;       /* of the bytes covered */
+    struct digest id;   /* REF_CHUNK, REF_LIST */
+    uint64_t anchor;    /* REF_CHUNK: hash of the 64 bytes before its end, 0 without */
+};
+int ref_append(struct buf *b, const struct ref *ref, struct error *err) PK_CHECK;
+bool ref_take(struct cursor *c, struct ref *ret); /* false at the end or when bad */
+struct manifest_item { /* a parsed record; borrows from the manifest chunk, name from the parser */
+    struct bytes name, attr;
+    uint8_t kind;
+    uint64_t bytes;
+    struct digest sha256;
+    uint64_t ref_count;
+    struct bytes refs;
+};
+struct manifest_parser {
+    struct cursor c;
+    struct buf name;
+};
+void manifest_parser_init(struct manifest_parser *p, struct bytes chunk);
+int manifest_next(struct manifest_parser *p, struct manifest_item *ret, bool *ret_end, struct error *err) PK_CHECK;
+void manifest_parser_free(struct manifest_parser *p);
+/* The part of a record after the name: encoded when the item closes, prefixed with its name when its turn comes. */
+int manifest_body(struct buf *b, enum content_kind kind, struct bytes attr, uint64_t bytes, const struct digest *sha, uint64_t ref_count, struct bytes refs, struct error *err) PK_CHECK;
+
+struct root_chunk {
+    struct digest id;
+    uint32_t plain_len;
+    uint64_t first_ordinal;
+    uint32_t items;
+    struct bytes first_name;
+};
+struct root_doc {
+    json_t *facts;
+    uint64_t items, bytes;
+    struct root_chunk *chunks;
+    size_t chunk_count;
+    struct buf raw; /* owns first names */
+};
+int root_parse(struct buf raw /* taken over */, struct root_doc *ret, struct error *err) PK_CHECK;
+void root_free(struct root_doc *d);
+
+/* ---- the repository ---- */
+struct session_key { uint8_t id[16]; struct secret *key; };
+struct repo {
+    struct store *store;
+    struct keyring *keys;
+    uint8_t id[16];
+    char id_hex[33];
+    enum cipher cipher;
+    uint32_t data_pack_bytes, meta_pack_bytes;
+    char *cache_dir; /* of this repository, NULL without */
+    struct ledger *ledger;
+    struct state state;
+    struct index index;
+    struct cutter cutter;
+    bool latched;
+    struct session_key *sessions;
+    size_t session_count, session_cap;
+    pthread_mutex_t lock; /* sessions */
+    int64_t log_time_ns;
+};
+int repo_writable(struct repo *r, struct error *err) PK_CHECK;
+int repo_needs_read(const struct repo *r, const char *what, struct error *err) PK_CHECK;
+/* The session key sealed in a pack's header, cached. Needs the read secret. */
+int repo_session_key(struct repo *r, const uint8_t id[16], const uint8_t *sealed, const struct secret **ret, struct error *err) PK_CHECK;
+/* A statement of ours: {_type, subject, predicateType, predicate}; takes predicate over. */
+int statement_make(const char *type, const char *subject, const struct digest *digest, json_t *predicate, json_t **ret, struct error *err) PK_CHECK;
+json_t *json_digest(const struct digest *d);
+bool json_get_digest(const json_t *j, struct digest *ret);
+
+#endif

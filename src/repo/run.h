@@ -1,0 +1,17 @@
+/* Index runs: what run_write.c, run_read.c and index.c share. */
+#ifndef PK_REPO_RUN_H
+#define PK_REPO_RUN_H
+
+#include "repo/repo_internal.h"
+
+#define RUN_HEADER_BYTES 128
+#define RUN_BLOCK_BYTES (64u << 10)
+#define RUN_TYPE_INDEX 1
+#define RUN_TYPE_PACKLIST 2
+
+void run_key(const struct digest *name, char out[96]);
+int run_aead(struct repo *r, const uint8_t header[RUN_HEADER_BYTES], struct aead **ret, struct error *err) PK_CHECK;
+/* Read and open a whole object of that type: header fields and the body (free with seam_free). The name is checked. */
+int run_read_body(struct repo *r, const struct digest *name, uint8_t type, uint64_t *ret_entries, uint32_t *ret_packs, uint8_t **ret, size_t *ret_len, struct error *err) PK_CHECK;
+
+#endif

@@ -1,0 +1,79 @@
+#include "repo/run.h"
+
+static int bad(const char *key, const char *what, struct error *err) {
+    error_clear(err);
+    return error_set(err, ERR_OBJECT_CORRUPT, "%s: %s", key, what);
+}
+
+int run_read_body(struct repo *r, const struct digest *name, uint8_t type, uint64_t *ret_entries, uint32_t *ret_packs,
+                  uint8_t **ret, size_t *ret_len, struct error *err) {
+    char key[96];
+    uint64_t size;
+    size_t got;
+    void *mem = NULL;
+    struct aead *a = NULL;
+    run_key(name, key);
+    int rc = store_stat(r->store, key, &size, NULL, err);
+    if (rc < 0) return rc;
+    if (size < RUN_HEADER_BYTES || size > (UINT64_C(1) << 34)) return bad(key, "its size is impossible", err);
+    if ((rc = mem_alloc(size, &mem, err)) < 0) return rc;
+    uint8_t *p = mem;
+    if ((rc = store_read(r->store, key, 0, p, size, &got, err)) < 0) goto out;
+    struct digest d;
+    sha256(BYTES_OF(p, got), &d);
+    if (got != size || !digest_equal(&d, name)) {
+        rc = bad(key, "its bytes are not those of its name", err);
+        goto out;
+    }
+    uint64_t entries = get_u64(p + 16);
+    uint32_t packs = get_u32(p + 24);
+    if (memcmp(p, "PKINDEX1", 8) != 0 || p[8] != FORMAT_VERSION || p[10] != type || memcmp(p + 64, r->id, 16) != 0 ||
+        (p[9] != CIPHER_AES_256_GCM && p[9] != CIPHER_CHACHA20_POLY1305)) {
+        rc = bad(key, "its header is not that of such an object of this repository", err);
+        goto out;
+    }
+    if ((rc = run_aead(r, p, &a, err)) < 0) goto out;
+    size_t in = RUN_HEADER_BYTES, out = 0;
+    uint8_t header[RUN_HEADER_BYTES];
+    memcpy(header, p, sizeof header);
+    for (uint64_t block = 0; in < size; block++) {
+        uint8_t nonce[AEAD_NONCE_BYTES] = {0};
+        put_u64(nonce, block);
+        size_t n = size - in < RUN_BLOCK_BYTES + AEAD_TAG_BYTES ? size - in : RUN_BLOCK_BYTES + AEAD_TAG_BYTES;
+        if (n < AEAD_TAG_BYTES ||
+            aead_open(a, nonce, BYTES_OF(header, sizeof header), BYTES_OF(p + in, n), p + in, err) < 0) {
+            rc = bad(key, "a block of it does not open", err);
+            goto out;
+        }
+        memmove(p + out, p + in, n - AEAD_TAG_BYTES);
+        in += n;
+        out += n - AEAD_TAG_BYTES;
+    }
+    uint64_t want =
+        type == RUN_TYPE_INDEX ? entries * RUN_ENTRY_BYTES + (uint64_t)packs * RUN_PACK_BYTES : entries * DIGEST_BYTES;
+    if (entries > size || out != want) {
+        rc = bad(key, "its body does not add up", err);
+        goto out;
+    }
+    *ret_entries = entries;
+    *ret_packs = packs;
+    *ret = p;
+    *ret_len = out;
+    mem = NULL;
+out:
+    aead_free(a);
+    seam_free(mem);
+    return rc;
+}
+
+int packlist_read(struct repo *r, const struct digest *name, struct digest **ret, size_t *ret_n, struct error *err) {
+    uint64_t n;
+    uint32_t packs;
+    uint8_t *body;
+    size_t len;
+    int rc = run_read_body(r, name, RUN_TYPE_PACKLIST, &n, &packs, &body, &len, err);
+    if (rc < 0) return rc;
+    *ret = (struct digest *)body;
+    *ret_n = n;
+    return 0;
+}

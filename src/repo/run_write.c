@@ -1,0 +1,114 @@
+/* Index runs and pack lists as objects. Layout (doc/format/index.md): a clear header, then the body in sealed blocks of
+ * 64 KiB under a key derived from the index key and the header's salt; the header is associated data of every block. */
+#include "repo/run.h"
+
+int digest_order(const void *a, const void *b) {
+    return memcmp(a, b, DIGEST_BYTES);
+}
+
+bool digest_in(const struct digest *sorted, size_t n, const struct digest *d) {
+    return n > 0 && bsearch(d, sorted, n, sizeof *d, digest_order) != NULL;
+}
+
+size_t digest_sort_unique(struct digest *d, size_t n) {
+    if (n == 0) return 0;
+    qsort(d, n, sizeof *d, digest_order);
+    size_t w = 1;
+    for (size_t i = 1; i < n; i++)
+        if (!digest_equal(&d[i], &d[w - 1])) d[w++] = d[i];
+    return w;
+}
+
+static int entry_order(const void *a, const void *b) {
+    return memcmp(a, b, ID_PREFIX_BYTES);
+}
+
+int run_aead(struct repo *r, const uint8_t header[RUN_HEADER_BYTES], struct aead **ret, struct error *err) {
+    uint8_t key[KEY_BYTES];
+    int rc = hkdf_sha256(secret_bytes(r->keys->index_key), BYTES_OF(header + 32, 32), BYTES_STR("proofkeep/v1/run"),
+                         key, sizeof key, err);
+    if (rc == 0) rc = aead_new(header[9], BYTES_OF(key, sizeof key), ret, err);
+    wipe(key, sizeof key);
+    return rc;
+}
+
+/* Seals `body` block by block and stages the object. */
+static int body_write(struct repo *r, uint8_t type, uint64_t entries, uint32_t packs, struct bytes body,
+                      struct digest *ret, uint64_t *ret_bytes, struct error *err) {
+    uint8_t h[RUN_HEADER_BYTES] = {0};
+    memcpy(h, "PKINDEX1", 8);
+    h[8] = FORMAT_VERSION;
+    h[9] = (uint8_t)r->cipher;
+    h[10] = type;
+    put_u64(h + 16, entries);
+    put_u32(h + 24, packs);
+    int rc = random_bytes(h + 32, 32, err);
+    if (rc < 0) return rc;
+    memcpy(h + 64, r->id, 16);
+    size_t blocks = (body.len + RUN_BLOCK_BYTES - 1) / RUN_BLOCK_BYTES;
+    struct buf out = BUF_INIT(SIZE_MAX / 2);
+    struct aead *a = NULL;
+    rc = buf_reserve(&out, RUN_HEADER_BYTES + body.len + blocks * AEAD_TAG_BYTES, err);
+    if (rc == 0) rc = buf_append(&out, h, sizeof h, err);
+    if (rc == 0) rc = run_aead(r, h, &a, err);
+    for (size_t i = 0; i < blocks && rc == 0; i++) {
+        uint8_t nonce[AEAD_NONCE_BYTES] = {0};
+        put_u64(nonce, i);
+        size_t at = i * RUN_BLOCK_BYTES, n = body.len - at < RUN_BLOCK_BYTES ? body.len - at : RUN_BLOCK_BYTES;
+        rc = aead_seal(a, nonce, BYTES_OF(h, sizeof h), BYTES_OF(body.ptr + at, n), out.ptr + out.len, err);
+        out.len += n + AEAD_TAG_BYTES;
+    }
+    aead_free(a);
+    if (rc == 0) {
+        char key[96];
+        struct bytes part = buf_bytes(&out);
+        sha256(part, ret);
+        run_key(ret, key);
+        if (ret_bytes) *ret_bytes = part.len;
+        rc = store_stage(r->store, key, &part, 1, err);
+    }
+    buf_free(&out);
+    return rc;
+}
+
+void run_key(const struct digest *name, char out[96]) {
+    char hex[65];
+    hex_encode(name->b, sizeof name->b, hex);
+    snprintf(out, 96, "index/%s", hex);
+}
+
+int run_write(struct repo *r, struct run_entry *entries, size_t n, const uint8_t *packs, uint32_t pack_count,
+              struct digest *ret, struct error *err) {
+    qsort(entries, n, sizeof *entries, entry_order);
+    struct buf body = BUF_INIT(SIZE_MAX / 2);
+    uint64_t rows = 0;
+    int rc = buf_reserve(&body, (size_t)pack_count * RUN_PACK_BYTES + n * RUN_ENTRY_BYTES, err);
+    if (rc == 0) rc = buf_append(&body, packs, (size_t)pack_count * RUN_PACK_BYTES, err);
+    for (size_t i = 0; i < n && rc == 0; i++) {
+        if (i > 0 && entry_order(&entries[i], &entries[i - 1]) == 0)
+            continue; /* the same chunk twice: any one serves */
+        uint8_t e[2 * RUN_ENTRY_BYTES];
+        memcpy(e, entries[i].id, ID_PREFIX_BYTES);
+        put_u32(e + 16, entries[i].pack);
+        put_u32(e + 20, entries[i].frame);
+        put_u32(e + 24, entries[i].plain_len);
+        put_u32(e + 28, entries[i].flags);
+        size_t len = RUN_ENTRY_BYTES;
+        if (entries[i].flags & ENTRY_DELTA) {
+            memcpy(e + RUN_ENTRY_BYTES, entries[i].id, ID_PREFIX_BYTES);
+            memcpy(e + RUN_ENTRY_BYTES + 16, entries[i].base, ID_PREFIX_BYTES);
+            len += RUN_ENTRY_BYTES;
+        }
+        rc = buf_append(&body, e, len, err);
+        rows += len / RUN_ENTRY_BYTES;
+    }
+    if (rc == 0) rc = body_write(r, RUN_TYPE_INDEX, rows, pack_count, buf_bytes(&body), ret, NULL, err);
+    buf_free(&body);
+    return rc;
+}
+
+int packlist_write(struct repo *r, struct digest *names, size_t n, struct digest *ret, uint64_t *ret_bytes,
+                   struct error *err) {
+    n = digest_sort_unique(names, n);
+    return body_write(r, RUN_TYPE_PACKLIST, n, 0, BYTES_OF(names, n * sizeof *names), ret, ret_bytes, err);
+}

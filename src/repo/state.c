@@ -1,0 +1,285 @@
+/* The fold of the log into what is live. A signer is known from KEY entries below the entry at hand, and may say only
+ * what its role allows: a stolen writer key can add snapshots, and can neither vouch for one, forget one nor release a
+ * hold. */
+#include "repo/repo_internal.h"
+
+static const struct key_info *state_key(const struct state *s, const uint8_t pub[SIGN_PUBLIC_BYTES]) {
+    for (size_t i = s->key_count; i-- > 0;)
+        if (memcmp(s->keys[i].public_key, pub, SIGN_PUBLIC_BYTES) == 0) return &s->keys[i];
+    return NULL;
+}
+
+static int broken(struct error *err, const struct ledger_entry *e, const char *what) {
+    return error_set(err, ERR_LEDGER_BROKEN, "log entry %llu %s", (unsigned long long)e->seq, what);
+}
+
+static const char *text_of(const json_t *o, const char *key) {
+    const char *s = json_string_value(json_object_get(o, key));
+    return s ? s : "";
+}
+
+static int digests_of(const json_t *array, struct digest **ret, size_t *ret_n, struct error *err) {
+    size_t n = json_array_size(array);
+    *ret = NULL;
+    *ret_n = 0;
+    if (n == 0) return 0;
+    void *p;
+    int rc = mem_alloc(n * sizeof(struct digest), &p, err);
+    if (rc < 0) return rc;
+    struct digest *d = p;
+    for (size_t i = 0; i < n; i++)
+        if (!json_get_digest(json_array_get(array, i), &d[i])) {
+            seam_free(d);
+            return error_set(err, ERR_LEDGER_BROKEN, "a digest in the log is malformed");
+        }
+    *ret = d;
+    *ret_n = n;
+    return 0;
+}
+
+static int runs_change(struct state *s, const json_t *added, const json_t *removed, struct error *err) {
+    struct digest *d;
+    size_t n;
+    int rc = digests_of(removed, &d, &n, err);
+    if (rc < 0) return rc;
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j < s->run_count; j++)
+            if (digest_equal(&s->runs[j], &d[i])) {
+                s->runs[j] = s->runs[--s->run_count];
+                break;
+            }
+    seam_free(d);
+    rc = digests_of(added, &d, &n, err);
+    if (rc < 0) return rc;
+    for (size_t i = 0; i < n && rc == 0; i++) {
+        bool there = false;
+        for (size_t j = 0; j < s->run_count; j++) there |= digest_equal(&s->runs[j], &d[i]);
+        if (there) continue;
+        rc = mem_grow((void **)&s->runs, &s->run_cap, s->run_count + 1, sizeof *s->runs, err);
+        if (rc == 0) s->runs[s->run_count++] = d[i];
+    }
+    seam_free(d);
+    return rc;
+}
+
+static int judge_receipt(struct state *s, const struct ledger_entry *e, const json_t *p, struct error *err) {
+    int rc;
+    const json_t *repo = json_object_get(p, "repository");
+    if (!json_is_object(repo) || !json_array_size(json_object_get(repo, "root"))) {
+        rc = mem_grow((void **)&s->jobs, &s->job_cap, s->job_count + 1, sizeof *s->jobs, err);
+        if (rc < 0) return rc;
+        struct job_info j = {.seq = e->seq};
+        snprintf(j.id, sizeof j.id, "%s", text_of(p, "backup_id"));
+        time_parse(text_of(p, "completed_at"), &j.completed_ns);
+        const char *surface = json_is_object(repo) ? text_of(repo, "surface") : text_of(p, "surface");
+        if ((rc = mem_strdup(text_of(p, "environment"), &j.environment, err)) < 0) return rc;
+        if ((rc = mem_strdup(surface, &j.surface, err)) < 0) {
+            seam_free(j.environment);
+            return rc;
+        }
+        s->jobs[s->job_count++] = j;
+        return 0;
+    }
+    struct snapshot_info n = {.seq = e->seq, .entry = e->digest, .stored_ns = e->stored_ns ? e->stored_ns : e->time_ns};
+    const char *id = text_of(p, "backup_id");
+    if (!*id || strlen(id) >= SNAPSHOT_ID_MAX) return broken(err, e, "has no usable backup_id");
+    snprintf(n.id, sizeof n.id, "%s", id);
+    memcpy(n.writer, e->signer, sizeof n.writer);
+    if (!time_parse(text_of(p, "started_at"), &n.started_ns) ||
+        !time_parse(text_of(p, "completed_at"), &n.completed_ns))
+        return broken(err, e, "has no usable times");
+    n.complete = json_is_true(json_object_get(repo, "complete"));
+    n.items = (uint64_t)json_integer_value(json_object_get(repo, "items"));
+    n.bytes = (uint64_t)json_integer_value(json_object_get(repo, "bytes"));
+    n.stored_bytes = (uint64_t)json_integer_value(json_object_get(repo, "stored_bytes"));
+    if (!json_get_digest(json_object_get(repo, "packs"), &n.packs)) return broken(err, e, "names no pack list");
+    if ((rc = digests_of(json_object_get(repo, "root"), &n.root, &n.root_count, err)) < 0) return rc;
+    if ((rc = mem_strdup(text_of(p, "environment"), &n.environment, err)) < 0 ||
+        (rc = mem_strdup(text_of(repo, "surface"), &n.surface, err)) < 0 ||
+        (rc = mem_strdup(text_of(repo, "kind"), &n.kind, err)) < 0 ||
+        (rc = mem_strdup(text_of(p, "surface"), &n.receipt_surface, err)) < 0 ||
+        (rc = runs_change(s, json_object_get(repo, "index"), json_object_get(repo, "index_removed"), err)) < 0 ||
+        (rc = mem_grow((void **)&s->snapshots, &s->snapshot_cap, s->snapshot_count + 1, sizeof *s->snapshots, err)) <
+            0) {
+        seam_free(n.root);
+        seam_free(n.environment);
+        seam_free(n.surface);
+        seam_free(n.kind);
+        seam_free(n.receipt_surface);
+        return rc;
+    }
+    s->snapshots[s->snapshot_count++] = n;
+    return 0;
+}
+
+static struct snapshot_info *by_seq(struct state *s, uint64_t seq) {
+    size_t lo = 0, hi = s->snapshot_count;
+    while (lo < hi) {
+        size_t mid = (lo + hi) / 2;
+        if (s->snapshots[mid].seq < seq)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo < s->snapshot_count && s->snapshots[lo].seq == seq ? &s->snapshots[lo] : NULL;
+}
+
+static enum verify_level level_of(const char *name) {
+    static const char *const names[] = {"", "present", "checksum", "decode", "spot", "full", "rebuild"};
+    for (int i = 1; i < 7; i++)
+        if (strcmp(name, names[i]) == 0) return (enum verify_level)i;
+    return VERIFY_NONE;
+}
+
+static int judge_verification(struct state *s, const struct ledger_entry *e, const json_t *p, struct error *err) {
+    struct snapshot_info *n = by_seq(s, (uint64_t)json_integer_value(json_object_get(p, "seq")));
+    struct digest d;
+    if (!n || !json_get_digest(json_object_get(p, "receipt"), &d) || !digest_equal(&d, &n->entry))
+        return broken(err, e, "vouches for a snapshot that is not there");
+    const char *result = text_of(p, "result");
+    if (strcmp(result, "PASSED") == 0 || strcmp(result, "WARNED") == 0) {
+        enum verify_level l = level_of(text_of(p, "level"));
+        if (l > n->verified) n->verified = l;
+        n->level_ns[l] = e->time_ns;
+        n->verified_ns = n->level_ns[n->verified]; /* a lower rung today does not refresh a higher one of long ago */
+        n->verify_failed = false;
+        int64_t started;
+        if (l >= VERIFY_FULL && time_parse(text_of(p, "started_at"), &started) && started <= e->time_ns) {
+            n->restored_ns = e->time_ns;
+            n->restore_took_ns = e->time_ns - started;
+        }
+    } else if (strcmp(result, "FAILED") == 0) {
+        n->verify_failed = true;
+        n->verified = VERIFY_NONE;
+    }
+    return 0;
+}
+
+static int judge_key(struct state *s, const struct ledger_entry *e, const json_t *p, struct error *err) {
+    struct key_info k = {.seq = e->seq};
+    const char *hex = text_of(p, "key");
+    if (!hex_decode(hex, strlen(hex), k.public_key, sizeof k.public_key))
+        return broken(err, e, "names a malformed key");
+    if (strcmp(text_of(p, "action"), "remove") == 0) {
+        for (size_t i = 0; i < s->key_count; i++)
+            if (memcmp(s->keys[i].public_key, k.public_key, sizeof k.public_key) == 0) s->keys[i].removed = true;
+        return 0;
+    }
+    if (!key_role_parse(text_of(p, "role"), &k.role)) return broken(err, e, "names an unknown role");
+    snprintf(k.label, sizeof k.label, "%s", text_of(p, "label"));
+    int rc = mem_grow((void **)&s->keys, &s->key_cap, s->key_count + 1, sizeof *s->keys, err);
+    if (rc == 0) s->keys[s->key_count++] = k;
+    return rc;
+}
+
+static int judge_delete(struct state *s, const struct ledger_entry *e, const json_t *p, struct error *err) {
+    struct delete_info d = {.seq = e->seq};
+    d.has_packs = json_get_digest(json_object_get(p, "packs"), &d.packs);
+    d.has_replacement = json_get_digest(json_object_get(p, "replaced_by"), &d.replaced_by);
+    int rc = mem_grow((void **)&s->deletes, &s->delete_cap, s->delete_count + 1, sizeof *s->deletes, err);
+    if (rc < 0) return rc;
+    s->deletes[s->delete_count++] = d;
+    return runs_change(s, json_object_get(p, "index_added"), json_object_get(p, "index_removed"), err);
+}
+
+/* Which roles may say what. A bit per role. */
+static const struct {
+    const char *type;
+    unsigned roles;
+} allowed[] = {
+    {PREDICATE_KEY, 1u << ROLE_ADMIN},
+    {PREDICATE_RECEIPT, 1u << ROLE_ADMIN | 1u << ROLE_WRITER},
+    {PREDICATE_VERIFICATION, 1u << ROLE_ADMIN | 1u << ROLE_RESTORE},
+    {PREDICATE_FORGET, 1u << ROLE_ADMIN | 1u << ROLE_PRUNE},
+    {PREDICATE_DELETE, 1u << ROLE_ADMIN | 1u << ROLE_PRUNE},
+    {PREDICATE_HOLD, 1u << ROLE_ADMIN | 1u << ROLE_PRUNE | 1u << ROLE_RESTORE},
+    {PREDICATE_RESTORE, 1u << ROLE_ADMIN | 1u << ROLE_RESTORE},
+};
+
+int state_judge(struct repo *r, const struct ledger_entry *e, struct error *err) {
+    struct state *s = &r->state;
+    const char *type = text_of(e->statement, "predicateType");
+    const json_t *p = json_object_get(e->statement, "predicate");
+    if (!json_is_object(p)) return broken(err, e, "has no predicate");
+    r->log_time_ns = e->time_ns;
+    if (e->seq == 0) {
+        if (strcmp(type, PREDICATE_INIT) != 0) return broken(err, e, "does not begin the log");
+        if (memcmp(e->signer, r->keys->admin_public, SIGN_PUBLIC_BYTES) != 0)
+            return broken(err, e, "is not signed by this repository's admin key");
+        if (strcmp(text_of(p, "repository"), r->id_hex) != 0) return broken(err, e, "belongs to another repository");
+        if (!json_get_digest(json_object_get(p, "format"), &s->format)) return broken(err, e, "names no format");
+        struct key_info k = {.role = ROLE_ADMIN, .label = "admin"};
+        memcpy(k.public_key, e->signer, sizeof k.public_key);
+        int rc = mem_grow((void **)&s->keys, &s->key_cap, 1, sizeof *s->keys, err);
+        if (rc < 0) return rc;
+        s->keys[s->key_count++] = k;
+        s->initialised = true;
+        return 0;
+    }
+    const struct key_info *k = state_key(s, e->signer);
+    if (!k || k->removed)
+        return broken(err, e, k ? "is signed by a key that was removed" : "is signed by an unknown key");
+    for (size_t i = 0; i < sizeof allowed / sizeof *allowed; i++)
+        if (strcmp(type, allowed[i].type) == 0 && !(allowed[i].roles & 1u << k->role))
+            return error_set(err, ERR_LEDGER_BROKEN, "log entry %llu says %s, which a %s key may not",
+                             (unsigned long long)e->seq, type + strlen(PREDICATE_PREFIX), key_role_name(k->role));
+    if (strcmp(type, PREDICATE_RECEIPT) == 0) return judge_receipt(s, e, p, err);
+    if (strcmp(type, PREDICATE_VERIFICATION) == 0) return judge_verification(s, e, p, err);
+    if (strcmp(type, PREDICATE_KEY) == 0) return judge_key(s, e, p, err);
+    if (strcmp(type, PREDICATE_RESTORE) == 0) {
+        struct snapshot_info *n = by_seq(s, (uint64_t)json_integer_value(json_object_get(p, "seq")));
+        int64_t ms = json_integer_value(json_object_get(p, "duration_ms"));
+        if (n && ms > 0) n->restore_ns = ms * 1000000;
+        return 0;
+    }
+    if (strcmp(type, PREDICATE_DELETE) == 0) return judge_delete(s, e, p, err);
+    if (strcmp(type, PREDICATE_FORGET) == 0) {
+        const json_t *seqs = json_object_get(p, "seqs");
+        for (size_t i = 0; i < json_array_size(seqs); i++) {
+            struct snapshot_info *n = by_seq(s, (uint64_t)json_integer_value(json_array_get(seqs, i)));
+            if (!n) return broken(err, e, "forgets a snapshot that is not there");
+            if (n->holds) return broken(err, e, "forgets a snapshot that is on hold");
+            n->forgotten = true;
+            n->forgotten_seq = e->seq;
+        }
+        return 0;
+    }
+    if (strcmp(type, PREDICATE_HOLD) == 0) {
+        struct snapshot_info *n = by_seq(s, (uint64_t)json_integer_value(json_object_get(p, "seq")));
+        if (!n) return broken(err, e, "holds a snapshot that is not there");
+        if (strcmp(text_of(p, "action"), "release") == 0) {
+            if (k->role != ROLE_ADMIN) return broken(err, e, "releases a hold without an admin key");
+            n->holds = 0;
+            for (size_t i = 0; i < s->hold_count; i++) s->holds[i].released |= s->holds[i].snapshot == n->seq;
+        } else {
+            int rc = mem_grow((void **)&s->holds, &s->hold_cap, s->hold_count + 1, sizeof *s->holds, err);
+            if (rc < 0) return rc;
+            struct hold_info *h = &s->holds[s->hold_count++];
+            *h = (struct hold_info){.seq = e->seq, .snapshot = n->seq, .time_ns = e->time_ns};
+            memcpy(h->signer, e->signer, sizeof h->signer);
+            n->holds++;
+        }
+    }
+    return 0;
+}
+
+void state_free(struct state *s) {
+    for (size_t i = 0; i < s->snapshot_count; i++) {
+        seam_free(s->snapshots[i].environment);
+        seam_free(s->snapshots[i].surface);
+        seam_free(s->snapshots[i].kind);
+        seam_free(s->snapshots[i].receipt_surface);
+        seam_free(s->snapshots[i].root);
+    }
+    for (size_t i = 0; i < s->job_count; i++) {
+        seam_free(s->jobs[i].environment);
+        seam_free(s->jobs[i].surface);
+    }
+    seam_free(s->snapshots);
+    seam_free(s->jobs);
+    seam_free(s->keys);
+    seam_free(s->holds);
+    seam_free(s->runs);
+    seam_free(s->deletes);
+    *s = (struct state){0};
+}

@@ -1,0 +1,64 @@
+/* Writing one snapshot: items in, packs out. See surface/surface.h for the meaning of the item calls; this is their engine.
+ *
+ * Memory: about 2 open data packs, 1 metadata pack, `threads` groups in work and at most `threads` packs being written, whatever the size of the data.
+ * Threads: known and keep from one thread; every item from one thread at a time; items from many threads at once.
+ */
+#ifndef PK_REPO_WRITER_H
+#define PK_REPO_WRITER_H
+
+#include "repo/repo.h"
+
+/* Kinds of items, as stored; the same numbers as enum item_kind of surface.h. */
+enum content_kind { CONTENT_NONE = 0, CONTENT_FILE = 1, CONTENT_RECORDS = 2, CONTENT_PAGES = 3, CONTENT_OPAQUE = 4 };
+
+struct writer_options {
+    const char *environment, *surface;
+    unsigned threads;      /* 0: as many as CPUs */
+    int level;             /* zstd; 0: 1 */
+    bool no_delta;
+    uint64_t checkpoint_bytes; /* new stored bytes between resume points; 0: 1 GiB */
+};
+struct writer;
+struct witem;
+struct known_item {
+    struct bytes attr;
+    enum content_kind kind;
+    uint64_t bytes;
+    struct digest sha256;
+};
+struct writer_stats {
+    uint64_t items, bytes;             /* of the snapshot */
+    uint64_t new_chunks, new_bytes;    /* plain bytes that were not known */
+    uint64_t dup_bytes, kept_bytes;    /* deduplicated after reading; kept unread */
+    uint64_t delta_chunks, delta_bytes, delta_stored;
+    uint64_t stored_bytes;             /* of packs written, all included */
+    uint64_t packs;
+};
+
+int writer_open(struct repo *r, const struct writer_options *o, struct writer **ret, struct error *err) PK_CHECK;
+bool writer_known(struct writer *w, struct bytes name, struct known_item *ret);
+int writer_keep(struct writer *w, uint64_t seq, struct bytes name, struct bytes attr, struct error *err) PK_CHECK;
+int writer_item_open(struct writer *w, uint64_t seq, struct bytes name, enum content_kind kind, struct witem **ret, struct error *err) PK_CHECK;
+int witem_space(struct witem *it, uint8_t **ret, size_t *ret_len, struct error *err) PK_CHECK;
+int witem_advance(struct witem *it, size_t n, struct error *err) PK_CHECK;
+int witem_hole(struct witem *it, uint64_t len, struct error *err) PK_CHECK;
+int witem_restart(struct witem *it, struct error *err) PK_CHECK;
+int witem_close(struct witem *it, struct bytes attr, struct digest *ret_sha256, struct error *err) PK_CHECK;
+void witem_drop(struct witem *it);
+
+/* Everything stored and durable; `root` (facts of the snapshot, borrowed) goes into the encrypted root. After it only
+ * writer_commit or writer_free may be called. */
+int writer_finish(struct writer *w, const json_t *root, struct error *err) PK_CHECK;
+/* "repository" object of the receipt: surface, root ids, pack list, index runs, sizes. Owned by the caller. */
+int writer_describe(struct writer *w, json_t **ret, struct error *err) PK_CHECK;
+/* URI, digest and size of the pack list: the receipt's artifact. */
+void writer_artifact(const struct writer *w, struct digest *ret_digest, uint64_t *ret_bytes, char uri[128]);
+/* The one commit. `build` makes the receipt's statement and is given writer_describe's object by its own ctx. Answers
+ * ERR_REPO_COMMIT_LOST when a pack this snapshot uses was deleted meanwhile: take the backup again. */
+int writer_commit(struct writer *w, ledger_build build, void *ctx, uint64_t *ret_seq, struct digest *ret, struct error *err) PK_CHECK;
+void writer_stats_get(const struct writer *w, struct writer_stats *ret); /* any thread, any time */
+/* Make what is finished so far durable and resumable by the next backup of this surface; used after an interruption. */
+int writer_checkpoint(struct writer *w, struct error *err) PK_CHECK;
+void writer_free(struct writer *w); /* NULL is fine; without a commit nothing is left but unreferenced objects */
+
+#endif

@@ -1,0 +1,205 @@
+/* Shared by the files of the writer. */
+#ifndef PK_REPO_WRITER_INTERNAL_H
+#define PK_REPO_WRITER_INTERNAL_H
+
+#include "repo/repo_internal.h"
+
+#define STRIPES 16
+#define BLOCK_BYTES (1u << 20)
+#define ORDER_WINDOW 4096u
+#define SET_ENTRIES_MAX (1u << 20) /* ids of this session held in memory before they move into a run */
+#define DATA_PACKS_OPEN 2
+
+/* A frame in the making: chunks that are compressed together. */
+struct group {
+    struct writer *w;
+    uint8_t *plain;
+    size_t len, cap;
+    struct member *members;
+    unsigned count, members_cap;
+    enum chunk_kind kind;
+    bool has_base;
+    uint8_t base[ID_PREFIX_BYTES];
+    struct group *next; /* free list */
+};
+
+struct stripe {
+    pthread_mutex_t lock;
+    struct group *group;
+};
+
+/* What one sealing task needs; as many as tasks run at once. */
+struct bench_seat {
+    struct codec *codec;
+    uint8_t *out, *back, *plain;
+    size_t cap;
+    struct bench_seat *next;
+};
+
+struct open_pack {
+    struct pack_out *pack;
+    unsigned pending; /* seals under way */
+};
+
+/* Ids stored by this session, 16 bytes each, open addressing; the all-zero prefix does not occur in practice and is never added. */
+struct idset {
+    uint8_t (*ids)[ID_PREFIX_BYTES];
+    size_t slots, used;
+};
+bool idset_has(const struct idset *s, const uint8_t *id);
+int idset_add(struct idset *s, const uint8_t *id, struct error *err) PK_CHECK;
+void idset_free(struct idset *s);
+
+/* A manifest with its lists, as kept in the local cache. */
+struct memo;
+struct memo_item {
+    struct bytes name, attr;
+    uint8_t kind;
+    uint64_t bytes, ref_count;
+    struct digest sha256;
+    struct bytes refs;
+};
+/* NULL in *ret when there is none for that header. */
+int memo_open(const struct repo *r, const char *path, const struct digest *snapshot, struct memo **ret, struct error *err) PK_CHECK;
+bool memo_seek(struct memo *m, struct bytes name, struct memo_item *ret); /* ascending */
+bool memo_list(const struct memo *m, const struct digest *id, struct bytes *ret);
+void memo_free(struct memo *m);
+struct memo_writer;
+int memo_writer_open(const char *path, const struct digest *snapshot, struct memo_writer **ret, struct error *err) PK_CHECK;
+int memo_put(struct memo_writer *m, enum chunk_kind kind, const struct digest *id, struct bytes body, struct error *err) PK_CHECK;
+int memo_flush(struct memo_writer *m, struct error *err) PK_CHECK;
+int memo_rename(struct memo_writer *m, const char *path, struct error *err) PK_CHECK;
+/* Name it finally, for `snapshot`. */
+int memo_finish(struct memo_writer *m, const char *path, const struct digest *snapshot, struct error *err) PK_CHECK;
+void memo_writer_free(struct memo_writer *m); /* leaves an unfinished file where it is: it serves resuming */
+void memo_path(const struct repo *r, const char *environment, const char *surface, const char *what, char out[4200]);
+int memo_rebuild(struct repo *r, const struct snapshot_info *info, const char *path, struct error *err) PK_CHECK;
+
+/* The former self of an item that is written anew: where its delta bases are. */
+struct former {
+    struct bytes name; /* owned with the block */
+    uint8_t kind;
+    uint32_t count;
+    struct digest *ids;
+    uint64_t *ends;    /* offset of each chunk's end */
+    uint64_t *anchors;
+    uint32_t *by_start, *by_end; /* hash tables of 1-based chunk numbers, slots a power of two */
+    uint32_t slots;
+};
+void former_free(struct former *f);
+/* The chunk that is the best base, or NULL. */
+const struct digest *former_base(const struct former *f, uint64_t at, uint64_t start_anchor, uint64_t end_anchor);
+int former_make(struct writer *w, const struct memo_item *m, struct former **ret, struct error *err) PK_CHECK;
+
+struct done_item { /* waits for its turn in the manifest */
+    bool done, dropped;
+    struct buf name, body;
+};
+
+struct writer {
+    struct repo *repo;
+    struct session session;
+    unsigned threads;
+    int level;
+    bool delta;
+    uint64_t checkpoint_bytes;
+    char environment[128], surface[192];
+    struct pool *pool;
+    struct fetcher *fetcher; /* delta bases; NULL without the read key */
+
+    pthread_rwlock_t index_lock; /* repo->index and used[] shape */
+    uint8_t **used;              /* a byte a pack, for each run of the index */
+    size_t used_count, used_cap;
+    uint64_t opened_at;          /* log size when the index was read */
+
+    pthread_mutex_t set_lock;
+    struct idset set;
+
+    struct stripe stripes[STRIPES];
+    pthread_mutex_t free_lock;
+    struct group *free_groups;
+    struct bench_seat *seats;
+    uint8_t *free_blocks[32];
+    unsigned free_block_count;
+
+    pthread_mutex_t pack_lock;
+    pthread_cond_t pack_cond;
+    struct open_pack *data[DATA_PACKS_OPEN], *meta;
+
+    pthread_mutex_t done_lock; /* finished packs and their entries */
+    struct run_entry *entries;
+    size_t entry_count, entry_cap;
+    uint8_t *packs; /* RUN_PACK_BYTES each: of the run being collected */
+    uint32_t pack_count;
+    size_t pack_cap;
+    struct digest *own_packs; /* all packs of this session and of those it resumed */
+    size_t own_count, own_cap;
+    struct digest *own_runs;
+    size_t run_count, run_cap;
+    struct digest *own_sessions_removed;
+    char (*sess_keys)[96];
+    size_t sess_count, sess_cap;
+
+    pthread_mutex_t order_lock;
+    pthread_cond_t order_cond;
+    struct done_item *window;
+    uint64_t next_seq;
+    struct buf manifest, last_name, root_chunks;
+    uint32_t manifest_items;
+    struct buf first_name;
+    uint32_t root_count;
+
+    struct memo *prev, *part;
+    struct memo_item known;
+    bool known_valid;
+    struct buf known_name;
+    pthread_mutex_t former_lock;
+    struct former *formers[64];
+    unsigned former_next;
+    struct memo_writer *memo;
+    pthread_mutex_t memo_lock;
+
+    pthread_mutex_t fail_lock;
+    struct error failed;
+    atomic_bool has_failed;
+
+    struct digest *root_ids;
+    size_t root_id_count;
+    struct digest packlist;
+    uint64_t packlist_bytes;
+    struct digest *live_packs; /* sorted: what this snapshot uses */
+    size_t live_count;
+    struct digest *removed_runs;
+    size_t removed_count;
+    bool finished;
+    bool moving; /* repacking: what the index knows is stored anew */
+
+    atomic_uint_fast64_t items, bytes, new_chunks, new_bytes, dup_bytes, kept_bytes, delta_chunks, delta_bytes, delta_stored,
+        stored_bytes, pack_total, since_checkpoint;
+};
+
+int writer_fail(struct writer *w, const struct error *err); /* latch; answers the code */
+int writer_alive(struct writer *w, struct error *err) PK_CHECK;
+
+/* Store a chunk unless it is known. `sha` is the SHA-256 of data. base (may be NULL): the full id of its former self. */
+int chunk_put(struct writer *w, enum chunk_kind kind, struct bytes data, const struct digest *sha, const struct digest *base, struct digest *ret_id, struct error *err) PK_CHECK;
+/* Mark the packs of a chunk that is kept; false when it is not in the index. */
+bool chunk_use(struct writer *w, const uint8_t *id);
+int groups_flush(struct writer *w, struct error *err) PK_CHECK; /* submits what is gathered; does not wait */
+int packs_close(struct writer *w, struct error *err) PK_CHECK;  /* finish the open packs */
+void groups_free(struct writer *w);
+uint8_t *block_take(struct writer *w);
+void block_give(struct writer *w, uint8_t *b);
+
+int order_wait(struct writer *w, uint64_t seq, struct error *err) PK_CHECK;
+/* Hand in a finished item; takes name and body over. */
+int order_done(struct writer *w, uint64_t seq, struct buf name, struct buf body, bool dropped, struct error *err) PK_CHECK;
+int order_finish(struct writer *w, struct error *err) PK_CHECK; /* the last manifest chunk */
+int meta_put(struct writer *w, enum chunk_kind kind, struct bytes body, struct digest *ret_id, struct error *err) PK_CHECK;
+struct former *former_take(struct writer *w, struct bytes name); /* NULL: none */
+void known_close(struct writer *w);
+/* A writer without the memory of a surface, for repacking: only chunk_put and what follows it. */
+int writer_open_bare(struct repo *r, const struct writer_options *o, struct writer **ret, struct error *err) PK_CHECK;
+int run_flush(struct writer *w, struct error *err) PK_CHECK; /* entries so far into a run object (staged) */
+
+#endif

@@ -1,0 +1,138 @@
+#include "store/store.h"
+#include "base/seam.h"
+
+#define KEY_BYTES_MAX 512
+#define SEGMENT_BYTES_MAX 200
+#define READ_FIRST_BYTES ((size_t)64 << 10)
+#define READ_STEP_BYTES ((size_t)8 << 20)
+
+static bool segment_valid(const char *p, size_t n) {
+    if (n == 0 || n > SEGMENT_BYTES_MAX || (p[0] == '.' && (n == 1 || (n == 2 && p[1] == '.')))) return false;
+    for (size_t i = 0; i < n; i++) {
+        char c = p[i];
+        bool good = (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' ||
+                    c == '_' || c == '-';
+        if (!good) return false;
+    }
+    return true;
+}
+
+bool store_key_valid(const char *key) {
+    if (strlen(key) > KEY_BYTES_MAX || strcmp(key, "tmp") == 0 || strncmp(key, "tmp/", 4) == 0) return false;
+    for (;;) {
+        size_t n = strcspn(key, "/");
+        if (!segment_valid(key, n)) return false;
+        if (key[n] == 0) return true;
+        key += n + 1;
+    }
+}
+
+static int check_key(const char *key, struct error *err) {
+    if (store_key_valid(key)) return 0;
+    return error_set(err, ERR_STORE_KEY, "'%.64s' cannot be the name of an object", key);
+}
+
+int store_stage(struct store *s, const char *key, const struct bytes *parts, size_t n, struct error *err) {
+    int rc = check_key(key, err);
+    return rc < 0 ? rc : s->ops->stage(s, key, parts, n, err);
+}
+
+int store_commit(struct store *s, struct error *err) {
+    return s->ops->commit(s, err);
+}
+
+int store_create(struct store *s, const char *key, struct bytes content, struct error *err) {
+    int rc = check_key(key, err);
+    return rc < 0 ? rc : s->ops->create(s, key, content, err);
+}
+
+int store_replace(struct store *s, const char *key, struct bytes content, struct error *err) {
+    int rc = check_key(key, err);
+    return rc < 0 ? rc : s->ops->replace(s, key, content, err);
+}
+
+int store_read(struct store *s, const char *key, uint64_t at, void *p, size_t len, size_t *ret_n, struct error *err) {
+    int rc = check_key(key, err);
+    return rc < 0 ? rc : s->ops->read(s, key, at, p, len, ret_n, err);
+}
+
+/* No stat first: a request costs more than a short read, and the object's size is not to be trusted anyway. */
+static int read_on(struct store *s, const char *key, size_t max, struct buf *ret, struct error *err) {
+    size_t got = 0, step = READ_FIRST_BYTES, n;
+    for (;;) {
+        size_t room = ret->max_bytes - ret->len, want = step;
+        if (want > max - got) want = max - got;
+        if (want > room) want = room;
+        uint8_t probe[1];
+        int rc = want > 0 ? buf_reserve(ret, want, err) : 0;
+        if (rc < 0) return rc;
+        rc = want > 0 ? store_read(s, key, got, ret->ptr + ret->len, want, &n, err)
+                      : store_read(s, key, got, probe, 1, &n, err);
+        if (rc < 0) return rc;
+        if (want == 0 && n > 0 && got == max)
+            return error_set(err, ERR_OBJECT_CORRUPT, "the object %s has more than the %zu bytes it may have", key,
+                             max);
+        if (want == 0) return n > 0 ? buf_append(ret, probe, n, err) : 0; /* which fails, as there is no room */
+        ret->len += n;
+        got += n;
+        if (n < want) return 0;
+        step = step * 2 < READ_STEP_BYTES ? step * 2 : READ_STEP_BYTES;
+    }
+}
+
+int store_read_all(struct store *s, const char *key, size_t max, struct buf *ret, struct error *err) {
+    size_t before = ret->len;
+    int rc = read_on(s, key, max, ret, err);
+    if (rc < 0) ret->len = before;
+    return rc;
+}
+
+int store_stat(struct store *s, const char *key, uint64_t *ret_bytes, int64_t *ret_created_ns, struct error *err) {
+    uint64_t bytes;
+    int64_t created_ns;
+    int rc = check_key(key, err);
+    if (rc == 0) rc = s->ops->stat(s, key, &bytes, &created_ns, err);
+    if (rc < 0) return rc;
+    if (ret_bytes) *ret_bytes = bytes;
+    if (ret_created_ns) *ret_created_ns = created_ns;
+    return 0;
+}
+
+int store_list(struct store *s, const char *prefix, store_list_cb cb, void *ctx, struct error *err) {
+    size_t n = strlen(prefix);
+    char folder[KEY_BYTES_MAX + 1] = "";
+    bool good = n == 0;
+    if (n > 1 && n <= KEY_BYTES_MAX && prefix[n - 1] == '/') {
+        memcpy(folder, prefix, n - 1);
+        good = store_key_valid(folder);
+    }
+    if (!good) return error_set(err, ERR_STORE_KEY, "'%.64s' cannot be a folder of objects", prefix);
+    return s->ops->list(s, prefix, cb, ctx, err);
+}
+
+int store_remove(struct store *s, const char *key, struct error *err) {
+    int rc = check_key(key, err);
+    return rc < 0 ? rc : s->ops->remove(s, key, err);
+}
+
+int store_free_space(struct store *s, uint64_t *ret_bytes, struct error *err) {
+    return s->ops->free_space(s, ret_bytes, err);
+}
+
+void store_close(struct store *s) {
+    if (s != NULL) s->ops->close(s);
+}
+
+unsigned store_promises(const struct store *s) {
+    return s->ops->promises;
+}
+
+int store_open(const char *url, bool create, struct store **ret, struct error *err) {
+    const char *colon = strstr(url, "://");
+    if (colon != NULL && strncmp(url, "file://", 7) != 0)
+        return error_set(
+            err, ERR_USAGE,
+            "this version cannot open repositories at '%.*s://': it knows folders ('file:///path' or '/path')",
+            (int)(colon - url < 32 ? colon - url : 32), url);
+    return store_local_open(url, create, ret, err);
+}

@@ -1,0 +1,209 @@
+#include "repo_kit.h"
+
+#include "base/time.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+void kit_ok_at(int rc, const struct error *err, const char *file, int line) {
+    if (rc >= 0) return;
+    print_error("%s:%d: %s %s\n", file, line, error_info(rc)->code, err->text);
+    fail();
+}
+
+static void open_all(struct kit *k) {
+    struct error err = ERROR_INIT;
+    kit_ok(store_local_open(k->repo_dir, false, &k->store, &err), &err);
+    kit_ok(repo_open(k->store, &k->unlock, k->cache_dir, &k->repo, &err), &err);
+}
+
+void kit_begin(struct kit *k) {
+    struct error err = ERROR_INIT;
+    memset(k, 0, sizeof *k);
+    const char *base = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
+    snprintf(k->dir, sizeof k->dir, "%s/pk-kit-XXXXXX", base);
+    assert_non_null(mkdtemp(k->dir));
+    snprintf(k->repo_dir, sizeof k->repo_dir, "%s/repo", k->dir);
+    snprintf(k->cache_dir, sizeof k->cache_dir, "%s/cache", k->dir);
+    kit_ok(crypto_init(&err), &err);
+    for (int i = 0; i < 32; i++) k->key[i] = (uint8_t)i;
+    k->unlock = (struct unlock){.kind = SLOT_KEY_FILE, .secret = BYTES_OF(k->key, 32)};
+    struct keyring *keys = NULL;
+    struct repo_params p = {.data_pack_bytes = 1 << 20, .meta_pack_bytes = 1 << 20};
+    kit_ok(store_local_open(k->repo_dir, true, &k->store, &err), &err);
+    kit_ok(repo_create(k->store, &p, &k->unlock, "test", &keys, &err), &err);
+    keyring_free(keys);
+    store_close(k->store);
+    open_all(k);
+}
+
+void kit_reopen(struct kit *k, bool fresh_cache) {
+    struct error err = ERROR_INIT;
+    repo_close(k->repo);
+    store_close(k->store);
+    if (fresh_cache) kit_ok(io_remove_tree(AT_FDCWD, k->cache_dir, &err), &err);
+    open_all(k);
+}
+
+void kit_end(struct kit *k) {
+    struct error err = ERROR_INIT;
+    repo_close(k->repo);
+    store_close(k->store);
+    kit_ok(io_remove_tree(AT_FDCWD, k->dir, &err), &err);
+}
+
+json_t *kit_receipt(struct writer *w, const char *surface) {
+    static unsigned counter;
+    struct error err = ERROR_INIT;
+    json_t *repo = NULL, *s;
+    struct digest d;
+    uint64_t bytes;
+    char uri[128], hex[65], id[64], now[32];
+    kit_ok(writer_describe(w, &repo, &err), &err);
+    json_object_set_new(repo, "kind", json_string("test"));
+    json_object_set_new(repo, "complete", json_true());
+    writer_artifact(w, &d, &bytes, uri);
+    hex_encode(d.b, 32, hex);
+    time_format(time_now_ns(), now);
+    snprintf(id, sizeof id, "bkp-test-%u-%d", ++counter, (int)getpid());
+    s = json_pack("{s:s, s:[{s:s, s:{s:s}}], s:s, s:{s:s, s:s, s:s, s:s, s:s, s:s, s:o}}", "_type", STATEMENT_TYPE, "subject", "name", uri,
+                  "digest", "sha256", hex, "predicateType", PREDICATE_RECEIPT, "predicate", "backup_id", id, "environment", "dev",
+                  "surface", surface, "started_at", now, "completed_at", now, "status", "success", "repository", repo);
+    assert_non_null(s);
+    return s;
+}
+
+struct receipt_ctx {
+    struct writer *w;
+    const char *surface;
+};
+
+static int build(void *ctx, uint64_t seq, json_t **ret, struct error *err) {
+    struct receipt_ctx *c = ctx;
+    (void)seq;
+    (void)err;
+    *ret = kit_receipt(c->w, c->surface);
+    return 0;
+}
+
+int kit_backup_try(struct kit *k, const char *surface, const struct kit_item *items, size_t n, bool keep, struct writer_stats *stats, uint64_t *ret_seq, struct error *err) {
+    struct writer_options o = {.environment = "dev", .surface = surface, .threads = 3, .checkpoint_bytes = 3u << 20};
+    struct writer *w = NULL;
+    int rc = writer_open(k->repo, &o, &w, err);
+    for (size_t i = 0; i < n && rc == 0; i++) {
+        struct bytes name = BYTES_STR(items[i].name), attr = BYTES_STR("attr");
+        struct known_item known;
+        struct digest sha;
+        sha256(BYTES_OF(items[i].data, items[i].len), &sha);
+        if (writer_known(w, name, &known) && keep && known.kind == items[i].kind && (known.kind == CONTENT_NONE || digest_equal(&known.sha256, &sha))) {
+            rc = writer_keep(w, i, name, attr, err);
+            continue;
+        }
+        struct witem *it;
+        if ((rc = writer_item_open(w, i, name, items[i].kind, &it, err)) < 0) break;
+        for (size_t at = 0; at < items[i].len && rc == 0;) {
+            uint8_t *p;
+            size_t room;
+            if ((rc = witem_space(it, &p, &room, err)) < 0) break;
+            size_t part = items[i].len - at < room ? items[i].len - at : room;
+            memcpy(p, items[i].data + at, part);
+            rc = witem_advance(it, part, err);
+            at += part;
+        }
+        if (rc == 0) {
+            struct digest got;
+            rc = witem_close(it, attr, &got, err);
+            if (rc == 0 && items[i].kind != CONTENT_NONE) assert_true(digest_equal(&got, &sha));
+        } else witem_drop(it);
+    }
+    json_t *root = json_pack("{s:s}", "facts", "of a test");
+    if (rc == 0) rc = writer_finish(w, root, err);
+    json_decref(root);
+    struct receipt_ctx c = {w, surface};
+    if (rc == 0) rc = writer_commit(w, build, &c, ret_seq, NULL, err);
+    if (w && stats) writer_stats_get(w, stats);
+    writer_free(w);
+    return rc;
+}
+
+uint64_t kit_backup(struct kit *k, const char *surface, const struct kit_item *items, size_t n, bool keep, struct writer_stats *stats) {
+    struct error err = ERROR_INIT;
+    uint64_t seq = 0;
+    kit_ok(kit_backup_try(k, surface, items, n, keep, stats, &seq, &err), &err);
+    return seq;
+}
+
+const struct snapshot_info *kit_snapshot(struct kit *k, uint64_t seq) {
+    for (size_t i = 0; i < repo_snapshot_count(k->repo); i++)
+        if (repo_snapshot(k->repo, i)->seq == seq) return repo_snapshot(k->repo, i);
+    return NULL;
+}
+
+struct expect {
+    struct snapshot *s;
+    const struct kit_item *items;
+    size_t n, at;
+};
+
+static int expect_item(void *ctx, const struct item_head *h, struct error *err) {
+    struct expect *e = ctx;
+    if (e->at >= e->n) return error_set(err, ERR_RESTORE_DIFFERS, "more items than expected");
+    const struct kit_item *want = &e->items[e->at++];
+    if (!bytes_equal(h->name, BYTES_STR(want->name)) || h->kind != want->kind) return error_set(err, ERR_RESTORE_DIFFERS, "an item differs");
+    if (h->kind == CONTENT_NONE) return 0;
+    struct ritem *it;
+    struct bytes piece;
+    size_t at = 0;
+    int rc = ritem_open(e->s, h, &it, err);
+    if (rc < 0) return rc;
+    while ((rc = ritem_next(it, &piece, err)) == 0 && piece.len) {
+        if (at + piece.len > want->len || memcmp(want->data + at, piece.ptr, piece.len) != 0) rc = error_set(err, ERR_RESTORE_DIFFERS, "content differs");
+        if (rc < 0) break;
+        at += piece.len;
+    }
+    ritem_close(it);
+    if (rc == 0 && at != want->len) rc = error_set(err, ERR_RESTORE_DIFFERS, "size differs");
+    return rc;
+}
+
+int kit_expect_try(struct kit *k, uint64_t seq, const struct kit_item *items, size_t n, struct error *err) {
+    const struct snapshot_info *info = kit_snapshot(k, seq);
+    if (!info) return error_set(err, ERR_NO_POINT, "no snapshot %llu", (unsigned long long)seq);
+    struct expect e = {NULL, items, n, 0};
+    int rc = snapshot_open(k->repo, info, &e.s, err);
+    if (rc < 0) return rc;
+    rc = snapshot_walk(e.s, BYTES_OF(NULL, 0), expect_item, &e, err);
+    snapshot_close(e.s);
+    if (rc == 0 && e.at != n) rc = error_set(err, ERR_RESTORE_DIFFERS, "%zu items instead of %zu", e.at, n);
+    return rc;
+}
+
+void kit_expect(struct kit *k, uint64_t seq, const struct kit_item *items, size_t n) {
+    struct error err = ERROR_INIT;
+    kit_ok(kit_expect_try(k, seq, items, n, &err), &err);
+}
+
+static uint32_t next(uint32_t *s) {
+    *s ^= *s << 13;
+    *s ^= *s >> 17;
+    *s ^= *s << 5;
+    return *s;
+}
+
+void kit_text(uint8_t *p, size_t n, uint32_t seed) {
+    static const char *const words[] = {"backup ", "restore ", "proof ", "ledger ", "the ", "of ", "a ", "chunk ", "42 ", "\n"};
+    uint32_t s = seed * 2654435761u + 1;
+    for (size_t i = 0; i < n;) {
+        uint32_t r = next(&s);
+        const char *w = words[r % 10];
+        for (; *w && i < n; w++) p[i++] = (uint8_t)*w;
+        if (r % 7 == 0)
+            for (int d = 0; d < 8 && i < n; d++) p[i++] = (uint8_t)('0' + next(&s) % 10);
+    }
+}
+
+void kit_random(uint8_t *p, size_t n, uint32_t seed) {
+    uint32_t s = seed * 2654435761u + 1;
+    for (size_t i = 0; i < n; i++) p[i] = (uint8_t)(next(&s) >> 11);
+}

@@ -1,0 +1,343 @@
+/* The repository end to end on a real folder: what goes in comes out, and only what is whole counts. */
+#include "repo_kit.h"
+
+#include "base/time.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define BIG (5u << 20)
+
+static uint8_t *text, *noise;
+
+static size_t items_of(struct kit_item *it) {
+    size_t n = 0;
+    it[n++] = (struct kit_item){"a", CONTENT_NONE, NULL, 0};
+    it[n++] = (struct kit_item){"a/empty", CONTENT_FILE, text, 0};
+    it[n++] = (struct kit_item){"a/one", CONTENT_FILE, text, 1};
+    it[n++] = (struct kit_item){"a/small", CONTENT_FILE, text + 100, 70000};
+    it[n++] = (struct kit_item){"a.b", CONTENT_FILE, noise, 300000};
+    it[n++] = (struct kit_item){"big", CONTENT_FILE, text, BIG};
+    it[n++] = (struct kit_item){"copy", CONTENT_FILE, text, BIG};
+    it[n++] = (struct kit_item){"noise", CONTENT_OPAQUE, noise, BIG};
+    it[n++] = (struct kit_item){"pages", CONTENT_PAGES, text + 5, BIG - 4096};
+    it[n++] = (struct kit_item){"records", CONTENT_RECORDS, text + 17, BIG - 17};
+    return n;
+}
+
+static void restores_what_was_stored(void **state) {
+    (void)state;
+    struct kit k;
+    struct kit_item it[16];
+    size_t n = items_of(it);
+    struct writer_stats st;
+    kit_begin(&k);
+    uint64_t seq = kit_backup(&k, "t", it, n, true, &st);
+    assert_int_equal(st.items, n);
+    kit_expect(&k, seq, it, n);
+    kit_reopen(&k, true);
+    kit_expect(&k, seq, it, n);
+    kit_end(&k);
+}
+
+static void second_backup_stores_nothing_new(void **state) {
+    (void)state;
+    struct kit k;
+    struct kit_item it[16];
+    size_t n = items_of(it);
+    struct writer_stats st;
+    kit_begin(&k);
+    kit_backup(&k, "t", it, n, true, NULL);
+    uint64_t kept = kit_backup(&k, "t", it, n, true, &st);
+    assert_int_equal(st.new_bytes, 0);
+    assert_true(st.kept_bytes > 0 && st.dup_bytes == 0);
+    uint64_t reread = kit_backup(&k, "t", it, n, false, &st);
+    assert_int_equal(st.new_bytes, 0);
+    assert_true(st.dup_bytes > 0 && st.kept_bytes == 0);
+    kit_reopen(&k, true);
+    uint64_t rebuilt = kit_backup(&k, "t", it, n, true, &st);
+    assert_int_equal(st.new_bytes, 0);
+    assert_true(st.kept_bytes > 0);
+    kit_expect(&k, kept, it, n);
+    kit_expect(&k, reread, it, n);
+    kit_expect(&k, rebuilt, it, n);
+    kit_end(&k);
+}
+
+static void scattered_changes_become_deltas(void **state) {
+    (void)state;
+    struct kit k;
+    struct kit_item it[1] = {{"records", CONTENT_RECORDS, text, BIG}}, pages[1] = {{"records", CONTENT_PAGES, text, BIG}};
+    struct writer_stats st;
+    uint8_t *changed = malloc(BIG + 64);
+    kit_begin(&k);
+    uint64_t one = kit_backup(&k, "rec", it, 1, true, NULL);
+    memcpy(changed, text, 1000);
+    memcpy(changed + 1000, "inserted bytes shift it", 23);
+    memcpy(changed + 1023, text + 1000, BIG - 1000);
+    for (size_t i = 0; i < BIG; i += 50000) changed[i] ^= 1;
+    struct kit_item after[1] = {{"records", CONTENT_RECORDS, changed, BIG + 23}};
+    uint64_t two = kit_backup(&k, "rec", after, 1, true, &st);
+    assert_true(st.delta_chunks > 20);
+    assert_true(st.delta_stored * 20 < st.delta_bytes);
+    uint64_t p1 = kit_backup(&k, "pag", pages, 1, true, NULL);
+    for (size_t i = 0; i < BIG; i += 30000) changed[i] ^= 3;
+    struct kit_item pages2[1] = {{"records", CONTENT_PAGES, changed, BIG}};
+    memcpy(changed, text, BIG);
+    for (size_t i = 7; i < BIG; i += 60000) changed[i] ^= 1;
+    uint64_t p2 = kit_backup(&k, "pag", pages2, 1, true, &st);
+    assert_true(st.delta_chunks > 20);
+    /* a third generation has its delta against the plain ancestor: depth one */
+    for (size_t i = 9; i < BIG; i += 60000) changed[i] ^= 1;
+    uint64_t p3 = kit_backup(&k, "pag", pages2, 1, true, &st);
+    assert_true(st.delta_chunks > 20);
+    kit_expect(&k, p3, pages2, 1);
+    kit_expect(&k, one, it, 1);
+    kit_expect(&k, p1, pages, 1);
+    (void)two;
+    (void)p2;
+    struct check_options o = {.level = VERIFY_DECODE};
+    struct check_totals totals;
+    struct error err = ERROR_INIT;
+    kit_ok(repo_check(k.repo, &o, &totals, &err), &err);
+    assert_int_equal(totals.result, CHECK_VERIFIED);
+    free(changed);
+    kit_end(&k);
+}
+
+struct finding {
+    unsigned n, paths, snapshots;
+    char object[128], path[64];
+    enum check_result result;
+};
+
+static int note(void *ctx, const struct check_finding *f, struct error *err) {
+    struct finding *x = ctx;
+    (void)err;
+    x->n++;
+    x->result = f->result;
+    snprintf(x->object, sizeof x->object, "%s", f->object);
+    x->paths += (unsigned)f->paths_total;
+    if (f->path_count) snprintf(x->path, sizeof x->path, "%.*s", (int)f->paths[0].len, (const char *)f->paths[0].ptr);
+    for (size_t i = 0; f->snapshots[i]; i++) x->snapshots++;
+    return 0;
+}
+
+static int first_pack(void *ctx, const struct store_object *o, struct error *err) {
+    (void)err;
+    snprintf(ctx, 128, "%s", o->key);
+    return 1;
+}
+
+static void damage_is_named(void **state) {
+    (void)state;
+    struct kit k;
+    struct kit_item it[16];
+    size_t n = items_of(it);
+    struct error err = ERROR_INIT;
+    char key[128] = "", path[256];
+    kit_begin(&k);
+    kit_backup(&k, "t", it, n, true, NULL);
+    assert_int_equal(store_list(k.store, "packs/d/", first_pack, key, &err), 1);
+    snprintf(path, sizeof path, "%s/%s", k.repo_dir, key);
+    struct finding found = {0};
+    struct check_options o = {.level = VERIFY_DECODE, .ctx = &found, .finding = note};
+    struct check_totals totals;
+    kit_ok(repo_check(k.repo, &o, &totals, &err), &err);
+    assert_int_equal(totals.result, CHECK_VERIFIED);
+    assert_int_equal(seam_fchmodat(AT_FDCWD, path, 0600, 0), 0);
+    FILE *f = fopen(path, "r+b");
+    fseek(f, 5000, SEEK_SET);
+    int c = fgetc(f);
+    fseek(f, 5000, SEEK_SET);
+    fputc(c ^ 4, f);
+    fclose(f);
+    kit_ok(repo_check(k.repo, &o, &totals, &err), &err);
+    assert_int_equal(totals.result, CHECK_CORRUPT);
+    assert_string_equal(found.object, key);
+    assert_int_equal(found.result, CHECK_CORRUPT);
+    assert_int_equal(found.snapshots, 1);
+    assert_true(found.paths >= 1);
+    o.level = VERIFY_CHECKSUM;
+    kit_ok(repo_check(k.repo, &o, &totals, &err), &err);
+    assert_int_equal(totals.result, CHECK_CORRUPT);
+    o.level = VERIFY_PRESENT;
+    kit_ok(repo_check(k.repo, &o, &totals, &err), &err);
+    assert_int_equal(totals.result, CHECK_VERIFIED);
+    kit_ok(store_remove(k.store, key, &err), &err);
+    memset(&found, 0, sizeof found);
+    kit_ok(repo_check(k.repo, &o, &totals, &err), &err);
+    assert_int_equal(totals.result, CHECK_CORRUPT);
+    assert_int_equal(found.result, CHECK_MISSING);
+    assert_true(found.paths >= 1);
+    kit_end(&k);
+}
+
+static void collection_keeps_what_lives(void **state) {
+    (void)state;
+    struct kit k;
+    struct kit_item it[16], other[1] = {{"x", CONTENT_FILE, noise + 7, BIG - 7}};
+    size_t n = items_of(it);
+    struct error err = ERROR_INIT;
+    struct gc_plan plan;
+    struct gc_options o = {.now_ns = INT64_MAX / 2};
+    kit_begin(&k);
+    uint64_t a = kit_backup(&k, "t", it, n, true, NULL), b = kit_backup(&k, "u", other, 1, true, NULL), c = kit_backup(&k, "t", it, n, true, NULL);
+    kit_ok(gc_run(k.repo, &o, &plan, &err), &err);
+    assert_int_equal(plan.dead_packs, 0);
+    gc_plan_free(&plan);
+    kit_ok(repo_forget(k.repo, (uint64_t[]){a, b}, 2, "test", &err), &err);
+    kit_ok(gc_run(k.repo, &o, &plan, &err), &err);
+    assert_true(plan.dead_packs > 0);
+    gc_plan_free(&plan);
+    kit_expect(&k, c, it, n);
+    /* half of what it holds dies: packs are rewritten, the snapshot stays whole */
+    struct kit_item few[2] = {it[3], it[8]};
+    uint64_t d = kit_backup(&k, "t", few, 2, true, NULL);
+    kit_ok(repo_forget(k.repo, (uint64_t[]){c}, 1, "test", &err), &err);
+    o.repack_below = 0.9;
+    kit_ok(gc_run(k.repo, &o, &plan, &err), &err);
+    assert_true(plan.repack_packs > 0);
+    gc_plan_free(&plan);
+    kit_reopen(&k, true);
+    kit_expect(&k, d, few, 2);
+    struct check_options co = {.level = VERIFY_DECODE};
+    struct check_totals totals;
+    kit_ok(repo_check(k.repo, &co, &totals, &err), &err);
+    assert_int_equal(totals.result, CHECK_VERIFIED);
+    uint64_t e = kit_backup(&k, "t", it, n, true, NULL);
+    kit_expect(&k, e, it, n);
+    kit_end(&k);
+}
+
+static void index_is_rebuilt_from_packs(void **state) {
+    (void)state;
+    struct kit k;
+    struct kit_item it[16];
+    size_t n = items_of(it);
+    struct error err = ERROR_INIT;
+    struct writer_stats st;
+    kit_begin(&k);
+    uint64_t a = kit_backup(&k, "t", it, n, true, NULL);
+    kit_ok(repo_reindex(k.repo, &err), &err);
+    kit_reopen(&k, true);
+    kit_expect(&k, a, it, n);
+    kit_backup(&k, "t", it, n, false, &st);
+    assert_int_equal(st.new_bytes, 0);
+    kit_end(&k);
+}
+
+static void roles_are_kept_apart(void **state) {
+    (void)state;
+    struct kit k;
+    struct kit_item it[16];
+    size_t n = items_of(it);
+    struct error err = ERROR_INIT;
+    struct writer_stats st;
+    kit_begin(&k);
+    struct keyring *writer = NULL;
+    kit_ok(keyring_derive(repo_keys(k.repo), ROLE_WRITER, &writer, &err), &err);
+    uint8_t wkey[32] = {9};
+    struct unlock wu = {.kind = SLOT_KEY_FILE, .secret = BYTES_OF(wkey, 32)}, admin = k.unlock;
+    kit_ok(repo_key_add(k.repo, writer, &wu, "db host", &err), &err);
+    k.unlock = wu;
+    kit_reopen(&k, true);
+    assert_int_equal(repo_keys(k.repo)->role, ROLE_WRITER);
+    uint64_t seq = kit_backup(&k, "t", it, n, true, NULL);
+    kit_backup(&k, "t", it, n, true, &st);
+    assert_true(st.kept_bytes > 0 && st.new_bytes == 0); /* its own past, from its cache */
+    assert_int_equal(kit_expect_try(&k, seq, it, n, &err), -ERR_KEY_ROLE);
+    assert_non_null(strstr(err.text, "needs a restore or admin key, and this one is a writer key"));
+    error_clear(&err);
+    assert_int_equal(repo_forget(k.repo, &seq, 1, "thief", &err), -ERR_KEY_ROLE);
+    error_clear(&err);
+    struct gc_plan plan;
+    struct gc_options o = {.now_ns = INT64_MAX / 2};
+    assert_int_equal(gc_run(k.repo, &o, &plan, &err), -ERR_KEY_ROLE);
+    error_clear(&err);
+    k.unlock = admin;
+    kit_reopen(&k, true);
+    kit_expect(&k, seq, it, n);
+    uint8_t pub[32];
+    memcpy(pub, writer->sign_public, 32);
+    kit_ok(repo_key_remove(k.repo, pub, &err), &err);
+    k.unlock.secret = BYTES_OF(wkey, 32);
+    assert_int_equal(repo_open(k.store, &k.unlock, NULL, &(struct repo *){NULL}, &err), -ERR_KEY_WRONG);
+    assert_non_null(strstr(err.text, "key slots opens"));
+    keyring_free(writer);
+    kit_end(&k);
+}
+
+static void an_unfinished_run_is_resumed(void **state) {
+    (void)state;
+    struct kit k;
+    struct kit_item it[16];
+    size_t n = items_of(it);
+    struct error err = ERROR_INIT;
+    struct writer_stats st;
+    kit_begin(&k);
+    struct writer_options o = {.environment = "dev", .surface = "t", .threads = 2};
+    struct writer *w = NULL;
+    kit_ok(writer_open(k.repo, &o, &w, &err), &err);
+    for (size_t i = 0; i < 6; i++) {
+        struct witem *item;
+        kit_ok(writer_item_open(w, i, BYTES_STR(it[i].name), it[i].kind, &item, &err), &err);
+        for (size_t at = 0; at < it[i].len;) {
+            uint8_t *p;
+            size_t room;
+            kit_ok(witem_space(item, &p, &room, &err), &err);
+            size_t part = it[i].len - at < room ? it[i].len - at : room;
+            memcpy(p, it[i].data + at, part);
+            kit_ok(witem_advance(item, part, &err), &err);
+            at += part;
+        }
+        kit_ok(witem_close(item, BYTES_STR("attr"), NULL, &err), &err);
+    }
+    kit_ok(writer_checkpoint(w, &err), &err);
+    writer_free(w);
+    kit_reopen(&k, false);
+    uint64_t seq = kit_backup(&k, "t", it, n, true, &st);
+    assert_true(st.dup_bytes + st.kept_bytes > BIG / 2);
+    kit_expect(&k, seq, it, n);
+    kit_end(&k);
+}
+
+static void many_small_runs_are_merged(void **state) {
+    (void)state;
+    struct kit k;
+    struct error err = ERROR_INIT;
+    kit_begin(&k);
+    uint64_t seqs[20];
+    struct kit_item it[20];
+    for (unsigned i = 0; i < 20; i++) {
+        it[i] = (struct kit_item){"f", CONTENT_FILE, noise + i * 1000, 5000};
+        seqs[i] = kit_backup(&k, "t", &it[i], 1, false, NULL);
+    }
+    uint64_t packs, bytes;
+    kit_ok(repo_totals(k.repo, &packs, &bytes, &err), &err);
+    kit_reopen(&k, true);
+    for (unsigned i = 0; i < 20; i++) kit_expect(&k, seqs[i], &it[i], 1);
+    kit_end(&k);
+}
+
+int main(void) {
+    text = malloc(BIG);
+    noise = malloc(BIG);
+    kit_text(text, BIG, 1);
+    kit_random(noise, BIG, 2);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(restores_what_was_stored),
+        cmocka_unit_test(second_backup_stores_nothing_new),
+        cmocka_unit_test(scattered_changes_become_deltas),
+        cmocka_unit_test(damage_is_named),
+        cmocka_unit_test(collection_keeps_what_lives),
+        cmocka_unit_test(index_is_rebuilt_from_packs),
+        cmocka_unit_test(roles_are_kept_apart),
+        cmocka_unit_test(an_unfinished_run_is_resumed),
+        cmocka_unit_test(many_small_runs_are_merged),
+    };
+    int rc = cmocka_run_group_tests(tests, NULL, NULL);
+    free(text);
+    free(noise);
+    return rc;
+}
