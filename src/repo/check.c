@@ -97,7 +97,7 @@ static size_t frames_check(struct checking *c, const struct pack_fact *f, const 
             one = mem_alloc(cap, &plain, &e);
         }
         if (one == 0 && fr->codec == CODEC_ZSTD_DELTA)
-            one = fetch_base(c->fetcher, &fr->base, &base, &e);
+            one = fetch_base(c->fetcher, fr->base.b, &fr->base, &base, &e);
         if (one == 0)
             one = frame_decode(c->r, in, i, codec, BYTES_OF(bytes + fr->at, fr->stored_len), base.data, plain, NULL,
                                NULL, &e);
@@ -191,7 +191,7 @@ static int harm_chunk(void *ctx, const struct digest *id, uint32_t len, struct e
         struct location l;
         struct digest pack;
         size_t at;
-        if (!index_find(&c->r->index, prefix, &l)) break;
+        if (hop ? !index_find_plain(&c->r->index, prefix, &l) : !index_find(&c->r->index, prefix, &l)) break;
         index_pack(&c->r->index, &l, &pack, NULL, NULL);
         if (hits(c, &pack, l.frame, &at)) {
             struct damage *d = &c->damage[at];
@@ -362,8 +362,35 @@ static int others_check(struct checking *c, struct error *err) {
         const struct delete_info *d = &r->state.deletes[i];
         if (d->has_packs && (rc = list_check(c, &d->packs, err)) < 0) return rc;
         if (d->has_replacement && (rc = list_check(c, &d->replaced_by, err)) < 0) return rc;
+        if (d->has_swept && (rc = list_check(c, &d->swept, err)) < 0) return rc;
     }
     return 0;
+}
+
+struct tail {
+    uint64_t from;
+    bool collected;
+};
+
+static int see_tail(void *ctx, const struct ledger_entry *e, struct error *err) {
+    struct tail *t = ctx;
+    (void)err;
+    const char *type = json_string_value(json_object_get(e->statement, "predicateType"));
+    if (e->seq >= t->from && type && strcmp(type, PREDICATE_DELETE) == 0) t->collected = true;
+    return 0;
+}
+
+/* Whether a collection came in between. By a look at the log of its own, as what the caller holds of the state must stay. */
+static bool collected_meanwhile(struct repo *r) {
+    struct tail t = {.from = ledger_size(r->ledger)};
+    struct ledger *l = NULL;
+    struct error e = ERROR_INIT;
+    char origin[64];
+    snprintf(origin, sizeof origin, "proofkeep/%s", r->id_hex);
+    if (ledger_open(r->store, origin, NULL, see_tail, &t, &l, &e) < 0) return false;
+    bool seen = ledger_sync(l, &e) == 0 && t.collected;
+    ledger_close(l);
+    return seen;
 }
 
 int repo_check(struct repo *r, const struct check_options *o, struct check_totals *ret, struct error *err) {
@@ -371,6 +398,7 @@ int repo_check(struct repo *r, const struct check_options *o, struct check_total
     if (o->level < VERIFY_PRESENT || o->level > VERIFY_DECODE)
         return error_set(err, ERR_USAGE, "a check of the store goes up to level decode");
     int rc = o->level >= VERIFY_DECODE ? repo_needs_read(r, "verification level decode", err) : 0;
+    if (rc == 0) rc = repo_index_whole(r, err);
     if (rc < 0) return rc;
     struct checking c = {.r = r, .o = o};
     struct pack_facts known = {0};
@@ -422,6 +450,10 @@ int repo_check(struct repo *r, const struct check_options *o, struct check_total
         rc = -(int)err->code;
     }
     if (rc == 0) rc = report(&c, err);
+    if (rc == 0 && c.totals.findings && collected_meanwhile(r)) {
+        rc = error_set(err, ERR_REPO_BUSY, "a collection removed objects while they were being checked");
+        (void)!error_state(err, "Nothing is said about the repository; it is not known to be damaged.");
+    }
 out:
     pool_free(c.pool);
     fetcher_free(c.fetcher);

@@ -148,8 +148,8 @@ static int pack_finish(struct writer *w, struct open_pack *o, struct error *err)
     pthread_mutex_lock(&w->pack_lock);
     while (o->pending) pthread_cond_wait(&w->pack_cond, &w->pack_lock);
     pthread_mutex_unlock(&w->pack_lock);
-    int rc = 0;
-    if (!pack_out_empty(o->pack)) {
+    int rc = o->spoiled ? writer_alive(w, err) : 0;
+    if (rc == 0 && !pack_out_empty(o->pack)) {
         struct digest name;
         uint64_t bytes;
         rc = pack_out_finish(w->repo, o->pack, &name, &bytes, err);
@@ -190,8 +190,14 @@ static struct open_pack *pack_begin(struct writer *w, bool meta, struct error *e
     return o;
 }
 
+/* The pack that a frame was put in, and the one that had no room for it. */
+struct placed {
+    struct open_pack *in, *full;
+};
+
+/* Seals a frame. Its pack is not finished before frame_settle, which follows whatever this answers. */
 static int frame_store(struct writer *w, const struct group *g, enum codec_kind codec, const struct digest *base,
-                       struct bytes payload, uint8_t *back, struct error *err) {
+                       struct bytes payload, uint8_t *back, struct placed *ret, struct error *err) {
     bool meta = chunk_is_meta(g->kind);
     struct open_pack *full = NULL, *o;
     struct pack_slot slot = {0};
@@ -216,20 +222,29 @@ static int frame_store(struct writer *w, const struct group *g, enum codec_kind 
     if (rc == 0) {
         struct bytes rec = pack_out_record(&slot);
         o->pending++;
+        ret->in = o;
         rc = buf_append(&record, rec.ptr, rec.len, err);
     }
     pthread_mutex_unlock(&w->pack_lock);
+    ret->full = full;
     if (o && rc == 0) rc = pack_out_seal(&slot, buf_bytes(&record), payload, back, err);
-    if (o && slot.pack) {
+    buf_free(&record);
+    return rc;
+}
+
+/* The frame was verified, or not: then its pack is spoiled, and the writer latched before anyone could store the pack. */
+static int frame_settle(struct writer *w, const struct placed *at, int rc, struct error *err) {
+    if (rc < 0) writer_fail(w, err);
+    if (at->in) {
         pthread_mutex_lock(&w->pack_lock);
-        if (o->pending) o->pending--;
+        if (rc < 0) at->in->spoiled = true;
+        at->in->pending--;
         pthread_cond_broadcast(&w->pack_cond);
         pthread_mutex_unlock(&w->pack_lock);
     }
-    buf_free(&record);
-    if (full) {
+    if (at->full) {
         struct error e = ERROR_INIT;
-        int rc2 = pack_finish(w, full, &e);
+        int rc2 = pack_finish(w, at->full, &e);
         if (rc == 0 && rc2 < 0) {
             *err = e;
             rc = rc2;
@@ -263,18 +278,30 @@ int packs_close(struct writer *w, struct error *err) {
 
 /* ---- sealing ---- */
 
+static void pack_use(struct writer *w, const struct location *l) {
+    __atomic_store_n(&w->used[l->run][l->pack], 1, __ATOMIC_RELAXED);
+}
+
+static bool base_use(struct writer *w, const uint8_t *id) {
+    struct location l;
+    if (!index_find_plain(&w->repo->index, id, &l)) return false;
+    pack_use(w, &l);
+    return true;
+}
+
 /* The bytes that will be stored are opened and decoded again before they count (repo.h, invariant 5). */
 static int group_encode(struct writer *w, struct group *g, struct bench_seat *s, struct error *err) {
     enum codec_kind codec = CODEC_RAW;
     struct bytes plain = BYTES_OF(g->plain, g->len), payload = plain, base_bytes = BYTES_OF(NULL, 0);
     struct fetched base = {0};
+    struct placed at = {0};
     bool delta = false;
     size_t len;
     int rc = 0;
     if (g->has_base) {
         struct error e = ERROR_INIT;
         /* a base that cannot be read is no base: the chunk is stored plain, and a check will name the damage */
-        if (fetch_chunk(w->fetcher, g->base, NULL, CHUNK_DATA, &base, &e) == 0) {
+        if (fetch_base(w->fetcher, g->base, NULL, &base, &e) == 0) {
             rc = codec_encode_delta(s->codec, plain, base.data, w->level, s->out, &len, &delta, err);
             if (rc < 0) goto out;
         }
@@ -284,7 +311,7 @@ static int group_encode(struct writer *w, struct group *g, struct bench_seat *s,
         base_bytes = base.data;
         payload = BYTES_OF(s->out, len);
         pthread_rwlock_rdlock(&w->index_lock);
-        bool there = chunk_use(w, base.id.b);
+        bool there = base_use(w, base.id.b);
         pthread_rwlock_unlock(&w->index_lock);
         if (!there) {
             rc = error_set(err, ERR_INTERNAL, "a delta's base is not in the index");
@@ -298,15 +325,16 @@ static int group_encode(struct writer *w, struct group *g, struct bench_seat *s,
         if ((rc = codec_encode(s->codec, plain, level, s->out, &len, &codec, err)) < 0) goto out;
         if (codec != CODEC_RAW) payload = BYTES_OF(s->out, len);
     }
-    if ((rc = frame_store(w, g, codec, delta ? &base.id : NULL, payload, s->back, err)) < 0) goto out;
-    if (codec == CODEC_RAW) {
+    rc = frame_store(w, g, codec, delta ? &base.id : NULL, payload, s->back, &at, err);
+    if (rc == 0 && codec == CODEC_RAW) {
         if (memcmp(s->back, g->plain, g->len) != 0)
             rc = error_set(err, ERR_INTERNAL, "a stored frame differs from its source");
-    } else {
+    } else if (rc == 0) {
         rc = codec_decode(s->codec, codec, BYTES_OF(s->back, payload.len), base_bytes, s->plain, g->len, err);
         if (rc == 0 && memcmp(s->plain, g->plain, g->len) != 0)
             rc = error_set(err, ERR_INTERNAL, "a stored frame decodes to something else than its source");
     }
+    rc = frame_settle(w, &at, rc, err);
 out:
     if (base.hold) fetch_release(w->fetcher, &base);
     return rc;
@@ -352,12 +380,8 @@ bool chunk_use(struct writer *w, const uint8_t *id) {
         pthread_mutex_unlock(&w->set_lock);
         return mine;
     }
-    w->used[l.run][l.pack] = 1;
-    if (l.delta) {
-        struct location b;
-        if (!index_find(&w->repo->index, l.base, &b) || b.delta) return false;
-        w->used[b.run][b.pack] = 1;
-    }
+    if (l.delta && !base_use(w, l.base)) return false;
+    pack_use(w, &l);
     return true;
 }
 
@@ -394,7 +418,10 @@ int chunk_put(struct writer *w, enum chunk_kind kind, struct bytes data, const s
     if (kind == CHUNK_DATA) w->new_bytes += data.len;
     if (has_base || chunk_is_meta(kind) || data.len >= GROUP_PLAIN_MAX) {
         struct group *g = group_take(w, data.len, kind, err);
-        if (!g || group_append(g, data, ret_id, err) < 0) return writer_fail(w, err);
+        if (!g || group_append(g, data, ret_id, err) < 0) {
+            group_free(g);
+            return writer_fail(w, err);
+        }
         g->has_base = has_base;
         if (has_base) memcpy(g->base, base_prefix, ID_PREFIX_BYTES);
         pool_submit(w->pool, group_seal, g);

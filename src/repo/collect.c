@@ -1,6 +1,7 @@
 /* Collection without locks. Marks from every live snapshot below n, appends DELETE at exactly n, and only then removes
  * objects (design: the log is the sole commit). A writer that still relied on one of them finds the entry and mends. */
 #include "repo/maintain_internal.h"
+#include "repo/run.h"
 
 struct delete_build {
     struct repo *r;
@@ -23,16 +24,18 @@ static int put_digests(json_t *o, const char *key, const struct digests *d, stru
 }
 
 int delete_append(struct repo *r, uint64_t at, const struct digests *packs, const struct digests *replaced_by,
-                  const struct digests *runs_added, const struct digests *runs_removed, uint64_t bytes,
-                  struct error *err) {
-    struct digest list, instead;
+                  const struct digests *runs_added, const struct digests *runs_removed, const struct digests *swept,
+                  uint64_t bytes, struct error *err) {
+    struct digest list, instead, index;
     json_t *p = json_object(), *s = NULL;
     int rc = repo_writable(r, err);
     if (rc == 0) rc = packlist_write(r, packs->d, packs->n, &list, NULL, err);
     if (rc == 0 && replaced_by->n) rc = packlist_write(r, replaced_by->d, replaced_by->n, &instead, NULL, err);
+    if (rc == 0 && swept->n) rc = packlist_write(r, swept->d, swept->n, &index, NULL, err);
     if (rc == 0) rc = store_commit(r->store, err);
     if (rc == 0) rc = json_put(p, "packs", json_digest(&list), err);
     if (rc == 0 && replaced_by->n) rc = json_put(p, "replaced_by", json_digest(&instead), err);
+    if (rc == 0 && swept->n) rc = json_put(p, "swept", json_digest(&index), err);
     if (rc == 0) rc = json_put_int(p, "count", (int64_t)packs->n, err);
     if (rc == 0) rc = json_put_int(p, "bytes", (int64_t)bytes, err);
     if (rc == 0) rc = put_digests(p, "index_added", runs_added, err);
@@ -177,54 +180,85 @@ out:
     seam_free(all.f);
     seam_free(use);
     if (rc < 0) gc_plan_free(ret);
+    if (rc == -ERR_OBJECT_MISSING && repo_log_moved(r)) {
+        error_clear(err);
+        rc = error_set(err, ERR_REPO_COMMIT_LOST, "another collection came in between");
+    }
     return rc;
 }
 
+/* What is to be swept: index objects that nothing refers to, and resume states that nobody came back for. */
 struct sweep {
-    struct repo *r;
-    struct digests keep;
+    struct digests keep, index;
     int64_t before;
-    char (*keys)[96];
+    char (*sessions)[96];
     size_t n, cap;
 };
 
-static int sweep_index(void *ctx, const struct store_object *o, struct error *err) {
+static void sweep_free(struct sweep *s) {
+    digests_free(&s->keep);
+    digests_free(&s->index);
+    seam_free(s->sessions);
+}
+
+static int sweep_see(void *ctx, const struct store_object *o, struct error *err) {
     struct sweep *s = ctx;
     struct digest d;
     const char *name = strrchr(o->key, '/');
     if (!name || strlen(o->key) >= 96 || o->created_ns >= s->before) return 0;
-    if (strncmp(o->key, "index/", 6) == 0 &&
-        (!hex_decode(name + 1, strlen(name + 1), d.b, DIGEST_BYTES) || digest_in(s->keep.d, s->keep.n, &d)))
-        return 0;
-    int rc = mem_grow((void **)&s->keys, &s->cap, s->n + 1, sizeof *s->keys, err);
-    if (rc == 0) snprintf(s->keys[s->n++], 96, "%s", o->key);
+    if (strncmp(o->key, "index/", 6) == 0) {
+        if (!hex_decode(name + 1, strlen(name + 1), d.b, DIGEST_BYTES) || digest_in(s->keep.d, s->keep.n, &d)) return 0;
+        return digests_add(&s->index, &d, err);
+    }
+    int rc = mem_grow((void **)&s->sessions, &s->cap, s->n + 1, sizeof *s->sessions, err);
+    if (rc == 0) snprintf(s->sessions[s->n++], 96, "%s", o->key);
     return rc;
 }
 
-/* Index objects that nothing refers to, and resume states that nobody came back for. */
-static int sweep(struct repo *r, const struct gc_options *o, struct error *err) {
-    struct sweep s = {.r = r, .before = o->now_ns - o->grace_ns};
+/* Before the entry: a writer that is about to refer to one of these must be able to read so in the log, like with packs. */
+static int sweep_plan(struct repo *r, const struct gc_options *o, const struct digests *added,
+                      const struct digests *removed, struct sweep *ret, struct error *err) {
+    struct sweep s = {.before = o->now_ns - o->grace_ns};
     const struct state *st = &r->state;
     int rc = 0;
-    for (size_t i = 0; i < st->run_count && rc == 0; i++) rc = digests_add(&s.keep, &st->runs[i], err);
+    for (size_t i = 0; i < st->run_count && rc == 0; i++) {
+        bool goes = false;
+        for (size_t k = 0; k < removed->n; k++) goes |= digest_equal(&removed->d[k], &st->runs[i]);
+        if (!goes) rc = digests_add(&s.keep, &st->runs[i], err);
+    }
+    for (size_t i = 0; i < added->n && rc == 0; i++) rc = digests_add(&s.keep, &added->d[i], err);
     for (size_t i = 0; i < st->snapshot_count && rc == 0; i++)
         if (!st->snapshots[i].forgotten) rc = digests_add(&s.keep, &st->snapshots[i].packs, err);
     for (size_t i = 0; i < st->delete_count && rc == 0; i++) {
         rc = digests_add(&s.keep, &st->deletes[i].packs, err);
         if (rc == 0 && st->deletes[i].has_replacement) rc = digests_add(&s.keep, &st->deletes[i].replaced_by, err);
+        if (rc == 0 && st->deletes[i].has_swept) rc = digests_add(&s.keep, &st->deletes[i].swept, err);
     }
     s.keep.n = digest_sort_unique(s.keep.d, s.keep.n);
-    if (rc == 0) rc = store_list(r->store, "index/", sweep_index, &s, err);
-    if (rc == 0) rc = store_list(r->store, "sess/", sweep_index, &s, err);
-    for (size_t i = 0; i < s.n && rc == 0; i++) rc = store_remove(r->store, s.keys[i], err);
-    digests_free(&s.keep);
-    seam_free(s.keys);
+    if (rc == 0) rc = store_list(r->store, "index/", sweep_see, &s, err);
+    if (rc == 0) rc = store_list(r->store, "sess/", sweep_see, &s, err);
+    if (rc < 0)
+        sweep_free(&s);
+    else
+        *ret = s;
+    return rc;
+}
+
+static int sweep_act(struct repo *r, const struct sweep *s, struct error *err) {
+    int rc = 0;
+    for (size_t i = 0; i < s->index.n && rc == 0; i++) {
+        char key[96];
+        run_key(&s->index.d[i], key);
+        rc = store_remove(r->store, key, err);
+    }
+    for (size_t i = 0; i < s->n && rc == 0; i++) rc = store_remove(r->store, s->sessions[i], err);
     return rc;
 }
 
 static int collect_once(struct repo *r, const struct gc_options *o, struct gc_plan *plan, struct error *err) {
     struct digests gone = {0}, fresh = {0}, added = {0}, removed = {0};
     struct pack_facts all = {0}, again = {0};
+    struct sweep sweep = {0};
     int rc = gc_plan_make(r, o, plan, err);
     if (rc < 0) return rc;
     if (plan->dead_packs || plan->repack_count) {
@@ -239,9 +273,11 @@ static int collect_once(struct repo *r, const struct gc_options *o, struct gc_pl
         for (size_t i = 0; i < again.n && rc == 0; i++) rc = digests_add(&gone, &again.f[i].name, err);
         gone.n = digest_sort_unique(gone.d, gone.n);
         if (rc == 0) rc = runs_without(r, &gone, &added, &removed, err);
-        if (rc == 0)
-            rc = delete_append(r, plan->log_size, &gone, &fresh, &added, &removed,
-                               plan->dead_bytes + plan->repack_bytes, err);
+    }
+    if (rc == 0) rc = sweep_plan(r, o, &added, &removed, &sweep, err);
+    if (rc == 0 && (gone.n || sweep.index.n)) {
+        rc = delete_append(r, plan->log_size, &gone, &fresh, &added, &removed, &sweep.index,
+                           plan->dead_bytes + plan->repack_bytes, err);
         if (rc == 0) rc = repo_sync(r, err);
         for (size_t i = 0; i < gone.n && rc == 0; i++) {
             const struct pack_fact *f = pack_fact_find(&all, &gone.d[i]);
@@ -251,8 +287,9 @@ static int collect_once(struct repo *r, const struct gc_options *o, struct gc_pl
             rc = store_remove(r->store, key, err);
         }
     }
-    if (rc == 0) rc = sweep(r, o, err);
+    if (rc == 0) rc = sweep_act(r, &sweep, err);
 out:
+    sweep_free(&sweep);
     digests_free(&gone);
     digests_free(&fresh);
     digests_free(&added);

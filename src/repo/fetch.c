@@ -1,5 +1,6 @@
 /* Decoded chunks through two caches: pack directories, and decoded frames (a frame holds neighbours that are asked for
  * next). A frame that one thread is decoding is waited for by the others. */
+#include "crypto/sha256_x2.h"
 #include "repo/repo_internal.h"
 
 #define DIRS_MAX 64
@@ -46,6 +47,7 @@ int fetcher_new(struct repo *r, const struct index *x, pthread_rwlock_t *lock, s
                 struct error *err) {
     void *mem;
     int rc = repo_needs_read(r, "reading a snapshot", err);
+    if (rc == 0) rc = repo_index_whole(r, err);
     if (rc == 0) rc = mem_alloc(sizeof(struct fetcher), &mem, err);
     if (rc < 0) return rc;
     struct fetcher *f = mem;
@@ -196,17 +198,25 @@ int frame_decode(struct repo *r, struct pack_in *in, uint32_t ordinal, struct co
     }
     seam_free(sealed);
     uint32_t at = 0;
-    for (unsigned i = 0; i < fr->member_count && rc == 0; i++) {
-        struct member m = frame_member(fr, i);
-        struct digest sha, id;
-        sha256(BYTES_OF(plain + at, m.len), &sha);
-        chunk_id(r, fr->kind, &sha, &id);
-        if (!digest_equal(&id, &m.id))
-            rc = error_set(err, ERR_OBJECT_CORRUPT, "%s: a chunk of frame %u is not what its id says", pack_in_key(in),
-                           ordinal);
-        if (ids) ids[i] = m.id;
-        if (shas) shas[i] = sha;
-        at += m.len;
+    for (unsigned i = 0; i < fr->member_count && rc == 0;) {
+        /* two members at once where that is cheaper */
+        struct member m[2] = {frame_member(fr, i)};
+        struct digest sha[2], id;
+        unsigned n = i + 1 < fr->member_count ? 2 : 1;
+        if (n == 2) {
+            m[1] = frame_member(fr, i + 1);
+            sha256_two(BYTES_OF(plain + at, m[0].len), &sha[0], BYTES_OF(plain + at + m[0].len, m[1].len), &sha[1]);
+        } else
+            sha256(BYTES_OF(plain + at, m[0].len), &sha[0]);
+        for (unsigned k = 0; k < n && rc == 0; k++, i++) {
+            chunk_id(r, fr->kind, &sha[k], &id);
+            if (!digest_equal(&id, &m[k].id))
+                rc = error_set(err, ERR_OBJECT_CORRUPT, "%s: a chunk of frame %u is not what its id says",
+                               pack_in_key(in), ordinal);
+            if (ids) ids[i] = m[k].id;
+            if (shas) shas[i] = sha[k];
+            at += m[k].len;
+        }
     }
     return rc;
 }
@@ -246,7 +256,7 @@ static int load(struct fetcher *f, bool meta, bool as_base, struct cached_frame 
         c->delta = true;
         pthread_cond_broadcast(&f->cond);
         pthread_mutex_unlock(&f->lock);
-        rc = as_base ? base_is_delta(err) : fetch_base(f, &fr->base, &base, err);
+        rc = as_base ? base_is_delta(err) : fetch_base(f, fr->base.b, &fr->base, &base, err);
         if (rc < 0) {
             rc = error_wrap(err, "the base of a delta");
             goto out;
@@ -270,7 +280,7 @@ static int fetch(struct fetcher *f, const uint8_t *id_prefix, const struct diges
     struct digest pack;
     bool meta = false;
     if (f->index_lock) pthread_rwlock_rdlock(f->index_lock);
-    bool found = index_find(f->index, id_prefix, &l);
+    bool found = as_base ? index_find_plain(f->index, id_prefix, &l) : index_find(f->index, id_prefix, &l);
     if (found) index_pack(f->index, &l, &pack, NULL, &meta);
     if (f->index_lock) pthread_rwlock_unlock(f->index_lock);
     if (!found) {
@@ -281,6 +291,7 @@ static int fetch(struct fetcher *f, const uint8_t *id_prefix, const struct diges
     int rc = 0;
     struct cached_frame **b = bucket(f, &pack, l.frame), *c;
     pthread_mutex_lock(&f->lock);
+again:
     for (c = *b; c; c = c->next)
         if (!c->failed && c->ordinal == l.frame && digest_equal(&c->pack, &pack)) break;
     if (c) {
@@ -292,9 +303,9 @@ static int fetch(struct fetcher *f, const uint8_t *id_prefix, const struct diges
             return base_is_delta(err);
         }
         if (c->failed) {
+            /* why is the other thread's to tell; to say it of this one, try */
             if (--c->holds == 0) frame_free(c);
-            pthread_mutex_unlock(&f->lock);
-            return error_set(err, ERR_OBJECT_CORRUPT, "a frame that another thread read could not be decoded");
+            goto again;
         }
     } else {
         void *mem;
@@ -347,8 +358,9 @@ int fetch_chunk(struct fetcher *f, const uint8_t *id_prefix, const struct digest
     return fetch(f, id_prefix, full, kind, false, ret, err);
 }
 
-int fetch_base(struct fetcher *f, const struct digest *id, struct fetched *ret, struct error *err) {
-    return fetch(f, id->b, id, CHUNK_DATA, true, ret, err);
+int fetch_base(struct fetcher *f, const uint8_t *id_prefix, const struct digest *full, struct fetched *ret,
+               struct error *err) {
+    return fetch(f, id_prefix, full, CHUNK_DATA, true, ret, err);
 }
 
 void fetch_release(struct fetcher *f, struct fetched *h) {

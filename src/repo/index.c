@@ -228,23 +228,51 @@ static const uint8_t *run_find(const struct run *x, const uint8_t *id) {
     return lo < end && memcmp(e, id, ID_PREFIX_BYTES) == 0 ? e : NULL;
 }
 
-bool index_find(const struct index *x, const uint8_t *id, struct location *ret) {
-    for (size_t i = x->count; i-- > 0;) {
-        const uint8_t *e = run_find(x->runs[i], id);
-        if (!e) continue;
+bool index_copy(const struct index *x, const uint8_t *id, struct copies *at, struct location *ret) {
+    while (at->runs_done < x->count) {
+        size_t i = x->count - 1 - at->runs_done;
+        const struct run *u = x->runs[i];
+        const uint8_t *e = at->next ? u->entries + at->next * RUN_ENTRY_BYTES : run_find(u, id);
+        uint64_t entry = e ? (uint64_t)(e - u->entries) / RUN_ENTRY_BYTES : 0;
+        if (!e || entry >= u->entry_count || memcmp(e, id, ID_PREFIX_BYTES) != 0) {
+            at->runs_done++;
+            at->next = 0;
+            continue;
+        }
         uint32_t flags = get_u32(e + 28);
         *ret = (struct location){.run = i,
-                                 .entry = (uint64_t)(e - x->runs[i]->entries) / RUN_ENTRY_BYTES,
+                                 .entry = entry,
                                  .pack = get_u32(e + 16),
                                  .frame = get_u32(e + 20),
                                  .plain_len = get_u32(e + 24),
                                  .kind = flags >> ENTRY_KIND_SHIFT & 0xff,
                                  .delta = flags & ENTRY_DELTA};
-        if (ret->pack >= x->runs[i]->pack_count) continue;
+        at->next = entry + (ret->delta ? 2 : 1);
+        if (ret->pack >= u->pack_count || at->next > u->entry_count) continue;
         if (ret->delta) memcpy(ret->base, e + RUN_ENTRY_BYTES + 16, ID_PREFIX_BYTES);
         return true;
     }
     return false;
+}
+
+bool index_find_plain(const struct index *x, const uint8_t *id, struct location *ret) {
+    struct copies at = {0};
+    while (index_copy(x, id, &at, ret))
+        if (!ret->delta) return true;
+    return false;
+}
+
+bool index_find(const struct index *x, const uint8_t *id, struct location *ret) {
+    struct copies at = {0};
+    struct location l, ignored;
+    bool have = false;
+    while (index_copy(x, id, &at, &l)) {
+        /* of several deltas, the first whose base is there: a collection may have taken the others' */
+        if (!have || !l.delta || !index_find_plain(x, ret->base, &ignored)) *ret = l;
+        have = true;
+        if (!l.delta) break;
+    }
+    return have;
 }
 
 void index_pack(const struct index *x, const struct location *l, struct digest *ret_name, uint64_t *ret_bytes,

@@ -1,4 +1,5 @@
 /* One item being written: bytes in, chunks and references out. */
+#include "crypto/sha256_x2.h"
 #include "repo/writer_internal.h"
 
 #define SPACE_MIN (64u << 10)
@@ -19,7 +20,7 @@ struct witem {
     size_t have;
     uint64_t bytes, at;
     uint64_t last_anchor;
-    struct sha256_state *sha;
+    struct sha256_pair *sha; /* the stream and the chunk at once */
     bool sha_used;
     struct digest only; /* of the single chunk */
     uint64_t chunks;
@@ -64,7 +65,7 @@ int writer_item_open(struct writer *w, uint64_t seq, struct bytes name, enum con
 
 static void item_free(struct witem *it) {
     block_give(it->w, it->block);
-    sha256_free(it->sha);
+    sha256_pair_free(it->sha);
     former_free(it->former);
     buf_free(&it->refs);
     buf_free(&it->lists);
@@ -91,24 +92,26 @@ static int ref_add(struct witem *it, const struct ref *ref, struct error *err) {
     return rc;
 }
 
-static int sha_feed(struct witem *it, struct bytes data, struct error *err) {
+/* Absorbs a chunk into the stream's digest and answers its own. */
+static int sha_feed(struct witem *it, struct bytes data, struct digest *ret_chunk, struct error *err) {
     if (!it->sha) {
-        int rc = sha256_new(&it->sha, err);
+        int rc = sha256_pair_new(&it->sha, err);
         if (rc < 0) return rc;
     }
     it->sha_used = true;
-    sha256_update(it->sha, data);
+    sha256_pair_update(it->sha, data);
+    sha256_pair_chunk_finish(it->sha, ret_chunk);
     return 0;
 }
 
 static int chunk_emit(struct witem *it, struct bytes data, bool last, struct error *err) {
     struct digest sha;
     int rc = 0;
-    sha256(data, &sha);
-    if (last && !it->sha_used)
+    if (last && !it->sha_used) {
+        sha256(data, &sha);
         it->only = sha;
-    else
-        rc = sha_feed(it, data, err);
+    } else
+        rc = sha_feed(it, data, &sha, err);
     if (rc < 0) return rc;
     struct ref ref = {.type = REF_CHUNK, .len = data.len};
     const struct digest *base = NULL;
@@ -168,7 +171,8 @@ int witem_hole(struct witem *it, uint64_t len, struct error *err) {
     int rc = it->have ? cut(it, true, false, err) : 0;
     for (uint64_t left = len; rc == 0 && left > 0;) {
         size_t n = left < sizeof zeros ? (size_t)left : sizeof zeros;
-        rc = sha_feed(it, BYTES_OF(zeros, n), err);
+        struct digest ignored;
+        rc = sha_feed(it, BYTES_OF(zeros, n), &ignored, err);
         left -= n;
     }
     struct ref ref = {.type = REF_HOLE, .len = len};
@@ -187,7 +191,7 @@ int witem_restart(struct witem *it, struct error *err) {
     it->have = 0;
     it->bytes = it->at = 0;
     it->last_anchor = 0;
-    sha256_free(it->sha);
+    sha256_pair_free(it->sha);
     it->sha = NULL;
     it->sha_used = false;
     return 0;
@@ -199,7 +203,7 @@ int witem_close(struct witem *it, struct bytes attr, struct digest *ret_sha256, 
     struct digest sha;
     int rc = it->have ? cut(it, true, true, err) : 0;
     if (rc == 0 && it->sha_used)
-        sha256_finish(it->sha, &sha);
+        sha256_pair_stream_finish(it->sha, &sha);
     else if (it->chunks)
         sha = it->only;
     else

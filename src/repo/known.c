@@ -70,20 +70,16 @@ bool writer_known(struct writer *w, struct bytes name, struct known_item *ret) {
 }
 
 /* Lists of a kept item must be in the new memory as well. */
-static int lists_copy(struct writer *w, const struct memo_item *m, struct error *err) {
-    if (!w->memo || m->kind == CONTENT_NONE) return 0;
+static void lists_copy(struct writer *w, const struct memo_item *m) {
+    if (m->kind == CONTENT_NONE) return;
     struct cursor c = cursor_of(m->refs);
     struct ref ref;
     while (ref_take(&c, &ref)) {
         struct bytes body;
         if (ref.type != REF_LIST || (!memo_list(w->part, &ref.id, &body) && !memo_list(w->prev, &ref.id, &body)))
             continue;
-        pthread_mutex_lock(&w->memo_lock);
-        int rc = memo_put(w->memo, CHUNK_LIST, &ref.id, body, err);
-        pthread_mutex_unlock(&w->memo_lock);
-        if (rc < 0) return rc;
+        memory_put(w, CHUNK_LIST, &ref.id, body);
     }
-    return 0;
 }
 
 int writer_keep(struct writer *w, uint64_t seq, struct bytes name, struct bytes attr, struct error *err) {
@@ -95,7 +91,7 @@ int writer_keep(struct writer *w, uint64_t seq, struct bytes name, struct bytes 
     pthread_mutex_unlock(&w->former_lock);
     struct buf n = BUF_INIT(1u << 20), body = BUF_INIT(8u << 20);
     int rc = order_wait(w, seq, err);
-    if (rc == 0) rc = lists_copy(w, m, err);
+    if (rc == 0) lists_copy(w, m);
     if (rc == 0) rc = buf_append(&n, name.ptr, name.len, err);
     if (rc == 0) rc = manifest_body(&body, m->kind, attr, m->bytes, &m->sha256, m->ref_count, m->refs, err);
     if (rc < 0) {

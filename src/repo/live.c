@@ -73,9 +73,10 @@ int store_packs(struct repo *r, struct pack_facts *ret, struct error *err) {
     *ret = (struct pack_facts){0};
     int rc = store_list(r->store, "packs/d/", add_pack, ret, err);
     if (rc == 0) rc = store_list(r->store, "packs/m/", add_pack, ret, err);
-    if (rc < 0)
+    if (rc < 0) {
         seam_free(ret->f);
-    else if (ret->n)
+        *ret = (struct pack_facts){0};
+    } else if (ret->n)
         qsort(ret->f, ret->n, sizeof *ret->f, fact_order);
     return rc;
 }
@@ -95,6 +96,7 @@ int index_packs(struct repo *r, struct pack_facts *ret, struct error *err) {
     }
     if (rc < 0) {
         seam_free(ret->f);
+        *ret = (struct pack_facts){0};
         return rc;
     }
     if (ret->n) qsort(ret->f, ret->n, sizeof *ret->f, fact_order);
@@ -123,8 +125,17 @@ static int refs_walk(struct live_walk *w, struct bytes refs, bool in_list, struc
     while (rc == 0 && ref_take(&c, &ref)) {
         if (ref.type == REF_HOLE) continue;
         if ((rc = w->cb(w->ctx, ref.id.b, err)) < 0) break;
-        struct location l;
-        if (index_find(&w->r->index, ref.id.b, &l) && l.delta && (rc = w->cb(w->ctx, l.base, err)) < 0) break;
+        /* the bases of all its copies: which copy is read may change with the index */
+        struct copies at = {0};
+        struct location l = {0}, base;
+        bool usable = false;
+        while (rc == 0 && index_copy(&w->r->index, ref.id.b, &at, &l)) {
+            bool based = l.delta && index_find_plain(&w->r->index, l.base, &base);
+            if (based) rc = w->cb(w->ctx, l.base, err);
+            usable |= based || !l.delta;
+        }
+        if (rc == 0 && !usable) rc = w->cb(w->ctx, l.base, err); /* which says what is missing */
+        if (rc < 0) break;
         if (ref.type != REF_LIST || in_list) continue;
         struct fetched list;
         if ((rc = fetch_chunk(w->f, ref.id.b, &ref.id, CHUNK_LIST, &list, err)) < 0) break;

@@ -29,7 +29,8 @@ struct check_totals {
     uint64_t objects, bytes, findings;
     enum check_result result; /* CHECK_VERIFIED only when everything that was asked for was checked and whole */
 };
-/* 0 when the check ran, whatever it found; an error when it could not be carried out (result then NOT_CHECKED). */
+/* 0 when the check ran, whatever it found; an error when it could not be carried out (result then NOT_CHECKED). ERR_REPO_BUSY
+ * when a collection came in between, so that what was found missing may have been removed rightly: check again. */
 int repo_check(struct repo *r, const struct check_options *o, struct check_totals *ret, struct error *err) PK_CHECK;
 /* Rebuild the index from pack directories alone: writes one run and a DELETE entry replacing all others. Admin or restore. */
 int repo_reindex(struct repo *r, struct error *err) PK_CHECK;

@@ -172,7 +172,9 @@ int memo_writer_open(const char *path, const struct digest *snapshot, struct mem
     struct memo_writer *m = mem;
     snprintf(m->path, sizeof m->path, "%s", path);
     m->b = BUF_INIT(16u << 20);
-    m->fd = seam_openat(AT_FDCWD, path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    /* Never into a file that another process writes or has mapped: a new one takes the name. */
+    (void)seam_unlinkat(AT_FDCWD, path, 0);
+    m->fd = seam_openat(AT_FDCWD, path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (m->fd < 0) {
         rc = error_set_errno(err, ERR_IO_WRITE, "creating %s", path);
         seam_free(m);

@@ -6,8 +6,8 @@
 #define MANIFEST_MAX (192u << 10)
 
 static void wait_some(struct writer *w) {
-    struct timespec ts;
-    seam_clock_gettime(CLOCK_REALTIME, &ts);
+    struct timespec ts = {0}; /* without a clock it does not wait, which is right, only busy */
+    if (seam_clock_gettime(CLOCK_REALTIME, &ts) < 0) ts = (struct timespec){0};
     ts.tv_nsec += 100000000;
     if (ts.tv_nsec >= 1000000000) {
         ts.tv_sec++;
@@ -24,22 +24,21 @@ int order_wait(struct writer *w, uint64_t seq, struct error *err) {
     return rc;
 }
 
+void memory_put(struct writer *w, enum chunk_kind kind, const struct digest *id, struct bytes body) {
+    struct error e = ERROR_INIT;
+    pthread_mutex_lock(&w->memo_lock);
+    if (w->memo && memo_put(w->memo, kind, id, body, &e) < 0) {
+        memo_writer_free(w->memo);
+        w->memo = NULL;
+    }
+    pthread_mutex_unlock(&w->memo_lock);
+}
+
 int meta_put(struct writer *w, enum chunk_kind kind, struct bytes body, struct digest *ret_id, struct error *err) {
     struct digest sha;
     sha256(body, &sha);
     int rc = chunk_put(w, kind, body, &sha, NULL, ret_id, err);
-    if (rc == 0 && w->memo && (kind == CHUNK_MANIFEST || kind == CHUNK_LIST)) {
-        pthread_mutex_lock(&w->memo_lock);
-        rc = memo_put(w->memo, kind, ret_id, body, err);
-        pthread_mutex_unlock(&w->memo_lock);
-        if (rc < 0) {
-            /* the cache only saves time: go on without it */
-            memo_writer_free(w->memo);
-            w->memo = NULL;
-            error_clear(err);
-            rc = 0;
-        }
-    }
+    if (rc == 0 && (kind == CHUNK_MANIFEST || kind == CHUNK_LIST)) memory_put(w, kind, ret_id, body);
     return rc;
 }
 

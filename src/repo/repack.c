@@ -9,13 +9,18 @@ struct marks {
 
 static int mark(void *ctx, const uint8_t *id, struct error *err) {
     struct marks *m = ctx;
+    struct copies at = {0};
     struct location l;
-    if (!index_find(&m->r->index, id, &l)) {
+    bool found = false;
+    while (index_copy(&m->r->index, id, &at, &l)) {
+        m->live[l.run][l.entry] = 1;
+        found = true;
+    }
+    if (!found) {
         char hex[33];
         hex_encode(id, ID_PREFIX_BYTES, hex);
         return error_set(err, ERR_OBJECT_MISSING, "a live snapshot needs chunk %s, which the index does not know", hex);
     }
-    m->live[l.run][l.entry] = 1;
     return 0;
 }
 
@@ -82,11 +87,10 @@ static int pack_move(struct writer *w, struct marks *m, struct fetcher *f, const
         for (unsigned k = 0; k < fr->member_count && rc == 0; k++) {
             struct member mem = frame_member(fr, k);
             struct location l;
-            struct digest pack, id;
+            struct digest id;
             struct fetched c;
+            /* A copy elsewhere is no reason to drop this one: the snapshots that list this pack may not list that. */
             if (!index_find(&w->repo->index, mem.id.b, &l) || !m->live[l.run][l.entry]) continue;
-            index_pack(&w->repo->index, &l, &pack, NULL, NULL);
-            if (!digest_equal(&pack, &p->name)) continue; /* lives elsewhere too, and that copy is the one in use */
             if ((rc = fetch_chunk(f, mem.id.b, &mem.id, fr->kind, &c, err)) < 0) break;
             rc = chunk_put(w, fr->kind, c.data, &c.sha, NULL, &id, err);
             fetch_release(f, &c);
@@ -128,17 +132,38 @@ int repack(struct repo *r, const struct pack_facts *which, struct digests *new_p
     return rc;
 }
 
+static int reindex_run(struct repo *r, struct run_entry *entries, size_t *n, const uint8_t *rows, uint32_t *packs,
+                       struct digests *added, struct error *err) {
+    struct digest run;
+    int rc = run_write(r, entries, *n, rows, *packs, &run, err);
+    if (rc == 0) rc = store_commit(r->store, err);
+    if (rc == 0) rc = digests_add(added, &run, err);
+    *n = 0;
+    *packs = 0;
+    return rc;
+}
+
 int repo_reindex(struct repo *r, struct error *err) {
     struct pack_facts all = {0};
-    struct digests none = {0}, added = {0}, removed = {0};
+    struct digests none = {0}, added = {0}, removed = {0}, dead = {0};
     struct run_entry *entries = NULL;
     uint8_t *rows = NULL;
     size_t n = 0, cap = 0, row_cap = 0;
     uint32_t packs = 0;
     int rc = repo_needs_read(r, "rebuilding the index", err);
     if (rc == 0) rc = store_packs(r, &all, err);
+    for (size_t i = 0; i < r->state.delete_count && rc == 0; i++) {
+        struct digest *gone;
+        size_t gone_n;
+        if (!r->state.deletes[i].has_packs) continue;
+        if ((rc = packlist_read(r, &r->state.deletes[i].packs, &gone, &gone_n, err)) < 0) break;
+        for (size_t k = 0; k < gone_n && rc == 0; k++) rc = digests_add(&dead, &gone[k], err);
+        seam_free(gone);
+    }
+    dead.n = digest_sort_unique(dead.d, dead.n);
     for (size_t i = 0; i < all.n && rc == 0; i++) {
         struct pack_in *in = NULL;
+        if (digest_in(dead.d, dead.n, &all.f[i].name)) continue; /* its removal is under way or was interrupted */
         if ((rc = pack_in_open(r, all.f[i].meta, &all.f[i].name, &in, err)) < 0) break;
         if ((rc = mem_grow((void **)&rows, &row_cap, packs + 1u, RUN_PACK_BYTES, err)) == 0) {
             memcpy(rows + (size_t)packs * RUN_PACK_BYTES, all.f[i].name.b, DIGEST_BYTES);
@@ -163,24 +188,19 @@ int repo_reindex(struct repo *r, struct error *err) {
         }
         pack_in_free(in);
         /* a run is bounded, so a large repository gets several */
-        if (rc == 0 && (n >= RUN_ENTRIES_MAX || i + 1 == all.n) && n) {
-            struct digest run;
-            rc = run_write(r, entries, n, rows, packs, &run, err);
-            if (rc == 0) rc = store_commit(r->store, err);
-            if (rc == 0) rc = digests_add(&added, &run, err);
-            n = 0;
-            packs = 0;
-        }
+        if (rc == 0 && n >= RUN_ENTRIES_MAX) rc = reindex_run(r, entries, &n, rows, &packs, &added, err);
     }
+    if (rc == 0 && n) rc = reindex_run(r, entries, &n, rows, &packs, &added, err);
     for (size_t i = 0; i < r->state.run_count && rc == 0; i++) {
         bool again = false;
         for (size_t k = 0; k < added.n; k++) again |= digest_equal(&added.d[k], &r->state.runs[i]);
         if (!again) rc = digests_add(&removed, &r->state.runs[i], err);
     }
-    if (rc == 0) rc = delete_append(r, ledger_size(r->ledger), &none, &none, &added, &removed, 0, err);
+    if (rc == 0) rc = delete_append(r, ledger_size(r->ledger), &none, &none, &added, &removed, &none, 0, err);
     if (rc == 0) rc = repo_sync(r, err);
     digests_free(&added);
     digests_free(&removed);
+    digests_free(&dead);
     seam_free(all.f);
     seam_free(entries);
     seam_free(rows);

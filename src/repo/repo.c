@@ -282,10 +282,30 @@ fail:
     return error_wrap(err, "opening the repository");
 }
 
+bool repo_log_moved(struct repo *r) {
+    struct error e = ERROR_INIT;
+    uint64_t before = ledger_size(r->ledger);
+    return ledger_sync(r->ledger, &e) == 0 && ledger_size(r->ledger) > before;
+}
+
+int repo_index_whole(const struct repo *r, struct error *err) {
+    if (!r->index_behind) return 0;
+    return error_set(err, ERR_IO_READ, "the index could not be loaded in full earlier in this run");
+}
+
 int repo_sync(struct repo *r, struct error *err) {
     int rc = ledger_sync(r->ledger, err);
     if (rc < 0) return rc;
-    return index_follow(r, &r->index, err);
+    for (int tries = 0;; tries++) {
+        struct error e = ERROR_INIT;
+        rc = index_follow(r, &r->index, &e);
+        r->index_behind = rc < 0;
+        if (rc == 0) return 0;
+        /* a run that was live when the log was read may be gone when it is loaded: then the log has more to say */
+        if (rc == -ERR_OBJECT_MISSING && tries < 64 && repo_log_moved(r)) continue;
+        *err = e;
+        return rc;
+    }
 }
 
 void repo_close(struct repo *r) {

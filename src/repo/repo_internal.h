@@ -27,6 +27,8 @@ struct delete_info {
     bool has_packs;
     struct digest replaced_by; /* pack list of what took its place */
     bool has_replacement;
+    struct digest swept; /* the same kind of list, of index objects removed */
+    bool has_swept;
 };
 struct state {
     struct snapshot_info *snapshots;
@@ -80,7 +82,12 @@ struct index {
 int index_add(struct repo *r, struct index *x, const struct digest *name, struct error *err) PK_CHECK; /* loads; no-op when there */
 int index_follow(struct repo *r, struct index *x, struct error *err) PK_CHECK; /* exactly the state's live runs */
 void index_drop(struct repo *r, struct index *x, size_t i, bool forget); /* forget: remove the cached copy too */
-bool index_find(const struct index *x, const uint8_t *id, struct location *ret);
+/* A chunk may have several copies, as two writers may store it at once; a snapshot's pack list names the packs of one. So
+ * every copy of a live chunk is live, and a copy that needs no base is preferred. */
+struct copies { size_t runs_done; uint64_t next; }; /* zero to begin */
+bool index_copy(const struct index *x, const uint8_t *id, struct copies *at, struct location *ret); /* the next one */
+bool index_find(const struct index *x, const uint8_t *id, struct location *ret); /* the best one */
+bool index_find_plain(const struct index *x, const uint8_t *id, struct location *ret); /* one that is no delta: a base */
 void index_pack(const struct index *x, const struct location *l, struct digest *ret_name, uint64_t *ret_bytes, bool *ret_meta);
 struct run_view index_run(const struct index *x, size_t run);
 void index_free(struct index *x);
@@ -183,8 +190,8 @@ struct fetched { /* a decoded frame, held */
 };
 /* By the first 16 bytes of its id; `full` may be NULL (else all 32 must match). Release when done. */
 int fetch_chunk(struct fetcher *f, const uint8_t *id_prefix, const struct digest *full, enum chunk_kind kind, struct fetched *ret, struct error *err) PK_CHECK;
-/* The base of a delta: the same, and ERR_OBJECT_CORRUPT when it is a delta itself. */
-int fetch_base(struct fetcher *f, const struct digest *id, struct fetched *ret, struct error *err) PK_CHECK;
+/* The base of a delta: a copy of it that is none itself. */
+int fetch_base(struct fetcher *f, const uint8_t *id_prefix, const struct digest *full, struct fetched *ret, struct error *err) PK_CHECK;
 void fetch_release(struct fetcher *f, struct fetched *c);
 /* Open, decode and check one frame: from sealed_in, or read from the store when that is empty. plain has plain_len bytes; ids
  * and shas (may be NULL) one entry a member. */
@@ -250,12 +257,18 @@ struct repo {
     struct index index;
     struct cutter cutter;
     bool latched;
+    bool index_behind; /* the runs that the log names could not all be loaded */
     struct session_key *sessions;
     size_t session_count, session_cap;
     pthread_mutex_t lock; /* sessions */
     int64_t log_time_ns;
 };
 int repo_writable(struct repo *r, struct error *err) PK_CHECK;
+/* Reads the log's newcomers into the state (not the index); whether there were any. What is missing may have been removed
+ * by a collection that came in between. */
+bool repo_log_moved(struct repo *r);
+/* Refuses to look things up in an index that is known to lack runs: what it lacks is not missing. */
+int repo_index_whole(const struct repo *r, struct error *err) PK_CHECK;
 int repo_needs_read(const struct repo *r, const char *what, struct error *err) PK_CHECK;
 /* The session key sealed in a pack's header, cached. Needs the read secret. */
 int repo_session_key(struct repo *r, const uint8_t id[16], const uint8_t *sealed, const struct secret **ret, struct error *err) PK_CHECK;

@@ -20,7 +20,9 @@ size_t digest_sort_unique(struct digest *d, size_t n) {
 }
 
 static int entry_order(const void *a, const void *b) {
-    return memcmp(a, b, ID_PREFIX_BYTES);
+    const struct run_entry *x = a, *y = b;
+    int c = memcmp(x->id, y->id, ID_PREFIX_BYTES);
+    return c ? c : (x->pack > y->pack) - (x->pack < y->pack);
 }
 
 int run_aead(struct repo *r, const uint8_t header[RUN_HEADER_BYTES], struct aead **ret, struct error *err) {
@@ -86,7 +88,7 @@ int run_write(struct repo *r, struct run_entry *entries, size_t n, const uint8_t
     if (rc == 0) rc = buf_append(&body, packs, (size_t)pack_count * RUN_PACK_BYTES, err);
     for (size_t i = 0; i < n && rc == 0; i++) {
         if (i > 0 && entry_order(&entries[i], &entries[i - 1]) == 0)
-            continue; /* the same chunk twice: any one serves */
+            continue; /* twice in one pack: any one serves. In two packs, one may be collected without the other */
         uint8_t e[2 * RUN_ENTRY_BYTES];
         memcpy(e, entries[i].id, ID_PREFIX_BYTES);
         put_u32(e + 16, entries[i].pack);

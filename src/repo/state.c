@@ -176,6 +176,7 @@ static int judge_delete(struct state *s, const struct ledger_entry *e, const jso
     struct delete_info d = {.seq = e->seq};
     d.has_packs = json_get_digest(json_object_get(p, "packs"), &d.packs);
     d.has_replacement = json_get_digest(json_object_get(p, "replaced_by"), &d.replaced_by);
+    d.has_swept = json_get_digest(json_object_get(p, "swept"), &d.swept);
     int rc = mem_grow((void **)&s->deletes, &s->delete_cap, s->delete_count + 1, sizeof *s->deletes, err);
     if (rc < 0) return rc;
     s->deletes[s->delete_count++] = d;

@@ -14,21 +14,30 @@ static int sess_collect(void *ctx, const struct store_object *o, struct error *e
     return rc;
 }
 
-/* True when none of these packs was deleted by an entry at or above `from`. */
-static int packs_survive(struct repo *r, uint64_t from, const struct digest *sorted, size_t n, bool *ret,
-                         struct error *err) {
-    *ret = true;
-    for (size_t i = 0; i < r->state.delete_count && *ret; i++) {
-        const struct delete_info *d = &r->state.deletes[i];
-        if (d->seq < from || !d->has_packs) continue;
-        struct digest *gone;
-        size_t gone_n;
-        int rc = packlist_read(r, &d->packs, &gone, &gone_n, err);
-        if (rc < 0) return rc;
-        for (size_t j = 0; j < gone_n && *ret; j++) *ret = !digest_in(sorted, n, &gone[j]);
-        seam_free(gone);
-    }
+/* *alive becomes false when one of these objects is on the list. */
+static int list_spares(struct repo *r, const struct digest *list, const struct digest *d, size_t n, bool *alive,
+                       struct error *err) {
+    struct digest *gone;
+    size_t gone_n;
+    int rc = packlist_read(r, list, &gone, &gone_n, err);
+    if (rc < 0) return rc;
+    for (size_t j = 0; j < n && *alive; j++) *alive = !digest_in(gone, gone_n, &d[j]);
+    seam_free(gone);
     return 0;
+}
+
+/* True when none of these packs and index objects was removed by an entry at or above `from`. */
+static int objects_survive(struct repo *r, uint64_t from, const struct digest *packs, size_t n,
+                           const struct digest *index, size_t index_n, bool *ret, struct error *err) {
+    int rc = 0;
+    *ret = true;
+    for (size_t i = 0; i < r->state.delete_count && *ret && rc == 0; i++) {
+        const struct delete_info *d = &r->state.deletes[i];
+        if (d->seq < from) continue;
+        if (d->has_packs) rc = list_spares(r, &d->packs, packs, n, ret, err);
+        if (rc == 0 && *ret && d->has_swept) rc = list_spares(r, &d->swept, index, index_n, ret, err);
+    }
+    return rc;
 }
 
 static int used_extend(struct writer *w, struct error *err) {
@@ -97,7 +106,7 @@ static int resume(struct writer *w, struct error *err) {
                 pack_key(meta, &names[p], key);
                 alive = store_stat(r->store, key, &size, NULL, &e) == 0;
             }
-            if (alive) rc = packs_survive(r, from, names, n, &alive, err);
+            if (alive) rc = objects_survive(r, from, names, n, &run, 1, &alive, err);
             if (rc == 0 && alive) {
                 if ((rc = mem_grow((void **)&w->own_packs, &w->own_cap, w->own_count + n, sizeof *w->own_packs, err)) ==
                     0) {
@@ -137,7 +146,8 @@ static int memory_open(struct writer *w, struct error *err) {
     }
     char next[4210];
     snprintf(next, sizeof next, "%s.next", part);
-    if (rc == 0) rc = memo_writer_open(next, NULL, &w->memo, err);
+    struct error e = ERROR_INIT; /* nor is a memory for the next time a need */
+    if (rc == 0 && memo_writer_open(next, NULL, &w->memo, &e) < 0) w->memo = NULL;
     return rc;
 }
 
@@ -156,7 +166,7 @@ static int open_base(struct repo *r, const struct writer_options *o, bool bare, 
     snprintf(w->surface, sizeof w->surface, "%s", o->surface);
     pthread_rwlock_init(&w->index_lock, NULL);
     pthread_mutex_t *locks[] = {&w->set_lock,   &w->free_lock,   &w->pack_lock, &w->done_lock,
-                                &w->order_lock, &w->former_lock, &w->memo_lock, &w->fail_lock};
+                                &w->order_lock, &w->former_lock, &w->memo_lock, &w->fail_lock, &w->checkpoint_lock};
     for (size_t i = 0; i < sizeof locks / sizeof *locks; i++) pthread_mutex_init(locks[i], NULL);
     for (int i = 0; i < STRIPES; i++) pthread_mutex_init(&w->stripes[i].lock, NULL);
     pthread_cond_init(&w->pack_cond, NULL);
@@ -231,10 +241,10 @@ int run_flush(struct writer *w, struct error *err) {
 }
 
 int writer_checkpoint(struct writer *w, struct error *err) {
-    static pthread_mutex_t one = PTHREAD_MUTEX_INITIALIZER;
-    if (pthread_mutex_trylock(&one) != 0) return 0;
+    if (pthread_mutex_trylock(&w->checkpoint_lock) != 0) return 0; /* another thread is at it */
     w->since_checkpoint = 0;
-    int rc = packs_close(w, err);
+    int rc = writer_alive(w, err);
+    if (rc == 0) rc = packs_close(w, err);
     if (rc == 0) rc = store_commit(w->repo->store, err);
     if (rc == 0) rc = run_flush(w, err);
     if (rc == 0 && w->run_count) {
@@ -256,16 +266,16 @@ int writer_checkpoint(struct writer *w, struct error *err) {
         json_decref(j);
         buf_free(&b);
     }
-    if (rc == 0 && w->memo) {
+    if (rc == 0 && w->repo->cache_dir) {
         /* The unfinished memory replaces the older unfinished one: it covers at least as much. */
         char part[4200];
         struct error e = ERROR_INIT;
         memo_path(w->repo, w->environment, w->surface, "part", part);
         pthread_mutex_lock(&w->memo_lock);
-        (void)!memo_rename(w->memo, part, &e);
+        if (w->memo) (void)!memo_rename(w->memo, part, &e);
         pthread_mutex_unlock(&w->memo_lock);
     }
-    pthread_mutex_unlock(&one);
+    pthread_mutex_unlock(&w->checkpoint_lock);
     return rc < 0 ? writer_fail(w, err) : 0;
 }
 
@@ -284,8 +294,11 @@ static int runs_merge(struct writer *w, struct error *err) {
     struct run_entry *entries = NULL;
     uint8_t *packs = NULL;
     size_t n = 0, pack_count = 0, cap = 0, pack_cap = 0;
-    int rc = 0;
     struct digest merged;
+    void *mem;
+    int rc = mem_alloc(small * sizeof *w->removed_runs, &mem, err);
+    if (rc < 0) return rc;
+    w->removed_runs = mem;
     for (size_t i = 0; i < x->count && rc == 0; i++) {
         struct run_view v = index_run(x, i);
         if (v.entry_count >= RUN_ENTRIES_MAX / 8) continue;
@@ -303,11 +316,8 @@ static int runs_merge(struct writer *w, struct error *err) {
             if (o->flags & ENTRY_DELTA) memcpy(o->base, v.entries + ++k * RUN_ENTRY_BYTES + 16, ID_PREFIX_BYTES);
         }
         pack_count += v.pack_count;
-        rc = mem_grow((void **)&w->removed_runs, &w->removed_count, w->removed_count + 1, sizeof *w->removed_runs, err);
+        w->removed_runs[w->removed_count++] = x->names[i];
     }
-    w->removed_count = 0;
-    for (size_t i = 0; i < x->count && rc == 0; i++)
-        if (index_run(x, i).entry_count < RUN_ENTRIES_MAX / 8) w->removed_runs[w->removed_count++] = x->names[i];
     if (rc == 0) rc = run_write(w->repo, entries, n, packs, (uint32_t)pack_count, &merged, err);
     if (rc == 0) rc = store_commit(w->repo->store, err);
     if (rc == 0) {
@@ -371,7 +381,7 @@ int writer_finish(struct writer *w, const json_t *root, struct error *err) {
     if (rc == 0) rc = store_commit(w->repo->store, err);
     if (rc == 0) rc = runs_merge(w, err);
     if (rc < 0) {
-        w->repo->latched = rc == -ERR_IO_SYNC;
+        w->repo->latched |= rc == -ERR_IO_SYNC;
         writer_fail(w, err);
         return error_wrap(err, "finishing the backup");
     }
@@ -392,6 +402,12 @@ static bool deleted_since(const struct writer *w) {
     return s->delete_count && s->deletes[s->delete_count - 1].seq >= w->opened_at;
 }
 
+static bool run_removed(const struct writer *w, const struct digest *run) {
+    for (size_t i = 0; i < w->removed_count; i++)
+        if (digest_equal(&w->removed_runs[i], run)) return true;
+    return false;
+}
+
 int writer_describe(struct writer *w, json_t **ret, struct error *err) {
     json_t *root = json_array(), *runs = json_array(), *removed = json_array();
     char session[33];
@@ -400,6 +416,8 @@ int writer_describe(struct writer *w, json_t **ret, struct error *err) {
     for (size_t i = 0; i < w->root_id_count && rc == 0; i++) rc = json_push(root, json_digest(&w->root_ids[i]), err);
     if (merged) {
         rc = json_push(runs, json_digest(&w->own_runs[w->run_count]), err);
+        for (size_t i = 0; i < w->run_count && rc == 0; i++) /* its own that were too large to be merged */
+            if (!run_removed(w, &w->own_runs[i])) rc = json_push(runs, json_digest(&w->own_runs[i]), err);
         for (size_t i = 0; i < w->removed_count && rc == 0; i++)
             rc = json_push(removed, json_digest(&w->removed_runs[i]), err);
     } else
@@ -427,9 +445,14 @@ struct commit {
 /* repo.h, invariant 4: built after every entry below n was judged; refuses when one of them deleted a pack of ours. */
 static int commit_build(void *ctx, uint64_t seq, json_t **ret, struct error *err) {
     struct commit *c = ctx;
-    bool alive;
-    int rc = packs_survive(c->w->repo, c->w->opened_at, c->w->live_packs, c->w->live_count, &alive, err);
+    struct writer *w = c->w;
+    bool alive, list_alive = true;
+    /* beside its own runs stands the merged one, which is not used once a collection came in between */
+    int rc = objects_survive(w->repo, w->opened_at, w->live_packs, w->live_count, w->own_runs, w->run_count, &alive, err);
+    if (rc == 0 && alive)
+        rc = objects_survive(w->repo, w->opened_at, NULL, 0, &w->packlist, 1, &list_alive, err);
     if (rc < 0) return rc;
+    alive &= list_alive;
     if (!alive) {
         rc = error_set(err, ERR_REPO_COMMIT_LOST, "a collection removed packs that this backup relied on");
         return error_state(err, "no snapshot was made; earlier ones are untouched");
@@ -460,7 +483,9 @@ int writer_commit(struct writer *w, ledger_build build, void *ctx, uint64_t *ret
         struct error e = ERROR_INIT;
         if (w->repo->keys->role != ROLE_WRITER) (void)!store_remove(w->repo->store, w->sess_keys[i], &e);
     }
-    return repo_sync(w->repo, err);
+    struct error e = ERROR_INIT; /* whoever reads or writes next syncs again, and is told */
+    (void)!repo_sync(w->repo, &e);
+    return 0;
 }
 
 void writer_stats_get(const struct writer *w, struct writer_stats *ret) {

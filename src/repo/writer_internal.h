@@ -38,7 +38,8 @@ struct bench_seat {
 
 struct open_pack {
     struct pack_out *pack;
-    unsigned pending; /* seals under way */
+    unsigned pending; /* frames that are not sealed and verified yet */
+    bool spoiled;     /* one of them failed: the pack must never be stored */
 };
 
 /* Ids stored by this session, 16 bytes each, open addressing; the all-zero prefix does not occur in practice and is never added. */
@@ -108,7 +109,7 @@ struct writer {
     struct fetcher *fetcher; /* delta bases; NULL without the read key */
 
     pthread_rwlock_t index_lock; /* repo->index and used[] shape */
-    uint8_t **used;              /* a byte a pack, for each run of the index */
+    uint8_t **used;              /* a byte a pack, for each run of the index; set atomically, under the lock for reading */
     size_t used_count, used_cap;
     uint64_t opened_at;          /* log size when the index was read */
 
@@ -156,8 +157,9 @@ struct writer {
     pthread_mutex_t former_lock;
     struct former *formers[64];
     unsigned former_next;
-    struct memo_writer *memo;
     pthread_mutex_t memo_lock;
+    struct memo_writer *memo; /* NULL without a cache, or after it failed */
+    pthread_mutex_t checkpoint_lock; /* held by the thread that makes one */
 
     pthread_mutex_t fail_lock;
     struct error failed;
@@ -198,6 +200,8 @@ int order_finish(struct writer *w, struct error *err) PK_CHECK; /* the last mani
 int meta_put(struct writer *w, enum chunk_kind kind, struct bytes body, struct digest *ret_id, struct error *err) PK_CHECK;
 struct former *former_take(struct writer *w, struct bytes name); /* NULL: none */
 void known_close(struct writer *w);
+/* Note a body in the memory of this snapshot. It only saves time, so when that fails the run goes on without it. */
+void memory_put(struct writer *w, enum chunk_kind kind, const struct digest *id, struct bytes body);
 /* A writer without the memory of a surface, for repacking: only chunk_put and what follows it. */
 int writer_open_bare(struct repo *r, const struct writer_options *o, struct writer **ret, struct error *err) PK_CHECK;
 int run_flush(struct writer *w, struct error *err) PK_CHECK; /* entries so far into a run object (staged) */

@@ -27,31 +27,36 @@ static int append_once(struct fixture *f, const char *text, struct error *err) {
     return rc;
 }
 
+/* Two entries again, and a cache that knows them, so that every run makes the same calls. */
+static void go_back(struct fixture *f) {
+    struct error err;
+    EXPECT_OK(store_remove(f->store, "log/0000000000000002", &err), err);
+    EXPECT_OK(io_remove_tree(AT_FDCWD, f->cache, &err), err);
+    assert_int_equal(clean_size(f, true), 2);
+}
+
 static void append_with_failing_calls(bool from_then_on) {
     struct fixture f;
     uint64_t failed = 0, n = 1;
     fixture_begin(&f);
     fixture_fill(&f, true, 0, 2);
-    uint64_t size = 2;
     for (;; n++) {
         struct error err = ERROR_INIT;
-        char text[32];
-        snprintf(text, sizeof(text), "fault %" PRIu64, n);
         fault_install();
         fault_fail(n, 0, from_then_on);
-        int rc = append_once(&f, text, &err);
-        uint64_t calls = fault_calls();
+        int rc = append_once(&f, "under a fault", &err);
+        uint64_t hits = fault_hits();
         fault_remove();
         if (rc < 0 && (err.code == ERR_NONE || !*err.text)) fail_msg("call %" PRIu64 " failed and nothing says why", n);
         if (rc < 0 && err.code == ERR_INTERNAL) fail_msg("call %" PRIu64 " was taken for a bug: %s", n, err.text);
         /* with the cache as the fault left it, and without */
         uint64_t now = clean_size(&f, true);
         assert_int_equal(clean_size(&f, false), now);
-        if (now != size && now != size + 1) fail_msg("call %" PRIu64 ": %" PRIu64 " entries became %" PRIu64, n, size, now);
-        if (rc == 0 && now != size + 1) fail_msg("call %" PRIu64 " failed, and success was reported falsely", n);
-        size = now;
+        if (now != 2 && now != 3) fail_msg("call %" PRIu64 ": 2 entries became %" PRIu64, n, now);
+        if (rc == 0 && now != 3) fail_msg("call %" PRIu64 " failed, and success was reported falsely", n);
+        go_back(&f);
         failed += rc < 0;
-        if (calls < n) break;
+        if (hits == 0) break;
     }
     print_message("# %" PRIu64 " calls failed, %" PRIu64 " of them the append\n", n - 1, failed);
     assert_true(failed > 20);
@@ -99,22 +104,25 @@ static void publishing_can_be_repeated_after_every_failing_call(void **state) {
         fault_install();
         fault_fail(n, 0, false);
         int rc = ledger_publish(l, test_key, &err);
-        uint64_t calls = fault_calls();
+        uint64_t hits = fault_hits();
         fault_remove();
         ledger_close(l);
         store_close(s);
         if (rc == 0) /* then it is there */
             EXPECT_OK(store_read_all(f.store, CHECKPOINT_KEY, CHECKPOINT_MAX_BYTES - 1, &note, &err), err);
-        l = fixture_open(&f, true, &seen);
+        EXPECT_OK(store_local_open(f.repo, false, &s, &err), err);
+        seen = (struct seen){0};
+        EXPECT_OK(ledger_open(s, TEST_ORIGIN, f.cache, test_judge, &seen, &l, &err), err);
         EXPECT_OK(ledger_sync(l, &err), err);
         EXPECT_OK(ledger_publish(l, test_key, &err), err);
         ledger_close(l);
+        store_close(s);
         buf_clear(&note);
         EXPECT_OK(store_read_all(f.store, CHECKPOINT_KEY, CHECKPOINT_MAX_BYTES - 1, &note, &err), err);
         EXPECT_OK(checkpoint_verify(buf_bytes(&note), TEST_ORIGIN, pub, &c, &err), err);
         assert_int_equal(c.size, 3);
         assert_true(digest_equal(&c.root, &root));
-        if (calls < n) break;
+        if (hits == 0) break;
     }
     fixture_end(&f);
 }

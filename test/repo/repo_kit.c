@@ -18,17 +18,39 @@ static void open_all(struct kit *k) {
     kit_ok(repo_open(k->store, &k->unlock, k->cache_dir, &k->repo, &err), &err);
 }
 
-void kit_begin(struct kit *k) {
+static void name_all(struct kit *k, const char *dir) {
     struct error err = ERROR_INIT;
-    memset(k, 0, sizeof *k);
-    const char *base = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
-    snprintf(k->dir, sizeof k->dir, "%s/pk-kit-XXXXXX", base);
-    assert_non_null(mkdtemp(k->dir));
+    snprintf(k->dir, sizeof k->dir, "%s", dir);
     snprintf(k->repo_dir, sizeof k->repo_dir, "%s/repo", k->dir);
     snprintf(k->cache_dir, sizeof k->cache_dir, "%s/cache", k->dir);
     kit_ok(crypto_init(&err), &err);
     for (int i = 0; i < 32; i++) k->key[i] = (uint8_t)i;
     k->unlock = (struct unlock){.kind = SLOT_KEY_FILE, .secret = BYTES_OF(k->key, 32)};
+}
+
+int kit_open_try(struct kit *k, const char *dir, struct error *err) {
+    memset(k, 0, sizeof *k);
+    name_all(k, dir);
+    int rc = store_local_open(k->repo_dir, false, &k->store, err);
+    if (rc == 0) rc = repo_open(k->store, &k->unlock, k->cache_dir, &k->repo, err);
+    if (rc < 0) kit_close(k);
+    return rc;
+}
+
+void kit_close(struct kit *k) {
+    repo_close(k->repo);
+    store_close(k->store);
+    k->repo = NULL;
+    k->store = NULL;
+}
+
+void kit_begin(struct kit *k) {
+    struct error err = ERROR_INIT;
+    char dir[64];
+    memset(k, 0, sizeof *k);
+    snprintf(dir, sizeof dir, "%s/pk-kit-XXXXXX", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+    assert_non_null(mkdtemp(dir));
+    name_all(k, dir);
     struct keyring *keys = NULL;
     struct repo_params p = {.data_pack_bytes = 1 << 20, .meta_pack_bytes = 1 << 20};
     kit_ok(store_local_open(k->repo_dir, true, &k->store, &err), &err);
@@ -40,27 +62,25 @@ void kit_begin(struct kit *k) {
 
 void kit_reopen(struct kit *k, bool fresh_cache) {
     struct error err = ERROR_INIT;
-    repo_close(k->repo);
-    store_close(k->store);
+    kit_close(k);
     if (fresh_cache) kit_ok(io_remove_tree(AT_FDCWD, k->cache_dir, &err), &err);
     open_all(k);
 }
 
 void kit_end(struct kit *k) {
     struct error err = ERROR_INIT;
-    repo_close(k->repo);
-    store_close(k->store);
+    kit_close(k);
     kit_ok(io_remove_tree(AT_FDCWD, k->dir, &err), &err);
 }
 
-json_t *kit_receipt(struct writer *w, const char *surface) {
+int kit_receipt(struct writer *w, const char *surface, json_t **ret, struct error *err) {
     static unsigned counter;
-    struct error err = ERROR_INIT;
     json_t *repo = NULL, *s;
     struct digest d;
     uint64_t bytes;
     char uri[128], hex[65], id[64], now[32];
-    kit_ok(writer_describe(w, &repo, &err), &err);
+    int rc = writer_describe(w, &repo, err);
+    if (rc < 0) return rc;
     json_object_set_new(repo, "kind", json_string("test"));
     json_object_set_new(repo, "complete", json_true());
     writer_artifact(w, &d, &bytes, uri);
@@ -71,7 +91,8 @@ json_t *kit_receipt(struct writer *w, const char *surface) {
                   "digest", "sha256", hex, "predicateType", PREDICATE_RECEIPT, "predicate", "backup_id", id, "environment", "dev",
                   "surface", surface, "started_at", now, "completed_at", now, "status", "success", "repository", repo);
     assert_non_null(s);
-    return s;
+    *ret = s;
+    return 0;
 }
 
 struct receipt_ctx {
@@ -82,13 +103,12 @@ struct receipt_ctx {
 static int build(void *ctx, uint64_t seq, json_t **ret, struct error *err) {
     struct receipt_ctx *c = ctx;
     (void)seq;
-    (void)err;
-    *ret = kit_receipt(c->w, c->surface);
-    return 0;
+    return kit_receipt(c->w, c->surface, ret, err);
 }
 
 int kit_backup_try(struct kit *k, const char *surface, const struct kit_item *items, size_t n, bool keep, struct writer_stats *stats, uint64_t *ret_seq, struct error *err) {
-    struct writer_options o = {.environment = "dev", .surface = surface, .threads = 3, .checkpoint_bytes = 3u << 20};
+    struct writer_options o = {.environment = "dev", .surface = surface, .threads = k->threads ? k->threads : 3,
+                               .checkpoint_bytes = k->checkpoint_bytes ? k->checkpoint_bytes : 3u << 20};
     struct writer *w = NULL;
     int rc = writer_open(k->repo, &o, &w, err);
     for (size_t i = 0; i < n && rc == 0; i++) {

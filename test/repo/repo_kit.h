@@ -20,6 +20,8 @@ struct kit {
     struct repo *repo;
     uint8_t key[32];
     struct unlock unlock;
+    uint64_t checkpoint_bytes; /* of backups; 0: 3 MiB */
+    unsigned threads;          /* of backups; 0: 3 */
 };
 struct kit_item {
     const char *name;
@@ -29,6 +31,9 @@ struct kit_item {
 };
 
 void kit_begin(struct kit *k);              /* makes and opens a repository */
+/* Open what dir holds (repo/ and cache/) as kit_begin left it; kit_close leaves the folder. On failure k is closed. */
+int kit_open_try(struct kit *k, const char *dir, struct error *err);
+void kit_close(struct kit *k);
 void kit_reopen(struct kit *k, bool fresh_cache);
 void kit_end(struct kit *k);                /* closes, removes the folder */
 #define kit_ok(rc, err) kit_ok_at((rc), (err), __FILE__, __LINE__)
@@ -44,6 +49,6 @@ const struct snapshot_info *kit_snapshot(struct kit *k, uint64_t seq);
 void kit_text(uint8_t *p, size_t n, uint32_t seed);
 void kit_random(uint8_t *p, size_t n, uint32_t seed);
 /* The statement of a receipt for tests (the real one is evidence's). */
-json_t *kit_receipt(struct writer *w, const char *surface);
+int kit_receipt(struct writer *w, const char *surface, json_t **ret, struct error *err);
 
 #endif

@@ -1,0 +1,63 @@
+# `make` builds, `make test` proves, `make demo` shows. `make deps` installs what is missing on Debian 12 or 13.
+BUILD ?= build
+JOBS ?= 2
+NINJA = ninja -j $(JOBS)
+DESTDIR ?=
+SETUP ?=
+
+.PHONY: all build deps demo test test-sanitize test-tsan test-debian13 fuzz torture bench docs format install clean
+
+all: build
+
+$(BUILD)/build.ninja:
+	tools/install-deps.sh --check build
+	meson setup $(SETUP) $(BUILD)
+
+build: $(BUILD)/build.ninja
+	$(NINJA) -C $(BUILD)
+
+deps:
+	tools/install-deps.sh
+
+demo:
+	@tools/install-deps.sh
+	@$(MAKE) -s build
+	@tools/demo/demo.sh
+
+# The last line that it prints is "N passed, N failed, N skipped".
+test:
+	@tools/install-deps.sh
+	@JOBS=$(JOBS) test/run
+
+test-sanitize:
+	@JOBS=$(JOBS) test/run --only sanitize
+
+test-tsan:
+	test/tsan.sh
+
+test-debian13:
+	test/debian13.sh
+
+fuzz:
+	test/fuzz/run.sh
+
+torture:
+	test/torture.sh
+
+bench: build
+	bench/run.sh
+
+# The copies in doc/ of what is made from the tables of options, errors, exit statuses and metrics.
+docs: $(BUILD)/build.ninja
+	$(NINJA) -C $(BUILD) src/cli/proofkeep-docgen
+	$(BUILD)/src/cli/proofkeep-docgen list | while read -r kind place; do \
+	  $(BUILD)/src/cli/proofkeep-docgen $$kind > $$place.new && mv $$place.new $$place || exit 1; done
+
+format:
+	find src test -name '*.[ch]' -exec clang-format -i {} +
+
+install: build
+	meson install --no-rebuild -C $(BUILD) $(if $(DESTDIR),--destdir $(abspath $(DESTDIR)))
+
+clean:
+	rm -rf $(BUILD) build-asan build-tsan build-fuzz

@@ -1,0 +1,73 @@
+#include "cli/verb.h"
+
+#include "base/seam.h"
+#include "base/time.h"
+#include "cli/prompt.h"
+
+#include <stdio.h>
+
+static void on_progress(void *ctx, const char *surface, const char *phase, uint64_t bytes, uint64_t total,
+                        uint64_t stored, uint64_t items) {
+    struct cli *c = ctx;
+    struct progress_point p = {surface, phase, bytes, total, stored, items};
+    output_progress(c->output, &p);
+}
+
+static void on_warning(void *ctx, const char *surface, const char *text) {
+    struct cli *c = ctx;
+    output_warning(c->output, surface, "%s", text);
+}
+
+static void on_receipt(void *ctx, const char *surface, const json_t *predicate, uint64_t seq,
+                       const struct digest *entry) {
+    struct cli *c = ctx;
+    char hex[65];
+    hex_encode(entry->b, sizeof entry->b, hex);
+    if (!output_is_json(c->output)) return;
+    output_event(c->output, "receipt",
+                 json_pack("{s:s, s:I, s:s, s:O}", "surface", surface, "log_seq", (json_int_t)seq, "entry", hex,
+                           "receipt", predicate));
+}
+
+static int on_passphrase(void *ctx, struct buf *ret, struct error *err) {
+    const struct cli *c = ctx;
+    struct prompt p = {"Passphrase of the repository", "--passphrase-file PATH or --key-file PATH", ERR_KEY_NONE};
+    return prompt_secret(c, &p, ret, err);
+}
+
+int verb_work(struct cli *c, struct work **ret, struct error *err) {
+    const struct options *o = c->options;
+    bool job = options_is_job(o);
+    struct work_options w = {
+        .config_path = options_text(o, OPT_CONFIG),
+        .repository = options_text(o, OPT_REPOSITORY),
+        .key_file = options_text(o, OPT_KEY_FILE),
+        .passphrase_file = options_text(o, OPT_PASSPHRASE_FILE),
+        .cache_dir = options_text(o, OPT_CACHE_DIR),
+        .jobs = options_count(o, OPT_JOBS, 0),
+        .ask_passphrase = on_passphrase,
+        .ask_ctx = c,
+        .events = {.ctx = c},
+    };
+    if (job) w.events.progress = on_progress;
+    if (job) w.events.receipt = on_receipt;
+    if (job || !output_is_json(c->output)) w.events.warning = on_warning;
+    return work_open(&w, ret, err);
+}
+
+void verb_work_close(struct work **w) {
+    work_close(*w);
+}
+
+void verb_age(int64_t then_ns, int64_t now_ns, char out[48]) {
+    char text[32];
+    duration_format(now_ns > then_ns ? now_ns - then_ns : 0, text);
+    snprintf(out, 48, "%s ago", text);
+}
+
+void verb_rate(uint64_t bytes, int64_t duration_ns, char out[40]) {
+    char size[32];
+    double seconds = duration_ns > 0 ? (double)duration_ns / 1e9 : 1e-9;
+    size_format((uint64_t)((double)bytes / seconds), size);
+    snprintf(out, 40, "%s/s", size);
+}

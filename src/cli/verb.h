@@ -1,0 +1,19 @@
+/* What verbs share: the work they begin from, made of the options that every verb has. */
+#ifndef PK_CLI_VERB_H
+#define PK_CLI_VERB_H
+
+#include "cli/cli.h"
+#include "work/context.h"
+
+/* Configuration, cache and the way to the key, from the options; nothing is opened yet. Jobs report progress, warnings and
+ * receipts through the output; queries only warn, and not with --json, whose output is one document. `c` outlives it. */
+int verb_work(struct cli *c, struct work **ret, struct error *err) PK_CHECK;
+void verb_work_close(struct work **w); /* for CLEANUP() */
+
+/* "5 m ago"; out has at least 48 bytes. */
+void verb_age(int64_t then_ns, int64_t now_ns, char out[48]);
+
+/* "120 MiB/s"; out has at least 40 bytes. */
+void verb_rate(uint64_t bytes, int64_t duration_ns, char out[40]);
+
+#endif

@@ -1,0 +1,135 @@
+#include "base/seam.h"
+#include "base/time.h"
+#include "cli/listing.h"
+#include "cli/verb.h"
+#include "work/backup.h"
+
+#include <stdio.h>
+
+struct tally {
+    unsigned done, partial, failed;
+    struct error first; /* of a failed surface */
+    json_t *surfaces;
+};
+
+static int result_add(struct tally *t, const struct backup_result *r, const struct error *failure, struct error *err) {
+    const struct writer_stats *s = &r->stats;
+    json_t *j =
+        json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "surface", r->label, "backup_id",
+                  r->id, "status",
+                  failure       ? "failed"
+                  : r->complete ? "ok"
+                                : "partial",
+                  "duration_ms", (json_int_t)(r->duration_ns / 1000000), "items", (json_int_t)r->items, "bytes",
+                  (json_int_t)r->bytes, "new_bytes", (json_int_t)s->new_bytes, "kept_bytes", (json_int_t)s->kept_bytes,
+                  "stored_bytes", (json_int_t)s->stored_bytes, "unreadable", (json_int_t)r->unreadable, "changed",
+                  (json_int_t)r->changed, "skipped", (json_int_t)r->skipped);
+    int rc = 0;
+    if (j && r->stored) rc = json_put_int(j, "seq", (int64_t)r->seq, err);
+    if (j && failure && rc == 0) rc = json_put_str(j, "code", error_info(failure->code)->code, err);
+    return rc < 0 ? rc : json_push(t->surfaces, j, err);
+}
+
+static void say(struct cli *c, const struct backup_result *r, const struct error *failure) {
+    char bytes[32], stored[32], took[32], rate[40];
+    size_format(r->bytes, bytes);
+    size_format(r->stats.stored_bytes, stored);
+    duration_format(r->duration_ns, took);
+    verb_rate(r->bytes, r->duration_ns, rate);
+    if (failure)
+        output_progress_end(c->output, r->label, STYLE_BAD, "FAILED  %s", failure->text);
+    else
+        output_progress_end(c->output, r->label, r->complete ? STYLE_GOOD : STYLE_WARN,
+                            "%s  %s: %llu items, %s, stored %s, in %s (%s)", r->complete ? "OK" : "PARTIAL", r->id,
+                            (unsigned long long)r->items, bytes, stored, took, rate);
+}
+
+static int one(struct cli *c, struct work *w, const struct work_surface *s, const struct backup_options *o,
+               struct tally *t, struct error *err) {
+    struct backup_result r;
+    struct error e = ERROR_INIT;
+    int rc = backup_surface(w, s, o, &r, &e);
+    if (o->dry_run && rc == 0) {
+        output_print(c->output, "%s would be backed up\n", r.label);
+        return 0;
+    }
+    say(c, &r, rc < 0 ? &e : NULL);
+    if (rc < 0 && t->first.code == ERR_NONE) t->first = e;
+    if (rc < 0)
+        t->failed++;
+    else if (r.complete)
+        t->done++;
+    else
+        t->partial++;
+    int add = result_add(t, &r, rc < 0 ? &e : NULL, err);
+    if (rc == -ERR_INTERRUPTED || rc == -ERR_TERMINATED) {
+        *err = e;
+        return rc;
+    }
+    return add;
+}
+
+static int configured(struct cli *c, struct work *w, const struct backup_options *o, struct tally *t,
+                      struct error *err) {
+    size_t n;
+    const char *const *targets = options_operands(c->options, &n);
+    const struct config *config;
+    int rc = work_need_config(w, &config, err);
+    for (size_t i = 0; i < n && rc == 0; i++) {
+        struct address a;
+        struct address_target at;
+        rc = address_parse(targets[i], &a, err);
+        if (rc == 0 && a.point.kind != POINT_UNSAID)
+            rc = error_set(err, ERR_USAGE, "'%s' names a point; a backup makes one", targets[i]);
+        if (rc == 0) rc = address_resolve(config, &a, &at, err);
+        for (size_t k = 0; rc == 0 && k < at.surface_count; k++) {
+            struct work_surface s;
+            rc = work_surface_open(w, at.environment, at.surfaces[k], &s, err);
+            if (rc < 0) break;
+            rc = one(c, w, &s, o, t, err);
+            work_surface_close(&s);
+        }
+    }
+    return rc;
+}
+
+int verb_run_backup(struct cli *c, struct error *err) {
+    struct work *w = NULL;
+    struct tally t = {.surfaces = json_array()};
+    struct backup_options o = {.full_read = options_flag(c->options, OPT_FULL_READ),
+                               .dry_run = options_flag(c->options, OPT_DRY_RUN),
+                               .ticket = options_text(c->options, OPT_TICKET),
+                               .note = options_text(c->options, OPT_NOTE),
+                               .export_dir = options_text(c->options, OPT_EXPORT)};
+    int rc = verb_work(c, &w, err);
+    output_set_job(c->output, "backup");
+    if (rc == 0 && options_given(c->options, OPT_FILES)) {
+        size_t n;
+        const char *const *paths = options_list(c->options, OPT_FILES, &n);
+        struct work_surface s = {0};
+        rc = backup_adhoc_surface(paths, n, options_text(c->options, OPT_NAME), &s, err);
+        if (rc == 0) rc = one(c, w, &s, &o, &t, err);
+        work_surface_close(&s);
+    } else if (rc == 0)
+        rc = configured(c, w, &o, &t, err);
+    output_set_result(c->output,
+                      json_pack("{s:I, s:I, s:I, s:O}", "ok", (json_int_t)t.done, "partial", (json_int_t)t.partial,
+                                "failed", (json_int_t)t.failed, "surfaces", t.surfaces));
+    json_decref(t.surfaces);
+    work_close(w);
+    if (rc < 0) return rc;
+    if (t.failed && (t.done || t.partial)) {
+        rc = error_set(err, ERR_SET_PARTIAL, "%u of %u surfaces failed; the first: %s", t.failed,
+                       t.failed + t.partial + t.done, t.first.text);
+        return rc;
+    }
+    if (t.failed) {
+        *err = t.first;
+        return -(int)err->code;
+    }
+    if (t.partial)
+        return error_set(err, ERR_SOURCE_UNREADABLE,
+                         "%u of %u backups are partial: see the warnings above and the receipt", t.partial,
+                         t.partial + t.done);
+    return 0;
+}

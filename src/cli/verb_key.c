@@ -1,0 +1,99 @@
+#include "cli/verb.h"
+
+#include "base/seam.h"
+#include "cli/listing.h"
+#include "work/keys.h"
+
+#include <stdio.h>
+
+static const struct listing_column columns[] = {
+    {"ID", false}, {"ROLE", false}, {"OPENED BY", false}, {"LABEL", false}, {"NOTES", false}};
+#define COLUMNS (sizeof columns / sizeof *columns)
+
+static int key_row(struct listing *l, const json_t *k, struct error *err) {
+    const json_t *slot;
+    size_t i;
+    char id[17], kinds[256] = "nothing";
+    snprintf(id, sizeof id, "%s", json_string_value(json_object_get(k, "id")));
+    json_array_foreach(json_object_get(k, "slots"), i, slot) {
+        size_t n = i ? strlen(kinds) : 0;
+        snprintf(kinds + n, sizeof kinds - n, "%s%s", i ? ", " : "", json_string_value(json_object_get(slot, "kind")));
+    }
+    const char *note = json_is_true(json_object_get(k, "removed"))    ? "removed"
+                       : json_is_false(json_object_get(k, "known"))   ? "unknown to the log"
+                       : json_is_true(json_object_get(k, "current"))  ? "this one"
+                                                                      : "";
+    const char *cells[COLUMNS] = {id, json_string_value(json_object_get(k, "role")), kinds,
+                                  json_string_value(json_object_get(k, "label")), note};
+    return listing_row(l, cells, err);
+}
+
+static int list(struct cli *c, struct work *w, struct error *err) {
+    struct listing *l = NULL;
+    json_t *document = NULL;
+    const json_t *k;
+    size_t i;
+    int rc = key_list(w, &document, err);
+    if (rc == 0) rc = listing_new(columns, COLUMNS, &l, err);
+    if (rc == 0) json_array_foreach(json_object_get(document, "keys"), i, k) {
+            if (rc == 0) rc = key_row(l, k, err);
+        }
+    if (rc == 0) listing_print(l, c->output);
+    listing_free(l);
+    if (rc < 0) json_decref(document);
+    else output_document(c->output, document);
+    return rc;
+}
+
+static int add(struct cli *c, struct work *w, struct error *err) {
+    struct key_request q = {
+        .recipient = options_text(c->options, OPT_RECIPIENT),
+        .key_file_out = options_text(c->options, OPT_KEY_FILE_OUT),
+        .passphrase_file_new = options_text(c->options, OPT_PASSPHRASE_FILE_NEW),
+        .label = options_text(c->options, OPT_LABEL),
+    };
+    const char *role = options_text(c->options, OPT_ROLE);
+    char id[65];
+    if (!key_role_parse(role, &q.role)) return error_set(err, ERR_USAGE, "there is no role '%s'", role);
+    int rc = key_add(w, &q, id, err);
+    if (rc < 0) return rc;
+    output_print(c->output, "%s key %.16s%s%s\n", role, id, q.key_file_out ? " in " : "",
+                 q.key_file_out ? q.key_file_out : "");
+    if (q.role == ROLE_WRITER)
+        output_remark(c->output, "It can add backups, and can neither read, change nor delete one.");
+    output_set_result(c->output, json_pack("{s:s, s:s, s:o}", "id", id, "role", role, "key_file",
+                                           q.key_file_out ? json_name(BYTES_STR(q.key_file_out)) : json_null()));
+    return 0;
+}
+
+static int remove_key(struct cli *c, struct work *w, struct error *err) {
+    char id[65];
+    int rc = key_remove(w, options_operand(c->options, 0), id, err);
+    if (rc < 0) return rc;
+    output_print(c->output, "key %.16s is removed\n", id);
+    output_remark(c->output, "Whoever has it can add nothing more; what it could read before, a copy of it still reads.");
+    output_set_result(c->output, json_pack("{s:s}", "id", id));
+    return 0;
+}
+
+static int generate(struct cli *c, struct error *err) {
+    char pub[RECIPIENT_TEXT_BYTES];
+    const char *path = options_text(c->options, OPT_KEY_FILE_OUT);
+    int rc = key_generate(path, options_text(c->options, OPT_REPOSITORY), pub, err);
+    if (rc < 0) return rc;
+    output_print(c->output, "%s\n", pub);
+    output_remark(c->output, "The identity is in %s. Others seal keys to the line above: key add --recipient.", path);
+    output_document(c->output, json_pack("{s:s, s:o}", "recipient", pub, "key_file", json_name(BYTES_STR(path))));
+    return 0;
+}
+
+int verb_run_key(struct cli *c, struct error *err) {
+    CLEANUP(verb_work_close) struct work *w = NULL;
+    if (options_is_action(c->options, "generate")) return generate(c, err);
+    int rc = verb_work(c, &w, err);
+    if (rc == 0) rc = work_open_repo(w, NULL, err);
+    if (rc < 0) return rc;
+    if (options_is_action(c->options, "list")) return list(c, w, err);
+    output_set_job(c->output, "key");
+    return options_is_action(c->options, "add") ? add(c, w, err) : remove_key(c, w, err);
+}

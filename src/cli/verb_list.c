@@ -1,0 +1,98 @@
+#include "cli/verb.h"
+
+#include "base/seam.h"
+#include "base/time.h"
+#include "cli/listing.h"
+#include "cli/stream.h"
+#include "work/point.h"
+#include "work/select.h"
+
+#include <stdio.h>
+
+static const struct listing_column columns[] = {
+    {"POINT", false}, {"TIME", false}, {"SIZE", true}, {"STORED", true}, {"ITEMS", true}, {"VERIFIED", false}, {"NOTES", false},
+};
+#define COLUMNS (sizeof columns / sizeof *columns)
+
+struct list {
+    struct cli *c;
+    struct work *w;
+    const struct selection *s;
+    struct stream stream;
+    struct listing *listing;
+    size_t shown;
+};
+
+static void note(char notes[160], const char *text) {
+    size_t n = strlen(notes);
+    snprintf(notes + n, 160 - n, "%s%s", n ? ", " : "", text);
+}
+
+static int row(struct list *l, const struct snapshot_info *p, struct error *err) {
+    char point[400], time[32], size[32], stored[32], items[32], verified[64], held[32], notes[160] = "";
+    snprintf(point, sizeof point, "%.120s/%.120s@%s", p->environment, p->surface, p->id);
+    time_format(point_time(p), time);
+    size_format(p->bytes, size);
+    size_format(p->stored_bytes, stored);
+    snprintf(items, sizeof items, "%llu", (unsigned long long)p->items);
+    snprintf(verified, sizeof verified, "%s", p->verify_failed ? "DAMAGED" : point_level(p->verified));
+    if (!p->complete) note(notes, "partial");
+    snprintf(held, sizeof held, "held by %u", p->holds);
+    if (p->holds) note(notes, p->holds == 1 ? "held" : held);
+    if (p->forgotten) note(notes, "forgotten");
+    const char *cells[COLUMNS] = {point, time, size, stored, items, verified, notes};
+    int rc = listing_row(l->listing, cells, err);
+    if (rc == 0 && p->verify_failed) listing_style(l->listing, 5, STYLE_BAD);
+    if (rc == 0 && !p->complete) listing_style(l->listing, 6, STYLE_WARN);
+    return rc;
+}
+
+static int repository(void *ctx, const char *url, const struct error *failed, struct error *err) {
+    struct list *l = ctx;
+    const struct snapshot_info *only = NULL;
+    const struct address *a = &l->s->address;
+    int rc = 0;
+    (void)url;
+    if (failed) {
+        *err = *failed;
+        return -(int)err->code;
+    }
+    if (!l->s->everything && a->point.kind != POINT_UNSAID) {
+        if (a->surface_count != 1) return error_set(err, ERR_USAGE, "a recovery point is of one surface");
+        if ((rc = work_point_of(l->w, a->environment, a->surfaces[0], &a->point, &only, err)) < 0) return rc;
+    }
+    for (size_t i = 0; i < repo_snapshot_count(l->w->repo) && rc == 0; i++) {
+        const struct snapshot_info *p = repo_snapshot(l->w->repo, i);
+        json_t *j = NULL;
+        if (only ? p != only : p->forgotten && !options_flag(l->c->options, OPT_ALL)) continue;
+        if (!selection_has(l->s, l->w->config, p->environment, p->surface)) continue;
+        l->shown++;
+        if (!output_is_json(l->c->output)) {
+            rc = row(l, p, err);
+        } else {
+            rc = point_json(p, &j, err);
+            if (rc == 0) rc = json_put_str(j, "repository", repo_id_hex(l->w->repo), err);
+            if (rc == 0) rc = stream_item(&l->stream, j, err);
+            else json_decref(j);
+        }
+    }
+    return rc;
+}
+
+int verb_run_list(struct cli *c, struct error *err) {
+    CLEANUP(verb_work_close) struct work *w = NULL;
+    struct selection s;
+    struct list l = {.c = c, .s = &s};
+    int rc = selection_parse(options_operand(c->options, 0), true, &s, err);
+    if (rc == 0) rc = verb_work(c, &w, err);
+    l.w = w;
+    if (rc == 0) rc = listing_new(columns, COLUMNS, &l.listing, err);
+    if (rc == 0) rc = stream_begin(&l.stream, c->output, NULL, "points", err);
+    if (rc == 0) rc = work_each_repository(w, &s, repository, &l, err);
+    if (rc == 0) rc = stream_end(&l.stream, NULL, err);
+    if (rc == 0) listing_print(l.listing, c->output);
+    if (rc == 0 && l.shown == 0) output_remark(c->output, "There are no recovery points.");
+    stream_free(&l.stream);
+    listing_free(l.listing);
+    return rc;
+}

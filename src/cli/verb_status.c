@@ -1,0 +1,92 @@
+#include "cli/verb.h"
+
+#include "base/seam.h"
+#include "base/time.h"
+#include "cli/listing.h"
+#include "work/point.h"
+#include "work/status.h"
+
+#include <stdio.h>
+
+static const struct listing_column columns[] = {
+    {"SURFACE", false}, {"STATE", false}, {"LAST GOOD", false}, {"RPO", false},
+    {"PROVEN", false},  {"RESTORED", false}, {"RTO", false},    {"WHY", false},
+};
+#define COLUMNS (sizeof columns / sizeof *columns)
+
+static const char *target(const struct config_duration *d) {
+    return d->state == CONFIG_UNSET ? "unset" : d->text;
+}
+
+static enum style style_of(enum status_state s) {
+    return status_fails(s) ? STYLE_BAD : s == STATUS_GOOD ? STYLE_GOOD : STYLE_WARN;
+}
+
+static int row(struct listing *l, const struct status_row *r, int64_t now_ns, struct error *err) {
+    char label[260], good[48] = "never", proven[80] = "never", restored[96] = "never", took[32];
+    snprintf(label, sizeof label, "%.126s/%.126s", r->environment, r->surface);
+    if (r->good_time_ns) verb_age(r->good_time_ns, now_ns, good);
+    if (r->proven_time_ns) {
+        char age[48];
+        verb_age(r->proven_time_ns, now_ns, age);
+        snprintf(proven, sizeof proven, "%s, %s", age, point_level(r->proven_level));
+    }
+    if (r->restored_ns) {
+        char age[48];
+        verb_age(r->restored_ns, now_ns, age);
+        duration_format(r->restore_took_ns, took);
+        snprintf(restored, sizeof restored, "%s in %s", age, took);
+    }
+    const char *cells[COLUMNS] = {label,    status_state_name(r->state), good,   target(&r->rpo), proven,
+                                  restored, target(&r->rto),             r->why};
+    int rc = listing_row(l, cells, err);
+    if (rc == 0) listing_style(l, 1, style_of(r->state));
+    return rc;
+}
+
+static int print(struct cli *c, const struct status *st, struct error *err) {
+    struct listing *l = NULL;
+    int rc = listing_new(columns, COLUMNS, &l, err);
+    for (size_t i = 0; i < st->row_count && rc == 0; i++) rc = row(l, &st->rows[i], st->now_ns, err);
+    if (rc == 0) listing_print(l, c->output);
+    if (rc == 0 && st->row_count == 0 && st->unreachable.code == ERR_NONE) output_remark(c->output, "There is no backup, and nothing is configured.");
+    listing_free(l);
+    return rc;
+}
+
+static int show(struct cli *c, const struct status *st, struct error *err) {
+    struct buf text = BUF_INIT(16u << 20);
+    json_t *document = NULL;
+    int rc;
+    if (options_flag(c->options, OPT_METRICS)) {
+        rc = status_metrics(st, PROOFKEEP_VERSION, &text, err);
+        if (rc == 0) output_raw(c->output, buf_bytes(&text));
+    } else if (output_is_json(c->output)) {
+        if ((rc = status_json(st, &document, err)) == 0) output_document(c->output, document);
+    } else {
+        rc = print(c, st, err);
+    }
+    buf_free(&text);
+    return rc;
+}
+
+int verb_run_status(struct cli *c, struct error *err) {
+    CLEANUP(verb_work_close) struct work *w = NULL;
+    struct selection s;
+    struct status st;
+    const struct config *config;
+    int rc = selection_parse(options_operand(c->options, 0), false, &s, err);
+    if (rc == 0) rc = verb_work(c, &w, err);
+    if (rc == 0 && options_flag(c->options, OPT_CHECK)) rc = work_need_config(w, &config, err);
+    if (rc == 0) rc = work_status(w, &s, &st, err);
+    if (rc < 0) return rc;
+    rc = show(c, &st, err);
+    /* what could be seen is shown; what could not is why it fails */
+    if (rc == 0 && st.unreachable.code != ERR_NONE) {
+        *err = st.unreachable;
+        rc = -(int)err->code;
+    }
+    if (rc == 0 && options_flag(c->options, OPT_CHECK)) rc = status_check(&st, err);
+    status_free(&st);
+    return rc;
+}

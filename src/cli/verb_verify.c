@@ -1,0 +1,124 @@
+#include "base/seam.h"
+#include "base/time.h"
+#include "cli/verb.h"
+#include "work/verify.h"
+
+#include <stdio.h>
+
+static void finding(void *ctx, const struct verify_finding *f) {
+    struct cli *c = ctx;
+    if (output_is_json(c->output)) {
+        output_event(c->output, "warning",
+                     json_pack("{s:s, s:s, s:s, s:s, s:O, s:O, s:I}", "kind", "finding", "object", f->object, "result",
+                               check_result_name(f->result), "text", f->text, "snapshots", f->snapshots, "paths",
+                               f->paths, "paths_total", (json_int_t)f->paths_total));
+        return;
+    }
+    const json_t *v;
+    size_t i;
+    output_styled(c->output, STYLE_BAD, "DAMAGE  %s  %s\n", check_result_name(f->result), f->object);
+    output_print(c->output, "  %s\n", f->text);
+    json_array_foreach(f->snapshots, i, v) output_print(c->output, "  harms snapshot %s\n", json_string_value(v));
+    json_array_foreach(f->paths, i, v) {
+        if (i == 10) {
+            output_print(c->output, "  and %llu more paths\n", (unsigned long long)f->paths_total - 10);
+            break;
+        }
+        output_print(c->output, "  harms path %s\n", json_string_value(v));
+    }
+}
+
+static enum verify_level level_of(const char *name) {
+    if (strcmp(name, "present") == 0) return VERIFY_PRESENT;
+    if (strcmp(name, "checksum") == 0) return VERIFY_CHECKSUM;
+    if (strcmp(name, "decode") == 0) return VERIFY_DECODE;
+    return VERIFY_FULL;
+}
+
+struct chosen {
+    const struct snapshot_info **list;
+    size_t n, cap;
+};
+
+static int choose(struct chosen *s, const struct snapshot_info *info, struct error *err) {
+    for (size_t i = 0; i < s->n; i++)
+        if (s->list[i] == info) return 0;
+    int rc = mem_grow((void **)&s->list, &s->cap, s->n + 1, sizeof *s->list, err);
+    if (rc == 0) s->list[s->n++] = info;
+    return rc;
+}
+
+/* Addresses are "env/surface[,surface][@point]" or "env/all"; without a configuration the repository says what there
+ * is. */
+static int choose_address(struct work *w, const char *text, struct chosen *s, struct error *err) {
+    struct address a;
+    int rc = address_parse(text, &a, err);
+    if (rc == 0) rc = work_open_repo(w, a.environment, err);
+    if (rc < 0) return rc;
+    if (!a.all && !a.class) {
+        for (size_t i = 0; i < a.surface_count && rc == 0; i++) {
+            const struct snapshot_info *info;
+            rc = work_point_of(w, a.environment, a.surfaces[i], &a.point, &info, err);
+            if (rc == 0) rc = choose(s, info, err);
+        }
+        return rc;
+    }
+    const struct config *config;
+    struct address_target t;
+    if ((rc = work_need_config(w, &config, err)) < 0) return rc;
+    if ((rc = address_resolve(config, &a, &t, err)) < 0) return rc;
+    for (size_t i = 0; i < t.surface_count && rc == 0; i++) {
+        const struct snapshot_info *info;
+        rc = work_point_of(w, a.environment, t.surfaces[i]->head.name, &a.point, &info, err);
+        if (rc == 0) rc = choose(s, info, err);
+    }
+    return rc;
+}
+
+int verb_run_verify(struct cli *c, struct error *err) {
+    struct work *w = NULL;
+    struct chosen s = {0};
+    struct verify_result r = {0};
+    const char *name = options_text(c->options, OPT_LEVEL);
+    enum verify_level level = name ? level_of(name) : VERIFY_DECODE;
+    size_t n;
+    const char *const *addresses = options_operands(c->options, &n);
+    output_set_job(c->output, "verify");
+    int rc = verb_work(c, &w, err);
+    if (rc == 0 && options_flag(c->options, OPT_ALL)) {
+        rc = work_open_repo(w, NULL, err);
+        for (size_t i = 0; rc == 0 && i < repo_snapshot_count(w->repo); i++)
+            if (!repo_snapshot(w->repo, i)->forgotten) rc = choose(&s, repo_snapshot(w->repo, i), err);
+        if (rc == 0 && s.n == 0) rc = error_set(err, ERR_NO_POINT, "the repository holds no recovery point");
+    }
+    for (size_t i = 0; i < n && rc == 0; i++) rc = choose_address(w, addresses[i], &s, err);
+    if (rc == 0) rc = verify_snapshots(w, s.list, s.n, level, finding, c, &r, err);
+    if (rc == 0) {
+        char size[32], took[32], rate[40];
+        const json_t *d;
+        size_t i;
+        size_format(r.bytes, size);
+        duration_format(r.duration_ns, took);
+        verb_rate(r.bytes, r.duration_ns, rate);
+        output_progress_end(c->output, "repository", r.passed ? STYLE_GOOD : STYLE_BAD,
+                            "%s  level %s: %zu recovery points, %llu objects, %s, in %s (%s)",
+                            r.passed ? "VERIFIED" : "DAMAGED", name ? name : "decode", s.n,
+                            (unsigned long long)r.objects, size, took, rate);
+        json_array_foreach(r.differences, i, d) output_print(
+            c->output, "DIFFERS  %s: %s\n", json_string_value(json_object_get(d, "invariant")),
+            json_string_value(json_object_get(d, "found")) ? json_string_value(json_object_get(d, "found"))
+                                                           : "the restored copy does not match what was captured");
+        output_set_result(c->output, json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:O}", "level",
+                                               name ? name : "decode", "result", r.passed ? "PASSED" : "FAILED",
+                                               "snapshots", (json_int_t)s.n, "objects", (json_int_t)r.objects, "bytes",
+                                               (json_int_t)r.bytes, "findings", (json_int_t)r.findings, "duration_ms",
+                                               (json_int_t)(r.duration_ns / 1000000), "differences", r.differences));
+        if (!r.passed)
+            rc = error_set(err, ERR_VERIFY_FAILED, "%llu damaged objects, %zu differing invariants",
+                           (unsigned long long)r.findings, json_array_size(r.differences));
+    }
+    json_decref(r.differences);
+    seam_free(s.list);
+    work_close(w);
+    return rc;
+}

@@ -1,0 +1,234 @@
+/* The configuration: one YAML file, with conf.d/ beside it, read once into typed structs that never change afterwards.
+ *
+ * Everything reachable from a struct config is owned by it and borrowed until config_free; strings are NUL-terminated
+ * UTF-8. Any number of threads may read it. The keys, their types and their meaning are rows of schema_table.c.
+ */
+#ifndef PK_PLATFORM_CONFIG_H
+#define PK_PLATFORM_CONFIG_H
+
+#include "base/bytes.h"
+#include "base/error.h"
+#include "base/json.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+#define CONFIG_FILE_BYTES_MAX (1u << 20)
+#define CONFIG_FILES_MAX 64
+
+/* Where an object stands, and its name when it is a map's entry. First member of every configured struct. */
+struct config_head {
+    const char *name; /* NULL in lists and single objects */
+    const char *file;
+    uint32_t line, column;
+};
+enum config_state { CONFIG_UNSET = 0, CONFIG_NONE, CONFIG_SET };
+struct config_duration {
+    enum config_state state; /* CONFIG_NONE: explicitly "none" */
+    int64_t ns;              /* of CONFIG_SET, above zero */
+    const char *text;        /* as written; NULL when unset */
+};
+struct config_int {
+    bool set;
+    int64_t value;
+};
+struct config_size {
+    bool set;
+    uint64_t bytes;
+    const char *text;
+};
+struct config_strings {
+    const char **items; /* NULL-terminated; NULL when unset */
+    size_t count;
+};
+#define CONFIG_LIST(type)                                                                                              \
+    struct {                                                                                                           \
+        struct type **items;                                                                                           \
+        size_t count;                                                                                                  \
+    }
+
+struct config_keep {
+    struct config_head head;
+    struct config_int last, hourly, daily, weekly, monthly, yearly;
+};
+struct config_retention {
+    struct config_head head;
+    struct config_keep *keep;
+    struct config_int min_copies;
+};
+struct config_defaults {
+    struct config_head head;
+    struct config_retention *retention;
+};
+
+/* How a secret is had. Exactly one of credential, file, command and env is set. */
+struct config_secret {
+    struct config_head head;
+    const char *credential, *file, *env;
+    struct config_strings command;
+    struct config_secret *dev; /* used instead in the environment "dev" */
+};
+
+enum config_key_kind { CONFIG_KEY_UNSET, CONFIG_KEY_PASSPHRASE, CONFIG_KEY_KEY_FILE };
+struct config_encrypt {
+    struct config_head head;
+    const char *key; /* name of a secret */
+    int kind;        /* enum config_key_kind; unset means passphrase */
+};
+struct config_repository {
+    struct config_head head;
+    const char *url;
+    struct config_encrypt *encrypt; /* NULL when not configured; the key then comes from the command line */
+    struct config_int jobs;
+};
+
+enum config_kind { CONFIG_KIND_UNSET, CONFIG_KIND_FILES, CONFIG_KIND_POSTGRES };
+enum config_class {
+    CONFIG_CLASS_UNSET,
+    CONFIG_CLASS_TRUTH,
+    CONFIG_CLASS_RUNTIME,
+    CONFIG_CLASS_CACHE,
+    CONFIG_CLASS_CONFIG
+};
+enum config_expect { CONFIG_EXPECT_UNSET, CONFIG_EXPECT_EQUAL, CONFIG_EXPECT_NOT_SHRUNK };
+struct config_connect {
+    struct config_head head;
+    const char *host, *user, *dbname;
+    const char *password; /* name of a secret */
+    const char *sslrootcert;
+    struct config_int port;
+    int sslmode;
+};
+struct config_invariant {
+    struct config_head head;
+    const char *name, *sql;
+    int expect; /* enum config_expect */
+};
+struct config_surface {
+    struct config_head head;
+    int kind;  /* enum config_kind */
+    int class; /* enum config_class */
+    const char *receipt_surface;
+    struct config_strings paths, exclude; /* files */
+    bool one_file_system;
+    struct config_connect *connect; /* postgres */
+    struct config_strings databases;
+    const char *tools_dir, *run_as;
+    CONFIG_LIST(config_invariant) invariants;
+};
+
+enum config_level {
+    CONFIG_LEVEL_UNSET,
+    CONFIG_LEVEL_PRESENT,
+    CONFIG_LEVEL_CHECKSUM,
+    CONFIG_LEVEL_DECODE,
+    CONFIG_LEVEL_SPOT,
+    CONFIG_LEVEL_FULL,
+    CONFIG_LEVEL_REBUILD
+};
+struct config_targets { /* of one surface in one environment */
+    struct config_head head;
+    struct config_duration rpo, rto;
+    struct config_retention *retention;
+    int verify; /* enum config_level */
+};
+struct config_policy {
+    struct config_head head;
+    struct config_duration rpo, rto;
+    struct config_retention *retention;
+    int verify;
+    CONFIG_LIST(config_targets) surface;
+};
+struct config_accept {
+    struct config_head head;
+};
+struct config_environment {
+    struct config_head head;
+    bool protected;
+    const char *repository;
+    struct config_strings surfaces; /* unset: all */
+    struct config_policy *policy;
+    CONFIG_LIST(config_accept) accepts_from;
+};
+struct config_git {
+    struct config_head head;
+    const char *repo, *change_ticket;
+};
+struct config_runbooks {
+    struct config_head head;
+    const char *base;
+};
+
+struct config {
+    struct config_head head; /* file: the main file */
+    struct config_int version;
+    const char *platform;
+    struct config_defaults *defaults;
+    CONFIG_LIST(config_secret) secrets;
+    CONFIG_LIST(config_repository) repositories;
+    CONFIG_LIST(config_surface) surfaces;
+    CONFIG_LIST(config_environment) environments;
+    struct config_git *git;
+    struct config_runbooks *runbooks;
+    struct config_block *blocks; /* what it owns; private */
+};
+
+/* Read and check. `path` NULL means ./proofkeep.yaml, else /etc/proofkeep/proofkeep.yaml. Then every conf.d/<name>.yaml
+ * in the folder of that file, in bytewise order, adds to it: entries of secrets, repositories, surfaces and
+ * environments are joined, and whatever stands twice is refused with both places. Errors read "file:line:column: what
+ * (did you mean 'x'?)": ERR_CONFIG_NONE, ERR_CONFIG_SYNTAX, ERR_CONFIG_KEY, ERR_CONFIG_VALUE, or an I/O code. Nothing
+ * but these files is touched: no secret is resolved and no path is looked at. */
+int config_load(const char *path, struct config **ret, struct error *err) PK_CHECK;
+/* The same from one text; `name` stands in messages. */
+int config_parse(struct bytes text, const char *name, struct config **ret, struct error *err) PK_CHECK;
+void config_free(struct config *c);   /* NULL is fine */
+void config_freep(struct config **c); /* for CLEANUP() */
+
+/* By name; NULL when there is none. */
+const struct config_environment *config_environment(const struct config *c, const char *name);
+const struct config_surface *config_surface(const struct config *c, const char *name);
+const struct config_repository *config_repository(const struct config *c, const char *name);
+const struct config_secret *config_secret(const struct config *c, const char *name);
+/* By name; ERR_NO_POINT with what there is, and the nearest name. */
+int config_need_environment(const struct config *c, const char *name, const struct config_environment **ret,
+                            struct error *err) PK_CHECK;
+int config_need_surface(const struct config *c, const struct config_environment *e, const char *name,
+                        const struct config_surface **ret, struct error *err) PK_CHECK;
+bool config_environment_has(const struct config_environment *e, const struct config_surface *s);
+bool config_is_dev(const struct config_environment *e); /* the one named "dev": the only one that may read variables */
+
+const char *config_kind_name(const struct config_surface *s);  /* "files" */
+const char *config_class_name(const struct config_surface *s); /* "truth" */
+const char *config_level_name(enum config_level level);        /* "decode"; "unset" */
+
+/* A surface's settings as its driver wants them (surface_context.settings): the keys of its kind, "{env}" replaced.
+ * Secrets are names. In the environment "dev" the variables POSTGRES_HOST, _PORT, _DB, _USER and _PASSWORD, where set
+ * and not empty, stand above the file: the password's name is then "env:POSTGRES_PASSWORD", which secret_resolve knows.
+ */
+int config_surface_settings(const struct config *c, const struct config_environment *e, const struct config_surface *s,
+                            json_t **ret, struct error *err) PK_CHECK;
+/* The name of the secret that opens an environment's repository and how it opens it; ERR_KEY_NONE when none is
+ * configured. In "dev", BACKUP_ENCRYPTION_KEY, where set and not empty, is a passphrase that stands above the file. */
+int config_repository_key(const struct config *c, const struct config_environment *e, const char **ret_secret,
+                          enum config_key_kind *ret_kind, struct error *err) PK_CHECK;
+
+/* The effective configuration as JSON, policy resolved per environment and surface, with "unset" where nothing is set.
+ * Secrets appear as references only, commands as their program only. */
+int config_dump(const struct config *c, json_t **ret, struct error *err) PK_CHECK;
+
+/* A commented starter configuration, which config_parse accepts. Texts are quoted as needed. */
+struct config_starter {
+    const char *platform;    /* free text */
+    const char *environment; /* a name; NULL means "dev" */
+    bool protected;
+    const char *repository_url; /* file:///… or an absolute path */
+    const char *key_file;       /* absolute path of the repository's key; NULL writes no encrypt: */
+    enum config_key_kind key_kind;
+    const char *const *paths; /* NULL-terminated absolute paths; NULL or empty writes no files surface */
+    bool postgres;            /* writes a postgres surface from what follows; each may be NULL */
+    const char *pg_host, *pg_user, *pg_dbname, *pg_password_file;
+    int pg_port;           /* 0: not written */
+    const char *rpo, *rto; /* durations or "none"; NULL leaves them unset, with a comment */
+};
+int config_write_starter(struct buf *out, const struct config_starter *p, struct error *err) PK_CHECK;
+
+#endif

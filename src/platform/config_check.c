@@ -1,0 +1,97 @@
+#include "platform/config_internal.h"
+
+/* The names of a root map, whatever its type. */
+static struct config_list list_of(const struct config *c, const char *map) {
+    const struct field *f = schema_find(&schema_root, map);
+    struct config_list list;
+    memcpy(&list, (const char *)c + f->offset, sizeof(list));
+    return list;
+}
+
+static const char *name_of(const struct config_list *list, size_t i) {
+    struct config_head head;
+    memcpy(&head, list->items[i], sizeof(head));
+    return head.name;
+}
+
+static const char *singular(const char *map) {
+    if (strcmp(map, "repositories") == 0) return "repository";
+    return strcmp(map, "surfaces") == 0 ? "surface" : "environment";
+}
+
+static int check_mention(struct config_reader *r, const struct config_mention *m, struct error *err) {
+    const struct config_list list = list_of(r->config, m->map);
+    const char *names[128];
+    size_t count = 0;
+    for (size_t i = 0; i < list.count; i++) {
+        const char *name = name_of(&list, i);
+        if (strcmp(name, m->name) == 0) return 0;
+        if (count < sizeof(names) / sizeof(names[0])) names[count++] = name;
+    }
+    char did[100] = "";
+    const char *best = schema_suggest(m->name, names, count);
+    if (best) snprintf(did, sizeof(did), " (did you mean '%s'?)", best);
+    r->file = m->file;
+    if (strcmp(m->map, "secrets") == 0) /* the text is not shown: it may be the secret itself */
+        return config_refuse(
+            r, ERR_CONFIG_VALUE, m->line, m->column, err,
+            "no entry of 'secrets' has the name that stands here%s; if it is the secret itself, take it out "
+            "of the file",
+            did);
+    return config_refuse(r, ERR_CONFIG_VALUE, m->line, m->column, err, "there is no %s '%.63s'%s", singular(m->map),
+                         m->name, did);
+}
+
+static int check_environment(struct config_reader *r, const struct config_environment *e, struct error *err) {
+    for (size_t i = 0; i < e->accepts_from.count; i++) {
+        const struct config_head *h = &e->accepts_from.items[i]->head;
+        r->file = h->file;
+        if (strcmp(h->name, e->head.name) == 0)
+            return config_refuse(r, ERR_CONFIG_VALUE, h->line, h->column, err,
+                                 "an environment accepts its own data anyway; remove '%s'", h->name);
+    }
+    for (size_t i = 0; e->policy && i < e->policy->surface.count; i++) {
+        const struct config_head *h = &e->policy->surface.items[i]->head;
+        r->file = h->file;
+        if (!config_environment_has(e, config_surface(r->config, h->name)))
+            return config_refuse(r, ERR_CONFIG_VALUE, h->line, h->column, err,
+                                 "the environment '%s' has no surface '%s': its 'surfaces' does not name it",
+                                 e->head.name, h->name);
+    }
+    return 0;
+}
+
+static int check_surface(struct config_reader *r, const struct config_surface *s, struct error *err) {
+    for (size_t i = 0; i < s->invariants.count; i++)
+        for (size_t j = 0; j < i; j++) {
+            const struct config_invariant *a = s->invariants.items[i], *b = s->invariants.items[j];
+            r->file = a->head.file;
+            if (strcmp(a->name, b->name) == 0)
+                return config_refuse(r, ERR_CONFIG_KEY, a->head.line, a->head.column, err,
+                                     "surfaces.%s has two invariants called '%s'; the other is at line %u",
+                                     s->head.name, a->name, (unsigned)b->head.line);
+        }
+    return 0;
+}
+
+int config_check(struct config_reader *r, struct error *err) {
+    struct config *c = r->config;
+    for (size_t i = 0; i < schema_root.field_count; i++)
+        if (schema_root.fields[i].flags & FIELD_REQUIRED && !r->seen[i].file) {
+            r->file = c->head.file;
+            return config_refuse(r, ERR_CONFIG_KEY, 1, 1, err, "the key '%s' is missing", schema_root.fields[i].name);
+        }
+    for (size_t i = 0; i < r->mention_count; i++) {
+        int rc = check_mention(r, &r->mentions[i], err);
+        if (rc < 0) return rc;
+    }
+    for (size_t i = 0; i < c->surfaces.count; i++) {
+        int rc = check_surface(r, c->surfaces.items[i], err);
+        if (rc < 0) return rc;
+    }
+    for (size_t i = 0; i < c->environments.count; i++) {
+        int rc = check_environment(r, c->environments.items[i], err);
+        if (rc < 0) return rc;
+    }
+    return 0;
+}

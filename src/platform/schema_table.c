@@ -1,0 +1,280 @@
+#include "platform/config.h"
+#include "platform/schema.h"
+
+#define ROWS(array) .fields = (array), .field_count = sizeof(array) / sizeof((array)[0])
+#define ROW(owner, key, kind_of_field, ...)                                                                            \
+    { .name = #key, .type = FIELD_##kind_of_field, .offset = offsetof(struct owner, key), __VA_ARGS__ }
+
+static const char *const key_kinds[] = {"passphrase", "key_file", NULL};
+static const char *const kinds[] = {"files", "postgres", NULL};
+static const char *const classes[] = {"truth", "runtime", "cache", "config", NULL};
+static const char *const expects[] = {"equal", "not_shrunk", NULL};
+static const char *const levels[] = {"present", "checksum", "decode", "spot", "full", "rebuild", NULL};
+static const char *const sslmodes[] = {"disable", "allow", "prefer", "require", "verify-ca", "verify-full", NULL};
+
+#define PLACES(key, what)                                                                                              \
+    ROW(config_keep, key, INT, .min = 1, .max = 1000,                                                                  \
+        .doc = "How many " what " keep their newest proven backup. Only " what " that have one are counted.")
+static const struct field keep_rows[] = {
+    ROW(config_keep, last, INT, .min = 1, .max = 1000, .doc = "How many of the newest proven backups stay."),
+    PLACES(hourly, "hours"),
+    PLACES(daily, "days"),
+    PLACES(weekly, "weeks"),
+    PLACES(monthly, "months"),
+    PLACES(yearly, "years"),
+};
+static const struct schema keep_schema = {
+    .name = "keep",
+    .doc = "Places that proven backups fill. A backup stays while any rule keeps it. Times are UTC, weeks begin on "
+           "Monday.",
+    ROWS(keep_rows),
+    .bytes = sizeof(struct config_keep),
+};
+
+static const struct field retention_rows[] = {
+    ROW(config_retention, keep, OBJECT, .object = &keep_schema,
+        .doc = "The rules. A nearer `keep` replaces a farther one as a whole.",
+        .fallback = "nothing is ever forgotten"),
+    ROW(config_retention, min_copies, INT, .min = 1, .max = 1000,
+        .doc = "Proven backups that stay whatever the rules say. With fewer than that, nothing is forgotten.",
+        .fallback = "1"),
+};
+static const struct schema retention_schema = {
+    .name = "retention",
+    .doc = "Which backups may be forgotten. Only proven backups count, the newest proven one never goes, and a prune "
+           "holds "
+           "when the newest backups look wrong.",
+    ROWS(retention_rows),
+    .bytes = sizeof(struct config_retention),
+};
+
+static const struct field defaults_rows[] = {
+    ROW(config_defaults, retention, OBJECT, .object = &retention_schema,
+        .doc = "Retention for every surface that no environment's policy says otherwise about."),
+};
+static const struct schema defaults_schema = {
+    .name = "defaults",
+    .doc = "What holds where an environment's policy is silent.",
+    ROWS(defaults_rows),
+    .bytes = sizeof(struct config_defaults),
+};
+
+#define HOW                                                                                                            \
+    ROW(config_secret, credential, STRING, .flags = FIELD_ONE_OF | FIELD_ENV,                                          \
+        .doc = "A systemd credential (`LoadCredential=`), read from `$CREDENTIALS_DIRECTORY`."),                       \
+        ROW(config_secret, file, PATH, .flags = FIELD_ONE_OF | FIELD_ENV,                                              \
+            .doc = "A file. Refused unless it belongs to root or to us and only its owner may read or write it."),     \
+        ROW(config_secret, command, COMMAND, .flags = FIELD_ONE_OF | FIELD_ENV | FIELD_WITHHELD,                       \
+            .doc = "A program and its arguments that prints the secret. No shell, and a minimal environment."),        \
+        ROW(config_secret, env, STRING, .flags = FIELD_ONE_OF | FIELD_ENV,                                             \
+            .doc = "An environment variable. Works in the environment `dev` only.")
+static const struct field secret_dev_rows[] = {HOW};
+static const struct schema secret_dev_schema = {
+    .name = "secret in dev",
+    .doc = "How the secret is had in the environment `dev`.",
+    ROWS(secret_dev_rows),
+    .bytes = sizeof(struct config_secret),
+};
+static const struct field secret_rows[] = {
+    HOW,
+    ROW(config_secret, dev, OBJECT, .object = &secret_dev_schema,
+        .doc = "How it is had in the environment `dev` instead."),
+};
+static const struct schema secret_schema = {
+    .name = "secret",
+    .doc = "How one secret is had: exactly one of `credential`, `file`, `command` and `env`. Values never stand here.",
+    ROWS(secret_rows),
+    .bytes = sizeof(struct config_secret),
+};
+
+static const struct field encrypt_rows[] = {
+    ROW(config_encrypt, key, REF, .flags = FIELD_REQUIRED, .refers = "secrets",
+        .doc = "The secret that opens the repository. Keep it elsewhere than the repository."),
+    ROW(config_encrypt, kind, ENUM, .values = key_kinds, .doc = "What that secret is.", .fallback = "passphrase"),
+};
+static const struct schema encrypt_schema = {
+    .name = "encrypt",
+    .doc = "How the repository is opened.",
+    ROWS(encrypt_rows),
+    .bytes = sizeof(struct config_encrypt),
+};
+static const struct field repository_rows[] = {
+    ROW(config_repository, url, URL, .flags = FIELD_REQUIRED,
+        .doc = "Where it is: `file:///absolute/path`, or an absolute path."),
+    ROW(config_repository, encrypt, OBJECT, .object = &encrypt_schema, .doc = "The key.",
+        .fallback = "the key is named on the command line"),
+    ROW(config_repository, jobs, INT, .min = 1, .max = 256, .doc = "Threads that work for this repository.",
+        .fallback = "the number of processors"),
+};
+static const struct schema repository_schema = {
+    .name = "repository",
+    .doc = "A place where backups are kept.",
+    ROWS(repository_rows),
+    .bytes = sizeof(struct config_repository),
+};
+
+static const struct field connect_rows[] = {
+    ROW(config_connect, host, STRING, .flags = FIELD_ENV, .doc = "Host name, address, or the folder of a unix socket.",
+        .fallback = "the client library's"),
+    ROW(config_connect, port, INT, .min = 1, .max = 65535, .doc = "Port.", .fallback = "5432"),
+    ROW(config_connect, user, STRING, .flags = FIELD_ENV, .doc = "The backup role.", .fallback = "the user we run as"),
+    ROW(config_connect, dbname, STRING, .flags = FIELD_ENV, .doc = "The database that is connected to first.",
+        .fallback = "postgres"),
+    ROW(config_connect, password, REF, .refers = "secrets", .doc = "The secret that holds the password."),
+    ROW(config_connect, sslmode, ENUM, .values = sslmodes, .doc = "As the client library means it.",
+        .fallback = "the client library's"),
+    ROW(config_connect, sslrootcert, PATH, .flags = FIELD_ENV,
+        .doc = "Certificates that the server's is checked against."),
+};
+static const struct schema connect_schema = {
+    .name = "connect",
+    .doc = "How the server is reached. In the environment `dev`, the variables `POSTGRES_HOST`, `POSTGRES_PORT`, "
+           "`POSTGRES_DB`, `POSTGRES_USER` and `POSTGRES_PASSWORD` stand above these.",
+    ROWS(connect_rows),
+    .bytes = sizeof(struct config_connect),
+};
+static const struct field invariant_rows[] = {
+    ROW(config_invariant, name, NAME, .flags = FIELD_REQUIRED, .doc = "Its name in receipts and reports."),
+    ROW(config_invariant, sql, TEXT, .flags = FIELD_REQUIRED,
+        .doc = "A query of one row and one column, read-only. Its value is stored in receipts: never select payload."),
+    ROW(config_invariant, expect, ENUM, .flags = FIELD_REQUIRED, .values = expects,
+        .doc = "What must hold of the restored value: the same, or (a number) not smaller."),
+};
+static const struct schema invariant_schema = {
+    .name = "invariant",
+    .doc = "A value that is measured at capture and again after a restore, and compared.",
+    ROWS(invariant_rows),
+    .bytes = sizeof(struct config_invariant),
+};
+static const struct field surface_rows[] = {
+    ROW(config_surface, kind, ENUM, .flags = FIELD_REQUIRED, .values = kinds, .doc = "Which driver captures it."),
+    ROW(config_surface, class, ENUM, .flags = FIELD_REQUIRED, .values = classes,
+        .doc = "`truth`: the source of truth. `runtime`: restorable, and rebuildable from truth. `cache`: may be lost. "
+               "`config`: configuration and infrastructure code."),
+    ROW(config_surface, receipt_surface, STRING, .doc = "What receipts call this surface.",
+        .fallback = "the driver's word for its kind"),
+    ROW(config_surface, paths, PATHS, .flags = FIELD_REQUIRED | FIELD_NON_EMPTY | FIELD_ENV, .only = "files",
+        .doc = "Files and folders to back up."),
+    ROW(config_surface, exclude, STRINGS, .flags = FIELD_ENV, .only = "files",
+        .doc = "Patterns of paths to leave out."),
+    ROW(config_surface, one_file_system, BOOL, .only = "files", .doc = "Do not cross into other mounted file systems.",
+        .fallback = "false"),
+    ROW(config_surface, connect, OBJECT, .object = &connect_schema, .only = "postgres", .doc = "How it is reached.",
+        .fallback = "the local socket"),
+    ROW(config_surface, databases, STRINGS, .flags = FIELD_NON_EMPTY | FIELD_ENV, .only = "postgres",
+        .doc = "Databases to back up; `[all]` for every one that is no template and takes connections.",
+        .fallback = "`connect.dbname`"),
+    ROW(config_surface, tools_dir, PATH, .only = "postgres", .doc = "Folder of `pg_dump` and its kin.",
+        .fallback = "found by the server's version"),
+    ROW(config_surface, run_as, STRING, .only = "postgres",
+        .doc = "System user that the tools, and scratch servers, run as when we are root.",
+        .fallback = "the user we run as; as root, no scratch server can then be started"),
+    ROW(config_surface, invariants, LIST, .object = &invariant_schema, .only = "postgres",
+        .doc = "What is compared after a restore."),
+};
+static const struct schema surface_schema = {
+    .name = "surface",
+    .doc = "A thing that holds state. `{env}` in its texts, where said, is replaced by the environment's name.",
+    ROWS(surface_rows),
+    .bytes = sizeof(struct config_surface),
+    .kind = "kind",
+};
+
+#define TARGETS(owner)                                                                                                 \
+    ROW(owner, rpo, DURATION, .flags = FIELD_NONE_OK,                                                                  \
+        .doc = "Recovery point objective: the most data, in time, that may be lost. `none` says that there is no "     \
+               "target.",                                                                                              \
+        .fallback = "unset, and shown as unset"),                                                                      \
+        ROW(owner, rto, DURATION, .flags = FIELD_NONE_OK,                                                              \
+            .doc =                                                                                                     \
+                "Recovery time objective: the longest that a restore may take. `none` says that there is no target.",  \
+            .fallback = "unset, and shown as unset"),                                                                  \
+        ROW(owner, retention, OBJECT, .object = &retention_schema, .doc = "Which backups may be forgotten.",           \
+            .fallback = "the next wider one"),                                                                         \
+        ROW(owner, verify, ENUM, .values = levels,                                                                     \
+            .doc = "The rung of the verification ladder that a backup must have reached to count as proven.",          \
+            .fallback = "checksum")
+static const struct field targets_rows[] = {TARGETS(config_targets)};
+static const struct schema targets_schema = {
+    .name = "surface policy",
+    .doc = "What holds for one surface in this environment, above the environment's own.",
+    ROWS(targets_rows),
+    .bytes = sizeof(struct config_targets),
+};
+static const struct field policy_rows[] = {
+    TARGETS(config_policy),
+    ROW(config_policy, surface, MAP, .object = &targets_schema, .refers = "surfaces", .doc = "By surface."),
+};
+static const struct schema policy_schema = {
+    .name = "policy",
+    .doc = "Targets and rules of an environment. Whatever is not set is shown as unset, never guessed.",
+    ROWS(policy_rows),
+    .bytes = sizeof(struct config_policy),
+};
+static const struct schema accept_schema = {
+    .name = "accept",
+    .doc = "Nothing to say yet: write `{}`.",
+    .bytes = sizeof(struct config_accept),
+};
+static const struct field environment_rows[] = {
+    ROW(config_environment, protected, BOOL, .doc = "Restoring into it and pruning its backups need the typed phrase.",
+        .fallback = "false"),
+    ROW(config_environment, repository, REF, .flags = FIELD_REQUIRED, .refers = "repositories",
+        .doc = "Where its backups go."),
+    ROW(config_environment, surfaces, REFS, .flags = FIELD_NON_EMPTY, .refers = "surfaces",
+        .doc = "The surfaces it has.", .fallback = "all"),
+    ROW(config_environment, policy, OBJECT, .object = &policy_schema, .doc = "Its targets and rules."),
+    ROW(config_environment, accepts_from, MAP, .object = &accept_schema, .refers = "environments",
+        .doc =
+            "Environments whose data may be restored into this one. Data of a protected environment enters `dev` only "
+            "sanitised, whatever stands here.",
+        .fallback = "none"),
+};
+static const struct schema environment_schema = {
+    .name = "environment",
+    .doc =
+        "One installation of the platform. The one named `dev` is the only one that may take secrets from variables.",
+    ROWS(environment_rows),
+    .bytes = sizeof(struct config_environment),
+};
+
+static const struct field git_rows[] = {
+    ROW(config_git, repo, STRING, .flags = FIELD_REQUIRED, .doc = "The repository that receipts name."),
+    ROW(config_git, change_ticket, STRING, .doc = "The change ticket that receipts name unless the command line does."),
+};
+static const struct schema git_schema = {
+    .name = "git",
+    .doc = "What receipts say about the configuration's origin.",
+    ROWS(git_rows),
+    .bytes = sizeof(struct config_git),
+};
+static const struct field runbooks_rows[] = {
+    ROW(config_runbooks, base, STRING, .flags = FIELD_REQUIRED, .doc = "What an error's anchor is appended to."),
+};
+static const struct schema runbooks_schema = {
+    .name = "runbooks",
+    .doc = "Where the runbooks are.",
+    ROWS(runbooks_rows),
+    .bytes = sizeof(struct config_runbooks),
+};
+
+static const struct field root_rows[] = {
+    ROW(config, version, INT, .flags = FIELD_REQUIRED, .min = 1, .max = 1, .doc = "The version of this format."),
+    ROW(config, platform, STRING, .flags = FIELD_REQUIRED, .doc = "The platform's name, as reports show it."),
+    ROW(config, defaults, OBJECT, .object = &defaults_schema, .doc = "What holds where an environment is silent."),
+    ROW(config, secrets, MAP, .object = &secret_schema, .doc = "References to secrets, by name."),
+    ROW(config, repositories, MAP, .flags = FIELD_REQUIRED | FIELD_NON_EMPTY, .object = &repository_schema,
+        .doc = "Repositories, by name."),
+    ROW(config, surfaces, MAP, .flags = FIELD_REQUIRED | FIELD_NON_EMPTY, .object = &surface_schema,
+        .doc = "Surfaces, by name."),
+    ROW(config, environments, MAP, .flags = FIELD_REQUIRED | FIELD_NON_EMPTY, .object = &environment_schema,
+        .doc = "Environments, by name."),
+    ROW(config, git, OBJECT, .object = &git_schema, .doc = "What receipts say about the origin."),
+    ROW(config, runbooks, OBJECT, .object = &runbooks_schema, .doc = "Where the runbooks are."),
+};
+const struct schema schema_root = {
+    .name = "configuration",
+    .doc = "The whole file.",
+    ROWS(root_rows),
+    .bytes = sizeof(struct config),
+};

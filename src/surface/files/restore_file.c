@@ -1,0 +1,166 @@
+#include "surface/files/restore_internal.h"
+#include <errno.h>
+
+#define DIRECT_MIN (1u << 20) /* from here on past the page cache, which costs several times the CPU */
+#define BOUNCE_BYTES (1u << 20)
+#define ALIGN 4096u
+
+struct writer {
+    struct restore *r;
+    struct bounce *b; /* NULL: through the page cache */
+    struct bytes name;
+    int fd, dir;
+    const char *comp; /* to open it again without O_DIRECT */
+    uint64_t at;      /* where the next byte goes; with a bounce: base + fill */
+    uint64_t base;    /* a multiple of ALIGN */
+    size_t fill;
+    bool holes;
+};
+
+static int write_failed(const struct writer *w, const char *what, struct error *err) {
+    char text[NAME_TEXT_BYTES];
+    return error_set_errno(err, ERR_IO_WRITE, "%s '%s'", what, name_text(w->name, text));
+}
+
+static int file_create(int dir, const char *comp, mode_t mode, bool *direct) {
+    int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW;
+    int fd = seam_openat(dir, comp, flags | (*direct ? O_DIRECT : 0), mode);
+    if (fd >= 0 || errno != EINVAL || !*direct) return fd;
+    /* The system finds out that the file system cannot do it when it has made the file. */
+    *direct = false;
+    if (seam_unlinkat(dir, comp, 0) < 0 && errno != ENOENT) return -1;
+    return seam_openat(dir, comp, flags, mode);
+}
+
+static int bounce_flush(struct writer *w, size_t n, struct error *err) {
+    if (n == 0) return 0;
+    char text[NAME_TEXT_BYTES];
+    name_text(w->name, text);
+    struct error first = ERROR_INIT;
+    int rc = io_pwrite_full(w->fd, w->b->p, n, w->base, text, &first);
+    if (rc && first.sys_errno == EINVAL) {
+        /* A device with coarser blocks than ours: go on through the page cache. */
+        int fd = seam_openat(w->dir, w->comp, O_WRONLY | O_NOFOLLOW, 0);
+        if (fd < 0) return write_failed(w, "open again", err);
+        io_close(&w->fd);
+        w->fd = fd;
+        return io_pwrite_full(w->fd, w->b->p, n, w->base, text, err);
+    }
+    if (rc) *err = first;
+    return rc;
+}
+
+static int bounce_data(struct writer *w, struct bytes d, struct error *err) {
+    while (d.len > 0) {
+        size_t n = BOUNCE_BYTES - w->fill < d.len ? BOUNCE_BYTES - w->fill : d.len;
+        memcpy(w->b->p + w->fill, d.ptr, n);
+        w->fill += n;
+        w->at += n;
+        d = BYTES_OF(d.ptr + n, d.len - n);
+        if (w->fill < BOUNCE_BYTES) continue;
+        int rc = bounce_flush(w, w->fill, err);
+        if (rc) return rc;
+        w->base += w->fill;
+        w->fill = 0;
+    }
+    return 0;
+}
+
+/* Zeros up to the end of the block, then nothing up to the block in which the hole ends. */
+static int bounce_hole(struct writer *w, uint64_t len, struct error *err) {
+    size_t pad = (ALIGN - w->fill % ALIGN) % ALIGN;
+    if (pad > len) pad = (size_t)len;
+    memset(w->b->p + w->fill, 0, pad);
+    w->fill += pad;
+    w->at += pad;
+    len -= pad;
+    if (len == 0 && w->fill < BOUNCE_BYTES) return 0;
+    int rc = bounce_flush(w, w->fill, err);
+    if (rc) return rc;
+    w->at += len;
+    w->base = w->at / ALIGN * ALIGN;
+    w->fill = (size_t)(w->at - w->base);
+    memset(w->b->p, 0, w->fill);
+    return 0;
+}
+
+static int piece_write(struct writer *w, struct bytes d, struct error *err) {
+    if (!d.ptr) w->holes = true;
+    if (w->b) return d.ptr ? bounce_data(w, d, err) : bounce_hole(w, d.len, err);
+    int rc = 0;
+    if (d.ptr) {
+        char text[NAME_TEXT_BYTES];
+        rc = io_pwrite_full(w->fd, d.ptr, d.len, w->at, name_text(w->name, text), err);
+    }
+    w->at += d.len;
+    return rc;
+}
+
+static int content_write(struct writer *w, const struct source_head *h, const struct attr *a, struct error *err) {
+    struct restore *r = w->r;
+    struct source_item *it;
+    int rc = r->src->ops->open(r->src, h, &it, err);
+    if (rc) return rc;
+    /* Space is asked for beforehand, so that a full disk is found early and writes need not extend the file. */
+    if (w->b && !(a->flags & ATTR_SPARSE) && seam_fallocate(w->fd, 0, 0, (off_t)h->bytes) < 0 &&
+        (errno == ENOSPC || errno == EDQUOT || errno == EFBIG))
+        rc = write_failed(w, "make room for", err);
+    while (rc == 0) {
+        struct bytes d;
+        rc = r->src->ops->next(it, &d, err);
+        if (rc || d.len == 0) break;
+        if (d.len > h->bytes - w->at) {
+            rc = error_set(err, ERR_RESTORE_DIFFERS, "there is more content than the record says");
+            break;
+        }
+        rc = piece_write(w, d, err);
+        atomic_fetch_add_explicit(&r->bytes, d.len, memory_order_relaxed);
+        restore_progress(r);
+        if (rc == 0) rc = stop_check(err);
+        if (rc == 0 && atomic_load(&r->failed)) {
+            /* Half a file must not get its name; why is known already. */
+            *err = r->err;
+            rc = -(int)err->code;
+        }
+    }
+    r->src->ops->close(it);
+    if (rc == 0 && w->at != h->bytes)
+        rc = error_set(err, ERR_RESTORE_DIFFERS, "there is less content than the record says");
+    if (rc) return rc;
+    if (w->b && w->fill) {
+        size_t n = (w->fill + ALIGN - 1) / ALIGN * ALIGN;
+        memset(w->b->p + w->fill, 0, n - w->fill);
+        rc = bounce_flush(w, n, err);
+    }
+    if (rc == 0 && (w->b || w->holes) && seam_ftruncate(w->fd, (off_t)h->bytes) < 0)
+        rc = write_failed(w, "set the size of", err);
+    return rc;
+}
+
+int restore_file(struct restore *r, int dir, const char *comp, struct bytes name, const struct source_head *h,
+                 struct bounce *b, struct error *err) {
+    char temp[TEMP_BYTES], text[NAME_TEXT_BYTES];
+    const char *as = restore_temp(r, comp, temp);
+    struct attr a;
+    int rc = attr_decode(h->attr, &a, err);
+    if (rc) return rc;
+    bool direct = h->bytes >= DIRECT_MIN;
+    if (direct && !b->p) b->p = seam_alloc_aligned(ALIGN, BOUNCE_BYTES);
+    if (!b->p) direct = false;
+    struct writer w = {.r = r, .name = name, .dir = dir, .comp = as};
+    /* Beside the live tree nobody else gets near it, so it may have its mode from the start. */
+    w.fd = file_create(dir, as, r->in_place ? 0600 : (a.mode & 0777) | 0600, &direct);
+    if (w.fd < 0) return write_failed(&w, "create", err);
+    if (direct) w.b = b;
+    rc = content_write(&w, h, &a, err);
+    if (rc == 0) rc = restore_attr_fd(r, w.fd, dir, as, name, &a, err);
+    if (rc == 0 && r->in_place && seam_fsync(w.fd) < 0)
+        rc = error_set_errno(err, ERR_IO_SYNC, "make '%s' durable", name_text(name, text));
+    if (seam_close(w.fd) < 0 && rc == 0) rc = write_failed(&w, "close", err);
+    if (rc == 0) rc = restore_settle(r, dir, as, comp, name, err);
+    if (rc == 0)
+        atomic_fetch_add_explicit(&r->items, 1, memory_order_relaxed);
+    else if (r->in_place)
+        seam_unlinkat(dir, as, 0);
+    return rc ? error_wrap(err, "restore '%s'", name_text(name, text)) : 0;
+}

@@ -1,0 +1,184 @@
+#include "surface/postgres/postgres_internal.h"
+
+#include "base/seam.h"
+#include <fcntl.h>
+#include <stdio.h>
+
+#define PIPE_BYTES (1 << 20)
+
+/* The dump reads through our own transaction's snapshot, so that what we say of the database is true of the dump. A
+ * server that cannot lend a snapshot (a standby of an old version) dumps with one of its own. */
+static int open_snapshot(PGconn *c, char *ret, size_t n, struct error *err) {
+    int r = pg_command(c, err, "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY; SAVEPOINT lend");
+    if (r < 0) return r;
+    CLEANUP(pg_clearp) PGresult *q = PQexec(c, "SELECT pg_catalog.pg_export_snapshot()");
+    ret[0] = 0;
+    if (PQresultStatus(q) == PGRES_TUPLES_OK)
+        snprintf(ret, n, "--snapshot=%s", pg_value(q, 0, 0));
+    else
+        r = pg_command(c, err, "ROLLBACK TO SAVEPOINT lend");
+    return r;
+}
+
+struct dumping {
+    const char *database, *options;
+    char snapshot[128];
+    json_t *item, *facts;
+};
+
+static int dump(struct pg_capture *c, const struct pg_tools *t, const struct dumping *d, struct pg_captured *got,
+                struct error *err) {
+    char *conninfo = NULL;
+    struct pg_child child;
+    int r = pg_conninfo(c->s, d->database, &conninfo, err);
+    if (r < 0) return r;
+    const char *args[] = {"--format=custom",
+                          "--compress=0",
+                          "--no-password",
+                          "--dbname",
+                          conninfo,
+                          d->snapshot[0] ? d->snapshot : NULL,
+                          NULL};
+    r = pg_child_start(c->s, t, "pg_dump", args, d->options, NULL, true, &child, err);
+    seam_free(conninfo);
+    if (r < 0) return r;
+    int fd = proc_out(child.proc);
+    (void)!fcntl(fd, F_SETPIPE_SZ, PIPE_BYTES); /* a wish; the default only costs more switches */
+    r = pg_capture_archive(c, d->database, fd, d->item, json_object_get(d->facts, "inherits"), got, err);
+    /* A stream that ends early is mostly the shadow of a producer that failed, whose own words say more. */
+    struct error why = ERROR_INIT;
+    if (r == 0)
+        r = proc_wait(child.proc, NULL, err);
+    else if (err->code == ERR_SOURCE_TRUNCATED && proc_wait(child.proc, NULL, &why) < 0) {
+        *err = why;
+        r = -(int)why.code;
+    }
+    pg_child_free(&child);
+    if (r < 0) error_state(err, "nothing was kept as a snapshot");
+    return r;
+}
+
+static int put_extensions(struct pg_capture *c, const char *database, json_t *facts, struct error *err) {
+    json_t *v = json_pack("{s:O, s:s}", "value", json_object_get(facts, "extensions"), "expect", "equal");
+    if (!v) return error_set(err, ERR_NO_MEMORY, "no memory");
+    return pg_key_put(c->result->invariants, database, BYTES_STR("extensions"), v, err);
+}
+
+/* What pg_dump does not set itself, although it changes how values read. Only where it has to be, because a pooler in
+ * between may refuse options. */
+static int dump_options(PGconn *c, const char **ret, struct error *err) {
+    CLEANUP(pg_clearp) PGresult *r = NULL;
+    int rc = pg_query(c, &r, err, "SELECT reset_val = 'hex' FROM pg_catalog.pg_settings WHERE name = 'bytea_output'", 0,
+                      NULL);
+    if (rc == 0) *ret = pg_true(r, 0, 0) ? NULL : "-c bytea_output=hex";
+    return rc;
+}
+
+static int describe_database(PGconn *c, const struct pg_tools *t, struct dumping *d, struct error *err) {
+    int r = open_snapshot(c, d->snapshot, sizeof d->snapshot, err);
+    if (r == 0) r = pg_preflight(c, d->database, err);
+    if (r == 0) r = pg_database_facts(c, &d->facts, err);
+    if (r == 0) r = dump_options(c, &d->options, err);
+    if (r < 0) return r;
+    d->item = json_pack("{s:O, s:O, s:O, s:s, s:s}", "database", json_object_get(d->facts, "name"), "encoding",
+                        json_object_get(d->facts, "encoding"), "owner", json_object_get(d->facts, "owner"),
+                        "server_version", PQparameterStatus(c, "server_version"), "client_version", t->version);
+    return d->item ? 0 : error_set(err, ERR_NO_MEMORY, "no memory");
+}
+
+static int capture_one(struct pg_capture *c, const struct pg_tools *t, const char *database, json_t *list,
+                       struct error *err) {
+    CLEANUP(pg_finishp) PGconn *conn = NULL;
+    struct dumping d = {.database = database};
+    struct pg_captured got = {.columns = json_object()};
+    int r = pg_connect(c->s, database, &conn, err);
+    if (r == 0) r = describe_database(conn, t, &d, err);
+    if (r == 0) r = dump(c, t, &d, &got, err);
+    if (r == 0) r = json_put(d.facts, "archive_version", json_incref(json_object_get(d.item, "archive_version")), err);
+    if (r == 0) r = json_put(d.facts, "exported_snapshot", json_boolean(d.snapshot[0] != 0), err);
+    if (r == 0) r = json_put(d.facts, "opaque", json_boolean(got.opaque), err);
+    if (r == 0) r = json_put_int(d.facts, "entries", (int64_t)got.entries, err);
+    if (r == 0) r = json_put_int(d.facts, "dump_bytes", (int64_t)got.bytes, err);
+    if (r == 0) r = json_put(d.facts, "columns", json_incref(got.columns), err);
+    if (r == 0) r = json_object_del(d.facts, "inherits") ? error_set(err, ERR_INTERNAL, "a fact is missing") : 0;
+    if (r == 0) r = put_extensions(c, database, d.facts, err);
+    if (r == 0 && got.opaque)
+        pg_note(c->s, NOTE_WARNING, BYTES_STR(database),
+                "this archive version is unknown here: it is kept whole, without row counts and digests");
+    if (r == 0) r = json_push(list, json_incref(d.facts), err);
+    json_decref(d.facts);
+    json_decref(d.item);
+    json_decref(got.columns);
+    return r < 0 ? error_wrap(err, "database %s", database) : 0;
+}
+
+static int put_text(struct pg_capture *c, const char *name, const struct buf *text, struct error *err) {
+    struct sink_item *it;
+    char attr[64];
+    int r = c->sink->ops->open(c->sink, c->seq, BYTES_STR(name), ITEM_RECORDS, &it, err);
+    if (r < 0) return r;
+    c->seq++;
+    struct pg_out o = {.sink = c->sink, .item = it};
+    r = pg_out_write(&o, text->ptr, text->len, err);
+    if (r == 0) r = pg_out_flush(&o, err);
+    if (r < 0) {
+        c->sink->ops->drop(it);
+        return r;
+    }
+    snprintf(attr, sizeof attr, "{\"type\":\"sql\"}");
+    r = c->sink->ops->close(it, BYTES_STR(attr), NULL, err);
+    if (r == 0) c->result->items++, c->result->bytes += text->len;
+    return r;
+}
+
+struct globals {
+    struct buf roles, passwords;
+    bool have_passwords;
+};
+
+static int capture_all(struct pg_capture *c, struct globals *g, struct error *err) {
+    CLEANUP(pg_finishp) PGconn *conn = NULL;
+    struct pg_tools tools;
+    json_t *facts = c->result->facts, *names = NULL, *v, *list = json_array();
+    size_t i;
+    int r = list ? json_put(facts, "databases", list, err) : error_set(err, ERR_NO_MEMORY, "no memory");
+    if (r == 0) r = pg_connect(c->s, NULL, &conn, err);
+    if (r == 0) r = pg_server_facts(conn, facts, err);
+    if (r == 0) r = pg_tools_find(c->s, PQserverVersion(conn) / 10000, false, &tools, err);
+    if (r == 0) r = json_put_str(facts, "client_version", tools.version, err);
+    if (r == 0) r = pg_database_list(c->s, conn, &names, err);
+    if (r == 0) r = pg_globals_dump(c->s, &tools, conn, &g->roles, &g->passwords, &g->have_passwords, err);
+    json_array_foreach(names, i, v) {
+        if (r == 0) r = capture_one(c, &tools, json_string_value(v), list, err);
+    }
+    if (r == 0 && g->have_passwords) r = put_text(c, "globals/passwords.sql", &g->passwords, err);
+    if (r == 0 && !g->have_passwords)
+        pg_note(c->s, NOTE_SKIPPED, BYTES_STR("globals/passwords.sql"),
+                "the role may not read pg_authid: password hashes are not part of this snapshot");
+    if (r == 0) r = put_text(c, "globals/roles.sql", &g->roles, err);
+    if (r == 0) r = json_put(facts, "password_hashes", json_boolean(g->have_passwords), err);
+    json_decref(names);
+    return r;
+}
+
+int pg_capture(const struct surface_context *ctx, struct sink *sink, struct capture_result *ret, struct error *err) {
+    CLEANUP(pg_settings_freep) struct pg_settings *s = NULL;
+    struct capture_result result = {.method = "logical_dump", .consistency = "exact"};
+    struct globals g = {.roles = BUF_INIT(PG_GLOBALS_BYTES_MAX), .passwords = BUF_INIT(PG_GLOBALS_BYTES_MAX)};
+    int r = pg_settings_load(ctx, NULL, &s, err);
+    if (r < 0) return r;
+    result.facts = json_object();
+    result.invariants = json_object();
+    struct pg_capture c = {.s = s, .sink = sink, .result = &result};
+    r = result.facts && result.invariants ? capture_all(&c, &g, err) : error_set(err, ERR_NO_MEMORY, "no memory");
+    if (g.passwords.ptr) wipe(g.passwords.ptr, g.passwords.cap);
+    buf_free(&g.roles);
+    buf_free(&g.passwords);
+    if (r < 0) {
+        json_decref(result.facts);
+        json_decref(result.invariants);
+        return error_wrap(err, "postgres %s", ctx->name ? ctx->name : "");
+    }
+    *ret = result;
+    return 0;
+}

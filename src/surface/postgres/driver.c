@@ -1,0 +1,17 @@
+#include "surface/postgres/postgres_internal.h"
+
+const struct surface_driver surface_postgres = {
+    .kind = "postgres",
+    .promises = SURFACE_ONLINE | SURFACE_EXACT | SURFACE_SELECTIVE | SURFACE_SANITISABLE,
+    .receipt_surface = "postgres",
+    .probe = pg_probe,
+    .capture = pg_capture,
+    .plan = pg_plan,
+    .restore = pg_restore,
+    .scratch_start = pg_scratch_start,
+    .scratch_stop = pg_scratch_stop,
+    .measure = pg_measure,
+    .describe = pg_describe,
+    .export_name = pg_export_name,
+    .export_tree = pg_export_tree,
+};

@@ -1,0 +1,253 @@
+/* The PostgreSQL driver's parts: settings, connections, tools, names, facts, archives in folders.
+ *
+ * Invariants of the driver
+ *  1. Nothing here changes the source's server: captures and measurements run in one read-only transaction.
+ *  2. A snapshot's items come from one pg_dump, whose archive was read to its good end and whose exit status was 0.
+ *  3. A restore writes only into databases that it made itself; on failure they are dropped.
+ *  4. The live database is renamed, never dropped, and both renames of a swap are one transaction.
+ *  5. A password is in this process's memory or in a nameless file that the client tool inherits; nowhere else.
+ */
+#ifndef PK_SURFACE_POSTGRES_INTERNAL_H
+#define PK_SURFACE_POSTGRES_INTERNAL_H
+
+#include "base/proc.h"
+#include "surface/postgres/archive.h"
+#include "surface/surface.h"
+#include <libpq-fe.h>
+
+#define PG_NAME_MAX 63 /* bytes of an identifier */
+#define PG_GLOBALS_BYTES_MAX (64u << 20)
+
+/* ---- settings.c: where the server is, from the settings or from a scratch instance ---- */
+struct pg_settings {
+    const struct surface_context *ctx;
+    char *host, *port, *user, *dbname, *sslmode, *sslrootcert; /* NULL: libpq's own default; dbname is never NULL */
+    char *tools_dir, *run_as;                                  /* may be NULL */
+    const json_t *databases;                                   /* array or "all"; NULL means dbname; borrowed */
+    struct secret *password;                                   /* may be NULL */
+    bool become;                                               /* run_as is another user and we are root */
+    unsigned uid, gid;                                         /* of run_as, when become */
+    bool scratch;
+};
+int pg_settings_load(const struct surface_context *ctx, const json_t *scratch, struct pg_settings **ret,
+                     struct error *err) PK_CHECK;
+int pg_settings_user(struct pg_settings *s, struct error *err) PK_CHECK; /* looks run_as up */
+void pg_settings_free(struct pg_settings *s);
+void pg_settings_freep(struct pg_settings **s);
+/* A folder of the scratch folder that run_as may enter; made when missing, given to run_as when `own`. The path has
+ * room for PATH_MAX. */
+int pg_scratch_folder(const struct pg_settings *s, const char *name, bool own, char *path, struct error *err) PK_CHECK;
+
+/* ---- connect.c ---- */
+/* A connection with the output settings of a dump (ISO dates, UTC, full floats, empty search path, the database's own
+ * encoding). dbname NULL: the maintenance database, in UTF-8. ERR_PG_CONNECT. Freed with PQfinish. */
+int pg_connect(const struct pg_settings *s, const char *dbname, PGconn **ret, struct error *err) PK_CHECK;
+/* For a restore: to connect.dbname, which may be what is lost, else to postgres or template1. The error is the first one. */
+int pg_connect_admin(const struct pg_settings *s, PGconn **ret, struct error *err) PK_CHECK;
+void pg_finishp(PGconn **c);
+void pg_clearp(PGresult **r);
+/* A statement with text parameters; *ret is freed with PQclear and has tuples. ERR_PG_QUERY, ERR_PG_PRIVILEGE (42501),
+ * ERR_PG_CONNECT when the server is gone. */
+int pg_query(PGconn *c, PGresult **ret, struct error *err, const char *sql, int n, const char *const *params) PK_CHECK;
+int pg_command(PGconn *c, struct error *err, const char *fmt, ...) PK_CHECK PK_PRINTF(3, 4);
+int pg_result_error(PGconn *c, const PGresult *r, struct error *err, const char *what) PK_CHECK;
+const char *pg_value(const PGresult *r, int row, int col); /* "" for null */
+bool pg_true(const PGresult *r, int row, int col);
+
+/* ---- tools.c: client programs by version ---- */
+struct pg_tools {
+    char dir[4096];
+    int major;
+    char version[64]; /* "15.20" */
+};
+/* The programs nearest to `major` and not older. With server: initdb, pg_ctl and postgres too, ERR_PG_SCRATCH when
+ * there are none; else ERR_PG_VERSION. Both name what was found. */
+int pg_tools_find(const struct pg_settings *s, int major, bool server, struct pg_tools *ret,
+                  struct error *err) PK_CHECK;
+/* A client program connected to dbname: arguments after the program's name, environment made here (password file by
+ * inherited descriptor, pgoptions may be NULL). cwd NULL is "/". */
+struct pg_child {
+    struct proc *proc;
+    int passfile;
+};
+int pg_child_start(const struct pg_settings *s, const struct pg_tools *t, const char *program, const char *const *args,
+                   const char *pgoptions, const char *cwd, bool pipe_out, struct pg_child *ret,
+                   struct error *err) PK_CHECK;
+void pg_child_free(struct pg_child *c);
+/* "dbname='x' host='y' …" for --dbname, without secrets; NULL on want of memory. Freed with seam_free. */
+int pg_conninfo(const struct pg_settings *s, const char *dbname, char **ret, struct error *err) PK_CHECK;
+/* The same and collects stdout. */
+int pg_child_run(const struct pg_settings *s, const struct pg_tools *t, const char *program, const char *const *args,
+                 const char *pgoptions, const char *cwd, struct buf *out, struct error *err) PK_CHECK;
+
+/* ---- names.c ---- */
+int pg_ident(struct buf *out, struct bytes name, struct error *err) PK_CHECK;       /* always quoted */
+int pg_ident_plain(struct buf *out, struct bytes name, struct error *err) PK_CHECK; /* quoted only where it must be */
+int pg_literal(struct buf *out, struct bytes text, struct error *err) PK_CHECK;
+/* A database's name as a part of item names: '/', '%', control bytes and a leading '.' as %XX. */
+int pg_part_encode(struct buf *out, struct bytes name, struct error *err) PK_CHECK;
+int pg_part_decode(struct buf *out, struct bytes part, struct error *err) PK_CHECK;
+/* "<name>_<what>_<stamp>", the name cut so that all fits an identifier. out has PG_NAME_MAX + 1 bytes. */
+void pg_sibling_name(const char *name, const char *what, const char *stamp, char *out);
+/* "schema.table", identifiers quoted where they must be. */
+int pg_qualified(struct buf *out, struct bytes schema, struct bytes name, struct error *err) PK_CHECK;
+/* The columns of an entry's COPY statement: the list between its parentheses as SQL (empty when there is none), and the
+ * names as an array of strings (may be NULL). ERR_PG_ARCHIVE when it is not a COPY statement. */
+int pg_copy_columns(struct bytes copy, struct bytes *ret_list, json_t **ret_names, struct error *err) PK_CHECK;
+/* Last value and whether it was called, of a SEQUENCE SET entry's definition. */
+int pg_sequence_set(struct bytes defn, int64_t *ret_last, bool *ret_called, struct error *err) PK_CHECK;
+/* Sets key (bytes, any encoding) in an object; owns value. */
+int pg_json_put(json_t *object, struct bytes key, json_t *value, struct error *err) PK_CHECK;
+/* Sets "db/<database>/<rest>", an invariant's key; rest in any encoding, as json_name has it. Owns value. */
+int pg_key_put(json_t *object, const char *database, struct bytes rest, json_t *value, struct error *err) PK_CHECK;
+/* "db/<database>/<rest>" in out, terminated. */
+int pg_item_name(struct buf *out, struct bytes database, const char *rest, struct error *err) PK_CHECK;
+
+/* ---- facts.c, preflight.c: of one server and one database ---- */
+int pg_server_facts(PGconn *c, json_t *facts, struct error *err) PK_CHECK;
+/* Names to work on, sorted by name_compare of their encoded form. Array of strings. */
+int pg_database_list(const struct pg_settings *s, PGconn *c, json_t **ret, struct error *err) PK_CHECK;
+/* Properties to make the database again: encoding, locale, owner, settings, privileges, extensions, roles. */
+int pg_database_facts(PGconn *c, json_t **ret, struct error *err) PK_CHECK;
+/* {"name": "version", …} */
+int pg_extensions(PGconn *c, json_t **ret, struct error *err) PK_CHECK;
+/* ERR_PG_PRIVILEGE naming the first of what the role may not read in full. */
+int pg_preflight(PGconn *c, const char *dbname, struct error *err) PK_CHECK;
+
+/* ---- capture_archive.c ---- */
+struct pg_capture {
+    const struct pg_settings *s;
+    struct sink *sink;
+    struct capture_result *result;
+    uint64_t seq;
+    int64_t reported_at;
+};
+struct pg_captured { /* of one database */
+    unsigned major, minor;
+    uint64_t entries, tables, bytes;
+    bool opaque;
+    json_t *columns; /* of tables that inherit: {"schema.table": "list"} */
+};
+/* Takes the archive that comes from fd apart into items and invariants. inherits: names of tables whose columns may
+ * come back in another order. */
+int pg_capture_archive(struct pg_capture *c, const char *database, int fd, json_t *item_facts, const json_t *inherits,
+                       struct pg_captured *ret, struct error *err) PK_CHECK;
+/* Content handed to an item in small parts. */
+struct pg_out {
+    struct sink *sink;
+    struct sink_item *item;
+    uint8_t *space;
+    size_t room, used;
+    uint64_t total;
+};
+int pg_out_write(struct pg_out *o, const void *p, size_t n, struct error *err) PK_CHECK;
+int pg_out_flush(struct pg_out *o, struct error *err) PK_CHECK;
+
+/* ---- globals.c ---- */
+/* roles is pg_dumpall's text; passwords stays empty, with *ret_passwords false, when the role may not read them. */
+int pg_globals_dump(const struct pg_settings *s, const struct pg_tools *t, PGconn *c, struct buf *roles,
+                    struct buf *passwords, bool *ret_passwords, struct error *err) PK_CHECK;
+/* Makes the roles that the server lacks, with their memberships; hashes only for those. made: array of names. */
+int pg_globals_apply(PGconn *c, struct bytes roles, struct bytes passwords, json_t *made, struct error *err) PK_CHECK;
+int pg_globals_read(struct source *src, struct buf *roles, struct buf *passwords, struct error *err) PK_CHECK;
+
+/* ---- folder.c: a snapshot's database as a directory archive ---- */
+struct pg_data_item { /* an item with a block of the dump */
+    char *name;
+    struct source_head head; /* name and attr are not kept here */
+    const struct pg_entry *entry;
+};
+struct pg_folder {
+    struct pg_toc *toc; /* NULL for an opaque archive */
+    struct pg_data_item *items;
+    size_t item_count;
+    bool all;      /* every entry is taken */
+    uint8_t *take; /* one byte an entry, when not all */
+    size_t taken;  /* tables taken */
+    uint64_t bytes, items_written;
+};
+/* Reads the contents and the list of items and decides what to take. include NULL means all.
+ * ERR_NO_POINT when the snapshot has no such database, ERR_RESTORE_DIFFERS when items are missing. */
+int pg_folder_open(const struct pg_settings *s, struct source *src, const char *database, const char *const *include,
+                   struct pg_folder *ret, struct error *err) PK_CHECK;
+/* Writes toc.dat, list.txt when not all is taken, and the data files (or "archive.dump" of an opaque archive) into
+ * dirfd with ctx->jobs threads. The files belong to run_as. durable: fsynced. */
+int pg_folder_write(const struct pg_settings *s, struct source *src, struct pg_folder *f, int dirfd, bool durable,
+                    struct error *err) PK_CHECK;
+void pg_folder_free(struct pg_folder *f);
+/* Opens path as a folder; the descriptor or an error. */
+int pg_open_dir(const char *path, struct error *err) PK_CHECK;
+
+/* ---- select.c: which entries a restore takes ---- */
+int pg_select(struct pg_folder *f, const char *const *include, struct error *err) PK_CHECK;
+bool pg_selects_all(const char *const *include, const char *database);
+bool pg_selects_database(const char *const *include, const char *database); /* may hold something selected */
+bool pg_selects_globals(const char *const *include);
+
+/* ---- database.c ---- */
+int pg_database_exists(PGconn *c, const char *name, bool *ret, struct error *err) PK_CHECK;
+int pg_database_create(PGconn *c, const char *name, const json_t *facts, struct error *err) PK_CHECK;
+/* Owner, settings, privileges, connection limit, comment. */
+int pg_database_dress(PGconn *c, const char *name, const json_t *facts, bool no_owner, struct error *err) PK_CHECK;
+/* Drops a database that this run made; best effort, any failure becomes a note. */
+void pg_database_discard(const struct pg_settings *s, const char *name);
+/* How many others are connected, and who, as text. */
+int pg_connections(PGconn *c, const char *name, unsigned *ret, struct buf *who, struct error *err) PK_CHECK;
+
+/* ---- swap.c ---- */
+struct pg_swap {
+    const char *live, *fresh;
+    char before[PG_NAME_MAX + 1];
+    bool live_exists;
+};
+int pg_swap_check(PGconn *c, const struct pg_swap *swaps, size_t n, bool terminate, struct error *err) PK_CHECK;
+/* All of them or none. */
+int pg_swap_run(PGconn *c, struct pg_swap *swaps, size_t n, bool terminate, struct error *err) PK_CHECK;
+
+/* ---- measure.c ---- */
+/* Adds the invariants of the database that c is connected to, under the key name. facts: of that database at capture,
+ * or NULL. */
+int pg_measure_database(const struct pg_settings *s, PGconn *c, const char *key_name, const json_t *facts, json_t *out,
+                        struct error *err) PK_CHECK;
+/* ---- compare.c ---- */
+/* ERR_PG_INVARIANT naming the first differences between what was captured of a database and what was restored of it.
+ * *ret_count is the number of invariants compared. Another version of an extension is a note, not a difference. */
+int pg_compare(const struct pg_settings *s, const char *database, const json_t *expected, const json_t *measured,
+               const struct pg_folder *restored, unsigned *ret_count, struct error *err) PK_CHECK;
+
+/* ---- targets.c: what a restore does to which database ---- */
+struct pg_restore_job {
+    const char *name; /* as captured; borrowed from the facts */
+    const json_t *facts;
+    char target[256]; /* made by the restore */
+    char live[256];   /* renamed away in a swap */
+    char before[PG_NAME_MAX + 1];
+    bool live_exists, made;
+    struct pg_folder folder;
+    unsigned compared;
+};
+/* The databases of facts that the request takes, with their targets. ERR_NO_POINT when it takes none. Freed with
+ * pg_jobs_free. */
+int pg_jobs_make(const struct restore_request *q, struct pg_restore_job **ret, size_t *ret_n,
+                 struct error *err) PK_CHECK;
+void pg_jobs_free(struct pg_restore_job *jobs, size_t n);
+
+/* ---- the driver's functions ---- */
+int pg_probe(const struct surface_context *, json_t **ret, struct error *) PK_CHECK;
+int pg_capture(const struct surface_context *, struct sink *, struct capture_result *, struct error *) PK_CHECK;
+int pg_plan(const struct surface_context *, const struct restore_request *, json_t **, struct error *) PK_CHECK;
+int pg_restore(const struct surface_context *, struct source *, const struct restore_request *, struct restore_result *,
+               struct error *) PK_CHECK;
+int pg_scratch_start(const struct surface_context *, const json_t *facts, json_t **ret, struct error *) PK_CHECK;
+void pg_scratch_stop(const struct surface_context *, json_t *scratch);
+int pg_measure(const struct surface_context *, const json_t *scratch, const json_t *facts, json_t **,
+               struct error *) PK_CHECK;
+int pg_describe(struct bytes name, struct bytes attr, json_t **ret, struct error *) PK_CHECK;
+int pg_export_name(struct bytes name, struct bytes attr, struct buf *ret, struct error *) PK_CHECK;
+int pg_export_tree(const struct surface_context *, struct source *, int dirfd, struct error *) PK_CHECK;
+
+static inline void pg_note(const struct pg_settings *s, enum note_kind kind, struct bytes name, const char *text) {
+    if (s->ctx->events.note) s->ctx->events.note(s->ctx->events.ctx, kind, name, text);
+}
+
+#endif

@@ -1,0 +1,230 @@
+#include "surface/postgres/postgres_internal.h"
+
+#include "base/seam.h"
+#include <fnmatch.h>
+
+/* What a restore of some tables takes: the tables, what they stand on (schemas, types, extensions, functions), and what
+ * belongs to them alone (data, defaults, keys, indexes, triggers, privileges). A foreign key to a table that is not
+ * taken is left out. */
+
+static bool listed(const struct pg_toc *t, const struct pg_entry *e, const char *const *list) {
+    for (; *list; list++)
+        if (pg_text_is(t, e->desc, *list)) return true;
+    return false;
+}
+
+static const char *const relations[] = {"TABLE", "VIEW", "MATERIALIZED VIEW", "FOREIGN TABLE", "SEQUENCE", NULL};
+static const char *const views[] = {"VIEW", "MATERIALIZED VIEW", NULL};
+static const char *const always[] = {"ENCODING", "STDSTRINGS", "SEARCHPATH", NULL};
+static const char *const belongings[] = {"TABLE DATA",
+                                         "DEFAULT",
+                                         "CONSTRAINT",
+                                         "CHECK CONSTRAINT",
+                                         "FK CONSTRAINT",
+                                         "INDEX",
+                                         "INDEX ATTACH",
+                                         "TABLE ATTACH",
+                                         "TRIGGER",
+                                         "RULE",
+                                         "POLICY",
+                                         "ROW SECURITY",
+                                         "ACL",
+                                         "COMMENT",
+                                         "SECURITY LABEL",
+                                         "SEQUENCE",
+                                         "SEQUENCE OWNED BY",
+                                         "SEQUENCE SET",
+                                         "STATISTICS",
+                                         "STATISTICS DATA",
+                                         "MATERIALIZED VIEW DATA",
+                                         NULL};
+
+enum { NOT_TAKEN, SUPPORT, ROOT }; /* SUPPORT: taken because something stands on it */
+
+static bool matches(const char *pattern, const char *name) {
+    size_t n = strlen(pattern);
+    while (n > 1 && pattern[n - 1] == '/') n--;
+    if (fnmatch(pattern, name, 0) == 0) return true;
+    return !strncmp(pattern, name, n) && (name[n] == '/' || name[n] == 0);
+}
+
+static bool item_matches(const char *const *include, const char *name) {
+    for (; *include; include++)
+        if (strchr(*include, '/') && matches(*include, name)) return true;
+    return false;
+}
+
+bool pg_selects_globals(const char *const *include) {
+    return !include || item_matches(include, "globals/roles.sql");
+}
+
+bool pg_selects_all(const char *const *include, const char *database) {
+    CLEANUP(buf_free) struct buf name = BUF_INIT(4096);
+    struct error ignored = ERROR_INIT;
+    if (!include) return true;
+    if (pg_item_name(&name, BYTES_STR(database), "contents", &ignored) == 0 &&
+        item_matches(include, (const char *)name.ptr))
+        return true;
+    return pg_item_name(&name, BYTES_STR(database), "archive", &ignored) == 0 &&
+           item_matches(include, (const char *)name.ptr);
+}
+
+bool pg_selects_database(const char *const *include, const char *database) {
+    CLEANUP(buf_free) struct buf name = BUF_INIT(4096);
+    struct error ignored = ERROR_INIT;
+    if (pg_selects_all(include, database)) return true;
+    if (pg_item_name(&name, BYTES_STR(database), "", &ignored) < 0) return false;
+    for (; *include; include++) {
+        if (!strchr(*include, '/')) return true;
+        size_t fixed = strcspn(*include, "*?[");
+        if (!strncmp(*include, (const char *)name.ptr, fixed < name.len ? fixed : name.len)) return true;
+    }
+    return false;
+}
+
+/* "schema" takes a schema, "schema.table" a relation; both may be patterns. */
+static int relation_matches(const struct pg_toc *t, const struct pg_entry *e, const char *const *include, bool *ret,
+                            struct error *err) {
+    CLEANUP(buf_free) struct buf plain = BUF_INIT(4096);
+    CLEANUP(buf_free) struct buf quoted = BUF_INIT(4096);
+    struct bytes schema = pg_toc_text(t, e->schema), tag = pg_toc_text(t, e->tag);
+    int r = buf_printf(&plain, err, "%.*s", (int)schema.len, (const char *)schema.ptr);
+    if (r == 0) r = buf_append(&plain, "\0", 1, err);
+    size_t full = plain.len;
+    if (r == 0)
+        r = buf_printf(&plain, err, "%.*s.%.*s", (int)schema.len, (const char *)schema.ptr, (int)tag.len,
+                       (const char *)tag.ptr);
+    if (r == 0) r = buf_terminate(&plain, err);
+    if (r == 0) r = pg_qualified(&quoted, schema, tag, err);
+    if (r == 0) r = buf_terminate(&quoted, err);
+    *ret = false;
+    for (; r == 0 && *include && !*ret; include++) {
+        if (strchr(*include, '/')) continue;
+        if (!strchr(*include, '.'))
+            *ret = fnmatch(*include, (const char *)plain.ptr, 0) == 0;
+        else
+            *ret = fnmatch(*include, (const char *)plain.ptr + full, 0) == 0 ||
+                   fnmatch(*include, (const char *)quoted.ptr, 0) == 0;
+    }
+    return r;
+}
+
+static const struct pg_entry *entry_of_table(const struct pg_toc *t, const struct pg_entry *data) {
+    for (uint32_t i = 0; i < data->deps_len; i++) {
+        const struct pg_entry *e = pg_toc_find(t, t->deps[data->deps_at + i]);
+        if (e && listed(t, e, relations)) return e;
+    }
+    return NULL;
+}
+
+static int take_roots(struct pg_folder *f, const char *const *include, struct error *err) {
+    const struct pg_toc *t = f->toc;
+    for (size_t i = 0; i < t->entry_count; i++) {
+        const struct pg_entry *e = &t->entries[i];
+        bool match = false;
+        int r = listed(t, e, relations) ? relation_matches(t, e, include, &match, err) : 0;
+        if (r < 0) return r;
+        if (match)
+            f->take[i] = ROOT;
+        else if (listed(t, e, always))
+            f->take[i] = SUPPORT;
+    }
+    for (size_t i = 0; i < f->item_count; i++) {
+        const struct pg_entry *e = f->items[i].entry;
+        if (!item_matches(include, f->items[i].name)) continue;
+        const struct pg_entry *table = entry_of_table(t, e);
+        f->take[(table ? table : e) - t->entries] = ROOT;
+    }
+    return 0;
+}
+
+static bool take(struct pg_folder *f, const struct pg_entry *e, uint8_t how) {
+    uint8_t *at = &f->take[e - f->toc->entries];
+    if (*at >= how) return false;
+    *at = how;
+    return true;
+}
+
+/* What a taken entry stands on. A view's tables come with their rows, or it would be restored over nothing. */
+static bool take_support(struct pg_folder *f, size_t i) {
+    const struct pg_toc *t = f->toc;
+    const struct pg_entry *e = &t->entries[i];
+    bool more = false, view = f->take[i] == ROOT && listed(t, e, views);
+    for (uint32_t d = 0; d < e->deps_len; d++) {
+        const struct pg_entry *on = pg_toc_find(t, t->deps[e->deps_at + d]);
+        if (on && on->section == PG_SECTION_PRE_DATA)
+            more |= take(f, on, view && listed(t, on, relations) ? ROOT : SUPPORT);
+    }
+    return more;
+}
+
+/* Partitions go with their root. */
+static bool take_partition(struct pg_folder *f, const struct pg_entry *attach) {
+    const struct pg_toc *t = f->toc;
+    const struct pg_entry *child = NULL;
+    bool parent = false;
+    for (uint32_t d = 0; d < attach->deps_len; d++) {
+        const struct pg_entry *on = pg_toc_find(t, t->deps[attach->deps_at + d]);
+        if (!on || !listed(t, on, relations)) continue;
+        if (bytes_equal(pg_toc_text(t, on->tag), pg_toc_text(t, attach->tag)) &&
+            bytes_equal(pg_toc_text(t, on->schema), pg_toc_text(t, attach->schema)))
+            child = on;
+        else if (f->take[on - t->entries] == ROOT)
+            parent = true;
+    }
+    return parent && child && take(f, child, ROOT);
+}
+
+static bool take_belonging(struct pg_folder *f, size_t i) {
+    const struct pg_toc *t = f->toc;
+    const struct pg_entry *e = &t->entries[i];
+    bool of_root = false;
+    for (uint32_t d = 0; d < e->deps_len; d++) {
+        const struct pg_entry *on = pg_toc_find(t, t->deps[e->deps_at + d]);
+        if (!on) continue;
+        uint8_t how = f->take[on - t->entries];
+        of_root |= how == ROOT;
+        bool must_be_there = on->section != PG_SECTION_PRE_DATA || listed(t, on, relations);
+        if (must_be_there && how == NOT_TAKEN) return false;
+    }
+    return of_root && take(f, e, ROOT);
+}
+
+static bool take_schemas(struct pg_folder *f) {
+    const struct pg_toc *t = f->toc;
+    bool more = false;
+    for (size_t k = 0; k < t->entry_count; k++) {
+        if (f->take[k] != NOT_TAKEN || !pg_text_is(t, t->entries[k].desc, "SCHEMA")) continue;
+        struct bytes name = pg_toc_text(t, t->entries[k].tag);
+        for (size_t i = 0; i < t->entry_count && f->take[k] == NOT_TAKEN; i++)
+            if (f->take[i] != NOT_TAKEN && bytes_equal(pg_toc_text(t, t->entries[i].schema), name))
+                more |= take(f, &t->entries[k], SUPPORT);
+    }
+    return more;
+}
+
+static void take_closure(struct pg_folder *f) {
+    const struct pg_toc *t = f->toc;
+    for (bool more = true; more;) {
+        more = false;
+        for (size_t i = 0; i < t->entry_count; i++) {
+            if (f->take[i] == NOT_TAKEN) {
+                if (pg_text_is(t, t->entries[i].desc, "TABLE ATTACH")) more |= take_partition(f, &t->entries[i]);
+                if (listed(t, &t->entries[i], belongings)) more |= take_belonging(f, i);
+            }
+            if (f->take[i] != NOT_TAKEN) more |= take_support(f, i);
+        }
+        if (!more) more = take_schemas(f);
+    }
+}
+
+int pg_select(struct pg_folder *f, const char *const *include, struct error *err) {
+    const struct pg_toc *t = f->toc;
+    int r = mem_alloc(t->entry_count + 1, (void **)&f->take, err);
+    if (r == 0) r = take_roots(f, include, err);
+    if (r < 0) return r;
+    take_closure(f);
+    for (size_t i = 0; i < t->entry_count; i++)
+        f->taken += f->take[i] == ROOT && (listed(t, &t->entries[i], relations) || t->entries[i].has_data);
+    return 0;
+}

@@ -1,0 +1,154 @@
+/* Surfaces: drivers that turn a store into named items and back. A driver never sees the repository: it writes to a `sink`
+ * and reads from a `source`; both are small tables, so that drivers are tested against plain folders.
+ *
+ * The unit is the ITEM: a name, an attribute record that only the driver understands, and optionally content. A snapshot is
+ * a sorted list of items. For `files` an item is a path; for `postgres` it is the table of contents or one table's data.
+ */
+#ifndef PK_SURFACE_SURFACE_H
+#define PK_SURFACE_SURFACE_H
+
+#include "base/bytes.h"
+#include "base/error.h"
+#include "base/json.h"
+#include "crypto/crypto.h"
+
+enum surface_promise {
+    SURFACE_ONLINE = 1 << 0, SURFACE_EXACT = 1 << 1, SURFACE_POINT_IN_TIME = 1 << 2, SURFACE_CONTINUOUS = 1 << 3,
+    SURFACE_INCREMENTAL = 1 << 4, SURFACE_SELECTIVE = 1 << 5, SURFACE_SANITISABLE = 1 << 6,
+};
+
+/* What kind of bytes an item's content is; picks how it is cut and where a delta's base is sought. */
+enum item_kind {
+    ITEM_NONE = 0,    /* no content (folders, links, facts that fit the attribute record) */
+    ITEM_FILE = 1,    /* a file of a tree: small ones whole, larger ones cut by content */
+    ITEM_RECORDS = 2, /* a long stream that shifts (dumps): cut by content, delta by anchor */
+    ITEM_PAGES = 3,   /* page-aligned and updated in place: fixed cuts, delta by place */
+    ITEM_OPAQUE = 4,  /* anything else: cut by content */
+};
+
+/* ---- where a driver writes ---- */
+struct sink;
+struct sink_item;
+struct item_known { /* an item as the previous snapshot of this surface has it */
+    struct bytes attr;          /* borrowed until the next sink_known call */
+    enum item_kind kind;
+    uint64_t bytes;
+    struct digest sha256;
+};
+struct sink_ops {
+    /* Look up a name in the previous snapshot. One thread, names in ascending name_compare order (a lookup below an earlier
+     * one answers "not known"). false when unknown, or when the previous snapshot's data for it is gone. */
+    bool (*known)(struct sink *, struct bytes name, struct item_known *ret);
+    /* Record `name` with new attributes and the content that `known` just answered for this name. Same thread as known. */
+    int (*keep)(struct sink *, uint64_t seq, struct bytes name, struct bytes attr, struct error *);
+    /* Begin an item. seq numbers are 0,1,2,… in the order of names; each is used exactly once (open or keep). Many items may
+     * be open at once, each used by one thread. Waits while seq is too far ahead of the oldest unfinished one. */
+    int (*open)(struct sink *, uint64_t seq, struct bytes name, enum item_kind kind, struct sink_item **ret, struct error *);
+    /* Where the next content bytes go: at least 64 KiB of room, page-aligned when fresh. Valid until the next call. */
+    int (*space)(struct sink_item *, uint8_t **ret, size_t *ret_len, struct error *);
+    int (*advance)(struct sink_item *, size_t n, struct error *); /* n bytes were put there */
+    int (*hole)(struct sink_item *, uint64_t len, struct error *); /* len bytes of hole: read as zeros, restored as a hole */
+    /* Forget the content so far (the file changed while it was read); the item stays open. */
+    int (*restart)(struct sink_item *, struct error *);
+    /* End it with its attributes; ret_sha256 may be NULL (else: of the plain bytes, holes as zeros). Frees the item. */
+    int (*close)(struct sink_item *, struct bytes attr, struct digest *ret_sha256, struct error *);
+    /* Drop it: the seq is used up and leaves nothing in the snapshot. Frees the item. NULL is fine. */
+    void (*drop)(struct sink_item *);
+};
+struct sink { const struct sink_ops *ops; };
+int sink_write(const struct sink *s, struct sink_item *it, struct bytes data, struct error *err) PK_CHECK; /* copies in */
+
+/* ---- what a driver reads ---- */
+struct source;
+struct source_item; /* a cursor's current item, or one opened for reading */
+struct source_head {
+    struct bytes name, attr;    /* borrowed until the cursor moves */
+    enum item_kind kind;
+    uint64_t bytes;             /* size of the content, holes included */
+    struct digest sha256;
+    uint64_t ordinal;           /* position in the snapshot, for open() */
+};
+struct extent { uint64_t at, len; bool hole; };
+struct source_ops {
+    /* Walk items in name order: calls cb for each whose name starts with `prefix` (empty: all). cb may open() the item. */
+    int (*walk)(struct source *, struct bytes prefix, int (*cb)(void *ctx, const struct source_head *, struct error *), void *ctx, struct error *);
+    /* Open the item of a head for reading, from any thread. The handle does not depend on the cursor. */
+    int (*open)(struct source *, const struct source_head *, struct source_item **ret, struct error *);
+    /* The next piece of content: data with ret->ptr set, or a hole with ptr NULL and len set; len 0 at the end, and only
+     * after the content's SHA-256 was checked against the item's (ERR_RESTORE_DIFFERS). Valid until the next call. */
+    int (*next)(struct source_item *, struct bytes *ret, struct error *);
+    void (*close)(struct source_item *);
+};
+struct source { const struct source_ops *ops; };
+
+/* ---- the driver ---- */
+/* Events of a running capture or restore, for progress and receipts. Called from any thread; must be quick. */
+enum note_kind { NOTE_SKIPPED, NOTE_CHANGED, NOTE_UNREADABLE, NOTE_VANISHED, NOTE_WARNING };
+struct surface_events {
+    void *ctx;
+    void (*progress)(void *ctx, const char *phase, uint64_t bytes_done, uint64_t bytes_total, uint64_t items_done); /* total 0: unknown */
+    void (*note)(void *ctx, enum note_kind kind, struct bytes name, const char *text); /* text: plain words, no payload */
+};
+
+/* Settings of one surface as the configuration gave them, typed by the driver's schema, secrets resolved elsewhere. */
+struct surface_context {
+    const char *environment, *name;      /* "prod", "artifacts" */
+    const json_t *settings;              /* the driver's own keys */
+    int (*secret)(void *ctx, const char *ref, struct secret **ret, struct error *err); /* resolve a secret by its name */
+    void *secret_ctx;
+    unsigned jobs;                       /* threads the driver may use */
+    bool full_read;                      /* do not trust unchanged metadata: read everything */
+    const char *scratch_dir;             /* private, 0700, for sockets, password files and scratch instances */
+    struct surface_events events;
+};
+
+struct capture_result {
+    json_t *facts;       /* owned by the caller: versions, sizes, times, options; no secrets */
+    json_t *invariants;  /* owned: {"name": {"value": …, "expect": "equal"|"not_shrunk"}, …} measured from what was captured */
+    uint64_t items, bytes, unreadable, changed, skipped;
+    const char *method;  /* "snapshot" | "logical_dump" | "physical_basebackup" */
+    const char *consistency; /* "exact" | "fuzzy" */
+};
+struct restore_request {
+    const char *target;          /* driver's own: a folder, a database name; NULL means the driver's default beside the live one */
+    const char *const *include;  /* item names or globs; NULL-terminated, NULL means all */
+    bool in_place, swap, terminate_connections, as_scratch;
+    bool no_owner;               /* do not restore owners (also when not root) */
+    const json_t *scratch;       /* connection facts of a scratch instance, for as_scratch */
+    const json_t *facts;         /* the snapshot's facts, as captured */
+    const json_t *invariants;    /* as captured; the driver compares what it can before a swap */
+};
+struct restore_result {
+    json_t *facts;               /* owned by the caller: where it went, counts, what was kept of the old */
+    uint64_t items, bytes, skipped;
+};
+struct surface_driver {
+    const char *kind;            /* "files" */
+    unsigned promises;
+    const char *receipt_surface; /* what the receipt's document calls such a surface when the configuration does not say */
+    /* Facts: versions, sizes, privileges; "problems": [{"code","text"}] for what would make a capture fail. */
+    int (*probe)(const struct surface_context *, json_t **ret_facts, struct error *);
+    int (*capture)(const struct surface_context *, struct sink *, struct capture_result *ret, struct error *);
+    /* What a restore would do, for the plan: target, whether it exists or is empty, space needed, steps, and "fingerprint",
+     * a string that changes when the target does. */
+    int (*plan)(const struct surface_context *, const struct restore_request *, json_t **ret, struct error *);
+    int (*restore)(const struct surface_context *, struct source *, const struct restore_request *, struct restore_result *ret, struct error *);
+    /* A disposable instance of the right version under scratch_dir; ret is the connection facts for restore_request.scratch. */
+    int (*scratch_start)(const struct surface_context *, const json_t *facts, json_t **ret, struct error *);
+    void (*scratch_stop)(const struct surface_context *, json_t *scratch);
+    /* Invariants of the live instance (scratch NULL) or of a scratch one, in the shape of capture_result.invariants. For a
+     * scratch tree the driver re-reads it from disk; for a database it asks the server. */
+    int (*measure)(const struct surface_context *, const json_t *scratch, const json_t *facts, json_t **ret, struct error *);
+    /* One line for 'list' and 'show' about an item: its type and metadata as JSON. */
+    int (*describe)(struct bytes name, struct bytes attr, json_t **ret, struct error *);
+    /* Whether an item can be written by 'export' as a plain file, and under which relative name; NULL result: not exported. */
+    int (*export_name)(struct bytes name, struct bytes attr, struct buf *ret, struct error *);
+    /* Optional (NULL: export_name says it all): write what export_name has no name for as the store's own files under dirfd,
+     * readable by stock tools, durable when it returns. postgres: db/<database>/ is a directory archive for pg_restore. */
+    int (*export_tree)(const struct surface_context *, struct source *, int dirfd, struct error *);
+};
+extern const struct surface_driver surface_files;
+extern const struct surface_driver surface_postgres;
+const struct surface_driver *surface_find(const char *kind); /* NULL when unknown */
+
+#endif

@@ -1,0 +1,187 @@
+#include "work/backup.h"
+
+#include "base/seam.h"
+#include "base/thread.h"
+#include "base/time.h"
+#include "work/export.h"
+#include "work/receipt.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define ATTEMPTS 4 /* times that a collection may take packs away before we give up */
+
+int backup_adhoc_surface(const char *const *paths, size_t n, const char *name, struct work_surface *ret,
+                         struct error *err) {
+    *ret = (struct work_surface){.driver = &surface_files, .receipt_surface = surface_files.receipt_surface};
+    snprintf(ret->environment, sizeof ret->environment, "%s", ADHOC_ENVIRONMENT);
+    snprintf(ret->name, sizeof ret->name, "%s", name ? name : "files");
+    if (!*ret->name || strpbrk(ret->name, "/@,") || strlen(ret->name) > 100)
+        return error_set(err, ERR_USAGE, "'%s' cannot name a surface", ret->name);
+    json_t *list = json_array();
+    int rc = 0;
+    for (size_t i = 0; i < n && rc == 0; i++) {
+        char *real = realpath(paths[i], NULL);
+        if (!real) {
+            rc = error_set_errno(err, ERR_SOURCE_MISSING, "%s", paths[i]);
+            break;
+        }
+        rc = json_push(list, json_name(BYTES_STR(real)), err);
+        free(real); /* seam: allocated by realpath */
+    }
+    if (rc == 0 && !(ret->settings = json_pack("{s:O}", "paths", list)))
+        rc = error_set(err, ERR_NO_MEMORY, "no memory for settings");
+    json_decref(list);
+    return rc;
+}
+
+struct commit {
+    struct work *work;
+    const struct work_surface *surface;
+    const struct job *job;
+    struct writer *writer;
+    bool complete;
+    const char *why;
+    json_t *statement; /* the last one built */
+};
+
+static int build(void *ctx, uint64_t seq, json_t **ret, struct error *err) {
+    struct commit *c = ctx;
+    (void)seq;
+    int rc = receipt_success(c->work, c->surface, c->job, c->writer, c->complete, c->why, ret, err);
+    if (rc == 0) {
+        json_decref(c->statement);
+        c->statement = json_incref(*ret);
+    }
+    return rc;
+}
+
+static int root_make(const struct work *w, const struct work_surface *s, const struct job *j,
+                     const struct capture_result *cap, const struct work_bridge *b, json_t **ret, struct error *err) {
+    char started[32];
+    time_format(j->started_ns, started);
+    json_t *r =
+        json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:O, s:O, s:O, s:O}", "backup_id", j->id, "environment",
+                  s->environment, "surface", s->name, "kind", s->driver->kind, "method", cap->method, "consistency",
+                  cap->consistency, "started_at", started, "principal", w->principal, "settings", s->settings, "facts",
+                  cap->facts, "invariants", cap->invariants, "notes", b->notes);
+    if (!r) return error_set(err, ERR_NO_MEMORY, "no memory for the snapshot's facts");
+    *ret = r;
+    return 0;
+}
+
+static int attempt(struct work *w, const struct work_surface *s, const struct backup_options *o, struct job *j,
+                   struct backup_result *ret, struct error *err) {
+    struct writer_options wo = {.environment = s->environment, .surface = s->name, .threads = w->jobs};
+    struct writer *writer = NULL;
+    struct work_bridge b;
+    struct surface_context ctx;
+    struct capture_result cap = {0};
+    struct work_sink sink;
+    json_t *root = NULL;
+    struct digest entry;
+    int rc = work_bridge_open(w, s, &b, &ctx, err);
+    if (rc < 0) return rc;
+    if ((rc = writer_open(w->repo, &wo, &writer, err)) < 0) goto out;
+    b.writer = writer;
+    ctx.full_read = o->full_read;
+    work_sink_init(&sink, writer);
+    rc = s->driver->capture(&ctx, &sink.sink, &cap, err);
+    if (rc < 0) {
+        if (rc == -ERR_INTERRUPTED || rc == -ERR_TERMINATED) {
+            struct error e = ERROR_INIT;
+            if (writer_checkpoint(writer, &e) == 0)
+                (void)!error_state(err,
+                                   "no snapshot was made; what was stored so far is kept and reused by the next run");
+        }
+        (void)!error_state(err, "no snapshot was made; earlier ones are untouched");
+        goto out;
+    }
+    ret->complete = cap.unreadable == 0 && cap.changed == 0;
+    ret->unreadable = cap.unreadable;
+    ret->changed = cap.changed;
+    ret->skipped = cap.skipped;
+    snprintf(ret->method, sizeof ret->method, "%s", cap.method);
+    snprintf(ret->consistency, sizeof ret->consistency, "%s", cap.consistency);
+    j->method = cap.method;
+    if ((rc = root_make(w, s, j, &cap, &b, &root, err)) < 0) goto out;
+    if ((rc = writer_finish(writer, root, err)) < 0) goto out;
+    char why[160] = "";
+    if (!ret->complete)
+        snprintf(why, sizeof why, "partial: %llu unreadable, %llu changed while read",
+                 (unsigned long long)cap.unreadable, (unsigned long long)cap.changed);
+    struct commit c = {w, s, j, writer, ret->complete, *why ? why : NULL, NULL};
+    rc = writer_commit(writer, build, &c, &ret->seq, &entry, err);
+    if (rc == 0) {
+        ret->stored = true;
+        const struct work_events *e = &w->options.events;
+        if (e->receipt) e->receipt(e->ctx, b.label, json_object_get(c.statement, "predicate"), ret->seq, &entry);
+    }
+    json_decref(c.statement);
+out:
+    if (writer) writer_stats_get(writer, &ret->stats);
+    ret->items = ret->stats.items;
+    ret->bytes = ret->stats.bytes;
+    json_decref(root);
+    json_decref(cap.facts);
+    json_decref(cap.invariants);
+    writer_free(writer);
+    work_bridge_close(&b);
+    return rc;
+}
+
+static int dry_run(struct work *w, const struct work_surface *s, struct error *err) {
+    struct work_bridge b;
+    struct surface_context ctx;
+    json_t *facts = NULL;
+    int rc = work_bridge_open(w, s, &b, &ctx, err);
+    if (rc == 0) rc = s->driver->probe(&ctx, &facts, err);
+    if (rc == 0 && json_array_size(json_object_get(facts, "problems")) > 0) {
+        const json_t *p = json_array_get(json_object_get(facts, "problems"), 0);
+        rc = error_set(err, ERR_SOURCE_MISSING, "%s", json_string_value(json_object_get(p, "text")));
+    }
+    json_decref(facts);
+    work_bridge_close(&b);
+    return rc;
+}
+
+int backup_surface(struct work *w, const struct work_surface *s, const struct backup_options *o,
+                   struct backup_result *ret, struct error *err) {
+    struct job j;
+    *ret = (struct backup_result){0};
+    snprintf(ret->label, sizeof ret->label, "%s/%s", s->environment, s->name);
+    int rc = o->dry_run
+                 ? dry_run(w, s, err)
+                 : work_open_repo(w, strcmp(s->environment, ADHOC_ENVIRONMENT) == 0 ? NULL : s->environment, err);
+    if (rc < 0 || o->dry_run) return rc;
+    if ((rc = job_begin(&j, "bkp", err)) < 0) return rc;
+    j.note = o->note;
+    j.ticket = o->ticket;
+    snprintf(ret->id, sizeof ret->id, "%s", j.id);
+    for (int i = 1;; i++) {
+        rc = attempt(w, s, o, &j, ret, err);
+        if (rc != -ERR_REPO_COMMIT_LOST || i == ATTEMPTS) break;
+        error_clear(err);
+    }
+    ret->duration_ns = time_now_ns() - j.started_ns;
+    if (rc < 0) {
+        struct error e = ERROR_INIT;
+        if (receipt_failure(w, s, &j, err, &e) < 0 && w->options.events.warning) {
+            char line[700];
+            snprintf(line, sizeof line, "the receipt of this failure could not be written: %.600s", e.text);
+            w->options.events.warning(w->options.events.ctx, ret->label, line);
+        }
+        return rc;
+    }
+    struct error e = ERROR_INIT;
+    if (repo_publish(w->repo, &e) < 0 && w->options.events.warning)
+        w->options.events.warning(w->options.events.ctx, ret->label, e.text);
+    if (o->export_dir) {
+        const struct snapshot_info *info = repo_latest(w->repo, s->environment, s->name);
+        char to[4096];
+        snprintf(to, sizeof to, "%.3500s/%s-%s-%s", o->export_dir, s->environment, s->name, j.id);
+        rc = export_snapshot(w, info, to, err);
+    }
+    return rc;
+}

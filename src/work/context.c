@@ -1,0 +1,355 @@
+#include "work/context.h"
+
+#include "base/seam.h"
+#include "base/thread.h"
+#include "base/time.h"
+
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static int cache_place(struct work *w, struct error *err) {
+    const char *given = w->options.cache_dir, *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    int n;
+    if (given)
+        n = snprintf(w->cache_dir, sizeof w->cache_dir, "%s", given);
+    else if (xdg && *xdg == '/')
+        n = snprintf(w->cache_dir, sizeof w->cache_dir, "%s/proofkeep", xdg);
+    else if (home && *home == '/')
+        n = snprintf(w->cache_dir, sizeof w->cache_dir, "%s/.cache/proofkeep", home);
+    else
+        n = snprintf(w->cache_dir, sizeof w->cache_dir, "/var/cache/proofkeep");
+    if (n < 0 || (size_t)n >= sizeof w->cache_dir - 512)
+        return error_set(err, ERR_USAGE, "the cache folder's name is too long");
+    return io_mkdirs(w->cache_dir, 0700, err);
+}
+
+/* Scratch lies where other users can pass through (a scratch PostgreSQL never runs as root), and not in memory: a
+ * scratch database may be as large as the real one. */
+static int scratch_place(struct work *w, struct error *err) {
+    uint8_t id[6];
+    char hex[13];
+    int rc = random_bytes(id, sizeof id, err);
+    if (rc < 0) return rc;
+    hex_encode(id, sizeof id, hex);
+    const char *base = getenv("TMPDIR");
+    if (!base || *base != '/') base = "/var/tmp";
+    int n = snprintf(w->scratch_dir, sizeof w->scratch_dir, "%s/proofkeep-%d-%s", base, (int)getpid(), hex);
+    if (n < 0 || (size_t)n >= sizeof w->scratch_dir - 128)
+        return error_set(err, ERR_USAGE, "the name of the folder TMPDIR is too long");
+    if (seam_mkdirat(AT_FDCWD, w->scratch_dir, 0700) == 0) return 0;
+    rc = error_set_errno(err, ERR_IO_WRITE, "making the scratch folder %s", w->scratch_dir);
+    *w->scratch_dir = '\0';
+    return rc;
+}
+
+static void principal_of(struct work *w) {
+    char host[64] = "localhost";
+    struct passwd pw, *found = NULL;
+    char room[4096];
+    (void)gethostname(host, sizeof host - 1);
+    (void)getpwuid_r(geteuid(), &pw, room, sizeof room, &found);
+    if (found)
+        snprintf(w->principal, sizeof w->principal, "%.60s@%.60s", found->pw_name, host);
+    else
+        snprintf(w->principal, sizeof w->principal, "uid%u@%.60s", (unsigned)geteuid(), host);
+}
+
+int work_open(const struct work_options *o, struct work **ret, struct error *err) {
+    void *mem;
+    int rc = mem_alloc(sizeof(struct work), &mem, err);
+    if (rc < 0) return rc;
+    struct work *w = mem;
+    w->options = *o;
+    w->jobs = o->jobs ? o->jobs : thread_cpus();
+    principal_of(w);
+    if ((rc = crypto_init(err)) < 0) goto fail;
+    rc = config_load(o->config_path, &w->config, err);
+    if (rc == -ERR_CONFIG_NONE && !o->config_path) {
+        error_clear(err);
+        rc = 0;
+    }
+    if (rc < 0) goto fail;
+    if ((rc = cache_place(w, err)) < 0) goto fail;
+    if ((rc = scratch_place(w, err)) < 0) goto fail;
+    *ret = w;
+    return 0;
+fail:
+    work_close(w);
+    return rc;
+}
+
+void work_close(struct work *w) {
+    if (!w) return;
+    struct error e = ERROR_INIT;
+    repo_close(w->repo);
+    store_close(w->store);
+    config_free(w->config);
+    if (*w->scratch_dir) (void)!io_remove_tree(AT_FDCWD, w->scratch_dir, &e);
+    seam_free(w);
+}
+
+int work_need_config(struct work *w, const struct config **ret, struct error *err) {
+    if (!w->config)
+        return error_set(err, ERR_CONFIG_NONE, "neither ./proofkeep.yaml nor /etc/proofkeep/proofkeep.yaml is there");
+    *ret = w->config;
+    return 0;
+}
+
+static int environment_of(struct work *w, const char *name, const struct config_environment **ret, struct error *err) {
+    *ret = NULL;
+    if (!name || !w->config) return 0;
+    *ret = config_environment(w->config, name);
+    if (*ret || w->options.repository) return 0; /* an old snapshot's environment may be gone from the file */
+    return config_need_environment(w->config, name, ret, err);
+}
+
+static const struct config_repository *repository_of(struct work *w, const struct config_environment *e) {
+    if (!w->config) return NULL;
+    if (w->options.repository) return config_repository(w->config, w->options.repository);
+    if (e && e->repository) return config_repository(w->config, e->repository);
+    return w->config->repositories.count == 1 ? w->config->repositories.items[0] : NULL;
+}
+
+int work_repo_url(struct work *w, const char *environment, const char **ret, struct error *err) {
+    const struct config_environment *e;
+    int rc = environment_of(w, environment, &e, err);
+    if (rc < 0) return rc;
+    const struct config_repository *r = repository_of(w, e);
+    *ret = r ? r->url : w->options.repository;
+    if (*ret) return 0;
+    rc = error_set(err, ERR_USAGE, "no repository is named");
+    (void)!error_next(err, "name one with --repository, or write a configuration with 'proofkeep init'");
+    return rc;
+}
+
+int work_unlock(struct work *w, const char *environment, struct unlock *ret, struct secret **ret_secret,
+                struct error *err) {
+    struct secret *s = NULL;
+    const struct config_environment *e;
+    enum config_key_kind kind = CONFIG_KEY_UNSET;
+    *ret = (struct unlock){0};
+    *ret_secret = NULL;
+    int rc = environment_of(w, environment, &e, err);
+    if (rc < 0) return rc;
+    const char *name = NULL;
+    if (w->options.key_file) {
+        rc = secret_read_file(w->options.key_file, &s, err);
+        kind = CONFIG_KEY_KEY_FILE;
+    } else if (w->options.passphrase_file) {
+        rc = secret_read_file(w->options.passphrase_file, &s, err);
+        kind = CONFIG_KEY_PASSPHRASE;
+    } else if (w->config && !(w->options.repository && !config_repository(w->config, w->options.repository))) {
+        if (!e && w->config->environments.count) e = w->config->environments.items[0];
+        const struct config_repository *r = repository_of(w, e);
+        if (r && r->encrypt && r->encrypt->key && e) {
+            rc = config_repository_key(w->config, e, &name, &kind, err);
+            if (rc == 0) rc = secret_resolve(w->config, e, name, &s, err);
+        }
+    }
+    if (rc < 0) return rc;
+    if (!s && w->options.ask_passphrase) {
+        struct buf b = BUF_INIT(4096);
+        rc = w->options.ask_passphrase(w->options.ask_ctx, &b, err);
+        if (rc == 0) rc = secret_new(buf_bytes(&b), &s, err);
+        wipe(b.ptr, b.cap);
+        buf_free(&b);
+        kind = CONFIG_KEY_PASSPHRASE;
+        if (rc < 0) return rc;
+    }
+    if (!s) return error_set(err, ERR_KEY_NONE, "nothing says how the repository is unlocked");
+    if (kind == CONFIG_KEY_KEY_FILE) {
+        struct secret *key = NULL;
+        rc = key_file_parse(secret_bytes(s), &key, &ret->kind, err);
+        secret_free(s);
+        if (rc < 0) return error_wrap(err, "the key file");
+        s = key;
+    } else {
+        /* the passphrase is the first line */
+        struct bytes b = secret_bytes(s);
+        const uint8_t *nl = memchr(b.ptr, '\n', b.len);
+        struct secret *line = NULL;
+        if (nl) {
+            rc = secret_new(BYTES_OF(b.ptr, (size_t)(nl - b.ptr)), &line, err);
+            secret_free(s);
+            if (rc < 0) return rc;
+            s = line;
+        }
+        ret->kind = SLOT_PASSPHRASE;
+    }
+    ret->secret = secret_bytes(s);
+    *ret_secret = s;
+    return 0;
+}
+
+int work_open_repo(struct work *w, const char *environment, struct error *err) {
+    const char *url;
+    int rc = work_repo_url(w, environment, &url, err);
+    if (rc < 0) return rc;
+    if (w->repo && strcmp(w->url, url) == 0) return 0;
+    repo_close(w->repo);
+    store_close(w->store);
+    w->repo = NULL;
+    w->store = NULL;
+    struct unlock u;
+    struct secret *secret = NULL;
+    if ((rc = store_open(url, false, &w->store, err)) < 0) return error_wrap(err, "the repository %s", url);
+    if ((rc = work_unlock(w, environment, &u, &secret, err)) < 0) return rc;
+    rc = repo_open(w->store, &u, w->cache_dir, &w->repo, err);
+    secret_free(secret);
+    if (rc < 0) return error_wrap(err, "%s", url);
+    snprintf(w->url, sizeof w->url, "%s", url);
+    return 0;
+}
+
+int work_surface_open(struct work *w, const struct config_environment *e, const struct config_surface *s,
+                      struct work_surface *ret, struct error *err) {
+    *ret = (struct work_surface){.config_environment = e, .config_surface = s, .protected = e->protected};
+    snprintf(ret->environment, sizeof ret->environment, "%s", e->head.name);
+    snprintf(ret->name, sizeof ret->name, "%s", s->head.name);
+    ret->driver = surface_find(config_kind_name(s));
+    if (!ret->driver) return error_set(err, ERR_INTERNAL, "no driver for surfaces of kind %s", config_kind_name(s));
+    ret->receipt_surface = s->receipt_surface ? s->receipt_surface : ret->driver->receipt_surface;
+    ret->secrets = (struct secret_context){w->config, e};
+    return config_surface_settings(w->config, e, s, &ret->settings, err);
+}
+
+int work_surface_of(struct work *w, const struct snapshot_info *info, struct work_surface *ret, struct error *err) {
+    const struct config_environment *e = w->config ? config_environment(w->config, info->environment) : NULL;
+    const struct config_surface *s = w->config ? config_surface(w->config, info->surface) : NULL;
+    if (e && s && strcmp(config_kind_name(s), info->kind) == 0) return work_surface_open(w, e, s, ret, err);
+    *ret = (struct work_surface){
+        .config_environment = e, .protected = e && e->protected, .receipt_surface = info->receipt_surface};
+    snprintf(ret->environment, sizeof ret->environment, "%s", info->environment);
+    snprintf(ret->name, sizeof ret->name, "%s", info->surface);
+    ret->driver = surface_find(info->kind);
+    if (!ret->driver)
+        return error_set(err, ERR_FORMAT_VERSION, "snapshot %s is of kind '%s', which this version does not know",
+                         info->id, info->kind);
+    ret->settings = json_object();
+    return ret->settings ? 0 : error_set(err, ERR_NO_MEMORY, "no memory for settings");
+}
+
+void work_surface_close(struct work_surface *s) {
+    json_decref(s->settings);
+    s->settings = NULL;
+}
+
+static void bridge_progress(void *ctx, const char *phase, uint64_t done, uint64_t total, uint64_t items) {
+    struct work_bridge *b = ctx;
+    const struct work_events *e = &b->work->options.events;
+    struct writer_stats st = {0};
+    if (!e->progress) return;
+    if (b->writer) writer_stats_get(b->writer, &st);
+    e->progress(e->ctx, b->label, phase, done, total, st.stored_bytes, items);
+}
+
+static void bridge_note(void *ctx, enum note_kind kind, struct bytes name, const char *text) {
+    static const char *const words[] = {"skipped", "changed", "unreadable", "vanished", "warning"};
+    struct work_bridge *b = ctx;
+    const struct work_events *e = &b->work->options.events;
+    pthread_mutex_lock(&b->lock);
+    b->counts[kind]++;
+    if (json_array_size(b->notes) < 1000)
+        json_array_append_new(b->notes,
+                              json_pack("{s:s, s:o, s:s}", "kind", words[kind], "name", json_name(name), "text", text));
+    uint64_t n = b->counts[kind];
+    pthread_mutex_unlock(&b->lock);
+    if (!e->warning || n > 20) return;
+    json_t *shown = json_name(name);
+    char line[1024];
+    snprintf(line, sizeof line, "%s%s%.600s%s%.300s", kind == NOTE_WARNING ? "" : words[kind],
+             kind == NOTE_WARNING ? "" : ": ", shown ? json_string_value(shown) : "", name.len ? ": " : "", text);
+    json_decref(shown);
+    e->warning(e->ctx, b->label, line);
+}
+
+int work_bridge_open(struct work *w, const struct work_surface *s, struct work_bridge *b, struct surface_context *ret,
+                     struct error *err) {
+    memset(b, 0, sizeof *b);
+    b->work = w;
+    snprintf(b->label, sizeof b->label, "%s/%s", s->environment, s->name);
+    pthread_mutex_init(&b->lock, NULL);
+    if (!(b->notes = json_array())) return error_set(err, ERR_NO_MEMORY, "no memory for notes");
+    *ret = (struct surface_context){.environment = s->environment,
+                                    .name = s->name,
+                                    .settings = s->settings,
+                                    .secret = secret_resolve_for,
+                                    .secret_ctx = (void *)&s->secrets,
+                                    .jobs = w->jobs,
+                                    .scratch_dir = w->scratch_dir,
+                                    .events = {b, bridge_progress, bridge_note}};
+    return 0;
+}
+
+void work_bridge_close(struct work_bridge *b) {
+    json_decref(b->notes);
+    b->notes = NULL;
+    pthread_mutex_destroy(&b->lock);
+}
+
+int work_points(struct work *w, const char *environment, const char *surface, const struct snapshot_info ***ret,
+                size_t *ret_n, struct error *err) {
+    size_t cap = 0, n = 0;
+    const struct snapshot_info **list = NULL;
+    for (size_t i = 0; i < repo_snapshot_count(w->repo); i++) {
+        const struct snapshot_info *s = repo_snapshot(w->repo, i);
+        if (s->forgotten || strcmp(s->environment, environment) != 0 || strcmp(s->surface, surface) != 0) continue;
+        int rc = mem_grow((void **)&list, &cap, n + 1, sizeof *list, err);
+        if (rc < 0) {
+            seam_free(list);
+            return rc;
+        }
+        list[n++] = s;
+    }
+    *ret = list;
+    *ret_n = n;
+    return 0;
+}
+
+int work_point_of(struct work *w, const char *environment, const char *surface, const struct point_spec *spec,
+                  const struct snapshot_info **ret, struct error *err) {
+    const struct snapshot_info **points;
+    size_t n, at;
+    char what[300];
+    void *mem = NULL;
+    int rc = work_points(w, environment, surface, &points, &n, err);
+    if (rc < 0) return rc;
+    snprintf(what, sizeof what, "%s/%s", environment, surface);
+    rc = mem_alloc((n + 1) * sizeof(struct point_entry), &mem, err);
+    struct point_entry *e = mem;
+    for (size_t i = 0; i < n && rc == 0; i++)
+        e[i] = (struct point_entry){points[i]->id, points[i]->started_ns, points[i]->complete};
+    if (rc == 0) rc = point_find(spec, e, n, what, &at, err);
+    if (rc == 0) *ret = points[at];
+    seam_free(mem);
+    seam_free(points);
+    return rc;
+}
+
+int work_find_point(struct work *w, const char *address, const struct snapshot_info **ret, struct error *err) {
+    struct address a;
+    int rc = address_parse(address, &a, err);
+    if (rc < 0) return rc;
+    if (a.all || a.class || a.surface_count != 1) {
+        rc = error_set(err, ERR_USAGE, "'%s' must name one surface", address);
+        return rc;
+    }
+    if ((rc = work_open_repo(w, a.environment, err)) < 0) return rc;
+    return work_point_of(w, a.environment, a.surfaces[0], &a.point, ret, err);
+}
+
+void work_label(const struct snapshot_info *info, char out[260]) {
+    snprintf(out, 260, "%.120s/%.130s", info->environment, info->surface);
+}
+
+int work_scratch(struct work *w, const char *what, char out[4096], struct error *err) {
+    uint8_t id[4];
+    char hex[9];
+    int rc = random_bytes(id, sizeof id, err);
+    if (rc < 0) return rc;
+    hex_encode(id, sizeof id, hex);
+    snprintf(out, 4096, "%.3900s/%.64s-%s", w->scratch_dir, what, hex);
+    return io_mkdirs(out, 0700, err);
+}

@@ -1,0 +1,283 @@
+#include "work/doctor.h"
+
+#include "base/seam.h"
+#include "base/time.h"
+#include "platform/policy.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+#define SPACE_LEAST (UINT64_C(64) << 20)
+#define SPACE_LITTLE (UINT64_C(1) << 30)
+#define CLOCK_SLACK_NS (5 * 60 * NS_PER_S)
+
+const char *finding_level_name(enum finding_level l) {
+    static const char *const names[] = {"fact", "warning", "problem"};
+    return names[l];
+}
+
+struct doctor {
+    struct work *w;
+    const struct selection *s;
+    finding_cb cb;
+    surface_facts_cb surface;
+    void *ctx;
+    struct doctor_totals *totals;
+};
+
+static int say(struct doctor *d, const struct finding *f, struct error *err) {
+    unsigned *counts[] = {&d->totals->facts, &d->totals->warnings, &d->totals->problems};
+    *counts[f->level] += 1;
+    return d->cb(d->ctx, f, err);
+}
+
+__attribute__((format(printf, 7, 8))) static int tell(struct doctor *d, enum finding_level level, const char *check,
+                                                      const char *subject, const char *next, struct error *err,
+                                                      const char *fmt, ...) {
+    char text[1024];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    struct finding f = {level, check, subject, NULL, text, next};
+    return say(d, &f, err);
+}
+
+static int tell_error(struct doctor *d, const char *check, const char *subject, const struct error *e,
+                      struct error *err) {
+    const struct error_info *info = error_info((int)e->code);
+    struct finding f = {FINDING_PROBLEM, check, subject, info->code, e->text, *e->next ? e->next : info->next};
+    return say(d, &f, err);
+}
+
+/* ---- the configuration ---- */
+
+static int look_at_targets(struct doctor *d, const struct config_environment *e, const struct config_surface *s,
+                           struct error *err) {
+    struct policy p;
+    char subject[160], unset[64] = "";
+    policy_of(d->w->config, e, s, &p);
+    if (p.rpo.state == CONFIG_UNSET) strcat(unset, "rpo");
+    if (p.rto.state == CONFIG_UNSET) strcat(unset, *unset ? ", rto" : "rto");
+    if (!p.keep) strcat(unset, *unset ? ", retention" : "retention");
+    if (!*unset) return 0;
+    snprintf(subject, sizeof subject, "%s/%s", e->head.name, s->head.name);
+    return tell(d, FINDING_WARNING, "configuration", subject,
+                "Set what is approved in the environment's policy; 'none' says that there is no target.", err,
+                "not set: %s", unset);
+}
+
+static int look_at_config(struct doctor *d, struct error *err) {
+    const struct config *c = d->w->config;
+    if (!c)
+        return tell(d, FINDING_WARNING, "configuration", "proofkeep.yaml", "proofkeep init", err,
+                    "there is none: only what the command line names can be looked at");
+    int rc = tell(d, FINDING_FACT, "configuration", c->head.file, NULL, err, "%zu environments, %zu surfaces",
+                  c->environments.count, c->surfaces.count);
+    for (size_t i = 0; i < c->environments.count && rc == 0; i++)
+        for (size_t k = 0; k < c->surfaces.count && rc == 0; k++) {
+            const struct config_environment *e = c->environments.items[i];
+            const struct config_surface *s = c->surfaces.items[k];
+            if (config_environment_has(e, s) && selection_has(d->s, c, e->head.name, s->head.name))
+                rc = look_at_targets(d, e, s, err);
+        }
+    return rc;
+}
+
+/* ---- keys ---- */
+
+/* The file that a secret is kept in, for an environment; false when it is kept otherwise. */
+static bool secret_file(const struct config_secret *s, const struct config_environment *e, char out[4096]) {
+    const char *from = config_is_dev(e) && s->dev ? s->dev->file : s->file, *at;
+    size_t n = 0;
+    if (!from) return false;
+    for (; (at = strstr(from, "{env}")) && n < 4096; from = at + 5)
+        n += (size_t)snprintf(out + n, 4096 - n, "%.*s%s", (int)(at - from), from, e->head.name);
+    if (n < 4096) n += (size_t)snprintf(out + n, 4096 - n, "%s", from);
+    return n < 4096;
+}
+
+static int look_at_key_file(struct doctor *d, const char *path, const char *url, struct error *err) {
+    char folder[4096];
+    struct stat key, repo;
+    if (!work_local_folder(url, folder)) return 0;
+    if (work_path_within(path, folder)) {
+        struct error e = ERROR_INIT;
+        error_set(&e, ERR_POLICY, "it lies in the repository's own folder, %s: both are lost, or stolen, together",
+                  folder);
+        error_next(&e, "Move it to another place, and name that in the configuration.");
+        return tell_error(d, "key", path, &e, err);
+    }
+    if (seam_fstatat(AT_FDCWD, path, &key, 0) == 0 && seam_fstatat(AT_FDCWD, folder, &repo, 0) == 0 &&
+        key.st_dev == repo.st_dev)
+        return tell(d, FINDING_WARNING, "key", path, "Keep a copy of the key on another device, and one off this host.",
+                    err, "it lies on the same file system as the repository %s", folder);
+    return tell(d, FINDING_FACT, "key", path, NULL, err, "it lies apart from the repository");
+}
+
+static int look_at_keys(struct doctor *d, const char *url, struct error *err) {
+    const struct work_options *o = &d->w->options;
+    const struct config *c = d->w->config;
+    const char *given = o->key_file ? o->key_file : o->passphrase_file, *other;
+    char path[4096], seen[4096] = "";
+    if (given) return look_at_key_file(d, given, url, err);
+    int rc = 0;
+    for (size_t i = 0; c && i < c->environments.count && rc == 0; i++) {
+        const struct config_environment *e = c->environments.items[i];
+        const struct config_repository *r = config_repository(c, e->repository);
+        struct error lost = ERROR_INIT;
+        if (!selection_environment(d->s, e->head.name) || !r || !r->encrypt) continue;
+        if (work_repo_url(d->w, e->head.name, &other, &lost) < 0 || strcmp(other, url) != 0) continue;
+        const struct config_secret *s = config_secret(c, r->encrypt->key);
+        if (!s || !secret_file(s, e, path) || strcmp(path, seen) == 0) continue;
+        snprintf(seen, sizeof seen, "%s", path);
+        rc = look_at_key_file(d, path, url, err);
+    }
+    return rc;
+}
+
+/* ---- repositories ---- */
+
+static int look_at_space(struct doctor *d, const char *url, struct error *err) {
+    struct error e = ERROR_INIT;
+    uint64_t free_bytes, need = 0;
+    char have[32], usual[32];
+    if (store_free_space(d->w->store, &free_bytes, &e) < 0) return tell_error(d, "space", url, &e, err);
+    if (free_bytes == UINT64_MAX) return 0;
+    for (size_t i = 0; i < repo_snapshot_count(d->w->repo); i++) {
+        const struct snapshot_info *s = repo_snapshot(d->w->repo, i);
+        if (!s->forgotten && s->stored_bytes > need) need = s->stored_bytes;
+    }
+    size_format(free_bytes, have);
+    size_format(need, usual);
+    if (free_bytes < SPACE_LEAST) {
+        error_set(&e, ERR_IO_FULL, "%s are free, which no backup can do with", have);
+        return tell_error(d, "space", url, &e, err);
+    }
+    if (free_bytes < SPACE_LITTLE || free_bytes < need)
+        return tell(d, FINDING_WARNING, "space", url, "Free space there, or prune.", err,
+                    "%s are free; the largest backup so far took %s", have, usual);
+    return tell(d, FINDING_FACT, "space", url, NULL, err, "%s are free", have);
+}
+
+static int look_at_clock(struct doctor *d, const char *url, struct error *err) {
+    int64_t newest = 0, now = time_now_ns();
+    char theirs[32], ours[32];
+    for (size_t i = 0; i < repo_snapshot_count(d->w->repo); i++)
+        if (repo_snapshot(d->w->repo, i)->stored_ns > newest) newest = repo_snapshot(d->w->repo, i)->stored_ns;
+    if (newest == 0) return 0;
+    time_format(newest, theirs);
+    time_format(now, ours);
+    if (newest - now > CLOCK_SLACK_NS)
+        return tell(d, FINDING_WARNING, "clock", url, "Set this host's clock by NTP; retention holds until then.", err,
+                    "this host says %s, and the newest backup was stored at %s by the store's clock", ours, theirs);
+    return tell(d, FINDING_FACT, "clock", url, NULL, err, "this host's clock, %s, agrees with the store's", ours);
+}
+
+static int look_at_repository(void *ctx, const char *url, const struct error *failed, struct error *err) {
+    struct doctor *d = ctx;
+    int rc = look_at_keys(d, url, err);
+    if (rc < 0) return rc;
+    if (failed) return tell_error(d, "repository", url, failed, err);
+    size_t live = 0;
+    for (size_t i = 0; i < repo_snapshot_count(d->w->repo); i++) live += !repo_snapshot(d->w->repo, i)->forgotten;
+    rc = tell(d, FINDING_FACT, "repository", url, NULL, err,
+              "id %s, opened with a%s %s key; %llu log entries, %zu recovery points", repo_id_hex(d->w->repo),
+              repo_keys(d->w->repo)->role == ROLE_ADMIN ? "n" : "", key_role_name(repo_keys(d->w->repo)->role),
+              (unsigned long long)ledger_size(repo_ledger(d->w->repo)), live);
+    if (rc == 0) rc = look_at_space(d, url, err);
+    return rc < 0 ? rc : look_at_clock(d, url, err);
+}
+
+/* ---- surfaces ---- */
+
+static int look_at_paths(struct doctor *d, const char *label, const struct config_surface *s, const char *url,
+                         struct error *err) {
+    char folder[4096];
+    struct stat a, b;
+    int rc = 0;
+    if (!work_local_folder(url, folder) || seam_fstatat(AT_FDCWD, folder, &b, 0) < 0) return 0;
+    bool warned = false;
+    for (size_t i = 0; i < s->paths.count && rc == 0; i++) {
+        if (work_path_within(folder, s->paths.items[i]))
+            rc = tell(d, FINDING_WARNING, "surface", label, "Exclude the repository's folder.", err,
+                      "%s holds the repository %s, which would be backed up into itself", s->paths.items[i], folder);
+        else if (!warned && seam_fstatat(AT_FDCWD, s->paths.items[i], &a, 0) == 0 && a.st_dev == b.st_dev) {
+            warned = true;
+            rc = tell(d, FINDING_WARNING, "surface", label, "Keep backups on another disk, or copy them elsewhere.",
+                      err, "%s lies on the same file system as its backups", s->paths.items[i]);
+        }
+    }
+    return rc;
+}
+
+static int look_at_facts(struct doctor *d, const struct work_surface *s, const char *label, const json_t *facts,
+                         struct error *err) {
+    const json_t *problems = json_object_get(facts, "problems"), *p;
+    const char *server = json_string_value(json_object_get(facts, "server_version"));
+    const char *client = json_string_value(json_object_get(facts, "client_version"));
+    const char *dir = json_string_value(json_object_get(facts, "client_dir"));
+    size_t i;
+    int rc = 0;
+    json_array_foreach(problems, i, p) {
+        const char *code = json_string_value(json_object_get(p, "code"));
+        const char *text = json_string_value(json_object_get(p, "text"));
+        const struct error_info *info = code ? error_info_by_code(code) : NULL;
+        struct finding f = {FINDING_PROBLEM, "surface", label, code, text ? text : "", info ? info->next : NULL};
+        if (rc == 0) rc = say(d, &f, err);
+    }
+    if (rc == 0 && client)
+        rc = tell(d, FINDING_FACT, "tools", label, NULL, err, "client %s in %s%s%s", client, dir ? dir : "PATH",
+                  server ? ", server " : "", server ? server : "");
+    if (rc == 0 && json_array_size(problems) == 0)
+        rc = tell(d, FINDING_FACT, "surface", label, NULL, err, "%s, ready to be backed up", s->driver->kind);
+    return rc < 0 || !d->surface ? rc : d->surface(d->ctx, s->environment, s->name, facts, err);
+}
+
+static int probe(struct doctor *d, const struct config_environment *e, const struct config_surface *cs,
+                 struct error *err) {
+    struct work_surface s;
+    struct work_bridge b;
+    struct surface_context ctx;
+    struct error failed = ERROR_INIT;
+    const char *url;
+    json_t *facts = NULL;
+    char label[260];
+    snprintf(label, sizeof label, "%s/%s", e->head.name, cs->head.name);
+    int rc = work_surface_open(d->w, e, cs, &s, &failed);
+    if (rc < 0) return tell_error(d, "surface", label, &failed, err);
+    if ((rc = work_bridge_open(d->w, &s, &b, &ctx, err)) == 0) {
+        int probed = s.driver->probe(&ctx, &facts, &failed);
+        rc = probed < 0 ? tell_error(d, "surface", label, &failed, err) : look_at_facts(d, &s, label, facts, err);
+        json_decref(facts);
+    }
+    work_bridge_close(&b);
+    work_surface_close(&s);
+    error_clear(&failed);
+    if (rc == 0 && cs->kind == CONFIG_KIND_FILES && work_repo_url(d->w, e->head.name, &url, &failed) == 0)
+        rc = look_at_paths(d, label, cs, url, err);
+    return rc;
+}
+
+static int look_at_surfaces(struct doctor *d, struct error *err) {
+    const struct config *c = d->w->config;
+    int rc = 0;
+    for (size_t i = 0; c && i < c->environments.count && rc == 0; i++)
+        for (size_t k = 0; k < c->surfaces.count && rc == 0; k++) {
+            const struct config_environment *e = c->environments.items[i];
+            const struct config_surface *s = c->surfaces.items[k];
+            if (config_environment_has(e, s) && selection_has(d->s, c, e->head.name, s->head.name))
+                rc = probe(d, e, s, err);
+        }
+    return rc;
+}
+
+int work_doctor(struct work *w, const struct selection *s, finding_cb cb, surface_facts_cb surface, void *ctx,
+                struct doctor_totals *ret, struct error *err) {
+    struct doctor d = {w, s, cb, surface, ctx, ret};
+    *ret = (struct doctor_totals){0};
+    int rc = selection_check(s, w, err);
+    if (rc == 0) rc = look_at_config(&d, err);
+    if (rc == 0) rc = work_each_repository(w, s, look_at_repository, &d, err);
+    return rc < 0 ? rc : look_at_surfaces(&d, err);
+}

@@ -1,0 +1,186 @@
+#include "work/keys.h"
+
+#include "base/seam.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+int key_place_check(const char *path, const char *url, struct error *err) {
+    char folder[4096];
+    if (!url || !work_local_folder(url, folder) || !work_path_within(path, folder)) return 0;
+    error_set(err, ERR_POLICY, "the key %s would lie in the repository's own folder, %s", path, folder);
+    error_state(err, "nothing was written");
+    return error_next(err, "Choose a place that is lost or stolen at another time than the repository.");
+}
+
+/* What was made durable is of use only when its name is, too. */
+static int folder_sync(const char *folder, struct error *err) {
+    CLEANUP(io_close) int fd = seam_openat(AT_FDCWD, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    if (fd < 0) return error_set_errno(err, ERR_IO_WRITE, "%s", folder);
+    return seam_fsync(fd) < 0 ? error_set_errno(err, ERR_IO_SYNC, "%s", folder) : 0;
+}
+
+int key_file_write(const char *path, const char *url, struct bytes text, struct error *err) {
+    char folder[4096];
+    int rc = key_place_check(path, url, err);
+    if (rc < 0) return rc;
+    if (snprintf(folder, sizeof folder, "%s", path) >= (int)sizeof folder)
+        return error_set(err, ERR_USAGE, "the key file's name is too long");
+    char *slash = strrchr(folder, '/');
+    if (!slash)
+        snprintf(folder, sizeof folder, ".");
+    else
+        slash[slash == folder] = '\0';
+    if ((rc = io_mkdirs(folder, 0700, err)) < 0) return rc;
+    int fd = seam_openat(AT_FDCWD, path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0 && errno == EEXIST) {
+        error_set(err, ERR_IO_EXISTS, "%s is there already", path);
+        return error_state(err, "it was left as it is, and nothing was written");
+    }
+    if (fd < 0) return error_set_errno(err, ERR_IO_WRITE, "%s", path);
+    rc = seam_fchmod(fd, 0600) < 0 ? error_set_errno(err, ERR_IO_WRITE, "%s", path) : 0;
+    if (rc == 0) rc = io_write_full(fd, text.ptr, text.len, path, err);
+    if (rc == 0 && seam_fsync(fd) < 0) rc = error_set_errno(err, ERR_IO_SYNC, "%s", path);
+    if (seam_close(fd) < 0 && rc == 0) rc = error_set_errno(err, ERR_IO_WRITE, "%s", path);
+    if (rc == 0) rc = folder_sync(folder, err);
+    if (rc < 0) (void)seam_unlinkat(AT_FDCWD, path, 0);
+    return rc;
+}
+
+static int random_key_file(const char *path, const char *url, uint8_t key[KEY_BYTES], bool identity,
+                           struct error *err) {
+    struct buf text = BUF_INIT(4096);
+    int rc = buf_reserve(&text, 512, err);
+    if (rc == 0) rc = random_bytes(key, KEY_BYTES, err);
+    if (rc == 0)
+        rc = identity ? key_identity_format(BYTES_OF(key, KEY_BYTES), &text, err)
+                      : key_file_format(BYTES_OF(key, KEY_BYTES), &text, err);
+    if (rc == 0) rc = key_file_write(path, url, buf_bytes(&text), err);
+    if (text.ptr) wipe(text.ptr, text.cap);
+    buf_free(&text);
+    return rc;
+}
+
+int key_generate(const char *path, const char *url, char ret_public[RECIPIENT_TEXT_BYTES], struct error *err) {
+    uint8_t key[KEY_BYTES], pub[BOX_PUBLIC_BYTES];
+    int rc = random_key_file(path, url, key, true, err);
+    if (rc == 0) rc = box_public(BYTES_OF(key, sizeof key), pub, err);
+    if (rc == 0) key_recipient_format(pub, ret_public);
+    wipe(key, sizeof key);
+    return rc;
+}
+
+int passphrase_read(const char *path, const char *url, struct secret **ret, struct error *err) {
+    struct secret *all = NULL;
+    int rc = key_place_check(path, url, err);
+    if (rc == 0) rc = secret_read_file(path, &all, err);
+    if (rc < 0) return rc;
+    struct bytes b = secret_bytes(all);
+    const uint8_t *end = memchr(b.ptr, '\n', b.len);
+    size_t n = end ? (size_t)(end - b.ptr) : b.len;
+    rc = n ? secret_new(BYTES_OF(b.ptr, n), ret, err)
+           : error_set(err, ERR_SECRET, "the first line of %s is empty", path);
+    secret_free(all);
+    return rc;
+}
+
+int key_add(struct work *w, const struct key_request *q, char id[65], struct error *err) {
+    struct keyring *bundle = NULL;
+    struct secret *passphrase = NULL;
+    uint8_t key[KEY_BYTES] = {0};
+    struct unlock u = {0};
+    bool made = false;
+    if (!!q->recipient + !!q->key_file_out + !!q->passphrase_file_new != 1)
+        return error_set(err, ERR_USAGE, "a new key is one of --recipient, --key-file-out and --passphrase-file-new");
+    if (q->label && strlen(q->label) > 64) return error_set(err, ERR_USAGE, "a label has at most 64 bytes");
+    int rc = keyring_derive(repo_keys(w->repo), q->role, &bundle, err);
+    if (rc < 0) return rc;
+    hex_encode(bundle->sign_public, SIGN_PUBLIC_BYTES, id);
+    if (q->recipient) {
+        u.kind = SLOT_RECIPIENT;
+        if (!key_recipient_parse(q->recipient, u.recipient))
+            rc = error_set(err, ERR_USAGE, "'%.80s' is no recipient's public key (pkr1...)", q->recipient);
+    } else if (q->passphrase_file_new) {
+        u.kind = SLOT_PASSPHRASE;
+        rc = passphrase_read(q->passphrase_file_new, w->url, &passphrase, err);
+        if (rc == 0) u.secret = secret_bytes(passphrase);
+    } else {
+        u.kind = SLOT_KEY_FILE;
+        u.secret = BYTES_OF(key, sizeof key);
+        rc = random_key_file(q->key_file_out, w->url, key, false, err);
+        made = rc == 0;
+    }
+    if (rc == 0) rc = repo_key_add(w->repo, bundle, &u, q->label ? q->label : "", err);
+    if (rc < 0 && made && seam_unlinkat(AT_FDCWD, q->key_file_out, 0) == 0)
+        (void)!error_state(err, "the key file was removed again; it opens nothing");
+    wipe(key, sizeof key);
+    secret_free(passphrase);
+    keyring_free(bundle);
+    return rc;
+}
+
+int key_remove(struct work *w, const char *id, char removed[65], struct error *err) {
+    const struct key_info *found = NULL;
+    char hex[65];
+    size_t fits = 0;
+    if (strlen(id) < 8) return error_set(err, ERR_USAGE, "'%s' is too short: at least 8 digits of the key's id", id);
+    for (size_t i = 0; i < repo_key_count(w->repo); i++) {
+        const struct key_info *k = repo_key(w->repo, i);
+        hex_encode(k->public_key, sizeof k->public_key, hex);
+        if (k->removed || strncmp(hex, id, strlen(id)) != 0) continue;
+        found = k;
+        fits++;
+    }
+    if (fits != 1) {
+        error_set(err, ERR_NO_POINT,
+                  fits ? "several keys have an id that begins with '%.64s'" : "no key in force has the id '%.64s'", id);
+        return error_next(err, "proofkeep key list");
+    }
+    uint8_t pub[SIGN_PUBLIC_BYTES];
+    memcpy(pub, found->public_key, sizeof pub);
+    hex_encode(pub, sizeof pub, removed);
+    return repo_key_remove(w->repo, pub, err);
+}
+
+static const char *slot_kind_name(enum slot_kind k) {
+    return k == SLOT_PASSPHRASE ? "passphrase" : k == SLOT_KEY_FILE ? "key_file" : "recipient";
+}
+
+static int slot_line(void *ctx, const char *name, const struct slot_info *info, struct error *err) {
+    json_t *keys = ctx, *key;
+    size_t i;
+    char hex[65];
+    hex_encode(info->sign_public, sizeof info->sign_public, hex);
+    json_array_foreach(keys, i, key) {
+        if (strcmp(json_string_value(json_object_get(key, "id")), hex) != 0) continue;
+        json_t *slot = json_pack("{s:s, s:s, s:o}", "object", name, "kind", slot_kind_name(info->kind), "label",
+                                 json_name(BYTES_STR(info->label)));
+        return json_push(json_object_get(key, "slots"), slot, err);
+    }
+    /* a slot whose key the log does not know opens nothing that counts, and is shown all the same */
+    json_t *slot = json_pack("{s:s, s:s, s:b, s:b, s:o, s:[{s:s, s:s}]}", "id", hex, "role", key_role_name(info->role),
+                             "known", 0, "removed", 0, "label", json_name(BYTES_STR(info->label)), "slots", "object",
+                             name, "kind", slot_kind_name(info->kind));
+    return json_push(keys, slot, err);
+}
+
+int key_list(struct work *w, json_t **ret, struct error *err) {
+    json_auto_t *keys = json_array();
+    int rc = 0;
+    if (!keys) return error_set(err, ERR_NO_MEMORY, "no memory for a list of keys");
+    for (size_t i = 0; i < repo_key_count(w->repo) && rc == 0; i++) {
+        const struct key_info *k = repo_key(w->repo, i);
+        char hex[65];
+        hex_encode(k->public_key, sizeof k->public_key, hex);
+        bool current = memcmp(k->public_key, repo_keys(w->repo)->sign_public, sizeof k->public_key) == 0;
+        rc = json_push(keys,
+                       json_pack("{s:s, s:s, s:b, s:b, s:b, s:o, s:I, s:[]}", "id", hex, "role", key_role_name(k->role),
+                                 "known", 1, "removed", k->removed, "current", current, "label",
+                                 json_name(BYTES_STR(k->label)), "log_seq", (json_int_t)k->seq, "slots"),
+                       err);
+    }
+    if (rc == 0) rc = repo_slots(w->repo, slot_line, keys, err);
+    if (rc < 0) return rc;
+    *ret = json_pack("{s:O}", "keys", keys);
+    return *ret ? 0 : error_set(err, ERR_NO_MEMORY, "no memory for a list of keys");
+}

@@ -1,0 +1,45 @@
+/* Keys and repositories: making them, and where key files may lie. */
+#ifndef PK_WORK_KEYS_H
+#define PK_WORK_KEYS_H
+
+#include "work/select.h"
+
+/* A new file with a key, mode 0600. What is there already is ERR_IO_EXISTS and stays; a place in the repository's folder
+ * (`url`, may be NULL) is ERR_POLICY: whoever loses or steals the repository would lose or have the key as well. Missing
+ * folders are made. Durable when it returns. */
+int key_file_write(const char *path, const char *url, struct bytes text, struct error *err) PK_CHECK;
+int key_place_check(const char *path, const char *url, struct error *err) PK_CHECK;
+/* The first line of a passphrase's file, as work_unlock reads it, with the same care for its place. */
+int passphrase_read(const char *path, const char *url, struct secret **ret, struct error *err) PK_CHECK;
+
+struct init_request {
+    const char *config_path, *repository;
+    const char *key_file, *passphrase_file; /* NULL both: a key file at the usual place */
+};
+struct init_result {
+    char id[33], url[4096];
+    char key_file[4096];   /* empty: a passphrase alone opens it */
+    bool key_made;         /* false: the key file was there */
+    bool same_device;      /* key and repository lie on one file system */
+    char config[4096];     /* the starter configuration that was written; empty: there was one */
+    char config_kept[4096]; /* the one that was there */
+};
+/* Make a repository, the key that opens it and a configuration to start from. ERR_REPO_EXISTS, ERR_POLICY for a key inside
+ * of the repository. When it fails, a key file that it made is removed again unless the repository may need it. */
+int work_init(const struct init_request *q, struct init_result *ret, struct error *err) PK_CHECK;
+
+struct key_request {
+    enum key_role role;
+    const char *recipient, *key_file_out, *passphrase_file_new; /* exactly one */
+    const char *label;                                          /* NULL: none */
+};
+/* Let another key open the open repository. `id`: of its signing key, 65 bytes. */
+int key_add(struct work *w, const struct key_request *q, char id[65], struct error *err) PK_CHECK;
+/* By the id or at least 8 of its first digits. ERR_NO_POINT when none or several fit. */
+int key_remove(struct work *w, const char *id, char removed[65], struct error *err) PK_CHECK;
+/* A recipient's identity as a file; `ret_public` is what others seal to. */
+int key_generate(const char *path, const char *url, char ret_public[RECIPIENT_TEXT_BYTES], struct error *err) PK_CHECK;
+/* {"keys": […]} of doc/reference/json.md. */
+int key_list(struct work *w, json_t **ret, struct error *err) PK_CHECK;
+
+#endif

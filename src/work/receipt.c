@@ -1,0 +1,144 @@
+#include "work/receipt.h"
+
+#include "base/time.h"
+#include "evidence/receipt.h"
+#include "evidence/statement.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+int job_begin(struct job *j, const char *prefix, struct error *err) {
+    char id[BACKUP_ID_BYTES];
+    *j = (struct job){.started_ns = time_now_ns(), .method = "snapshot"};
+    int rc = receipt_backup_id(j->started_ns, id, err);
+    /* ids of other jobs have the same form with their own first word */
+    if (rc == 0) snprintf(j->id, sizeof j->id, "%s%s", prefix, id + strcspn(id, "-"));
+    return rc;
+}
+
+static struct receipt base(struct work *w, const struct work_surface *s, const struct job *j) {
+    const struct config_git *g = w->config ? w->config->git : NULL;
+    return (struct receipt){.backup_id = j->id,
+                            .environment = s->environment,
+                            .surface = s->receipt_surface,
+                            .method = j->method,
+                            .started_ns = j->started_ns,
+                            .completed_ns = time_now_ns(),
+                            .git_repo = g ? g->repo : NULL,
+                            .change_ticket = j->ticket ? j->ticket
+                                             : g       ? g->change_ticket
+                                                       : NULL,
+                            .initiated_by = isatty(STDIN_FILENO) ? INITIATED_BY_HUMAN : INITIATED_BY_AUTOMATION,
+                            .principal = w->principal,
+                            .notes = j->note};
+}
+
+int receipt_success(struct work *w, const struct work_surface *s, const struct job *j, struct writer *writer,
+                    bool complete, const char *why, json_t **ret, struct error *err) {
+    struct receipt r = base(w, s, j);
+    struct receipt_artifact a;
+    char uri[128], notes[1024];
+    json_t *repository = NULL, *extra = NULL;
+    writer_artifact(writer, &a.sha256, &a.bytes, uri);
+    a.uri = uri;
+    r.artifacts = &a;
+    r.artifact_count = 1;
+    /* the document knows success and failure only, and what is partial is no success */
+    r.status = complete ? RECEIPT_SUCCESS : RECEIPT_FAILURE;
+    if (why) {
+        snprintf(notes, sizeof notes, "%s%s%s", why, j->note ? "; " : "", j->note ? j->note : "");
+        r.notes = notes;
+    }
+    int rc = writer_describe(writer, &repository, err);
+    if (rc == 0) rc = json_put_str(repository, "kind", s->driver->kind, err);
+    if (rc == 0) rc = json_put(repository, "complete", json_boolean(complete), err);
+    if (rc == 0 && !(extra = json_pack("{s:O}", "repository", repository)))
+        rc = error_set(err, ERR_NO_MEMORY, "no memory for a receipt");
+    r.extra = extra;
+    if (rc == 0) rc = receipt_statement(&r, NULL, ret, err);
+    json_decref(extra);
+    json_decref(repository);
+    return rc;
+}
+
+int receipt_failure(struct work *w, const struct work_surface *s, const struct job *j, const struct error *cause,
+                    struct error *err) {
+    if (!w->repo) return error_set(err, ERR_REPO_UNREACHABLE, "the repository is not open");
+    struct receipt r = base(w, s, j);
+    char notes[2048];
+    snprintf(notes, sizeof notes, "%s: %s", error_info(cause->code)->code, cause->text);
+    r.status = RECEIPT_FAILURE;
+    r.notes = notes;
+    json_t *statement = NULL,
+           *extra = json_pack("{s:{s:s, s:s}}", "repository", "surface", s->name, "kind", s->driver->kind);
+    if (!extra) return error_set(err, ERR_NO_MEMORY, "no memory for a receipt");
+    r.extra = extra;
+    int rc = receipt_statement(&r, NULL, &statement, err);
+    uint64_t seq;
+    struct digest entry;
+    if (rc == 0) rc = repo_append(w->repo, statement, &seq, &entry, err);
+    if (rc == 0) {
+        const struct work_events *e = &w->options.events;
+        char label[260];
+        snprintf(label, sizeof label, "%s/%s", s->environment, s->name);
+        if (e->receipt) e->receipt(e->ctx, label, json_object_get(statement, "predicate"), seq, &entry);
+    }
+    json_decref(statement);
+    json_decref(extra);
+    return rc;
+}
+
+static struct about about_of(const struct snapshot_info *info) {
+    return (struct about){info->id, info->seq, info->entry};
+}
+
+int receipt_verification(struct work *w, const struct snapshot_info *info, enum verify_level level, bool passed,
+                         int64_t started_ns, const json_t *detail, struct error *err) {
+    struct about a = about_of(info);
+    struct verification_result v = {.result = passed ? CHECK_VERIFIED : CHECK_CORRUPT,
+                                    .level = level,
+                                    .started_ns = started_ns,
+                                    .completed_ns = time_now_ns(),
+                                    .items = info->items,
+                                    .bytes = info->bytes,
+                                    .findings = passed ? 0 : 1};
+    json_t *statement = NULL, *extra = NULL;
+    size_t n = json_array_size(detail);
+    if (n) {
+        /* an entry is bounded: the first differences stand for the rest */
+        json_t *some = json_array();
+        for (size_t i = 0; i < n && i < 20; i++) json_array_append(some, json_array_get(detail, i));
+        extra = json_pack("{s:o, s:I}", "differences", some, "differences_total", (json_int_t)n);
+    }
+    int rc = evidence_verification(&a, &v, w->principal, extra, NULL, &statement, err);
+    if (rc == 0) rc = repo_append(w->repo, statement, NULL, NULL, err);
+    json_decref(statement);
+    json_decref(extra);
+    return rc;
+}
+
+int receipt_restore(struct work *w, const struct snapshot_info *info, const char *plan_sha256, const char *target,
+                    bool success, int64_t started_ns, uint64_t bytes, uint64_t items, struct error *err) {
+    struct about a = about_of(info);
+    struct digest plan;
+    bool has_plan = plan_sha256 && hex_decode(plan_sha256, strlen(plan_sha256), plan.b, sizeof plan.b);
+    int64_t now = time_now_ns();
+    json_t *statement = NULL,
+           *extra = json_pack("{s:I}", "duration_ms", (json_int_t)((now - started_ns) / 1000000 + 1));
+    struct restore_record r = {.environment = info->environment,
+                               .surface = info->surface,
+                               .target = target,
+                               .started_ns = started_ns,
+                               .completed_ns = now,
+                               .succeeded = success,
+                               .items = items,
+                               .bytes = bytes,
+                               .plan = has_plan ? &plan : NULL,
+                               .principal = w->principal,
+                               .extra = extra};
+    int rc = evidence_restore(&a, &r, NULL, &statement, err);
+    if (rc == 0) rc = repo_append(w->repo, statement, NULL, NULL, err);
+    json_decref(statement);
+    json_decref(extra);
+    return rc;
+}

@@ -1,0 +1,23 @@
+/* The statements of the use cases, made with evidence's builders and put into the log. */
+#ifndef PK_WORK_RECEIPT_H
+#define PK_WORK_RECEIPT_H
+
+#include "work/context.h"
+
+struct job {
+    char id[SNAPSHOT_ID_MAX];  /* bkp-YYYYMMDD-HHMMSSZ-<shortid> */
+    int64_t started_ns;
+    const char *method;        /* "snapshot", "logical_dump" … */
+    const char *note, *ticket; /* may be NULL */
+};
+int job_begin(struct job *j, const char *prefix, struct error *err) PK_CHECK;
+/* Receipt of a finished writer: its subject and artifact are the pack list. `complete` false: partial, so never "success". */
+int receipt_success(struct work *w, const struct work_surface *s, const struct job *j, struct writer *writer, bool complete, const char *why_partial, json_t **ret, struct error *err) PK_CHECK;
+/* Append the receipt of a job that failed; `cause` is what went wrong. Best effort: its own failure is answered, not fatal. */
+int receipt_failure(struct work *w, const struct work_surface *s, const struct job *j, const struct error *cause, struct error *err) PK_CHECK;
+/* Append a verification's result. detail (borrowed) may be NULL. */
+int receipt_verification(struct work *w, const struct snapshot_info *info, enum verify_level level, bool passed, int64_t started_ns, const json_t *detail, struct error *err) PK_CHECK;
+/* Append a restore's result. `target` names where it went. */
+int receipt_restore(struct work *w, const struct snapshot_info *info, const char *plan_sha256, const char *target, bool success, int64_t started_ns, uint64_t bytes, uint64_t items, struct error *err) PK_CHECK;
+
+#endif

@@ -1,0 +1,320 @@
+#include "work/restore.h"
+
+#include "base/seam.h"
+#include "base/time.h"
+#include "platform/guard.h"
+#include "work/receipt.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+#define INCLUDES_MAX 4096
+
+/* The request that a plan's document describes. Strings are borrowed from it. */
+struct request {
+    struct restore_request q;
+    const char **include;
+};
+
+static int request_read(const json_t *doc, struct request *ret, struct error *err) {
+    const json_t *paths = json_object_get(doc, "paths");
+    void *mem;
+    *ret = (struct request){0};
+    if (json_array_size(paths) > INCLUDES_MAX) return error_set(err, ERR_USAGE, "more than %d paths", INCLUDES_MAX);
+    int rc = mem_alloc((json_array_size(paths) + 1) * sizeof *ret->include, &mem, err);
+    if (rc < 0) return rc;
+    ret->include = mem;
+    for (size_t i = 0; i < json_array_size(paths); i++) ret->include[i] = json_string_value(json_array_get(paths, i));
+    ret->q =
+        (struct restore_request){.target = json_string_value(json_object_get(doc, "into")),
+                                 .include = json_array_size(paths) ? ret->include : NULL,
+                                 .in_place = json_is_true(json_object_get(doc, "in_place")),
+                                 .swap = json_is_true(json_object_get(doc, "swap")),
+                                 .terminate_connections = json_is_true(json_object_get(doc, "terminate_connections")),
+                                 .no_owner = json_is_true(json_object_get(doc, "no_owner"))};
+    return 0;
+}
+
+static const struct snapshot_info *by_seq(struct work *w, uint64_t seq) {
+    for (size_t i = 0; i < repo_snapshot_count(w->repo); i++)
+        if (repo_snapshot(w->repo, i)->seq == seq) return repo_snapshot(w->repo, i);
+    return NULL;
+}
+
+/* From the newest recorded restore of the surface, scaled by size: an estimate that says where it comes from. */
+static int estimate(struct work *w, const struct snapshot_info *info, json_t *doc, struct error *err) {
+    for (size_t i = repo_snapshot_count(w->repo); i-- > 0;) {
+        const struct snapshot_info *s = repo_snapshot(w->repo, i);
+        if (!s->restore_ns || strcmp(s->environment, info->environment) != 0 || strcmp(s->surface, info->surface) != 0)
+            continue;
+        double scale = s->bytes ? (double)info->bytes / (double)s->bytes : 1.0;
+        int rc = json_put_int(doc, "estimated_seconds", (int64_t)((double)s->restore_ns * scale / 1e9 + 0.999), err);
+        return rc < 0 ? rc : json_put_str(doc, "estimated_from", s->id, err);
+    }
+    return json_put(doc, "estimated_seconds", json_null(), err);
+}
+
+/* What the driver says about the target now, with what it will be asked to do. */
+static int driver_plan(struct work *w, const struct snapshot_info *info, const json_t *doc, json_t **ret,
+                       bool *ret_protected, struct error *err) {
+    struct work_surface s;
+    struct work_bridge b;
+    struct surface_context ctx;
+    struct snapshot *snap = NULL;
+    struct request q = {0};
+    int rc = work_surface_of(w, info, &s, err);
+    if (rc < 0) return rc;
+    *ret_protected = s.protected;
+    if ((rc = work_bridge_open(w, &s, &b, &ctx, err)) < 0) goto closed;
+    if ((rc = request_read(doc, &q, err)) < 0) goto out;
+    if ((rc = snapshot_open(w->repo, info, &snap, err)) < 0) goto out;
+    q.q.facts = json_object_get(snapshot_root(snap), "facts");
+    q.q.invariants = json_object_get(snapshot_root(snap), "invariants");
+    rc = s.driver->plan(&ctx, &q.q, ret, err);
+out:
+    snapshot_close(snap);
+    seam_free(q.include);
+    work_bridge_close(&b);
+closed:
+    work_surface_close(&s);
+    return rc;
+}
+
+static int plan_path(struct work *w, const char *id, char out[4200], struct error *err) {
+    char dir[4160];
+    if (strlen(id) > 30 || strspn(id, "pln-0123456789abcdef") != strlen(id))
+        return error_set(err, ERR_PLAN_STALE, "'%.40s' is no plan's id", id);
+    snprintf(dir, sizeof dir, "%.4000s/plans", w->cache_dir);
+    snprintf(out, 4200, "%s/%s.json", dir, id);
+    return io_mkdirs(dir, 0700, err);
+}
+
+static int plan_digest(const json_t *doc, char hex[65], struct error *err) {
+    struct buf b = BUF_INIT(16u << 20);
+    struct digest d;
+    json_t *copy = json_copy((json_t *)doc);
+    if (!copy) return error_set(err, ERR_NO_MEMORY, "no memory for a plan");
+    json_object_del(copy, "digest");
+    int rc = json_write(copy, &b, err);
+    if (rc == 0) {
+        sha256(buf_bytes(&b), &d);
+        hex_encode(d.b, sizeof d.b, hex);
+    }
+    json_decref(copy);
+    buf_free(&b);
+    return rc;
+}
+
+/* The fields of a plan that its document holds. */
+static int plan_fill(struct work *w, struct restore_plan *p, bool protected, struct error *err) {
+    const json_t *d = p->doc, *t = json_object_get(d, "target");
+    snprintf(p->label, sizeof p->label, "%s/%s", json_string_value(json_object_get(d, "environment")),
+             json_string_value(json_object_get(d, "surface")));
+    snprintf(p->snapshot_id, sizeof p->snapshot_id, "%s", json_string_value(json_object_get(d, "snapshot")));
+    p->seq = (uint64_t)json_integer_value(json_object_get(d, "seq"));
+    p->protected = protected;
+    p->fresh = (!json_is_true(json_object_get(t, "exists")) || json_is_true(json_object_get(t, "empty"))) &&
+               !json_is_true(json_object_get(d, "in_place")) && !json_is_true(json_object_get(d, "swap"));
+    (void)w;
+    return guard_phrase(GUARD_RESTORE, json_string_value(json_object_get(d, "environment")),
+                        json_string_value(json_object_get(d, "surface")), p->snapshot_id, p->phrase, err);
+}
+
+/* A folder is named from where the plan is made, wherever it is carried out. */
+static json_t *into_of(const struct snapshot_info *info, const char *into) {
+    char here[3000], full[8000];
+    if (!into) return json_null();
+    if (*into == '/' || strcmp(info->kind, "files") != 0 || !getcwd(here, sizeof here)) return json_string(into);
+    snprintf(full, sizeof full, "%s/%.4500s", here, into);
+    return json_string(full);
+}
+
+int restore_plan_make(struct work *w, const char *address, const struct restore_options *o, struct restore_plan *ret,
+                      struct error *err) {
+    const struct snapshot_info *info;
+    json_t *doc = json_object(), *target = NULL, *paths = json_array();
+    char id[32], hex[17], when[32], loss[32], path[4200], digest[65], entry[65];
+    uint8_t random[8];
+    bool protected = false;
+    *ret = (struct restore_plan){0};
+    int rc = work_find_point(w, address, &info, err);
+    if (rc == 0)
+        rc = repo_keys(w->repo)->read_secret
+                 ? 0
+                 : error_set(err, ERR_KEY_ROLE, "restoring needs a restore or admin key, and this one is a %s key",
+                             key_role_name(repo_keys(w->repo)->role));
+    if (rc == 0) rc = random_bytes(random, sizeof random, err);
+    if (rc < 0) goto out;
+    hex_encode(random, sizeof random, hex);
+    snprintf(id, sizeof id, "pln-%s", hex);
+    time_format(info->started_ns, when);
+    int64_t now = time_now_ns();
+    duration_format(now - info->started_ns, loss);
+    hex_encode(info->entry.b, DIGEST_BYTES, entry);
+    for (const char *const *p = o->paths; p && *p && rc == 0; p++) rc = json_push(paths, json_string(*p), err);
+    if (rc == 0) rc = json_put_str(doc, "id", id, err);
+    if (rc == 0) rc = json_put_str(doc, "environment", info->environment, err);
+    if (rc == 0) rc = json_put_str(doc, "surface", info->surface, err);
+    if (rc == 0) rc = json_put_str(doc, "snapshot", info->id, err);
+    if (rc == 0) rc = json_put_int(doc, "seq", (int64_t)info->seq, err);
+    if (rc == 0) rc = json_put_str(doc, "receipt", entry, err);
+    if (rc == 0) rc = json_put_str(doc, "repository", repo_id_hex(w->repo), err);
+    if (rc == 0) rc = json_put_str(doc, "point", when, err);
+    if (rc == 0) rc = json_put_int(doc, "loss_seconds", (now - info->started_ns) / NS_PER_S, err);
+    if (rc == 0) rc = json_put(doc, "complete", json_boolean(info->complete), err);
+    if (rc == 0) rc = json_put_int(doc, "bytes", (int64_t)info->bytes, err);
+    if (rc == 0) rc = json_put_int(doc, "items", (int64_t)info->items, err);
+    if (rc == 0) rc = json_put(doc, "into", into_of(info, o->into), err);
+    if (rc == 0) rc = json_put(doc, "paths", json_incref(paths), err);
+    if (rc == 0) rc = json_put(doc, "in_place", json_boolean(o->in_place), err);
+    if (rc == 0) rc = json_put(doc, "swap", json_boolean(o->swap), err);
+    if (rc == 0) rc = json_put(doc, "terminate_connections", json_boolean(o->terminate_connections), err);
+    if (rc == 0) rc = json_put(doc, "no_owner", json_boolean(o->no_owner), err);
+    if (rc == 0) rc = estimate(w, info, doc, err);
+    if (rc == 0) rc = driver_plan(w, info, doc, &target, &protected, err);
+    if (rc == 0) {
+        /* a default target is named now, so that running the plan restores to just that place */
+        const char *chosen = json_string_value(json_object_get(target, "target"));
+        bool one = json_array_size(json_object_get(target, "databases")) < 2;
+        if (!o->into && !o->swap && !o->in_place && one && chosen) rc = json_put_str(doc, "into", chosen, err);
+    }
+    if (rc == 0) rc = json_put(doc, "target", json_incref(target), err);
+    if (rc == 0) rc = plan_digest(doc, digest, err);
+    if (rc == 0) rc = json_put_str(doc, "digest", digest, err);
+    if (rc == 0) rc = plan_path(w, id, path, err);
+    if (rc == 0) {
+        struct buf b = BUF_INIT(16u << 20);
+        rc = json_write_pretty(doc, &b, err);
+        if (rc == 0) rc = io_replace_file(AT_FDCWD, path, buf_bytes(&b), 0600, err);
+        buf_free(&b);
+    }
+    if (rc == 0) {
+        snprintf(ret->id, sizeof ret->id, "%s", id);
+        ret->doc = json_incref(doc);
+        rc = plan_fill(w, ret, protected, err);
+    }
+out:
+    json_decref(doc);
+    json_decref(target);
+    json_decref(paths);
+    if (rc < 0) restore_plan_free(ret);
+    return rc;
+}
+
+void restore_plan_free(struct restore_plan *p) {
+    json_decref(p->doc);
+    p->doc = NULL;
+}
+
+static int stale(struct error *err, const char *id, const char *what) {
+    return error_set(err, ERR_PLAN_STALE, "plan %s: %s", id, what);
+}
+
+int restore_plan_load(struct work *w, const char *id, struct restore_plan *ret, struct error *err) {
+    char path[4200], digest[65];
+    struct buf b = BUF_INIT(16u << 20);
+    json_t *target = NULL;
+    bool protected = false;
+    *ret = (struct restore_plan){0};
+    int rc = plan_path(w, id, path, err);
+    if (rc == 0) rc = io_read_file(AT_FDCWD, path, b.max_bytes, &b, err);
+    if (rc == -ERR_IO_NOT_FOUND) {
+        error_clear(err);
+        rc = stale(err, id, "it is not in this cache folder");
+    }
+    if (rc == 0) rc = json_parse(buf_bytes(&b), b.max_bytes, "plan", &ret->doc, err);
+    if (rc == 0) rc = plan_digest(ret->doc, digest, err);
+    const char *said = json_string_value(json_object_get(ret->doc, "digest"));
+    if (rc == 0 && (!said || strcmp(said, digest) != 0)) rc = stale(err, id, "it was altered after it was made");
+    if (rc == 0) rc = work_open_repo(w, json_string_value(json_object_get(ret->doc, "environment")), err);
+    if (rc < 0) goto out;
+    const struct snapshot_info *info = by_seq(w, (uint64_t)json_integer_value(json_object_get(ret->doc, "seq")));
+    char entry[65] = "";
+    if (info) hex_encode(info->entry.b, DIGEST_BYTES, entry);
+    const char *receipt = json_string_value(json_object_get(ret->doc, "receipt")),
+               *repository = json_string_value(json_object_get(ret->doc, "repository"));
+    if (!repository || strcmp(repository, repo_id_hex(w->repo)) != 0)
+        rc = stale(err, id, "it is for another repository");
+    else if (!info || info->forgotten || !receipt || strcmp(receipt, entry) != 0)
+        rc = stale(err, id, "its recovery point is not there any more");
+    if (rc < 0) goto out;
+    snprintf(ret->id, sizeof ret->id, "%s", id);
+    if ((rc = driver_plan(w, info, ret->doc, &target, &protected, err)) < 0) {
+        rc = error_wrap(err, "plan %s", id);
+        goto out;
+    }
+    const char *then = json_string_value(json_object_get(json_object_get(ret->doc, "target"), "fingerprint")),
+               *now = json_string_value(json_object_get(target, "fingerprint"));
+    if (!then || !now || strcmp(then, now) != 0) rc = stale(err, id, "the target has changed since");
+    if (rc == 0) rc = plan_fill(w, ret, protected, err);
+out:
+    json_decref(target);
+    buf_free(&b);
+    if (rc < 0) restore_plan_free(ret);
+    return rc;
+}
+
+/* Where it went, as the driver says; a driver of databases names each. */
+static void target_name(const json_t *facts, const json_t *doc, char *out, size_t n) {
+    const char *one = json_string_value(json_object_get(facts, "target"));
+    const json_t *d;
+    size_t i, at = 0;
+    if (!one) one = json_string_value(json_object_get(doc, "into"));
+    snprintf(out, n, "%s", one ? one : "");
+    json_array_foreach(json_object_get(facts, "databases"), i, d) {
+        const char *name = json_string_value(json_object_get(d, "target"));
+        if (name && at < n) at += (size_t)snprintf(out + at, n - at, "%s%s", i ? ", " : "", name);
+    }
+}
+
+int restore_run(struct work *w, const struct restore_plan *p, const char *confirm, struct restore_done *ret,
+                struct error *err) {
+    struct work_surface s;
+    struct work_bridge b;
+    struct surface_context ctx;
+    struct snapshot *snap = NULL;
+    struct work_source source;
+    struct request q = {0};
+    struct restore_result r = {0};
+    *ret = (struct restore_done){0};
+    const struct snapshot_info *info = by_seq(w, p->seq);
+    if (!info) return stale(err, p->id, "its recovery point is not there any more");
+    int rc = work_surface_of(w, info, &s, err);
+    if (rc < 0) return rc;
+    int64_t started = time_now_ns();
+    if ((rc = work_bridge_open(w, &s, &b, &ctx, err)) < 0) goto closed;
+    if (s.config_environment &&
+        (rc = guard_confirm(s.config_environment, GUARD_RESTORE, s.name, p->snapshot_id, confirm, err)) < 0)
+        goto out;
+    if ((rc = request_read(p->doc, &q, err)) < 0) goto out;
+    if ((rc = snapshot_open(w->repo, info, &snap, err)) < 0) goto out;
+    q.q.facts = json_object_get(snapshot_root(snap), "facts");
+    q.q.invariants = json_object_get(snapshot_root(snap), "invariants");
+    if (geteuid() != 0) q.q.no_owner = true;
+    work_source_init(&source, snap);
+    rc = s.driver->restore(&ctx, &source.source, &q.q, &r, err);
+    target_name(rc == 0 ? r.facts : NULL, p->doc, ret->target, sizeof ret->target);
+    if (rc < 0)
+        (void)!error_state(err,
+                           "nothing was put in the place of anything live; what was half-restored has been removed");
+    ret->items = r.items;
+    ret->bytes = r.bytes;
+    ret->skipped = r.skipped;
+    ret->facts = r.facts;
+    ret->duration_ns = time_now_ns() - started;
+    enum key_role role = repo_keys(w->repo)->role;
+    if (role == ROLE_ADMIN || role == ROLE_RESTORE) {
+        struct error e = ERROR_INIT;
+        const char *digest = json_string_value(json_object_get(p->doc, "digest"));
+        int one = receipt_restore(w, info, digest, ret->target, rc == 0, started, r.bytes, r.items, &e);
+        if (one == 0) one = repo_publish(w->repo, &e);
+        if (one < 0 && w->options.events.warning) w->options.events.warning(w->options.events.ctx, b.label, e.text);
+    }
+out:
+    snapshot_close(snap);
+    seam_free(q.include);
+    work_bridge_close(&b);
+closed:
+    work_surface_close(&s);
+    return rc;
+}

@@ -1,0 +1,37 @@
+/* Restore: a plan first, an act second. The default target is new and empty, beside the live thing. */
+#ifndef PK_WORK_RESTORE_H
+#define PK_WORK_RESTORE_H
+
+#include "work/context.h"
+
+struct restore_options {
+    const char *into;                 /* NULL: the driver's default */
+    const char *const *paths;         /* NULL-terminated; NULL or empty: everything */
+    bool in_place, swap, terminate_connections, no_owner;
+};
+struct restore_plan {
+    char id[32];                      /* pln-<hex> */
+    char label[260], snapshot_id[SNAPSHOT_ID_MAX];
+    uint64_t seq;
+    bool protected;                   /* the target environment asks for the phrase */
+    bool fresh;                       /* the target is new and empty, so plan and act may be one command */
+    char phrase[512];
+    json_t *doc;                      /* the whole plan, for people and programs; owned */
+};
+/* Make a plan and keep it in the cache folder, so that it can be carried out by its id. Changes nothing else. */
+int restore_plan_make(struct work *w, const char *address, const struct restore_options *o, struct restore_plan *ret, struct error *err) PK_CHECK;
+/* A plan made before; ERR_PLAN_STALE when it is unknown, or the target, the repository's point or the plan itself has changed. */
+int restore_plan_load(struct work *w, const char *id, struct restore_plan *ret, struct error *err) PK_CHECK;
+void restore_plan_free(struct restore_plan *p);
+
+struct restore_done {
+    char target[4096];
+    uint64_t items, bytes, skipped;
+    int64_t duration_ns;
+    json_t *facts; /* owned by the caller */
+};
+/* Carry it out. `confirm` is the typed phrase, NULL when none was given (ERR_CONFIRM where one is needed). A receipt of the
+ * outcome goes into the log where the key may sign one. */
+int restore_run(struct work *w, const struct restore_plan *p, const char *confirm, struct restore_done *ret, struct error *err) PK_CHECK;
+
+#endif

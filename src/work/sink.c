@@ -1,0 +1,88 @@
+/* What drivers write to and read from, over the repository. Names are the same on both sides; nothing is decided here.
+ */
+#include "work/context.h"
+
+_Static_assert((int)ITEM_FILE == (int)CONTENT_FILE && (int)ITEM_OPAQUE == (int)CONTENT_OPAQUE &&
+                   (int)ITEM_PAGES == (int)CONTENT_PAGES && (int)ITEM_RECORDS == (int)CONTENT_RECORDS &&
+                   (int)ITEM_NONE == (int)CONTENT_NONE,
+               "item kinds and content kinds are the same numbers");
+
+static struct writer *writer_of(struct sink *s) {
+    return ((struct work_sink *)s)->writer;
+}
+
+static bool known(struct sink *s, struct bytes name, struct item_known *ret) {
+    struct known_item k;
+    if (!writer_known(writer_of(s), name, &k)) return false;
+    *ret = (struct item_known){k.attr, (enum item_kind)k.kind, k.bytes, k.sha256};
+    return true;
+}
+
+static int keep(struct sink *s, uint64_t seq, struct bytes name, struct bytes attr, struct error *err) {
+    return writer_keep(writer_of(s), seq, name, attr, err);
+}
+
+static int item_open(struct sink *s, uint64_t seq, struct bytes name, enum item_kind kind, struct sink_item **ret,
+                     struct error *err) {
+    return writer_item_open(writer_of(s), seq, name, (enum content_kind)kind, (struct witem **)ret, err);
+}
+
+static int space(struct sink_item *it, uint8_t **ret, size_t *ret_len, struct error *err) {
+    return witem_space((struct witem *)it, ret, ret_len, err);
+}
+static int advance(struct sink_item *it, size_t n, struct error *err) {
+    return witem_advance((struct witem *)it, n, err);
+}
+static int hole(struct sink_item *it, uint64_t len, struct error *err) {
+    return witem_hole((struct witem *)it, len, err);
+}
+static int restart(struct sink_item *it, struct error *err) {
+    return witem_restart((struct witem *)it, err);
+}
+static int item_close(struct sink_item *it, struct bytes attr, struct digest *sha, struct error *err) {
+    return witem_close((struct witem *)it, attr, sha, err);
+}
+static void drop(struct sink_item *it) {
+    witem_drop((struct witem *)it);
+}
+
+static const struct sink_ops sink_table = {known, keep, item_open, space, advance, hole, restart, item_close, drop};
+
+void work_sink_init(struct work_sink *s, struct writer *w) {
+    *s = (struct work_sink){{&sink_table}, w};
+}
+
+struct walk {
+    int (*cb)(void *, const struct source_head *, struct error *);
+    void *ctx;
+};
+
+static int walk_item(void *ctx, const struct item_head *h, struct error *err) {
+    struct walk *w = ctx;
+    struct source_head s = {h->name, h->attr, (enum item_kind)h->kind, h->bytes, h->sha256, h->ordinal};
+    return w->cb(w->ctx, &s, err);
+}
+
+static int source_walk(struct source *s, struct bytes prefix,
+                       int (*cb)(void *, const struct source_head *, struct error *), void *ctx, struct error *err) {
+    struct walk w = {cb, ctx};
+    return snapshot_walk(((struct work_source *)s)->snapshot, prefix, walk_item, &w, err);
+}
+
+static int source_open(struct source *s, const struct source_head *h, struct source_item **ret, struct error *err) {
+    struct item_head i = {h->name, h->attr, (enum content_kind)h->kind, h->bytes, h->sha256, h->ordinal};
+    return ritem_open(((struct work_source *)s)->snapshot, &i, (struct ritem **)ret, err);
+}
+
+static int source_next(struct source_item *it, struct bytes *ret, struct error *err) {
+    return ritem_next((struct ritem *)it, ret, err);
+}
+static void source_close(struct source_item *it) {
+    ritem_close((struct ritem *)it);
+}
+
+static const struct source_ops source_table = {source_walk, source_open, source_next, source_close};
+
+void work_source_init(struct work_source *s, struct snapshot *snapshot) {
+    *s = (struct work_source){{&source_table}, snapshot};
+}

@@ -1,0 +1,70 @@
+/* Where every surface stands against its targets. */
+#ifndef PK_WORK_STATUS_H
+#define PK_WORK_STATUS_H
+
+#include "work/metrics.h"
+#include "work/select.h"
+
+/* Worst first. Down to STATUS_UNPROVEN a row fails a check. */
+enum status_state {
+    STATUS_UNKNOWN = 0, /* the repository could not be opened: unknown means no */
+    STATUS_BREACHED,    /* the newest whole point is older than the RPO, or a restore took longer than the RTO */
+    STATUS_NO_BACKUP,   /* there is no whole point, and the policy does not say that this is fine (rpo: none) */
+    STATUS_DAMAGED,     /* the newest whole point failed its last verification */
+    STATUS_UNPROVEN,    /* no point within the RPO is verified as far as the policy wants, or an RTO was never tried */
+    STATUS_FAILED,      /* within targets, but the last attempt failed or was partial */
+    STATUS_NO_TARGET,   /* no RPO is set, or the configuration does not have the surface */
+    STATUS_GOOD,
+};
+const char *status_state_name(enum status_state s); /* "breached" */
+bool status_fails(enum status_state s);
+
+/* One surface of one environment. Strings are the configuration's or the status's own. */
+struct status_row {
+    char environment[128], surface[128], kind[32], repository[128]; /* its configured name, else its id */
+    bool configured, protected;
+    enum status_state state;
+    char why[400];
+    /* the newest whole recovery point; time 0: none */
+    char good_id[SNAPSHOT_ID_MAX];
+    int64_t good_time_ns, good_started_ns, good_completed_ns;
+    uint64_t good_bytes, good_stored_bytes, good_seq;
+    /* the newest one that is verified as far as the policy wants; time 0: none */
+    char proven_id[SNAPSHOT_ID_MAX];
+    int64_t proven_time_ns, proven_at_ns;
+    enum verify_level proven_level, level_wanted;
+    /* the last restore that was proven, and how long it took; 0: none */
+    int64_t restored_ns, restore_took_ns;
+    /* the last attempt; 0: none */
+    int64_t attempt_ns;
+    bool attempt_failed;
+    int64_t level_ns[VERIFY_REBUILD + 1]; /* when any point was last verified at this rung or a higher one */
+    struct config_duration rpo, rto;
+    unsigned held; /* points on hold */
+};
+struct status_repository { /* one that could be opened */
+    char name[128];
+    uint64_t entries, bytes;
+};
+struct status {
+    struct status_row *rows; /* worst first */
+    size_t row_count;
+    struct status_repository *repositories;
+    size_t repository_count;
+    int64_t now_ns;
+    struct error unreachable; /* the first repository that could not be opened; ERR_NONE when all could */
+    /* private */
+    size_t row_cap, repository_cap;
+};
+/* Surfaces of the configuration, and those that the repositories have besides. 0 also when repositories could not be opened:
+ * their rows are STATUS_UNKNOWN and ret->unreachable says why. */
+int work_status(struct work *w, const struct selection *s, struct status *ret, struct error *err) PK_CHECK;
+void status_free(struct status *s);
+/* 0 when no row fails; ERR_TARGET_BREACHED names those that do. */
+int status_check(const struct status *s, struct error *err) PK_CHECK;
+/* The document of doc/reference/json.md, "status". */
+int status_json(const struct status *s, json_t **ret, struct error *err) PK_CHECK;
+/* The metrics of doc/reference/metrics.md, appended to out. */
+int status_metrics(const struct status *s, const char *version, struct buf *out, struct error *err) PK_CHECK;
+
+#endif

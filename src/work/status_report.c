@@ -1,0 +1,131 @@
+/* The status as data: JSON and metrics. */
+#include "work/status.h"
+
+#include "base/seam.h"
+#include "base/time.h"
+#include "work/point.h"
+
+static double seconds(int64_t ns) {
+    return (double)(ns / 1000000) / 1e3;
+}
+
+static json_t *duration_json(const struct config_duration *d) {
+    if (d->state == CONFIG_UNSET) return json_null();
+    if (d->state == CONFIG_NONE) return json_string("none");
+    return json_integer((json_int_t)(d->ns / NS_PER_S));
+}
+
+static json_t *age_json(int64_t then_ns, int64_t now_ns) {
+    return then_ns ? json_integer((json_int_t)((now_ns - then_ns) / NS_PER_S)) : json_null();
+}
+
+static json_t *row_json(const struct status_row *r, int64_t now_ns) {
+    json_t *good = json_null(), *proven = json_null(), *restored = json_null(), *attempt = json_null();
+    if (r->good_time_ns)
+        good = json_pack("{s:s, s:o, s:o, s:I, s:I}", "id", r->good_id, "time", point_time_json(r->good_time_ns),
+                         "age_s", age_json(r->good_time_ns, now_ns), "bytes", (json_int_t)r->good_bytes, "stored_bytes",
+                         (json_int_t)r->good_stored_bytes);
+    if (r->proven_time_ns)
+        proven = json_pack("{s:s, s:o, s:o, s:s, s:o}", "id", r->proven_id, "time", point_time_json(r->proven_time_ns),
+                           "age_s", age_json(r->proven_time_ns, now_ns), "level", point_level(r->proven_level),
+                           "verified_at", point_time_json(r->proven_at_ns));
+    if (r->restored_ns)
+        restored = json_pack("{s:o, s:I}", "at", point_time_json(r->restored_ns), "took_ms",
+                             (json_int_t)(r->restore_took_ns / 1000000));
+    if (r->attempt_ns)
+        attempt = json_pack("{s:o, s:b}", "at", point_time_json(r->attempt_ns), "failed", r->attempt_failed);
+    return json_pack("{s:s, s:s, s:s, s:s, s:b, s:b, s:s, s:b, s:s, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:i}",
+                     "environment", r->environment, "surface", r->surface, "kind", r->kind, "repository", r->repository,
+                     "configured", r->configured, "protected", r->protected, "state", status_state_name(r->state), "ok",
+                     !status_fails(r->state), "why", r->why, "rpo_s", duration_json(&r->rpo), "rto_s",
+                     duration_json(&r->rto), "level_wanted", point_level(r->level_wanted), "last_good", good,
+                     "last_proven", proven, "last_restore", restored, "last_attempt", attempt, "held", (int)r->held);
+}
+
+int status_json(const struct status *s, json_t **ret, struct error *err) {
+    json_auto_t *rows = json_array();
+    json_auto_t *repositories = json_array();
+    bool ok = true;
+    int rc = rows && repositories ? 0 : error_set(err, ERR_NO_MEMORY, "no memory for the status");
+    for (size_t i = 0; i < s->row_count && rc == 0; i++) {
+        ok &= !status_fails(s->rows[i].state);
+        rc = json_push(rows, row_json(&s->rows[i], s->now_ns), err);
+    }
+    for (size_t i = 0; i < s->repository_count && rc == 0; i++)
+        rc = json_push(repositories,
+                       json_pack("{s:s, s:I, s:I}", "name", s->repositories[i].name, "log_entries",
+                                 (json_int_t)s->repositories[i].entries, "bytes", (json_int_t)s->repositories[i].bytes),
+                       err);
+    if (rc < 0) return rc;
+    *ret = json_pack("{s:o, s:b, s:O, s:O}", "checked_at", point_time_json(s->now_ns), "ok", ok, "surfaces", rows,
+                     "repositories", repositories);
+    return *ret ? 0 : error_set(err, ERR_NO_MEMORY, "no memory for the status");
+}
+
+struct samples {
+    struct metric_sample *s;
+    size_t n, cap;
+};
+
+static int add(struct samples *l, const struct metric_sample *s, struct error *err) {
+    int rc = mem_grow((void **)&l->s, &l->cap, l->n + 1, sizeof *l->s, err);
+    if (rc == 0) l->s[l->n++] = *s;
+    return rc;
+}
+
+static int add_row(struct samples *l, const struct status_row *r, struct error *err) {
+    const struct {
+        enum metric metric;
+        bool known;
+        double value;
+    } of_surface[] = {
+        {METRIC_BACKUP_LAST_SUCCESS, r->good_time_ns != 0, seconds(r->good_completed_ns)},
+        {METRIC_BACKUP_LAST_ATTEMPT, r->attempt_ns != 0, seconds(r->attempt_ns)},
+        {METRIC_BACKUP_DURATION, r->good_time_ns != 0, seconds(r->good_completed_ns - r->good_started_ns)},
+        {METRIC_BACKUP_SIZE, r->good_time_ns != 0, (double)r->good_bytes},
+        {METRIC_BACKUP_STORED, r->good_time_ns != 0, (double)r->good_stored_bytes},
+        {METRIC_RECOVERY_POINT, r->good_time_ns != 0, seconds(r->good_time_ns)},
+    };
+    int rc = 0;
+    for (size_t i = 0; i < sizeof of_surface / sizeof *of_surface && rc == 0; i++) {
+        struct metric_sample s = {.metric = of_surface[i].metric,
+                                  .env = r->environment,
+                                  .surface = r->surface,
+                                  .repo = r->repository,
+                                  .value = of_surface[i].value};
+        if (of_surface[i].known) rc = add(l, &s, err);
+    }
+    for (int level = VERIFY_PRESENT; level <= VERIFY_REBUILD && rc == 0; level++) {
+        struct metric_sample s = {.metric = METRIC_VERIFY_LAST_SUCCESS,
+                                  .env = r->environment,
+                                  .surface = r->surface,
+                                  .repo = r->repository,
+                                  .level = point_level((enum verify_level)level),
+                                  .value = seconds(r->level_ns[level])};
+        if (r->level_ns[level]) rc = add(l, &s, err);
+    }
+    struct metric_sample rpo = {
+        .metric = METRIC_POLICY_RPO, .env = r->environment, .surface = r->surface, .value = seconds(r->rpo.ns)};
+    struct metric_sample rto = {
+        .metric = METRIC_POLICY_RTO, .env = r->environment, .surface = r->surface, .value = seconds(r->rto.ns)};
+    if (rc == 0 && r->rpo.state == CONFIG_SET) rc = add(l, &rpo, err);
+    if (rc == 0 && r->rto.state == CONFIG_SET) rc = add(l, &rto, err);
+    return rc;
+}
+
+int status_metrics(const struct status *s, const char *version, struct buf *out, struct error *err) {
+    struct samples l = {0};
+    struct metric_sample build = {.metric = METRIC_BUILD_INFO, .version = version, .value = 1};
+    int rc = add(&l, &build, err);
+    for (size_t i = 0; i < s->row_count && rc == 0; i++) rc = add_row(&l, &s->rows[i], err);
+    for (size_t i = 0; i < s->repository_count && rc == 0; i++) {
+        const struct status_repository *r = &s->repositories[i];
+        struct metric_sample entries = {.metric = METRIC_LEDGER_ENTRIES, .repo = r->name, .value = (double)r->entries};
+        struct metric_sample bytes = {.metric = METRIC_REPOSITORY_BYTES, .repo = r->name, .value = (double)r->bytes};
+        rc = add(&l, &entries, err);
+        if (rc == 0) rc = add(&l, &bytes, err);
+    }
+    if (rc == 0) rc = metrics_write(l.s, l.n, out, err);
+    seam_free(l.s);
+    return rc;
+}

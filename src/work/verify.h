@@ -1,0 +1,26 @@
+/* Verification: the ladder's rungs, each result a receipt in the log. */
+#ifndef PK_WORK_VERIFY_H
+#define PK_WORK_VERIFY_H
+
+#include "work/context.h"
+
+struct verify_finding {
+    char object[128], text[300];
+    enum check_result result;
+    json_t *snapshots, *paths; /* arrays; owned by the callee, valid for the call */
+    uint64_t paths_total;
+};
+struct verify_result {
+    enum verify_level level;
+    bool passed;
+    uint64_t objects, bytes, findings;
+    int64_t duration_ns;
+    json_t *differences; /* owned by the caller: [{"invariant","expected","found"}] of level full */
+};
+typedef void (*verify_finding_cb)(void *ctx, const struct verify_finding *f);
+/* Verify these snapshots (all of the open repository) at `level`: present, checksum, decode or full. A receipt a snapshot is
+ * appended where the key may sign one. 0 when the verification ran, whatever it found: see ret->passed.
+ * Full first checks up to decode, then restores each into a scratch place and compares invariants. */
+int verify_snapshots(struct work *w, const struct snapshot_info *const *snapshots, size_t n, enum verify_level level, verify_finding_cb cb, void *ctx, struct verify_result *ret, struct error *err) PK_CHECK;
+
+#endif

@@ -1,0 +1,70 @@
+# What the end-to-end tests share. To be sourced by bash first of all: claims as TAP, runs of the program, a home of their own.
+set -u
+P=${PROOFKEEP:?the program to test}
+T=${TMPDIR:?an empty folder}
+: "${SOURCE_ROOT:?the project}"
+export HOME=$T/home XDG_CACHE_HOME=$T/cache LC_ALL=C.UTF-8
+unset XDG_CONFIG_HOME
+mkdir -p "$HOME"
+cd "$T" || exit 1
+tap_n=0 tap_failed=0 tap_last=
+
+# The last command's truth, as a claim.
+claim() {
+  local truth=$?
+  tap_n=$((tap_n + 1))
+  if [ $truth = 0 ]; then
+    echo "ok $tap_n - $1"
+  else
+    tap_failed=$((tap_failed + 1))
+    echo "not ok $tap_n - $1"
+    [ -z "$tap_last" ] || echo "# the last run was: $tap_last"
+    tail -n 25 "$T/out" 2>/dev/null | sed 's/^/# out: /'
+    tail -n 25 "$T/err" 2>/dev/null | sed 's/^/# err: /'
+  fi
+  return $truth
+}
+skip() {
+  tap_n=$((tap_n + 1))
+  echo "ok $tap_n - $1 # SKIP $2"
+}
+# pk ARGUMENT...: run the program; its streams are in $T/out and $T/err, its status is answered.
+pk() {
+  tap_last="proofkeep $*"
+  "$P" "$@" >"$T/out" 2>"$T/err" </dev/null
+}
+# fails STATUS CODE ARGUMENT...: it must end with this exit status and say this error, with a reason, the rest as it is.
+fails() {
+  local want=$1 code=$2 status
+  shift 2
+  pk "$@"
+  status=$?
+  if [ $status != "$want" ]; then
+    echo "# exit status $status, not $want"
+    return 1
+  fi
+  grep -q "^error $code: " "$T/err" && grep -q '^  why: ' "$T/err"
+}
+# says TEXT: standard error has this text (a basic regular expression).
+says() { grep -q -e "$1" "$T/err"; }
+# result FIELD: of the result, the last line of a run with --json. surfaces.0.id reaches inside.
+result() {
+  tail -n 1 "$T/out" | python3 -c '
+import json, sys
+v = json.load(sys.stdin)
+assert v["type"] == "result", v
+for k in sys.argv[1].split("."):
+    v = v[int(k)] if isinstance(v, list) else v[k]
+print(v)' "$1"
+}
+# point ENV/SURFACE: the id of the newest recovery point
+point() {
+  "$P" list "$1" --json 2>/dev/null | python3 -c '
+import json, sys
+print(json.load(sys.stdin)["points"][-1]["id"])'
+}
+finish() {
+  echo "1..$tap_n"
+  [ $tap_failed = 0 ]
+  exit
+}

@@ -1,0 +1,95 @@
+#!/usr/bin/env python3
+"""Wrote the first inputs of the targets pack, index, manifest, log and slot under corpus/, from the golden repository and
+the vectors of doc/format/keys.md: seeds.py [FOLDER]."""
+
+import json
+import os
+import re
+import struct
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+sys.path.insert(0, os.path.join(ROOT, "test/format"))
+import reader
+
+OUT = sys.argv[1] if len(sys.argv) > 1 else os.path.join(HERE, "corpus")
+
+
+def put(target, name, data):
+    os.makedirs(os.path.join(OUT, target), exist_ok=True)
+    with open(os.path.join(OUT, target, name), "wb") as f:
+        f.write(data)
+
+
+golden = os.path.join(ROOT, "test/golden/v1")
+repo = reader.Repository(golden + "/repo", golden + "/key")
+with open(os.path.join(ROOT, "doc/format/keys.md")) as f:
+    block = f.read().split("```vectors")[1].split("```")[0].replace("\n    ", "")
+vectors = {m[1]: bytes.fromhex(m[2]) for m in re.finditer(r"^(\w+) = ([0-9a-f]+)$", block, re.M)}
+
+# packs: one as it is (of another repository), and directories with their frames' payloads
+packs = list(repo.all_packs())
+put("pack", "stored", b"\0" + repo.pack(*packs[0]).data[:700])
+for i, (digest, meta) in enumerate(packs):
+    pack = repo.pack(digest, meta)
+    directory = b"PKDIR01\n" + b"".join(f.record for f in pack.frames)
+    payloads = b"".join(pack.payload(k)[1] for k in range(len(pack.frames)))
+    if len(payloads) < 1500:
+        put("pack", f"frames-{i}", b"\1" + struct.pack("<II", len(pack.frames), len(directory)) + directory + payloads)
+put("pack", "no-frames", b"\1" + struct.pack("<II", 0, 8) + b"PKDIR01\n")
+put("pack", "too-many-frames", b"\1" + struct.pack("<II", 0xFFFFFFFF, 8) + b"PKDIR01\n")
+record = struct.pack("<IIBBH", 30, 13, 0, 1, 1) + bytes(32) + struct.pack("<I", 14)
+put("pack", "does-not-add-up", b"\1" + struct.pack("<II", 1, 8 + len(record)) + b"PKDIR01\n" + record + bytes(14))
+
+# index
+for i, run in enumerate(repo.state.runs):
+    body, n, rows = reader.index_object(repo, run, 1)
+    put("index", f"run-{i}", b"\1\1" + struct.pack("<QI", n, rows) + body)
+some = next(iter(repo.state.snapshots.values()))
+body, n, _ = reader.index_object(repo, some.packs, 2)
+put("index", "list", b"\1\2" + struct.pack("<QI", n, 0) + body)
+put("index", "empty", b"\1\1" + struct.pack("<QI", 0, 0))
+put("index", "stored", b"\0" + repo.read(f"index/{some.packs.hex()}"))
+put("index", "huge-counts", b"\1\1" + struct.pack("<QI", 1 << 59, 1 << 31) + bytes(64))
+put("index", "delta-at-the-end", b"\1\1" + struct.pack("<QI", 1, 1) + bytes(40) + b"i" * 16 + struct.pack("<IIII", 0, 0, 1, 257))
+
+# manifests
+for i, s in enumerate(repo.state.snapshots.values()):
+    root = b"".join(repo.chunk(d, 4) for d in s.root)
+    put("manifest", f"root-{i}", b"\2" + root)
+    c = reader.Cursor(root, "root")
+    c.take(8), c.take(c.number(4)), c.take(20)
+    put("manifest", f"items-{i}", b"\0" + repo.chunk(c.take(32), 2))
+put("manifest", "references", b"\1" + b"\x04" + bytes(32) + b"\x81\x40" + b"\x83\x80\x01" + bytes(40) + b"\x02" + bytes(32))
+put("manifest", "overlong", b"\1" + b"\x80" * 9 + b"\x01")
+
+# log
+for seq in (0, 4, 7):
+    put("log", f"entry-{seq}", b"\0" + repo.read(f"log/{seq:016d}"))
+lines = []
+for seq in range(len(repo.state.leaves)):
+    statement, signer = reader.envelope_open(repo.read(f"log/{seq:016d}"), "entry")
+    if seq < 3:
+        put("log", f"statement-{seq}", b"\1" + json.dumps(statement).encode())
+    p = statement["predicate"]
+    if "repository" in p and seq == 0:
+        p["repository"] = "000102030405060708090a0b0c0d0e0f"
+    if seq in (9, 10):
+        p["seq"] = 4
+    if seq == 9:
+        p["receipt"] = "04" + "00" * 31
+    entry = {"predicateType": statement["predicateType"], "predicate": p}
+    if signer != repo.keys.admin:
+        entry["signer"] = signer.hex()
+    lines.append(json.dumps(entry))
+put("log", "judged", b"\2" + "\n".join(lines).encode())
+put("log", "judged-release", b"\2" + "\n".join(lines + [json.dumps(
+    {"predicateType": reader.PREFIX + "hold/v1", "predicate": {"seq": 4, "action": "release"}})]).encode())
+put("log", "checkpoint", b"\3" + repo.read("checkpoint"))
+
+# slots
+for name in ("file_slot", "passphrase_slot", "recipient_slot"):
+    put("slot", name, b"\0" + vectors[name])
+put("slot", "bundle", b"\1" + vectors["admin_bundle"])
+put("slot", "key-file", b"\2" + b"# a comment\n\n" + vectors["file_key_text"])

@@ -1,0 +1,234 @@
+#include "work_kit.h"
+
+#include "base/time.h"
+#include "work/hold.h"
+#include "work/prune.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+#define LAST_2 "    policy: { verify: checksum, retention: { keep: { last: 2 }, min_copies: 1 } }\n"
+#define BYTES 40000
+
+static struct prune_plan planned(struct work_kit *k, const char *what, bool collect_only, int64_t grace_ns) {
+    struct error err = ERROR_INIT;
+    struct selection s;
+    struct prune_options o = {.collect_only = collect_only, .grace_ns = grace_ns, .estimate = true};
+    struct prune_plan p;
+    kit_ok(selection_parse(what, false, &s, &err), &err);
+    kit_ok(prune_plan_make(k->work, &s, &o, &p, &err), &err);
+    return p;
+}
+
+/* n points of `files`, each verified. */
+static void points(struct work_kit *k, uint64_t *seqs, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        seqs[i] = work_kit_point(k, "files", BYTES, (uint32_t)i + 1);
+        work_kit_verify(k, seqs[i], VERIFY_CHECKSUM, true);
+    }
+}
+
+static void a_plan_forgets_frees_and_leaves_the_rest_whole(void **state) {
+    struct work_kit k;
+    uint64_t seqs[5];
+    struct prune_done d;
+    (void)state;
+    work_kit_begin(&k, LAST_2);
+    points(&k, seqs, 5);
+    struct prune_plan p = planned(&k, "dev", false, 0);
+    assert_int_equal(p.count, 1);
+    assert_int_equal(p.forgotten, 3);
+    assert_string_equal(p.surfaces, "all");
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(p.list[0].points[i].verdict.decision, i < 3 ? RETENTION_FORGET : RETENTION_KEEP);
+    assert_works(prune_plan_check(&p, &err));
+    usleep(20000); /* with no grace at all, packs must be older than now */
+    assert_works(prune_run(k.work, &p, NULL, &d, &err));
+    assert_int_equal(d.forgotten, 3);
+    assert_true(d.freed_bytes >= 3 * BYTES);
+    for (int i = 0; i < 5; i++) assert_int_equal(work_kit_info(&k, seqs[i])->forgotten, i < 3);
+    work_kit_expect(&k, seqs[3], BYTES, 4);
+    work_kit_expect(&k, seqs[4], BYTES, 5);
+    prune_plan_free(&p);
+    work_kit_end(&k);
+}
+
+static void nothing_is_forgotten_without_rules_or_proof(void **state) {
+    struct work_kit k;
+    (void)state;
+    work_kit_begin(&k, NULL);
+    for (uint32_t i = 0; i < 3; i++) work_kit_verify(&k, work_kit_point(&k, "files", BYTES, i + 1), VERIFY_FULL, true);
+    struct prune_plan p = planned(&k, "dev/files", false, 0);
+    assert_int_equal(p.forgotten, 0);
+    assert_string_equal(p.list[0].points[0].verdict.reason, "no retention rule is set");
+    prune_plan_free(&p);
+    work_kit_end(&k);
+
+    work_kit_begin(&k, LAST_2);
+    for (uint32_t i = 0; i < 4; i++) work_kit_point(&k, "files", BYTES, i + 1);
+    p = planned(&k, "dev/files", false, 0);
+    assert_int_equal(p.forgotten, 0);
+    assert_string_equal(p.list[0].points[0].verdict.reason, "nothing is proven yet");
+    prune_plan_free(&p);
+    work_kit_end(&k);
+}
+
+static void an_unproven_newest_point_holds_the_whole_run(void **state) {
+    struct work_kit k;
+    uint64_t seqs[4];
+    struct prune_done d;
+    (void)state;
+    work_kit_begin(&k, LAST_2);
+    points(&k, seqs, 4);
+    work_kit_point(&k, "files", BYTES, 9);
+    struct prune_plan p = planned(&k, "dev", false, 0);
+    assert_int_equal(p.forgotten, 0);
+    assert_fails(prune_plan_check(&p, &err), ERR_PRUNE_HELD, "dev/files: 2 backups", "is not verified");
+    assert_fails(prune_run(k.work, &p, NULL, &d, &err), ERR_PRUNE_HELD, "dev/files");
+    prune_plan_free(&p);
+    assert_false(work_kit_info(&k, seqs[0])->forgotten);
+    work_kit_end(&k);
+}
+
+static void a_second_prune_without_a_new_backup_is_held(void **state) {
+    struct work_kit k;
+    uint64_t seqs[4];
+    struct prune_done d;
+    struct hold_done h;
+    char address[128];
+    (void)state;
+    work_kit_begin(&k, LAST_2);
+    points(&k, seqs, 4);
+    snprintf(address, sizeof address, "dev/files@%s", work_kit_info(&k, seqs[0])->id);
+    assert_works(hold_add(k.work, address, "case", &h, &err));
+    struct prune_plan p = planned(&k, "dev", false, 0);
+    assert_int_equal(p.forgotten, 1);
+    assert_works(prune_run(k.work, &p, NULL, &d, &err));
+    prune_plan_free(&p);
+    assert_works(hold_release(k.work, address, "closed", &h, &err));
+    p = planned(&k, "dev", false, 0);
+    assert_fails(prune_plan_check(&p, &err), ERR_PRUNE_HELD, "no whole backup since the last prune");
+    prune_plan_free(&p);
+    work_kit_end(&k);
+}
+
+static void a_plan_is_stale_once_the_log_has_grown(void **state) {
+    struct work_kit k;
+    uint64_t seqs[4];
+    struct prune_done d;
+    struct prune_plan again;
+    (void)state;
+    work_kit_begin(&k, LAST_2);
+    points(&k, seqs, 4);
+    struct prune_plan p = planned(&k, "dev", false, 0);
+    assert_works(prune_plan_store(k.work, &p, &err));
+    assert_works(prune_plan_load(k.work, p.id, &again, &err));
+    assert_string_equal(again.digest, p.digest);
+    prune_plan_free(&again);
+    uint64_t newest = work_kit_point(&k, "other", BYTES, 9);
+    assert_fails(prune_plan_load(k.work, p.id, &again, &err), ERR_PLAN_STALE, p.id, "does not hold any more");
+    assert_fails(prune_run(k.work, &p, NULL, &d, &err), ERR_PLAN_STALE, "log size");
+    assert_false(work_kit_info(&k, seqs[0])->forgotten);
+    assert_false(work_kit_info(&k, newest)->forgotten);
+    assert_fails(prune_plan_load(k.work, "pln-000000000000", &again, &err), ERR_PLAN_STALE, "not in the cache folder");
+    assert_fails(prune_plan_load(k.work, "../../etc/passwd", &again, &err), ERR_USAGE, "no plan's id");
+    prune_plan_free(&p);
+    work_kit_end(&k);
+}
+
+static void a_plan_that_was_carried_out_is_gone(void **state) {
+    struct work_kit k;
+    uint64_t seqs[4];
+    struct prune_done d;
+    struct prune_plan again;
+    (void)state;
+    work_kit_begin(&k, LAST_2);
+    points(&k, seqs, 4);
+    struct prune_plan p = planned(&k, "dev", false, PRUNE_GRACE_NS);
+    assert_works(prune_plan_store(k.work, &p, &err));
+    assert_works(prune_run(k.work, &p, NULL, &d, &err));
+    assert_int_equal(d.freed_packs, d.repacked_packs);
+    assert_true(d.young_bytes > 0); /* the grace keeps them */
+    assert_fails(prune_plan_load(k.work, p.id, &again, &err), ERR_PLAN_STALE, "carried out");
+    prune_plan_free(&p);
+    p = planned(&k, "dev", true, 0);
+    assert_true(p.unused_bytes >= 2 * BYTES);
+    assert_int_equal(p.count, 0);
+    assert_works(prune_run(k.work, &p, NULL, &d, &err));
+    assert_int_equal(d.forgotten, 0);
+    assert_true(d.freed_bytes >= 2 * BYTES);
+    work_kit_expect(&k, seqs[3], BYTES, 4);
+    prune_plan_free(&p);
+    work_kit_end(&k);
+}
+
+static void a_protected_environment_wants_the_phrase(void **state) {
+    struct work_kit k;
+    uint64_t seqs[4];
+    struct prune_done d;
+    (void)state;
+    work_kit_begin(&k, "    protected: true\n" LAST_2);
+    points(&k, seqs, 4);
+    struct prune_plan p = planned(&k, "dev/files", false, 0);
+    assert_string_equal(p.phrase, "prune dev/files");
+    assert_fails(prune_run(k.work, &p, NULL, &d, &err), ERR_CONFIRM, "prune dev/files");
+    assert_fails(prune_run(k.work, &p, "prune dev/all", &d, &err), ERR_CONFIRM, "another");
+    assert_false(work_kit_info(&k, seqs[0])->forgotten);
+    assert_works(prune_run(k.work, &p, "prune dev/files", &d, &err));
+    assert_true(work_kit_info(&k, seqs[0])->forgotten);
+    prune_plan_free(&p);
+    work_kit_end(&k);
+}
+
+static void only_keys_that_may_prune_do(void **state) {
+    struct work_kit k;
+    uint64_t seqs[4];
+    struct prune_done d;
+    char restore[160], prune[160];
+    (void)state;
+    work_kit_begin(&k, LAST_2);
+    points(&k, seqs, 4);
+    work_kit_key(&k, ROLE_RESTORE, restore);
+    work_kit_key(&k, ROLE_PRUNE, prune);
+    work_kit_open(&k, restore);
+    struct prune_plan p = planned(&k, "dev", false, 0);
+    assert_int_equal(p.forgotten, 2);
+    assert_false(p.unused_known);
+    assert_fails(prune_run(k.work, &p, NULL, &d, &err), ERR_KEY_ROLE, "this one is a restore key");
+    prune_plan_free(&p);
+    work_kit_open(&k, prune);
+    p = planned(&k, "dev", false, 0);
+    assert_works(prune_run(k.work, &p, NULL, &d, &err));
+    assert_int_equal(d.forgotten, 2);
+    prune_plan_free(&p);
+    work_kit_end(&k);
+}
+
+static void a_damaged_point_is_not_proof(void **state) {
+    struct work_kit k;
+    uint64_t seqs[4];
+    (void)state;
+    work_kit_begin(&k, LAST_2);
+    points(&k, seqs, 4);
+    work_kit_verify(&k, seqs[3], VERIFY_CHECKSUM, false);
+    struct prune_plan p = planned(&k, "dev", false, 0);
+    assert_int_equal(p.list[0].points[2].verdict.decision, RETENTION_KEEP);
+    assert_fails(prune_plan_check(&p, &err), ERR_PRUNE_HELD, "is damaged");
+    prune_plan_free(&p);
+    work_kit_end(&k);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_plan_forgets_frees_and_leaves_the_rest_whole),
+        cmocka_unit_test(nothing_is_forgotten_without_rules_or_proof),
+        cmocka_unit_test(an_unproven_newest_point_holds_the_whole_run),
+        cmocka_unit_test(a_second_prune_without_a_new_backup_is_held),
+        cmocka_unit_test(a_plan_is_stale_once_the_log_has_grown),
+        cmocka_unit_test(a_plan_that_was_carried_out_is_gone),
+        cmocka_unit_test(a_protected_environment_wants_the_phrase),
+        cmocka_unit_test(only_keys_that_may_prune_do),
+        cmocka_unit_test(a_damaged_point_is_not_proof),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

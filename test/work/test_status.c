@@ -1,0 +1,183 @@
+#include "work_kit.h"
+
+#include "base/time.h"
+#include "work/status.h"
+
+#include <stdio.h>
+
+#define TARGETS "    policy: { rpo: 24h, verify: checksum }\n"
+
+static const struct status_row *row_of(const struct status *s, const char *surface) {
+    for (size_t i = 0; i < s->row_count; i++)
+        if (strcmp(s->rows[i].surface, surface) == 0) return &s->rows[i];
+    fail_msg("no row for %s", surface);
+    return NULL;
+}
+
+static struct status looked(struct work_kit *k, const char *what) {
+    struct error err = ERROR_INIT;
+    struct selection s;
+    struct status st;
+    kit_ok(selection_parse(what, false, &s, &err), &err);
+    kit_ok(repo_sync(k->work->repo, &err), &err);
+    kit_ok(work_status(k->work, &s, &st, &err), &err);
+    return st;
+}
+
+static void expect(struct work_kit *k, const char *surface, enum status_state state, const char *why) {
+    struct status st = looked(k, "dev");
+    const struct status_row *r = row_of(&st, surface);
+    if (r->state != state)
+        fail_msg("%s is %s (%s) instead of %s", surface, status_state_name(r->state), r->why, status_state_name(state));
+    if (!strstr(r->why, why)) fail_msg("'%s' is not in '%s'", why, r->why);
+    status_free(&st);
+}
+
+static void a_surface_goes_from_nothing_to_proven(void **state) {
+    struct work_kit k;
+    (void)state;
+    work_kit_begin(&k, TARGETS);
+    expect(&k, "files", STATUS_BREACHED, "there is no whole backup");
+    uint64_t seq = work_kit_point(&k, "files", 100, 1);
+    expect(&k, "files", STATUS_UNPROVEN, "no backup is verified at 'checksum'");
+    work_kit_verify(&k, seq, VERIFY_PRESENT, true);
+    expect(&k, "files", STATUS_UNPROVEN, "no backup is verified at 'checksum'");
+    work_kit_verify(&k, seq, VERIFY_CHECKSUM, true);
+    expect(&k, "files", STATUS_GOOD, "");
+    work_kit_verify(&k, seq, VERIFY_DECODE, false);
+    expect(&k, "files", STATUS_DAMAGED, "failed its verification");
+    work_kit_end(&k);
+}
+
+static void without_targets_nothing_is_breached_and_nothing_is_called_good(void **state) {
+    struct work_kit k;
+    (void)state;
+    work_kit_begin(&k, NULL);
+    expect(&k, "files", STATUS_NO_BACKUP, "no whole backup");
+    uint64_t seq = work_kit_point(&k, "files", 100, 1);
+    expect(&k, "files", STATUS_UNPROVEN, "no backup is verified");
+    work_kit_verify(&k, seq, VERIFY_CHECKSUM, true);
+    expect(&k, "files", STATUS_NO_TARGET, "no RPO is set");
+    work_kit_point(&k, "gone", 100, 1);
+    expect(&k, "gone", STATUS_NO_TARGET, "the configuration does not have it");
+    work_kit_end(&k);
+}
+
+static void a_target_of_none_asks_for_nothing(void **state) {
+    struct work_kit k;
+    (void)state;
+    work_kit_begin(&k, "    policy: { rpo: none }\n");
+    expect(&k, "files", STATUS_GOOD, "");
+    work_kit_end(&k);
+}
+
+static void an_rto_is_kept_only_by_a_restore_that_was_proven(void **state) {
+    struct work_kit k;
+    (void)state;
+    work_kit_begin(&k, "    policy: { rpo: 24h, rto: 1h }\n");
+    uint64_t seq = work_kit_point(&k, "files", 100, 1);
+    work_kit_verify(&k, seq, VERIFY_DECODE, true);
+    expect(&k, "files", STATUS_UNPROVEN, "no restore was ever proven");
+    work_kit_verify(&k, seq, VERIFY_FULL, true);
+    expect(&k, "files", STATUS_GOOD, "");
+    work_kit_end(&k);
+}
+
+static void a_lower_rung_does_not_refresh_a_higher_one(void **state) {
+    struct work_kit k;
+    (void)state;
+    work_kit_begin(&k, TARGETS);
+    uint64_t seq = work_kit_point(&k, "files", 100, 1);
+    work_kit_verify(&k, seq, VERIFY_FULL, true);
+    int64_t full = work_kit_info(&k, seq)->verified_ns;
+    struct timespec wait = {1, 100000000}; /* entries carry whole seconds */
+    nanosleep(&wait, NULL);
+    work_kit_verify(&k, seq, VERIFY_PRESENT, true);
+    const struct snapshot_info *i = work_kit_info(&k, seq);
+    assert_int_equal(i->verified, VERIFY_FULL);
+    assert_int_equal(i->verified_ns, full);
+    assert_true(i->level_ns[VERIFY_PRESENT] > full);
+    struct status st = looked(&k, "dev/files");
+    assert_int_equal(st.rows[0].level_ns[VERIFY_FULL], full);
+    assert_int_equal(st.rows[0].level_ns[VERIFY_CHECKSUM], full);
+    assert_true(st.rows[0].level_ns[VERIFY_PRESENT] > full);
+    status_free(&st);
+    work_kit_end(&k);
+}
+
+static void the_check_names_what_fails_worst_first(void **state) {
+    struct work_kit k;
+    (void)state;
+    work_kit_begin(&k, TARGETS);
+    work_kit_point(&k, "files", 100, 1);
+    struct status st = looked(&k, "dev");
+    assert_int_equal(st.row_count, 2);
+    assert_string_equal(st.rows[0].surface, "other"); /* breached before unproven */
+    assert_fails(status_check(&st, &err), ERR_TARGET_BREACHED, "dev/other is breached", "dev/files is unproven");
+    status_free(&st);
+    st = looked(&k, "dev/@truth");
+    assert_int_equal(st.row_count, 1);
+    status_free(&st);
+    work_kit_end(&k);
+}
+
+static void the_metrics_say_only_what_is_known(void **state) {
+    struct work_kit k;
+    struct buf b = BUF_INIT(1 << 20);
+    (void)state;
+    work_kit_begin(&k, TARGETS);
+    uint64_t seq = work_kit_point(&k, "files", 100, 1);
+    work_kit_verify(&k, seq, VERIFY_CHECKSUM, true);
+    struct status st = looked(&k, "dev");
+    assert_works(status_metrics(&st, "1.2.3", &b, &err));
+    assert_works(buf_terminate(&b, &err));
+    const char *text = (char *)b.ptr;
+    assert_non_null(strstr(text, "proofkeep_backup_size_bytes{env=\"dev\",surface=\"files\",repo=\"main\"} 100\n"));
+    assert_null(strstr(text, "proofkeep_backup_size_bytes{env=\"dev\",surface=\"other\""));
+    assert_non_null(strstr(text, "proofkeep_policy_rpo_seconds{env=\"dev\",surface=\"other\"} 86400\n"));
+    assert_null(strstr(text, "proofkeep_policy_rto_seconds"));
+    assert_non_null(strstr(text, "level=\"checksum\"}"));
+    assert_null(strstr(text, "level=\"decode\"}"));
+    assert_non_null(strstr(text, "proofkeep_ledger_entries{repo=\"main\"} 3\n"));
+    buf_free(&b);
+    status_free(&st);
+    work_kit_end(&k);
+}
+
+static void a_repository_out_of_reach_is_unknown_and_fails(void **state) {
+    struct work_kit k;
+    struct error err = ERROR_INIT;
+    char away[160];
+    (void)state;
+    work_kit_begin(&k, TARGETS);
+    repo_close(k.work->repo);
+    store_close(k.work->store);
+    k.work->repo = NULL;
+    k.work->store = NULL;
+    snprintf(away, sizeof away, "%s.away", k.kit.repo_dir);
+    assert_int_equal(seam_renameat2(AT_FDCWD, k.kit.repo_dir, AT_FDCWD, away, 0), 0);
+    struct selection s;
+    struct status st;
+    kit_ok(selection_parse(NULL, false, &s, &err), &err);
+    kit_ok(work_status(k.work, &s, &st, &err), &err);
+    assert_int_equal(st.rows[0].state, STATUS_UNKNOWN);
+    assert_int_equal(st.unreachable.code, ERR_REPO_NONE);
+    assert_true(status_fails(STATUS_UNKNOWN));
+    status_free(&st);
+    assert_int_equal(seam_renameat2(AT_FDCWD, away, AT_FDCWD, k.kit.repo_dir, 0), 0);
+    work_kit_end(&k);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_surface_goes_from_nothing_to_proven),
+        cmocka_unit_test(without_targets_nothing_is_breached_and_nothing_is_called_good),
+        cmocka_unit_test(a_target_of_none_asks_for_nothing),
+        cmocka_unit_test(an_rto_is_kept_only_by_a_restore_that_was_proven),
+        cmocka_unit_test(a_lower_rung_does_not_refresh_a_higher_one),
+        cmocka_unit_test(the_check_names_what_fails_worst_first),
+        cmocka_unit_test(the_metrics_say_only_what_is_known),
+        cmocka_unit_test(a_repository_out_of_reach_is_unknown_and_fails),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
