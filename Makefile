@@ -20,9 +20,10 @@ deps:
 	tools/install-deps.sh
 
 demo:
-	@tools/install-deps.sh
-	@$(MAKE) -s build
-	@tools/demo/demo.sh
+	@tools/install-deps.sh demo
+	@$(MAKE) -s $(BUILD)/build.ninja
+	@$(NINJA) -C $(BUILD) proofkeep
+	@PROOFKEEP=$(BUILD)/proofkeep tools/demo/demo.sh
 
 # The last line that it prints is "N passed, N failed, N skipped".
 test:

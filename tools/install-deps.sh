@@ -1,13 +1,13 @@
 #!/bin/sh
-# Installs the Debian packages that building and testing need, and only those that are missing.
-#   install-deps.sh                    install
-#   install-deps.sh --check build|test print what is missing; exit 1 when something is
+# Installs the Debian packages that building, the demonstration and testing need, and only those that are missing.
+#   install-deps.sh [GROUP]            install; GROUP is build, demo or test, which is all
+#   install-deps.sh --check [GROUP]    print what is missing; exit 1 when something is
 # Elsewhere than on Debian it leaves the matter to the build, which says what it cannot find.
 set -eu
 
 build='meson ninja-build pkg-config libssl-dev libsodium-dev libzstd-dev libpq-dev libjansson-dev libyaml-dev libcmocka-dev python3'
-tools='make python3-cryptography python3-zstandard python3-prometheus-client attr acl mandoc zsh fish jq git clang clang-format gcovr
-  e2fsprogs util-linux'
+demo='make attr acl util-linux'
+tools='python3-cryptography python3-zstandard python3-prometheus-client mandoc zsh fish jq git clang clang-format gcovr e2fsprogs'
 
 installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
 
@@ -28,14 +28,18 @@ postgres() {
 
 command -v dpkg-query >/dev/null 2>&1 || exit 0
 
-mode=install group=test
+mode=install
 if [ "${1:-}" = --check ]; then
-  mode=check group=${2:-test}
+  mode=check
+  shift
 fi
+group=${1:-test}
 # shellcheck disable=SC2086
 want="$(compiler)$(missing_of $build)"
 # shellcheck disable=SC2086
-[ "$group" = build ] || want="$want$(missing_of $tools)$(postgres)"
+[ "$group" = build ] || want="$want$(missing_of $demo)$(postgres)"
+# shellcheck disable=SC2086
+[ "$group" != test ] || want="$want$(missing_of $tools)"
 [ -n "$want" ] || exit 0
 
 if [ "$mode" = check ]; then

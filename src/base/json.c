@@ -58,10 +58,12 @@ int json_parse(struct bytes in, size_t max_bytes, const char *what, json_t **ret
     json_error_t e;
     json_starved = false;
     json_t *j = json_loadb(in.len ? (const char *)in.ptr : "", in.len, JSON_REJECT_DUPLICATES, &e);
-    if (j) {
+    /* it also passes over a failure to remember a character, and so gives another text than was there */
+    if (j && !json_starved) {
         *ret = j;
         return 0;
     }
+    json_decref(j);
     if (json_starved) return error_set(err, ERR_NO_MEMORY, "%s: parse JSON", what);
     return error_set(err, ERR_JSON, "%s: line %d, column %d: %s", what, e.line, e.column, e.text);
 }

@@ -53,13 +53,14 @@ static int compare(struct cli *c, struct work *w, const struct snapshot_info *a,
     json_t *from = NULL, *to = NULL, *head = NULL, *tail = NULL;
     int rc = point_json(a, &from, err);
     if (rc == 0) rc = point_json(b, &to, err);
-    if (rc == 0 && !(head = json_pack("{s:O, s:O}", "from", from, "to", to))) rc = error_set(err, ERR_NO_MEMORY, "no memory");
+    if (rc == 0 && !(head = json_pack("{s:O, s:O}", "from", from, "to", to)))
+        rc = error_set(err, ERR_NO_MEMORY, "no memory");
     if (rc == 0) rc = stream_begin(&s.stream, c->output, head, "changes", err);
     if (rc == 0) rc = inspect_diff(w, a, b, change, &s, &t, err);
-    if (rc == 0 && !(tail = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "added", (json_int_t)t.added, "removed",
-                                      (json_int_t)t.removed, "changed", (json_int_t)t.changed, "same",
-                                      (json_int_t)t.same, "bytes_added", (json_int_t)t.bytes_added, "bytes_removed",
-                                      (json_int_t)t.bytes_removed)))
+    if (rc == 0 &&
+        !(tail = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "added", (json_int_t)t.added, "removed",
+                           (json_int_t)t.removed, "changed", (json_int_t)t.changed, "same", (json_int_t)t.same,
+                           "bytes_added", (json_int_t)t.bytes_added, "bytes_removed", (json_int_t)t.bytes_removed)))
         rc = error_set(err, ERR_NO_MEMORY, "no memory");
     if (rc == 0) rc = stream_end(&s.stream, tail, err);
     if (rc == 0) {
@@ -88,6 +89,7 @@ int verb_run_diff(struct cli *c, struct error *err) {
     if ((rc = work_find_point(w, options_operand(c->options, 1), &b, err)) < 0) return rc;
     /* another place was opened, and what the first point was borrowed from is gone */
     if (w->repo != first)
-        return error_set(err, ERR_USAGE, "the two recovery points lie in different repositories: they cannot be compared");
+        return error_set(err, ERR_USAGE,
+                         "the two recovery points lie in different repositories: they cannot be compared");
     return compare(c, w, a, b, err);
 }

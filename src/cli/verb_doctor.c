@@ -15,7 +15,8 @@ static json_t *text_json(const char *s) {
 static int finding(void *ctx, const struct finding *f, struct error *err) {
     struct doctor *d = ctx;
     static const enum style styles[] = {STYLE_GOOD, STYLE_WARN, STYLE_BAD};
-    output_styled(d->c->output, styles[f->level], "%-8s", f->level == FINDING_FACT ? "ok" : finding_level_name(f->level));
+    output_styled(d->c->output, styles[f->level], "%-8s",
+                  f->level == FINDING_FACT ? "ok" : finding_level_name(f->level));
     output_print(d->c->output, " %-13s  %s: %s", f->check, f->subject, f->text);
     if (f->code) output_print(d->c->output, " (%s)", f->code);
     output_print(d->c->output, "\n");
@@ -46,9 +47,9 @@ int verb_run_doctor(struct cli *c, struct error *err) {
     if (rc == 0) rc = work_doctor(w, &s, finding, facts, &d, &t, err);
     if (rc < 0) return rc;
     output_print(c->output, "%u problems, %u warnings\n", t.problems, t.warnings);
-    output_document(c->output, json_pack("{s:b, s:i, s:i, s:O, s:O}", "ok", t.problems == 0, "problems",
-                                         (int)t.problems, "warnings", (int)t.warnings, "findings", findings, "surfaces",
-                                         surfaces));
+    output_document(c->output,
+                    json_pack("{s:b, s:i, s:i, s:O, s:O}", "ok", t.problems == 0, "problems", (int)t.problems,
+                              "warnings", (int)t.warnings, "findings", findings, "surfaces", surfaces));
     if (t.problems == 0) return 0;
     return error_set(err, ERR_DOCTOR, "%u problem%s found", t.problems, t.problems == 1 ? " was" : "s were");
 }

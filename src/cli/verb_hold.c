@@ -73,7 +73,8 @@ int verb_run_hold(struct cli *c, struct error *err) {
     output_set_job(c->output, "hold");
     rc = add ? hold_add(w, address, reason, &d, err) : hold_release(w, address, reason, &d, err);
     if (rc < 0) return rc;
-    if (add) output_print(c->output, "%s@%s is held (log entry %llu)\n", d.label, d.id, (unsigned long long)d.seq);
+    if (add)
+        output_print(c->output, "%s@%s is held (log entry %llu)\n", d.label, d.id, (unsigned long long)d.seq);
     else
         output_print(c->output, "%s@%s is no longer held: %u hold%s ended (log entry %llu)\n", d.label, d.id, d.ended,
                      d.ended == 1 ? "" : "s", (unsigned long long)d.seq);

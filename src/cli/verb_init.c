@@ -8,8 +8,8 @@ static json_t *text_or_null(const char *s) {
 
 static int result_set(struct cli *c, const struct init_result *r, struct error *err) {
     json_t *j = json_pack("{s:s, s:o, s:o, s:b, s:b, s:o}", "repository", r->id, "url", text_or_null(r->url),
-                          "key_file", text_or_null(r->key_file), "key_made", r->key_made, "same_device",
-                          r->same_device, "config", text_or_null(r->config));
+                          "key_file", text_or_null(r->key_file), "key_made", r->key_made, "same_device", r->same_device,
+                          "config", text_or_null(r->config));
     if (!j) return error_set(err, ERR_NO_MEMORY, "no memory for the result");
     output_set_result(c->output, j);
     return 0;
@@ -19,17 +19,20 @@ static void print(struct cli *c, const struct init_request *q, const struct init
     struct output *o = c->output;
     output_print(o, "repository  %s\n            id %s\n", r->url, r->id);
     if (*r->key_file) output_print(o, "key         %s (%s)\n", r->key_file, r->key_made ? "new" : "as it was");
-    if (q->passphrase_file) output_print(o, "passphrase  the first line of %s opens it as well\n", q->passphrase_file);
+    if (q->passphrase_file)
+        output_print(o, "passphrase  the first line of %s opens it%s\n", q->passphrase_file,
+                     *r->key_file ? " as well" : "");
     if (*r->config) output_print(o, "config      %s, to be edited: it says what is backed up\n", r->config);
     if (*r->config_kept) output_print(o, "config      %s was left as it is\n", r->config_kept);
     if (r->same_device)
         output_warning(o, NULL, "the key and the repository lie on one file system; a failed disk takes both");
     output_styled(o, STYLE_BOLD, "\nRecovery kit");
-    output_print(o,
-                 ": keep these three, together and away from this host and from the repository. Without the key nobody\n"
-                 "can restore anything, and nobody can make it anew.\n"
-                 "  1. a copy of %s\n  2. where the repository is: %s (id %s)\n  3. the program itself\n",
-                 *r->key_file ? r->key_file : "the passphrase", r->url, r->id);
+    output_print(
+        o,
+        ": keep these three, together and away from this host and from the repository. Without the key nobody\n"
+        "can restore anything, and nobody can make it anew.\n"
+        "  1. a copy of %s\n  2. where the repository is: %s (id %s)\n  3. the program itself\n",
+        *r->key_file ? r->key_file : "the passphrase", r->url, r->id);
     output_print(o, "\nnext: proofkeep doctor\n");
 }
 

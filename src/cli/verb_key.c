@@ -19,10 +19,10 @@ static int key_row(struct listing *l, const json_t *k, struct error *err) {
         size_t n = i ? strlen(kinds) : 0;
         snprintf(kinds + n, sizeof kinds - n, "%s%s", i ? ", " : "", json_string_value(json_object_get(slot, "kind")));
     }
-    const char *note = json_is_true(json_object_get(k, "removed"))    ? "removed"
-                       : json_is_false(json_object_get(k, "known"))   ? "unknown to the log"
-                       : json_is_true(json_object_get(k, "current"))  ? "this one"
-                                                                      : "";
+    const char *note = json_is_true(json_object_get(k, "removed"))   ? "removed"
+                       : json_is_false(json_object_get(k, "known"))  ? "unknown to the log"
+                       : json_is_true(json_object_get(k, "current")) ? "this one"
+                                                                     : "";
     const char *cells[COLUMNS] = {id, json_string_value(json_object_get(k, "role")), kinds,
                                   json_string_value(json_object_get(k, "label")), note};
     return listing_row(l, cells, err);
@@ -40,8 +40,10 @@ static int list(struct cli *c, struct work *w, struct error *err) {
         }
     if (rc == 0) listing_print(l, c->output);
     listing_free(l);
-    if (rc < 0) json_decref(document);
-    else output_document(c->output, document);
+    if (rc < 0)
+        json_decref(document);
+    else
+        output_document(c->output, document);
     return rc;
 }
 
@@ -71,7 +73,8 @@ static int remove_key(struct cli *c, struct work *w, struct error *err) {
     int rc = key_remove(w, options_operand(c->options, 0), id, err);
     if (rc < 0) return rc;
     output_print(c->output, "key %.16s is removed\n", id);
-    output_remark(c->output, "Whoever has it can add nothing more; what it could read before, a copy of it still reads.");
+    output_remark(c->output,
+                  "Whoever has it can add nothing more; what it could read before, a copy of it still reads.");
     output_set_result(c->output, json_pack("{s:s}", "id", id));
     return 0;
 }

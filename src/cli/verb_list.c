@@ -10,7 +10,8 @@
 #include <stdio.h>
 
 static const struct listing_column columns[] = {
-    {"POINT", false}, {"TIME", false}, {"SIZE", true}, {"STORED", true}, {"ITEMS", true}, {"VERIFIED", false}, {"NOTES", false},
+    {"POINT", false}, {"TIME", false},     {"SIZE", true},   {"STORED", true},
+    {"ITEMS", true},  {"VERIFIED", false}, {"NOTES", false},
 };
 #define COLUMNS (sizeof columns / sizeof *columns)
 
@@ -72,8 +73,10 @@ static int repository(void *ctx, const char *url, const struct error *failed, st
         } else {
             rc = point_json(p, &j, err);
             if (rc == 0) rc = json_put_str(j, "repository", repo_id_hex(l->w->repo), err);
-            if (rc == 0) rc = stream_item(&l->stream, j, err);
-            else json_decref(j);
+            if (rc == 0)
+                rc = stream_item(&l->stream, j, err);
+            else
+                json_decref(j);
         }
     }
     return rc;

@@ -8,7 +8,8 @@
 
 #include <stdio.h>
 
-static const struct listing_column columns[] = {{"", false}, {"POINT", false}, {"TIME", false}, {"SIZE", true}, {"WHY", false}};
+static const struct listing_column columns[] = {
+    {"", false}, {"POINT", false}, {"TIME", false}, {"SIZE", true}, {"WHY", false}};
 #define COLUMNS (sizeof columns / sizeof *columns)
 
 static int point_row(struct listing *l, const struct prune_point *p, struct error *err) {
@@ -28,7 +29,8 @@ static int surface_print(struct cli *c, const struct prune_plan *p, const struct
     output_styled(c->output, STYLE_BOLD, "%s/%s", p->environment, s->name);
     output_print(c->output, ": %zu stay, %zu go\n", s->plan.kept + s->plan.deferred, s->plan.forgotten);
     for (int i = 0; i < RETENTION_HOLD_COUNT; i++)
-        if (s->plan.deferred && *s->plan.hold_text[i]) output_styled(c->output, STYLE_WARN, "held: %s\n", s->plan.hold_text[i]);
+        if (s->plan.deferred && *s->plan.hold_text[i])
+            output_styled(c->output, STYLE_WARN, "held: %s\n", s->plan.hold_text[i]);
     int rc = listing_new(columns, COLUMNS, &l, err);
     for (size_t i = 0; i < s->point_count && rc == 0; i++) rc = point_row(l, &s->points[i], err);
     if (rc == 0) listing_print(l, c->output);
@@ -83,11 +85,11 @@ static int act(struct cli *c, struct work *w, const struct prune_plan *p, struct
         output_remark(c->output, "%s are unused but too young to be freed; --grace says how young.", freed);
     }
     output_set_result(c->output,
-                      json_pack("{s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I}", "plan", p->id, "forgotten", (int)d.forgotten,
-                                "freed_packs", (json_int_t)d.freed_packs, "freed_bytes", (json_int_t)d.freed_bytes,
-                                "repacked_packs", (json_int_t)d.repacked_packs, "repacked_live_bytes",
-                                (json_int_t)d.repacked_live_bytes, "young_bytes", (json_int_t)d.young_bytes, "duration_ms",
-                                (json_int_t)(d.duration_ns / 1000000)));
+                      json_pack("{s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I}", "plan", p->id, "forgotten",
+                                (int)d.forgotten, "freed_packs", (json_int_t)d.freed_packs, "freed_bytes",
+                                (json_int_t)d.freed_bytes, "repacked_packs", (json_int_t)d.repacked_packs,
+                                "repacked_live_bytes", (json_int_t)d.repacked_live_bytes, "young_bytes",
+                                (json_int_t)d.young_bytes, "duration_ms", (json_int_t)(d.duration_ns / 1000000)));
     return 0;
 }
 

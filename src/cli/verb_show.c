@@ -44,7 +44,8 @@ static int items(struct cli *c, struct work *w, const struct snapshot_info *info
     if (rc == 0 && !(head = json_pack("{s:O}", "point", point))) rc = error_set(err, ERR_NO_MEMORY, "no memory");
     if (rc == 0) rc = stream_begin(&s.stream, c->output, head, "items", err);
     if (rc == 0) rc = inspect_items(w, info, paths, item, &s, err);
-    if (rc == 0 && !(tail = json_pack("{s:I}", "count", (json_int_t)s.items))) rc = error_set(err, ERR_NO_MEMORY, "no memory");
+    if (rc == 0 && !(tail = json_pack("{s:I}", "count", (json_int_t)s.items)))
+        rc = error_set(err, ERR_NO_MEMORY, "no memory");
     if (rc == 0) rc = stream_end(&s.stream, tail, err);
     stream_free(&s.stream);
     json_decref(tail);

@@ -9,8 +9,8 @@
 #include <stdio.h>
 
 static const struct listing_column columns[] = {
-    {"SURFACE", false}, {"STATE", false}, {"LAST GOOD", false}, {"RPO", false},
-    {"PROVEN", false},  {"RESTORED", false}, {"RTO", false},    {"WHY", false},
+    {"SURFACE", false}, {"STATE", false},    {"LAST GOOD", false}, {"RPO", false},
+    {"PROVEN", false},  {"RESTORED", false}, {"RTO", false},       {"WHY", false},
 };
 #define COLUMNS (sizeof columns / sizeof *columns)
 
@@ -37,8 +37,8 @@ static int row(struct listing *l, const struct status_row *r, int64_t now_ns, st
         duration_format(r->restore_took_ns, took);
         snprintf(restored, sizeof restored, "%s in %s", age, took);
     }
-    const char *cells[COLUMNS] = {label,    status_state_name(r->state), good,   target(&r->rpo), proven,
-                                  restored, target(&r->rto),             r->why};
+    const char *cells[COLUMNS] = {
+        label, status_state_name(r->state), good, target(&r->rpo), proven, restored, target(&r->rto), r->why};
     int rc = listing_row(l, cells, err);
     if (rc == 0) listing_style(l, 1, style_of(r->state));
     return rc;
@@ -49,7 +49,8 @@ static int print(struct cli *c, const struct status *st, struct error *err) {
     int rc = listing_new(columns, COLUMNS, &l, err);
     for (size_t i = 0; i < st->row_count && rc == 0; i++) rc = row(l, &st->rows[i], st->now_ns, err);
     if (rc == 0) listing_print(l, c->output);
-    if (rc == 0 && st->row_count == 0 && st->unreachable.code == ERR_NONE) output_remark(c->output, "There is no backup, and nothing is configured.");
+    if (rc == 0 && st->row_count == 0 && st->unreachable.code == ERR_NONE)
+        output_remark(c->output, "There is no backup, and nothing is configured.");
     listing_free(l);
     return rc;
 }

@@ -5,12 +5,13 @@
 #include "crypto/crypto.h"
 #include "evidence/redact.h"
 
-int put_clean(json_t *o, const char *key, const char *text, const struct redaction *s, struct error *err) PK_CHECK;
-int put_time(json_t *o, const char *key, int64_t ns, struct error *err) PK_CHECK;
-int put_digest(json_t *o, const char *key, const struct digest *d, struct error *err) PK_CHECK;
+int evidence_put_text(json_t *o, const char *key, const char *text, const struct redaction *s,
+                      struct error *err) PK_CHECK;
+int evidence_put_time(json_t *o, const char *key, int64_t ns, struct error *err) PK_CHECK;
+int evidence_put_digest(json_t *o, const char *key, const struct digest *d, struct error *err) PK_CHECK;
 /* `empty` (an object or array, owned here) becomes a member; *ret is it, borrowed, to be filled in place. */
-int put_new(json_t *o, const char *key, json_t *empty, json_t **ret, struct error *err) PK_CHECK;
+int evidence_put_new(json_t *o, const char *key, json_t *empty, json_t **ret, struct error *err) PK_CHECK;
 /* Cleaned copies of extra's members (NULL: none). ERR_INTERNAL when one is there already or is the log's own. */
-int put_extra(json_t *o, const json_t *extra, const struct redaction *s, struct error *err) PK_CHECK;
+int evidence_put_extra(json_t *o, const json_t *extra, const struct redaction *s, struct error *err) PK_CHECK;
 
 #endif

@@ -9,13 +9,20 @@ static const struct {
     [VERIFY_DECODE] = {"decode", "checksum", "every chunk opens, decodes and has its id"},
     [VERIFY_SPOT] = {"spot", "spot_restore", "a sample was restored and compared"},
     [VERIFY_FULL] = {"full", "full_restore_test", "everything was restored into a scratch place and compared"},
-    [VERIFY_REBUILD] = {"rebuild", "full_restore_test", "a runtime store was rebuilt from restored artifacts and compared"},
+    [VERIFY_REBUILD] = {"rebuild", "full_restore_test",
+                        "a runtime store was rebuilt from restored artifacts and compared"},
 };
 #define RUNGS (sizeof(rungs) / sizeof(*rungs))
 
-const char *level_name(enum verify_level l) { return rungs[l].name; }
-const char *level_text(enum verify_level l) { return rungs[l].text; }
-const char *level_method(enum verify_level l) { return rungs[l].method; }
+const char *level_name(enum verify_level l) {
+    return rungs[l].name;
+}
+const char *level_text(enum verify_level l) {
+    return rungs[l].text;
+}
+const char *level_method(enum verify_level l) {
+    return rungs[l].method;
+}
 
 bool level_parse(const char *s, enum verify_level *ret) {
     for (size_t i = VERIFY_PRESENT; i < RUNGS; i++)

@@ -11,20 +11,21 @@
 
 #include "repo/maintain.h"
 
-const char *level_name(enum verify_level l); /* "none" for VERIFY_NONE */
+const char *level_name(enum verify_level l);             /* "none" for VERIFY_NONE */
 bool level_parse(const char *s, enum verify_level *ret); /* exactly one of the names above; false on anything else */
-const char *level_text(enum verify_level l); /* the line above, for help */
-/* What receipts call it: "checksum", "spot_restore" or "full_restore_test". NULL for none and present, which validate nothing. */
+const char *level_text(enum verify_level l);             /* the line above, for help */
+/* What receipts call it: "checksum", "spot_restore" or "full_restore_test". NULL for none and present, which validate
+ * nothing. */
 const char *level_method(enum verify_level l);
 
 /* What a verification that ran found. Only VERIFIED is success; a zeroed result says that nothing was checked. */
 struct verification_result {
     enum check_result result;
-    enum verify_level level;    /* the rung that was asked for */
+    enum verify_level level; /* the rung that was asked for */
     int64_t started_ns, completed_ns;
-    uint64_t items, bytes;      /* what was checked */
-    uint64_t findings;          /* damaged or differing things */
-    uint64_t warnings;          /* remarks that harm nothing, e.g. damaged padding */
+    uint64_t items, bytes; /* what was checked */
+    uint64_t findings;     /* damaged or differing things */
+    uint64_t warnings;     /* remarks that harm nothing, e.g. damaged padding */
 };
 /* "NOT_CHECKED", "VERIFIED", "MISSING", "CORRUPT", "UNREADABLE": as written in statements, forever. */
 const char *verification_word(enum check_result r);

@@ -9,12 +9,14 @@
 #define WORD_TAIL_MAX 32 /* "PASSWORD" may go on: "PASSWORD_FILE_2=" */
 
 static const char *const words[] = {
-    "password",    "passwd",     "passphrase",  "pwd",         "secret",     "token",        "apikey",
-    "api_key",     "api-key",    "access_key",  "access-key",  "accesskey",  "private_key",  "private-key",
-    "credential",  "authorization", "signature", "pgpass",      "auth_key",   "session_key",  "encryption_key",
+    "password",   "passwd",        "passphrase", "pwd",        "secret",    "token",       "apikey",
+    "api_key",    "api-key",       "access_key", "access-key", "accesskey", "private_key", "private-key",
+    "credential", "authorization", "signature",  "pgpass",     "auth_key",  "session_key", "encryption_key",
 };
 
-static bool is_space(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
+static bool is_space(char c) {
+    return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+}
 
 /* Step 1: known secrets, longest first where several begin at one place. */
 static int drop_secrets(struct bytes in, const struct redaction *r, struct buf *out, struct error *err) {
@@ -48,7 +50,8 @@ struct found {
     const char *instead;
 };
 
-/* "://user:pass@". A password may hold a '/', so a colon that no port follows makes the search go on to the next space. */
+/* "://user:pass@". A password may hold a '/', so a colon that no port follows makes the search go on to the next space.
+ */
 static struct found find_url(const char *p) {
     struct found none = {0};
     if (strncmp(p, "://", 3) != 0) return none;

@@ -3,7 +3,8 @@
  * Removed, and replaced by "[redacted]":
  *  - every byte string that the caller names as a secret;
  *  - user and password in URLs ("scheme://user:pass@host");
- *  - what follows a word like password, token or secret and '=' or ':', up to the next white space, or a whole quoted value;
+ *  - what follows a word like password, token or secret and '=' or ':', up to the next white space, or a whole quoted
+ * value;
  *  - bearer tokens, AWS access key ids, PEM private keys.
  * It removes too much rather than too little. It is the second line: the first is never to put a secret into a text.
  * Control characters become spaces and bytes that are not UTF-8 become '?', so that the result is always JSON text.

@@ -13,8 +13,8 @@ static void step_back(unsigned lost) {
     (void)seam_poll(NULL, 0, 1 + r % (int)lost);
 }
 
-/* Create log/<seq>. *ret_won is false when somebody else's entry has the name. Our very bytes under the name mean that an
- * earlier try of a layer below got through. */
+/* Create log/<seq>. *ret_won is false when somebody else's entry has the name. Our very bytes under the name mean that
+ * an earlier try of a layer below got through. */
 static int create(struct ledger *l, uint64_t seq, struct bytes envelope, bool *ret_won, struct error *err) {
     char key[ENTRY_KEY_BYTES];
     struct error e = ERROR_INIT;

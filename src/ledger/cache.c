@@ -1,5 +1,6 @@
-/* Files. Entries: the magic, then for each entry: u32 length, u64 stored_ns, the entry, 16 bytes of SHA-256 over all of that.
- * Pin: six lines of text, the last the SHA-256 of the others in hex. Little-endian. Bound to this machine; no format others read. */
+/* Files. Entries: the magic, then for each entry: u32 length, u64 stored_ns, the entry, 16 bytes of SHA-256 over all of
+ * that. Pin: six lines of text, the last the SHA-256 of the others in hex. Little-endian. Bound to this machine; no
+ * format others read. */
 #include "ledger/cache.h"
 
 #include "base/seam.h"
@@ -41,7 +42,8 @@ static int pin_format(const struct cache *c, const struct cache_pin *p, struct b
 }
 
 /* The text must be just what pin_format writes of the numbers found in it. */
-static int pin_parse(const struct cache *c, struct buf *text, bool *ret_good, struct cache_pin *ret, struct error *err) {
+static int pin_parse(const struct cache *c, struct buf *text, bool *ret_good, struct cache_pin *ret,
+                     struct error *err) {
     CLEANUP(buf_free) struct buf again = BUF_INIT(PIN_MAX_BYTES);
     struct cache_pin p;
     char root[2 * DIGEST_BYTES + 1], last[2 * DIGEST_BYTES + 1];
@@ -115,8 +117,12 @@ void cache_close(struct cache *c) {
     seam_free(c);
 }
 
-const struct cache_pin *cache_pinned(const struct cache *c) { return c->pinned ? &c->pin : NULL; }
-uint64_t cache_count(const struct cache *c) { return c->count; }
+const struct cache_pin *cache_pinned(const struct cache *c) {
+    return c->pinned ? &c->pin : NULL;
+}
+uint64_t cache_count(const struct cache *c) {
+    return c->count;
+}
 
 static void record_sum(struct bytes record, uint8_t ret[SUM_BYTES]) {
     struct digest d;
@@ -197,8 +203,8 @@ int cache_read(struct cache *c, uint64_t seq, struct buf *ret, int64_t *ret_stor
     bool good = false;
     if (seq < c->count && record_read(c, c->at[seq], &good, err) < 0) return error_wrap(err, "cache of the log");
     if (!good)
-        return error_set(err, ERR_OBJECT_CORRUPT, "entry %" PRIu64 " in %s of the cache changed while it was in use", seq,
-                         c->entries_name);
+        return error_set(err, ERR_OBJECT_CORRUPT, "entry %" PRIu64 " in %s of the cache changed while it was in use",
+                         seq, c->entries_name);
     struct bytes entry = record_entry(c);
     if (buf_append(ret, entry.ptr, entry.len, err) < 0) return error_wrap(err, "cache of the log");
     *ret_stored_ns = (int64_t)get_u64(c->record.ptr + 4);
@@ -215,7 +221,8 @@ void cache_add(struct cache *c, uint64_t seq, struct bytes entry, int64_t stored
     put_u32(head, (uint32_t)entry.len);
     put_u64(head + 4, (uint64_t)stored_ns);
     buf_clear(&c->record);
-    if (buf_append(&c->record, head, sizeof(head), &e) < 0 || buf_append(&c->record, entry.ptr, entry.len, &e) < 0) return;
+    if (buf_append(&c->record, head, sizeof(head), &e) < 0 || buf_append(&c->record, entry.ptr, entry.len, &e) < 0)
+        return;
     record_sum(buf_bytes(&c->record), sum);
     if (buf_append(&c->record, sum, sizeof(sum), &e) < 0 ||
         io_pwrite_full(c->fd, c->record.ptr, c->record.len, c->end, c->entries_name, &e) < 0 ||
@@ -232,8 +239,7 @@ int cache_pin(struct cache *c, const struct cache_pin *p, struct error *err) {
     /* another process may know more by now */
     if (pin_read(c, &found, &now, err) < 0) return -(int)err->code;
     if (!found || now.size < p->size) {
-        if (pin_format(c, p, &text, err) < 0 ||
-            io_replace_file(c->dir, c->pin_name, buf_bytes(&text), 0600, err) < 0)
+        if (pin_format(c, p, &text, err) < 0 || io_replace_file(c->dir, c->pin_name, buf_bytes(&text), 0600, err) < 0)
             return error_wrap(err, "pin of the log");
     }
     c->pin = *p;

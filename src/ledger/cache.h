@@ -1,12 +1,12 @@
 /* What one machine remembers of one log: the entries it accepted, and the pin (size, root, last digest).
  *
  * Invariants
- *  1. The entries file is a function of the log: record n stands at the same place whoever writes it, so several processes
- *     may write it at once without a lock, and whatever is torn or stale fails its checksum.
+ *  1. The entries file is a function of the log: record n stands at the same place whoever writes it, so several
+ * processes may write it at once without a lock, and whatever is torn or stale fails its checksum.
  *  2. The pin is replaced atomically, and never by a smaller one.
- *  3. A pin or entries file that fails its checksum is as if it were not there. Nothing read from here is believed unless
- *     it adds up to the pin and the store holds the pinned last entry.
- * One thread at a time. Losing the cache costs time, and the memory of how long the log was.
+ *  3. A pin or entries file that fails its checksum is as if it were not there. Nothing read from here is believed
+ * unless it adds up to the pin and the store holds the pinned last entry. One thread at a time. Losing the cache costs
+ * time, and the memory of how long the log was.
  */
 #ifndef PK_LEDGER_CACHE_H
 #define PK_LEDGER_CACHE_H
@@ -26,8 +26,8 @@ int cache_open(const char *dir, const char *origin, struct cache **ret, struct e
 void cache_close(struct cache *c); /* NULL is fine */
 /* NULL when there is none. Borrowed until the next call. */
 const struct cache_pin *cache_pinned(const struct cache *c);
-/* Read the entries up to the pin and hash them. *ret_good is false, and the entries are as if there were none, unless the
- * root over them is the pinned one. */
+/* Read the entries up to the pin and hash them. *ret_good is false, and the entries are as if there were none, unless
+ * the root over them is the pinned one. */
 int cache_load(struct cache *c, bool *ret_good, struct error *err) PK_CHECK;
 uint64_t cache_count(const struct cache *c); /* entries that can be read */
 int cache_read(struct cache *c, uint64_t seq, struct buf *ret, int64_t *ret_stored_ns, struct error *err) PK_CHECK;

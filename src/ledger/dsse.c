@@ -60,7 +60,8 @@ static int decode(struct bytes envelope, struct buf *payload, uint8_t pub[SIGN_P
         return refuse(err, &e);
     const json_t *one = json_array_get(list, 0);
     if (json_object_size(doc) != 3 || json_array_size(list) != 1 || json_object_size(one) != 2)
-        return error_set(err, ERR_LEDGER_BROKEN, "the envelope has other members than a payload, its type and one signature");
+        return error_set(err, ERR_LEDGER_BROKEN,
+                         "the envelope has other members than a payload, its type and one signature");
     const char *type, *body, *keyid, *sig64;
     if (need_text(doc, "payloadType", &type, err) < 0 || need_text(doc, "payload", &body, err) < 0 ||
         need_text(one, "keyid", &keyid, err) < 0 || need_text(one, "sig", &sig64, err) < 0)

@@ -8,7 +8,9 @@
 
 #define LEDGER_MEMBERS 4 /* seq, prev, time, key */
 
-void entry_key(uint64_t seq, char ret[ENTRY_KEY_BYTES]) { snprintf(ret, ENTRY_KEY_BYTES, "log/%016" PRIu64, seq); }
+void entry_key(uint64_t seq, char ret[ENTRY_KEY_BYTES]) {
+    snprintf(ret, ENTRY_KEY_BYTES, "log/%016" PRIu64, seq);
+}
 
 void entry_free(struct entry *e) {
     json_decref(e->statement);
@@ -17,8 +19,8 @@ void entry_free(struct entry *e) {
 
 /* A machine's fault keeps its code; anything else about an entry means that the log is broken. */
 static int refuse(struct error *err, uint64_t seq, const struct error *cause) {
-    return error_set(err, cause->code == ERR_NO_MEMORY ? ERR_NO_MEMORY : ERR_LEDGER_BROKEN, "entry %" PRIu64 ": %s", seq,
-                     cause->text);
+    return error_set(err, cause->code == ERR_NO_MEMORY ? ERR_NO_MEMORY : ERR_LEDGER_BROKEN, "entry %" PRIu64 ": %s",
+                     seq, cause->text);
 }
 
 static int check_place(const json_t *statement, uint64_t seq, const struct digest *prev, struct entry *e,

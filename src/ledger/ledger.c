@@ -1,8 +1,8 @@
 /* Opening and reading. Further invariants of a handle:
  *  6. tree, last and the judge's state speak of the same entries: ledger_take changes all of them or none.
- *  7. primed is set once, after the whole log was held against the pin, the listing and the published checkpoint. Until then
- *     nothing is appended. From then on every sync re-reads the newest known entry, so a log that was rolled back under an
- *     open handle is noticed before the handle adds to it.
+ *  7. primed is set once, after the whole log was held against the pin, the listing and the published checkpoint. Until
+ * then nothing is appended. From then on every sync re-reads the newest known entry, so a log that was rolled back
+ * under an open handle is noticed before the handle adds to it.
  */
 #include "ledger/ledger_internal.h"
 
@@ -37,8 +37,12 @@ void ledger_close(struct ledger *l) {
     seam_free(l);
 }
 
-uint64_t ledger_size(const struct ledger *l) { return tree_size(l->tree); }
-void ledger_root(const struct ledger *l, struct digest *ret) { tree_root(l->tree, tree_size(l->tree), ret); }
+uint64_t ledger_size(const struct ledger *l) {
+    return tree_size(l->tree);
+}
+void ledger_root(const struct ledger *l, struct digest *ret) {
+    tree_root(l->tree, tree_size(l->tree), ret);
+}
 
 bool signers_have(const struct signers *s, const uint8_t pub[SIGN_PUBLIC_BYTES]) {
     for (size_t i = 0; i < s->count; i++)
@@ -119,10 +123,12 @@ static int rolled_back(struct ledger *l, uint64_t seen, struct error *err) {
     if (find_end(l, &has, err) < 0) return -(int)err->code;
     if (has < seen)
         error_set(err, ERR_LEDGER_ROLLBACK,
-                  "the log of %s has %" PRIu64 " entries, but this machine has already seen %" PRIu64, l->origin, has, seen);
+                  "the log of %s has %" PRIu64 " entries, but this machine has already seen %" PRIu64, l->origin, has,
+                  seen);
     else
         error_set(err, ERR_LEDGER_ROLLBACK,
-                  "entry %" PRIu64 " of the log of %s is missing or not the one that this machine has seen (it has seen "
+                  "entry %" PRIu64
+                  " of the log of %s is missing or not the one that this machine has seen (it has seen "
                   "%" PRIu64 " entries, the store has %" PRIu64 ")",
                   seen - 1, l->origin, seen, has);
     return error_state(err, "Nothing was read from the log, and nothing was written to it.");
@@ -138,8 +144,8 @@ static int check_newest(struct ledger *l, uint64_t size, const struct digest *la
     return found && digest_equal(&d, last) ? 0 : rolled_back(l, size, err);
 }
 
-/* Give the cached entries to the judge. Their digests were held against the pin and the newest one against the store; with
- * its signature checked, the chain vouches for the others. */
+/* Give the cached entries to the judge. Their digests were held against the pin and the newest one against the store;
+ * with its signature checked, the chain vouches for the others. */
 static int replay(struct ledger *l, struct error *err) {
     uint64_t count = cache_count(l->cache);
     for (uint64_t seq = ledger_size(l); seq < count; seq = ledger_size(l)) {
@@ -177,8 +183,8 @@ static int read_newcomers(struct ledger *l, struct error *err) {
     }
 }
 
-/* An entry that is missing below others must not pass for the end of the log. Entries that others add meanwhile look the
- * same at first, so what is listed must be readable at the second look. */
+/* An entry that is missing below others must not pass for the end of the log. Entries that others add meanwhile look
+ * the same at first, so what is listed must be readable at the second look. */
 static int check_gap(struct ledger *l, struct error *err) {
     uint64_t end = 0;
     if (find_end(l, &end, err) < 0) return -(int)err->code;
@@ -228,7 +234,8 @@ static int check_published(struct ledger *l, struct error *err) {
     tree_root(l->tree, c.size, &root);
     if (digest_equal(&root, &c.root)) return 0;
     error_set(err, ERR_LEDGER_BROKEN,
-              "the signed checkpoint over %" PRIu64 " entries has another root than the log's first %" PRIu64 " entries",
+              "the signed checkpoint over %" PRIu64 " entries has another root than the log's first %" PRIu64
+              " entries",
               c.size, c.size);
     return error_state(err, "Nothing was written.");
 }
@@ -264,8 +271,8 @@ int ledger_sync(struct ledger *l, struct error *err) {
         if (ledger_size(l) > 0 && check_newest(l, ledger_size(l), &l->last, err) < 0) return -(int)err->code;
         if (read_newcomers(l, err) < 0) return -(int)err->code;
     }
-    /* A pin that cannot be renewed (a full disk, say) stays at what was seen before, which is still true; that must not keep
-     * anyone from restoring. */
+    /* A pin that cannot be renewed (a full disk, say) stays at what was seen before, which is still true; that must not
+     * keep anyone from restoring. */
     struct error e = ERROR_INIT;
     if (ledger_pin(l, &e) < 0) error_clear(&e);
     return 0;

@@ -21,12 +21,12 @@ struct ledger {
     char *origin;
     ledger_judge judge;
     void *judge_ctx;
-    struct cache *cache;  /* NULL without */
-    struct tree *tree;    /* of every accepted entry */
-    struct digest last;   /* of the newest accepted entry; zeros when there is none */
+    struct cache *cache; /* NULL without */
+    struct tree *tree;   /* of every accepted entry */
+    struct digest last;  /* of the newest accepted entry; zeros when there is none */
     struct signers signers;
-    struct buf scratch;   /* one entry */
-    bool primed;          /* the cache was replayed and the store was held against pin, listing and checkpoint */
+    struct buf scratch; /* one entry */
+    bool primed;        /* the cache was replayed and the store was held against pin, listing and checkpoint */
 };
 
 /* ---- entry.c: one entry ---- */
@@ -37,18 +37,21 @@ struct entry {
     int64_t time_ns;
 };
 void entry_key(uint64_t seq, char ret[ENTRY_KEY_BYTES]);
-/* Everything that can be said of an entry without its judge. `trusted` spares the signature: for bytes that a later entry,
- * whose signature is checked, names by its chain of digests. */
-int entry_check(struct bytes envelope, uint64_t seq, const struct digest *prev, bool trusted, struct entry *ret, struct error *err) PK_CHECK;
+/* Everything that can be said of an entry without its judge. `trusted` spares the signature: for bytes that a later
+ * entry, whose signature is checked, names by its chain of digests. */
+int entry_check(struct bytes envelope, uint64_t seq, const struct digest *prev, bool trusted, struct entry *ret,
+                struct error *err) PK_CHECK;
 void entry_free(struct entry *e);
 /* Add the "ledger" object, sign; the result is at most LEDGER_ENTRY_MAX_BYTES. */
-int entry_make(json_t *statement, uint64_t seq, const struct digest *prev, struct bytes sign_seed, struct buf *ret, struct error *err) PK_CHECK;
+int entry_make(json_t *statement, uint64_t seq, const struct digest *prev, struct bytes sign_seed, struct buf *ret,
+               struct error *err) PK_CHECK;
 
 /* ---- ledger.c ---- */
 /* Room for one more entry, so that ledger_take can only fail in the judge. */
 int ledger_reserve(struct ledger *l, struct error *err) PK_CHECK;
 /* Judge and take in the next entry. */
-int ledger_take(struct ledger *l, struct bytes envelope, const struct entry *e, int64_t stored_ns, struct error *err) PK_CHECK;
+int ledger_take(struct ledger *l, struct bytes envelope, const struct entry *e, int64_t stored_ns,
+                struct error *err) PK_CHECK;
 /* Read an accepted entry from wherever it is cheapest, and check it against the tree. */
 int ledger_fetch(struct ledger *l, uint64_t seq, struct buf *ret, struct error *err) PK_CHECK;
 /* Remember size and root on this machine. Nothing to do without a cache. */

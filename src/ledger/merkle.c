@@ -16,8 +16,12 @@ int merkle_new(struct merkle **ret, struct error *err) {
     return 0;
 }
 
-void merkle_free(struct merkle *m) { seam_free(m); }
-uint64_t merkle_size(const struct merkle *m) { return m->size; }
+void merkle_free(struct merkle *m) {
+    seam_free(m);
+}
+uint64_t merkle_size(const struct merkle *m) {
+    return m->size;
+}
 
 int merkle_add(struct merkle *m, const struct digest *leaf, struct error *err) {
     if (m->size == UINT64_MAX) return error_set(err, ERR_INTERNAL, "the Merkle tree is full");

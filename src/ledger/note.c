@@ -115,7 +115,8 @@ int checkpoint_verify(struct bytes note, const char *origin, const uint8_t pub[S
             return error_set(err, ERR_LEDGER_BROKEN, "the signature of the checkpoint of %s does not hold", origin);
         ours = true;
     }
-    if (!ours) return error_set(err, ERR_LEDGER_BROKEN, "the checkpoint of %s is not signed by the key expected", origin);
+    if (!ours)
+        return error_set(err, ERR_LEDGER_BROKEN, "the checkpoint of %s is not signed by the key expected", origin);
     *ret = c;
     return 0;
 }

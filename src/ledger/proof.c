@@ -5,7 +5,9 @@
 #include <inttypes.h>
 
 /* Largest power of two below n, n >= 2. */
-static uint64_t split(uint64_t n) { return UINT64_C(1) << (63 - __builtin_clzll(n - 1)); }
+static uint64_t split(uint64_t n) {
+    return UINT64_C(1) << (63 - __builtin_clzll(n - 1));
+}
 
 static void push_range(const struct tree *t, uint64_t begin, uint64_t end, struct proof *p) {
     assert(p->count < PROOF_MAX);
@@ -60,8 +62,8 @@ void tree_prove_consistency(const struct tree *t, uint64_t old_size, uint64_t ne
 }
 
 static int short_log(const struct ledger *l, uint64_t size, struct error *err) {
-    return error_set(err, ERR_NO_POINT, "a proof over %" PRIu64 " entries was asked for, but the log has %" PRIu64, size,
-                     tree_size(l->tree));
+    return error_set(err, ERR_NO_POINT, "a proof over %" PRIu64 " entries was asked for, but the log has %" PRIu64,
+                     size, tree_size(l->tree));
 }
 
 int ledger_prove_inclusion(const struct ledger *l, uint64_t index, uint64_t size, struct proof *ret,

@@ -16,11 +16,15 @@ void tree_prove_inclusion(const struct tree *t, uint64_t index, uint64_t size, s
 /* That the tree of `old_size` leaves is a prefix of that of `new_size`; old_size <= new_size <= tree_size. */
 void tree_prove_consistency(const struct tree *t, uint64_t old_size, uint64_t new_size, struct proof *ret);
 /* The same over the entries a ledger has seen. ERR_NO_POINT when it has not seen as many. */
-int ledger_prove_inclusion(const struct ledger *l, uint64_t index, uint64_t size, struct proof *ret, struct error *err) PK_CHECK;
-int ledger_prove_consistency(const struct ledger *l, uint64_t old_size, uint64_t new_size, struct proof *ret, struct error *err) PK_CHECK;
+int ledger_prove_inclusion(const struct ledger *l, uint64_t index, uint64_t size, struct proof *ret,
+                           struct error *err) PK_CHECK;
+int ledger_prove_consistency(const struct ledger *l, uint64_t old_size, uint64_t new_size, struct proof *ret,
+                             struct error *err) PK_CHECK;
 
 /* ERR_LEDGER_BROKEN when the proof does not show it. */
-int proof_check_inclusion(const struct digest *leaf, uint64_t index, uint64_t size, const struct digest *root, const struct proof *p, struct error *err) PK_CHECK;
-int proof_check_consistency(uint64_t old_size, const struct digest *old_root, uint64_t new_size, const struct digest *new_root, const struct proof *p, struct error *err) PK_CHECK;
+int proof_check_inclusion(const struct digest *leaf, uint64_t index, uint64_t size, const struct digest *root,
+                          const struct proof *p, struct error *err) PK_CHECK;
+int proof_check_consistency(uint64_t old_size, const struct digest *old_root, uint64_t new_size,
+                            const struct digest *new_root, const struct proof *p, struct error *err) PK_CHECK;
 
 #endif

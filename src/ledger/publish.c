@@ -87,7 +87,8 @@ int ledger_publish(struct ledger *l, struct bytes sign_seed, struct error *err) 
     tree_root(l->tree, old.size, &root);
     if (found && !digest_equal(&root, &old.root)) {
         error_set(err, ERR_LEDGER_BROKEN,
-                  "the published checkpoint over %" PRIu64 " entries has another root than the log's first %" PRIu64 " entries",
+                  "the published checkpoint over %" PRIu64 " entries has another root than the log's first %" PRIu64
+                  " entries",
                   old.size, old.size);
         return error_state(err, "No second root was signed.");
     }
@@ -95,7 +96,8 @@ int ledger_publish(struct ledger *l, struct bytes sign_seed, struct error *err) 
     for (int level = TILE_ENTRIES; level < (int)TREE_LEVELS; level++)
         if (put_level(l, level, old.size, now.size, err) < 0) return error_wrap(err, "tiles of the log");
     ledger_root(l, &now.root);
-    /* What is about to be signed is remembered first, so that after a crash this machine signs no other root for the size. */
+    /* What is about to be signed is remembered first, so that after a crash this machine signs no other root for the
+     * size. */
     if (ledger_pin(l, err) < 0) return error_wrap(err, "publishing the log");
     CLEANUP(buf_free) struct buf note = BUF_INIT(CHECKPOINT_MAX_BYTES);
     if (checkpoint_sign(l->origin, &now, sign_seed, &note, err) < 0) return -(int)err->code;

@@ -7,8 +7,7 @@ int statement_new(const char *predicate_type, json_t *predicate, json_t **ret, s
     json_t *body = owned;
     owned = NULL; /* json_put owns it from here, also when it fails */
     if (json_put(st, "predicate", body, err) < 0 || json_put_str(st, "_type", STATEMENT_TYPE, err) < 0 ||
-        json_put_str(st, "predicateType", predicate_type, err) < 0 ||
-        json_put(st, "subject", json_array(), err) < 0)
+        json_put_str(st, "predicateType", predicate_type, err) < 0 || json_put(st, "subject", json_array(), err) < 0)
         return error_wrap(err, "statement");
     *ret = st;
     st = NULL;
@@ -59,9 +58,13 @@ const char *statement_type(const json_t *statement) {
     return json_string_value(json_object_get(statement, "predicateType"));
 }
 
-json_t *statement_predicate(const json_t *statement) { return json_object_get(statement, "predicate"); }
+json_t *statement_predicate(const json_t *statement) {
+    return json_object_get(statement, "predicate");
+}
 
-size_t statement_subjects(const json_t *statement) { return json_array_size(json_object_get(statement, "subject")); }
+size_t statement_subjects(const json_t *statement) {
+    return json_array_size(json_object_get(statement, "subject"));
+}
 
 int statement_subject(const json_t *statement, size_t i, const char **ret_name, struct digest *ret, struct error *err) {
     const json_t *one = json_array_get(json_object_get(statement, "subject"), i);

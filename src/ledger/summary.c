@@ -44,8 +44,8 @@ int ledger_publish_summary(struct ledger *l, struct bytes sign_seed, uint64_t si
     struct digest root;
     char key[SUMMARY_KEY_BYTES];
     if (size == 0 || size > ledger_size(l))
-        return error_set(err, ERR_INTERNAL, "a summary of %" PRIu64 " entries was to be made of a log of %" PRIu64, size,
-                         ledger_size(l));
+        return error_set(err, ERR_INTERNAL, "a summary of %" PRIu64 " entries was to be made of a log of %" PRIu64,
+                         size, ledger_size(l));
     tree_root(l->tree, size, &root);
     if (build(l, size, &root, state, &statement, err) < 0 || json_write(statement, &payload, err) < 0 ||
         dsse_sign(sign_seed, buf_bytes(&payload), &envelope, err) < 0)
@@ -62,7 +62,8 @@ int ledger_publish_summary(struct ledger *l, struct bytes sign_seed, uint64_t si
     bool same = json_equal(there.state, state);
     ledger_summary_free(&there);
     if (!same)
-        return error_set(err, ERR_LEDGER_BROKEN, "%s says otherwise than the log's first %" PRIu64 " entries", key, size);
+        return error_set(err, ERR_LEDGER_BROKEN, "%s says otherwise than the log's first %" PRIu64 " entries", key,
+                         size);
     return 0;
 }
 
@@ -83,8 +84,10 @@ static int parse(struct ledger *l, struct bytes envelope, uint64_t size, struct 
     json_t *p = statement_predicate(statement);
     if (strcmp(statement_type(statement), SUMMARY_TYPE) != 0)
         return error_set(err, ERR_LEDGER_BROKEN, "it is no summary but a %s", statement_type(statement));
-    if (json_need_str(p, "origin", "predicate", &origin, err) < 0 || json_need_int(p, "size", "predicate", &number, err) < 0 ||
-        json_need_str(p, "root", "predicate", &root, err) < 0 || json_need_object(p, "state", "predicate", &state, err) < 0)
+    if (json_need_str(p, "origin", "predicate", &origin, err) < 0 ||
+        json_need_int(p, "size", "predicate", &number, err) < 0 ||
+        json_need_str(p, "root", "predicate", &root, err) < 0 ||
+        json_need_object(p, "state", "predicate", &state, err) < 0)
         return -(int)err->code;
     if (strcmp(origin, l->origin) != 0) return error_set(err, ERR_LEDGER_BROKEN, "it is of another log (%s)", origin);
     if (number < 0 || (uint64_t)number != size || !hex_decode(root, strlen(root), ret->root.b, DIGEST_BYTES))
@@ -95,7 +98,8 @@ static int parse(struct ledger *l, struct bytes envelope, uint64_t size, struct 
         struct digest ours;
         tree_root(l->tree, size, &ours);
         if (!digest_equal(&ours, &ret->root))
-            return error_set(err, ERR_LEDGER_BROKEN, "its root is not that of the log's first %" PRIu64 " entries", size);
+            return error_set(err, ERR_LEDGER_BROKEN, "its root is not that of the log's first %" PRIu64 " entries",
+                             size);
         ret->root_status = SUMMARY_ROOT_MATCHES;
     }
     ret->state = json_incref(state);

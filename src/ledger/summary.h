@@ -1,6 +1,7 @@
 /* Signed summaries of what a log says up to a size: the object summary/<size as 16 digits>, a DSSE envelope around a
- * statement {subject: [{name: "log", digest: {sha256: <root, hex>}}], predicateType: SUMMARY_TYPE, predicate: {"origin",
- * "size", "root", "state"}}. The state is a pure function of the first `size` entries; which one is the caller's business.
+ * statement {subject: [{name: "log", digest: {sha256: <root, hex>}}], predicateType: SUMMARY_TYPE, predicate:
+ * {"origin", "size", "root", "state"}}. The state is a pure function of the first `size` entries; which one is the
+ * caller's business.
  */
 #ifndef PK_LEDGER_SUMMARY_H
 #define PK_LEDGER_SUMMARY_H
@@ -23,10 +24,13 @@ struct ledger_summary {
     json_t *state;                     /* owned: ledger_summary_free */
 };
 
-/* Publish the state at `size` (1 .. ledger_size). Somebody's summary of that size may be there already: fine when it says the
- * same, ERR_LEDGER_BROKEN when it does not, for then one of the two did not compute what it should. Durable when it returns. */
-int ledger_publish_summary(struct ledger *l, struct bytes sign_seed, uint64_t size, const json_t *state, struct error *err) PK_CHECK;
-/* ERR_OBJECT_MISSING when there is none; ERR_LEDGER_BROKEN when it is malformed, of another log, or its root is not ours. */
+/* Publish the state at `size` (1 .. ledger_size). Somebody's summary of that size may be there already: fine when it
+ * says the same, ERR_LEDGER_BROKEN when it does not, for then one of the two did not compute what it should. Durable
+ * when it returns. */
+int ledger_publish_summary(struct ledger *l, struct bytes sign_seed, uint64_t size, const json_t *state,
+                           struct error *err) PK_CHECK;
+/* ERR_OBJECT_MISSING when there is none; ERR_LEDGER_BROKEN when it is malformed, of another log, or its root is not
+ * ours. */
 int ledger_read_summary(struct ledger *l, uint64_t size, struct ledger_summary *ret, struct error *err) PK_CHECK;
 /* The largest published size not above `at_most`; 0 when there is none. */
 int ledger_find_summary(struct ledger *l, uint64_t at_most, uint64_t *ret_size, struct error *err) PK_CHECK;

@@ -17,7 +17,9 @@ void tile_path(int level, uint64_t index, unsigned width, char ret[TILE_PATH_MAX
     if (width < TREE_FANOUT) snprintf(ret + at, TILE_PATH_MAX - (size_t)at, ".p/%u", width);
 }
 
-uint64_t tile_hashes(uint64_t size, unsigned level) { return level < 8 ? size >> 8 * level : 0; }
+uint64_t tile_hashes(uint64_t size, unsigned level) {
+    return level < 8 ? size >> 8 * level : 0;
+}
 
 int bundle_append(struct buf *bundle, struct bytes entry, struct error *err) {
     if (entry.len > UINT16_MAX)

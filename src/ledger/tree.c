@@ -25,7 +25,9 @@ void hash_tree_free(struct tree *t) {
     seam_free(t);
 }
 
-void hash_tree_freep(struct tree **t) { hash_tree_free(*t); }
+void hash_tree_freep(struct tree **t) {
+    hash_tree_free(*t);
+}
 
 int tree_reserve(struct tree *t, size_t more, struct error *err) {
     size_t want = more;
@@ -59,7 +61,9 @@ void tree_add(struct tree *t, const struct digest *leaf) {
     }
 }
 
-uint64_t tree_size(const struct tree *t) { return t->levels[0].count; }
+uint64_t tree_size(const struct tree *t) {
+    return t->levels[0].count;
+}
 
 const struct digest *tree_level(const struct tree *t, unsigned level, uint64_t *ret_count) {
     assert(level < TREE_LEVELS);

@@ -1,5 +1,5 @@
-/* The Merkle tree of a whole log (RFC 6962 hashing, RFC 9162 proofs), kept as C2SP tlog-tiles wants it: level L holds the
- * hash of every full subtree of 256^L leaves, so that a tile is a run of one level. Memory: 32.13 bytes an entry.
+/* The Merkle tree of a whole log (RFC 6962 hashing, RFC 9162 proofs), kept as C2SP tlog-tiles wants it: level L holds
+ * the hash of every full subtree of 256^L leaves, so that a tile is a run of one level. Memory: 32.13 bytes an entry.
  *
  * Invariants
  *  1. levels[0] are the leaf hashes; levels[L+1][i] is the root over levels[L][256i .. 256i+255].

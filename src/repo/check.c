@@ -68,8 +68,8 @@ static void progress(struct checking *c, uint64_t bytes) {
 
 static enum check_result result_of(int rc) {
     return rc == -ERR_OBJECT_MISSING                                 ? CHECK_MISSING
-           : rc == -ERR_OBJECT_CORRUPT || rc == -ERR_RESTORE_DIFFERS ? CHECK_CORRUPT
-                                                                     : CHECK_UNREADABLE;
+           : error_info(rc)->status == EXIT_INTEGRITY ? CHECK_CORRUPT
+                                                       : CHECK_UNREADABLE;
 }
 
 /* Every frame of a pack that is in memory. Answers how many are bad. */
@@ -338,7 +338,7 @@ static int others_check(struct checking *c, struct error *err) {
     ledger_close(l);
     c->totals.objects += ledger_size(r->ledger);
     if (rc < 0) {
-        int one = object_finding(c, "log/", -ERR_OBJECT_CORRUPT, e.text, err);
+        int one = object_finding(c, "log/", rc, e.text, err);
         if (one < 0) return one;
     }
     if ((rc = store_list(r->store, "keys/", slot_check, c, err)) < 0) return rc;

@@ -39,6 +39,11 @@ static int corrupt(struct pack_in *p, const char *what, struct error *err) {
     return error_set(err, ERR_OBJECT_CORRUPT, "%s: %s", p->key, what);
 }
 
+/* Only what the tag refuses is corrupt; a lack of memory says nothing of the pack. */
+static int opens_not(struct pack_in *p, int rc, const char *what, struct error *err) {
+    return rc == -ERR_OBJECT_CORRUPT ? corrupt(p, what, err) : error_wrap(err, "%s", p->key);
+}
+
 static int read_exact(struct repo *r, struct pack_in *p, uint64_t at, void *buf, size_t n, struct error *err) {
     size_t got;
     int rc = store_read(r->store, p->key, at, buf, n, &got, err);
@@ -127,7 +132,7 @@ int pack_in_open(struct repo *r, bool meta, const struct digest *name, struct pa
     }
     if ((rc = read_exact(r, p, size - PACK_FOOTER_BYTES, sealed, sizeof sealed, err)) < 0) goto fail;
     if ((rc = open_at(p, ORDINAL_FOOTER, BYTES_OF(NULL, 0), BYTES_OF(sealed, sizeof sealed), foot, err)) < 0) {
-        rc = corrupt(p, "its footer does not open", err);
+        rc = opens_not(p, rc, "its footer does not open", err);
         goto fail;
     }
     uint64_t dir_at = get_u64(foot + 8);
@@ -141,7 +146,7 @@ int pack_in_open(struct repo *r, bool meta, const struct digest *name, struct pa
     if ((rc = read_exact(r, p, dir_at, p->dir, p->dir_len + AEAD_TAG_BYTES, err)) < 0) goto fail;
     if ((rc = open_at(p, ORDINAL_DIRECTORY, BYTES_OF(NULL, 0), BYTES_OF(p->dir, p->dir_len + AEAD_TAG_BYTES), p->dir,
                       err)) < 0) {
-        rc = corrupt(p, "its directory does not open", err);
+        rc = opens_not(p, rc, "its directory does not open", err);
         goto fail;
     }
     if ((rc = parse_dir(p, get_u32(foot + 20), dir_at, err)) < 0) goto fail;
@@ -170,7 +175,9 @@ size_t pack_in_memory(const struct pack_in *p) {
 
 int pack_in_unseal(struct pack_in *p, uint32_t ordinal, const uint8_t *sealed, uint8_t *out, struct error *err) {
     const struct frame *f = &p->frames[ordinal];
-    if (open_at(p, ordinal, f->record, BYTES_OF(sealed, f->stored_len), out, err) < 0) {
+    int rc = open_at(p, ordinal, f->record, BYTES_OF(sealed, f->stored_len), out, err);
+    if (rc < 0) {
+        if (rc != -ERR_OBJECT_CORRUPT) return error_wrap(err, "%s: frame %u", p->key, ordinal);
         error_clear(err);
         return error_set(err, ERR_OBJECT_CORRUPT, "%s: frame %u does not open", p->key, ordinal);
     }

@@ -45,6 +45,8 @@ int repo_needs_read(const struct repo *r, const char *what, struct error *err) {
 
 int repo_append(struct repo *r, json_t *statement, uint64_t *ret_seq, struct digest *ret, struct error *err) {
     int rc = repo_writable(r, err);
+    const char *type = json_string_value(json_object_get(statement, "predicateType"));
+    if (rc == 0) rc = state_may(r, type ? type : "", err);
     if (rc < 0) return rc;
     struct built b = {statement};
     return ledger_append(r->ledger, secret_bytes(r->keys->sign_seed), build_copy, &b, ret_seq, ret, err);
@@ -214,23 +216,31 @@ int repo_slots(struct repo *r, int (*cb)(void *, const char *, const struct slot
 static int slots_open(struct repo *r, const struct unlock *u, struct error *err) {
     struct names names = {0};
     struct buf b = BUF_INIT(64 << 10);
+    struct error unread = ERROR_INIT; /* the first slot that the system would not give */
     unsigned tried = 0, damaged = 0;
     int rc = store_list(r->store, "keys/", collect_name, &names, err);
     for (size_t i = 0; i < names.n && rc == 0 && !r->keys; i++) {
         struct slot_info info;
         struct error e = ERROR_INIT;
         buf_clear(&b);
-        if (store_read_all(r->store, names.keys[i], b.max_bytes, &b, &e) < 0 ||
-            slot_describe(buf_bytes(&b), &info, &e) < 0) {
+        int got = store_read_all(r->store, names.keys[i], b.max_bytes, &b, &e);
+        if (got == 0) got = slot_describe(buf_bytes(&b), &info, &e);
+        if (got < 0) {
             damaged++;
+            if (unread.code == ERR_NONE && error_info(got)->status != EXIT_INTEGRITY) unread = e;
             continue;
         }
         if (info.kind != u->kind) continue;
         tried++;
-        int got = slot_open(buf_bytes(&b), u, &r->keys, &e);
+        got = slot_open(buf_bytes(&b), u, &r->keys, &e);
         if (got < 0 && got != -ERR_KEY_WRONG) damaged++;
+        if (got < 0 && unread.code == ERR_NONE && got != -ERR_KEY_WRONG && error_info(got)->status != EXIT_INTEGRITY)
+            unread = e;
     }
-    if (rc == 0 && !r->keys)
+    if (rc == 0 && !r->keys && unread.code != ERR_NONE) {
+        *err = unread; /* whether the key is wrong is not known */
+        rc = error_wrap(err, "reading the key slots");
+    } else if (rc == 0 && !r->keys)
         rc = error_set(err, ERR_KEY_WRONG,
                        "none of the repository's %zu key slots opens with what was given (%u of that kind, %u damaged)",
                        names.n, tried, damaged);
@@ -354,6 +364,11 @@ size_t repo_hold_count(const struct repo *r) {
 const struct hold_info *repo_hold(const struct repo *r, size_t i) {
     return &r->state.holds[i];
 }
+size_t repo_void_entries(const struct repo *r, const char **ret_why) {
+    *ret_why = r->state.void_text;
+    return r->state.void_count;
+}
+
 size_t repo_key_count(const struct repo *r) {
     return r->state.key_count;
 }

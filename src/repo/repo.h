@@ -113,6 +113,10 @@ const struct hold_info *repo_hold(const struct repo *r, size_t i);
 size_t repo_key_count(const struct repo *r);
 const struct key_info *repo_key(const struct repo *r, size_t i);
 
+/* Entries of the log that count for nothing, as their signers may not say what they say; ret_why (borrowed) is about the
+ * newest of them. Anything above zero wants a person's attention. */
+size_t repo_void_entries(const struct repo *r, const char **ret_why);
+
 /* Append a statement that is not a snapshot (failed receipt, verification, hold, restore, key…). Owns nothing of it. */
 int repo_append(struct repo *r, json_t *statement, uint64_t *ret_seq, struct digest *ret, struct error *err) PK_CHECK;
 /* Add a slot object for `bundle`, and (for a new signing key) its KEY entry. Admin only. */

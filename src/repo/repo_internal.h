@@ -45,7 +45,11 @@ struct state {
     size_t delete_count, delete_cap;
     struct digest format; /* of the object 'format', by entry 0 */
     bool initialised;
+    size_t void_count;  /* entries that count for nothing: see state.c */
+    char void_text[256]; /* why the newest of them does */
 };
+/* Whether our own key may sign such an entry: asked before it is built, as a refusal afterwards comes too late. */
+int state_may(const struct repo *r, const char *type, struct error *err) PK_CHECK;
 int state_judge(struct repo *r, const struct ledger_entry *e, struct error *err) PK_CHECK;
 void state_free(struct state *s);
 

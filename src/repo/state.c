@@ -37,28 +37,28 @@ static int digests_of(const json_t *array, struct digest **ret, size_t *ret_n, s
     return 0;
 }
 
+/* Both lists are read before the first change: an entry that turns out to be void must not have changed anything. */
 static int runs_change(struct state *s, const json_t *added, const json_t *removed, struct error *err) {
-    struct digest *d;
-    size_t n;
-    int rc = digests_of(removed, &d, &n, err);
+    struct digest *gone, *fresh = NULL;
+    size_t gone_n, fresh_n;
+    int rc = digests_of(removed, &gone, &gone_n, err);
     if (rc < 0) return rc;
-    for (size_t i = 0; i < n; i++)
+    rc = digests_of(added, &fresh, &fresh_n, err);
+    for (size_t i = 0; i < gone_n && rc == 0; i++)
         for (size_t j = 0; j < s->run_count; j++)
-            if (digest_equal(&s->runs[j], &d[i])) {
+            if (digest_equal(&s->runs[j], &gone[i])) {
                 s->runs[j] = s->runs[--s->run_count];
                 break;
             }
-    seam_free(d);
-    rc = digests_of(added, &d, &n, err);
-    if (rc < 0) return rc;
-    for (size_t i = 0; i < n && rc == 0; i++) {
+    for (size_t i = 0; i < fresh_n && rc == 0; i++) {
         bool there = false;
-        for (size_t j = 0; j < s->run_count; j++) there |= digest_equal(&s->runs[j], &d[i]);
+        for (size_t j = 0; j < s->run_count; j++) there |= digest_equal(&s->runs[j], &fresh[i]);
         if (there) continue;
         rc = mem_grow((void **)&s->runs, &s->run_cap, s->run_count + 1, sizeof *s->runs, err);
-        if (rc == 0) s->runs[s->run_count++] = d[i];
+        if (rc == 0) s->runs[s->run_count++] = fresh[i];
     }
-    seam_free(d);
+    seam_free(gone);
+    seam_free(fresh);
     return rc;
 }
 
@@ -179,8 +179,9 @@ static int judge_delete(struct state *s, const struct ledger_entry *e, const jso
     d.has_swept = json_get_digest(json_object_get(p, "swept"), &d.swept);
     int rc = mem_grow((void **)&s->deletes, &s->delete_cap, s->delete_count + 1, sizeof *s->deletes, err);
     if (rc < 0) return rc;
-    s->deletes[s->delete_count++] = d;
-    return runs_change(s, json_object_get(p, "index_added"), json_object_get(p, "index_removed"), err);
+    rc = runs_change(s, json_object_get(p, "index_added"), json_object_get(p, "index_removed"), err);
+    if (rc == 0) s->deletes[s->delete_count++] = d;
+    return rc;
 }
 
 /* Which roles may say what. A bit per role. */
@@ -197,26 +198,7 @@ static const struct {
     {PREDICATE_RESTORE, 1u << ROLE_ADMIN | 1u << ROLE_RESTORE},
 };
 
-int state_judge(struct repo *r, const struct ledger_entry *e, struct error *err) {
-    struct state *s = &r->state;
-    const char *type = text_of(e->statement, "predicateType");
-    const json_t *p = json_object_get(e->statement, "predicate");
-    if (!json_is_object(p)) return broken(err, e, "has no predicate");
-    r->log_time_ns = e->time_ns;
-    if (e->seq == 0) {
-        if (strcmp(type, PREDICATE_INIT) != 0) return broken(err, e, "does not begin the log");
-        if (memcmp(e->signer, r->keys->admin_public, SIGN_PUBLIC_BYTES) != 0)
-            return broken(err, e, "is not signed by this repository's admin key");
-        if (strcmp(text_of(p, "repository"), r->id_hex) != 0) return broken(err, e, "belongs to another repository");
-        if (!json_get_digest(json_object_get(p, "format"), &s->format)) return broken(err, e, "names no format");
-        struct key_info k = {.role = ROLE_ADMIN, .label = "admin"};
-        memcpy(k.public_key, e->signer, sizeof k.public_key);
-        int rc = mem_grow((void **)&s->keys, &s->key_cap, 1, sizeof *s->keys, err);
-        if (rc < 0) return rc;
-        s->keys[s->key_count++] = k;
-        s->initialised = true;
-        return 0;
-    }
+static int fold(struct state *s, const struct ledger_entry *e, const char *type, const json_t *p, struct error *err) {
     const struct key_info *k = state_key(s, e->signer);
     if (!k || k->removed)
         return broken(err, e, k ? "is signed by a key that was removed" : "is signed by an unknown key");
@@ -240,6 +222,9 @@ int state_judge(struct repo *r, const struct ledger_entry *e, struct error *err)
             struct snapshot_info *n = by_seq(s, (uint64_t)json_integer_value(json_array_get(seqs, i)));
             if (!n) return broken(err, e, "forgets a snapshot that is not there");
             if (n->holds) return broken(err, e, "forgets a snapshot that is on hold");
+        }
+        for (size_t i = 0; i < json_array_size(seqs); i++) {
+            struct snapshot_info *n = by_seq(s, (uint64_t)json_integer_value(json_array_get(seqs, i)));
             n->forgotten = true;
             n->forgotten_seq = e->seq;
         }
@@ -262,6 +247,44 @@ int state_judge(struct repo *r, const struct ledger_entry *e, struct error *err)
         }
     }
     return 0;
+}
+
+int state_may(const struct repo *r, const char *type, struct error *err) {
+    for (size_t i = 0; i < sizeof allowed / sizeof *allowed; i++)
+        if (strcmp(type, allowed[i].type) == 0 && !(allowed[i].roles & 1u << r->keys->role))
+            return error_set(err, ERR_KEY_ROLE, "this is a %s key, which may not sign an entry of type %s",
+                             key_role_name(r->keys->role), type + strlen(PREDICATE_PREFIX));
+    return 0;
+}
+
+int state_judge(struct repo *r, const struct ledger_entry *e, struct error *err) {
+    struct state *s = &r->state;
+    const char *type = text_of(e->statement, "predicateType");
+    const json_t *p = json_object_get(e->statement, "predicate");
+    r->log_time_ns = e->time_ns;
+    if (e->seq == 0) {
+        if (strcmp(type, PREDICATE_INIT) != 0) return broken(err, e, "does not begin the log");
+        if (memcmp(e->signer, r->keys->admin_public, SIGN_PUBLIC_BYTES) != 0)
+            return broken(err, e, "is not signed by this repository's admin key");
+        if (strcmp(text_of(p, "repository"), r->id_hex) != 0) return broken(err, e, "belongs to another repository");
+        if (!json_get_digest(json_object_get(p, "format"), &s->format)) return broken(err, e, "names no format");
+        struct key_info k = {.role = ROLE_ADMIN, .label = "admin"};
+        memcpy(k.public_key, e->signer, sizeof k.public_key);
+        int rc = mem_grow((void **)&s->keys, &s->key_cap, 1, sizeof *s->keys, err);
+        if (rc < 0) return rc;
+        s->keys[s->key_count++] = k;
+        s->initialised = true;
+        return 0;
+    }
+    struct error e2 = ERROR_INIT;
+    int rc = json_is_object(p) ? fold(s, e, type, p, &e2) : broken(&e2, e, "has no predicate");
+    if (rc == -ERR_LEDGER_BROKEN) {
+        s->void_count++;
+        snprintf(s->void_text, sizeof s->void_text, "%.250s", e2.text);
+        return 0;
+    }
+    if (rc < 0) *err = e2;
+    return rc;
 }
 
 void state_free(struct state *s) {

@@ -57,6 +57,11 @@ static int run_adopt(struct writer *w, const struct digest *run, struct error *e
     int rc = index_add(w->repo, &w->repo->index, run, err);
     if (rc == 0) rc = used_extend(w, err);
     pthread_rwlock_unlock(&w->index_lock);
+    if (rc == -ERR_OBJECT_MISSING) {
+        /* it was stored a moment ago; only a collection that knows no grace takes it so soon */
+        error_clear(err);
+        rc = error_set(err, ERR_REPO_COMMIT_LOST, "a collection removed the index of what this backup stored");
+    }
     if (rc == 0) rc = mem_grow((void **)&w->own_runs, &w->run_cap, w->run_count + 1, sizeof *w->own_runs, err);
     if (rc == 0) w->own_runs[w->run_count++] = *run;
     return rc;
@@ -165,8 +170,8 @@ static int open_base(struct repo *r, const struct writer_options *o, bool bare, 
     snprintf(w->environment, sizeof w->environment, "%s", o->environment);
     snprintf(w->surface, sizeof w->surface, "%s", o->surface);
     pthread_rwlock_init(&w->index_lock, NULL);
-    pthread_mutex_t *locks[] = {&w->set_lock,   &w->free_lock,   &w->pack_lock, &w->done_lock,
-                                &w->order_lock, &w->former_lock, &w->memo_lock, &w->fail_lock, &w->checkpoint_lock};
+    pthread_mutex_t *locks[] = {&w->set_lock,    &w->free_lock, &w->pack_lock, &w->done_lock,      &w->order_lock,
+                                &w->former_lock, &w->memo_lock, &w->fail_lock, &w->checkpoint_lock};
     for (size_t i = 0; i < sizeof locks / sizeof *locks; i++) pthread_mutex_init(locks[i], NULL);
     for (int i = 0; i < STRIPES; i++) pthread_mutex_init(&w->stripes[i].lock, NULL);
     pthread_cond_init(&w->pack_cond, NULL);
@@ -402,12 +407,6 @@ static bool deleted_since(const struct writer *w) {
     return s->delete_count && s->deletes[s->delete_count - 1].seq >= w->opened_at;
 }
 
-static bool run_removed(const struct writer *w, const struct digest *run) {
-    for (size_t i = 0; i < w->removed_count; i++)
-        if (digest_equal(&w->removed_runs[i], run)) return true;
-    return false;
-}
-
 int writer_describe(struct writer *w, json_t **ret, struct error *err) {
     json_t *root = json_array(), *runs = json_array(), *removed = json_array();
     char session[33];
@@ -416,12 +415,15 @@ int writer_describe(struct writer *w, json_t **ret, struct error *err) {
     for (size_t i = 0; i < w->root_id_count && rc == 0; i++) rc = json_push(root, json_digest(&w->root_ids[i]), err);
     if (merged) {
         rc = json_push(runs, json_digest(&w->own_runs[w->run_count]), err);
-        for (size_t i = 0; i < w->run_count && rc == 0; i++) /* its own that were too large to be merged */
-            if (!run_removed(w, &w->own_runs[i])) rc = json_push(runs, json_digest(&w->own_runs[i]), err);
         for (size_t i = 0; i < w->removed_count && rc == 0; i++)
             rc = json_push(removed, json_digest(&w->removed_runs[i]), err);
-    } else
-        for (size_t i = 0; i < w->run_count && rc == 0; i++) rc = json_push(runs, json_digest(&w->own_runs[i]), err);
+    }
+    for (size_t i = 0; i < w->run_count && rc == 0; i++) {
+        bool inside = false; /* a run of ours that the merged one took in */
+        for (size_t k = 0; merged && k < w->removed_count; k++)
+            inside |= digest_equal(&w->own_runs[i], &w->removed_runs[k]);
+        if (!inside) rc = json_push(runs, json_digest(&w->own_runs[i]), err);
+    }
     hex_encode(w->session.id, 16, session);
     if (rc == 0) {
         *ret = json_pack("{s:i, s:s, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:s}", "version", 1, "surface", w->surface,
@@ -448,9 +450,9 @@ static int commit_build(void *ctx, uint64_t seq, json_t **ret, struct error *err
     struct writer *w = c->w;
     bool alive, list_alive = true;
     /* beside its own runs stands the merged one, which is not used once a collection came in between */
-    int rc = objects_survive(w->repo, w->opened_at, w->live_packs, w->live_count, w->own_runs, w->run_count, &alive, err);
-    if (rc == 0 && alive)
-        rc = objects_survive(w->repo, w->opened_at, NULL, 0, &w->packlist, 1, &list_alive, err);
+    int rc =
+        objects_survive(w->repo, w->opened_at, w->live_packs, w->live_count, w->own_runs, w->run_count, &alive, err);
+    if (rc == 0 && alive) rc = objects_survive(w->repo, w->opened_at, NULL, 0, &w->packlist, 1, &list_alive, err);
     if (rc < 0) return rc;
     alive &= list_alive;
     if (!alive) {

@@ -7,17 +7,17 @@
 enum finding_level { FINDING_FACT = 0, FINDING_WARNING, FINDING_PROBLEM };
 struct finding {
     enum finding_level level;
-    const char *check;   /* "configuration", "repository", "key", "space", "clock", "surface", "tools" */
-    const char *subject; /* what it is about: a URL, "prod/postgres"… */
-    const char *code;    /* of a problem: "PK-REP-001", which 'help' explains; else NULL */
+    const char *check;       /* "configuration", "repository", "key", "space", "clock", "surface", "tools" */
+    const char *subject;     /* what it is about: a URL, "prod/postgres"… */
+    const char *code;        /* of a problem: "PK-REP-001", which 'help' explains; else NULL */
     const char *text, *next; /* next may be NULL */
 };
 typedef int (*finding_cb)(void *ctx, const struct finding *f, struct error *err);
 struct doctor_totals {
     unsigned facts, warnings, problems;
 };
-/* Every finding in turn, problems where they are found. 0 when the look was completed, whatever was found. `surface` (may be
- * NULL) is given each driver's facts, borrowed. */
+/* Every finding in turn, problems where they are found. 0 when the look was completed, whatever was found. `surface`
+ * (may be NULL) is given each driver's facts, borrowed. */
 typedef int (*surface_facts_cb)(void *ctx, const char *environment, const char *surface, const json_t *facts,
                                 struct error *err);
 int work_doctor(struct work *w, const struct selection *s, finding_cb cb, surface_facts_cb surface, void *ctx,

@@ -6,12 +6,13 @@
 
 struct hold_done {
     char label[260], id[SNAPSHOT_ID_MAX];
-    uint64_t seq; /* of the entry */
+    uint64_t seq;   /* of the entry */
     unsigned ended; /* release: how many holds it ended */
 };
-/* ERR_KEY_ROLE for a key that may not: adding wants an admin, prune or restore key, releasing an admin key. Releasing what is
- * not held is ERR_NO_POINT. Durable when they return. */
-int hold_add(struct work *w, const char *address, const char *reason, struct hold_done *ret, struct error *err) PK_CHECK;
+/* ERR_KEY_ROLE for a key that may not: adding wants an admin, prune or restore key, releasing an admin key. Releasing
+ * what is not held is ERR_NO_POINT. Durable when they return. */
+int hold_add(struct work *w, const char *address, const char *reason, struct hold_done *ret,
+             struct error *err) PK_CHECK;
 int hold_release(struct work *w, const char *address, const char *reason, struct hold_done *ret,
                  struct error *err) PK_CHECK;
 

@@ -1,5 +1,5 @@
-/* Looking into recovery points: their facts, their items, and what differs between two. Contents are not read, so the key need
- * only open metadata; that is a restore or admin key all the same. */
+/* Looking into recovery points: their facts, their items, and what differs between two. Contents are not read, so the
+ * key need only open metadata; that is a restore or admin key all the same. */
 #ifndef PK_WORK_INSPECT_H
 #define PK_WORK_INSPECT_H
 
@@ -13,14 +13,15 @@ int inspect_facts(struct work *w, const struct snapshot_info *info, json_t **ret
 /* {"name", "type", …} of an item: what its driver says, and "bytes" and "sha256" when it has content. */
 int inspect_item_json(const struct surface_driver *d, const struct item_head *h, json_t **ret,
                       struct error *err) PK_CHECK;
-/* The items that the paths name and all below them, path by path, each in name order; no paths: all. Leading and trailing
- * slashes do not count. ERR_NO_POINT for a path that names nothing. The head is borrowed for the call. */
+/* The items that the paths name and all below them, path by path, each in name order; no paths: all. Leading and
+ * trailing slashes do not count. ERR_NO_POINT for a path that names nothing. The head is borrowed for the call. */
 typedef int (*inspect_cb)(void *ctx, const struct surface_driver *d, const struct item_head *h, struct error *err);
 int inspect_items(struct work *w, const struct snapshot_info *info, const char *const *paths, inspect_cb cb, void *ctx,
                   struct error *err) PK_CHECK;
 
 enum change_kind { CHANGE_ADDED = 0, CHANGE_REMOVED, CHANGE_CONTENT, CHANGE_ATTRIBUTES, CHANGE_BOTH };
-const char *change_kind_name(enum change_kind k); /* "added", "removed", "content", "attributes", "content and attributes" */
+const char *
+change_kind_name(enum change_kind k); /* "added", "removed", "content", "attributes", "content and attributes" */
 struct change {
     enum change_kind kind;
     const struct item_head *before, *after; /* NULL where there is none; borrowed for the call */

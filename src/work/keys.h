@@ -4,9 +4,10 @@
 
 #include "work/select.h"
 
-/* A new file with a key, mode 0600. What is there already is ERR_IO_EXISTS and stays; a place in the repository's folder
- * (`url`, may be NULL) is ERR_POLICY: whoever loses or steals the repository would lose or have the key as well. Missing
- * folders are made. Durable when it returns. */
+/* A new file with a key, mode 0600. What is there already is ERR_IO_EXISTS and stays; a place in the repository's
+ * folder
+ * (`url`, may be NULL) is ERR_POLICY: whoever loses or steals the repository would lose or have the key as well.
+ * Missing folders are made. Durable when it returns. */
 int key_file_write(const char *path, const char *url, struct bytes text, struct error *err) PK_CHECK;
 int key_place_check(const char *path, const char *url, struct error *err) PK_CHECK;
 /* The first line of a passphrase's file, as work_unlock reads it, with the same care for its place. */
@@ -18,14 +19,15 @@ struct init_request {
 };
 struct init_result {
     char id[33], url[4096];
-    char key_file[4096];   /* empty: a passphrase alone opens it */
-    bool key_made;         /* false: the key file was there */
-    bool same_device;      /* key and repository lie on one file system */
-    char config[4096];     /* the starter configuration that was written; empty: there was one */
+    char key_file[4096];    /* empty: a passphrase alone opens it */
+    bool key_made;          /* false: the key file was there */
+    bool same_device;       /* key and repository lie on one file system */
+    char config[4096];      /* the starter configuration that was written; empty: there was one */
     char config_kept[4096]; /* the one that was there */
 };
-/* Make a repository, the key that opens it and a configuration to start from. ERR_REPO_EXISTS, ERR_POLICY for a key inside
- * of the repository. When it fails, a key file that it made is removed again unless the repository may need it. */
+/* Make a repository, the key that opens it and a configuration to start from. ERR_REPO_EXISTS, ERR_POLICY for a key
+ * inside of the repository. When it fails, a key file that it made is removed again unless the repository may need it.
+ */
 int work_init(const struct init_request *q, struct init_result *ret, struct error *err) PK_CHECK;
 
 struct key_request {

@@ -1,5 +1,5 @@
-/* Retention: a plan first, an act second. A plan says what would be forgotten and why; it holds for exactly the log and the
- * decisions that it was made of, and what has changed since is refused (ERR_PLAN_STALE).
+/* Retention: a plan first, an act second. A plan says what would be forgotten and why; it holds for exactly the log and
+ * the decisions that it was made of, and what has changed since is refused (ERR_PLAN_STALE).
  *
  * Invariants
  *  1. Nothing is forgotten that platform/retention.h would not forget at the moment of acting.
@@ -34,17 +34,17 @@ struct prune_surface {
     struct retention_plan plan;
 };
 struct prune_plan {
-    char id[20];                 /* "pln-" and 12 digits of the digest */
-    char digest[65];             /* of repository, log size, options and decisions */
+    char id[20];                          /* "pln-" and 12 digits of the digest */
+    char digest[65];                      /* of repository, log size, options and decisions */
     char environment[128], surfaces[400]; /* as the phrase names them: "all" or "a,b" */
     char repository[33], url[4096];
     bool protected;
-    char phrase[512];            /* to be typed; empty when not protected */
+    char phrase[512]; /* to be typed; empty when not protected */
     struct prune_options options;
     uint64_t log_size;
     struct prune_surface *list;
     size_t count;
-    size_t forgotten;            /* points that go */
+    size_t forgotten; /* points that go */
     uint64_t forgotten_bytes;
     uint64_t unused_bytes, unused_packs; /* what could be freed at once, without forgetting; when the key may collect */
     bool unused_known;
@@ -69,8 +69,8 @@ struct prune_done {
     uint64_t young_bytes; /* left for running writers, by the grace */
     int64_t duration_ns;
 };
-/* Carry it out. `typed` is the phrase, NULL when none was given (ERR_CONFIRM where one is needed). The plan is made again
- * first and must be the same. Interrupted or failed after forgetting, the next run frees what is left. */
+/* Carry it out. `typed` is the phrase, NULL when none was given (ERR_CONFIRM where one is needed). The plan is made
+ * again first and must be the same. Interrupted or failed after forgetting, the next run frees what is left. */
 int prune_run(struct work *w, const struct prune_plan *p, const char *typed, struct prune_done *ret,
               struct error *err) PK_CHECK;
 

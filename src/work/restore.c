@@ -290,7 +290,6 @@ int restore_run(struct work *w, const struct restore_plan *p, const char *confir
     if ((rc = snapshot_open(w->repo, info, &snap, err)) < 0) goto out;
     q.q.facts = json_object_get(snapshot_root(snap), "facts");
     q.q.invariants = json_object_get(snapshot_root(snap), "invariants");
-    if (geteuid() != 0) q.q.no_owner = true;
     work_source_init(&source, snap);
     rc = s.driver->restore(&ctx, &source.source, &q.q, &r, err);
     target_name(rc == 0 ? r.facts : NULL, p->doc, ret->target, sizeof ret->target);

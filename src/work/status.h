@@ -56,8 +56,8 @@ struct status {
     /* private */
     size_t row_cap, repository_cap;
 };
-/* Surfaces of the configuration, and those that the repositories have besides. 0 also when repositories could not be opened:
- * their rows are STATUS_UNKNOWN and ret->unreachable says why. */
+/* Surfaces of the configuration, and those that the repositories have besides. 0 also when repositories could not be
+ * opened: their rows are STATUS_UNKNOWN and ret->unreachable says why. */
 int work_status(struct work *w, const struct selection *s, struct status *ret, struct error *err) PK_CHECK;
 void status_free(struct status *s);
 /* 0 when no row fails; ERR_TARGET_BREACHED names those that do. */

@@ -1,5 +1,5 @@
-/* As much of JSON Schema as backup-receipt.schema.json uses. A keyword it does not know is an error, so that nothing in the
- * schema goes unchecked. */
+/* As much of JSON Schema as backup-receipt.schema.json uses. A keyword it does not know is an error, so that nothing in
+ * the schema goes unchecked. */
 #ifndef PK_TEST_EVIDENCE_SCHEMA_H
 #define PK_TEST_EVIDENCE_SCHEMA_H
 

@@ -82,14 +82,15 @@ static void a_receipt_is_the_documents_json(void **state) {
     json_t *p = NULL, *want;
     OK(receipt_predicate(&r, NULL, &p, &err));
     expect_schema(p);
-    want = json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:[{s:s,s:s,s:i}],s:{s:b,s:s,s:n},s:{s:s,s:s,s:s},s:{s:s,s:s},s:s}", "schema",
-                     "io.kfm.backup-receipt.v1", "backup_id", "bkp-20260216-070000Z-1f2e3d4c", "environment", "prod", "surface",
-                     "postgis", "method", "logical_dump", "started_at", "2026-02-16T07:00:00Z", "completed_at",
-                     "2026-02-16T07:15:00Z", "status", "success", "artifacts", "uri", "s3://bucket/backups/x", "sha256",
-                     "abcd000000000000000000000000000000000000000000000000000000000000", "bytes", 123456789, "integrity",
-                     "validated", 0, "validation_method", "checksum", "validated_at", "git", "repo", "https://git.example.com/kfm",
-                     "sha", "0123abcd", "change_ticket", "", "operator", "initiated_by", "automation", "principal", "backup@host",
-                     "notes", "nightly");
+    want =
+        json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:[{s:s,s:s,s:i}],s:{s:b,s:s,s:n},s:{s:s,s:s,s:s},s:{s:s,s:s},s:s}",
+                  "schema", "io.kfm.backup-receipt.v1", "backup_id", "bkp-20260216-070000Z-1f2e3d4c", "environment",
+                  "prod", "surface", "postgis", "method", "logical_dump", "started_at", "2026-02-16T07:00:00Z",
+                  "completed_at", "2026-02-16T07:15:00Z", "status", "success", "artifacts", "uri",
+                  "s3://bucket/backups/x", "sha256", "abcd000000000000000000000000000000000000000000000000000000000000",
+                  "bytes", 123456789, "integrity", "validated", 0, "validation_method", "checksum", "validated_at",
+                  "git", "repo", "https://git.example.com/kfm", "sha", "0123abcd", "change_ticket", "", "operator",
+                  "initiated_by", "automation", "principal", "backup@host", "notes", "nightly");
     assert_non_null(want);
     assert_true(json_equal(p, want));
     json_decref(p);
@@ -98,8 +99,9 @@ static void a_receipt_is_the_documents_json(void **state) {
 
 static void the_documents_own_members_are_all_there_and_in_its_order(void **state) {
     (void)state;
-    static const char *const order[] = {"schema", "backup_id", "environment", "surface",  "method", "started_at", "completed_at",
-                                        "status", "artifacts", "integrity",   "git",      "operator", "notes"};
+    static const char *const order[] = {"schema",     "backup_id",    "environment", "surface",   "method",
+                                        "started_at", "completed_at", "status",      "artifacts", "integrity",
+                                        "git",        "operator",     "notes"};
     struct receipt r = sample();
     json_t *p = NULL, *value;
     const char *key;
@@ -294,7 +296,8 @@ static const struct about about = {"bkp-20260216-070000Z-1f2e3d4c", 17, {{0x11}}
 
 static void a_verification_is_recorded_in_in_totos_words(void **state) {
     (void)state;
-    struct verification_result v = {.result = CHECK_VERIFIED, .level = VERIFY_DECODE, .started_ns = STARTED, .completed_ns = COMPLETED};
+    struct verification_result v = {
+        .result = CHECK_VERIFIED, .level = VERIFY_DECODE, .started_ns = STARTED, .completed_ns = COMPLETED};
     json_t *st = NULL;
     OK(evidence_verification(&about, &v, "ci", NULL, NULL, &st, &err));
     OK(statement_check(st, &err));

@@ -33,7 +33,8 @@ static void plain_words_stay(void **state) {
 
 static void urls_lose_their_credentials(void **state) {
     (void)state;
-    clean("connect postgresql://bob:hunter2@db:5432/app failed", NULL, "connect postgresql://[redacted]@db:5432/app failed");
+    clean("connect postgresql://bob:hunter2@db:5432/app failed", NULL,
+          "connect postgresql://[redacted]@db:5432/app failed");
     clean("redis://:hunter2@cache:6379/0", NULL, "redis://[redacted]@cache:6379/0");
     clean("https://token123@git.example.com/x.git", NULL, "https://[redacted]@git.example.com/x.git");
     clean("a://u:p@h b://v:q@i", NULL, "a://[redacted]@h b://[redacted]@i");
@@ -65,7 +66,8 @@ static void named_values_are_dropped(void **state) {
 
 static void known_secrets_are_dropped_wherever_they_stand(void **state) {
     (void)state;
-    const struct bytes secrets[] = {BYTES_STR("hunter2"), BYTES_OF("", 0), BYTES_STR("hunter2-and-more"), BYTES_OF("\xff\x01z", 3)};
+    const struct bytes secrets[] = {BYTES_STR("hunter2"), BYTES_OF("", 0), BYTES_STR("hunter2-and-more"),
+                                    BYTES_OF("\xff\x01z", 3)};
     const struct redaction r = {secrets, 4};
     clean("xhunter2y hunter2", &r, "x[redacted]y [redacted]");
     clean("the longer hunter2-and-more first", &r, "the longer [redacted] first");
@@ -90,8 +92,8 @@ static void every_string_of_a_document_is_cleaned(void **state) {
     const struct bytes secrets[] = {BYTES_STR("hunter2")};
     const struct redaction r = {secrets, 1};
     json_t *in = json_pack("{s:s,s:[s,i,n,b],s:{s:s}}", "a", "x hunter2", "b", "u://a:b@c", 7, 1, "c", "d", "hunter2");
-    json_t *out = NULL, *want = json_pack("{s:s,s:[s,i,n,b],s:{s:s}}", "a", "x [redacted]", "b", "u://[redacted]@c", 7, 1, "c", "d",
-                                          "[redacted]");
+    json_t *out = NULL, *want = json_pack("{s:s,s:[s,i,n,b],s:{s:s}}", "a", "x [redacted]", "b", "u://[redacted]@c", 7,
+                                          1, "c", "d", "[redacted]");
     if (redact_json(in, &r, &out, &err) < 0) fail_msg("%s", err.text);
     assert_true(json_equal(out, want));
     json_decref(in);

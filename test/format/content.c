@@ -34,7 +34,8 @@ static uint8_t *noise(size_t n, uint32_t seed) {
 
 /* Lines of words and numbers: compresses to about a third. */
 static uint8_t *text(size_t n, uint32_t seed) {
-    static const char *const words[] = {"order ", "paid ", "shipped ", "customer ", "total ", "of ", "at ", "row ", "\n"};
+    static const char *const words[] = {"order ", "paid ", "shipped ", "customer ", "total ",
+                                        "of ",    "at ",   "row ",     "\n"};
     uint8_t *p = need(malloc(n + 1));
     uint32_t s = seed * 2654435761u + 1;
     for (size_t i = 0; i < n;) {
@@ -163,8 +164,8 @@ static void tree(struct contents *c, unsigned g) {
     snprintf(now, sizeof now, "generation %u\n", g);
     leaf(c, "srv/artifacts/version", STAMPED(FILE_REGULAR, 0644), named(now), 0, 0);
     buf_free(&run);
-    c->facts = json_pack("{s:{s:[{s:s, s:s}], s:[], s:b}}", "facts", "roots", "path", "/srv/artifacts", "type", "folder",
-                         "exclude", "one_file_system", 0);
+    c->facts = json_pack("{s:{s:[{s:s, s:s}], s:[], s:b}}", "facts", "roots", "path", "/srv/artifacts", "type",
+                         "folder", "exclude", "one_file_system", 0);
 }
 
 static int order(const void *a, const void *b) {

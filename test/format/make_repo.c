@@ -10,8 +10,8 @@
  *   make_repo keys DIR                       DIR/writer.key, DIR/identity.key and the passphrase "golden" open it too
  *   make_repo publish DIR                    tiles and checkpoint
  *
- * PK_WRITER set: put opens with DIR/writer.key. What put prints: a line "snapshot SEQ ENVIRONMENT/SURFACE KIND ITEMS", then
- * for each item "item SEQ NAME KIND BYTES SHA256 ATTR", NAME in hex, ATTR the SHA-256 of its attribute record. */
+ * PK_WRITER set: put opens with DIR/writer.key. What put prints: a line "snapshot SEQ ENVIRONMENT/SURFACE KIND ITEMS",
+ * then for each item "item SEQ NAME KIND BYTES SHA256 ATTR", NAME in hex, ATTR the SHA-256 of its attribute record. */
 #include "base/seam.h"
 #include "base/time.h"
 #include "content.h"

@@ -32,7 +32,8 @@ static struct mem_object *find(struct store *s, const char *key, struct error *e
 }
 
 static int create(struct store *s, const char *key, struct bytes content, struct error *err) {
-    if (mem_store_find((struct mem_store *)s, key)) return error_set(err, ERR_OBJECT_EXISTS, "%s is there already", key);
+    if (mem_store_find((struct mem_store *)s, key))
+        return error_set(err, ERR_OBJECT_EXISTS, "%s is there already", key);
     mem_store_put((struct mem_store *)s, key, content);
     return 0;
 }
@@ -58,7 +59,8 @@ static int replace(struct store *s, const char *key, struct bytes content, struc
     return 0;
 }
 
-static int read_at(struct store *s, const char *key, uint64_t at, void *p, size_t len, size_t *ret_n, struct error *err) {
+static int read_at(struct store *s, const char *key, uint64_t at, void *p, size_t len, size_t *ret_n,
+                   struct error *err) {
     const struct mem_object *o = find(s, key, err);
     if (!o) return -ERR_OBJECT_MISSING;
     *ret_n = at >= o->len ? 0 : o->len - at < len ? o->len - at : len;
@@ -105,10 +107,13 @@ static void close_none(struct store *s) {
     (void)s;
 }
 
-static const struct store_ops ops = {"memory", STORE_ATOMIC_CREATE | STORE_READ_AFTER_WRITE | STORE_LIST_AFTER_WRITE |
-                                                   STORE_CHEAP_READ,
-                                     stage, commit, create, replace, read_at, stat_of, list, remove_key, free_space,
-                                     close_none};
+static const struct store_ops ops = {
+    "memory",   STORE_ATOMIC_CREATE | STORE_READ_AFTER_WRITE | STORE_LIST_AFTER_WRITE | STORE_CHEAP_READ,
+    stage,      commit,
+    create,     replace,
+    read_at,    stat_of,
+    list,       remove_key,
+    free_space, close_none};
 
 static struct mem_store *filling;
 static size_t skip;

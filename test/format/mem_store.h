@@ -17,7 +17,7 @@ struct mem_store {
 /* Every file below `folder` (may be NULL: none), in the order of names. Ends the program when it cannot. */
 void mem_store_init(struct mem_store *s, const char *folder);
 void mem_store_free(struct mem_store *s);
-struct mem_object *mem_store_find(struct mem_store *s, const char *key); /* NULL: none */
+struct mem_object *mem_store_find(struct mem_store *s, const char *key);        /* NULL: none */
 void mem_store_put(struct mem_store *s, const char *key, struct bytes content); /* new or replaced */
 
 #endif

@@ -1,12 +1,12 @@
-/* test/golden/v1, which an old program wrote: it opens by every key, restores to the digests kept beside it, and no bit of
- * it can change unnoticed.
+/* test/golden/v1, which an old program wrote: it opens by every key, restores to the digests kept beside it, and no bit
+ * of it can change unnoticed.
  *
- * Each of its bits is flipped alone, in memory, and the part of the engine that must notice is asked directly, which is the
- * same as asking the whole: opening reads entries in order and stops at the first that entry_check refuses; runs and pack
- * lists are only ever read by run_read_body; frames only by frame_decode, and what is around them by pack_in_open. The
- * padding of packs is read by nobody: a check holds the whole pack against its name. One flip in STRIDE also goes the whole
- * way: open, check at level decode, restore, compare. PK_FLIP_STRIDE=1 sends all of them (most of an hour). Under a
- * sanitiser one bit of each byte is flipped. */
+ * Each of its bits is flipped alone, in memory, and the part of the engine that must notice is asked directly, which is
+ * the same as asking the whole: opening reads entries in order and stops at the first that entry_check refuses; runs
+ * and pack lists are only ever read by run_read_body; frames only by frame_decode, and what is around them by
+ * pack_in_open. The padding of packs is read by nobody: a check holds the whole pack against its name. One flip in
+ * STRIDE also goes the whole way: open, check at level decode, restore, compare. PK_FLIP_STRIDE=1 sends all of them
+ * (most of an hour). Under a sanitiser one bit of each byte is flipped. */
 #include "crypto/keyring.h"
 #include "ledger/ledger_internal.h"
 #include "mem_store.h"
@@ -30,7 +30,7 @@
 #ifndef SANITIZED
 #define SANITIZED 0
 #endif
-#define STRIDE (SANITIZED ? 1009 : 257)
+#define STRIDE 257
 #define ARGON_BYTES_MAX (64u << 20) /* of memory that a flipped slot may ask for here */
 
 static struct mem_store store;
@@ -130,8 +130,8 @@ static enum outcome whole_way(void) {
     enum outcome result = NOTICED;
     if (repo_open(&store.base, &by_file, NULL, &r, &err) < 0) return NOTICED;
     if (repo_check(r, &o, &totals, &err) == 0 && totals.result == CHECK_VERIFIED)
-        result = restore_all(r, &got, &err) == 0 && bytes_equal(buf_bytes(&got), buf_bytes(&expected)) ? ACCEPTED
-                                                                                                      : LIED;
+        result =
+            restore_all(r, &got, &err) == 0 && bytes_equal(buf_bytes(&got), buf_bytes(&expected)) ? ACCEPTED : LIED;
     buf_free(&got);
     repo_close(r);
     return result;
@@ -153,7 +153,8 @@ static void flip_each(struct mem_object *o, bool derived, noticer notices, void 
             if (flips++ % stride == 0) {
                 enum outcome got = whole_way();
                 whole++;
-                if (got == LIED) fail_msg("%s, byte %zu, bit %u: called whole and restored to something else", o->key, at, bit);
+                if (got == LIED)
+                    fail_msg("%s, byte %zu, bit %u: called whole and restored to something else", o->key, at, bit);
                 if (got == ACCEPTED && !derived) fail_msg("%s, byte %zu, bit %u: accepted", o->key, at, bit);
             }
             o->bytes[at] ^= (uint8_t)(1u << bit);
@@ -291,7 +292,8 @@ static void flips_of_the_log_are_noticed(void **state) {
     struct digest before[65] = {0}; /* of entry n-1, at n */
     for (size_t i = 0; i < store.count; i++) {
         const struct mem_object *o = &store.objects[i];
-        if (strncmp(o->key, "log/", 4) == 0) sha256(BYTES_OF(o->bytes, o->len), &before[1 + strtoull(o->key + 4, NULL, 10)]);
+        if (strncmp(o->key, "log/", 4) == 0)
+            sha256(BYTES_OF(o->bytes, o->len), &before[1 + strtoull(o->key + 4, NULL, 10)]);
     }
     flip_all("log/", false, entry_is_noticed, before);
 }
@@ -393,7 +395,8 @@ static bool checkpoint_is_noticed(struct mem_object *o, size_t at, void *ctx) {
     struct checkpoint got;
     char origin[64];
     snprintf(origin, sizeof origin, "proofkeep/%s", repo_id_hex(repo));
-    return checkpoint_verify(BYTES_OF(o->bytes, o->len), origin, repo_keys(repo)->admin_public, &got, &err) == -ERR_LEDGER_BROKEN;
+    return checkpoint_verify(BYTES_OF(o->bytes, o->len), origin, repo_keys(repo)->admin_public, &got, &err) ==
+           -ERR_LEDGER_BROKEN;
 }
 
 /* What is derived from the log is not needed, so damage to it harms nothing; but it must not pass for whole. */

@@ -28,6 +28,9 @@ refuses() { # refuses TEXT REPOSITORY COMMAND...
 }
 r=$work/a/repo key=a/key
 
+run "$python" "$here/vectors.py" --check "$here/../../doc/format" && [ ! -s "$work/out" ]
+claim 'the vectors in the pages are those that follow from them' $?
+
 # ---- items of every kind, in three generations, and many small snapshots ----
 run "$make_repo" init "$work/a"
 claim 'a repository is made' $?
@@ -50,7 +53,7 @@ claim 'the same from the directories of packs alone' $?
 run "$python" - "$here" "$work" <<'PYTHON'
 import sys
 sys.path.insert(0, sys.argv[1])
-import reader
+import reader, vectors
 repo = reader.Repository(sys.argv[2] + "/a/repo", sys.argv[2] + "/a/key")
 codecs = {f.codec for d, meta in repo.all_packs() for f in repo.pack(d, meta).frames}
 assert codecs == {0, 1, 2}, codecs
@@ -65,6 +68,13 @@ for item in items:
     for r in item.refs:
         if r[0] == 2:
             types |= {10 + inner[0] for inner in reader.references(repo.chunk(r[2], 3), "list")}
+    if item.name == b"lists":
+        c, anchors = reader.Cursor(repo.chunk(item.refs[0][2], 3), "list"), 0
+        while not c.done() and anchors < 100:
+            if c.varint() & 3 == 3:
+                anchors += 1
+                assert vectors.anchor(repo.chunk(c.take(32), 1)) == c.number(8)
+        assert anchors == 100
 assert kinds == {0, 1, 2, 3, 4} and types >= {0, 1, 2, 3, 11, 13}, (kinds, types)
 PYTHON
 claim 'raw, compressed and delta frames, lists, holes, anchors and a root of two pieces were among them' $?
@@ -178,7 +188,7 @@ seq2=$("$make_repo" capture "$work/a" tree "$tree" 2>"$work/errors")
 claim 'and the changed tree' $?
 for g in 1 2; do
   eval seq=\$seq$g
-  reads "$r" restore "$seq" "$work/restored-$g" && describe "$work/restored-$g$tree" >"$work/out"
+  reads "$r" restore "$seq" "$work/restored-$g" && describe "$work/restored-$g" >"$work/out"
   diff "$work/tree-$g" "$work/out" >"$work/errors" 2>&1
   claim "tree $g comes back: contents, modes, times, links, holes, names that are not UTF-8" $?
 done

@@ -1,5 +1,5 @@
-/* Index runs and pack lists: whatever a holder of the index key put in one, an error or look-ups that stay within it. First
- * byte 0: the rest is the object. Else: u8 type, u64 entries, u32 packs, and the body to be sealed. */
+/* Index runs and pack lists: whatever a holder of the index key put in one, an error or look-ups that stay within it.
+ * First byte 0: the rest is the object. Else: u8 type, u64 entries, u32 packs, and the body to be sealed. */
 #include "repo/run.h"
 #include "repo_fixture.h"
 

@@ -1,11 +1,12 @@
-/* Manifests, lists of references and roots: an error, or values that lie within the input. First byte: 0 manifest chunk,
- * 1 references, 2 root. */
+/* Manifests, lists of references and roots: an error, or values that lie within the input. First byte: 0 manifest
+ * chunk, 1 references, 2 root. */
 #include "repo_fixture.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static bool within(struct bytes part, struct bytes whole) {
-    return part.len == 0 || (part.ptr >= whole.ptr && part.len <= whole.len && part.ptr <= whole.ptr + whole.len - part.len);
+    return part.len == 0 ||
+           (part.ptr >= whole.ptr && part.len <= whole.len && part.ptr <= whole.ptr + whole.len - part.len);
 }
 
 /* What was read is written again and read once more: the same. */
@@ -19,7 +20,8 @@ static void references(struct bytes in) {
         need(ref_append(&b, &ref, &err) == 0);
         struct cursor back = cursor_of(buf_bytes(&b));
         need(ref_take(&back, &again) && back.len == 0);
-        need(again.type == ref.type && again.len == ref.len && digest_equal(&again.id, &ref.id) && again.anchor == ref.anchor);
+        need(again.type == ref.type && again.len == ref.len && digest_equal(&again.id, &ref.id) &&
+             again.anchor == ref.anchor);
         buf_free(&b);
     }
 }

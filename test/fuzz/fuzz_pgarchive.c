@@ -1,5 +1,5 @@
-/* The reader of pg_dump archives: whatever the bytes, a whole archive or an error, and a table of contents that was read
- * is read the same from what an item keeps of it. */
+/* The reader of pg_dump archives: whatever the bytes, a whole archive or an error, and a table of contents that was
+ * read is read the same from what an item keeps of it. */
 #include "surface/postgres/archive.h"
 #include "surface/postgres/rows.h"
 

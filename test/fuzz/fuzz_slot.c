@@ -1,5 +1,5 @@
-/* Key slots and bundles: an error, or keys that agree with what the slot says in clear. First byte: 0 the rest is a slot,
- * 1 a bundle, 2 a key file. */
+/* Key slots and bundles: an error, or keys that agree with what the slot says in clear. First byte: 0 the rest is a
+ * slot, 1 a bundle, 2 a key file. */
 #include "crypto/keyring_internal.h"
 #include "repo_fixture.h"
 

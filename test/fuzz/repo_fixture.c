@@ -11,7 +11,8 @@ void fixture_init(struct fixture *f) {
     struct error err = ERROR_INIT;
     uint8_t master[32];
     need(crypto_init(&err) == 0);
-    *f = (struct fixture){.repo = {.cipher = CIPHER_CHACHA20_POLY1305, .data_pack_bytes = 1 << 20, .meta_pack_bytes = 1 << 20}};
+    *f = (struct fixture){
+        .repo = {.cipher = CIPHER_CHACHA20_POLY1305, .data_pack_bytes = 1 << 20, .meta_pack_bytes = 1 << 20}};
     mem_store_init(&f->store, NULL);
     for (int i = 0; i < 16; i++) f->repo.id[i] = (uint8_t)i;
     for (int i = 0; i < 32; i++) master[i] = (uint8_t)(0x40 + i);

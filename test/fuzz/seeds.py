@@ -11,6 +11,7 @@ import sys
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, os.path.join(ROOT, "test/format"))
+import objects
 import reader
 
 OUT = sys.argv[1] if len(sys.argv) > 1 else os.path.join(HERE, "corpus")
@@ -44,10 +45,10 @@ put("pack", "does-not-add-up", b"\1" + struct.pack("<II", 1, 8 + len(record)) + 
 
 # index
 for i, run in enumerate(repo.state.runs):
-    body, n, rows = reader.index_object(repo, run, 1)
+    body, n, rows = objects.index_object(repo, run, 1)
     put("index", f"run-{i}", b"\1\1" + struct.pack("<QI", n, rows) + body)
 some = next(iter(repo.state.snapshots.values()))
-body, n, _ = reader.index_object(repo, some.packs, 2)
+body, n, _ = objects.index_object(repo, some.packs, 2)
 put("index", "list", b"\1\2" + struct.pack("<QI", n, 0) + body)
 put("index", "empty", b"\1\1" + struct.pack("<QI", 0, 0))
 put("index", "stored", b"\0" + repo.read(f"index/{some.packs.hex()}"))
@@ -69,7 +70,7 @@ for seq in (0, 4, 7):
     put("log", f"entry-{seq}", b"\0" + repo.read(f"log/{seq:016d}"))
 lines = []
 for seq in range(len(repo.state.leaves)):
-    statement, signer = reader.envelope_open(repo.read(f"log/{seq:016d}"), "entry")
+    statement, signer = objects.envelope_open(repo.read(f"log/{seq:016d}"), "entry")
     if seq < 3:
         put("log", f"statement-{seq}", b"\1" + json.dumps(statement).encode())
     p = statement["predicate"]
@@ -85,7 +86,13 @@ for seq in range(len(repo.state.leaves)):
     lines.append(json.dumps(entry))
 put("log", "judged", b"\2" + "\n".join(lines).encode())
 put("log", "judged-release", b"\2" + "\n".join(lines + [json.dumps(
-    {"predicateType": reader.PREFIX + "hold/v1", "predicate": {"seq": 4, "action": "release"}})]).encode())
+    {"predicateType": objects.PREFIX + "hold/v1", "predicate": {"seq": 4, "action": "release"}})]).encode())
+void = [{"predicateType": objects.PREFIX + "forget/v1", "predicate": {"seqs": [5, 99]}},
+        {"predicateType": objects.PREFIX + "forget/v1", "predicate": {"seqs": [5, 4]}},
+        {"predicateType": objects.PREFIX + "delete/v1", "predicate": {"packs": "00" * 32, "index_added": ["00"],
+                                                                      "index_removed": [repo.state.runs[0].hex()]}},
+        {"predicateType": objects.PREFIX + "key/v1", "predicate": {"action": "add"}, "signer": "11" * 32}]
+put("log", "judged-void", b"\2" + "\n".join(lines + [json.dumps(v) for v in void]).encode())
 put("log", "checkpoint", b"\3" + repo.read("checkpoint"))
 
 # slots

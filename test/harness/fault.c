@@ -113,8 +113,11 @@ static ssize_t faulty_pread(int fd, void *p, size_t n, off_t at) {
 static ssize_t faulty_write(int fd, const void *p, size_t n) {
     return plain_write(fd, p, cut(n));
 }
+/* Whole blocks are cut to whole blocks, as they may go past the page cache, where the system never tears one. */
 static ssize_t faulty_pwrite(int fd, const void *p, size_t n, off_t at) {
-    return plain_pwrite(fd, p, cut(n), at);
+    size_t part = cut(n);
+    if (n % 4096 == 0 && part % 4096 != 0) part = part < 4096 ? n : part & ~(size_t)4095;
+    return plain_pwrite(fd, p, part, at);
 }
 
 static int faulty_close(int fd) {

@@ -29,7 +29,8 @@ struct counting {
     struct store *under;
     unsigned log_reads;
 };
-static int counting_read(struct store *s, const char *key, uint64_t at, void *p, size_t len, size_t *ret_n, struct error *err) {
+static int counting_read(struct store *s, const char *key, uint64_t at, void *p, size_t len, size_t *ret_n,
+                         struct error *err) {
     struct counting *c = (struct counting *)s;
     if (strncmp(key, "log/", 4) == 0 && at == 0) c->log_reads++;
     return store_read(c->under, key, at, p, len, ret_n, err);
@@ -48,7 +49,8 @@ static void cached_entries_are_not_read_again(void **state) {
     struct error err;
     fixture_begin(&f);
     fixture_fill(&f, true, 0, 20);
-    const struct store_ops ops = {.name = "counting", .read = counting_read, .stat = counting_stat, .list = counting_list};
+    const struct store_ops ops = {
+        .name = "counting", .read = counting_read, .stat = counting_stat, .list = counting_list};
     struct counting c = {.store = {&ops}, .under = f.store};
     struct ledger *l;
     EXPECT_OK(ledger_open(&c.store, TEST_ORIGIN, f.cache, test_judge, &seen, &l, &err), err);

@@ -86,7 +86,8 @@ static void a_swapped_keyid_is_refused(void **state) {
     char *at = strstr((char *)envelope.ptr, from);
     assert_non_null(at);
     memcpy(at, to, 64);
-    EXPECT_FAIL(dsse_verify(buf_bytes(&envelope), other, &payload, &err), err, LEDGER_BROKEN, "signature does not hold");
+    EXPECT_FAIL(dsse_verify(buf_bytes(&envelope), other, &payload, &err), err, LEDGER_BROKEN,
+                "signature does not hold");
 }
 
 static void verify_text(const char *text, const char *fragment) {
@@ -102,14 +103,16 @@ static void malformed_envelopes_are_refused_with_their_reason(void **state) {
     verify_text("", "envelope");
     verify_text("[]", "not an object");
     verify_text("{}", "signatures");
-    verify_text("{\"payload\":\"\",\"payloadType\":\"application/vnd.in-toto+json\",\"signatures\":[]}", "one signature");
+    verify_text("{\"payload\":\"\",\"payloadType\":\"application/vnd.in-toto+json\",\"signatures\":[]}",
+                "one signature");
     verify_text("{\"payload\":\"\",\"payloadType\":\"text/plain\",\"signatures\":[{\"keyid\":\"\",\"sig\":\"\"}]}",
                 "payload type");
     verify_text("{\"payload\":\"\",\"payloadType\":\"application/vnd.in-toto+json\",\"signatures\":[{\"keyid\":\"\","
                 "\"sig\":\"\"}]}",
                 "keyid");
-    verify_text("{\"payload\":\"\",\"payload\":\"\",\"payloadType\":\"application/vnd.in-toto+json\",\"signatures\":[{}]}",
-                "duplicate");
+    verify_text(
+        "{\"payload\":\"\",\"payload\":\"\",\"payloadType\":\"application/vnd.in-toto+json\",\"signatures\":[{}]}",
+        "duplicate");
     verify_text("{\"payload\":\"?\",\"payloadType\":\"application/vnd.in-toto+json\",\"signatures\":[{\"keyid\":"
                 "\"03a107bff3ce10be1d70dd18e74bc09967e4d6309ba50d5f1ddc8664125531b8\",\"sig\":\"AAAA\"}]}",
                 "base64");

@@ -1,4 +1,5 @@
-/* Every call to the system fails in turn, and power fails after every change: never a false success, never a harmed log. */
+/* Every call to the system fails in turn, and power fails after every change: never a false success, never a harmed
+ * log. */
 #include "fixture.h"
 #include "harness/fault.h"
 #include "harness/power.h"
@@ -129,7 +130,8 @@ static void publishing_can_be_repeated_after_every_failing_call(void **state) {
 
 #define APPENDS 3
 
-/* Log and cache are on the disk that loses power: what was acknowledged is there, and the pin is never ahead of the log. */
+/* Log and cache are on the disk that loses power: what was acknowledged is there, and the pin is never ahead of the
+ * log. */
 static void what_was_acknowledged_survives_power_loss(void **state) {
     (void)state;
     struct fixture f;
@@ -170,8 +172,9 @@ static void what_was_acknowledged_survives_power_loss(void **state) {
             err = ERROR_INIT;
             if (ledger_sync(l, &err) < 0) fail_msg("after change %" PRIu64 ", mode %d: %s", n, mode, err.text);
             if (ledger_size(l) < want)
-                fail_msg("after change %" PRIu64 ", mode %d: %" PRIu64 " entries were acknowledged, %" PRIu64 " are left", n,
-                         mode, want, ledger_size(l));
+                fail_msg("after change %" PRIu64 ", mode %d: %" PRIu64 " entries were acknowledged, %" PRIu64
+                         " are left",
+                         n, mode, want, ledger_size(l));
             EXPECT_OK(ledger_append(l, test_key, test_build, (char[]){'z', 0}, NULL, NULL, &err), err);
             EXPECT_OK(ledger_publish(l, test_key, &err), err);
             ledger_close(l);

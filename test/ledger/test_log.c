@@ -15,7 +15,8 @@ static void expect_refused(struct fixture *f, bool cached, enum error_code code,
     struct seen seen;
     struct ledger *l = fixture_open(f, cached, &seen);
     int rc = ledger_sync(l, &err);
-    if (rc != -(int)code || !strstr(err.text, fragment)) fail_msg("answered %d: '%s', not '%s'", rc, err.text, fragment);
+    if (rc != -(int)code || !strstr(err.text, fragment))
+        fail_msg("answered %d: '%s', not '%s'", rc, err.text, fragment);
     ledger_close(l);
 }
 
@@ -115,7 +116,8 @@ static void an_entry_too_big_is_refused_and_nothing_is_written(void **state) {
     struct error err;
     fixture_begin(&f);
     struct ledger *l = fixture_open(&f, false, &seen);
-    EXPECT_FAIL(ledger_append(l, test_key, build_big, NULL, NULL, NULL, &err), err, LEDGER_TOO_BIG, "more than the 49152");
+    EXPECT_FAIL(ledger_append(l, test_key, build_big, NULL, NULL, NULL, &err), err, LEDGER_TOO_BIG,
+                "more than the 49152");
     assert_string_equal(err.state, "Nothing was added to the log.");
     EXPECT_OK(ledger_append(l, test_key, test_build, (char[]){'a', 0}, NULL, NULL, &err), err);
     ledger_close(l);
@@ -140,8 +142,10 @@ static void a_builder_may_refuse_and_must_give_a_statement(void **state) {
     struct error err;
     fixture_begin(&f);
     struct ledger *l = fixture_open(&f, false, &seen);
-    EXPECT_FAIL(ledger_append(l, test_key, build_refusing, NULL, NULL, NULL, &err), err, REPO_COMMIT_LOST, "pack is gone");
-    EXPECT_FAIL(ledger_append(l, test_key, build_shapeless, NULL, NULL, NULL, &err), err, INTERNAL, "malformed statement");
+    EXPECT_FAIL(ledger_append(l, test_key, build_refusing, NULL, NULL, NULL, &err), err, REPO_COMMIT_LOST,
+                "pack is gone");
+    EXPECT_FAIL(ledger_append(l, test_key, build_shapeless, NULL, NULL, NULL, &err), err, INTERNAL,
+                "malformed statement");
     ledger_close(l);
     assert_int_equal(read_all(&f, false, &seen), 0);
     fixture_end(&f);
@@ -157,8 +161,8 @@ static void a_key_the_judge_refuses_is_refused(void **state) {
     fixture_begin(&f);
     fixture_fill(&f, false, 0, 2);
     struct ledger *l = fixture_open(&f, false, &seen);
-    EXPECT_FAIL(ledger_append(l, BYTES_OF(seed, sizeof(seed)), test_build, (char[]){'a', 0}, NULL, NULL, &err), err, KEY_ROLE,
-                "entry 2 of the log: this key may not write");
+    EXPECT_FAIL(ledger_append(l, BYTES_OF(seed, sizeof(seed)), test_build, (char[]){'a', 0}, NULL, NULL, &err), err,
+                KEY_ROLE, "entry 2 of the log: this key may not write");
     assert_int_equal(ledger_size(l), 2);
     ledger_close(l);
     expect_refused(&f, false, ERR_KEY_ROLE, "entry 2 of the log: this key may not write");
@@ -329,7 +333,8 @@ static void a_log_that_rolls_back_under_an_open_handle_is_noticed(void **state) 
     EXPECT_OK(ledger_sync(l, &err), err);
     EXPECT_OK(store_remove(f.store, "log/0000000000000002", &err), err);
     EXPECT_FAIL(ledger_sync(l, &err), err, LEDGER_ROLLBACK, "has 2 entries, but this machine has already seen 3");
-    EXPECT_FAIL(ledger_append(l, test_key, test_build, (char[]){'a', 0}, NULL, NULL, &err), err, LEDGER_ROLLBACK, "seen 3");
+    EXPECT_FAIL(ledger_append(l, test_key, test_build, (char[]){'a', 0}, NULL, NULL, &err), err, LEDGER_ROLLBACK,
+                "seen 3");
     ledger_close(l);
     fixture_end(&f);
 }

@@ -5,8 +5,8 @@
  *  R2 what a DELETE below n names, the writer does not use but uploads anew;
  *  R3 names never recur;
  *  R4 a collector marks from the live SNAPs below n, appends DELETE at n, and only then removes objects.
- * The claim: no reachable state has a live snapshot one of whose packs was removed. Each rule is then left out in turn, and
- * the search must find the loss: a search that cannot fail proves nothing.
+ * The claim: no reachable state has a live snapshot one of whose packs was removed. Each rule is then left out in turn,
+ * and the search must find the loss: a search that cannot fail proves nothing.
  */
 #include "fixture.h"
 
@@ -29,10 +29,10 @@ struct state {
 };
 
 struct rules {
-    bool writer_reads_all;      /* R1 */
-    bool writer_heeds_deletes;  /* R2 */
-    bool names_never_recur;     /* R3 */
-    bool delete_is_logged;      /* R4 */
+    bool writer_reads_all;     /* R1 */
+    bool writer_heeds_deletes; /* R2 */
+    bool names_never_recur;    /* R3 */
+    bool delete_is_logged;     /* R4 */
 };
 
 struct node {
@@ -47,8 +47,8 @@ struct search {
     size_t count, cap;
     uint32_t *slots; /* index + 1 into nodes; open addressing */
     size_t slot_count;
-    uint32_t at;     /* being expanded */
-    uint32_t lost;   /* first node with a loss, 0 for none */
+    uint32_t at;   /* being expanded */
+    uint32_t lost; /* first node with a loss, 0 for none */
 };
 
 static uint64_t hash(const struct state *s) {
@@ -215,8 +215,8 @@ static void collector_steps(struct search *x, const struct state *from, unsigned
         for (unsigned p = 0; p < PACKS; p++) {
             if (!(from->collector[c].set >> p & 1)) continue;
             s = *from;
-            s.present &= (uint8_t)~(1u << p);
-            s.collector[c].set &= (uint8_t)~(1u << p);
+            s.present &= (uint8_t) ~(1u << p);
+            s.collector[c].set &= (uint8_t) ~(1u << p);
             if (s.collector[c].set == 0) collector_ends(&s, c);
             reach(x, &s);
         }
@@ -274,8 +274,7 @@ static void run(struct search *x, struct rules rules, const char *name) {
     uint32_t path[256], n = 0;
     for (uint32_t at = x->lost; at; at = x->nodes[at].parent) path[n++] = at;
     print_message("# the shortest way there has %u steps:\n", n);
-    while (n--)
-        print_message("#   %s\n", step_of(&x->nodes[x->nodes[path[n]].parent].s, &x->nodes[path[n]].s));
+    while (n--) print_message("#   %s\n", step_of(&x->nodes[x->nodes[path[n]].parent].s, &x->nodes[path[n]].s));
 }
 
 static void end(struct search *x) {

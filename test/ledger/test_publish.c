@@ -145,7 +145,8 @@ static void no_second_root_is_signed_for_a_size(void **state) {
     EXPECT_OK(ledger_sync(l, &err), err);
     EXPECT_OK(checkpoint_sign(TEST_ORIGIN, &c, test_key, &note, &err), err);
     EXPECT_OK(store_replace(f.store, CHECKPOINT_KEY, buf_bytes(&note), &err), err);
-    EXPECT_FAIL(ledger_publish(l, test_key, &err), err, LEDGER_BROKEN, "has another root than the log's first 3 entries");
+    EXPECT_FAIL(ledger_publish(l, test_key, &err), err, LEDGER_BROKEN,
+                "has another root than the log's first 3 entries");
     assert_string_equal(err.state, "No second root was signed.");
     ledger_close(l);
     /* nor does a reader believe such a log */

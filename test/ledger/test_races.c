@@ -28,7 +28,8 @@ static void *run(void *arg) {
     struct rival *r = arg;
     struct ledger *l = NULL;
     uint64_t count = 0;
-    r->failed = ledger_open(r->f->store, TEST_ORIGIN, r->cached ? r->f->cache : NULL, accept_all, &count, &l, &r->err) < 0;
+    r->failed =
+        ledger_open(r->f->store, TEST_ORIGIN, r->cached ? r->f->cache : NULL, accept_all, &count, &l, &r->err) < 0;
     for (unsigned i = 0; i < EACH && !r->failed; i++) {
         char text[32];
         snprintf(text, sizeof(text), "rival %u, entry %u", r->number, i);

@@ -1,4 +1,5 @@
-/* Merkle tree, proofs, checkpoints and tile names, against a second, naive reckoning and the vectors of other programs. */
+/* Merkle tree, proofs, checkpoints and tile names, against a second, naive reckoning and the vectors of other programs.
+ */
 #include "fixture.h"
 #include "ledger/note.h"
 #include "ledger/proof.h"
@@ -93,7 +94,8 @@ static void every_inclusion_is_proved_and_no_altered_proof_is_taken(void **state
             EXPECT_FAIL(proof_check_inclusion(&other, i, size, &root, &p, &err), err, LEDGER_BROKEN, "does not show");
             for (size_t h = 0; h < p.count; h++) {
                 p.hashes[h].b[(i + h) % DIGEST_BYTES] ^= 0x10;
-                EXPECT_FAIL(proof_check_inclusion(&leaf, i, size, &root, &p, &err), err, LEDGER_BROKEN, "does not show");
+                EXPECT_FAIL(proof_check_inclusion(&leaf, i, size, &root, &p, &err), err, LEDGER_BROKEN,
+                            "does not show");
                 p.hashes[h].b[(i + h) % DIGEST_BYTES] ^= 0x10;
             }
             p.count++; /* a hash too many */
@@ -118,16 +120,20 @@ static void every_consistency_is_proved_and_no_altered_proof_is_taken(void **sta
             wrong.b[31] ^= 1;
             tree_prove_consistency(t, old, size, &p);
             EXPECT_OK(proof_check_consistency(old, &before, size, &root, &p, &err), err);
-            EXPECT_FAIL(proof_check_consistency(old, &wrong, size, &root, &p, &err), err, LEDGER_BROKEN, "does not show");
-            EXPECT_FAIL(proof_check_consistency(size + 1, &before, size, &root, &p, &err), err, LEDGER_BROKEN, "does not show");
+            EXPECT_FAIL(proof_check_consistency(old, &wrong, size, &root, &p, &err), err, LEDGER_BROKEN,
+                        "does not show");
+            EXPECT_FAIL(proof_check_consistency(size + 1, &before, size, &root, &p, &err), err, LEDGER_BROKEN,
+                        "does not show");
             for (size_t h = 0; h < p.count; h++) {
                 p.hashes[h].b[(old + h) % DIGEST_BYTES] ^= 1;
-                EXPECT_FAIL(proof_check_consistency(old, &before, size, &root, &p, &err), err, LEDGER_BROKEN, "does not show");
+                EXPECT_FAIL(proof_check_consistency(old, &before, size, &root, &p, &err), err, LEDGER_BROKEN,
+                            "does not show");
                 p.hashes[h].b[(old + h) % DIGEST_BYTES] ^= 1;
             }
             if (p.count) {
                 p.count--;
-                EXPECT_FAIL(proof_check_consistency(old, &before, size, &root, &p, &err), err, LEDGER_BROKEN, "does not show");
+                EXPECT_FAIL(proof_check_consistency(old, &before, size, &root, &p, &err), err, LEDGER_BROKEN,
+                            "does not show");
             }
         }
 }
@@ -227,11 +233,12 @@ static void the_checkpoint_is_the_one_that_others_sign(void **state) {
     uint8_t pub[SIGN_PUBLIC_BYTES];
     struct error err;
     sample_note(&note, &c, pub);
-    const char want[] = NOTE_ORIGIN "\n7\nkTlgHMHKirKnoMLBNMBIRfKxulSag9bIRc/NpDnMWF0=\n\n\xe2\x80\x94 " NOTE_ORIGIN
-                                    " " NOTE_SIG "\n";
+    const char want[] =
+        NOTE_ORIGIN "\n7\nkTlgHMHKirKnoMLBNMBIRfKxulSag9bIRc/NpDnMWF0=\n\n\xe2\x80\x94 " NOTE_ORIGIN " " NOTE_SIG "\n";
     assert_true(bytes_equal(buf_bytes(&note), BYTES_STR(want)));
     EXPECT_OK(note_verifier(NOTE_ORIGIN, pub, &vkey, &err), err);
-    assert_true(bytes_equal(buf_bytes(&vkey), BYTES_STR(NOTE_ORIGIN "+ee41e9ea+AQOhB7/zzhC+HXDdGOdLwJln5NYwm6UNXx3chmQSVTG4")));
+    assert_true(
+        bytes_equal(buf_bytes(&vkey), BYTES_STR(NOTE_ORIGIN "+ee41e9ea+AQOhB7/zzhC+HXDdGOdLwJln5NYwm6UNXx3chmQSVTG4")));
     EXPECT_OK(checkpoint_verify(buf_bytes(&note), NOTE_ORIGIN, pub, &got, &err), err);
     assert_int_equal(got.size, 7);
     assert_true(digest_equal(&got.root, &c.root));

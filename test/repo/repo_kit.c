@@ -90,7 +90,7 @@ int kit_receipt(struct writer *w, const char *surface, json_t **ret, struct erro
     s = json_pack("{s:s, s:[{s:s, s:{s:s}}], s:s, s:{s:s, s:s, s:s, s:s, s:s, s:s, s:o}}", "_type", STATEMENT_TYPE, "subject", "name", uri,
                   "digest", "sha256", hex, "predicateType", PREDICATE_RECEIPT, "predicate", "backup_id", id, "environment", "dev",
                   "surface", surface, "started_at", now, "completed_at", now, "status", "success", "repository", repo);
-    assert_non_null(s);
+    if (!s) return error_set(err, ERR_NO_MEMORY, "no memory for a receipt");
     *ret = s;
     return 0;
 }

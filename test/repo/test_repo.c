@@ -268,6 +268,43 @@ static void roles_are_kept_apart(void **state) {
     kit_end(&k);
 }
 
+static int forged(void *ctx, uint64_t seq, json_t **ret, struct error *err) {
+    const struct snapshot_info *info = ctx;
+    (void)seq;
+    char hex[65];
+    hex_encode(info->entry.b, 32, hex);
+    *ret = json_pack("{s:s, s:[{s:s, s:{s:s}}], s:s, s:{s:I, s:s, s:s, s:s}}", "_type", STATEMENT_TYPE, "subject", "name", "x", "digest",
+                     "sha256", hex, "predicateType", PREDICATE_VERIFICATION, "predicate", "seq", (json_int_t)info->seq, "receipt", hex, "level",
+                     "full", "result", "PASSED");
+    return *ret ? 0 : error_set(err, ERR_NO_MEMORY, "no memory");
+}
+
+static void a_forged_entry_is_void(void **state) {
+    (void)state;
+    struct kit k;
+    struct kit_item it[16];
+    size_t n = items_of(it);
+    struct error err = ERROR_INIT;
+    kit_begin(&k);
+    struct keyring *writer = NULL;
+    kit_ok(keyring_derive(repo_keys(k.repo), ROLE_WRITER, &writer, &err), &err);
+    uint8_t wkey[32] = {9};
+    struct unlock wu = {.kind = SLOT_KEY_FILE, .secret = BYTES_OF(wkey, 32)};
+    kit_ok(repo_key_add(k.repo, writer, &wu, "thief", &err), &err);
+    uint64_t seq = kit_backup(&k, "t", it, n, true, NULL);
+    /* past repo_append, as a thief would */
+    struct snapshot_info copy = *kit_snapshot(&k, seq);
+    kit_ok(ledger_append(repo_ledger(k.repo), secret_bytes(writer->sign_seed), forged, &copy, NULL, NULL, &err), &err);
+    kit_reopen(&k, true);
+    const char *why;
+    assert_int_equal(repo_void_entries(k.repo, &why), 1);
+    assert_non_null(strstr(why, "says verification/v1, which a writer key may not"));
+    assert_int_equal(kit_snapshot(&k, seq)->verified, VERIFY_NONE);
+    kit_expect(&k, seq, it, n);
+    keyring_free(writer);
+    kit_end(&k);
+}
+
 static void an_unfinished_run_is_resumed(void **state) {
     (void)state;
     struct kit k;
@@ -333,6 +370,7 @@ int main(void) {
         cmocka_unit_test(collection_keeps_what_lives),
         cmocka_unit_test(index_is_rebuilt_from_packs),
         cmocka_unit_test(roles_are_kept_apart),
+        cmocka_unit_test(a_forged_entry_is_void),
         cmocka_unit_test(an_unfinished_run_is_resumed),
         cmocka_unit_test(many_small_runs_are_merged),
     };

@@ -1,12 +1,10 @@
 /* The reader of pg_dump archives, on archives made here, so that every byte of them is known. */
+#include "harness/claims.h"
+#include "harness/fault.h"
 #include "surface/postgres/archive.h"
 #include "surface/postgres/rows.h"
 
 #include "base/seam.h"
-#include <setjmp.h>
-#include <stdio.h>
-
-#include <cmocka.h>
 
 /* ---- making archives ---- */
 static void put(struct buf *b, const void *p, size_t n) {
@@ -356,6 +354,34 @@ static void the_directory_form_names_the_files(void **state) {
     }
 }
 
+static void read_with_fault(void *arg, uint64_t n) {
+    const struct buf *b = arg;
+    struct error e = ERROR_INIT;
+    struct feed f = {buf_bytes(b), 0};
+    struct pg_archive *a = NULL;
+    const struct pg_toc *t;
+    const struct pg_entry *entry;
+    uint8_t p[64];
+    size_t got = 1;
+    (void)n;
+    int r = pg_archive_open(feed_read, &f, &a, &e);
+    if (r == 0) r = pg_archive_toc(a, &t, &e);
+    if (r == 0) r = pg_archive_next(a, &entry, &e);
+    while (r == 0 && got) r = pg_archive_read(a, p, sizeof p, &got, &e);
+    if (fault_hits())
+        assert_int_equal(r, -ERR_NO_MEMORY);
+    else
+        assert_int_equal(r, 0);
+    pg_archive_free(a);
+}
+
+static void refused_memory_is_an_error_each_time(void **state) {
+    (void)state;
+    struct buf b = make((struct making){.minor = 14, .objects = true});
+    assert_true(fault_each(false, read_with_fault, &b) > 3);
+    buf_free(&b);
+}
+
 /* ---- rows ---- */
 static void sum_of(const char *text, size_t at_once, struct pg_rows *s) {
     struct error e = ERROR_INIT;
@@ -466,6 +492,7 @@ int main(void) {
         cmocka_unit_test(headers_that_are_not_ours_are_refused),
         cmocka_unit_test(an_unknown_version_is_handed_out_whole),
         cmocka_unit_test(the_directory_form_names_the_files),
+        cmocka_unit_test(refused_memory_is_an_error_each_time),
         cmocka_unit_test(digests_do_not_depend_on_order_or_pieces),
         cmocka_unit_test(digests_see_every_change),
         cmocka_unit_test(vectors_of_the_document_hold),

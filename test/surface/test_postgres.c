@@ -141,7 +141,16 @@ static void several_databases_make_one_sorted_snapshot(void **state) {
 
 static void a_password_is_enough_and_is_seen_nowhere(void **state) {
     (void)state;
-    json_t *settings = stage_settings("pw", "[\"app-2\"]");
+    json_t *settings = stage_tools(
+        "tr \"\\0\" \"\\n\" < /proc/self/environ | grep -q pass:word && { echo in the environment >&2; exit 9; }\n"
+        "case \"$*\" in *pass:word*) echo in the arguments >&2; exit 9;; esac\n"
+        "grep -q '^[*]:[*]:[*]:[*]:pass.:word' \"$PGPASSFILE\" || { echo no password file >&2; exit 9; }\n"
+        "exec $real \"$@\"");
+    json_t *connect = json_object_get(settings, "connect");
+    json_object_del(settings, "run_as");
+    json_object_set_new(settings, "databases", json_pack("[s]", "app-2"));
+    json_object_set_new(connect, "user", json_string("pw"));
+    json_object_set_new(connect, "password", json_string("pg"));
     struct surface_context ctx = stage_context(settings);
     struct error err = ERROR_INIT;
     struct snapshot s;

@@ -273,11 +273,11 @@ static void one_item_can_be_asked_for_by_its_name(void **state) {
 static pid_t hold_connection(const char *database) {
     pid_t pid = fork();
     if (pid == 0) {
-        char line[512];
-        setenv("PK_TEST_DATABASE", database, 1);
+        char line[512], psql[160];
+        snprintf(psql, sizeof psql, "%s/psql", stage.server.bin);
+        (void)!freopen("/dev/null", "w", stderr); /* it says loudly that it was ended, as it should be */
         snprintf(line, sizeof line, "host=%s dbname=%s user=nobody_special", stage.server.folder, database);
-        execl("/usr/bin/env", "env", "PGAPPNAME=holder", stage.server.bin[0] ? "psql" : "psql", "-X", line, "-qc",
-              "SELECT pg_sleep(60)", (char *)NULL);
+        execl("/usr/bin/env", "env", "PGAPPNAME=holder", psql, "-X", line, "-qc", "SELECT pg_sleep(60)", (char *)NULL);
         _exit(127);
     }
     for (int i = 0; i < 100; i++) {

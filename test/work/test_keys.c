@@ -109,8 +109,11 @@ static void init_leaves_no_key_behind_when_it_fails(void **state) {
 }
 
 static void open_with(const char *repo, const char *key_file, const char *passphrase_file, int code) {
-    struct work_options o = {.config_path = at("proofkeep.yaml"), .repository = repo, .key_file = key_file,
-                             .passphrase_file = passphrase_file, .cache_dir = at("cache")};
+    struct work_options o = {.config_path = at("proofkeep.yaml"),
+                             .repository = repo,
+                             .key_file = key_file,
+                             .passphrase_file = passphrase_file,
+                             .cache_dir = at("cache")};
     struct work *w = NULL;
     assert_works(work_open(&o, &w, &err));
     struct error err = ERROR_INIT;
@@ -121,7 +124,9 @@ static void open_with(const char *repo, const char *key_file, const char *passph
 
 static void a_passphrase_opens_beside_a_key_file(void **state) {
     struct init_result r;
-    struct init_request q = {.config_path = at("proofkeep.yaml"), .repository = at("r4"), .key_file = at("r4.key"),
+    struct init_request q = {.config_path = at("proofkeep.yaml"),
+                             .repository = at("r4"),
+                             .key_file = at("r4.key"),
                              .passphrase_file = at("pw")};
     (void)state;
     assert_works(key_file_write(at("pw"), NULL, BYTES_STR("correct horse\n# a remark\n"), &err));

@@ -25,7 +25,8 @@ void work_kit_begin(struct work_kit *k, const char *policy) {
     buf_free(&key);
     snprintf(text, sizeof text,
              "version: 1\nplatform: test\nsecrets:\n  key: { file: \"%s\" }\nrepositories:\n  main:\n    url: \"%s\"\n"
-             "    encrypt: { key: key, kind: key_file }\nsurfaces:\n  files: { kind: files, class: truth, paths: [\"%s\"] }\n"
+             "    encrypt: { key: key, kind: key_file }\nsurfaces:\n  files: { kind: files, class: truth, paths: "
+             "[\"%s\"] }\n"
              "  other: { kind: files, class: cache, paths: [\"%s\"] }\nenvironments:\n  dev:\n    repository: main\n%s",
              k->key_file, k->kit.repo_dir, k->kit.dir, k->kit.dir, policy ? policy : "    protected: false\n");
     write_file(k->config, text);

@@ -126,16 +126,17 @@ facts "$work/after"
 
 good=0 bad=0 skipped=0
 : >evidence.tsv
-# evidence SURFACE WHAT HOW FOUND: the last command's truth is the verdict
+# evidence STATUS SURFACE WHAT HOW FOUND: the status is the verdict, 0 is good
 evidence() {
-  local verdict=$?
-  if [ $verdict = 0 ]; then good=$((good + 1)) word="${green}ok$plain"; else bad=$((bad + 1)) word="${red}FAILED$plain"; fi
-  printf '  %-10s %-26s %-34s %-26s %s\n' "$1" "$2" "$3" "$4" "$word"
-  printf '%s\t%s\t%s\t%s\t%s\n' "$1" "$2" "$3" "$4" "$([ $verdict = 0 ] && echo true || echo false)" >>evidence.tsv
+  local verdict=$1 word
+  shift
+  if [ "$verdict" = 0 ]; then good=$((good + 1)) word="${green}ok$plain"; else bad=$((bad + 1)) word="${red}FAILED$plain"; fi
+  printf '  %-10s %-28s %-37s %-29s %s\n' "$1" "$2" "$3" "$4" "$word"
+  printf '%s\t%s\t%s\t%s\t%s\n' "$1" "$2" "$3" "$4" "$([ "$verdict" = 0 ] && echo true || echo false)" >>evidence.tsv
 }
 no_evidence() {
   skipped=$((skipped + 1))
-  printf '  %-10s %-26s %-34s %s\n' "$1" "$2" "$3" 'SKIPPED: this file system has none'
+  printf '  %-10s %-28s %-37s %s\n' "$1" "$2" "$3" 'SKIPPED: this file system has none'
 }
 # The facts whose names begin with $1 are the same, and there are some; prints the differing ones.
 same() {
@@ -147,51 +148,51 @@ count() { grep -c "^$1" after/database || :; }
 trap - ERR
 set +e
 same 'table '
-evidence postgres 'rows of every table' 'psql: count, md5 of all rows' "$(awk -F'|' '/^table/ { n += $2; t++ } END { print n " rows, " t " tables" }' after/database)"
+evidence $? postgres 'rows of every table' 'psql: count, md5 of all rows' "$(awk -F'|' '/^table/ { n += $2; t++ } END { print n " rows, " t " tables" }' after/database)"
 same 'sequence '
-evidence postgres 'sequences' 'psql: last_value, is_called' "$(count 'sequence ') sequences"
+evidence $? postgres 'sequences' 'psql: last_value, is_called' "$(count 'sequence ') sequences"
 same 'large object '
-evidence postgres 'large objects' 'psql: length, md5(lo_get)' "$(count 'large object ') objects"
+evidence $? postgres 'large objects' 'psql: length, md5(lo_get)' "$(count 'large object ') objects"
 same 'partition '
-evidence postgres 'partitions' 'psql: bounds' "$(count 'partition ') partitions"
+evidence $? postgres 'partitions' 'psql: bounds' "$(count 'partition ') partitions"
 same 'constraints' && same 'indexes' && same 'citations'
-evidence postgres 'constraints and indexes' 'psql: pg_constraint, pg_index' "$(sed -n 's/^constraints|//p' after/database)"
+evidence $? postgres 'constraints and indexes' 'psql: pg_constraint, pg_index' "$(sed -n 's/^constraints|//p' after/database)"
 same 'place'
-evidence postgres 'PostGIS' 'psql: ST_Area, ST_AsEWKT, ST_DWithin' "$(sed -n 's/^places near 0,0|/near 0,0: /p' after/database) places"
+evidence $? postgres 'PostGIS' 'psql: ST_Area, ST_AsEWKT, ST_DWithin' "$(sed -n 's/^places near 0,0|/near 0,0: /p' after/database) places"
 same 'materialised view'
-evidence postgres 'materialised view' 'psql: rows, relispopulated' "$(sed -n 's/^materialised view|//p' after/database)"
+evidence $? postgres 'materialised view' 'psql: rows, relispopulated' "$(sed -n 's/^materialised view|//p' after/database)"
 diff before/schema after/schema >&2
-evidence postgres 'schema, owners, grants' 'pg_dump --schema-only, diff' "$(wc -l <after/schema) lines"
+evidence $? postgres 'schema, owners, grants' 'pg_dump --schema-only, diff' "$(wc -l <after/schema) lines"
 diff before/roles after/roles >&2 && same 'role '
-evidence postgres 'roles, memberships' 'pg_dumpall --roles-only, diff' "$(grep -c '^CREATE ROLE' after/roles) roles"
+evidence $? postgres 'roles, memberships' 'pg_dumpall --roles-only, diff' "$(grep -c '^CREATE ROLE' after/roles) roles"
 
 (cd "$tree" && sha256sum --quiet --strict -c "$work/before/tree/sha256")
-evidence artifacts 'contents of every file' 'sha256sum -c' "$(wc -l <before/tree/sha256) files"
+evidence $? artifacts 'contents of every file' 'sha256sum -c' "$(wc -l <before/tree/sha256) files"
 cmp before/tree/names after/tree/names
-evidence artifacts 'names, nothing more or less' 'find -print0, cmp' "$(tr -cd '\0' <after/tree/names | wc -c) names"
+evidence $? artifacts 'names, nothing more or less' 'find -print0, cmp' "$(tr -cd '\0' <after/tree/names | wc -c) names"
 cmp before/tree/metadata after/tree/metadata
-evidence artifacts 'types, modes, owners, times' 'find -printf, cmp' 'to the nanosecond'
+evidence $? artifacts 'types, modes, owners, times' 'find -printf, cmp' 'to the nanosecond'
 cmp 'before/tree/link counts' 'after/tree/link counts' && cmp 'before/tree/link groups' 'after/tree/link groups'
-evidence artifacts 'hard links' 'find -links, stat' "$(wc -l <'after/tree/link groups') groups of names"
+evidence $? artifacts 'hard links' 'find -links, stat' "$(wc -l <'after/tree/link groups') groups of names"
 [ "$(cat 'after/tree/sparse blocks')" -le "$(cat 'before/tree/sparse blocks')" ]
-evidence artifacts 'sparse file' 'stat: blocks of 256 MiB' "$(cat 'before/tree/sparse blocks') before, $(cat 'after/tree/sparse blocks') after"
+evidence $? artifacts 'sparse file' 'stat: blocks of 256 MiB' "$(cat 'before/tree/sparse blocks') before, $(cat 'after/tree/sparse blocks') after"
 if [ $TREE_XATTR = yes ]; then
   [ -s before/tree/xattrs ] && diff before/tree/xattrs after/tree/xattrs
-  evidence artifacts 'extended attributes' 'getfattr, diff' "$(grep -c '^user' after/tree/xattrs) attributes"
+  evidence $? artifacts 'extended attributes' 'getfattr, diff' "$(grep -c '^user' after/tree/xattrs) attributes"
 else no_evidence artifacts 'extended attributes' 'getfattr, diff'; fi
 if [ $TREE_ACL = yes ]; then
   grep -q '^user:1:r' before/tree/acls && diff before/tree/acls after/tree/acls
-  evidence artifacts 'access control lists' 'getfacl, diff' 'all'
+  evidence $? artifacts 'access control lists' 'getfacl, diff' 'all'
 else no_evidence artifacts 'access control lists' 'getfacl, diff'; fi
 recovery=$(since "$wiped" "$restored") loss=$(since "$backed_up" "$wiped")
 awk -v t="$recovery" 'BEGIN { exit !(t < 1800) }'
-evidence platform 'time to restore' 'clock, against an RTO of 30m' "$recovery s"
+evidence $? platform 'time to restore' 'clock, against an RTO of 30m' "$recovery s"
 
 say '6. Full verification: each backup restored into a scratch place and compared'
 run verify demo/postgres@latest demo/artifacts@latest --level full
-evidence platform 'proofkeep verify' '--level full' 'exit status 0'
+evidence $? platform 'proofkeep verify' '--level full' 'exit status 0'
 run status --check
-evidence platform 'proofkeep status' '--check: RPO and proof' 'exit status 0'
+evidence $? platform 'proofkeep status' '--check: RPO and proof' 'exit status 0'
 run list
 set -e
 

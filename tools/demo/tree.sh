@@ -52,8 +52,8 @@ tree_make() {
 
 # What stock tools say of the tree $1, in one file each in the folder $2.
 tree_facts() {
-  local t=$1 out=$2
-  mkdir -p "$out"
+  local t=$1 out
+  mkdir -p "$2" && out=$(realpath "$2") || return 1
   (
     cd "$t" || exit 1
     find . -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum >"$out/sha256"

@@ -95,9 +95,9 @@ bool pg_true(const PGresult *r, int row, int col) {
 
 /* Peer authentication asks for the connecting thread's user. The raw calls change this thread only, and are undone. */
 static PGconn *connect_as(const struct pg_settings *s, const char *const *keys, const char *const *values) {
-    bool changed = s->become && syscall(SYS_setresuid, -1, (long)s->uid, -1) == 0;
+    bool changed = s->become && syscall(SYS_setresuid, -1, (long)s->uid, -1) == 0; /* seam: this thread only */
     PGconn *c = PQconnectdbParams(keys, values, 0);
-    if (changed && syscall(SYS_setresuid, -1, 0L, -1) != 0) {
+    if (changed && syscall(SYS_setresuid, -1, 0L, -1) != 0) { /* seam: this thread only */
         PQfinish(c); /* cannot happen to a thread whose real user is root; without it nothing else may be done */
         return NULL;
     }
@@ -172,10 +172,11 @@ int pg_connect(const struct pg_settings *s, const char *dbname, PGconn **ret, st
     return 0;
 }
 
-int pg_connect_admin(const struct pg_settings *s, PGconn **ret, struct error *err) {
+int pg_connect_admin(const struct pg_settings *s, const char *avoid, PGconn **ret, struct error *err) {
     static const char *const others[] = {"postgres", "template1", NULL};
-    int r = pg_connect(s, NULL, ret, err);
-    for (size_t i = 0; r == -ERR_PG_CONNECT && others[i]; i++) {
+    bool unfit = avoid && !strcmp(avoid, s->dbname);
+    int r = unfit ? 0 : pg_connect(s, NULL, ret, err);
+    for (size_t i = 0; (unfit || r == -ERR_PG_CONNECT) && others[i]; i++) {
         struct pg_settings other = *s;
         struct error ignored = ERROR_INIT;
         char name[PG_NAME_MAX + 1];
@@ -186,5 +187,5 @@ int pg_connect_admin(const struct pg_settings *s, PGconn **ret, struct error *er
             return 0;
         }
     }
-    return r;
+    return unfit ? pg_connect(s, NULL, ret, err) : r;
 }

@@ -99,7 +99,7 @@ int pg_folder_open(const struct pg_settings *s, struct source *src, const char *
     if (r == 0 && w.raw.len) {
         r = pg_toc_parse(buf_bytes(&w.raw), &f.toc, err);
         if (r == 0) r = match_items(&w, err);
-        if (r == 0 && !f.all) r = pg_select(&f, include, err);
+        if (r == 0 && !f.all) r = pg_select(&f, database, include, err);
     } else if (r == 0 && f.item_count != 1) {
         r = error_set(err, ERR_NO_POINT, "the snapshot has no database %s", database);
     } else if (r == 0 && !f.all) {

@@ -42,7 +42,8 @@ int pg_scratch_folder(const struct pg_settings *s, const char *name, bool own, c
 /* A connection with the output settings of a dump (ISO dates, UTC, full floats, empty search path, the database's own
  * encoding). dbname NULL: the maintenance database, in UTF-8. ERR_PG_CONNECT. Freed with PQfinish. */
 int pg_connect(const struct pg_settings *s, const char *dbname, PGconn **ret, struct error *err) PK_CHECK;
-/* For a restore: to connect.dbname, which may be what is lost, else to postgres or template1. The error is the first one. */
+/* For a restore: to connect.dbname, which may be what is lost, else to postgres or template1. The error is the first
+ * one. */
 int pg_connect_admin(const struct pg_settings *s, PGconn **ret, struct error *err) PK_CHECK;
 void pg_finishp(PGconn **c);
 void pg_clearp(PGresult **r);
@@ -179,7 +180,7 @@ void pg_folder_free(struct pg_folder *f);
 int pg_open_dir(const char *path, struct error *err) PK_CHECK;
 
 /* ---- select.c: which entries a restore takes ---- */
-int pg_select(struct pg_folder *f, const char *const *include, struct error *err) PK_CHECK;
+int pg_select(struct pg_folder *f, const char *database, const char *const *include, struct error *err) PK_CHECK;
 bool pg_selects_all(const char *const *include, const char *database);
 bool pg_selects_database(const char *const *include, const char *database); /* may hold something selected */
 bool pg_selects_globals(const char *const *include);

@@ -215,15 +215,13 @@ static int timescale(PGconn *c, const char *function, struct error *err) {
 /* Of the very version that was dumped: its catalogue is data, and fits no other. */
 static int create_timescale(PGconn *c, const struct pg_restore_job *j, struct error *err) {
     CLEANUP(buf_free) struct buf sql = BUF_INIT(4096);
-    const char *version =
-        json_string_value(json_object_get(json_object_get(j->facts, "extensions"), "timescaledb"));
+    const char *version = json_string_value(json_object_get(json_object_get(j->facts, "extensions"), "timescaledb"));
     const struct pg_toc *t = j->folder.toc;
     struct bytes defn = BYTES_STR("CREATE EXTENSION IF NOT EXISTS timescaledb WITH SCHEMA public");
     for (size_t i = 0; t && i < t->entry_count; i++)
         if (pg_text_is(t, t->entries[i].desc, "EXTENSION") && pg_text_is(t, t->entries[i].tag, "timescaledb"))
             defn = pg_toc_text(t, t->entries[i].defn);
-    while (defn.len && (defn.ptr[defn.len - 1] == '\n' || defn.ptr[defn.len - 1] == ';'))
-        defn.len--;
+    while (defn.len && (defn.ptr[defn.len - 1] == '\n' || defn.ptr[defn.len - 1] == ';')) defn.len--;
     int r = buf_append(&sql, defn.ptr, defn.len, err);
     if (r == 0) r = buf_append_str(&sql, " VERSION ", err);
     if (r == 0) r = pg_literal(&sql, BYTES_STR(version ? version : ""), err);

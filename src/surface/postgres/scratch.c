@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #define SOCKET_NAME "/.s.PGSQL.5432.lock"
+#define SOCKETS_ELSEWHERE "/tmp/proofkeep-"
 #define LOG_SHOWN 600
 
 struct starting {
@@ -54,7 +55,7 @@ static int choose_folders(struct starting *w, struct error *err) {
     snprintf(w->sockets, sizeof w->sockets, "%s", w->folder);
     if (strlen(w->sockets) + sizeof SOCKET_NAME <= sizeof((struct sockaddr_un *)0)->sun_path) return 0;
     /* The address of a socket is short; a deep scratch folder does not fit. */
-    snprintf(w->sockets, sizeof w->sockets, "/tmp/proofkeep-%s", hex);
+    snprintf(w->sockets, sizeof w->sockets, SOCKETS_ELSEWHERE "%s", hex);
     if (seam_mkdirat(AT_FDCWD, w->sockets, 0700) < 0)
         return error_set_errno(err, ERR_IO_WRITE, "make a folder for sockets, %s", w->sockets);
     w->own_sockets = true;
@@ -161,13 +162,19 @@ void pg_scratch_stop(const struct surface_context *ctx, json_t *scratch) {
     const char *sockets = json_string_value(json_object_get(scratch, "host"));
     struct error ignored = ERROR_INIT;
     char path[PATH_MAX];
-    (void)ctx;
     if (!folder || !data || !bin || !sockets) return;
+    /* Only what pg_scratch_start can have named is ever removed. */
+    size_t n = strlen(ctx->scratch_dir);
+    if (strncmp(folder, ctx->scratch_dir, n) != 0 || strncmp(folder + n, "/pg-", 4) != 0 || strchr(folder + n + 1, '/'))
+        return;
+    bool own_sockets = json_is_true(json_object_get(scratch, "own_sockets")) &&
+                       strncmp(sockets, SOCKETS_ELSEWHERE, strlen(SOCKETS_ELSEWHERE)) == 0 &&
+                       !strchr(sockets + strlen(SOCKETS_ELSEWHERE), '/');
     snprintf(path, sizeof path, "%s/pg_ctl", bin);
     const char *argv[] = {path,       "--pgdata", data, "--mode=immediate", "--wait", "--timeout=30",
                           "--silent", "stop",     NULL};
     struct proc_spec spec = {
         .argv = argv, .user = json_string_value(json_object_get(scratch, "run_as")), .cwd = folder, .keep_fd = -1};
     (void)!proc_run(&spec, NULL, &ignored); /* a server that is gone is as good as stopped */
-    remove_all(folder, sockets, json_is_true(json_object_get(scratch, "own_sockets")));
+    remove_all(folder, sockets, own_sockets);
 }

@@ -82,9 +82,15 @@ bool pg_selects_database(const char *const *include, const char *database) {
     return false;
 }
 
-/* "schema" takes a schema, "schema.table" a relation; both may be patterns. */
-static int relation_matches(const struct pg_toc *t, const struct pg_entry *e, const char *const *include, bool *ret,
-                            struct error *err) {
+/* "schema" takes a schema, "schema.table" a relation, of every database or after "db/<database>/" of that one; all may
+ * be patterns. NULL for what names an item. */
+static const char *relation_pattern(const char *include, struct bytes prefix) {
+    if (!strncmp(include, (const char *)prefix.ptr, prefix.len)) include += prefix.len;
+    return strchr(include, '/') ? NULL : include;
+}
+
+static int relation_matches(const struct pg_toc *t, const struct pg_entry *e, const char *const *include,
+                            struct bytes prefix, bool *ret, struct error *err) {
     CLEANUP(buf_free) struct buf plain = BUF_INIT(4096);
     CLEANUP(buf_free) struct buf quoted = BUF_INIT(4096);
     struct bytes schema = pg_toc_text(t, e->schema), tag = pg_toc_text(t, e->tag);
@@ -99,12 +105,13 @@ static int relation_matches(const struct pg_toc *t, const struct pg_entry *e, co
     if (r == 0) r = buf_terminate(&quoted, err);
     *ret = false;
     for (; r == 0 && *include && !*ret; include++) {
-        if (strchr(*include, '/')) continue;
-        if (!strchr(*include, '.'))
-            *ret = fnmatch(*include, (const char *)plain.ptr, 0) == 0;
+        const char *pattern = relation_pattern(*include, prefix);
+        if (!pattern) continue;
+        if (!strchr(pattern, '.'))
+            *ret = fnmatch(pattern, (const char *)plain.ptr, 0) == 0;
         else
-            *ret = fnmatch(*include, (const char *)plain.ptr + full, 0) == 0 ||
-                   fnmatch(*include, (const char *)quoted.ptr, 0) == 0;
+            *ret = fnmatch(pattern, (const char *)plain.ptr + full, 0) == 0 ||
+                   fnmatch(pattern, (const char *)quoted.ptr, 0) == 0;
     }
     return r;
 }
@@ -117,12 +124,16 @@ static const struct pg_entry *entry_of_table(const struct pg_toc *t, const struc
     return NULL;
 }
 
-static int take_roots(struct pg_folder *f, const char *const *include, struct error *err) {
+static int take_roots(struct pg_folder *f, const char *database, const char *const *include, struct error *err) {
+    CLEANUP(buf_free) struct buf prefix = BUF_INIT(4096);
     const struct pg_toc *t = f->toc;
+    int rc = pg_item_name(&prefix, BYTES_STR(database), "", err);
+    if (rc < 0) return rc;
+    struct bytes of = BYTES_STR((const char *)prefix.ptr);
     for (size_t i = 0; i < t->entry_count; i++) {
         const struct pg_entry *e = &t->entries[i];
         bool match = false;
-        int r = listed(t, e, relations) ? relation_matches(t, e, include, &match, err) : 0;
+        int r = listed(t, e, relations) ? relation_matches(t, e, include, of, &match, err) : 0;
         if (r < 0) return r;
         if (match)
             f->take[i] = ROOT;
@@ -218,10 +229,10 @@ static void take_closure(struct pg_folder *f) {
     }
 }
 
-int pg_select(struct pg_folder *f, const char *const *include, struct error *err) {
+int pg_select(struct pg_folder *f, const char *database, const char *const *include, struct error *err) {
     const struct pg_toc *t = f->toc;
     int r = mem_alloc(t->entry_count + 1, (void **)&f->take, err);
-    if (r == 0) r = take_roots(f, include, err);
+    if (r == 0) r = take_roots(f, database, include, err);
     if (r < 0) return r;
     take_closure(f);
     for (size_t i = 0; i < t->entry_count; i++)

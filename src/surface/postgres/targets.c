@@ -42,7 +42,9 @@ int pg_jobs_make(const struct restore_request *q, struct pg_restore_job **ret, s
     if (r == 0 && n == 0 && !pg_selects_globals(q->include))
         r = error_set(err, ERR_NO_POINT, "nothing in the snapshot is what was asked for");
     if (r == 0 && n > 1 && q->target && !q->as_scratch)
-        r = error_set(err, ERR_USAGE, "the restore is of %zu databases, a target names one; choose a database too", n);
+        r = error_set(
+            err, ERR_USAGE,
+            "the restore is of %zu databases, a target names one; name the tables as db/DATABASE/SCHEMA.TABLE", n);
     if (r < 0) {
         seam_free(jobs);
         return r;

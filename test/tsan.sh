@@ -1,0 +1,42 @@
+#!/bin/sh
+# Builds with ThreadSanitizer and runs what has threads: the base, the store, the repository with its race, and the capture and
+# restore of files. A report of a race fails its test. BUILD_TSAN names the folder, TORTURE_SECONDS how long the race takes.
+set -eu
+cd "$(dirname "$0")/.."
+root=$PWD
+build=${BUILD_TSAN:-build-tsan}
+[ -f "$build/build.ninja" ] || meson setup -Db_sanitize=thread -Db_lundef=false -Dbuildtype=debugoptimized "$build"
+build=$(cd "$build" && pwd)
+tests=$(meson introspect --tests "$build" | python3 -c '
+import json, sys
+want = ("base/pool", "base/queue", "base/thread", "store/", "repo/repo", "repo/race", "surface/files")
+skip = ("store/faults",)  # one thread, a thousand times
+for t in json.load(sys.stdin):
+    if t["name"].startswith(want) and not t["name"].startswith(skip):
+        print(t["name"], t["cmd"][0])
+')
+[ -n "$tests" ] || { echo "no tests found" >&2; exit 1; }
+# shellcheck disable=SC2046
+ninja -j "${JOBS:-2}" -C "$build" $(echo "$tests" | while read -r _ cmd; do realpath --relative-to="$build" "$cmd"; done)
+
+# A kernel that spreads addresses too far for the sanitizer's map would stop it before main.
+still=
+if command -v setarch > /dev/null && setarch -R true 2> /dev/null; then still="setarch -R"; fi
+export TSAN_OPTIONS="halt_on_error=0 exitcode=66 second_deadlock_stack=1 suppressions=$root/test/tsan.supp ${TSAN_OPTIONS:-}"
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+passed=0 failed=0
+while read -r name cmd; do
+    if TMPDIR=$scratch SOURCE_ROOT=$root CMOCKA_MESSAGE_OUTPUT=TAP $still "$cmd" > "$scratch/out" 2>&1; then
+        echo "ok     $name"
+        passed=$((passed + 1))
+    else
+        echo "FAILED $name"
+        sed 's/^/  | /' "$scratch/out" | tail -n 200
+        failed=$((failed + 1))
+    fi
+done << LIST
+$tests
+LIST
+echo "$passed passed, $failed failed, 0 skipped"
+[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
