@@ -30,7 +30,13 @@ static void plan_print(struct cli *c, const struct restore_plan *p) {
     output_print(c->output, "  time      %s\n", estimate);
     json_array_foreach(json_object_get(t, "steps"), i, step)
         output_print(c->output, "  step %zu    %s\n", i + 1, json_string_value(step) ? json_string_value(step) : "-");
-    output_event(c->output, "plan", json_incref(p->doc));
+    if (!output_is_json(c->output)) return;
+    json_t *copy = json_deep_copy(p->doc); /* the event has a sequence number of its own */
+    if (copy) {
+        json_object_set(copy, "log_seq", json_object_get(copy, "seq"));
+        json_object_del(copy, "seq");
+    }
+    output_event(c->output, "plan", copy);
 }
 
 /* The phrase by option, or typed by a person. */

@@ -100,7 +100,7 @@ struct config_connect {
 };
 struct config_invariant {
     struct config_head head;
-    const char *name, *sql;
+    const char *name, *sql, *database;
     int expect; /* enum config_expect */
 };
 struct config_surface {

@@ -137,6 +137,7 @@ static const struct field invariant_rows[] = {
     ROW(config_invariant, name, NAME, .flags = FIELD_REQUIRED, .doc = "Its name in receipts and reports."),
     ROW(config_invariant, sql, TEXT, .flags = FIELD_REQUIRED,
         .doc = "A query of one row and one column, read-only. Its value is stored in receipts: never select payload."),
+    ROW(config_invariant, database, STRING, .doc = "In which database; needed when the surface has several."),
     ROW(config_invariant, expect, ENUM, .flags = FIELD_REQUIRED, .values = expects,
         .doc = "What must hold of the restored value: the same, or (a number) not smaller."),
 };

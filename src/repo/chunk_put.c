@@ -57,9 +57,9 @@ static void group_free(struct group *g) {
 
 static struct group *group_take(struct writer *w, size_t cap, enum chunk_kind kind, struct error *err) {
     struct group *g = NULL;
-    if (cap < GROUP_PLAIN_MAX) cap = GROUP_PLAIN_MAX;
+    if (cap < w->group_max) cap = w->group_max;
     pthread_mutex_lock(&w->free_lock);
-    if (cap == GROUP_PLAIN_MAX && w->free_groups) {
+    if (cap == w->group_max && w->free_groups) {
         g = w->free_groups;
         w->free_groups = g->next;
     }
@@ -85,7 +85,7 @@ static struct group *group_take(struct writer *w, size_t cap, enum chunk_kind ki
 }
 
 static void group_give(struct writer *w, struct group *g) {
-    if (g->cap != GROUP_PLAIN_MAX) {
+    if (g->cap != w->group_max) {
         group_free(g);
         return;
     }
@@ -116,7 +116,7 @@ static struct bench_seat *seat_take(struct writer *w, size_t plain, struct error
         if (codec_new(&s->codec, err) < 0) goto fail;
     }
     if (s->cap < plain) {
-        size_t cap = plain < GROUP_PLAIN_MAX ? GROUP_PLAIN_MAX : plain;
+        size_t cap = plain < w->group_max ? w->group_max : plain;
         seam_free(s->out);
         seam_free(s->back);
         seam_free(s->plain);
@@ -232,7 +232,8 @@ static int frame_store(struct writer *w, const struct group *g, enum codec_kind 
     return rc;
 }
 
-/* The frame was verified, or not: then its pack is spoiled, and the writer latched before anyone could store the pack. */
+/* The frame was verified, or not: then its pack is spoiled, and the writer latched before anyone could store the pack.
+ */
 static int frame_settle(struct writer *w, const struct placed *at, int rc, struct error *err) {
     if (rc < 0) writer_fail(w, err);
     if (at->in) {
@@ -416,7 +417,7 @@ int chunk_put(struct writer *w, enum chunk_kind kind, struct bytes data, const s
     }
     w->new_chunks++;
     if (kind == CHUNK_DATA) w->new_bytes += data.len;
-    if (has_base || chunk_is_meta(kind) || data.len >= GROUP_PLAIN_MAX) {
+    if (has_base || chunk_is_meta(kind) || data.len >= w->group_max) {
         struct group *g = group_take(w, data.len, kind, err);
         if (!g || group_append(g, data, ret_id, err) < 0) {
             group_free(g);
@@ -430,7 +431,7 @@ int chunk_put(struct writer *w, enum chunk_kind kind, struct bytes data, const s
     struct stripe *s = stripe_of(w);
     struct group *full = NULL;
     pthread_mutex_lock(&s->lock);
-    if (s->group && (s->group->len + data.len > GROUP_PLAIN_MAX || s->group->count == 4096)) {
+    if (s->group && (s->group->len + data.len > w->group_max || s->group->count == 4096)) {
         full = s->group;
         s->group = NULL;
     }

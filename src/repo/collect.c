@@ -157,7 +157,7 @@ int gc_plan_make(struct repo *r, const struct gc_options *o, struct gc_plan *ret
         if ((rc = packs_use(r, &use, &use_n, err)) < 0) goto out;
         for (size_t i = 0; i < use_n; i++) {
             const struct pack_fact *f = pack_fact_find(&all, &use[i].name);
-            if (!f || !digest_in(live.d, live.n, &f->name) ||
+            if (!f || !digest_in(live.d, live.n, &f->name) || f->created_ns > o->now_ns - o->grace_ns ||
                 (double)use[i].live >= o->repack_below * (double)use[i].total)
                 continue;
             if ((rc = mem_grow((void **)&ret->repack, &cap3, ret->repack_count + 1, sizeof *ret->repack, err)) < 0)

@@ -12,9 +12,9 @@
 
 #define FORMAT_VERSION 1
 #define ID_PREFIX_BYTES 16
-#define GROUP_PLAIN_MAX (256u * 1024u)  /* small neighbours are compressed together up to this */
+#define GROUP_PLAIN_MAX (1024u * 1024u) /* neighbours are compressed together up to this (a quarter of a smaller pack) */
 #define CHUNK_PLAIN_MAX (8u << 20)      /* no frame's plain bytes exceed this */
-#define ROOT_PIECE_MAX (1u << 20)
+#define ROOT_PIECE_MAX (512u << 10)
 #define SEALED_KEY_BYTES (KEY_BYTES + SEAL_OVERHEAD_BYTES)
 
 enum chunk_kind { CHUNK_DATA = 1, CHUNK_MANIFEST = 2, CHUNK_LIST = 3, CHUNK_ROOT = 4 };

@@ -164,6 +164,7 @@ static int open_base(struct repo *r, const struct writer_options *o, bool bare, 
     if ((rc = mem_alloc(sizeof(struct writer), &mem, err)) < 0) return rc;
     struct writer *w = mem;
     w->repo = r;
+    w->group_max = r->data_pack_bytes / 4 < GROUP_PLAIN_MAX ? r->data_pack_bytes / 4 : GROUP_PLAIN_MAX;
     w->threads = o->threads ? o->threads : thread_cpus();
     w->level = o->level ? o->level : 1;
     w->checkpoint_bytes = o->checkpoint_bytes ? o->checkpoint_bytes : UINT64_C(1) << 30;

@@ -102,6 +102,7 @@ struct writer {
     struct session session;
     unsigned threads;
     int level;
+    size_t group_max;
     bool delta;
     uint64_t checkpoint_bytes;
     char environment[128], surface[192];

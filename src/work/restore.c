@@ -6,7 +6,6 @@
 #include "work/receipt.h"
 
 #include <stdio.h>
-#include <unistd.h>
 
 #define INCLUDES_MAX 4096
 

@@ -148,6 +148,14 @@ chmod -R a+rX export && sql -c 'CREATE DATABASE stock OWNER shop_owner' && sql -
   cluster_as "$C" "$PG_BIN/pg_restore" -e -d stock "$(find "$T/export" -type d -path '*db/shop' | head -n 1)" >out 2>err && facts now stock && diff shop.facts now >out && drop stock
 claim "and PostgreSQL's own pg_restore restores it"
 
+# ---- a surface that connects to the very database that it backs up
+config own.yaml "connect: { $socket, user: postgres, dbname: shop }"
+pk backup lab/pg --config own.yaml && planned lab/pg@latest --swap --config own.yaml && facts now shop && diff shop.facts now >out &&
+  drop "$(databases | tr ' ' '\n' | grep '^shop_before_')"
+claim 'a database that is connected to is swapped'
+drop shop && pk restore lab/pg@latest --into shop --config own.yaml && facts now shop && diff shop.facts now >out && [ "$(databases)" = 'billing shop' ]
+claim 'and restored when it is gone'
+
 # ---- a backup role with a password
 sed -i '1i local all keeper scram-sha-256' "$C/data/pg_hba.conf" && sql -c 'SELECT pg_reload_conf()' >/dev/null
 fails 1 PK-PG-003 backup lab/pg --config keeper.yaml && says 'keeper may not read large object' && says 'next:  grant SELECT on the large objects'

@@ -232,5 +232,6 @@ document = {
 }
 pathlib.Path(output).write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 PY
+trap - ERR
 say "$good good, $bad bad, $skipped skipped; restored in $recovery s; the counts are in ${output##*/}"
 [ "$bad" = 0 ]

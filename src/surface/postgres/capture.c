@@ -86,13 +86,25 @@ static int describe_database(PGconn *c, const struct pg_tools *t, struct dumping
     return d->item ? 0 : error_set(err, ERR_NO_MEMORY, "no memory");
 }
 
-static int capture_one(struct pg_capture *c, const struct pg_tools *t, const char *database, json_t *list,
-                       struct error *err) {
+/* Asked before the dump begins, in the transaction whose snapshot it borrows. */
+static int declared(struct pg_capture *c, PGconn *conn, const char *database, bool only_one, json_t *facts,
+                    struct error *err) {
+    json_t *list = NULL;
+    int r = pg_declared_choose(c->s, database, only_one, &list, err);
+    if (r == 0) r = pg_declared_measure(conn, database, list, c->result->invariants, err);
+    if (r == 0) return json_put(facts, "declared", list, err);
+    json_decref(list);
+    return r;
+}
+
+static int capture_one(struct pg_capture *c, const struct pg_tools *t, const char *database, bool only_one,
+                       json_t *list, struct error *err) {
     CLEANUP(pg_finishp) PGconn *conn = NULL;
     struct dumping d = {.database = database};
     struct pg_captured got = {.columns = json_object()};
     int r = pg_connect(c->s, database, &conn, err);
     if (r == 0) r = describe_database(conn, t, &d, err);
+    if (r == 0) r = declared(c, conn, database, only_one, d.facts, err);
     if (r == 0) r = dump(c, t, &d, &got, err);
     if (r == 0) r = json_put(d.facts, "archive_version", json_incref(json_object_get(d.item, "archive_version")), err);
     if (r == 0) r = json_put(d.facts, "exported_snapshot", json_boolean(d.snapshot[0] != 0), err);
@@ -149,7 +161,7 @@ static int capture_all(struct pg_capture *c, struct globals *g, struct error *er
     if (r == 0) r = pg_database_list(c->s, conn, &names, err);
     if (r == 0) r = pg_globals_dump(c->s, &tools, conn, &g->roles, &g->passwords, &g->have_passwords, err);
     json_array_foreach(names, i, v) {
-        if (r == 0) r = capture_one(c, &tools, json_string_value(v), list, err);
+        if (r == 0) r = capture_one(c, &tools, json_string_value(v), json_array_size(names) == 1, list, err);
     }
     if (r == 0 && g->have_passwords) r = put_text(c, "globals/passwords.sql", &g->passwords, err);
     if (r == 0 && !g->have_passwords)

@@ -167,7 +167,7 @@ void pg_database_discard(const struct pg_settings *s, const char *name) {
     CLEANUP(pg_finishp) PGconn *c = NULL;
     CLEANUP(buf_free) struct buf sql = BUF_INIT(4096);
     struct error err = ERROR_INIT;
-    int r = pg_connect_admin(s, &c, &err);
+    int r = pg_connect_admin(s, name, &c, &err);
     if (r == 0) r = pg_ident(&sql, BYTES_STR(name), &err);
     if (r == 0) r = buf_terminate(&sql, &err);
     if (r == 0 && PQserverVersion(c) >= 130000) {

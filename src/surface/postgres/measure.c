@@ -194,6 +194,7 @@ int pg_measure_database(const struct pg_settings *s, PGconn *c, const char *key_
     if (r == 0) r = measure_tables(&m, err);
     if (r == 0) r = measure_sequences(&m, err);
     if (r == 0) r = measure_objects(&m, err);
+    if (r == 0) r = pg_declared_measure(c, key_name, json_object_get(facts, "declared"), out, err);
     if (r == 0) r = pg_extensions(c, &extensions, err);
     if (r == 0) r = put(&m, BYTES_STR("extensions"), extensions, err);
     if (r == 0) r = pg_command(c, err, "COMMIT");

@@ -123,7 +123,7 @@ int pg_plan(const struct surface_context *ctx, const struct restore_request *q, 
     int r = out && server && p.list && p.steps && p.warnings ? pg_jobs_make(q, &jobs, &n, err)
                                                              : error_set(err, ERR_NO_MEMORY, "no memory");
     if (r == 0) r = pg_settings_load(ctx, q->as_scratch ? q->scratch : NULL, &s, err);
-    if (r == 0) r = pg_connect_admin(s, &c, err);
+    if (r == 0) r = pg_connect_admin(s, NULL, &c, err);
     p.c = c;
     if (r == 0) r = pg_server_facts(c, server, err);
     if (r == 0) r = json_put(out, "server_version", json_incref(json_object_get(server, "server_version")), err);

@@ -42,9 +42,9 @@ int pg_scratch_folder(const struct pg_settings *s, const char *name, bool own, c
 /* A connection with the output settings of a dump (ISO dates, UTC, full floats, empty search path, the database's own
  * encoding). dbname NULL: the maintenance database, in UTF-8. ERR_PG_CONNECT. Freed with PQfinish. */
 int pg_connect(const struct pg_settings *s, const char *dbname, PGconn **ret, struct error *err) PK_CHECK;
-/* For a restore: to connect.dbname, which may be what is lost, else to postgres or template1. The error is the first
- * one. */
-int pg_connect_admin(const struct pg_settings *s, PGconn **ret, struct error *err) PK_CHECK;
+/* For a restore: to connect.dbname, unless that is lost or is `avoid` (may be NULL), else to postgres or template1. The
+ * error is that of connect.dbname. */
+int pg_connect_admin(const struct pg_settings *s, const char *avoid, PGconn **ret, struct error *err) PK_CHECK;
 void pg_finishp(PGconn **c);
 void pg_clearp(PGresult **r);
 /* A statement with text parameters; *ret is freed with PQclear and has tuples. ERR_PG_QUERY, ERR_PG_PRIVILEGE (42501),
@@ -250,5 +250,12 @@ int pg_export_tree(const struct surface_context *, struct source *, int dirfd, s
 static inline void pg_note(const struct pg_settings *s, enum note_kind kind, struct bytes name, const char *text) {
     if (s->ctx->events.note) s->ctx->events.note(s->ctx->events.ctx, kind, name, text);
 }
+
+/* ---- declared.c: invariants from the configuration ---- */
+/* Those of one database: [{"name","sql","expect"}], owned by the caller. Without a "database" they are of the only one. */
+int pg_declared_choose(const struct pg_settings *s, const char *database, bool only_one, json_t **ret, struct error *err) PK_CHECK;
+/* Ask each within the connection's transaction; values go into `out` as "db/<database>/declared/<name>". ERR_PG_QUERY names the
+ * one that failed or did not answer one value. */
+int pg_declared_measure(PGconn *c, const char *key_name, const json_t *declared, json_t *out, struct error *err) PK_CHECK;
 
 #endif

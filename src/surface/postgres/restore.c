@@ -381,7 +381,10 @@ int pg_restore(const struct surface_context *ctx, struct source *src, const stru
     w.made_roles = json_array();
     r = w.made_roles ? pg_jobs_make(q, &w.jobs, &w.n, err) : error_set(err, ERR_NO_MEMORY, "no memory");
     made = w.n;
-    if (r == 0) r = pg_connect_admin(s, &w.admin, err);
+    const char *avoid = NULL; /* a database that is to be swapped cannot be what we are connected to */
+    for (size_t k = 0; r == 0 && k < w.n; k++)
+        if (!strcmp(w.jobs[k].live, s->dbname)) avoid = s->dbname;
+    if (r == 0) r = pg_connect_admin(s, avoid, &w.admin, err);
     if (r == 0) r = restore_all(&w, &result, err);
     pg_finishp(&w.admin);
     pg_jobs_free(w.jobs, made);
