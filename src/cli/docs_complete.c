@@ -108,7 +108,7 @@ int docs_bash(struct buf *out, struct error *err) {
             ") mapfile -t COMPREPLY < <(compgen -f -- \"$cur\"); compopt -o filenames 2>/dev/null; return ;;\n    ",
             err);
     if (r == 0)
-        r = names_of_kinds(1u << KIND_TEXT | 1u << KIND_SIZE | 1u << KIND_DURATION | 1u << KIND_COUNT, "|", out, err);
+        r = names_of_kinds(1u << KIND_TEXT | 1u << KIND_DURATION | 1u << KIND_COUNT, "|", out, err);
     if (r == 0) r = buf_append_str(out, ") return ;;\n    esac\n    case $verb in\n", err);
     if (r == 0) r = buf_append_str(out, "        '') words=$verbs ;;\n", err);
     for (int i = 0; i < VERB_COUNT && r == 0; i++) r = bash_verb_options((enum verb_id)i, out, err);

@@ -110,9 +110,9 @@ int docs_help_error(const struct error_info *info, struct buf *out, struct error
 
 static int option_json(enum option_id id, enum verb_id verb, json_t *list, struct error *err) {
     static const char *const kinds[] = {
-        [KIND_FLAG] = "flag",     [KIND_SWITCHES] = "switches", [KIND_TEXT] = "text", [KIND_FILE] = "file",
-        [KIND_FOLDER] = "folder", [KIND_PLACE] = "place",       [KIND_SIZE] = "size", [KIND_DURATION] = "duration",
-        [KIND_COUNT] = "count",   [KIND_CHOICE] = "choice",
+        [KIND_FLAG] = "flag",         [KIND_SWITCHES] = "switches", [KIND_TEXT] = "text",
+        [KIND_FILE] = "file",         [KIND_FOLDER] = "folder",     [KIND_PLACE] = "place",
+        [KIND_DURATION] = "duration", [KIND_COUNT] = "count",       [KIND_CHOICE] = "choice",
     };
     const struct option_info *o = &option_table[id];
     char letter[2] = {o->short_name, 0};

@@ -10,7 +10,7 @@
 struct option_value {
     unsigned given;
     const char *text;
-    uint64_t number; /* SIZE, DURATION, COUNT */
+    uint64_t number; /* DURATION, COUNT */
 };
 
 struct options {
@@ -98,9 +98,6 @@ static int value_check(enum option_id id, const char *value, uint64_t *ret_numbe
     char *end;
     if (!*value) return error_set(err, ERR_USAGE, "option '--%s' needs a value, not an empty one", info->name);
     switch (info->kind) {
-    case KIND_SIZE:
-        if (size_parse(value, ret_number)) return 0;
-        return error_set(err, ERR_USAGE, "option '--%s' wants a size such as 512MiB, not '%s'", info->name, value);
     case KIND_DURATION:
         if (duration_parse(value, &ns)) return *ret_number = (uint64_t)ns, 0;
         return error_set(err, ERR_USAGE, "option '--%s' wants a duration such as 24h, not '%s'", info->name, value);
@@ -377,9 +374,6 @@ const char *const *options_list(const struct options *o, enum option_id id, size
     return o->lists[id] ? o->lists[id] : no_words;
 }
 
-uint64_t options_size(const struct options *o, enum option_id id, uint64_t otherwise_bytes) {
-    return o->values[id].given ? o->values[id].number : otherwise_bytes;
-}
 int64_t options_duration(const struct options *o, enum option_id id, int64_t otherwise_ns) {
     return o->values[id].given ? (int64_t)o->values[id].number : otherwise_ns;
 }

@@ -39,7 +39,6 @@ unsigned options_switches(const struct options *o, enum option_id id);
 const char *options_text(const struct options *o, enum option_id id);
 /* EACH, REST: all values in order, NULL-terminated; never NULL. REST includes the operands. */
 const char *const *options_list(const struct options *o, enum option_id id, size_t *ret_n);
-uint64_t options_size(const struct options *o, enum option_id id, uint64_t otherwise_bytes);
 int64_t options_duration(const struct options *o, enum option_id id, int64_t otherwise_ns);
 unsigned options_count(const struct options *o, enum option_id id, unsigned otherwise);
 

@@ -28,7 +28,6 @@ enum option_kind {
     KIND_FILE,
     KIND_FOLDER,
     KIND_PLACE, /* a repository: URL, folder or name */
-    KIND_SIZE,
     KIND_DURATION,
     KIND_COUNT,
     KIND_CHOICE, /* one of the placeholder's words */

@@ -93,7 +93,7 @@ static bool resolve(const char *path, char out[4096]) {
         char *real = realpath(head, NULL);
         if (real) {
             int n = snprintf(out, 4096, "%s%s", strcmp(real, "/") == 0 && *tail ? "" : real, tail);
-            free(real); /* realpath's own memory, not the seam's */ /* seam: allocated by the C library */
+            free(real); /* seam: allocated by the C library */
             return n > 0 && n < 4096;
         }
         char *slash = strrchr(head, '/'), rest[4096];

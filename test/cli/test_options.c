@@ -38,9 +38,8 @@ static void values_are_read_in_every_spelling(void **state) {
 
 static void values_have_the_type_of_their_option(void **state) {
     (void)state;
-    struct options *o = parsed("backup x --jobs 3 --memory 64MiB -vvq --verbose --full-read");
+    struct options *o = parsed("backup x --jobs 3 -vvq --verbose --full-read");
     assert_int_equal(options_count(o, OPT_JOBS, 9), 3);
-    assert_int_equal(options_size(o, OPT_MEMORY, 9), 64u << 20);
     assert_int_equal(options_switches(o, OPT_VERBOSE), 3);
     assert_true(options_flag(o, OPT_QUIET));
     assert_true(options_flag(o, OPT_FULL_READ));
@@ -49,7 +48,6 @@ static void values_have_the_type_of_their_option(void **state) {
     o = parsed("prune prod --grace 1h30m");
     assert_int_equal(options_duration(o, OPT_GRACE, 9), INT64_C(5400) * 1000000000);
     assert_int_equal(options_count(o, OPT_JOBS, 9), 9);
-    assert_int_equal(options_size(o, OPT_MEMORY, 8), 8);
     options_free(o);
     o = parsed("prune prod");
     assert_int_equal(options_duration(o, OPT_GRACE, 9), 9);
@@ -150,7 +148,6 @@ static void wrong_values_are_refused(void **state) {
          "option '--jobs' wants a number from 1 to 4096, not '99999999999999999999'"},
         {"backup x --jobs=-1", "option '--jobs' wants a number from 1 to 4096, not '-1'"},
         {"backup x --jobs 2x", "option '--jobs' wants a number from 1 to 4096, not '2x'"},
-        {"backup x --memory much", "option '--memory' wants a size such as 512MiB, not 'much'"},
         {"backup x --note=", "option '--note' needs a value, not an empty one"},
         {"backup x --note", "option '--note' needs a value"},
         {"backup x -r", "option '--repository' needs a value"},
