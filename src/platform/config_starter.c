@@ -81,7 +81,7 @@ static int put_surfaces(struct buf *out, const struct config_starter *p, struct 
         rc = buf_append_str(out,
                             "    # Measured at capture and again after a restore, and compared:\n"
                             "    # invariants:\n"
-                            "    #   - { name: users, sql: \"select count(*) from users\", expect: not_shrunk }\n",
+                            "    #   - { name: users, sql: \"select count(*) from public.users\", expect: not_shrunk }\n",
                             err);
     return rc;
 }

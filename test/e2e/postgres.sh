@@ -197,8 +197,7 @@ $real "$@" | head -c 200000
 kill -KILL $$'
 failure killed.yaml
 claim 'a pg_dump that is killed fails the backup: exit 1, a receipt of the failure, no recovery point'
-fails 1 PK-SRC-003 backup lab/pg --config killed.yaml || fails 1 PK-SYS-004 backup lab/pg --config killed.yaml || fails 1 PK-PG-005 backup lab/pg --config killed.yaml
-says 'pg_dump'
+fails 1 PK-SRC-003 backup lab/pg --config killed.yaml && says 'pg_dump'
 claim 'and says so'
 still
 claim 'earlier backups still restore (killed pg_dump)'
@@ -207,7 +206,7 @@ $real "$@" | head -c 200000
 exit 0'
 failure cut.yaml
 claim 'a dump that is cut short fails the backup although pg_dump exits with 0'
-fails 1 PK-SRC-003 backup lab/pg --config cut.yaml || fails 1 PK-PG-005 backup lab/pg --config cut.yaml
+fails 1 PK-SRC-003 backup lab/pg --config cut.yaml
 claim 'and says that it is not whole'
 tools "$T/nothing" pg_dump 'case "$*" in *--version*) exec $real "$@" ;; esac
 exit 0'

@@ -93,7 +93,7 @@ static void mixed(struct contents *c, unsigned g) {
     add(c, named("raw \xff\x01 name"), CONTENT_FILE, copy("a name that is not UTF-8", 24));
     add(c, named("records"), CONTENT_RECORDS, aged(text(4u << 20, 7), 4u << 20, g, true, 120000));
     c->facts = json_object();
-    if (g == 2) { /* a root of two pieces */
+    if (g == 2) { /* a root of several pieces */
         char *long_text = need(malloc(1300001));
         for (size_t i = 0; i < 1300000; i++) long_text[i] = (char)('a' + i * i % 26);
         long_text[1300000] = 0;

@@ -19,7 +19,7 @@ struct contents {
 };
 
 /* `set` is one of
- *   mixed      everything at some length: lists of references, many manifest chunks, two root pieces, deltas between
+ *   mixed      everything at some length: lists of references, many manifest chunks, several root pieces, deltas between
  * generations small      one small file, for repositories of many runs tree, log  what the golden repository holds: a
  * small tree as the files driver stores it, a stream of records Generations 1, 2, 3 differ in places, so that each
  * gives deltas against the one before. Ends the program on a bad set. */

@@ -2,6 +2,8 @@
 
 #include "base/time.h"
 
+#include <stdatomic.h>
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -74,7 +76,7 @@ void kit_end(struct kit *k) {
 }
 
 int kit_receipt(struct writer *w, const char *surface, json_t **ret, struct error *err) {
-    static unsigned counter;
+    static atomic_uint counter;
     json_t *repo = NULL, *s;
     struct digest d;
     uint64_t bytes;

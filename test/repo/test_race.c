@@ -189,11 +189,12 @@ static void reader_run(struct kit *kit) {
             atomic_fetch_add(&shared->restores, 1);
         } else {
             struct check_totals totals;
-            struct check_options o = {.level = VERIFY_DECODE, .threads = 2};
+            char found[512] = "";
+            struct check_options o = {.level = VERIFY_DECODE, .threads = 2, .ctx = found, .finding = torture_finding};
             rc = repo_check(kit->repo, &o, &totals, &err);
             if (rc < 0 && moved(kit, size)) continue;
             torture_claim(rc == 0, "the check fails: %s %s", error_info(rc)->code, err.text);
-            torture_claim(totals.result == CHECK_VERIFIED, "the check says %s", check_result_name(totals.result));
+            torture_claim(totals.result == CHECK_VERIFIED, "the check says %s: %s", check_result_name(totals.result), found);
             atomic_fetch_add(&shared->checks, 1);
         }
         rest(&random, 20);
@@ -307,10 +308,138 @@ static void threads_race_without_loss(void **state) {
     race_end();
 }
 
+/* ---- many items at once in one writer ---- */
+
+#define MANY 60
+
+struct errand {
+    struct writer *w;
+    uint64_t seq;
+    const struct kit_item *item;
+};
+static struct queue *errands;
+static atomic_uint items_failed;
+
+static int errand_run(const struct errand *e, struct error *err) {
+    struct witem *it;
+    int rc = writer_item_open(e->w, e->seq, BYTES_STR(e->item->name), e->item->kind, &it, err);
+    if (rc < 0) return rc;
+    for (size_t at = 0; rc == 0 && at < e->item->len;) {
+        uint8_t *p;
+        size_t room;
+        if ((rc = witem_space(it, &p, &room, err)) < 0) break;
+        size_t part = e->item->len - at < room ? e->item->len - at : room;
+        memcpy(p, e->item->data + at, part);
+        rc = witem_advance(it, part, err);
+        at += part;
+    }
+    if (rc == 0) return witem_close(it, BYTES_STR("attr"), NULL, err);
+    witem_drop(it);
+    return rc;
+}
+
+static void *errand_thread(void *arg) {
+    void *p;
+    (void)arg;
+    while (queue_pop(errands, &p)) {
+        struct error err = ERROR_INIT;
+        if (errand_run(p, &err) < 0) {
+            fprintf(stderr, "# %s %s\n", error_info(err.code)->code, err.text);
+            atomic_fetch_add(&items_failed, 1);
+        }
+        free(p);
+    }
+    return NULL;
+}
+
+struct receipt_of {
+    struct writer *w;
+};
+
+static int receipt_build(void *ctx, uint64_t seq, json_t **ret, struct error *err) {
+    (void)seq;
+    return kit_receipt(((struct receipt_of *)ctx)->w, "many", ret, err);
+}
+
+static uint64_t many_stored(const struct kit_item *it, unsigned threads, struct writer_stats *stats) {
+    struct error err = ERROR_INIT;
+    struct writer_options o = {.environment = "dev", .surface = "many", .threads = 2, .checkpoint_bytes = 60000};
+    struct writer *w = NULL;
+    pthread_t ids[8];
+    uint64_t seq = 0;
+    kit_ok(writer_open(k.repo, &o, &w, &err), &err);
+    kit_ok(queue_new(4, &errands, &err), &err);
+    for (unsigned i = 0; i < threads; i++) kit_ok(thread_start(&ids[i], errand_thread, NULL, &err), &err);
+    for (unsigned i = 0; i < MANY; i++) {
+        struct known_item known;
+        struct digest sha;
+        sha256(BYTES_OF(it[i].data, it[i].len), &sha);
+        if (writer_known(w, BYTES_STR(it[i].name), &known) && digest_equal(&known.sha256, &sha)) {
+            kit_ok(writer_keep(w, i, BYTES_STR(it[i].name), BYTES_STR("attr"), &err), &err);
+            continue;
+        }
+        struct errand *e = malloc(sizeof *e);
+        *e = (struct errand){w, i, &it[i]};
+        assert_true(queue_push(errands, e));
+    }
+    queue_close(errands);
+    for (unsigned i = 0; i < threads; i++) pthread_join(ids[i], NULL);
+    queue_free(errands);
+    assert_int_equal(items_failed, 0);
+    json_t *root = json_pack("{s:s}", "facts", "of many");
+    kit_ok(writer_finish(w, root, &err), &err);
+    json_decref(root);
+    struct receipt_of c = {w};
+    kit_ok(writer_commit(w, receipt_build, &c, &seq, NULL, &err), &err);
+    writer_stats_get(w, stats);
+    writer_free(w);
+    return seq;
+}
+
+static void items_of_many_threads_make_one_snapshot(void **state) {
+    (void)state;
+    struct kit_item it[MANY];
+    char names[MANY][16];
+    struct writer_stats stats;
+    uint8_t *mem = malloc(MANY * 150000u);
+    race_begin();
+    torture_watch(300);
+    torture_at("many items at once");
+    for (unsigned i = 0; i < MANY; i++) {
+        snprintf(names[i], sizeof names[i], "item-%03u", i);
+        uint8_t *p = mem + i * 150000u;
+        size_t n = i % 4 ? 3000 + i * 2000 : 150000;
+        if (i % 3)
+            kit_text(p, n, i / 2);
+        else
+            kit_random(p, n, i / 2);
+        it[i] = (struct kit_item){names[i], i % 5 == 1 ? CONTENT_PAGES : i % 5 == 2 ? CONTENT_RECORDS : CONTENT_FILE, p, n};
+    }
+    uint64_t first = many_stored(it, 4, &stats);
+    kit_expect(&k, first, it, MANY);
+    for (int round = 0; round < 3; round++) {
+        for (unsigned i = 0; i < MANY; i++)
+            if ((i + (unsigned)round) % 2) mem[i * 150000u + 1700 + 13 * i] ^= 1;
+        uint64_t next = many_stored(it, 4, &stats);
+        torture_claim(stats.kept_bytes > 0 && stats.delta_chunks > 0, "%llu bytes kept, %llu deltas", (unsigned long long)stats.kept_bytes,
+                      (unsigned long long)stats.delta_chunks);
+        kit_expect(&k, next, it, MANY);
+    }
+    struct error err = ERROR_INIT;
+    struct check_totals totals;
+    struct check_options o = {.level = VERIFY_DECODE, .threads = 3};
+    kit_ok(repo_check(k.repo, &o, &totals, &err), &err);
+    assert_int_equal(totals.result, CHECK_VERIFIED);
+    free(mem);
+    torture_watch(0);
+    kit_end(&k);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(processes_race_without_loss),
         cmocka_unit_test(threads_race_without_loss),
+        cmocka_unit_test(items_of_many_threads_make_one_snapshot),
     };
     text = malloc(1u << 18);
     noise = malloc(1u << 18);

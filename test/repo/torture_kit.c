@@ -20,7 +20,7 @@
 #define ITEMS_MAX 24
 
 bool torture_child;
-static char place[256] = "at the start";
+static _Thread_local char place[256] = "at the start";
 
 void torture_at(const char *fmt, ...) {
     va_list ap;
@@ -343,7 +343,7 @@ static void names_whole(const char *dir) {
                   (unsigned long long)entries_end);
 }
 
-static int describe_finding(void *ctx, const struct check_finding *f, struct error *err) {
+int torture_finding(void *ctx, const struct check_finding *f, struct error *err) {
     (void)err;
     snprintf(ctx, 512, "%s: %s: %s", f->object, check_result_name(f->result), f->text);
     return 0;
@@ -376,7 +376,7 @@ void torture_holds(const struct torture *t, const char *dir, const struct outcom
     torture_claim(doomed || o->forgetting, "a snapshot that nobody forgot is gone");
     torture_claim(!doomed || !o->forgot, "a snapshot that was forgotten is live");
     struct check_totals totals;
-    struct check_options check = {.level = VERIFY_DECODE, .threads = 2, .ctx = found, .finding = describe_finding};
+    struct check_options check = {.level = VERIFY_DECODE, .threads = 2, .ctx = found, .finding = torture_finding};
     rc = repo_check(k.repo, &check, &totals, &err);
     torture_claim(rc == 0, "it cannot be checked: %s %s", error_info(rc)->code, err.text);
     torture_claim(totals.result == CHECK_VERIFIED, "its check says %s: %s", check_result_name(totals.result), found);

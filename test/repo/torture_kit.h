@@ -38,6 +38,7 @@ void torture_remove(const char *dir);
 int torture_scenario(const char *dir, struct outcome *o, struct error *err);
 /* Every claim above, of the folder in dir. A fresh cache, or the one that is there. */
 void torture_holds(const struct torture *t, const char *dir, const struct outcome *o, bool fresh_cache);
+int torture_finding(void *ctx, const struct check_finding *f, struct error *err); /* ctx: char[512], the last one */
 /* The scenario again, undisturbed, and its claims. */
 void torture_again(const char *dir);
 
