@@ -95,6 +95,7 @@ static size_t frames_check(struct checking *c, const struct pack_fact *f, const 
             plain = NULL;
             cap = fr->plain_len;
             one = mem_alloc(cap, &plain, &e);
+            if (one < 0) cap = 0;
         }
         if (one == 0 && fr->codec == CODEC_ZSTD_DELTA)
             one = fetch_base(c->fetcher, fr->base.b, &fr->base, &base, &e);

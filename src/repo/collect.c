@@ -30,11 +30,11 @@ int delete_append(struct repo *r, uint64_t at, const struct digests *packs, cons
     json_t *p = json_object(), *s = NULL;
     int rc = repo_writable(r, err);
     if (rc == 0) rc = packlist_write(r, packs->d, packs->n, &list, NULL, err);
-    if (rc == 0 && replaced_by->n) rc = packlist_write(r, replaced_by->d, replaced_by->n, &instead, NULL, err);
+    if (rc == 0 && replaced_by) rc = packlist_write(r, replaced_by->d, replaced_by->n, &instead, NULL, err);
     if (rc == 0 && swept->n) rc = packlist_write(r, swept->d, swept->n, &index, NULL, err);
     if (rc == 0) rc = store_commit(r->store, err);
     if (rc == 0) rc = json_put(p, "packs", json_digest(&list), err);
-    if (rc == 0 && replaced_by->n) rc = json_put(p, "replaced_by", json_digest(&instead), err);
+    if (rc == 0 && replaced_by) rc = json_put(p, "replaced_by", json_digest(&instead), err);
     if (rc == 0 && swept->n) rc = json_put(p, "swept", json_digest(&index), err);
     if (rc == 0) rc = json_put_int(p, "count", (int64_t)packs->n, err);
     if (rc == 0) rc = json_put_int(p, "bytes", (int64_t)bytes, err);
@@ -276,7 +276,8 @@ static int collect_once(struct repo *r, const struct gc_options *o, struct gc_pl
     }
     if (rc == 0) rc = sweep_plan(r, o, &added, &removed, &sweep, err);
     if (rc == 0 && (gone.n || sweep.index.n)) {
-        rc = delete_append(r, plan->log_size, &gone, &fresh, &added, &removed, &sweep.index,
+        /* an empty list is one too: snapshots may list a pack of which they need nothing any more */
+        rc = delete_append(r, plan->log_size, &gone, again.n ? &fresh : NULL, &added, &removed, &sweep.index,
                            plan->dead_bytes + plan->repack_bytes, err);
         if (rc == 0) rc = repo_sync(r, err);
         for (size_t i = 0; i < gone.n && rc == 0; i++) {

@@ -42,7 +42,8 @@ struct pack_use { struct digest name; uint64_t live, total; };
 int packs_use(struct repo *r, struct pack_use **ret, size_t *ret_n, struct error *err) PK_CHECK;
 /* Calls for every chunk that live snapshots need (data, lists, manifests, roots, and the bases of deltas, maybe often). */
 int live_chunks(struct repo *r, int (*cb)(void *ctx, const uint8_t *id_prefix, struct error *err), void *ctx, struct error *err) PK_CHECK;
-/* Appends a DELETE entry at exactly log position `at`; ERR_REPO_COMMIT_LOST when the log has moved on. */
+/* Appends a DELETE entry at exactly log position `at`; ERR_REPO_COMMIT_LOST when the log has moved on. replaced_by (maybe
+ * empty) takes the place of `packs` in every snapshot's list that has one of them; NULL when no live snapshot lists any. */
 int delete_append(struct repo *r, uint64_t at, const struct digests *packs, const struct digests *replaced_by, const struct digests *runs_added, const struct digests *runs_removed, const struct digests *swept, uint64_t bytes, struct error *err) PK_CHECK;
 
 #endif

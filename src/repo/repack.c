@@ -196,7 +196,7 @@ int repo_reindex(struct repo *r, struct error *err) {
         for (size_t k = 0; k < added.n; k++) again |= digest_equal(&added.d[k], &r->state.runs[i]);
         if (!again) rc = digests_add(&removed, &r->state.runs[i], err);
     }
-    if (rc == 0) rc = delete_append(r, ledger_size(r->ledger), &none, &none, &added, &removed, &none, 0, err);
+    if (rc == 0) rc = delete_append(r, ledger_size(r->ledger), &none, NULL, &added, &removed, &none, 0, err);
     if (rc == 0) rc = repo_sync(r, err);
     digests_free(&added);
     digests_free(&removed);

@@ -185,6 +185,12 @@ static int look_at_repository(void *ctx, const char *url, const struct error *fa
               "id %s, opened with a%s %s key; %llu log entries, %zu recovery points", repo_id_hex(d->w->repo),
               repo_keys(d->w->repo)->role == ROLE_ADMIN ? "n" : "", key_role_name(repo_keys(d->w->repo)->role),
               (unsigned long long)ledger_size(repo_ledger(d->w->repo)), live);
+    const char *why;
+    size_t voids = repo_void_entries(d->w->repo, &why);
+    if (rc == 0 && voids)
+        rc = tell(d, FINDING_WARNING, "log", url, "Find out who stored them; remove the key that signed them.", err,
+                  "%zu entries of the log count for nothing, as their signers may not say such things; the newest: %s",
+                  voids, why);
     if (rc == 0) rc = look_at_space(d, url, err);
     return rc < 0 ? rc : look_at_clock(d, url, err);
 }
