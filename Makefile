@@ -5,7 +5,7 @@ NINJA = ninja -j $(JOBS)
 DESTDIR ?=
 SETUP ?=
 
-.PHONY: all build deps demo test test-sanitize test-tsan test-debian13 fuzz torture bench docs format install clean
+.PHONY: all build deps demo test test-sanitize coverage test-tsan test-debian13 fuzz torture bench docs format install clean
 
 all: build
 
@@ -32,6 +32,15 @@ test:
 
 test-sanitize:
 	@JOBS=$(JOBS) test/run --only sanitize
+
+# Line coverage of the unit tests and of the end-to-end tests, printed by file and in all.
+coverage:
+	@tools/install-deps.sh
+	[ -e build-cov/build.ninja ] || meson setup -Db_coverage=true -Doptimization=1 build-cov
+	$(NINJA) -C build-cov
+	-meson test -C build-cov --no-rebuild --num-processes $(JOBS) -q
+	-for t in files manage postgres; do d=$$(mktemp -d) && TMPDIR=$$d PROOFKEEP=$(CURDIR)/build-cov/proofkeep SOURCE_ROOT=$(CURDIR) bash test/e2e/$$t.sh | grep -c '^ok'; rm -rf $$d; done
+	gcovr -r . --filter src/ --object-directory build-cov --gcov-ignore-parse-errors --sort-percentage build-cov
 
 test-tsan:
 	test/tsan.sh
@@ -61,4 +70,4 @@ install: build
 	meson install --no-rebuild -C $(BUILD) $(if $(DESTDIR),--destdir $(abspath $(DESTDIR)))
 
 clean:
-	rm -rf $(BUILD) build-asan build-tsan build-fuzz
+	rm -rf $(BUILD) build-asan build-cov build-tsan build-fuzz

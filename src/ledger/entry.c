@@ -19,7 +19,7 @@ void entry_free(struct entry *e) {
 
 /* A machine's fault keeps its code; anything else about an entry means that the log is broken. */
 static int refuse(struct error *err, uint64_t seq, const struct error *cause) {
-    return error_set(err, cause->code == ERR_NO_MEMORY ? ERR_NO_MEMORY : ERR_LEDGER_BROKEN, "entry %" PRIu64 ": %s",
+    return error_set(err, error_info(cause->code)->status == EXIT_INTEGRITY ? ERR_LEDGER_BROKEN : cause->code, "entry %" PRIu64 ": %s",
                      seq, cause->text);
 }
 

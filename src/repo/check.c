@@ -14,6 +14,7 @@ const char *check_result_name(enum check_result c) {
 struct damage {
     struct digest pack;
     bool meta, harmless; /* harmless: only padding or header differ, no content is lost */
+    bool if_used;        /* a delta without its base: none if nothing live needs it, as then its base may be collected */
     uint32_t frame;      /* FRAME_ALL: the whole pack */
     enum check_result result;
     char text[256];
@@ -105,6 +106,7 @@ static size_t frames_check(struct checking *c, const struct pack_fact *f, const 
         if (base.hold) fetch_release(c->fetcher, &base);
         if (one == 0) continue;
         struct damage d = {.pack = f->name, .meta = f->meta, .frame = i, .result = result_of(one)};
+        d.if_used = fr->codec == CODEC_ZSTD_DELTA && one == -ERR_OBJECT_MISSING;
         snprintf(d.text, sizeof d.text, "%.240s", e.text);
         damage_add(c, &d);
         bad++;
@@ -165,13 +167,22 @@ out:
 
 /* ---- whom damage harms ---- */
 
+static int damage_order(const void *a, const void *b) {
+    const struct damage *x = a, *y = b;
+    int d = memcmp(x->pack.b, y->pack.b, DIGEST_BYTES);
+    if (d == 0) d = (x->frame > y->frame) - (x->frame < y->frame);
+    return d ? d : x->harmless - y->harmless;
+}
+
+/* The damage is sorted by now. */
 static bool hits(const struct checking *c, const struct digest *pack, uint32_t frame, size_t *at) {
-    for (size_t i = 0; i < c->damage_count; i++)
-        if (!c->damage[i].harmless && digest_equal(&c->damage[i].pack, pack) &&
-            (c->damage[i].frame == FRAME_ALL || c->damage[i].frame == frame)) {
-            *at = i;
-            return true;
-        }
+    for (int whole = 0; whole < 2; whole++) {
+        struct damage key = {.pack = *pack, .frame = whole ? FRAME_ALL : frame};
+        const struct damage *d = c->damage_count ? bsearch(&key, c->damage, c->damage_count, sizeof *d, damage_order) : NULL;
+        if (!d) continue;
+        *at = (size_t)(d - c->damage);
+        return true;
+    }
     return false;
 }
 
@@ -237,6 +248,7 @@ static int report(struct checking *c, struct error *err) {
     int rc = mem_alloc((r->state.snapshot_count + 1) * sizeof *ids, &mem, err);
     if (rc < 0) return rc;
     ids = mem;
+    if (c->damage_count) qsort(c->damage, c->damage_count, sizeof *c->damage, damage_order);
     /* paths first: one walk a snapshot serves all damage */
     for (size_t i = 0; i < r->state.snapshot_count && rc == 0 && c->damage_count && c->fetcher; i++) {
         const struct snapshot_info *s = &r->state.snapshots[i];
@@ -253,6 +265,7 @@ static int report(struct checking *c, struct error *err) {
         struct damage *d = &c->damage[i];
         char key[96];
         size_t n = 0;
+        if (d->if_used && !d->paths_total) continue;
         pack_key(d->meta, &d->pack, key);
         for (size_t k = 0; k < r->state.snapshot_count && rc == 0 && !d->harmless; k++) {
             const struct snapshot_info *s = &r->state.snapshots[k];

@@ -285,6 +285,35 @@ int writer_checkpoint(struct writer *w, struct error *err) {
     return rc < 0 ? writer_fail(w, err) : 0;
 }
 
+static int row_order(const void *a, const void *b) {
+    const uint8_t *const *x = a, *const *y = b;
+    return memcmp(*x, *y, DIGEST_BYTES);
+}
+
+/* Two runs may speak of the same pack (writers that merged at once made both). Give it one place, so that what they say of
+ * it twice is seen to be the same; else entries would double with every such merge. */
+static int rows_unify(uint8_t *packs, size_t *count, struct run_entry *entries, size_t n, struct error *err) {
+    void *mem;
+    int rc = mem_alloc(*count * (sizeof(uint8_t *) + sizeof(uint32_t) + RUN_PACK_BYTES) + 1, &mem, err);
+    if (rc < 0) return rc;
+    const uint8_t **sorted = mem;
+    uint32_t *place = (uint32_t *)(sorted + *count);
+    uint8_t *rows = (uint8_t *)(place + *count);
+    size_t kept = 0;
+    for (size_t i = 0; i < *count; i++) sorted[i] = packs + i * RUN_PACK_BYTES;
+    qsort(sorted, *count, sizeof *sorted, row_order);
+    for (size_t i = 0; i < *count; i++) {
+        if (i == 0 || row_order(&sorted[i - 1], &sorted[i]) != 0)
+            memcpy(rows + kept++ * RUN_PACK_BYTES, sorted[i], RUN_PACK_BYTES);
+        place[(size_t)(sorted[i] - packs) / RUN_PACK_BYTES] = (uint32_t)kept - 1;
+    }
+    for (size_t i = 0; i < n; i++) entries[i].pack = place[entries[i].pack];
+    memcpy(packs, rows, kept * RUN_PACK_BYTES);
+    *count = kept;
+    seam_free(mem);
+    return 0;
+}
+
 /* Small runs are merged when many have gathered, so that a look-up asks few. The merged run lists packs of other
  * snapshots; that is why it is dropped again when a collection came in between (see commit_build). */
 static int runs_merge(struct writer *w, struct error *err) {
@@ -313,17 +342,20 @@ static int runs_merge(struct writer *w, struct error *err) {
         memcpy(packs + pack_count * RUN_PACK_BYTES, v.packs, (size_t)v.pack_count * RUN_PACK_BYTES);
         for (uint64_t k = 0; k < v.entry_count; k++) {
             const uint8_t *e = v.entries + k * RUN_ENTRY_BYTES;
+            uint32_t flags = get_u32(e + 28);
+            if (get_u32(e + 16) >= v.pack_count || (flags & ENTRY_DELTA && k + 1 == v.entry_count)) continue; /* a lie */
             struct run_entry *o = &entries[n++];
             memcpy(o->id, e, ID_PREFIX_BYTES);
             o->pack = get_u32(e + 16) + (uint32_t)pack_count;
             o->frame = get_u32(e + 20);
             o->plain_len = get_u32(e + 24);
-            o->flags = get_u32(e + 28);
+            o->flags = flags;
             if (o->flags & ENTRY_DELTA) memcpy(o->base, v.entries + ++k * RUN_ENTRY_BYTES + 16, ID_PREFIX_BYTES);
         }
         pack_count += v.pack_count;
         w->removed_runs[w->removed_count++] = x->names[i];
     }
+    if (rc == 0) rc = rows_unify(packs, &pack_count, entries, n, err);
     if (rc == 0) rc = run_write(w->repo, entries, n, packs, (uint32_t)pack_count, &merged, err);
     if (rc == 0) rc = store_commit(w->repo->store, err);
     if (rc == 0) {
