@@ -24,6 +24,7 @@ still=
 if command -v setarch > /dev/null && setarch -R true 2> /dev/null; then still="setarch -R"; fi
 export TSAN_OPTIONS="halt_on_error=0 exitcode=66 second_deadlock_stack=1 suppressions=$root/test/tsan.supp ${TSAN_OPTIONS:-}"
 scratch=$(mktemp -d)
+chmod 755 "$scratch" # some tests lay root down
 trap 'rm -rf "$scratch"' EXIT
 passed=0 failed=0
 while read -r name cmd; do

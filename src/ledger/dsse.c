@@ -9,7 +9,8 @@
 
 /* The cause keeps its code only when it is the machine's fault and not the envelope's. */
 static int refuse(struct error *err, const struct error *cause) {
-    return error_set(err, error_info(cause->code)->status == EXIT_INTEGRITY ? ERR_LEDGER_BROKEN : cause->code, "%s", cause->text);
+    return error_set(err, error_info(cause->code)->status == EXIT_INTEGRITY ? ERR_LEDGER_BROKEN : cause->code, "%s",
+                     cause->text);
 }
 
 static int pae(struct bytes payload, struct buf *ret, struct error *err) {

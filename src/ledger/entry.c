@@ -19,8 +19,8 @@ void entry_free(struct entry *e) {
 
 /* A machine's fault keeps its code; anything else about an entry means that the log is broken. */
 static int refuse(struct error *err, uint64_t seq, const struct error *cause) {
-    return error_set(err, error_info(cause->code)->status == EXIT_INTEGRITY ? ERR_LEDGER_BROKEN : cause->code, "entry %" PRIu64 ": %s",
-                     seq, cause->text);
+    return error_set(err, error_info(cause->code)->status == EXIT_INTEGRITY ? ERR_LEDGER_BROKEN : cause->code,
+                     "entry %" PRIu64 ": %s", seq, cause->text);
 }
 
 static int check_place(const json_t *statement, uint64_t seq, const struct digest *prev, struct entry *e,

@@ -14,8 +14,8 @@ const char *check_result_name(enum check_result c) {
 struct damage {
     struct digest pack;
     bool meta, harmless; /* harmless: only padding or header differ, no content is lost */
-    bool if_used;        /* a delta without its base: none if nothing live needs it, as then its base may be collected */
-    uint32_t frame;      /* FRAME_ALL: the whole pack */
+    bool if_used;   /* a delta without its base: none if nothing live needs it, as then its base may be collected */
+    uint32_t frame; /* FRAME_ALL: the whole pack */
     enum check_result result;
     char text[256];
     struct buf *paths;
@@ -68,9 +68,9 @@ static void progress(struct checking *c, uint64_t bytes) {
 }
 
 static enum check_result result_of(int rc) {
-    return rc == -ERR_OBJECT_MISSING                                 ? CHECK_MISSING
+    return rc == -ERR_OBJECT_MISSING                  ? CHECK_MISSING
            : error_info(rc)->status == EXIT_INTEGRITY ? CHECK_CORRUPT
-                                                       : CHECK_UNREADABLE;
+                                                      : CHECK_UNREADABLE;
 }
 
 /* Every frame of a pack that is in memory. Answers how many are bad. */
@@ -98,8 +98,7 @@ static size_t frames_check(struct checking *c, const struct pack_fact *f, const 
             one = mem_alloc(cap, &plain, &e);
             if (one < 0) cap = 0;
         }
-        if (one == 0 && fr->codec == CODEC_ZSTD_DELTA)
-            one = fetch_base(c->fetcher, fr->base.b, &fr->base, &base, &e);
+        if (one == 0 && fr->codec == CODEC_ZSTD_DELTA) one = fetch_base(c->fetcher, fr->base.b, &fr->base, &base, &e);
         if (one == 0)
             one = frame_decode(c->r, in, i, codec, BYTES_OF(bytes + fr->at, fr->stored_len), base.data, plain, NULL,
                                NULL, &e);
@@ -178,7 +177,8 @@ static int damage_order(const void *a, const void *b) {
 static bool hits(const struct checking *c, const struct digest *pack, uint32_t frame, size_t *at) {
     for (int whole = 0; whole < 2; whole++) {
         struct damage key = {.pack = *pack, .frame = whole ? FRAME_ALL : frame};
-        const struct damage *d = c->damage_count ? bsearch(&key, c->damage, c->damage_count, sizeof *d, damage_order) : NULL;
+        const struct damage *d =
+            c->damage_count ? bsearch(&key, c->damage, c->damage_count, sizeof *d, damage_order) : NULL;
         if (!d) continue;
         *at = (size_t)(d - c->damage);
         return true;
@@ -371,7 +371,8 @@ static int others_check(struct checking *c, struct error *err) {
         c->totals.objects++;
         if (rc < 0 && (rc = object_finding(c, key, rc, e.text, err)) < 0) return rc;
     }
-    /* What became of a snapshot's packs is told by the lists of the collections since, so all of these must be whole. */
+    /* What became of a snapshot's packs is told by the lists of the collections since, so all of these must be whole.
+     */
     for (size_t i = 0; i < r->state.delete_count; i++) {
         const struct delete_info *d = &r->state.deletes[i];
         if (d->has_packs && (rc = list_check(c, &d->packs, err)) < 0) return rc;
@@ -394,7 +395,8 @@ static int see_tail(void *ctx, const struct ledger_entry *e, struct error *err) 
     return 0;
 }
 
-/* Whether a collection came in between. By a look at the log of its own, as what the caller holds of the state must stay. */
+/* Whether a collection came in between. By a look at the log of its own, as what the caller holds of the state must
+ * stay. */
 static bool collected_meanwhile(struct repo *r) {
     struct tail t = {.from = ledger_size(r->ledger)};
     struct ledger *l = NULL;

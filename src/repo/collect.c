@@ -215,7 +215,8 @@ static int sweep_see(void *ctx, const struct store_object *o, struct error *err)
     return rc;
 }
 
-/* Before the entry: a writer that is about to refer to one of these must be able to read so in the log, like with packs. */
+/* Before the entry: a writer that is about to refer to one of these must be able to read so in the log, like with
+ * packs. */
 static int sweep_plan(struct repo *r, const struct gc_options *o, const struct digests *added,
                       const struct digests *removed, struct sweep *ret, struct error *err) {
     struct sweep s = {.before = o->now_ns - o->grace_ns};

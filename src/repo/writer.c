@@ -290,8 +290,8 @@ static int row_order(const void *a, const void *b) {
     return memcmp(*x, *y, DIGEST_BYTES);
 }
 
-/* Two runs may speak of the same pack (writers that merged at once made both). Give it one place, so that what they say of
- * it twice is seen to be the same; else entries would double with every such merge. */
+/* Two runs may speak of the same pack (writers that merged at once made both). Give it one place, so that what they say
+ * of it twice is seen to be the same; else entries would double with every such merge. */
 static int rows_unify(uint8_t *packs, size_t *count, struct run_entry *entries, size_t n, struct error *err) {
     void *mem;
     int rc = mem_alloc(*count * (sizeof(uint8_t *) + sizeof(uint32_t) + RUN_PACK_BYTES) + 1, &mem, err);
@@ -343,7 +343,8 @@ static int runs_merge(struct writer *w, struct error *err) {
         for (uint64_t k = 0; k < v.entry_count; k++) {
             const uint8_t *e = v.entries + k * RUN_ENTRY_BYTES;
             uint32_t flags = get_u32(e + 28);
-            if (get_u32(e + 16) >= v.pack_count || (flags & ENTRY_DELTA && k + 1 == v.entry_count)) continue; /* a lie */
+            if (get_u32(e + 16) >= v.pack_count || (flags & ENTRY_DELTA && k + 1 == v.entry_count))
+                continue; /* a lie */
             struct run_entry *o = &entries[n++];
             memcpy(o->id, e, ID_PREFIX_BYTES);
             o->pack = get_u32(e + 16) + (uint32_t)pack_count;

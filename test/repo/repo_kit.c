@@ -89,9 +89,10 @@ int kit_receipt(struct writer *w, const char *surface, json_t **ret, struct erro
     hex_encode(d.b, 32, hex);
     time_format(time_now_ns(), now);
     snprintf(id, sizeof id, "bkp-test-%u-%d", ++counter, (int)getpid());
-    s = json_pack("{s:s, s:[{s:s, s:{s:s}}], s:s, s:{s:s, s:s, s:s, s:s, s:s, s:s, s:o}}", "_type", STATEMENT_TYPE, "subject", "name", uri,
-                  "digest", "sha256", hex, "predicateType", PREDICATE_RECEIPT, "predicate", "backup_id", id, "environment", "dev",
-                  "surface", surface, "started_at", now, "completed_at", now, "status", "success", "repository", repo);
+    s = json_pack("{s:s, s:[{s:s, s:{s:s}}], s:s, s:{s:s, s:s, s:s, s:s, s:s, s:s, s:o}}", "_type", STATEMENT_TYPE,
+                  "subject", "name", uri, "digest", "sha256", hex, "predicateType", PREDICATE_RECEIPT, "predicate",
+                  "backup_id", id, "environment", "dev", "surface", surface, "started_at", now, "completed_at", now,
+                  "status", "success", "repository", repo);
     if (!s) return error_set(err, ERR_NO_MEMORY, "no memory for a receipt");
     *ret = s;
     return 0;
@@ -108,8 +109,11 @@ static int build(void *ctx, uint64_t seq, json_t **ret, struct error *err) {
     return kit_receipt(c->w, c->surface, ret, err);
 }
 
-int kit_backup_try(struct kit *k, const char *surface, const struct kit_item *items, size_t n, bool keep, struct writer_stats *stats, uint64_t *ret_seq, struct error *err) {
-    struct writer_options o = {.environment = "dev", .surface = surface, .threads = k->threads ? k->threads : 3,
+int kit_backup_try(struct kit *k, const char *surface, const struct kit_item *items, size_t n, bool keep,
+                   struct writer_stats *stats, uint64_t *ret_seq, struct error *err) {
+    struct writer_options o = {.environment = "dev",
+                               .surface = surface,
+                               .threads = k->threads ? k->threads : 3,
                                .checkpoint_bytes = k->checkpoint_bytes ? k->checkpoint_bytes : 3u << 20};
     struct writer *w = NULL;
     int rc = writer_open(k->repo, &o, &w, err);
@@ -118,7 +122,8 @@ int kit_backup_try(struct kit *k, const char *surface, const struct kit_item *it
         struct known_item known;
         struct digest sha;
         sha256(BYTES_OF(items[i].data, items[i].len), &sha);
-        if (writer_known(w, name, &known) && keep && known.kind == items[i].kind && (known.kind == CONTENT_NONE || digest_equal(&known.sha256, &sha))) {
+        if (writer_known(w, name, &known) && keep && known.kind == items[i].kind &&
+            (known.kind == CONTENT_NONE || digest_equal(&known.sha256, &sha))) {
             rc = writer_keep(w, i, name, attr, err);
             continue;
         }
@@ -137,7 +142,8 @@ int kit_backup_try(struct kit *k, const char *surface, const struct kit_item *it
             struct digest got;
             rc = witem_close(it, attr, &got, err);
             if (rc == 0 && items[i].kind != CONTENT_NONE) assert_true(digest_equal(&got, &sha));
-        } else witem_drop(it);
+        } else
+            witem_drop(it);
     }
     json_t *root = json_pack("{s:s}", "facts", "of a test");
     if (rc == 0) rc = writer_finish(w, root, err);
@@ -149,7 +155,8 @@ int kit_backup_try(struct kit *k, const char *surface, const struct kit_item *it
     return rc;
 }
 
-uint64_t kit_backup(struct kit *k, const char *surface, const struct kit_item *items, size_t n, bool keep, struct writer_stats *stats) {
+uint64_t kit_backup(struct kit *k, const char *surface, const struct kit_item *items, size_t n, bool keep,
+                    struct writer_stats *stats) {
     struct error err = ERROR_INIT;
     uint64_t seq = 0;
     kit_ok(kit_backup_try(k, surface, items, n, keep, stats, &seq, &err), &err);
@@ -172,7 +179,8 @@ static int expect_item(void *ctx, const struct item_head *h, struct error *err) 
     struct expect *e = ctx;
     if (e->at >= e->n) return error_set(err, ERR_RESTORE_DIFFERS, "more items than expected");
     const struct kit_item *want = &e->items[e->at++];
-    if (!bytes_equal(h->name, BYTES_STR(want->name)) || h->kind != want->kind) return error_set(err, ERR_RESTORE_DIFFERS, "an item differs");
+    if (!bytes_equal(h->name, BYTES_STR(want->name)) || h->kind != want->kind)
+        return error_set(err, ERR_RESTORE_DIFFERS, "an item differs");
     if (h->kind == CONTENT_NONE) return 0;
     struct ritem *it;
     struct bytes piece;
@@ -180,7 +188,8 @@ static int expect_item(void *ctx, const struct item_head *h, struct error *err) 
     int rc = ritem_open(e->s, h, &it, err);
     if (rc < 0) return rc;
     while ((rc = ritem_next(it, &piece, err)) == 0 && piece.len) {
-        if (at + piece.len > want->len || memcmp(want->data + at, piece.ptr, piece.len) != 0) rc = error_set(err, ERR_RESTORE_DIFFERS, "content differs");
+        if (at + piece.len > want->len || memcmp(want->data + at, piece.ptr, piece.len) != 0)
+            rc = error_set(err, ERR_RESTORE_DIFFERS, "content differs");
         if (rc < 0) break;
         at += piece.len;
     }
@@ -214,7 +223,8 @@ static uint32_t next(uint32_t *s) {
 }
 
 void kit_text(uint8_t *p, size_t n, uint32_t seed) {
-    static const char *const words[] = {"backup ", "restore ", "proof ", "ledger ", "the ", "of ", "a ", "chunk ", "42 ", "\n"};
+    static const char *const words[] = {"backup ", "restore ", "proof ", "ledger ", "the ",
+                                        "of ",     "a ",       "chunk ", "42 ",     "\n"};
     uint32_t s = seed * 2654435761u + 1;
     for (size_t i = 0; i < n;) {
         uint32_t r = next(&s);

@@ -30,17 +30,19 @@ struct kit_item {
     size_t len;
 };
 
-void kit_begin(struct kit *k);              /* makes and opens a repository */
+void kit_begin(struct kit *k); /* makes and opens a repository */
 /* Open what dir holds (repo/ and cache/) as kit_begin left it; kit_close leaves the folder. On failure k is closed. */
 int kit_open_try(struct kit *k, const char *dir, struct error *err);
 void kit_close(struct kit *k);
 void kit_reopen(struct kit *k, bool fresh_cache);
-void kit_end(struct kit *k);                /* closes, removes the folder */
+void kit_end(struct kit *k); /* closes, removes the folder */
 #define kit_ok(rc, err) kit_ok_at((rc), (err), __FILE__, __LINE__)
 void kit_ok_at(int rc, const struct error *err, const char *file, int line);
 /* One snapshot of items (sorted by name). keep: ask for known items and keep them when the attribute is the same. */
-uint64_t kit_backup(struct kit *k, const char *surface, const struct kit_item *items, size_t n, bool keep, struct writer_stats *stats);
-int kit_backup_try(struct kit *k, const char *surface, const struct kit_item *items, size_t n, bool keep, struct writer_stats *stats, uint64_t *ret_seq, struct error *err);
+uint64_t kit_backup(struct kit *k, const char *surface, const struct kit_item *items, size_t n, bool keep,
+                    struct writer_stats *stats);
+int kit_backup_try(struct kit *k, const char *surface, const struct kit_item *items, size_t n, bool keep,
+                   struct writer_stats *stats, uint64_t *ret_seq, struct error *err);
 /* The snapshot restores to exactly these items. */
 void kit_expect(struct kit *k, uint64_t seq, const struct kit_item *items, size_t n);
 int kit_expect_try(struct kit *k, uint64_t seq, const struct kit_item *items, size_t n, struct error *err);

@@ -1,5 +1,5 @@
-/* A process that is killed at any call to the system leaves a repository that opens, restores all it had, and finishes the
- * work when it is asked again. */
+/* A process that is killed at any call to the system leaves a repository that opens, restores all it had, and finishes
+ * the work when it is asked again. */
 #include "torture_kit.h"
 
 #include "../harness/fault.h"
@@ -30,7 +30,8 @@ static bool run_killed(uint64_t n) {
     }
     torture_claim(pid > 0 && waitpid(pid, &status, 0) == pid, "no child");
     bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
-    torture_claim(killed || (WIFEXITED(status) && WEXITSTATUS(status) == 0), "the child ended with %x", (unsigned)status);
+    torture_claim(killed || (WIFEXITED(status) && WEXITSTATUS(status) == 0), "the child ended with %x",
+                  (unsigned)status);
     return killed;
 }
 

@@ -1,6 +1,7 @@
-/* Writers of different surfaces and of the same one, a collector without grace that repacks, and readers, all at once on one
- * repository, each a process of its own; and the same inside one process for the thread sanitizer. What a commit answered for
- * stays restorable until it is forgotten, and nobody fails but by losing a race that its contract names. */
+/* Writers of different surfaces and of the same one, a collector without grace that repacks, and readers, all at once
+ * on one repository, each a process of its own; and the same inside one process for the thread sanitizer. What a commit
+ * answered for stays restorable until it is forgotten, and nobody fails but by losing a race that its contract names.
+ */
 #include "torture_kit.h"
 
 #include "base/thread.h"
@@ -81,7 +82,8 @@ static int restores(struct kit *kit, const struct snapshot_info *s, uint32_t wan
     rc = snapshot_walk(w.s, BYTES_STR("0-seed"), seed_read, &w, err);
     snapshot_close(w.s);
     if (rc < 0) return rc;
-    if (!w.seed || (want && w.seed != want)) return error_set(err, ERR_RESTORE_DIFFERS, "the seed is %u, not %u", w.seed, want);
+    if (!w.seed || (want && w.seed != want))
+        return error_set(err, ERR_RESTORE_DIFFERS, "the seed is %u, not %u", w.seed, want);
     struct content c;
     content_make(&c, w.seed);
     rc = kit_expect_try(kit, s->seq, c.it, ITEMS, err);
@@ -121,7 +123,8 @@ static void writer_run(struct kit *kit, unsigned number) {
             shared->commit[at].seed = seed;
             atomic_store(&shared->commit[at].seq, seq);
         } else {
-            torture_claim(rc == -ERR_REPO_COMMIT_LOST || rc == -ERR_REPO_BUSY, "a backup fails: %s %s", error_info(rc)->code, err.text);
+            torture_claim(rc == -ERR_REPO_COMMIT_LOST || rc == -ERR_REPO_BUSY, "a backup fails: %s %s",
+                          error_info(rc)->code, err.text);
             atomic_fetch_add(&shared->lost, 1);
         }
         rest(&random, 40);
@@ -155,7 +158,8 @@ static void collector_run(struct kit *kit) {
         struct gc_options o = {.now_ns = INT64_MAX / 2, .repack_below = 0.7};
         rc = gc_run(kit->repo, &o, &plan, &err);
         if (rc == 0) gc_plan_free(&plan);
-        torture_claim(rc == 0 || rc == -ERR_REPO_COMMIT_LOST || rc == -ERR_REPO_BUSY, "collecting fails: %s %s", error_info(rc)->code, err.text);
+        torture_claim(rc == 0 || rc == -ERR_REPO_COMMIT_LOST || rc == -ERR_REPO_BUSY, "collecting fails: %s %s",
+                      error_info(rc)->code, err.text);
         atomic_fetch_add(&shared->collections, rc == 0);
         rest(&random, 60);
     }
@@ -185,7 +189,8 @@ static void reader_run(struct kit *kit) {
         if (roll(&random) % 4) {
             rc = restores(kit, s, 0, &err);
             if (rc < 0 && rc != -ERR_RESTORE_DIFFERS && moved(kit, size)) continue;
-            torture_claim(rc == 0, "snapshot %llu does not restore: %s %s", (unsigned long long)s->seq, error_info(rc)->code, err.text);
+            torture_claim(rc == 0, "snapshot %llu does not restore: %s %s", (unsigned long long)s->seq,
+                          error_info(rc)->code, err.text);
             atomic_fetch_add(&shared->restores, 1);
         } else {
             struct check_totals totals;
@@ -194,7 +199,8 @@ static void reader_run(struct kit *kit) {
             rc = repo_check(kit->repo, &o, &totals, &err);
             if (rc < 0 && moved(kit, size)) continue;
             torture_claim(rc == 0, "the check fails: %s %s", error_info(rc)->code, err.text);
-            torture_claim(totals.result == CHECK_VERIFIED, "the check says %s: %s", check_result_name(totals.result), found);
+            torture_claim(totals.result == CHECK_VERIFIED, "the check says %s: %s", check_result_name(totals.result),
+                          found);
             atomic_fetch_add(&shared->checks, 1);
         }
         rest(&random, 20);
@@ -208,7 +214,10 @@ static void member_open(unsigned number, struct kit *kit) {
     *kit = (struct kit){.threads = 2, .checkpoint_bytes = 100000};
     memcpy(kit->key, k.key, sizeof kit->key);
     kit->unlock = (struct unlock){.kind = SLOT_KEY_FILE, .secret = BYTES_OF(kit->key, 32)};
-    snprintf(kit->cache_dir, sizeof kit->cache_dir, "%s/cache-%s", k.dir, number < WRITERS ? surfaces[number] : number == WRITERS ? "gc" : "read");
+    snprintf(kit->cache_dir, sizeof kit->cache_dir, "%s/cache-%s", k.dir,
+             number < WRITERS    ? surfaces[number]
+             : number == WRITERS ? "gc"
+                                 : "read");
     int rc = store_local_open(k.repo_dir, false, &kit->store, &err);
     if (rc == 0) rc = repo_open(kit->store, &kit->unlock, kit->cache_dir, &kit->repo, &err);
     torture_claim(rc == 0, "member %u cannot open: %s %s", number, error_info(rc)->code, err.text);
@@ -261,9 +270,12 @@ static void race_end(void) {
     torture_at("after the race");
     kit_ok(repo_check(k.repo, &o, &totals, &err), &err);
     torture_claim(totals.result == CHECK_VERIFIED, "the check says %s: %s", check_result_name(totals.result), found);
-    print_message("# %u commits, %u lost races, %u forgotten, %u live, %u collections, %u restores, %u checks, %u repeated\n", shared->commits,
-                  shared->lost, shared->forgotten, live, shared->collections, shared->restores, shared->checks, shared->moved);
-    assert_true(shared->commits > 0 && shared->collections > 0 && shared->restores + shared->checks + shared->moved > 0);
+    print_message(
+        "# %u commits, %u lost races, %u forgotten, %u live, %u collections, %u restores, %u checks, %u repeated\n",
+        shared->commits, shared->lost, shared->forgotten, live, shared->collections, shared->restores, shared->checks,
+        shared->moved);
+    assert_true(shared->commits > 0 && shared->collections > 0 &&
+                shared->restores + shared->checks + shared->moved > 0);
     kit_end(&k);
 }
 
@@ -302,7 +314,8 @@ static void threads_race_without_loss(void **state) {
     struct error err = ERROR_INIT;
     race_begin();
     torture_child = true; /* a failed claim cannot leave a thread but with the process */
-    for (unsigned i = 0; i < WRITERS + 2; i++) kit_ok(thread_start(&threads[i], member_thread, (void *)(uintptr_t)i, &err), &err);
+    for (unsigned i = 0; i < WRITERS + 2; i++)
+        kit_ok(thread_start(&threads[i], member_thread, (void *)(uintptr_t)i, &err), &err);
     for (double left = torture_seconds(5); left > 0; left -= 0.1) seam_poll(NULL, 0, 100);
     atomic_store(&shared->stop, true);
     for (unsigned i = 0; i < WRITERS + 2; i++) pthread_join(threads[i], NULL);
@@ -415,7 +428,11 @@ static void items_of_many_threads_make_one_snapshot(void **state) {
             kit_text(p, n, i / 2);
         else
             kit_random(p, n, i / 2);
-        it[i] = (struct kit_item){names[i], i % 5 == 1 ? CONTENT_PAGES : i % 5 == 2 ? CONTENT_RECORDS : CONTENT_FILE, p, n};
+        it[i] = (struct kit_item){names[i],
+                                  i % 5 == 1   ? CONTENT_PAGES
+                                  : i % 5 == 2 ? CONTENT_RECORDS
+                                               : CONTENT_FILE,
+                                  p, n};
     }
     uint64_t first = many_stored(it, 4, &stats);
     kit_expect(&k, first, it, MANY);
@@ -423,8 +440,8 @@ static void items_of_many_threads_make_one_snapshot(void **state) {
         for (unsigned i = 0; i < MANY; i++)
             if ((i + (unsigned)round) % 2) mem[i * 150000u + 1700 + 13 * i] ^= (uint8_t)(1 << round);
         uint64_t next = many_stored(it, 4, &stats);
-        torture_claim(stats.kept_bytes > 0 && stats.delta_chunks > 0, "%llu bytes kept, %llu deltas", (unsigned long long)stats.kept_bytes,
-                      (unsigned long long)stats.delta_chunks);
+        torture_claim(stats.kept_bytes > 0 && stats.delta_chunks > 0, "%llu bytes kept, %llu deltas",
+                      (unsigned long long)stats.kept_bytes, (unsigned long long)stats.delta_chunks);
         kit_expect(&k, next, it, MANY);
     }
     struct error err = ERROR_INIT;

@@ -141,7 +141,8 @@ static size_t items_t(bool changed, struct kit_item it[ITEMS_MAX]) {
     it[n++] = (struct kit_item){"a", CONTENT_NONE, NULL, 0};
     it[n++] = (struct kit_item){"a/empty", CONTENT_FILE, words, 0};
     for (size_t i = 0; i < SMALL_COUNT; i++)
-        it[n++] = (struct kit_item){small_names[i], CONTENT_FILE, changed && i == 3 ? after_small : words + 5000 * i, SMALL};
+        it[n++] =
+            (struct kit_item){small_names[i], CONTENT_FILE, changed && i == 3 ? after_small : words + 5000 * i, SMALL};
     it[n++] = changed ? (struct kit_item){"noise", CONTENT_OPAQUE, noise + 100000, 300000}
                       : (struct kit_item){"noise", CONTENT_OPAQUE, noise, 300000};
     it[n++] = (struct kit_item){"pages", CONTENT_PAGES, changed ? after_pages : words + 333, PAGES};
@@ -168,7 +169,8 @@ static int copy_one(const char *path, const struct stat *st, int type, struct FT
     char to[512];
     snprintf(to, sizeof to, "%s%s", copy_to, path + copy_from);
     if (type == FTW_D) return mkdir(to, 0700);
-    int a = open(path, O_RDONLY | O_CLOEXEC), b = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, st->st_mode & 07777);
+    int a = open(path, O_RDONLY | O_CLOEXEC),
+        b = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, st->st_mode & 07777);
     off_t left = st->st_size;
     while (a >= 0 && b >= 0 && left > 0) {
         ssize_t n = sendfile(b, a, NULL, (size_t)left);
@@ -304,12 +306,14 @@ static size_t names_from;
 static uint64_t entries_seen, entries_end;
 
 static int name_check(const char *path, const struct stat *st, int type, struct FTW *f) {
-    static const char *const known[] = {"format", "keys/", "log/", "packs/", "index/", "sess/", "tile/", "checkpoint", "tmp/"};
+    static const char *const known[] = {"format", "keys/", "log/",       "packs/", "index/",
+                                        "sess/",  "tile/", "checkpoint", "tmp/"};
     const char *name = path + names_from;
     (void)f;
     if (type == FTW_D) return 0;
     bool is_known = false;
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++) is_known |= strncmp(name, known[i], strlen(known[i])) == 0;
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        is_known |= strncmp(name, known[i], strlen(known[i])) == 0;
     torture_claim(is_known, "%s is in the repository", name);
     if (strncmp(name, "tmp/", 4) == 0) return 0;
     if (strncmp(name, "log/", 4) == 0) {
@@ -329,7 +333,8 @@ static int name_check(const char *path, const struct stat *st, int type, struct 
     sha256(BYTES_OF(p, got < 0 ? 0 : (size_t)got), &d);
     free(p);
     hex_encode(d.b, sizeof d.b, hex);
-    torture_claim(strcmp(strrchr(name, '/') + 1, hex) == 0, "%s has %zd bytes that are not those of its name", name, got);
+    torture_claim(strcmp(strrchr(name, '/') + 1, hex) == 0, "%s has %zd bytes that are not those of its name", name,
+                  got);
     return 0;
 }
 
@@ -339,8 +344,8 @@ static void names_whole(const char *dir) {
     names_from = strlen(repo) + 1;
     entries_seen = entries_end = 0;
     torture_claim(nftw(repo, name_check, 16, FTW_PHYS) == 0, "cannot look through %s: %s", repo, strerror(errno));
-    torture_claim(entries_seen == entries_end, "the log has %llu entries up to number %llu", (unsigned long long)entries_seen,
-                  (unsigned long long)entries_end);
+    torture_claim(entries_seen == entries_end, "the log has %llu entries up to number %llu",
+                  (unsigned long long)entries_seen, (unsigned long long)entries_end);
 }
 
 int torture_finding(void *ctx, const struct check_finding *f, struct error *err) {
@@ -369,7 +374,8 @@ void torture_holds(const struct torture *t, const char *dir, const struct outcom
         doomed |= s->seq == t->doomed;
         stored |= s->seq == o->stored;
         rc = kit_expect_try(&k, s->seq, it, n, &err);
-        torture_claim(rc == 0, "snapshot %llu does not restore: %s %s", (unsigned long long)s->seq, error_info(rc)->code, err.text);
+        torture_claim(rc == 0, "snapshot %llu does not restore: %s %s", (unsigned long long)s->seq,
+                      error_info(rc)->code, err.text);
     }
     torture_claim(kept, "the snapshot from before is gone");
     torture_claim(stored || !o->stored, "a backup that was reported as stored is not there");

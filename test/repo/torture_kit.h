@@ -1,12 +1,13 @@
 /* The scenario that the torture tests fail, kill and cut the power of, and what must hold afterwards.
  *
- * A template holds two good snapshots: "t" (kept) and "u" (doomed, sharing a pack with t). The scenario opens a copy of it,
- * takes a second backup of t with changes, deltas and checkpoints, checks every frame, restores and compares, forgets u and
- * collects with repacking. Afterwards, with faults off: the repository opens, nothing under a final name is short or not
- * what its name says, every committed snapshot restores, what was reported as done is done, and the scenario runs again.
+ * A template holds two good snapshots: "t" (kept) and "u" (doomed, sharing a pack with t). The scenario opens a copy of
+ * it, takes a second backup of t with changes, deltas and checkpoints, checks every frame, restores and compares,
+ * forgets u and collects with repacking. Afterwards, with faults off: the repository opens, nothing under a final name
+ * is short or not what its name says, every committed snapshot restores, what was reported as done is done, and the
+ * scenario runs again.
  *
- * Environment: TORTURE=full for whole sweeps; TORTURE_SECONDS (12) and TORTURE_SEED (1) for sampled ones; TORTURE_ONLY=N for
- * one point, as a failure names it.
+ * Environment: TORTURE=full for whole sweeps; TORTURE_SECONDS (12) and TORTURE_SEED (1) for sampled ones;
+ * TORTURE_ONLY=N for one point, as a failure names it.
  */
 #ifndef PK_TEST_REPO_TORTURE_KIT_H
 #define PK_TEST_REPO_TORTURE_KIT_H
@@ -17,8 +18,8 @@
 
 struct torture {
     char base[64], template[80], work[128]; /* folders */
-    uint64_t kept, doomed;                 /* entries of the template's snapshots */
-    uint64_t calls;                        /* seam calls of an undisturbed scenario */
+    uint64_t kept, doomed;                  /* entries of the template's snapshots */
+    uint64_t calls;                         /* seam calls of an undisturbed scenario */
 };
 /* What the scenario said that it did; in memory that a dying child shares. */
 struct outcome {

@@ -1,0 +1,61 @@
+#!/bin/sh
+# Everything that `make test` samples, whole, under AddressSanitizer and UndefinedBehaviorSanitizer: each call failed in five
+# ways, a kill at each call, a power loss behind each change in four modes, minutes of racing; and, where there is clang, the
+# fuzzers. It takes hours. test/torture.sh [faults|kill|power|race|fuzz ...] runs only those.
+#   TORTURE_MINUTES  of racing (10) and of each fuzzer (10); a race with several seeds would tell nothing else
+#   TORTURE_FOLDER   where the logs go (a temporary folder)
+# The last line is "N passed, N failed, N skipped".
+set -eu
+cd "$(dirname "$0")/.."
+root=$PWD
+minutes=${TORTURE_MINUTES:-10}
+build=${BUILD_ASAN:-build-asan}
+logs=${TORTURE_FOLDER:-$(mktemp -d)}
+mkdir -p "$logs"
+parts=${*:-faults kill power race fuzz}
+[ -f "$build/build.ninja" ] || meson setup -Db_sanitize=address,undefined -Db_lundef=false "$build"
+build=$(cd "$build" && pwd)
+export ASAN_OPTIONS="detect_leaks=1:strict_string_checks=1" UBSAN_OPTIONS="halt_on_error=1:print_stacktrace=1"
+export CMOCKA_MESSAGE_OUTPUT=STDOUT
+passed=0 failed=0 skipped=0
+
+run() {
+    name=$1
+    shift
+    begun=$(date +%s)
+    if "$@" > "$logs/$name.log" 2>&1 < /dev/null; then
+        echo "ok     $name, $(($(date +%s) - begun)) s: $(grep '^# ' "$logs/$name.log" | tail -n 1)"
+        passed=$((passed + 1))
+    else
+        echo "FAILED $name: $logs/$name.log"
+        tail -n 40 "$logs/$name.log" | sed 's/^/  | /'
+        failed=$((failed + 1))
+    fi
+}
+
+for part in $parts; do
+    case $part in
+    faults | kill | power)
+        ninja -j "${JOBS:-2}" -C "$build" "test/repo/test_repo_$part" > /dev/null
+        run "$part" env TORTURE=full "$build/test/repo/test_repo_$part"
+        ;;
+    race)
+        ninja -j "${JOBS:-2}" -C "$build" test/repo/test_repo_race > /dev/null
+        run race env TORTURE=full "TORTURE_SECONDS=$((minutes * 60))" "$build/test/repo/test_repo_race"
+        ;;
+    fuzz)
+        if command -v clang > /dev/null && [ -x "$root/test/fuzz/run.sh" ]; then
+            run fuzz env "FUZZ_SECONDS=$((minutes * 60))" "$root/test/fuzz/run.sh"
+        else
+            echo "skipped fuzz: there is no clang"
+            skipped=$((skipped + 1))
+        fi
+        ;;
+    *)
+        echo "no part is called $part" >&2
+        exit 2
+        ;;
+    esac
+done
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
