@@ -123,7 +123,7 @@ static int on_a_small_disk(void) {
 
 static void a_full_disk_is_survived(void **state) {
     (void)state;
-    int status;
+    int status = 0;
     pid_t pid = fork();
     if (pid == 0) {
         torture_child = true;

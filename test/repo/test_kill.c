@@ -15,7 +15,7 @@ static struct outcome *shared;
 
 /* Runs the scenario in a child that dies at call n; 0: it lives. Answers whether it was killed. */
 static bool run_killed(uint64_t n) {
-    int status;
+    int status = 0;
     memset(shared, 0, sizeof *shared);
     pid_t pid = fork();
     if (pid == 0) {

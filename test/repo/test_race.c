@@ -295,7 +295,7 @@ static void processes_race_without_loss(void **state) {
     int64_t until = time_monotonic_ns() + (int64_t)(torture_seconds(5) * 1e9);
     bool good = true;
     for (int left = WRITERS + 2; left > 0;) {
-        int status;
+        int status = 0;
         pid_t pid = waitpid(-1, &status, WNOHANG);
         if (pid > 0) {
             left--;
