@@ -44,7 +44,8 @@ int writer_item_open(struct writer *w, uint64_t seq, struct bytes name, enum con
     int rc = order_wait(w, seq, err);
     if (rc < 0) return rc;
     void *mem;
-    if ((rc = mem_alloc(sizeof(struct witem), &mem, err)) < 0) return rc;
+    /* its number is never handed in now, and others must not wait for it */
+    if ((rc = mem_alloc(sizeof(struct witem), &mem, err)) < 0) return writer_fail(w, err);
     struct witem *it = mem;
     it->w = w;
     it->seq = seq;
@@ -55,7 +56,7 @@ int writer_item_open(struct writer *w, uint64_t seq, struct bytes name, enum con
     if ((rc = buf_append(&it->name, name.ptr, name.len, err)) < 0) {
         buf_free(&it->name);
         seam_free(it);
-        return rc;
+        return writer_fail(w, err);
     }
     if (w->delta && (kind == CONTENT_RECORDS || kind == CONTENT_PAGES || kind == CONTENT_FILE))
         it->former = former_take(w, name);
