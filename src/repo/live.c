@@ -146,20 +146,10 @@ static int refs_walk(struct live_walk *w, struct bytes refs, bool in_list, struc
 }
 
 static int snapshot_chunks(struct live_walk *w, const struct snapshot_info *info, struct error *err) {
-    struct buf raw = BUF_INIT(256u << 20);
     struct root_doc root = {0};
     int rc = 0;
-    for (size_t i = 0; i < info->root_count && rc == 0; i++) {
-        struct fetched c;
-        if ((rc = w->cb(w->ctx, info->root[i].b, err)) < 0) break;
-        if ((rc = fetch_chunk(w->f, info->root[i].b, &info->root[i], CHUNK_ROOT, &c, err)) < 0) break;
-        rc = buf_append(&raw, c.data.ptr, c.data.len, err);
-        fetch_release(w->f, &c);
-    }
-    if (rc == 0)
-        rc = root_parse(raw, &root, err);
-    else
-        buf_free(&raw);
+    for (size_t i = 0; i < info->root_count && rc == 0; i++) rc = w->cb(w->ctx, info->root[i].b, err);
+    if (rc == 0) rc = root_read(w->f, info, &root, err);
     for (size_t i = 0; i < root.chunk_count && rc == 0; i++) {
         struct fetched c;
         if ((rc = w->cb(w->ctx, root.chunks[i].id.b, err)) < 0) break;

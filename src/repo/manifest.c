@@ -113,6 +113,20 @@ int root_parse(struct buf raw, struct root_doc *ret, struct error *err) {
     return rc;
 }
 
+int root_read(struct fetcher *f, const struct snapshot_info *info, struct root_doc *ret, struct error *err) {
+    struct buf raw = BUF_INIT(256u << 20);
+    int rc = 0;
+    for (size_t i = 0; i < info->root_count && rc == 0; i++) {
+        struct fetched c;
+        if ((rc = fetch_chunk(f, info->root[i].b, &info->root[i], CHUNK_ROOT, &c, err)) < 0) break;
+        rc = buf_append(&raw, c.data.ptr, c.data.len, err);
+        fetch_release(f, &c);
+    }
+    if (rc == 0) return root_parse(raw, ret, err);
+    buf_free(&raw);
+    return rc;
+}
+
 void root_free(struct root_doc *d) {
     json_decref(d->facts);
     seam_free(d->chunks);

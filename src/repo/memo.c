@@ -233,22 +233,11 @@ void memo_writer_free(struct memo_writer *m) {
 int memo_rebuild(struct repo *r, const struct snapshot_info *info, const char *path, struct error *err) {
     struct fetcher *f = NULL;
     struct memo_writer *m = NULL;
-    struct buf raw = BUF_INIT(256u << 20);
     struct root_doc root = {0};
     char temporary[4210];
     snprintf(temporary, sizeof temporary, "%s.new", path);
     int rc = fetcher_new(r, &r->index, NULL, 8u << 20, &f, err);
-    for (size_t i = 0; i < info->root_count && rc == 0; i++) {
-        struct fetched c;
-        rc = fetch_chunk(f, info->root[i].b, &info->root[i], CHUNK_ROOT, &c, err);
-        if (rc < 0) break;
-        rc = buf_append(&raw, c.data.ptr, c.data.len, err);
-        fetch_release(f, &c);
-    }
-    if (rc == 0)
-        rc = root_parse(raw, &root, err);
-    else
-        buf_free(&raw);
+    if (rc == 0) rc = root_read(f, info, &root, err);
     if (rc == 0) rc = memo_writer_open(temporary, NULL, &m, err);
     for (size_t i = 0; i < root.chunk_count && rc == 0; i++) {
         struct fetched c;

@@ -19,18 +19,8 @@ int snapshot_open(struct repo *r, const struct snapshot_info *info, struct snaps
     struct snapshot *s = mem;
     s->repo = r;
     pthread_mutex_init(&s->lock, NULL);
-    struct buf raw = BUF_INIT(256u << 20);
     rc = fetcher_new(r, &r->index, NULL, 48u << 20, &s->fetcher, err);
-    for (size_t i = 0; i < info->root_count && rc == 0; i++) {
-        struct fetched c;
-        if ((rc = fetch_chunk(s->fetcher, info->root[i].b, &info->root[i], CHUNK_ROOT, &c, err)) < 0) break;
-        rc = buf_append(&raw, c.data.ptr, c.data.len, err);
-        fetch_release(s->fetcher, &c);
-    }
-    if (rc == 0)
-        rc = root_parse(raw, &s->root, err);
-    else
-        buf_free(&raw);
+    if (rc == 0) rc = root_read(s->fetcher, info, &s->root, err);
     if (rc < 0) {
         snapshot_close(s);
         return error_wrap(err, "opening snapshot %s", info->id);

@@ -1,3 +1,4 @@
+#include "ledger/statement.h"
 #include "repo/repo_internal.h"
 
 json_t *json_digest(const struct digest *d) {
@@ -13,11 +14,14 @@ bool json_get_digest(const json_t *j, struct digest *ret) {
 
 int statement_make(const char *type, const char *subject, const struct digest *digest, json_t *predicate, json_t **ret,
                    struct error *err) {
-    json_t *s = json_pack("{s:s, s:[{s:s, s:{s:o}}], s:s, s:o}", "_type", STATEMENT_TYPE, "subject", "name", subject,
-                          "digest", "sha256", json_digest(digest), "predicateType", type, "predicate", predicate);
-    if (!s) return error_set(err, ERR_NO_MEMORY, "no memory for a statement");
-    *ret = s;
-    return 0;
+    json_t *s = NULL;
+    int rc = statement_new(type, predicate, &s, err);
+    if (rc == 0) rc = statement_add_subject(s, subject, digest, err);
+    if (rc < 0)
+        json_decref(s);
+    else
+        *ret = s;
+    return rc;
 }
 
 struct built {

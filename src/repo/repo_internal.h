@@ -244,6 +244,8 @@ struct root_doc {
     struct buf raw; /* owns first names */
 };
 int root_parse(struct buf raw /* taken over */, struct root_doc *ret, struct error *err) PK_CHECK;
+/* Fetch and parse a snapshot's root from its pieces. */
+int root_read(struct fetcher *f, const struct snapshot_info *info, struct root_doc *ret, struct error *err) PK_CHECK;
 void root_free(struct root_doc *d);
 
 /* ---- the repository ---- */

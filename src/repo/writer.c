@@ -181,7 +181,6 @@ static int open_base(struct repo *r, const struct writer_options *o, bool bare, 
     w->last_name = BUF_INIT(1u << 20);
     w->first_name = BUF_INIT(1u << 20);
     w->root_chunks = BUF_INIT(1u << 30);
-    w->known_name = BUF_INIT(1u << 20);
     if ((rc = mem_alloc(ORDER_WINDOW * sizeof *w->window, &mem, err)) < 0) goto fail;
     w->window = mem;
     if (!bare && (rc = repo_sync(r, err)) < 0) goto fail;
@@ -552,7 +551,7 @@ void writer_free(struct writer *w) {
     void *owned[] = {w->window,   w->used,      w->entries,  w->packs,      w->own_packs,
                      w->own_runs, w->sess_keys, w->root_ids, w->live_packs, w->removed_runs};
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) seam_free(owned[i]);
-    struct buf *bufs[] = {&w->manifest, &w->last_name, &w->first_name, &w->root_chunks, &w->known_name};
+    struct buf *bufs[] = {&w->manifest, &w->last_name, &w->first_name, &w->root_chunks};
     for (size_t i = 0; i < sizeof bufs / sizeof *bufs; i++) buf_free(bufs[i]);
     memo_free(w->prev);
     memo_free(w->part);

@@ -138,7 +138,6 @@ struct writer {
     size_t own_count, own_cap;
     struct digest *own_runs;
     size_t run_count, run_cap;
-    struct digest *own_sessions_removed;
     char (*sess_keys)[96];
     size_t sess_count, sess_cap;
 
@@ -154,7 +153,6 @@ struct writer {
     struct memo *prev, *part;
     struct memo_item known;
     bool known_valid;
-    struct buf known_name;
     pthread_mutex_t former_lock;
     struct former *formers[64];
     unsigned former_next;
