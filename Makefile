@@ -33,14 +33,10 @@ test:
 test-sanitize:
 	@JOBS=$(JOBS) test/run --only sanitize
 
-# Line coverage of the unit tests and of the end-to-end tests, printed by file and in all.
+# Lines of src/ that the unit tests and the end-to-end tests run, by file, by layer and in all.
 coverage:
 	@tools/install-deps.sh
-	[ -e build-cov/build.ninja ] || meson setup -Db_coverage=true -Doptimization=1 build-cov
-	$(NINJA) -C build-cov
-	-meson test -C build-cov --no-rebuild --num-processes $(JOBS) -q
-	-for t in files manage postgres; do d=$$(mktemp -d) && TMPDIR=$$d PROOFKEEP=$(CURDIR)/build-cov/proofkeep SOURCE_ROOT=$(CURDIR) bash test/e2e/$$t.sh | grep -c '^ok'; rm -rf $$d; done
-	gcovr -r . --filter src/ --object-directory build-cov --gcov-ignore-parse-errors --sort-percentage build-cov
+	@JOBS=$(JOBS) test/coverage.sh
 
 test-tsan:
 	test/tsan.sh

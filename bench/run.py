@@ -1,143 +1,20 @@
 #!/usr/bin/env python3
-"""proofkeep beside its peers: the same tree, the same disk, one run. Reports seconds, CPU seconds, peak memory and stored bytes,
-and ratios to the fastest (or smallest) peer. Never asserts.
+"""proofkeep beside its peers: the same data, the same disk, one run. Reports seconds, CPU seconds, peak memory and stored bytes,
+ratios to the fastest (or smallest) peer, and how these stand to the targets. Never asserts.
 
-  bench/run.py [--dir DIR] [--only tree|stream|growth|delta] [--peers A,B,…] [--repeat N]
+  bench/run.py [--dir DIR] [--only tree|stream|delta|postgres|growth]... [--peers A,B,…] [--repeat N] [--quick]
 
-Every engine encrypts; compression is zstd 1 (bupstash, borg), zstd-fastest (kopia), the default (restic, rustic, proofkeep)."""
+--quick leaves out of growth what is over 2 GB and over 100,000 files. Results are also written to DIR/results.json."""
 
-import argparse, hashlib, json, os, random, shutil, subprocess, sys, time
+import argparse, json, os, shutil, subprocess, sys
 from pathlib import Path
 
+sys.dont_write_bytecode = True
+from cluster import Cluster, ROWS, UPDATES, has_postgres, user
+from data import Text, mixed_append, small_files
+from engines import KINDS, ProofkeepConfigured, run, stored
+
 HERE = Path(__file__).resolve().parent
-ENV = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "LANG": "C.UTF-8"}
-
-
-def run(argv, env=None, stdin=None, cwd=None):
-    """Wall seconds, CPU seconds (user, system), peak MiB of one command; its output only when it fails."""
-    began = time.monotonic()
-    with open(os.devnull) as null:
-        p = subprocess.Popen([str(a) for a in argv], env={**ENV, **(env or {})}, stdin=stdin or null,
-                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=cwd)
-        out = p.stdout.read()
-        _, status, use = os.wait4(p.pid, 0)
-        p.returncode = os.waitstatus_to_exitcode(status)
-    wall = time.monotonic() - began
-    if p.returncode:
-        sys.exit(f"{' '.join(map(str, argv))}\nended with {p.returncode}\n{out.decode(errors='replace')[-2000:]}")
-    return {"wall": wall, "user": use.ru_utime, "sys": use.ru_stime, "peak": use.ru_maxrss / 1024}
-
-
-def stored(path):
-    return sum(f.stat().st_size for f in Path(path).rglob("*") if f.is_file() and not f.is_symlink())
-
-
-class Engine:
-    def __init__(self, name, program, place):
-        self.name, self.program, self.place = name, program, place
-        self.repo, self.cache = place / name, place / f"{name}-cache"
-        for p in (self.repo, self.cache):
-            shutil.rmtree(p, ignore_errors=True)
-        self.cache.mkdir(parents=True)
-        self.env = {"XDG_CACHE_HOME": str(self.cache), "HOME": str(self.cache)}
-        self.secret = place / f"{name}.key"
-        self.secret.unlink(missing_ok=True)
-
-    def go(self, *argv, **kw):
-        return run([self.program, *argv], env=self.env, **kw)
-
-
-class Proofkeep(Engine):
-    def init(self):
-        self.at = ["-r", self.repo, "--key-file", self.secret, "--cache-dir", self.cache]
-        self.go("init", *self.at, "--config", self.cache / "proofkeep.yaml")
-
-    def backup(self, tree): return self.go("backup", *self.at, "--files", tree)
-    def rescan(self, tree): return self.go("backup", *self.at, "--full-read", "--files", tree)
-    def restore(self, out): return self.go("restore", *self.at, "local/files", "--into", out)
-    def check(self): return self.go("verify", *self.at, "--all", "--level", "decode")
-
-
-class Bupstash(Engine):
-    def init(self):
-        self.env |= {"BUPSTASH_REPOSITORY": str(self.repo), "BUPSTASH_KEY": str(self.secret)}
-        self.go("init", "-r", self.repo)
-        self.go("new-key", "-o", self.secret)
-
-    def backup(self, tree): return self.go("put", "-q", "--compression", "zstd:1", "--send-log", self.cache / "log", "--exclude", "/nothing", "name=t", tree)
-    def rescan(self, tree):
-        (self.cache / "log").unlink()
-        return self.go("put", "-q", "--compression", "zstd:1", "--no-stat-caching", "name=t", tree)
-
-    def restore(self, out):
-        ids = subprocess.run([self.program, "list", "--format", "jsonl1"], env={**ENV, **self.env}, capture_output=True, check=True)
-        last = json.loads(ids.stdout.splitlines()[-1])
-        out.mkdir()
-        return self.go("restore", "-q", "--into", out, "id=" + last["id"])
-
-    check = None
-
-
-class Restic(Engine):
-    def init(self):
-        self.secret.write_text("bench")
-        self.at = ["-r", self.repo, "--password-file", self.secret, "-q"]
-        self.go("init", *self.at)
-
-    def backup(self, tree): return self.go("backup", *self.at, tree)
-    def rescan(self, tree): return self.go("backup", *self.at, "--force", tree)
-    def restore(self, out): return self.go("restore", *self.at, "latest", "--target", out)
-    def check(self): return self.go("check", *self.at, "--read-data")
-
-
-class Rustic(Engine):
-    def init(self):
-        self.secret.write_text("bench")
-        self.at = ["-r", self.repo, "--password-file", self.secret, "--no-progress"]
-        self.go(*self.at, "init")
-
-    def backup(self, tree): return self.go(*self.at, "backup", tree)
-    def rescan(self, tree): return self.go(*self.at, "backup", "--force", tree)
-    def restore(self, out): return self.go(*self.at, "restore", "latest", out)
-    def check(self): return self.go(*self.at, "check", "--read-data")
-
-
-class Kopia(Engine):
-    def init(self):
-        self.env |= {"KOPIA_PASSWORD": "bench", "KOPIA_CONFIG_PATH": str(self.cache / "config"), "KOPIA_CHECK_FOR_UPDATES": "false"}
-        self.go("repository", "create", "filesystem", "--path", self.repo, "--cache-directory", self.cache / "c")
-        self.go("policy", "set", "--global", "--compression", "zstd-fastest")
-
-    def backup(self, tree): return self.go("snapshot", "create", "--no-progress", tree)
-    def rescan(self, tree): return self.go("snapshot", "create", "--no-progress", "--force-hash=100", tree)
-
-    def restore(self, out):
-        s = subprocess.run([self.program, "snapshot", "list", "--json"], env={**ENV, **self.env}, capture_output=True, check=True)
-        return self.go("snapshot", "restore", "--no-progress", json.loads(s.stdout)[-1]["id"], out)
-
-    def check(self): return self.go("snapshot", "verify", "--verify-files-percent=100", "--no-progress")
-
-
-class Borg(Engine):
-    def init(self):
-        self.env |= {"BORG_PASSPHRASE": "bench", "BORG_BASE_DIR": str(self.cache), "BORG_REPO": str(self.repo), "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK": "yes"}
-        self.n = 0
-        self.go("init", "-e", "repokey-blake2")
-
-    def backup(self, tree, *more):
-        self.n += 1
-        return self.go("create", "-C", "zstd,1", *more, f"::{self.n}", tree)
-
-    def rescan(self, tree): return self.backup(tree, "--files-cache", "disabled")
-
-    def restore(self, out):
-        out.mkdir()
-        return self.go("extract", f"::{self.n}", cwd=out)
-
-    def check(self): return self.go("check", "--verify-data")
-
-
-KINDS = {"proofkeep": Proofkeep, "bupstash": Bupstash, "restic": Restic, "rustic": Rustic, "kopia": Kopia, "borg": Borg}
 
 
 def tree_make(place):
@@ -146,21 +23,21 @@ def tree_make(place):
     if tree.exists():
         return tree
     tree.mkdir(parents=True)
+    size = 0
     for part in ["lib", "share", "include", "bin", "local"]:
         for entry in sorted(Path("/usr", part).iterdir()):
-            if entry.is_symlink() or not entry.is_dir() or stored(tree) > 3_600_000_000:
+            if entry.is_symlink() or not entry.is_dir() or size > 3_600_000_000:
                 continue
-            subprocess.run(["cp", "-a", str(entry), str(tree / f"{part}-{entry.name}")], check=False, stderr=subprocess.DEVNULL)
-    words = Path("/usr/share/dict/words").read_text().split() if Path("/usr/share/dict/words").exists() else "the quick brown fox proves what it keeps".split()
-    rng, files = random.Random(1), sum(1 for p in tree.rglob("*") if p.is_file())
+            copy = tree / f"{part}-{entry.name}"
+            subprocess.run(["cp", "-a", str(entry), str(copy)], check=False, stderr=subprocess.DEVNULL)
+            size += stored(copy)
+    text, files = Text(1, 64_000_000), sum(1 for p in tree.rglob("*") if p.is_file())
     for n in range(max(0, 80_000 - files)):
         d = tree / "made" / str(n // 500)
         d.mkdir(parents=True, exist_ok=True)
-        (d / f"{n}.txt").write_text(" ".join(rng.choices(words, k=rng.randint(50, 1500))))
-    n = 0
-    while stored(tree) < 3_000_000_000:
-        (tree / f"big-{n}").write_bytes(rng.randbytes(20_000_000) + " ".join(rng.choices(words, k=6_000_000)).encode())
-        n += 1
+        (d / f"{n}.txt").write_bytes(text.row(300, 9000))
+    if (short := 3_000_000_000 - stored(tree)) > 0:
+        mixed_append(tree / "big", text, short, 0.5)
     return tree
 
 
@@ -168,143 +45,297 @@ def warm(tree):
     subprocess.run(f"find {tree} -type f -print0 | xargs -0 cat >/dev/null", shell=True, check=True)
 
 
-def table(title, rows, columns, low="wall"):
-    print(f"\n{title}\n{'':22}" + "".join(f"{c:>24}" for c in columns))
+def cell(v):
+    return "-" if v is None else f"{v / 1e6:.1f} MB" if not isinstance(v, dict) else \
+        f"{v['wall']:.1f} s ({v['user']:.1f}+{v['sys']:.1f}) {v['peak']:.0f}M"
+
+
+def number(v):
+    return v["wall"] if isinstance(v, dict) else v
+
+
+def ratio(rows, column, ours="proofkeep"):
+    """The best peer's by ours; None when there is nothing to compare."""
+    peers = [number(r[column]) for n, r in rows.items() if not n.startswith("proofkeep") and r.get(column) is not None]
+    mine = rows.get(ours, {}).get(column)
+    return min(peers) / number(mine) if peers and mine else None
+
+
+def table(title, rows, columns):
+    print(f"\n{title}\n{'':24}" + "".join(f"{c:>24}" for c in columns))
     for name, row in rows.items():
-        cells = []
-        for c in columns:
-            v = row.get(c)
-            cells.append("-" if v is None else f"{v / 1e6:.0f} MB" if not isinstance(v, dict) else f"{v['wall']:.1f} s ({v['user']:.1f}+{v['sys']:.1f}) {v['peak']:.0f}M")
-        print(f"{name:22}" + "".join(f"{c:>24}" for c in cells))
-    ours = rows.get("proofkeep")
-    if not ours:
-        return
-    line = []
-    for c in columns:
-        peers = [r[c]["wall"] if isinstance(r[c], dict) else r[c] for n, r in rows.items() if n != "proofkeep" and r.get(c) is not None]
-        mine = ours.get(c)
-        line.append("-" if mine is None or not peers else f"{min(peers) / (mine['wall'] if isinstance(mine, dict) else mine):.2f} x")
-    print(f"{'best peer / proofkeep':22}" + "".join(f"{c:>24}" for c in line))
+        print(f"{name:24}" + "".join(f"{cell(row.get(c)):>24}" for c in columns))
+    for ours in (n for n in rows if n.startswith("proofkeep")):
+        line = [ratio(rows, c, ours) for c in columns]
+        if any(line):
+            print(f"{'best peer / ' + ours:24}" + "".join(f"{f'{r:.2f} x' if r else '-':>24}" for r in line))
+    sys.stdout.flush()
 
 
-def bench_tree(engines, place, repeat):
-    tree = tree_make(place)
-    files, size = sum(1 for p in tree.rglob("*") if p.is_file()), stored(tree)
+def floors(tree):
+    """What this machine takes for parts of the work alone, so that a reader can tell the engine from the machine."""
+    cores = os.cpu_count()
+    every = f'find "{tree}" -type f -print0 | xargs -0'
+    out = {}
+    for name, script in (("reading every file", f"{every} -n 256 -P {cores} cat >/dev/null"),
+                         ("openssl sha256 of it", f"{every} cat | openssl dgst -sha256"),
+                         (f"zstd -1 -T{cores} of it", f"{every} cat | zstd -q -1 -T{cores} >/dev/null")):
+        if "zstd" not in script or shutil.which("zstd"):
+            out[name] = run(["sh", "-c", script])
+    print("floors, one pass each:  " + "; ".join(f"{n} {r['wall']:.1f} s ({r['user']:.1f}+{r['sys']:.1f})" for n, r in out.items()))
+    return out
+
+
+def where_cpu_goes(e, tree):
+    """Shares of the libraries in one first backup, sampled."""
+    if not shutil.which("perf"):
+        print("where CPU goes: perf is not installed, so it was not sampled")
+        return None
+    e.clear()
+    e.init()
+    log = e.cache / "perf"
+    program, e.program = e.program, "perf"
+    try:
+        e.go("record", "-q", "-F", "499", "-o", log, "--", program, "backup", *e.at, "--files", tree)
+    except SystemExit as failed:
+        print(f"where CPU goes: perf could not sample ({str(failed).splitlines()[-1]})")
+        return None
+    finally:
+        e.program = program
+    out = subprocess.run(["perf", "report", "-i", str(log), "--stdio", "-q", "--sort", "dso"], capture_output=True, text=True).stdout
+    shares = {f[1]: float(f[0].rstrip("%")) for f in (line.split() for line in out.splitlines()) if len(f) == 2 and f[0].endswith("%")}
+    e.clear()
+    print("where CPU goes, first backup: " + ", ".join(f"{n} {s:.0f} %" for n, s in shares.items() if s >= 1))
+    return shares
+
+
+def measure(e, tree, out, repeat, whole):
+    """What is restored stays until every engine is done: the next to make files would pay for the removal (ext4 passes over
+    inodes that were freed a moment ago), and for what is still to be written (hence sync)."""
+    shutil.rmtree(out, ignore_errors=True)
+    e.init()
+    os.sync()
+    row = {"first": e.backup(tree), "stored": stored(e.repo)}
+    if whole:
+        row["unchanged"] = min((e.backup(tree) for _ in range(repeat)), key=number)
+    row["rescan"] = min((e.rescan(tree) for _ in range(repeat)), key=number)
+    os.sync()
+    row["restore"] = e.restore(out)
+    if e.check and whole:
+        row["check"] = e.check()
+    shutil.rmtree(e.repo, ignore_errors=True)
+    print(f"{e.name}: done", file=sys.stderr)
+    return row
+
+
+def side_by_side(engines, tree, title, columns, o, whole):
     warm(tree)
-    rows = {}
-    for name, e in engines.items():
-        e.init()
-        row = rows[name] = {}
-        row["first"] = e.backup(tree)
-        row["stored"] = stored(e.repo)
-        row["unchanged"] = min((e.backup(tree) for _ in range(repeat)), key=lambda r: r["wall"])
-        row["rescan"] = min((e.rescan(tree) for _ in range(repeat)), key=lambda r: r["wall"])
-        out = place / f"{name}-out"
-        shutil.rmtree(out, ignore_errors=True)
-        row["restore"] = e.restore(out)
-        shutil.rmtree(out, ignore_errors=True)
-        if e.check:
-            row["check"] = e.check()
-        shutil.rmtree(e.repo, ignore_errors=True)
-        print(f"{name}: done", file=sys.stderr)
-    table(f"A tree: {size / 1e9:.2f} GB in {files} files", rows, ["first", "rescan", "unchanged", "restore", "check", "stored"])
-    if "proofkeep" in rows:
-        for what in ("first", "rescan", "restore", "check"):
-            r = rows["proofkeep"][what]
+    size = stored(tree)
+    rows = {name: measure(e, tree, o.dir / f"{name}-out", o.repeat, whole) for name, e in engines.items()}
+    for name in engines:
+        shutil.rmtree(o.dir / f"{name}-out", ignore_errors=True)
+    table(title, rows, columns)
+    for what, r in rows.get("proofkeep", {}).items():
+        if isinstance(r, dict) and what != "unchanged":
             print(f"proofkeep {what}: {(r['user'] + r['sys']) / size * 1e9:.2f} CPU seconds a GB")
-    return rows
+    result = dict(rows, floors=floors(tree))
+    if "proofkeep" in engines:
+        result["cpu"] = where_cpu_goes(engines["proofkeep"], tree)
+    return result
 
 
-def text_block(rng, n):
-    words = [hashlib.sha256(str(i).encode()).hexdigest()[: 2 + i % 9] for i in range(4000)]
-    return " ".join(rng.choices(words, k=n // 6)).encode()[:n]
+def bench_tree(engines, o):
+    tree = tree_make(o.dir)
+    title = f"A tree: {stored(tree) / 1e9:.2f} GB in {sum(1 for p in tree.rglob('*') if p.is_file())} files"
+    return side_by_side(engines, tree, title, ["first", "rescan", "unchanged", "restore", "check", "stored"], o, True)
 
 
-def bench_stream(engines, place, repeat):
-    d = place / "stream"
+def bench_stream(engines, o):
+    d = o.dir / "stream"
     if not d.exists():
         d.mkdir()
-        rng = random.Random(2)
-        with open(d / "stream.bin", "wb") as f:
-            for _ in range(64):
-                f.write(text_block(rng, 44_000_000))
-                f.write(rng.randbytes(20_000_000))
-    warm(d)
-    rows = {}
+        mixed_append(d / "stream.bin", Text(2, 64_000_000), 4_000_000_000)
+    return side_by_side(engines, d, f"One stream of {stored(d) / 1e9:.2f} GB", ["first", "rescan", "restore", "stored"], o, False)
+
+
+def pair(engines, o, folder, change):
+    """First and second backup of a folder, with change() between; rows a table wants."""
+    rows, before = {}, {}
     for name, e in engines.items():
+        e.clear()
         e.init()
-        row = rows[name] = {"first": e.backup(d), "stored": stored(e.repo)}
-        row["rescan"] = e.rescan(d)
-        out = place / f"{name}-out"
-        shutil.rmtree(out, ignore_errors=True)
-        row["restore"] = e.restore(out)
-        shutil.rmtree(out, ignore_errors=True)
+        rows[name] = {"first": e.backup(folder), "stored": stored(e.repo)}
+        before[name] = rows[name]["stored"]
+    change()
+    for name, e in engines.items():
+        rows[name]["second"] = e.backup(folder)
+        rows[name]["increment"] = stored(e.repo) - before[name]
         shutil.rmtree(e.repo, ignore_errors=True)
-    table(f"One stream of {stored(d) / 1e9:.2f} GB", rows, ["first", "rescan", "restore", "stored"])
+        print(f"{name}: done", file=sys.stderr)
     return rows
 
 
-def bench_delta(engines, place, repeat):
+PAIR = ["first", "stored", "second", "increment"]
+
+
+def bench_delta(engines, o):
     """A dump-like file after scattered updates: what the second backup adds."""
-    d = place / "delta"
+    d = o.dir / "delta"
     shutil.rmtree(d, ignore_errors=True)
     d.mkdir()
-    rng = random.Random(3)
-    lines = [f"{i}\t".encode() + text_block(rng, rng.randint(300, 1200)) + b"\n" for i in range(400_000)]
-    rows = {}
+    text = Text(3)
+    lines = [b"%d\t%s\n" % (i, text.row(300, 1200)) for i in range(400_000)]
     (d / "dump").write_bytes(b"".join(lines))
-    for name, e in engines.items():
-        e.init()
-        e.backup(d)
-        rows[name] = {"before": stored(e.repo)}
-    for _ in range(15_000):
-        i = rng.randrange(len(lines))
-        lines[i] = f"{i}\t".encode() + text_block(rng, rng.randint(300, 1200)) + b"\n"
-    (d / "dump").write_bytes(b"".join(lines))
-    for name, e in engines.items():
-        rows[name]["second"] = e.backup(d)
-        rows[name]["increment"] = stored(e.repo) - rows[name]["before"]
-        shutil.rmtree(e.repo, ignore_errors=True)
-    table(f"The second backup of a {stored(d) / 1e6:.0f} MB dump after 15,000 of 400,000 rows changed", rows, ["before", "second", "increment"])
+
+    def change():
+        for i in text.rng.sample(range(len(lines)), 15_000):
+            lines[i] = b"%d\t%s\n" % (i, text.row(300, 1200))
+        (d / "dump").write_bytes(b"".join(lines))
+
+    rows = pair(engines, o, d, change)
+    table(f"A file of {stored(d) / 1e6:.0f} MB, before and after 15,000 of its 400,000 rows were replaced where they stood", rows, PAIR)
+    shutil.rmtree(d)
     return rows
 
 
-def bench_growth(engines, place, repeat):
-    e = engines.get("proofkeep")
-    if not e:
+def bench_postgres(engines, o):
+    """What a second backup of a changed database adds: of `pg_dump -Fc -Z0` as a file by everybody, and of the database itself by us."""
+    if not has_postgres():
+        print("\npostgres is left out: no PostgreSQL server is installed", file=sys.stderr)
         return {}
-    rows = {}
-    rng = random.Random(4)
-    print("\nHow time and memory grow (proofkeep)")
-    d = place / "growth"
-    for gb in (1, 2, 4, 8):
-        shutil.rmtree(d, ignore_errors=True)
-        d.mkdir()
-        with open(d / "f", "wb") as f:
-            for _ in range(gb * 16):
-                f.write(text_block(rng, 32_000_000) + rng.randbytes(30_500_000))
-        shutil.rmtree(e.repo, ignore_errors=True)
-        e.secret.unlink(missing_ok=True)
-        e.init()
-        rows[f"{gb} GB"] = r = e.backup(d)
-        print(f"  {gb:>8} GB in one file    {r['wall']:7.1f} s {r['user'] + r['sys']:7.1f} CPU s {r['peak']:6.0f} MiB")
-    for n in (10_000, 100_000, 1_000_000):
-        shutil.rmtree(d, ignore_errors=True)
-        for i in range(n):
-            if i % 1000 == 0:
-                (d / str(i // 1000)).mkdir(parents=True)
-            (d / str(i // 1000) / str(i)).write_bytes(b"%d" % (i * 7919))
-        shutil.rmtree(e.repo, ignore_errors=True)
-        e.secret.unlink(missing_ok=True)
-        e.init()
-        first, again = e.backup(d), e.backup(d)
-        rows[f"{n} files"] = {"first": first, "unchanged": again}
-        print(f"  {n:>8} files             {first['wall']:7.1f} s {first['peak']:6.0f} MiB, unchanged {again['wall']:6.2f} s {again['peak']:6.0f} MiB")
+    d, results = o.dir / "postgres", {}
     shutil.rmtree(d, ignore_errors=True)
+    d.mkdir()
+    live = ProofkeepConfigured("proofkeep-live", o.program, o.dir) if "proofkeep" in engines else None
+    with Cluster(o.dir) as c:
+        for database, make, change, title in (
+                ("documents", c.make_documents, c.change_documents, f"{ROWS:,} rows of text, before and after {UPDATES:,} scattered updates"),
+                ("pgbench", c.make_pgbench, c.change_pgbench, "pgbench, scale 40, before and after 20,000 transactions and 15,000 inserts")):
+            make()
+            c.dump(database, d / "dump")
+            first_size = (d / "dump").stat().st_size
+            mine = {}
+            if live:
+                live.clear()
+                live.configure(f"{{ kind: postgres, class: runtime, connect: {{ host: {c.socket}, user: postgres, dbname: {database} }},"
+                               f" databases: [{database}]{f', run_as: {user()}' if user() else ''} }}")
+                mine = {"first": live.backup(), "stored": stored(live.repo)}
+
+            def then():
+                change()
+                # the very next dump of the same state: peers get it as a file
+                c.dump(database, d / "dump")
+                if live:
+                    mine["second"] = live.backup()
+                    mine["increment"] = stored(live.repo) - mine["stored"]
+                    shutil.rmtree(live.repo, ignore_errors=True)
+
+            rows = pair(engines, o, d, then)
+            if live:
+                rows["proofkeep, database"] = mine
+            table(f"PostgreSQL: {title}; dumps of {first_size / 1e6:.0f} and {(d / 'dump').stat().st_size / 1e6:.0f} MB", rows, PAIR)
+            results[database] = rows
+            c.sql("postgres", f"DROP DATABASE {database}")
+    shutil.rmtree(d)
+    return results
+
+
+def grown(e, d, out, label, again):
+    """Every verb over what lies in d, from an empty repository."""
+    e.clear()
+    e.configure(f"{{ kind: files, class: truth, paths: [{d}] }}")
+    row = {"backup": e.backup(), "unchanged": e.backup()}
+    shutil.rmtree(out, ignore_errors=True)
+    row["restore"] = e.restore(out)
+    shutil.rmtree(out, ignore_errors=True)
+    again()
+    row["changed"] = e.backup()
+    row["verify"] = e.check()
+    row["prune"] = e.prune()
+    shutil.rmtree(e.repo, ignore_errors=True)
+    print(f"  {label:<22}" + "".join(f"{row[k]['wall']:>9.1f} s {row[k]['peak']:>4.0f}M" for k in GROWN), flush=True)
+    return row
+
+
+GROWN = ["backup", "unchanged", "restore", "changed", "verify", "prune"]
+
+
+def bench_growth(engines, o):
+    """How time and memory grow, in every verb that reads or writes much. `changed`: after a tenth of the data changed."""
+    if "proofkeep" not in engines:
+        return {}
+    e, rows = ProofkeepConfigured("proofkeep-growth", o.program, o.dir), {}
+    d, out = o.dir / "growth", o.dir / "growth-out"
+    print("\nHow time and peak memory grow (proofkeep)\n" + " " * 24 + "".join(f"{k:>17}" for k in GROWN))
+    shutil.rmtree(d, ignore_errors=True)
+    d.mkdir()
+    text = Text(4, 64_000_000)
+    for gb in (1, 2) if o.quick else (1, 2, 4, 8):
+        mixed_append(d / "f", text, gb * 1_000_000_000, 0.5)
+
+        def rewrite():
+            with open(d / "f", "r+b") as f:
+                for at in range(0, gb * 1_000_000_000, 10_000_000):
+                    f.seek(at)
+                    f.write(os.urandom(1_000_000))
+
+        rows[f"{gb} GB"] = grown(e, d, out, f"{gb} GB in one file", rewrite)
+    shutil.rmtree(d)
+    have = 0
+    for n in (10_000, 100_000) if o.quick else (10_000, 100_000, 1_000_000):
+        small_files(d, have, n)
+        have = n
+
+        def rewrite():
+            for i in range(0, n, 10):
+                (d / str(i // 1000) / str(i)).write_bytes(b"%d again" % i)
+
+        rows[f"{n} files"] = grown(e, d, out, f"{n:,} files", rewrite)
+    shutil.rmtree(d)
     return rows
 
 
-BENCHES = {"tree": bench_tree, "stream": bench_stream, "delta": bench_delta, "growth": bench_growth}
+TARGETS = [("tree", "first", 2, "first backup"), ("tree", "rescan", 3, "forced rescan"), ("tree", "unchanged", 1.5, "unchanged"),
+           ("tree", "restore", 2, "restore"), ("tree", "check", 2, "reading check"), ("stream", "first", 2, "first backup, stream"),
+           ("stream", "rescan", 3, "forced rescan, stream"), ("stream", "restore", 2, "restore, stream"),
+           ("delta", "increment", 8, "increment, file"), ("documents", "increment", 8, "increment, dump of documents"),
+           ("pgbench", "increment", 8, "increment, dump of pgbench")]
+
+
+def peaks(at):
+    """Every peak of ours, with its name."""
+    for key, v in at.items():
+        if isinstance(v, dict) and "peak" in v:
+            yield v["peak"], key
+        elif isinstance(v, dict) and key not in KINDS.keys() - {"proofkeep"} and key not in ("floors", "cpu"):
+            for peak, name in peaks(v):
+                yield peak, f"{key}, {name}"
+
+
+def summary(results):
+    """Targets beside what was reached."""
+    flat = {**results, **results.get("postgres", {})}
+    print(f"\n{'Target':34}{'wanted':>12}{'reached':>12}")
+
+    def line(name, wanted, reached, good):
+        print(f"{name:34}{wanted:>12}{reached:>12}{'' if good else '   missed'}")
+
+    for bench, column, wanted, name in TARGETS:
+        r = ratio(flat.get(bench, {}), column)
+        if r:
+            line(name, f">= {wanted} x", f"{r:.2f} x", r >= wanted)
+        if bench in ("documents", "pgbench") and (r := ratio(flat.get(bench, {}), column, "proofkeep, database")):
+            line(name.replace("dump of ", "database "), f">= {wanted} x", f"{r:.2f} x", r >= wanted)
+    for bench in ("tree", "stream"):
+        if r := ratio(flat.get(bench, {}), "stored"):
+            line(f"stored, by the smallest peer's, {bench}", "<= 1", f"{1 / r:.3f}", r >= 1)
+    if all_peaks := list(peaks(results)):
+        peak, name = max(all_peaks)
+        line("highest peak of memory", "<= 256 MiB", f"{peak:.0f} MiB", peak <= 256)
+        print(f"  that is {name}")
+
+
+BENCHES = {"tree": bench_tree, "stream": bench_stream, "delta": bench_delta, "postgres": bench_postgres, "growth": bench_growth}
 
 
 def main():
@@ -314,23 +345,30 @@ def main():
     a.add_argument("--only", choices=BENCHES, action="append")
     a.add_argument("--peers", default="bupstash,restic,rustic,kopia,borg")
     a.add_argument("--repeat", type=int, default=2)
+    a.add_argument("--quick", action="store_true")
     o = a.parse_args()
     os.umask(0o077)
     o.dir.mkdir(parents=True, exist_ok=True)
-    peers = o.dir / "peers"
-    if o.peers:
+    o.dir, o.program = o.dir.resolve(), o.program.resolve()
+    peers, wanted = o.dir / "peers", o.only or list(BENCHES)
+    if o.peers and wanted != ["growth"]:
         subprocess.run(["sh", str(HERE / "peers.sh"), str(peers)], check=False)
+    engines = {}
+    for name in ["proofkeep", *filter(None, o.peers.split(","))]:
+        program = o.program if name == "proofkeep" else peers / "borg/bin/borg" if name == "borg" else peers / "bin" / name
+        if program.exists():
+            engines[name] = KINDS[name](name, program, o.dir)
+        else:
+            print(f"{name} is left out: there is no {program}", file=sys.stderr)
+    load = os.getloadavg()[0]
+    print(f"{os.cpu_count()} cores, load {load:.1f} at the start" + (": the machine is busy, so take seconds with care" if load > 0.5 else ""))
     results = {}
-    for b in o.only or BENCHES:
-        engines = {}
-        for name in ["proofkeep", *filter(None, o.peers.split(","))]:
-            program = o.program if name == "proofkeep" else peers / "borg/bin/borg" if name == "borg" else peers / "bin" / name
-            if program.exists():
-                engines[name] = KINDS[name](name, program, o.dir)
-            else:
-                print(f"{name} is left out: there is no {program}", file=sys.stderr)
-        results[b] = BENCHES[b](engines, o.dir, o.repeat)
-    (o.dir / "results.json").write_text(json.dumps(results, indent=1, default=str))
+    for b in wanted:
+        for e in engines.values():
+            e.clear()
+        results[b] = BENCHES[b](engines, o)
+        (o.dir / "results.json").write_text(json.dumps(results, indent=1, default=str))
+    summary(results)
 
 
 main()

@@ -2,6 +2,8 @@
 # Everything that `make test` samples, whole, under AddressSanitizer and UndefinedBehaviorSanitizer: each call failed in five
 # ways, a kill at each call, a power loss behind each change in four modes, minutes of racing; and, where there is clang, the
 # fuzzers. It takes hours. test/torture.sh [faults|kill|power|race|fuzz ...] runs only those.
+#   TORTURE_PART     K/N: of the calls and changes of faults, kill and power every N-th, from the K-th on; so N machines, or
+#                    N evenings, share one sweep
 #   TORTURE_MINUTES  of racing (10) and of each fuzzer (10); a race with several seeds would tell nothing else
 #   TORTURE_FOLDER   where the logs go (a temporary folder)
 # The last line is "N passed, N failed, N skipped".

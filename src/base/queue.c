@@ -45,9 +45,9 @@ bool queue_push(struct queue *q, void *p) {
     return open;
 }
 
-bool queue_pop(struct queue *q, void **ret_p) {
+static bool pop(struct queue *q, bool wait, void **ret_p) {
     pthread_mutex_lock(&q->lock);
-    while (q->count == 0 && !q->closed) pthread_cond_wait(&q->item, &q->lock);
+    while (wait && q->count == 0 && !q->closed) pthread_cond_wait(&q->item, &q->lock);
     bool got = q->count > 0;
     if (got) {
         *ret_p = q->ring[q->first];
@@ -57,6 +57,14 @@ bool queue_pop(struct queue *q, void **ret_p) {
     }
     pthread_mutex_unlock(&q->lock);
     return got;
+}
+
+bool queue_pop(struct queue *q, void **ret_p) {
+    return pop(q, true, ret_p);
+}
+
+bool queue_try_pop(struct queue *q, void **ret_p) {
+    return pop(q, false, ret_p);
 }
 
 void queue_close(struct queue *q) {

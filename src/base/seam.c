@@ -1,9 +1,11 @@
 #include "base/seam.h"
+#include <curl/curl.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -112,6 +114,15 @@ static ssize_t sys_getrandom(void *p, size_t n) {
     return getrandom(p, n, 0);
 }
 
+static int sys_socket(int family, int type, int protocol) {
+    return socket(family, type | SOCK_CLOEXEC, protocol);
+}
+
+static int sys_net_perform(void *easy, int *ret_code) {
+    *ret_code = (int)curl_easy_perform(easy);
+    return 0;
+}
+
 #define sys_read read
 #define sys_pread pread
 #define sys_write write
@@ -127,6 +138,7 @@ static ssize_t sys_getrandom(void *p, size_t n) {
 #define sys_unlinkat unlinkat
 #define sys_renameat2 renameat2
 #define sys_linkat linkat
+#define sys_flock flock
 #define sys_symlinkat symlinkat
 #define sys_readlinkat readlinkat
 #define sys_fchmod fchmod

@@ -14,6 +14,7 @@
 #include <linux/openat2.h>
 #include <poll.h>
 #include <stdint.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/types.h>
@@ -43,6 +44,7 @@
     SEAM_OP(int, unlinkat, (int dirfd, const char *path, int flags), (dirfd, path, flags)) \
     SEAM_OP(int, renameat2, (int ofd, const char *o, int nfd, const char *n, unsigned flags), (ofd, o, nfd, n, flags)) \
     SEAM_OP(int, linkat, (int ofd, const char *o, int nfd, const char *n, int flags), (ofd, o, nfd, n, flags)) \
+    SEAM_OP(int, flock, (int fd, int operation), (fd, operation)) \
     SEAM_OP(int, symlinkat, (const char *to, int dirfd, const char *path), (to, dirfd, path)) \
     SEAM_OP(ssize_t, readlinkat, (int dirfd, const char *path, char *p, size_t n), (dirfd, path, p, n)) \
     SEAM_OP(int, mknodat, (int dirfd, const char *path, mode_t mode, dev_t dev), (dirfd, path, mode, dev)) \
@@ -66,10 +68,13 @@
     SEAM_OP(pid_t, fork, (void), ()) \
     SEAM_OP(pid_t, waitpid, (pid_t pid, int *status, int flags), (pid, status, flags)) \
     SEAM_OP(int, clock_gettime, (clockid_t id, struct timespec *ts), (id, ts)) \
-    SEAM_OP(ssize_t, getrandom, (void *p, size_t n), (p, n))
+    SEAM_OP(ssize_t, getrandom, (void *p, size_t n), (p, n)) \
+    SEAM_OP(int, socket, (int family, int type, int protocol), (family, type, protocol)) \
+    SEAM_OP(int, net_perform, (void *easy, int *ret_code), (easy, ret_code))
 
 /* The *xattr_at calls act on `fd` itself when path is NULL, else on /proc/self/fd/<fd>/<path> without following a final
- * link (lgetxattr and so on). mmap maps at an address of the kernel's choosing. alloc(0) may return NULL. */
+ * link (lgetxattr and so on). mmap maps at an address of the kernel's choosing. alloc(0) may return NULL.
+ * net_perform carries out a transfer of libcurl: 0 with libcurl's own verdict, or -1 with errno when it was not tried. */
 
 enum seam_op {
 #define SEAM_OP(result, name, params, args) SEAM_##name,
@@ -94,6 +99,8 @@ SEAM_OPS
 void seam_free(void *p); /* cannot fail, so it is not in the table; NULL is fine */
 
 /* Helpers over the table; they fill `err` with the path or purpose that the caller names in `what`. */
+/* Once, when the program starts: tables that grow give their memory back when they are freed. */
+void mem_init(void);
 int mem_alloc(size_t n, void **ret, struct error *err) PK_CHECK;        /* zeroed; free with seam_free */
 int mem_dup(const void *p, size_t n, void **ret, struct error *err) PK_CHECK;
 int mem_strdup(const char *s, char **ret, struct error *err) PK_CHECK;

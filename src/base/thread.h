@@ -16,6 +16,7 @@ int queue_new(size_t slots, struct queue **ret, struct error *err) PK_CHECK;
 void queue_free(struct queue *q);          /* NULL is fine; must be empty of owners */
 bool queue_push(struct queue *q, void *p); /* waits for room; false once closed */
 bool queue_pop(struct queue *q, void **ret_p); /* waits; false once closed and empty */
+bool queue_try_pop(struct queue *q, void **ret_p); /* false at once when there is nothing */
 void queue_close(struct queue *q);
 
 /* A pool of worker threads over one bounded queue of tasks. A task never blocks on another task. pool_submit waits for room

@@ -48,6 +48,7 @@ static enum exit_status refuse(const struct error *err) {
 int main(int argc, char **argv) {
     if (streams_open() < 0 || signals_install() < 0) return EXIT_FAILED;
     umask(077);
+    mem_init();
     /* For the width of characters alone; words and numbers do not follow the locale. */
     setlocale(LC_CTYPE, "C.UTF-8");
     struct error err = ERROR_INIT;

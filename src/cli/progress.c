@@ -1,6 +1,7 @@
 #include "base/seam.h"
 #include "base/time.h"
 #include "cli/output_internal.h"
+#include "work/counted.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -57,7 +58,7 @@ static void slot_words(const struct progress_slot *s, char *out, size_t cap) {
         size_format(s->bytes_total, other);
         ADD(" of %s", other);
     }
-    if (s->items) ADD(", %llu items", (unsigned long long)s->items);
+    if (s->items) ADD(", %s", COUNTED(s->items, "item"));
     if (s->bytes_stored) {
         size_format(s->bytes_stored, other);
         ADD(", stored %s", other);

@@ -3,6 +3,7 @@
 #include "cli/listing.h"
 #include "cli/verb.h"
 #include "work/backup.h"
+#include "work/counted.h"
 
 #include <stdio.h>
 
@@ -10,6 +11,7 @@ struct tally {
     unsigned done, partial, failed;
     struct error first; /* of a failed surface */
     json_t *surfaces;
+    uint64_t unreadable; /* items, of all surfaces */
 };
 
 static int result_add(struct tally *t, const struct backup_result *r, const struct error *failure, struct error *err) {
@@ -40,8 +42,8 @@ static void say(struct cli *c, const struct backup_result *r, const struct error
         output_progress_end(c->output, r->label, STYLE_BAD, "FAILED  %s", failure->text);
     else
         output_progress_end(c->output, r->label, r->complete ? STYLE_GOOD : STYLE_WARN,
-                            "%s  %s: %llu items, %s, stored %s, in %s (%s)", r->complete ? "OK" : "PARTIAL", r->id,
-                            (unsigned long long)r->items, bytes, stored, took, rate);
+                            "%s  %s: %s, %s, stored %s, in %s (%s)", r->complete ? "OK" : "PARTIAL", r->id,
+                            COUNTED(r->items, "item"), bytes, stored, took, rate);
 }
 
 static int one(struct cli *c, struct work *w, const struct work_surface *s, const struct backup_options *o,
@@ -61,6 +63,7 @@ static int one(struct cli *c, struct work *w, const struct work_surface *s, cons
         t->done++;
     else
         t->partial++;
+    t->unreadable += r.unreadable;
     int add = result_add(t, &r, rc < 0 ? &e : NULL, err);
     if (rc == -ERR_INTERRUPTED || rc == -ERR_TERMINATED) {
         *err = e;
@@ -119,8 +122,8 @@ int verb_run_backup(struct cli *c, struct error *err) {
     work_close(w);
     if (rc < 0) return rc;
     if (t.failed && (t.done || t.partial)) {
-        rc = error_set(err, ERR_SET_PARTIAL, "%u of %u surfaces failed; the first: %s", t.failed,
-                       t.failed + t.partial + t.done, t.first.text);
+        rc = error_set(err, ERR_SET_PARTIAL, "%u of %s failed; the first: %s", t.failed,
+                       COUNTED(t.failed + t.partial + t.done, "surface"), t.first.text);
         return rc;
     }
     if (t.failed) {
@@ -128,8 +131,8 @@ int verb_run_backup(struct cli *c, struct error *err) {
         return -(int)err->code;
     }
     if (t.partial)
-        return error_set(err, ERR_SOURCE_UNREADABLE,
-                         "%u of %u backups are partial: see the warnings above and the receipt", t.partial,
-                         t.partial + t.done);
+        return error_set(err, t.unreadable ? ERR_SOURCE_UNREADABLE : ERR_SOURCE_CHANGED,
+                         "%u of %s %s partial: see the warnings above and the receipt", t.partial,
+                         COUNTED(t.partial + t.done, "backup"), t.partial == 1 ? "is" : "are");
     return 0;
 }

@@ -1,6 +1,7 @@
 #include "cli/verb.h"
 
 #include "base/seam.h"
+#include "work/counted.h"
 #include "work/doctor.h"
 
 struct doctor {
@@ -46,7 +47,7 @@ int verb_run_doctor(struct cli *c, struct error *err) {
     if (rc == 0) rc = verb_work(c, &w, err);
     if (rc == 0) rc = work_doctor(w, &s, finding, facts, &d, &t, err);
     if (rc < 0) return rc;
-    output_print(c->output, "%u problems, %u warnings\n", t.problems, t.warnings);
+    output_print(c->output, "%s, %s\n", COUNTED(t.problems, "problem"), COUNTED(t.warnings, "warning"));
     output_document(c->output,
                     json_pack("{s:b, s:i, s:i, s:O, s:O}", "ok", t.problems == 0, "problems", (int)t.problems,
                               "warnings", (int)t.warnings, "findings", findings, "surfaces", surfaces));

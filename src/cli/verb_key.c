@@ -15,9 +15,15 @@ static int key_row(struct listing *l, const json_t *k, struct error *err) {
     size_t i;
     char id[17], kinds[256] = "nothing";
     snprintf(id, sizeof id, "%s", json_string_value(json_object_get(k, "id")));
-    json_array_foreach(json_object_get(k, "slots"), i, slot) {
+    const json_t *slots = json_object_get(k, "slots");
+    json_array_foreach(slots, i, slot) {
         size_t n = i ? strlen(kinds) : 0;
-        snprintf(kinds + n, sizeof kinds - n, "%s%s", i ? ", " : "", json_string_value(json_object_get(slot, "kind")));
+        const char *object = strrchr(json_string_value(json_object_get(slot, "object")), '/');
+        n += (size_t)snprintf(kinds + n, sizeof kinds - n, "%s%s", i ? ", " : "",
+                              json_string_value(json_object_get(slot, "kind")));
+        /* several: one of them can be removed alone */
+        if (json_array_size(slots) > 1 && object && n < sizeof kinds)
+            snprintf(kinds + n, sizeof kinds - n, " %.16s", object + 1);
     }
     const char *note = json_is_true(json_object_get(k, "removed"))   ? "removed"
                        : json_is_false(json_object_get(k, "known"))  ? "unknown to the log"
@@ -70,12 +76,14 @@ static int add(struct cli *c, struct work *w, struct error *err) {
 
 static int remove_key(struct cli *c, struct work *w, struct error *err) {
     char id[65];
-    int rc = key_remove(w, options_operand(c->options, 0), id, err);
+    bool slot = false;
+    int rc = key_remove(w, options_operand(c->options, 0), id, &slot, err);
     if (rc < 0) return rc;
-    output_print(c->output, "key %.16s is removed\n", id);
-    output_remark(c->output,
-                  "Whoever has it can add nothing more; what it could read before, a copy of it still reads.");
-    output_set_result(c->output, json_pack("{s:s}", "id", id));
+    output_print(c->output, "%s %.16s is removed\n", slot ? "slot" : "key", id);
+    output_remark(c->output, "%s",
+                  slot ? "The key itself stays in force; whoever kept a copy of the slot opens that as before."
+                       : "Whoever has it can add nothing more; what it could read before, a copy of it still reads.");
+    output_set_result(c->output, json_pack("{s:s, s:s}", "id", id, "kind", slot ? "slot" : "key"));
     return 0;
 }
 

@@ -4,6 +4,7 @@
 #include "base/time.h"
 #include "cli/listing.h"
 #include "cli/prompt.h"
+#include "work/counted.h"
 #include "work/prune.h"
 
 #include <stdio.h>
@@ -49,7 +50,8 @@ static int plan_print(struct cli *c, const struct prune_plan *p, struct error *e
     for (size_t i = 0; i < p->count && rc == 0; i++) rc = surface_print(c, p, &p->list[i], err);
     if (rc < 0) return rc;
     size_format(p->forgotten_bytes, size);
-    output_print(c->output, "plan %s: forget %zu recovery points (%s before deduplication)", p->id, p->forgotten, size);
+    output_print(c->output, "plan %s: forget %s (%s before deduplication)", p->id,
+                 COUNTED(p->forgotten, "recovery point"), size);
     size_format(p->unused_bytes, size);
     if (p->unused_known && p->unused_packs) output_print(c->output, "; %s are unused already", size);
     output_print(c->output, "\n");

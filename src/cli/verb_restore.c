@@ -1,6 +1,7 @@
 #include "base/time.h"
 #include "cli/prompt.h"
 #include "cli/verb.h"
+#include "work/counted.h"
 #include "work/restore.h"
 
 #include <stdio.h>
@@ -70,8 +71,8 @@ static int run(struct cli *c, struct work *w, const struct restore_plan *p, stru
     duration_format(done.duration_ns, took);
     size_format(done.bytes, size);
     verb_rate(done.bytes, done.duration_ns, rate);
-    output_progress_end(c->output, p->label, STYLE_GOOD, "RESTORED  to %s: %llu items, %s, in %s (%s)", done.target,
-                        (unsigned long long)done.items, size, took, rate);
+    output_progress_end(c->output, p->label, STYLE_GOOD, "RESTORED  to %s: %s, %s, in %s (%s)", done.target,
+                        COUNTED(done.items, "item"), size, took, rate);
     output_set_result(c->output,
                       json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:o}", "plan", p->id, "snapshot", p->snapshot_id,
                                 "target", done.target, "items", (json_int_t)done.items, "bytes", (json_int_t)done.bytes,

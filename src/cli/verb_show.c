@@ -3,6 +3,7 @@
 #include "base/seam.h"
 #include "base/time.h"
 #include "cli/stream.h"
+#include "work/counted.h"
 #include "work/inspect.h"
 #include "work/point.h"
 
@@ -80,7 +81,7 @@ static void print_facts(struct cli *c, const struct snapshot_info *p, const json
     output_print(o, "point      %s, %s, %s\n", when, p->complete ? "whole" : "partial", p->kind);
     const json_t *who = json_object_get(receipt, "operator"), *git = json_object_get(receipt, "git");
     output_print(o, "taken      %s to %s by %s\n", started, completed, text_of(who, "principal"));
-    output_print(o, "size       %s in %llu items, %s stored for it\n", size, (unsigned long long)p->items, stored);
+    output_print(o, "size       %s in %s, %s stored for it\n", size, COUNTED(p->items, "item"), stored);
     if (p->verify_failed) {
         output_print(o, "verified   ");
         output_styled(o, STYLE_BAD, "DAMAGED: its last verification failed\n");

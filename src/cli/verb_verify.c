@@ -1,6 +1,7 @@
 #include "base/seam.h"
 #include "base/time.h"
 #include "cli/verb.h"
+#include "work/counted.h"
 #include "work/verify.h"
 
 #include <stdio.h>
@@ -101,21 +102,22 @@ int verb_run_verify(struct cli *c, struct error *err) {
         duration_format(r.duration_ns, took);
         verb_rate(r.bytes, r.duration_ns, rate);
         output_progress_end(c->output, "repository", r.passed ? STYLE_GOOD : STYLE_BAD,
-                            "%s  level %s: %zu recovery points, %llu objects, %s, in %s (%s)",
-                            r.passed ? "VERIFIED" : "DAMAGED", name ? name : "decode", s.n,
-                            (unsigned long long)r.objects, size, took, rate);
+                            "%s  level %s: %s, %s, %s, in %s (%s)", r.passed ? "VERIFIED" : "DAMAGED",
+                            name ? name : "decode", COUNTED(r.points, "recovery point"), COUNTED(r.objects, "object"),
+                            size, took, rate);
         json_array_foreach(r.differences, i, d) output_print(
             c->output, "DIFFERS  %s: %s\n", json_string_value(json_object_get(d, "invariant")),
             json_string_value(json_object_get(d, "found")) ? json_string_value(json_object_get(d, "found"))
                                                            : "the restored copy does not match what was captured");
-        output_set_result(c->output, json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:O}", "level",
-                                               name ? name : "decode", "result", r.passed ? "PASSED" : "FAILED",
-                                               "snapshots", (json_int_t)s.n, "objects", (json_int_t)r.objects, "bytes",
-                                               (json_int_t)r.bytes, "findings", (json_int_t)r.findings, "duration_ms",
-                                               (json_int_t)(r.duration_ns / 1000000), "differences", r.differences));
+        output_set_result(c->output,
+                          json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:O}", "level", name ? name : "decode",
+                                    "result", r.passed ? "PASSED" : "FAILED", "snapshots", (json_int_t)r.points,
+                                    "objects", (json_int_t)r.objects, "bytes", (json_int_t)r.bytes, "findings",
+                                    (json_int_t)r.findings, "duration_ms", (json_int_t)(r.duration_ns / 1000000),
+                                    "differences", r.differences));
         if (!r.passed)
-            rc = error_set(err, ERR_VERIFY_FAILED, "%llu damaged objects, %zu differing invariants",
-                           (unsigned long long)r.findings, json_array_size(r.differences));
+            rc = error_set(err, ERR_VERIFY_FAILED, "%s, %s", COUNTED(r.findings, "damaged object"),
+                           COUNTED(json_array_size(r.differences), "differing invariant"));
     }
     json_decref(r.differences);
     seam_free(s.list);

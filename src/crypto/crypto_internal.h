@@ -3,6 +3,11 @@
 #define PK_CRYPTO_CRYPTO_INTERNAL_H
 
 #include "crypto/crypto.h"
+#include <openssl/sha.h>
+
+struct sha256_state {
+    SHA256_CTX ctx;
+};
 
 /* Fetch the ciphers once, so that no context has to. Called by crypto_init. */
 int aead_init(struct error *err) PK_CHECK;

@@ -8,10 +8,6 @@
 #define BLOCK_BYTES 64
 #define HKDF_BYTES_MAX (255 * DIGEST_BYTES)
 
-struct sha256_state {
-    SHA256_CTX ctx;
-};
-
 static void add(SHA256_CTX *c, struct bytes in) {
     if (in.len > 0) SHA256_Update(c, in.ptr, in.len);
 }

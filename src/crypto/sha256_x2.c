@@ -1,6 +1,7 @@
 #define OPENSSL_SUPPRESS_DEPRECATED /* for the reason in hash.c */
 #include "crypto/sha256_x2.h"
 #include "base/seam.h"
+#include "crypto/crypto_internal.h"
 #include <openssl/sha.h>
 
 #define BLOCK_BYTES 64
@@ -171,7 +172,7 @@ static struct bytes add_to_boundary(SHA256_CTX *c, struct bytes in) {
 }
 
 /* The length in bits, as SHA256_Update counts it. */
-static void count(SHA256_CTX *c, size_t bytes) {
+static void count_bytes(SHA256_CTX *c, size_t bytes) {
     const uint64_t bits = ((uint64_t)c->Nh << 32 | c->Nl) + (uint64_t)bytes * 8;
     c->Nl = (SHA_LONG)bits;
     c->Nh = (SHA_LONG)(bits >> 32);
@@ -185,8 +186,8 @@ static void add_two(SHA256_CTX *a, struct bytes in_a, SHA256_CTX *b, struct byte
         if (blocks > 0) {
             const size_t n = blocks * BLOCK_BYTES;
             sha256_x2_blocks(a->h, in_a.ptr, b->h, in_b.ptr, blocks);
-            count(a, n);
-            count(b, n);
+            count_bytes(a, n);
+            count_bytes(b, n);
             in_a = BYTES_OF(in_a.ptr + n, in_a.len - n);
             in_b = BYTES_OF(in_b.ptr + n, in_b.len - n);
         }
@@ -234,11 +235,40 @@ void sha256_pair_free(struct sha256_pair *p) {
     seam_free(p);
 }
 
-void sha256_two(struct bytes a, struct digest *ret_a, struct bytes b, struct digest *ret_b) {
-    SHA256_CTX x, y;
-    SHA256_Init(&x);
-    SHA256_Init(&y);
-    add_two(&x, a, &y, b, !disallowed && sha256_x2_has());
-    SHA256_Final(ret_a->b, &x);
-    SHA256_Final(ret_b->b, &y);
+void sha256_update_two(struct sha256_state *a, struct bytes in_a, struct sha256_state *b, struct bytes in_b) {
+    add_two(&a->ctx, in_a, &b->ctx, in_b, !disallowed && sha256_x2_has());
+}
+
+void sha256_many(const struct bytes *in, struct digest *ret, size_t count) {
+    const bool fast = !disallowed && sha256_x2_has();
+    SHA256_CTX lane[2];
+    struct bytes rest[2];
+    size_t of[2], next = 0;
+    unsigned full = 0;
+    while (next < count || full > 0) {
+        while (full < 2 && next < count) {
+            SHA256_Init(&lane[full]);
+            rest[full] = in[next];
+            of[full++] = next++;
+        }
+        if (full == 2 && fast) {
+            const size_t least = rest[0].len < rest[1].len ? rest[0].len : rest[1].len;
+            const size_t blocks = least / BLOCK_BYTES, n = blocks * BLOCK_BYTES;
+            if (blocks > 0) sha256_x2_blocks(lane[0].h, rest[0].ptr, lane[1].h, rest[1].ptr, blocks);
+            for (unsigned k = 0; k < 2 && n > 0; k++) {
+                count_bytes(&lane[k], n);
+                rest[k] = BYTES_OF(rest[k].ptr + n, rest[k].len - n);
+            }
+        }
+        /* the one that has no whole block left ends; without a partner, or the instructions, the first does */
+        const unsigned k = full == 2 && rest[1].len < rest[0].len ? 1 : 0;
+        add(&lane[k], rest[k]);
+        SHA256_Final(ret[of[k]].b, &lane[k]);
+        if (k == 0 && full == 2) {
+            lane[0] = lane[1];
+            rest[0] = rest[1];
+            of[0] = of[1];
+        }
+        full--;
+    }
 }

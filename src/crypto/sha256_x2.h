@@ -23,8 +23,10 @@ void sha256_pair_chunk_finish(struct sha256_pair *p, struct digest *ret);
 /* The digest of the whole stream; then starts another stream. The chunk goes on. */
 void sha256_pair_stream_finish(struct sha256_pair *p, struct digest *ret);
 void sha256_pair_free(struct sha256_pair *p);
-/* Two whole messages at once. */
-void sha256_two(struct bytes a, struct digest *ret_a, struct bytes b, struct digest *ret_b);
+/* `count` whole messages, two at a time: when one ends, the next takes its place. */
+void sha256_many(const struct bytes *in, struct digest *ret, size_t count);
+/* Absorb the next bytes of two distinct running hashes at once; the lengths may differ. */
+void sha256_update_two(struct sha256_state *a, struct bytes in_a, struct sha256_state *b, struct bytes in_b);
 /* For tests: false makes every later call take OpenSSL's way, as without the instructions. Not for use among threads.
  */
 void sha256_x2_allow(bool allowed);

@@ -18,13 +18,17 @@ static bool is_space(char c) {
     return c == ' ' || c == '\t' || c == '\n' || c == '\r';
 }
 
-/* Step 1: known secrets, longest first where several begin at one place. */
-static int drop_secrets(struct bytes in, const struct redaction *r, struct buf *out, struct error *err) {
+#define CUT_MIN 4 /* bytes of a secret at the end of a text that count as one that was cut off */
+
+/* Step 1: known secrets, longest first where several begin at one place. `cut`: the text may end in the middle of one.
+ */
+static int drop_secrets(struct bytes in, const struct redaction *r, bool cut, struct buf *out, struct error *err) {
     for (size_t i = 0; i < in.len;) {
         size_t longest = 0;
         for (size_t k = 0; r && k < r->count; k++) {
             struct bytes s = r->secrets[k];
-            if (s.len > longest && s.len <= in.len - i && memcmp(in.ptr + i, s.ptr, s.len) == 0) longest = s.len;
+            size_t left = in.len - i, n = s.len <= left ? s.len : left;
+            if (n > longest && (n == s.len || (cut && n >= CUT_MIN)) && memcmp(in.ptr + i, s.ptr, n) == 0) longest = n;
         }
         if (buf_append(out, longest ? (const void *)REDACTED : in.ptr + i, longest ? strlen(REDACTED) : 1, err) < 0)
             return -(int)err->code;
@@ -134,12 +138,21 @@ int redact_text(const char *text, const struct redaction *r, struct buf *ret, st
     CLEANUP(buf_free) struct buf bare = BUF_INIT(TEXT_MAX_BYTES);
     CLEANUP(buf_free) struct buf clean = BUF_INIT(TEXT_MAX_BYTES);
     size_t before = ret->len;
-    if (drop_secrets(BYTES_STR(text), r, &bare, err) < 0 || make_text(buf_bytes(&bare), &clean, err) < 0 ||
+    if (drop_secrets(BYTES_STR(text), r, false, &bare, err) < 0 || make_text(buf_bytes(&bare), &clean, err) < 0 ||
         drop_patterns((const char *)clean.ptr, ret, err) < 0) {
         ret->len = before;
         return error_wrap(err, "cleaning a text of secrets");
     }
     return 0;
+}
+
+int redact_known(const char *text, const struct redaction *r, struct buf *ret, struct error *err) {
+    size_t before = ret->len;
+    int rc = drop_secrets(BYTES_STR(text), r, true, ret, err);
+    if (rc == 0) rc = buf_terminate(ret, err);
+    if (rc == 0) return 0;
+    ret->len = before;
+    return error_wrap(err, "cleaning a text of secrets");
 }
 
 int redact_string(const char *text, const struct redaction *r, json_t **ret, struct error *err) {

@@ -24,6 +24,9 @@ struct redaction {
 };
 /* Append the clean text to ret. r may be NULL. */
 int redact_text(const char *text, const struct redaction *r, struct buf *ret, struct error *err) PK_CHECK;
+/* The same for the caller's secrets alone, as messages have words that look like credentials and are none. A text that was
+ * cut in the middle of a secret loses that part too, from 4 bytes on. */
+int redact_known(const char *text, const struct redaction *r, struct buf *ret, struct error *err) PK_CHECK;
 /* A deep copy in which every string value is clean; member names stay. *ret is owned by the caller. */
 int redact_json(const json_t *in, const struct redaction *r, json_t **ret, struct error *err) PK_CHECK;
 /* The clean text as a JSON string; NULL text gives "". */

@@ -1,6 +1,6 @@
 /* Files. Entries: the magic, then for each entry: u32 length, u64 stored_ns, the entry, 16 bytes of SHA-256 over all of
- * that. Pin: six lines of text, the last the SHA-256 of the others in hex. Little-endian. Bound to this machine; no
- * format others read. */
+ * that. Base: 16 digits and a newline, then the summary. Pin: six lines of text, the last the SHA-256 of the others in
+ * hex. Little-endian. Bound to this machine; no format others read. */
 #include "ledger/cache.h"
 
 #include "base/seam.h"
@@ -18,11 +18,13 @@
 struct cache {
     int dir;
     int fd; /* entries */
-    char pin_name[NAME_MAX_BYTES], entries_name[NAME_MAX_BYTES];
+    char id[17];
+    char pin_name[NAME_MAX_BYTES], entries_name[NAME_MAX_BYTES], base_name[NAME_MAX_BYTES];
+    uint64_t base; /* number of the first entry of the file */
     char *origin;
     bool pinned;
     struct cache_pin pin;
-    uint64_t *at; /* where record i begins */
+    uint64_t *at; /* where record base + i begins */
     size_t count, cap;
     uint64_t end;
     bool deaf; /* a write failed: nothing more is added */
@@ -74,26 +76,37 @@ static int pin_read(struct cache *c, bool *ret_found, struct cache_pin *ret, str
     return pin_parse(c, &text, ret_found, ret, err);
 }
 
+static void entries_name(const struct cache *c, uint64_t base, char ret[NAME_MAX_BYTES]) {
+    if (base)
+        snprintf(ret, NAME_MAX_BYTES, "ledger-%s.%016" PRIu64 ".entries", c->id, base);
+    else
+        snprintf(ret, NAME_MAX_BYTES, "ledger-%s.entries", c->id);
+}
+
+static int entries_open(struct cache *c) {
+    return seam_openat(c->dir, c->entries_name, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+}
+
 int cache_open(const char *dir, const char *origin, struct cache **ret, struct error *err) {
     void *p;
     if (io_mkdirs(dir, 0700, err) < 0 || mem_alloc(sizeof(struct cache), &p, err) < 0)
         return error_wrap(err, "cache of the log in %s", dir);
     struct cache *c = p;
     struct digest id;
-    char hex[17];
     c->dir = c->fd = -1;
     c->record = BUF_INIT(LEDGER_ENTRY_MAX_BYTES + HEAD_BYTES + SUM_BYTES);
     sha256(BYTES_STR(origin), &id);
-    hex_encode(id.b, 8, hex);
-    snprintf(c->pin_name, sizeof(c->pin_name), "ledger-%s.pin", hex);
-    snprintf(c->entries_name, sizeof(c->entries_name), "ledger-%s.entries", hex);
+    hex_encode(id.b, 8, c->id);
+    snprintf(c->pin_name, sizeof(c->pin_name), "ledger-%s.pin", c->id);
+    snprintf(c->base_name, sizeof(c->base_name), "ledger-%s.base", c->id);
+    entries_name(c, 0, c->entries_name);
     if (mem_strdup(origin, &c->origin, err) < 0) goto fail;
     c->dir = seam_openat(AT_FDCWD, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
     if (c->dir < 0) {
         error_set_errno(err, ERR_IO_READ, "open %s", dir);
         goto fail;
     }
-    c->fd = seam_openat(c->dir, c->entries_name, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+    c->fd = entries_open(c);
     if (c->fd < 0) {
         error_set_errno(err, ERR_IO_WRITE, "open %s/%s", dir, c->entries_name);
         goto fail;
@@ -121,7 +134,7 @@ const struct cache_pin *cache_pinned(const struct cache *c) {
     return c->pinned ? &c->pin : NULL;
 }
 uint64_t cache_count(const struct cache *c) {
-    return c->count;
+    return c->base + c->count;
 }
 
 static void record_sum(struct bytes record, uint8_t ret[SUM_BYTES]) {
@@ -168,40 +181,92 @@ static void forget_entries(struct cache *c) {
     c->end = MAGIC_BYTES;
 }
 
-static int load(struct cache *c, struct merkle *m, bool *ret_good, struct error *err) {
+static int load(struct cache *c, struct tree *t, bool *ret_good, struct error *err) {
     char magic[MAGIC_BYTES];
     size_t got;
     if (io_pread_full(c->fd, magic, sizeof(magic), 0, &got, c->entries_name, err) < 0) return -(int)err->code;
     if (got != sizeof(magic) || memcmp(magic, MAGIC, sizeof(magic)) != 0) return 0;
-    while (c->count < c->pin.size) {
+    while (cache_count(c) < c->pin.size) {
         struct digest leaf;
         bool good;
         if (record_read(c, c->end, &good, err) < 0) return -(int)err->code;
         if (!good) return 0;
         merkle_leaf(record_entry(c), &leaf);
-        if (merkle_add(m, &leaf, err) < 0 || remember_place(c, err) < 0) return -(int)err->code;
+        if (tree_reserve(t, 1, err) < 0 || remember_place(c, err) < 0) return -(int)err->code;
+        tree_add(t, &leaf);
     }
     struct digest root;
-    merkle_root(m, &root);
+    tree_root(t, tree_size(t), &root);
     *ret_good = digest_equal(&root, &c->pin.root);
     return 0;
 }
 
-int cache_load(struct cache *c, bool *ret_good, struct error *err) {
+int cache_load(struct cache *c, const struct digest *edge, bool *ret_good, struct error *err) {
     *ret_good = false;
     forget_entries(c);
-    if (!c->pinned) return 0;
-    struct merkle *m;
-    if (merkle_new(&m, err) < 0) return error_wrap(err, "cache of the log");
-    int rc = load(c, m, ret_good, err);
-    merkle_free(m);
+    if (!c->pinned || c->fd < 0 || c->pin.size < c->base) return 0;
+    struct tree *t;
+    int rc = edge ? hash_tree_begin(c->base, edge, &t, err) : hash_tree_new(&t, err);
+    if (rc < 0) return error_wrap(err, "cache of the log");
+    rc = load(c, t, ret_good, err);
+    hash_tree_free(t);
     if (!*ret_good) forget_entries(c);
     return rc < 0 ? error_wrap(err, "cache of the log") : 0;
 }
 
+void cache_begin_at(struct cache *c, uint64_t base) {
+    forget_entries(c);
+    if (base == c->base) return;
+    io_close(&c->fd);
+    c->base = base;
+    entries_name(c, base, c->entries_name);
+    c->fd = entries_open(c);
+    c->deaf = c->fd < 0;
+}
+
+#define BASE_HEAD 17u /* digits and newline */
+
+int cache_base_read(struct cache *c, size_t max_bytes, uint64_t *ret_base, struct buf *ret_summary, struct error *err) {
+    CLEANUP(buf_free) struct buf whole = BUF_INIT(max_bytes + BASE_HEAD + 1);
+    struct error e = ERROR_INIT;
+    uint64_t base = 0;
+    *ret_base = 0;
+    if (io_read_file(c->dir, c->base_name, max_bytes + BASE_HEAD, &whole, &e) < 0) {
+        if (e.code == ERR_IO_NOT_FOUND || e.sys_errno == 0) return 0;
+        *err = e;
+        return error_wrap(err, "cache of the log");
+    }
+    if (whole.len < BASE_HEAD || whole.ptr[BASE_HEAD - 1] != '\n') return 0;
+    for (unsigned i = 0; i + 1 < BASE_HEAD; i++) {
+        if (whole.ptr[i] < '0' || whole.ptr[i] > '9') return 0;
+        base = base * 10 + (uint64_t)(whole.ptr[i] - '0');
+    }
+    if (buf_append(ret_summary, whole.ptr + BASE_HEAD, whole.len - BASE_HEAD, err) < 0)
+        return error_wrap(err, "cache of the log");
+    *ret_base = base;
+    return 0;
+}
+
+void cache_base_keep(struct cache *c, struct bytes summary) {
+    CLEANUP(buf_free) struct buf whole = BUF_INIT(summary.len + BASE_HEAD + 1);
+    CLEANUP(buf_free) struct buf former = BUF_INIT(summary.len * 2 + 4096);
+    struct error e = ERROR_INIT;
+    uint64_t old = 0;
+    char name[NAME_MAX_BYTES];
+    if (c->base == 0 || c->fd < 0) return;
+    if (cache_base_read(c, former.max_bytes - 1, &old, &former, &e) < 0) return;
+    if (buf_printf(&whole, &e, "%016" PRIu64 "\n", c->base) < 0 ||
+        buf_append(&whole, summary.ptr, summary.len, &e) < 0 ||
+        io_replace_file(c->dir, c->base_name, buf_bytes(&whole), 0600, &e) < 0)
+        return;
+    entries_name(c, old, name);
+    if (old && old != c->base) (void)!seam_unlinkat(c->dir, name, 0);
+}
+
 int cache_read(struct cache *c, uint64_t seq, struct buf *ret, int64_t *ret_stored_ns, struct error *err) {
     bool good = false;
-    if (seq < c->count && record_read(c, c->at[seq], &good, err) < 0) return error_wrap(err, "cache of the log");
+    if (seq >= c->base && seq < cache_count(c) && record_read(c, c->at[seq - c->base], &good, err) < 0)
+        return error_wrap(err, "cache of the log");
     if (!good)
         return error_set(err, ERR_OBJECT_CORRUPT, "entry %" PRIu64 " in %s of the cache changed while it was in use",
                          seq, c->entries_name);
@@ -215,9 +280,9 @@ void cache_add(struct cache *c, uint64_t seq, struct bytes entry, int64_t stored
     struct error e = ERROR_INIT;
     uint8_t head[HEAD_BYTES];
     uint8_t sum[SUM_BYTES];
-    if (c->deaf || seq != c->count) return;
+    if (c->deaf || seq != cache_count(c)) return;
     c->deaf = true; /* until everything below went well */
-    if (seq == 0 && io_pwrite_full(c->fd, MAGIC, MAGIC_BYTES, 0, c->entries_name, &e) < 0) return;
+    if (seq == c->base && io_pwrite_full(c->fd, MAGIC, MAGIC_BYTES, 0, c->entries_name, &e) < 0) return;
     put_u32(head, (uint32_t)entry.len);
     put_u64(head + 4, (uint64_t)stored_ns);
     buf_clear(&c->record);

@@ -43,7 +43,9 @@ int dsse_sign(struct bytes sign_seed, struct bytes payload, struct buf *ret_enve
 /* base64_decode takes both alphabets and refuses a second spelling of the same value. */
 static int decode_base64(const char *text, struct buf *ret, struct error *err) {
     struct error e = ERROR_INIT;
-    return base64_decode(ret, BYTES_STR(text), &e) < 0 ? refuse(err, &e) : 0;
+    if (base64_decode(ret, BYTES_STR(text), &e) == 0) return 0;
+    (void)!error_wrap(&e, "envelope");
+    return refuse(err, &e);
 }
 
 static int need_text(const json_t *o, const char *key, const char **ret, struct error *err) {

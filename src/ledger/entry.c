@@ -12,6 +12,17 @@ void entry_key(uint64_t seq, char ret[ENTRY_KEY_BYTES]) {
     snprintf(ret, ENTRY_KEY_BYTES, "log/%016" PRIu64, seq);
 }
 
+bool entry_number(const char *key, uint64_t *ret) {
+    const char *digits = key + strlen("log/");
+    uint64_t seq = 0;
+    for (unsigned i = 0; i < 16; i++) {
+        if (digits[i] < '0' || digits[i] > '9') return false;
+        seq = seq * 10 + (uint64_t)(digits[i] - '0');
+    }
+    *ret = seq;
+    return digits[16] == 0;
+}
+
 void entry_free(struct entry *e) {
     json_decref(e->statement);
     e->statement = NULL;

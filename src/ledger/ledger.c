@@ -1,12 +1,13 @@
 /* Opening and reading. Further invariants of a handle:
- *  6. tree, last and the judge's state speak of the same entries: ledger_take changes all of them or none.
- *  7. primed is set once, after the whole log was held against the pin, the listing and the published checkpoint. Until
+ *  7. tree, last and the judge's state speak of the same entries: ledger_take changes all of them or none.
+ *  8. primed is set once, after the log was held against the pin, the listing and the published checkpoint. Until
  * then nothing is appended. From then on every sync re-reads the newest known entry, so a log that was rolled back
  * under an open handle is noticed before the handle adds to it.
  */
 #include "ledger/ledger_internal.h"
 
 #include "base/seam.h"
+#include "base/time.h"
 #include <inttypes.h>
 
 int ledger_open(struct store *s, const char *origin, const char *cache_dir, ledger_judge judge, void *ctx,
@@ -18,6 +19,7 @@ int ledger_open(struct store *s, const char *origin, const char *cache_dir, ledg
     l->judge = judge;
     l->judge_ctx = ctx;
     l->scratch = BUF_INIT(LEDGER_ENTRY_MAX_BYTES + 1);
+    l->base_summary = BUF_INIT(SUMMARY_MAX_BYTES + 1);
     if (mem_strdup(origin, &l->origin, err) < 0 || hash_tree_new(&l->tree, err) < 0 ||
         (cache_dir && cache_open(cache_dir, origin, &l->cache, err) < 0)) {
         ledger_close(l);
@@ -33,10 +35,23 @@ void ledger_close(struct ledger *l) {
     hash_tree_free(l->tree);
     seam_free(l->signers.keys);
     buf_free(&l->scratch);
+    buf_free(&l->base_summary);
     seam_free(l->origin);
     seam_free(l);
 }
 
+void ledger_start_from(struct ledger *l, const struct ledger_start *s) {
+    l->start = s;
+}
+uint64_t ledger_base(const struct ledger *l) {
+    return tree_base(l->tree);
+}
+const char *ledger_start_refused(const struct ledger *l) {
+    return l->refused;
+}
+uint64_t ledger_refused_summary(const struct ledger *l) {
+    return l->refused_size;
+}
 uint64_t ledger_size(const struct ledger *l) {
     return tree_size(l->tree);
 }
@@ -50,10 +65,22 @@ bool signers_have(const struct signers *s, const uint8_t pub[SIGN_PUBLIC_BYTES])
     return false;
 }
 
-int ledger_reserve(struct ledger *l, struct error *err) {
+static int signers_reserve(struct ledger *l, struct error *err) {
     void *p = l->signers.keys;
     if (mem_grow(&p, &l->signers.cap, l->signers.count + 1, SIGN_PUBLIC_BYTES, err) < 0) return error_wrap(err, "log");
     l->signers.keys = p;
+    return 0;
+}
+
+int signers_add(struct ledger *l, const uint8_t pub[SIGN_PUBLIC_BYTES], struct error *err) {
+    if (signers_have(&l->signers, pub)) return 0;
+    if (signers_reserve(l, err) < 0) return -(int)err->code;
+    memcpy(l->signers.keys[l->signers.count++], pub, SIGN_PUBLIC_BYTES);
+    return 0;
+}
+
+int ledger_reserve(struct ledger *l, struct error *err) {
+    if (signers_reserve(l, err) < 0) return -(int)err->code;
     return tree_reserve(l->tree, 1, err);
 }
 
@@ -73,11 +100,11 @@ int ledger_take(struct ledger *l, struct bytes envelope, const struct entry *e, 
     if (!signers_have(&l->signers, e->signer))
         memcpy(l->signers.keys[l->signers.count++], e->signer, SIGN_PUBLIC_BYTES);
     if (l->cache) cache_add(l->cache, le.seq, envelope, stored_ns);
+    l->unbound = false;
     return 0;
 }
 
-/* An entry as the store has it. *ret_found is false, and nothing is appended, when there is none. */
-static int read_stored(struct ledger *l, uint64_t seq, struct buf *ret, bool *ret_found, struct error *err) {
+int ledger_stored(struct ledger *l, uint64_t seq, struct buf *ret, bool *ret_found, struct error *err) {
     char key[ENTRY_KEY_BYTES];
     struct error e = ERROR_INIT;
     entry_key(seq, key);
@@ -100,13 +127,8 @@ struct ending {
 static int see_entry(void *ctx, const struct store_object *o, struct error *err) {
     (void)err;
     struct ending *e = ctx;
-    const char *digits = o->key + strlen("log/");
-    uint64_t seq = 0;
-    for (unsigned i = 0; i < 16; i++) {
-        if (digits[i] < '0' || digits[i] > '9') return 0; /* not an entry's name, so not ours */
-        seq = seq * 10 + (uint64_t)(digits[i] - '0');
-    }
-    if (digits[16] == 0 && seq >= e->end) e->end = seq + 1;
+    uint64_t seq;
+    if (entry_number(o->key, &seq) && seq >= e->end) e->end = seq + 1;
     return 0;
 }
 
@@ -139,14 +161,12 @@ static int check_newest(struct ledger *l, uint64_t size, const struct digest *la
     struct digest d;
     bool found;
     buf_clear(&l->scratch);
-    if (read_stored(l, size - 1, &l->scratch, &found, err) < 0) return -(int)err->code;
+    if (ledger_stored(l, size - 1, &l->scratch, &found, err) < 0) return -(int)err->code;
     sha256(buf_bytes(&l->scratch), &d);
     return found && digest_equal(&d, last) ? 0 : rolled_back(l, size, err);
 }
 
-/* Give the cached entries to the judge. Their digests were held against the pin and the newest one against the store;
- * with its signature checked, the chain vouches for the others. */
-static int replay(struct ledger *l, struct error *err) {
+int ledger_replay_cache(struct ledger *l, struct error *err) {
     uint64_t count = cache_count(l->cache);
     for (uint64_t seq = ledger_size(l); seq < count; seq = ledger_size(l)) {
         struct entry e;
@@ -162,16 +182,15 @@ static int replay(struct ledger *l, struct error *err) {
     return 0;
 }
 
-/* Everything the store has beyond what was taken in. */
-static int read_newcomers(struct ledger *l, struct error *err) {
-    for (;;) {
+int ledger_read_on(struct ledger *l, uint64_t end, struct error *err) {
+    while (ledger_size(l) < end) {
         uint64_t seq = ledger_size(l), size;
         char key[ENTRY_KEY_BYTES];
         int64_t stored_ns;
         struct entry e;
         bool found;
         buf_clear(&l->scratch);
-        if (read_stored(l, seq, &l->scratch, &found, err) < 0) return -(int)err->code;
+        if (ledger_stored(l, seq, &l->scratch, &found, err) < 0) return -(int)err->code;
         if (!found) return 0;
         entry_key(seq, key);
         if (store_stat(l->store, key, &size, &stored_ns, err) < 0 || ledger_reserve(l, err) < 0 ||
@@ -181,13 +200,18 @@ static int read_newcomers(struct ledger *l, struct error *err) {
         entry_free(&e);
         if (rc < 0) return rc;
     }
+    return 0;
+}
+
+static int read_newcomers(struct ledger *l, struct error *err) {
+    return ledger_read_on(l, UINT64_MAX, err);
 }
 
 /* An entry that is missing below others must not pass for the end of the log. Entries that others add meanwhile look
  * the same at first, so what is listed must be readable at the second look. */
 static int check_gap(struct ledger *l, struct error *err) {
-    uint64_t end = 0;
-    if (find_end(l, &end, err) < 0) return -(int)err->code;
+    uint64_t end = l->listed_end;
+    if (end == 0 && find_end(l, &end, err) < 0) return -(int)err->code;
     if (end <= ledger_size(l)) return 0;
     if (read_newcomers(l, err) < 0) return -(int)err->code;
     if (end <= ledger_size(l)) return 0;
@@ -231,6 +255,8 @@ static int check_published(struct ledger *l, struct error *err) {
                   ledger_size(l), c.size);
         return error_state(err, "Nothing was written.");
     }
+    if (c.size < tree_base(l->tree))
+        return 0; /* an old one; what this handle began at was held against a newer, or a pin */
     tree_root(l->tree, c.size, &root);
     if (digest_equal(&root, &c.root)) return 0;
     error_set(err, ERR_LEDGER_BROKEN,
@@ -240,19 +266,46 @@ static int check_published(struct ledger *l, struct error *err) {
     return error_state(err, "Nothing was written.");
 }
 
+int ledger_settle(struct ledger *l, const struct cache_pin *pin, struct error *err) {
+    struct digest root;
+    if (read_newcomers(l, err) < 0 || check_gap(l, err) < 0) return -(int)err->code;
+    if (pin->size > ledger_size(l)) return rolled_back(l, pin->size, err);
+    tree_root(l->tree, pin->size, &root);
+    if (pin->size > 0 && !digest_equal(&root, &pin->root)) return rolled_back(l, pin->size, err);
+    if (l->unbound && check_newest(l, ledger_size(l), &l->last, err) < 0) return -(int)err->code;
+    return check_published(l, err);
+}
+
+/* Nothing of the log is known here yet. What is derived may spare reading it; whatever is wrong with that, the log
+ * itself decides. */
+static int prime_cold(struct ledger *l, const struct cache_pin *pin, struct error *err) {
+    struct survey s = {0};
+    struct error e = ERROR_INIT;
+    if (start_survey(l, &s, err) < 0) return -(int)err->code;
+    int rc = start_short(l, &s, pin, &e);
+    if (rc < 0 && start_doubtful(&e)) {
+        start_refuse(l, ledger_base(l), e.text);
+        rc = start_reset(l, err);
+        if (rc == 0) rc = ledger_settle(l, pin, err);
+    } else if (rc < 0)
+        *err = e;
+    if (rc == 0) rc = start_check_ahead(l, &s, err);
+    survey_free(&s);
+    return rc;
+}
+
 static int prime(struct ledger *l, struct error *err) {
     const struct cache_pin *pinned = l->cache ? cache_pinned(l->cache) : NULL;
     struct cache_pin pin = pinned ? *pinned : (struct cache_pin){0};
     bool good = false;
-    if (pin.size > 0 && (check_newest(l, pin.size, &pin.last, err) < 0 || cache_load(l->cache, &good, err) < 0))
+    /* an earlier try may have ended anywhere; only entries that were read here may stay */
+    if (l->start && ledger_size(l) > 0 && start_reset(l, err) < 0) return -(int)err->code;
+    if (pin.size > 0 && (check_newest(l, pin.size, &pin.last, err) < 0 || cache_load(l->cache, NULL, &good, err) < 0))
         return -(int)err->code;
-    if (good && replay(l, err) < 0) return -(int)err->code;
-    if (read_newcomers(l, err) < 0 || check_gap(l, err) < 0) return -(int)err->code;
-    struct digest root;
-    if (pin.size > ledger_size(l)) return rolled_back(l, pin.size, err);
-    tree_root(l->tree, pin.size, &root);
-    if (pin.size > 0 && !digest_equal(&root, &pin.root)) return rolled_back(l, pin.size, err);
-    if (check_published(l, err) < 0) return -(int)err->code;
+    if (!good && l->start) {
+        if (prime_cold(l, &pin, err) < 0) return -(int)err->code;
+    } else if ((good && ledger_replay_cache(l, err) < 0) || ledger_settle(l, &pin, err) < 0)
+        return -(int)err->code;
     l->primed = true;
     return 0;
 }
@@ -278,22 +331,26 @@ int ledger_sync(struct ledger *l, struct error *err) {
     return 0;
 }
 
-static bool check_leaf(struct ledger *l, uint64_t seq, struct bytes envelope) {
-    uint64_t count;
-    struct digest leaf;
-    if (envelope.len > LEDGER_ENTRY_MAX_BYTES) return false;
+static int check_leaf(struct ledger *l, uint64_t seq, struct bytes envelope, bool *ret_good, struct error *err) {
+    struct digest leaf, known;
+    if (past_leaf(l, seq, &known, err) < 0) return -(int)err->code;
     merkle_leaf(envelope, &leaf);
-    return digest_equal(&leaf, &tree_level(l->tree, 0, &count)[seq]);
+    *ret_good = envelope.len <= LEDGER_ENTRY_MAX_BYTES && digest_equal(&leaf, &known);
+    return 0;
 }
 
 int ledger_read(struct ledger *l, uint64_t seq, struct buf *ret, struct error *err) {
-    bool found;
+    bool found, good = false;
     size_t before = ret->len;
     if (seq >= ledger_size(l))
         return error_set(err, ERR_NO_POINT, "there is no entry %" PRIu64 " in the log of %" PRIu64 " entries", seq,
                          ledger_size(l));
-    if (read_stored(l, seq, ret, &found, err) < 0) return -(int)err->code;
-    if (!found || !check_leaf(l, seq, BYTES_OF(ret->ptr + before, ret->len - before))) {
+    if (ledger_stored(l, seq, ret, &found, err) < 0) return -(int)err->code;
+    if (found && check_leaf(l, seq, BYTES_OF(ret->ptr + before, ret->len - before), &good, err) < 0) {
+        ret->len = before;
+        return -(int)err->code;
+    }
+    if (!good) {
         ret->len = before;
         return error_set(err, ERR_LEDGER_BROKEN, "entry %" PRIu64 " of the log is %s", seq,
                          found ? "not the one that was read before" : "missing, though it was there before");
@@ -305,9 +362,38 @@ int ledger_fetch(struct ledger *l, uint64_t seq, struct buf *ret, struct error *
     struct error e = ERROR_INIT;
     size_t before = ret->len;
     int64_t stored_ns;
+    bool good = false;
     if (l->cache && seq < cache_count(l->cache) && cache_read(l->cache, seq, ret, &stored_ns, &e) == 0) {
-        if (check_leaf(l, seq, BYTES_OF(ret->ptr + before, ret->len - before))) return 0;
+        if (check_leaf(l, seq, BYTES_OF(ret->ptr + before, ret->len - before), &good, err) < 0) return -(int)err->code;
+        if (good) return 0;
         ret->len = before;
     }
     return ledger_read(l, seq, ret, err);
+}
+
+int ledger_replay(struct ledger *l, uint64_t from, uint64_t end, ledger_judge judge, void *ctx, struct error *err) {
+    if (from < ledger_base(l) || end > ledger_size(l))
+        return error_set(err, ERR_INTERNAL, "entries %" PRIu64 " to %" PRIu64 " were asked for anew", from, end);
+    for (uint64_t seq = from; seq < end; seq++) {
+        struct bytes envelope;
+        uint8_t sig[SIGN_BYTES];
+        CLEANUP(buf_free) struct buf payload = BUF_INIT(LEDGER_ENTRY_MAX_BYTES);
+        json_auto_t *statement = NULL;
+        struct ledger_entry e = {.seq = seq};
+        buf_clear(&l->scratch);
+        if (ledger_fetch(l, seq, &l->scratch, err) < 0) return -(int)err->code;
+        envelope = buf_bytes(&l->scratch);
+        /* it is the very entry that was accepted, so only its parts are needed */
+        if (dsse_decode(envelope, &payload, e.signer, sig, err) < 0 ||
+            json_parse(buf_bytes(&payload), LEDGER_ENTRY_MAX_BYTES, "statement", &statement, err) < 0)
+            return error_wrap(err, "entry %" PRIu64 " of the log", seq);
+        const json_t *place = json_object_get(json_object_get(statement, "predicate"), "ledger");
+        const char *time = json_string_value(json_object_get(place, "time"));
+        if (time) (void)time_parse(time, &e.time_ns);
+        e.envelope = envelope;
+        e.statement = statement;
+        sha256(envelope, &e.digest);
+        if (judge(ctx, &e, err) < 0) return error_wrap(err, "entry %" PRIu64 " of the log", seq);
+    }
+    return 0;
 }

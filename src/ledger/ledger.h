@@ -10,7 +10,28 @@
  *  4. What a client has accepted it pins (size and root, in its cache); a log that is shorter or differs is ERR_LEDGER_ROLLBACK.
  *  5. tile/…, and checkpoint (C2SP tlog-tiles, signed-note) are functions of the entries: leaf hash SHA-256(0 || entry bytes).
  *     They are written after the commit and can be rebuilt by anyone.
+ *  6. Only the entries decide. A handle that was given a `ledger_start` and has no cache may begin at a signed summary
+ *     (summary.h) and read what follows from bundles (tile/entries/…), which are both derived: see below.
  * A handle belongs to one thread at a time.
+ *
+ * Beginning at a summary: why it may be believed, and how far
+ *  - Bundles need no trust. What comes out of one is checked, chained and judged like any entry, and the newest entry of the
+ *    last one must be log/<n> itself, whose chain of digests covers all before it.
+ *  - A summary stands for entries that are not read, so it speaks with the authority of whoever could have signed them
+ *    all: who may sign a summary may say anything. That is one key, which the caller knows before it has read the log
+ *    (proofkeep: the admin key, in every bundle of keys). A summary by any other key, also a registered one, is refused;
+ *    so the thief of a writer's key cannot vouch, forget, release or register through a summary what his entries could not.
+ *    Nor could the state itself say who may sign: a forged one would name the forger.
+ *  - It must be of this origin, and its edge must give its root; a checkpoint signed by a key of its state must count at
+ *    least as many entries, and the tree that goes on from the edge must come to that checkpoint's root and to the pinned
+ *    one; entry size-1 in the store must be the one that it names; every entry that it sums up must still be listed. A pin
+ *    that is older than every summary leaves them all unused.
+ *  - Whatever fails is refused, noted (ledger_start_refused) and read around: an older summary, bundles without one, and at
+ *    last every entry by itself, which is the only reading whose failure means that the log is broken. A believable
+ *    summary of more entries than the log has is ERR_LEDGER_ROLLBACK, like a checkpoint.
+ *  - What remains is a lie signed by that one key, whose holder can say all of it in entries anyway, though not unseen. It is
+ *    found by whoever reads the log: the state is a pure function of the entries in one canonical form, so that publishing
+ *    the same size and `verify` compute it again, and name the signer of one that differs.
  */
 #ifndef PK_LEDGER_LEDGER_H
 #define PK_LEDGER_LEDGER_H
@@ -39,6 +60,27 @@ typedef int (*ledger_judge)(void *ctx, const struct ledger_entry *e, struct erro
 struct ledger;
 /* `origin` names the log in checkpoints ("proofkeep/<hex repo id>"). cache_dir may be NULL (no pin, no cached entries). */
 int ledger_open(struct store *s, const char *origin, const char *cache_dir, ledger_judge judge, void *ctx, struct ledger **ret, struct error *err) PK_CHECK;
+/* How a handle without a cache may begin elsewhere than at entry 0. The functions are called with the judge's ctx. */
+struct ledger_start {
+    uint8_t signer[SIGN_PUBLIC_BYTES]; /* whose summaries are believed */
+    /* Take over the state of the first `size` entries, instead of judging them; on failure nothing may have changed.
+     * stored_ns has the store's clock for each of them. */
+    int (*load)(void *ctx, const json_t *state, uint64_t size, const int64_t *stored_ns, struct error *err);
+    /* The keys of that state, who may have signed checkpoints: i counts from 0; false at the end. */
+    bool (*key)(void *ctx, size_t i, uint8_t ret[SIGN_PUBLIC_BYTES]);
+    /* As if nothing had been loaded or judged. */
+    void (*reset)(void *ctx);
+};
+/* Before the first sync; `s` is borrowed for the life of the handle. */
+void ledger_start_from(struct ledger *l, const struct ledger_start *s);
+/* Entries that this handle knows from a summary only; 0 when it has read all. */
+uint64_t ledger_base(const struct ledger *l);
+/* What was refused while beginning, with object, signer and reason; "" when nothing was. The handle is as good as any. */
+const char *ledger_start_refused(const struct ledger *l);
+/* The size of the newest summary among that; 0: none. */
+uint64_t ledger_refused_summary(const struct ledger *l);
+/* Give accepted entries [from, end) to another judge; ledger_base <= from <= end <= ledger_size. They have no stored_ns. */
+int ledger_replay(struct ledger *l, uint64_t from, uint64_t end, ledger_judge judge, void *ctx, struct error *err) PK_CHECK;
 /* Read, check and judge every entry not seen yet. Entries below the cached ones are read from the cache, whose chain is
  * checked against the store's last known entry. */
 int ledger_sync(struct ledger *l, struct error *err) PK_CHECK;
@@ -51,7 +93,7 @@ typedef int (*ledger_build)(void *ctx, uint64_t seq, json_t **ret_statement, str
 int ledger_append(struct ledger *l, struct bytes sign_seed, ledger_build build, void *ctx, uint64_t *ret_seq, struct digest *ret, struct error *err) PK_CHECK;
 /* Write tiles and checkpoint for what was seen; derived, so failure harms nothing. Never signs two roots for one size. */
 int ledger_publish(struct ledger *l, struct bytes sign_seed, struct error *err) PK_CHECK;
-/* The envelope of one entry as stored. */
+/* The envelope of one entry as stored, whether or not this handle began after it. */
 int ledger_read(struct ledger *l, uint64_t seq, struct buf *ret, struct error *err) PK_CHECK;
 void ledger_close(struct ledger *l);
 

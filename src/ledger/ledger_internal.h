@@ -5,15 +5,27 @@
 #include "ledger/cache.h"
 #include "ledger/ledger.h"
 #include "ledger/note.h"
+#include "ledger/summary.h"
+#include "ledger/tiles.h"
 #include "ledger/tree.h"
 
 #define ENTRY_KEY_BYTES 24
 #define SUMMARY_PREFIX "summary/"
+#define SUMMARY_KEY_BYTES 32
 
 /* Keys that signed accepted entries; a checkpoint counts only when one of them signed it. */
 struct signers {
     uint8_t (*keys)[SIGN_PUBLIC_BYTES];
     size_t count, cap;
+};
+
+/* What the store lists, read before anything else of a short beginning: entries by number, and summaries. */
+struct survey {
+    bool whole;         /* the entries have no gap among them; only then are there times */
+    uint64_t end;       /* one past the highest entry */
+    int64_t *stored_ns; /* of entries 0 .. end-1 */
+    uint64_t *sizes;    /* of summaries, ascending */
+    size_t size_count;
 };
 
 struct ledger {
@@ -26,6 +38,12 @@ struct ledger {
     struct digest last;  /* of the newest accepted entry; zeros when there is none */
     struct signers signers;
     struct buf scratch; /* one entry */
+    const struct ledger_start *start; /* NULL: every entry is read by itself */
+    struct buf base_summary;          /* until primed: the summary that this handle began at */
+    bool unbound;                     /* the newest entry came from a bundle, and nothing from log/ follows it yet */
+    char refused[512];                /* why a summary or a bundle was not used; empty: none */
+    uint64_t listed_end;              /* while beginning: one past the highest entry listed; 0: not listed */
+    uint64_t refused_size;            /* of the newest summary that was refused */
     bool primed;        /* the cache was replayed and the store was held against pin, listing and checkpoint */
 };
 
@@ -37,6 +55,7 @@ struct entry {
     int64_t time_ns;
 };
 void entry_key(uint64_t seq, char ret[ENTRY_KEY_BYTES]);
+bool entry_number(const char *key, uint64_t *ret); /* false when it is no entry's name */
 /* Everything that can be said of an entry without its judge. `trusted` spares the signature: for bytes that a later
  * entry, whose signature is checked, names by its chain of digests. */
 int entry_check(struct bytes envelope, uint64_t seq, const struct digest *prev, bool trusted, struct entry *ret,
@@ -60,5 +79,41 @@ int ledger_pin(struct ledger *l, struct error *err) PK_CHECK;
  * derived, and whoever can write there could as well remove it. */
 int ledger_published(struct ledger *l, bool *ret_found, struct checkpoint *ret, struct error *err) PK_CHECK;
 bool signers_have(const struct signers *s, const uint8_t pub[SIGN_PUBLIC_BYTES]);
+int signers_add(struct ledger *l, const uint8_t pub[SIGN_PUBLIC_BYTES], struct error *err) PK_CHECK;
+/* An entry as the store has it. *ret_found is false, and nothing is appended, when there is none. */
+int ledger_stored(struct ledger *l, uint64_t seq, struct buf *ret, bool *ret_found, struct error *err) PK_CHECK;
+/* Take in what the store has beyond the entries known, at most up to `end`. */
+int ledger_read_on(struct ledger *l, uint64_t end, struct error *err) PK_CHECK;
+/* Give the cached entries to the judge. Their digests were held against the pin and the newest one against the store;
+ * with its signature checked, the chain vouches for the others. */
+int ledger_replay_cache(struct ledger *l, struct error *err) PK_CHECK;
+/* The rest of a beginning: newcomers, gaps, pin and published checkpoint. */
+int ledger_settle(struct ledger *l, const struct cache_pin *pin, struct error *err) PK_CHECK;
+
+/* ---- start.c: beginning at a summary and by bundles; the argument stands in ledger.h ---- */
+int start_survey(struct ledger *l, struct survey *ret, struct error *err) PK_CHECK;
+void survey_free(struct survey *s);
+/* From a cached or a published summary, else from nothing, by bundles; then settle. Any integrity error means that
+ * what is derived cannot be used: start_reset, and read the log itself. */
+int start_short(struct ledger *l, const struct survey *s, const struct cache_pin *pin, struct error *err) PK_CHECK;
+bool start_doubtful(const struct error *e);
+void start_refuse(struct ledger *l, uint64_t summary_size, const char *why);
+int start_reset(struct ledger *l, struct error *err) PK_CHECK;
+/* A summary that the log does not reach: somebody took entries away. */
+int start_check_ahead(struct ledger *l, const struct survey *s, struct error *err) PK_CHECK;
+
+/* ---- past.c: entries below the one at which the handle began ---- */
+/* The leaf of any entry of the log, from the tree or from tiles that add up to it. */
+int past_leaf(struct ledger *l, uint64_t seq, struct digest *ret, struct error *err) PK_CHECK;
+/* Read the entries below and make the tree whole. Nothing to do when it is. */
+int past_complete(struct ledger *l, struct error *err) PK_CHECK;
+int bundle_read(struct ledger *l, uint64_t index, unsigned width, struct buf *ret, char path[TILE_PATH_MAX],
+                struct error *err) PK_CHECK;
+
+/* ---- summary.c ---- */
+void summary_key(uint64_t size, char ret[SUMMARY_KEY_BYTES]);
+/* Check form, signature, edge. `only` (may be NULL) is the one key that may have signed. ERR_LEDGER_BROKEN otherwise. */
+int summary_open(struct bytes envelope, const char *origin, uint64_t size, const uint8_t *only,
+                 struct ledger_summary *ret, struct error *err) PK_CHECK;
 
 #endif

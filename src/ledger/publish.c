@@ -44,7 +44,7 @@ static int put_bundle(struct ledger *l, uint64_t index, unsigned width, struct e
 /* The tiles of one level (or the bundles) that a tree of `size` has and one of `old` had not. */
 static int put_level(struct ledger *l, int level, uint64_t old, uint64_t size, struct error *err) {
     unsigned of = level == TILE_ENTRIES ? 0 : (unsigned)level;
-    uint64_t have = tile_hashes(size, of), had = tile_hashes(old, of), count;
+    uint64_t have = tile_hashes(size, of), had = tile_hashes(old, of);
     if (have == had) return 0;
     for (uint64_t index = had / TREE_FANOUT; index * TREE_FANOUT < have; index++) {
         uint64_t left = have - index * TREE_FANOUT;
@@ -54,7 +54,7 @@ static int put_level(struct ledger *l, int level, uint64_t old, uint64_t size, s
             if (put_bundle(l, index, width, err) < 0) return -(int)err->code;
             continue;
         }
-        const struct digest *hashes = tree_level(l->tree, of, &count) + index * TREE_FANOUT;
+        const struct digest *hashes = tree_hashes(l->tree, of, index * TREE_FANOUT);
         tile_path(level, index, width, path);
         if (put(l, path, BYTES_OF(hashes, width * sizeof(*hashes)), err) < 0) return -(int)err->code;
     }
@@ -84,6 +84,8 @@ int ledger_publish(struct ledger *l, struct bytes sign_seed, struct error *err) 
     if (!found) old.size = 0;
     /* whoever published more has seen more, and the next sync will hold it against the log */
     if (old.size > now.size) return 0;
+    /* this handle began after what is missing, so it must read that first */
+    if (old.size < ledger_base(l) && past_complete(l, err) < 0) return error_wrap(err, "publishing the log");
     tree_root(l->tree, old.size, &root);
     if (found && !digest_equal(&root, &old.root)) {
         error_set(err, ERR_LEDGER_BROKEN,

@@ -74,9 +74,20 @@ struct config_encrypt {
     const char *key; /* name of a secret */
     int kind;        /* enum config_key_kind; unset means passphrase */
 };
+enum config_s3_style { CONFIG_S3_STYLE_UNSET, CONFIG_S3_STYLE_PATH, CONFIG_S3_STYLE_VIRTUAL };
+struct config_s3 {
+    struct config_head head;
+    const char *endpoint, *region, *ca_file, *profile, *credentials_file, *kms_key, *storage_class;
+    const char *credentials; /* name of a secret */
+    int style, sse, payload_digests;
+    struct config_size bandwidth;
+    struct config_duration timeout;
+    struct config_int connections;
+};
 struct config_repository {
     struct config_head head;
-    const char *url;
+    const char *url;      /* with what `s3` says as its parameters */
+    struct config_s3 *s3; /* NULL when not configured */
     struct config_encrypt *encrypt; /* NULL when not configured; the key then comes from the command line */
     struct config_int jobs;
 };

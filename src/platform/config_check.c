@@ -85,6 +85,10 @@ int config_check(struct config_reader *r, struct error *err) {
         int rc = check_mention(r, &r->mentions[i], err);
         if (rc < 0) return rc;
     }
+    for (size_t i = 0; i < c->repositories.count; i++) {
+        int rc = config_s3_join(r, c->repositories.items[i], err);
+        if (rc < 0) return rc;
+    }
     for (size_t i = 0; i < c->surfaces.count; i++) {
         int rc = check_surface(r, c->surfaces.items[i], err);
         if (rc < 0) return rc;

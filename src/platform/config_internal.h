@@ -46,6 +46,9 @@ int config_refuse(const struct config_reader *r, enum error_code code, uint32_t 
 /* After the last file: required keys of the root, mentions, and rules that join several objects. */
 int config_check(struct config_reader *r, struct error *err) PK_CHECK;
 
+/* What a repository's `s3` says becomes parameters of its URL, so that one place says how a bucket is reached. */
+int config_s3_join(struct config_reader *r, struct config_repository *repository, struct error *err) PK_CHECK;
+
 /* The text with "{env}" replaced, appended to out and NUL-terminated; environment NULL leaves it. */
 int config_expand(const char *text, const char *environment, struct buf *out, struct error *err) PK_CHECK;
 

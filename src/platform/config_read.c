@@ -1,6 +1,7 @@
 #include "base/seam.h"
 #include "base/time.h"
 #include "platform/config_internal.h"
+#include "store/store.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -83,10 +84,15 @@ static int read_text(struct config_reader *r, const struct field *f, const struc
                                 f->name);
         break;
     case FIELD_URL:
+        if (strncmp(n->text, "s3://", 5) == 0) {
+            struct error e = ERROR_INIT;
+            if (store_url_check(n->text, &e) == 0) break;
+            return REFUSE_VALUE(r, n, err, "%s%s%s: %s", DOT(path), f->name, e.text);
+        }
         if (n->text[0] != '/' && strncmp(n->text, "file:///", 8) != 0)
             return REFUSE_VALUE(r, n, err,
                                 "%s%s%s: '%.*s' is not a kind of place that this version knows; it wants "
-                                "file:///absolute/path or an absolute path",
+                                "file:///absolute/path, an absolute path or s3://bucket/prefix",
                                 DOT(path), f->name, (int)strcspn(n->text, ":/") % 16, n->text);
         if (strpbrk(n->text, "{}?#"))
             return REFUSE_VALUE(r, n, err, "%s%s%s may not contain any of { } ? #", DOT(path), f->name);

@@ -57,7 +57,7 @@ static int put_type(json_t *o, const struct field *f, struct error *err) {
     case FIELD_PATH:
         return put_string(o, "^/", err);
     case FIELD_URL:
-        return put_string(o, "^(file://)?/[^{}?#]*$", err);
+        return put_string(o, "^((file://)?/[^{}?#]*|s3://[a-z0-9][^{}#]*)$", err);
     case FIELD_BOOL:
         return json_put_str(o, "type", "boolean", err);
     case FIELD_INT:

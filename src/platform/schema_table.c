@@ -10,6 +10,9 @@ static const char *const kinds[] = {"files", "postgres", NULL};
 static const char *const classes[] = {"truth", "runtime", "cache", "config", NULL};
 static const char *const expects[] = {"equal", "not_shrunk", NULL};
 static const char *const levels[] = {"present", "checksum", "decode", "spot", "full", "rebuild", NULL};
+static const char *const s3_styles[] = {"path", "virtual", NULL};
+static const char *const s3_encryptions[] = {"AES256", "aws:kms", NULL};
+static const char *const s3_digests[] = {"signed", "unsigned", NULL};
 static const char *const sslmodes[] = {"disable", "allow", "prefer", "require", "verify-ca", "verify-full", NULL};
 
 #define PLACES(key, what)                                                                                              \
@@ -98,9 +101,47 @@ static const struct schema encrypt_schema = {
     ROWS(encrypt_rows),
     .bytes = sizeof(struct config_encrypt),
 };
+static const struct field s3_rows[] = {
+    ROW(config_s3, endpoint, STRING, .doc = "`https://host[:port]` of the server. `http://` only where nobody listens in.",
+        .fallback = "AWS's own of the region"),
+    ROW(config_s3, region, STRING, .doc = "The bucket's region.",
+        .fallback = "`AWS_REGION`, `AWS_DEFAULT_REGION`, the profile's, `us-east-1`"),
+    ROW(config_s3, style, ENUM, .values = s3_styles, .doc = "Whether the bucket stands in the path or in the host's name.",
+        .fallback = "`path` with an endpoint, else `virtual`"),
+    ROW(config_s3, ca_file, PATH, .doc = "Certificates, in PEM, that the server's is checked against.",
+        .fallback = "the system's"),
+    ROW(config_s3, credentials, REF, .refers = "secrets",
+        .doc = "The secret that holds the credentials: text like that of `~/.aws/credentials`, or the JSON that AWS wants of "
+               "a credential process.",
+        .fallback = "looked for in AWS's order: variables, profile, container, instance"),
+    ROW(config_s3, credentials_file, PATH, .doc = "A file like `~/.aws/credentials`, closed to group and others."),
+    ROW(config_s3, profile, STRING, .doc = "The profile in that file, in `~/.aws/credentials` or in `~/.aws/config`.",
+        .fallback = "`AWS_PROFILE`, `default`"),
+    ROW(config_s3, sse, ENUM, .values = s3_encryptions, .doc = "Encryption at rest that the server is asked for.",
+        .fallback = "the bucket's"),
+    ROW(config_s3, kms_key, STRING, .doc = "Id, alias or ARN of the key; with `sse: aws:kms` only.",
+        .fallback = "the account's own key"),
+    ROW(config_s3, storage_class, STRING, .doc = "Storage class of every object, such as `STANDARD_IA`.",
+        .fallback = "the server's"),
+    ROW(config_s3, payload_digests, ENUM, .values = s3_digests,
+        .doc = "Whether objects are signed and stored with their SHA-256; `unsigned` is for servers that refuse it.",
+        .fallback = "signed"),
+    ROW(config_s3, bandwidth, SIZE, .doc = "Bytes a second, each way, of all connections together.",
+        .fallback = "unlimited"),
+    ROW(config_s3, timeout, DURATION, .doc = "A request in which nothing moves for so long is given up and tried again.",
+        .fallback = "30s"),
+    ROW(config_s3, connections, INT, .min = 1, .max = 64, .doc = "Objects that are stored at once.", .fallback = "8"),
+};
+static const struct schema s3_schema = {
+    .name = "s3",
+    .doc = "How a bucket is reached. The same can be said as parameters of the URL, but nothing twice.",
+    ROWS(s3_rows),
+    .bytes = sizeof(struct config_s3),
+};
 static const struct field repository_rows[] = {
     ROW(config_repository, url, URL, .flags = FIELD_REQUIRED,
-        .doc = "Where it is: `file:///absolute/path`, or an absolute path."),
+        .doc = "Where it is: `file:///absolute/path`, an absolute path, or `s3://bucket/prefix`."),
+    ROW(config_repository, s3, OBJECT, .object = &s3_schema, .doc = "How the bucket of an `s3://` URL is reached."),
     ROW(config_repository, encrypt, OBJECT, .object = &encrypt_schema, .doc = "The key.",
         .fallback = "the key is named on the command line"),
     ROW(config_repository, jobs, INT, .min = 1, .max = 256, .doc = "Threads that work for this repository.",

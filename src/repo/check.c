@@ -1,7 +1,9 @@
 /* Checking: objects present, their bytes those of their names, every frame decoding to the chunks it names. What is
  * damaged is named with the snapshots and the paths it harms; what could not be checked is never called whole. */
+#include "crypto/sha256_x2.h"
 #include "repo/maintain_internal.h"
 #include "repo/run.h"
+#include "repo/state_summary.h"
 
 const char *check_result_name(enum check_result c) {
     static const char *const names[] = {"not-checked", "verified", "missing", "corrupt", "unreadable"};
@@ -35,9 +37,12 @@ struct checking {
     bool has_failed;
     struct check_totals totals;
 };
+/* Packs that one task reads: two, so that their names are recomputed together. */
+#define PACKS_AT_ONCE 2
 struct task {
     struct checking *c;
-    struct pack_fact fact;
+    unsigned count;
+    struct pack_fact facts[PACKS_AT_ONCE];
 };
 
 static void damage_add(struct checking *c, const struct damage *d) {
@@ -73,8 +78,10 @@ static enum check_result result_of(int rc) {
                                                       : CHECK_UNREADABLE;
 }
 
-/* Every frame of a pack that is in memory. Answers how many are bad. */
-static size_t frames_check(struct checking *c, const struct pack_fact *f, const uint8_t *bytes) {
+#define NAME_DIFFERS "the pack's bytes do not match its name (SHA-256)"
+
+/* Every frame of a pack that is in memory, whose bytes are those of its name or not (`named`). Answers how many are bad. */
+static size_t frames_check(struct checking *c, const struct pack_fact *f, const uint8_t *bytes, bool named) {
     struct error err = ERROR_INIT;
     struct pack_in *in = NULL;
     struct codec *codec = NULL;
@@ -83,7 +90,9 @@ static size_t frames_check(struct checking *c, const struct pack_fact *f, const 
     int rc = pack_in_open(c->r, f->meta, &f->name, &in, &err);
     if (rc == 0) rc = codec_new(&codec, &err);
     if (rc < 0) {
-        damage_pack(c, f, result_of(rc), err.text);
+        char text[256];
+        snprintf(text, sizeof text, "%s%.190s", named ? "" : NAME_DIFFERS ": ", err.text);
+        damage_pack(c, f, result_of(rc), text);
         bad = 1;
     }
     for (uint32_t i = 0; rc == 0 && i < pack_in_frames(in); i++) {
@@ -95,8 +104,10 @@ static size_t frames_check(struct checking *c, const struct pack_fact *f, const 
             seam_free(plain);
             plain = NULL;
             cap = fr->plain_len;
-            one = mem_alloc(cap, &plain, &e);
-            if (one < 0) cap = 0;
+            if (!(plain = seam_alloc(cap))) {
+                one = error_set(&e, ERR_NO_MEMORY, "no memory for a frame of %zu bytes", cap);
+                cap = 0;
+            }
         }
         if (one == 0 && fr->codec == CODEC_ZSTD_DELTA) one = fetch_base(c->fetcher, fr->base.b, &fr->base, &base, &e);
         if (one == 0)
@@ -106,7 +117,7 @@ static size_t frames_check(struct checking *c, const struct pack_fact *f, const 
         if (one == 0) continue;
         struct damage d = {.pack = f->name, .meta = f->meta, .frame = i, .result = result_of(one)};
         d.if_used = fr->codec == CODEC_ZSTD_DELTA && one == -ERR_OBJECT_MISSING;
-        snprintf(d.text, sizeof d.text, "%.240s", e.text);
+        snprintf(d.text, sizeof d.text, "%s%.190s", named ? "" : NAME_DIFFERS ": ", e.text);
         damage_add(c, &d);
         bad++;
     }
@@ -116,51 +127,63 @@ static size_t frames_check(struct checking *c, const struct pack_fact *f, const 
     return bad;
 }
 
-static void pack_check(void *arg) {
-    struct task *t = arg;
-    struct checking *c = t->c;
-    const struct pack_fact *f = &t->fact;
+/* The whole object, or what is wrong with it is noted and nothing answered. Only looked at below level checksum. */
+static uint8_t *pack_bytes(struct checking *c, const struct pack_fact *f, size_t *ret_got) {
     struct error err = ERROR_INIT;
     char key[96];
-    uint8_t *bytes = NULL;
     uint64_t size;
-    size_t got = 0;
     pack_key(f->meta, &f->name, key);
     int rc = store_stat(c->r->store, key, &size, NULL, &err);
     if (rc < 0) {
         damage_pack(c, f, result_of(rc), rc == -ERR_OBJECT_MISSING ? "the object is not there" : err.text);
-        goto out;
+        return NULL;
     }
     if (size != f->bytes) {
         damage_pack(c, f, CHECK_CORRUPT, "the object does not have the size that the index records");
-        goto out;
+        return NULL;
     }
-    if (c->o->level < VERIFY_CHECKSUM) goto out;
-    bytes = seam_alloc_aligned(4096, (size + 4095) & ~(size_t)4095);
+    if (c->o->level < VERIFY_CHECKSUM) return NULL;
+    uint8_t *bytes = seam_alloc_aligned(4096, (size + 4095) & ~(size_t)4095);
     if (!bytes) rc = error_set(&err, ERR_NO_MEMORY, "no memory to read a pack of %llu bytes", (unsigned long long)size);
-    if (rc == 0) rc = store_read(c->r->store, key, 0, bytes, size, &got, &err);
-    if (rc < 0) {
-        damage_pack(c, f, CHECK_UNREADABLE, err.text);
-        goto out;
-    }
-    struct digest d;
-    sha256(BYTES_OF(bytes, got), &d);
-    bool whole = got == size && digest_equal(&d, &f->name);
-    if (!whole && !c->fetcher)
-        damage_pack(c, f, CHECK_CORRUPT, "its bytes are not those of its name");
-    else if (!whole || c->o->level >= VERIFY_DECODE) {
+    if (rc == 0) rc = store_read(c->r->store, key, 0, bytes, size, ret_got, &err);
+    if (rc == 0) return bytes;
+    damage_pack(c, f, CHECK_UNREADABLE, err.text);
+    seam_free(bytes);
+    return NULL;
+}
+
+static void pack_judge(struct checking *c, const struct pack_fact *f, struct bytes in, const struct digest *d) {
+    bool whole = in.len == f->bytes && digest_equal(d, &f->name);
+    if (!whole && !c->fetcher) {
+        damage_pack(c, f, CHECK_CORRUPT, NAME_DIFFERS);
+    } else if (!whole || c->o->level >= VERIFY_DECODE) {
         /* with the read key the damage can be narrowed down to frames */
-        size_t bad = frames_check(c, f, bytes);
+        size_t bad = frames_check(c, f, in.ptr, whole);
         if (!whole && bad == 0) {
             struct damage n = {
                 .pack = f->name, .meta = f->meta, .frame = FRAME_ALL, .result = CHECK_CORRUPT, .harmless = true};
-            snprintf(n.text, sizeof n.text, "its bytes are not those of its name; every chunk in it is whole");
+            snprintf(n.text, sizeof n.text, NAME_DIFFERS "; every chunk in it is whole");
             damage_add(c, &n);
         }
     }
-out:
-    progress(c, f->bytes);
-    seam_free(bytes);
+}
+
+static void packs_check(void *arg) {
+    struct task *t = arg;
+    struct bytes in[PACKS_AT_ONCE];
+    struct digest d[PACKS_AT_ONCE];
+    uint8_t *bytes[PACKS_AT_ONCE];
+    for (unsigned i = 0; i < t->count; i++) {
+        size_t got = 0;
+        bytes[i] = pack_bytes(t->c, &t->facts[i], &got);
+        in[i] = BYTES_OF(bytes[i], got);
+    }
+    sha256_many(in, d, t->count);
+    for (unsigned i = 0; i < t->count; i++) {
+        if (bytes[i]) pack_judge(t->c, &t->facts[i], in[i], &d[i]);
+        seam_free(bytes[i]);
+        progress(t->c, t->facts[i].bytes);
+    }
     seam_free(t);
 }
 
@@ -294,11 +317,8 @@ static int object_finding(struct checking *c, const char *object, int code, cons
     return c->o->finding ? c->o->finding(c->o->ctx, &f, err) : 0;
 }
 
-static int accept_all(void *ctx, const struct ledger_entry *e, struct error *err) {
-    (void)ctx;
-    (void)e;
-    (void)err;
-    return 0;
+static int derived_finding(void *ctx, const char *object, int code, const char *text, struct error *err) {
+    return object_finding(ctx, object, code, text, err);
 }
 
 static int slot_check(void *ctx, const struct store_object *o, struct error *err) {
@@ -337,9 +357,11 @@ static int others_check(struct checking *c, struct error *err) {
     struct repo *r = c->r;
     struct error e = ERROR_INIT;
     struct ledger *l = NULL;
+    struct summaries_check derived;
     char origin[64], key[96], hex[65];
     snprintf(origin, sizeof origin, "proofkeep/%s", r->id_hex);
-    int rc = ledger_open(r->store, origin, NULL, accept_all, NULL, &l, &e);
+    int rc = summaries_check_begin(r, &derived, &e);
+    if (rc == 0) rc = ledger_open(r->store, origin, NULL, summaries_judge, &derived, &l, &e);
     if (rc == 0) rc = ledger_sync(l, &e);
     struct digest mine, theirs;
     if (rc == 0 && ledger_size(l) == ledger_size(r->ledger)) {
@@ -349,12 +371,12 @@ static int others_check(struct checking *c, struct error *err) {
             rc = error_set(&e, ERR_LEDGER_ROLLBACK, "the log in the store is not the one seen before");
     } else if (rc == 0 && ledger_size(l) < ledger_size(r->ledger))
         rc = error_set(&e, ERR_LEDGER_ROLLBACK, "the log in the store is shorter than the one seen before");
+    int one = rc < 0 ? object_finding(c, "log/", rc, e.text, err)
+                     : summaries_check_end(&derived, r, l, &c->totals.objects, derived_finding, c, err);
     ledger_close(l);
+    summaries_check_free(&derived);
+    if (one < 0) return one;
     c->totals.objects += ledger_size(r->ledger);
-    if (rc < 0) {
-        int one = object_finding(c, "log/", rc, e.text, err);
-        if (one < 0) return one;
-    }
     if ((rc = store_list(r->store, "keys/", slot_check, c, err)) < 0) return rc;
     for (size_t i = 0; i < r->state.run_count; i++) {
         uint64_t n;
@@ -446,18 +468,20 @@ int repo_check(struct repo *r, const struct check_options *o, struct check_total
         const struct pack_fact *f = pack_fact_find(&known, &all.d[i]);
         if (f) c.total += f->bytes;
     }
-    for (size_t i = 0; i < all.n && rc == 0; i++) {
-        const struct pack_fact *f = pack_fact_find(&known, &all.d[i]);
-        if (!f) {
-            struct pack_fact lost = {.name = all.d[i]};
-            damage_pack(&c, &lost, CHECK_MISSING, "a live snapshot needs it and the index does not know it");
-            continue;
-        }
+    for (size_t i = 0; i < all.n && rc == 0;) {
         void *mem;
         if ((rc = mem_alloc(sizeof(struct task), &mem, err)) < 0) break;
         struct task *t = mem;
-        *t = (struct task){&c, *f};
-        pool_submit(c.pool, pack_check, t);
+        t->c = &c;
+        for (; i < all.n && t->count < PACKS_AT_ONCE; i++) {
+            const struct pack_fact *f = pack_fact_find(&known, &all.d[i]);
+            struct pack_fact lost = {.name = all.d[i]};
+            if (f)
+                t->facts[t->count++] = *f;
+            else
+                damage_pack(&c, &lost, CHECK_MISSING, "a live snapshot needs it and the index does not know it");
+        }
+        pool_submit(c.pool, packs_check, t);
         rc = stop_check(err);
     }
     pool_drain(c.pool);

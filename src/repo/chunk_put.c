@@ -163,6 +163,7 @@ static int pack_finish(struct writer *w, struct open_pack *o, struct error *err)
                 memcpy(p, name.b, DIGEST_BYTES);
                 put_u64(p + DIGEST_BYTES, bytes | (pack_out_is_meta(o->pack) ? RUN_PACK_META : 0));
                 rc = pack_out_entries(o->pack, w->pack_count, &w->entries, &w->entry_count, &w->entry_cap, err);
+                if (w->entry_count >= ENTRIES_MAX) w->run_due = true;
                 if (rc == 0) {
                     w->pack_count++;
                     w->own_packs[w->own_count++] = name;

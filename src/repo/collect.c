@@ -3,6 +3,8 @@
 #include "repo/maintain_internal.h"
 #include "repo/run.h"
 
+#define MARKINGS_MAX 16 /* of one collection, before it leaves the log to those who keep committing */
+
 struct delete_build {
     struct repo *r;
     uint64_t at;
@@ -302,12 +304,18 @@ out:
 }
 
 int gc_run(struct repo *r, const struct gc_options *o, struct gc_plan *ret, struct error *err) {
-    for (int attempt = 0;; attempt++) {
+    for (int attempt = 1;; attempt++) {
         int rc = collect_once(r, o, ret, err);
         if (rc == 0) return 0;
         gc_plan_free(ret);
-        if (rc != -ERR_REPO_COMMIT_LOST || attempt == 16) return error_wrap(err, "collecting");
+        if (rc != -ERR_REPO_COMMIT_LOST) return error_wrap(err, "collecting");
         error_clear(err);
+        if (attempt < MARKINGS_MAX) continue;
+        error_set(err, ERR_REPO_BUSY,
+                  "others committed to the log each of the %d times that this collection had marked what is in use",
+                  attempt);
+        error_state(err, "no pack was removed; every recovery point is whole");
+        return error_next(err, "Run 'proofkeep prune' again when fewer jobs commit to this repository.");
     }
 }
 

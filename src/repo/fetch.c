@@ -4,6 +4,7 @@
 #include "repo/repo_internal.h"
 
 #define DIRS_MAX 64
+#define MEMBERS_AT_ONCE 64
 
 struct cached_frame {
     struct digest pack;
@@ -179,43 +180,41 @@ static void seat_put(struct fetcher *f, struct seat *s) {
 int frame_decode(struct repo *r, struct pack_in *in, uint32_t ordinal, struct codec *codec, struct bytes sealed_in,
                  struct bytes base, uint8_t *plain, struct digest *ids, struct digest *shas, struct error *err) {
     const struct frame *fr = pack_in_frame(in, ordinal);
-    void *sealed = NULL;
-    int rc = mem_alloc(fr->stored_len, &sealed, err);
-    if (rc < 0) return rc;
-    if (sealed_in.len)
-        memcpy(sealed, sealed_in.ptr, fr->stored_len);
-    else {
+    uint8_t *opened = seam_alloc(fr->stored_len);
+    const uint8_t *sealed = sealed_in.len ? sealed_in.ptr : opened;
+    int rc = 0;
+    if (!opened) rc = error_set(err, ERR_NO_MEMORY, "no memory for a frame of %u bytes", fr->stored_len);
+    if (rc == 0 && !sealed_in.len) {
         size_t got;
-        rc = store_read(r->store, pack_in_key(in), fr->at, sealed, fr->stored_len, &got, err);
+        rc = store_read(r->store, pack_in_key(in), fr->at, opened, fr->stored_len, &got, err);
         if (rc == 0 && got != fr->stored_len)
             rc = error_set(err, ERR_OBJECT_CORRUPT, "%s: it is shorter than it says", pack_in_key(in));
     }
-    if (rc == 0) rc = pack_in_unseal(in, ordinal, sealed, sealed, err);
+    if (rc == 0) rc = pack_in_unseal(in, ordinal, sealed, opened, err);
     if (rc == 0) {
-        rc = codec_decode(codec, fr->codec, BYTES_OF(sealed, fr->stored_len - AEAD_TAG_BYTES), base, plain,
+        rc = codec_decode(codec, fr->codec, BYTES_OF(opened, fr->stored_len - AEAD_TAG_BYTES), base, plain,
                           fr->plain_len, err);
         if (rc < 0) rc = error_wrap(err, "%s: frame %u", pack_in_key(in), ordinal);
     }
-    seam_free(sealed);
+    seam_free(opened);
     uint32_t at = 0;
     for (unsigned i = 0; i < fr->member_count && rc == 0;) {
-        /* two members at once where that is cheaper */
-        struct member m[2] = {frame_member(fr, i)};
-        struct digest sha[2], id;
-        unsigned n = i + 1 < fr->member_count ? 2 : 1;
-        if (n == 2) {
-            m[1] = frame_member(fr, i + 1);
-            sha256_two(BYTES_OF(plain + at, m[0].len), &sha[0], BYTES_OF(plain + at + m[0].len, m[1].len), &sha[1]);
-        } else
-            sha256(BYTES_OF(plain + at, m[0].len), &sha[0]);
+        struct bytes data[MEMBERS_AT_ONCE];
+        struct digest sha[MEMBERS_AT_ONCE], id;
+        unsigned n = 0;
+        for (; n < MEMBERS_AT_ONCE && i + n < fr->member_count; n++) {
+            data[n] = BYTES_OF(plain + at, frame_member(fr, i + n).len);
+            at += (uint32_t)data[n].len;
+        }
+        sha256_many(data, sha, n);
         for (unsigned k = 0; k < n && rc == 0; k++, i++) {
+            const struct member m = frame_member(fr, i);
             chunk_id(r, fr->kind, &sha[k], &id);
-            if (!digest_equal(&id, &m[k].id))
+            if (!digest_equal(&id, &m.id))
                 rc = error_set(err, ERR_OBJECT_CORRUPT, "%s: a chunk of frame %u is not what its id says",
                                pack_in_key(in), ordinal);
-            if (ids) ids[i] = m[k].id;
+            if (ids) ids[i] = m.id;
             if (shas) shas[i] = sha[k];
-            at += m[k].len;
         }
     }
     return rc;
@@ -238,8 +237,10 @@ static int load(struct fetcher *f, bool meta, bool as_base, struct cached_frame 
             error_set(err, ERR_OBJECT_CORRUPT, "%s: the index names a frame that it does not have", pack_in_key(d->in));
         goto out;
     }
-    if ((rc = mem_alloc(fr->plain_len + 1u, &mem, err)) < 0) goto out;
-    c->plain = mem;
+    if (!(c->plain = seam_alloc(fr->plain_len + 1u))) {
+        rc = error_set(err, ERR_NO_MEMORY, "no memory for a frame of %u bytes", fr->plain_len);
+        goto out;
+    }
     if ((rc = mem_alloc(fr->member_count * sizeof(struct digest), &mem, err)) < 0) goto out;
     c->ids = mem;
     if ((rc = mem_alloc(fr->member_count * sizeof(struct digest), &mem, err)) < 0) goto out;
@@ -345,7 +346,7 @@ again:
         if (memcmp(c->ids[i].b, id_prefix, ID_PREFIX_BYTES) != 0) continue;
         if (c->kind != kind || (full && !digest_equal(&c->ids[i], full))) break;
         *ret = (struct fetched){BYTES_OF(c->plain + c->offsets[i], c->offsets[i + 1] - c->offsets[i]), c->ids[i],
-                                c->shas[i], c};
+                                c->shas[i], c, NULL};
         return 0;
     }
     struct fetched h = {.hold = c};

@@ -25,6 +25,7 @@ struct witem {
     struct digest only; /* of the single chunk */
     uint64_t chunks;
     struct former *former;
+    struct memo_item *kept; /* the content that it is expected to have; until confirmed or restarted */
 };
 
 static uint64_t anchor_of(struct bytes chunk) {
@@ -39,8 +40,8 @@ static uint64_t anchor_of(struct bytes chunk) {
     return h | 1; /* never zero: zero is the stream's start */
 }
 
-int writer_item_open(struct writer *w, uint64_t seq, struct bytes name, enum content_kind kind, struct witem **ret,
-                     struct error *err) {
+static int item_begin(struct writer *w, uint64_t seq, struct bytes name, enum content_kind kind, struct witem **ret,
+                      struct error *err) {
     int rc = order_wait(w, seq, err);
     if (rc < 0) return rc;
     void *mem;
@@ -58,13 +59,48 @@ int writer_item_open(struct writer *w, uint64_t seq, struct bytes name, enum con
         seam_free(it);
         return writer_fail(w, err);
     }
-    if (w->delta && (kind == CONTENT_RECORDS || kind == CONTENT_PAGES || kind == CONTENT_FILE))
-        it->former = former_take(w, name);
+    *ret = it;
+    return 0;
+}
+
+int writer_item_open(struct writer *w, uint64_t seq, struct bytes name, enum content_kind kind, struct witem **ret,
+                     struct error *err) {
+    int rc = item_begin(w, seq, name, kind, ret, err);
+    if (rc == 0 && w->delta && (kind == CONTENT_RECORDS || kind == CONTENT_PAGES || kind == CONTENT_FILE))
+        (*ret)->former = former_take(w, name);
+    if (rc == 0 && w->delta && kind == CONTENT_RECORDS && !(*ret)->former) (*ret)->former = former_find(w, name);
+    return rc;
+}
+
+int writer_item_hold(struct writer *w, uint64_t seq, struct bytes name, struct witem **ret, struct error *err) {
+    if (!w->known_valid || !bytes_equal(w->known.name, name))
+        return error_set(err, ERR_INTERNAL, "an item was to be held that was not known");
+    pthread_mutex_lock(&w->former_lock);
+    const struct memo_item *m = &w->known; /* stays as it is until this thread asks again */
+    w->known_valid = false;
+    pthread_mutex_unlock(&w->former_lock);
+    struct witem *it;
+    void *mem;
+    int rc = item_begin(w, seq, name, (enum content_kind)m->kind, &it, err);
+    if (rc < 0) return rc;
+    rc = mem_alloc(sizeof *m + m->refs.len, &mem, err);
+    if (rc < 0) {
+        witem_drop(it);
+        return writer_fail(w, err);
+    }
+    it->kept = mem;
+    *it->kept = *m;
+    uint8_t *refs = (uint8_t *)(it->kept + 1);
+    if (m->refs.len) memcpy(refs, m->refs.ptr, m->refs.len);
+    it->kept->refs = BYTES_OF(refs, m->refs.len);
+    it->kept->name = buf_bytes(&it->name);
+    it->kept->attr = BYTES_OF(NULL, 0);
     *ret = it;
     return 0;
 }
 
 static void item_free(struct witem *it) {
+    seam_free(it->kept);
     block_give(it->w, it->block);
     sha256_pair_free(it->sha);
     former_free(it->former);
@@ -93,6 +129,12 @@ static int ref_add(struct witem *it, const struct ref *ref, struct error *err) {
     return rc;
 }
 
+/* A single chunk needs no anchor: its former self is found by its start. */
+static uint64_t anchor_at_end(const struct witem *it, struct bytes data, bool last) {
+    const bool shifts = it->kind == CONTENT_RECORDS || (it->kind == CONTENT_FILE && !(last && it->chunks == 0));
+    return shifts ? anchor_of(data) : 0;
+}
+
 /* Absorbs a chunk into the stream's digest and answers its own. */
 static int sha_feed(struct witem *it, struct bytes data, struct digest *ret_chunk, struct error *err) {
     if (!it->sha) {
@@ -105,7 +147,7 @@ static int sha_feed(struct witem *it, struct bytes data, struct digest *ret_chun
     return 0;
 }
 
-static int chunk_emit(struct witem *it, struct bytes data, bool last, struct error *err) {
+static int piece_emit(struct witem *it, struct bytes data, bool last, const struct digest *base, struct error *err) {
     struct digest sha;
     int rc = 0;
     if (last && !it->sha_used) {
@@ -114,18 +156,24 @@ static int chunk_emit(struct witem *it, struct bytes data, bool last, struct err
     } else
         rc = sha_feed(it, data, &sha, err);
     if (rc < 0) return rc;
-    struct ref ref = {.type = REF_CHUNK, .len = data.len};
-    const struct digest *base = NULL;
-    /* a single chunk needs no anchor: its former self is found by its start */
-    if (it->kind == CONTENT_RECORDS || (it->kind == CONTENT_FILE && !(last && it->chunks == 0)))
-        ref.anchor = anchor_of(data);
-    if (it->former) base = former_base(it->former, it->at, it->last_anchor, ref.anchor);
+    struct ref ref = {.type = REF_CHUNK, .len = data.len, .anchor = anchor_at_end(it, data, last)};
     if ((rc = chunk_put(it->w, CHUNK_DATA, data, &sha, base, &ref.id, err)) < 0) return rc;
     it->last_anchor = ref.anchor;
     it->at += data.len;
     it->bytes += data.len;
     it->chunks++;
     return ref_add(it, &ref, err);
+}
+
+static int chunk_emit(struct witem *it, struct bytes data, bool last, struct error *err) {
+    const uint64_t end_anchor = it->former ? anchor_at_end(it, data, last) : 0;
+    int rc = 0;
+    for (size_t n; rc == 0 && data.len; data = BYTES_OF(data.ptr + n, data.len - n)) {
+        const struct digest *base = NULL;
+        n = it->former ? former_piece(it->former, it->at, data.len, it->last_anchor, end_anchor, &base) : data.len;
+        rc = piece_emit(it, BYTES_OF(data.ptr, n), last && n == data.len, base, err);
+    }
+    return rc;
 }
 
 /* Emits every chunk whose end is decided; with `final` all of them. `last` says that the item ends here too. */
@@ -163,7 +211,7 @@ int witem_space(struct witem *it, uint8_t **ret, size_t *ret_len, struct error *
 
 int witem_advance(struct witem *it, size_t n, struct error *err) {
     it->have += n;
-    if (it->w->since_checkpoint >= it->w->checkpoint_bytes) return writer_checkpoint(it->w, err);
+    if (it->w->since_checkpoint >= it->w->checkpoint_bytes || it->w->run_due) return writer_checkpoint(it->w, err);
     return 0;
 }
 
@@ -186,6 +234,11 @@ int witem_hole(struct witem *it, uint64_t len, struct error *err) {
 
 int witem_restart(struct witem *it, struct error *err) {
     (void)err;
+    if (it->kept) {
+        former_hold(it->w, it->kept, &it->former);
+        seam_free(it->kept);
+        it->kept = NULL;
+    }
     buf_clear(&it->refs);
     buf_clear(&it->lists);
     it->ref_count = it->list_count = it->list_bytes = it->chunks = 0;
@@ -220,6 +273,28 @@ int witem_close(struct witem *it, struct bytes attr, struct digest *ret_sha256, 
     if (rc == 0) {
         if (ret_sha256) *ret_sha256 = sha;
         w->bytes += it->bytes;
+        rc = order_done(w, it->seq, it->name, body, false, err);
+    } else {
+        buf_free(&it->name);
+        buf_free(&body);
+        writer_fail(w, err);
+    }
+    item_free(it);
+    return rc;
+}
+
+int witem_confirm(struct witem *it, struct bytes attr, struct error *err) {
+    struct writer *w = it->w;
+    const struct memo_item *m = it->kept;
+    struct buf body = BUF_INIT(8u << 20);
+    int rc = m ? 0 : error_set(err, ERR_INTERNAL, "an item was confirmed that was not held");
+    if (rc == 0) {
+        lists_copy(w, m);
+        rc = manifest_body(&body, m->kind, attr, m->bytes, &m->sha256, m->ref_count, m->refs, err);
+    }
+    if (rc == 0) {
+        w->bytes += m->bytes;
+        w->dup_bytes += m->bytes;
         rc = order_done(w, it->seq, it->name, body, false, err);
     } else {
         buf_free(&it->name);

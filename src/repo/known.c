@@ -14,17 +14,30 @@ struct former *former_take(struct writer *w, struct bytes name) {
     return f;
 }
 
+void former_hold(struct writer *w, const struct memo_item *m, struct former **ret) {
+    struct error e = ERROR_INIT;
+    if (!w->delta || !w->fetcher || m->ref_count == 0 || m->kind == CONTENT_NONE || m->kind == CONTENT_OPAQUE) return;
+    (void)!former_make(w, m, ret, &e); /* a delta not found costs space, nothing else */
+}
+
+struct former *former_find(struct writer *w, struct bytes name) {
+    struct former *f = NULL;
+    struct memo_item m;
+    pthread_mutex_lock(&w->former_lock);
+    known_close(w);
+    if (memo_find(w->part, name, &m) || memo_find(w->prev, name, &m)) former_hold(w, &m, &f);
+    pthread_mutex_unlock(&w->former_lock);
+    return f;
+}
+
 /* The item asked about last was not kept, so it will be written anew: put its former self where open finds it. Under
  * former_lock. */
 void known_close(struct writer *w) {
     if (!w->known_valid) return;
     w->known_valid = false;
-    if (!w->delta || !w->fetcher || w->known.ref_count == 0 || w->known.kind == CONTENT_NONE ||
-        w->known.kind == CONTENT_OPAQUE)
-        return;
     struct former *f = NULL;
-    struct error e = ERROR_INIT;
-    if (former_make(w, &w->known, &f, &e) < 0) return; /* a delta not found costs space, nothing else */
+    former_hold(w, &w->known, &f);
+    if (!f) return;
     struct former **slot = &w->formers[w->former_next++ % (sizeof w->formers / sizeof *w->formers)];
     former_free(*slot);
     *slot = f;
@@ -70,7 +83,7 @@ bool writer_known(struct writer *w, struct bytes name, struct known_item *ret) {
 }
 
 /* Lists of a kept item must be in the new memory as well. */
-static void lists_copy(struct writer *w, const struct memo_item *m) {
+void lists_copy(struct writer *w, const struct memo_item *m) {
     if (m->kind == CONTENT_NONE) return;
     struct cursor c = cursor_of(m->refs);
     struct ref ref;

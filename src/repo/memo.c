@@ -149,6 +149,15 @@ bool memo_seek(struct memo *m, struct bytes name, struct memo_item *ret) {
     return true;
 }
 
+bool memo_find(struct memo *m, struct bytes name, struct memo_item *ret) {
+    if (m && (m->ended || (m->have && name_compare(m->item.name, name) > 0))) {
+        if (m->parsing) manifest_parser_free(&m->parser);
+        m->at = MEMO_HEADER;
+        m->parsing = m->have = m->ended = false;
+    }
+    return memo_seek(m, name, ret);
+}
+
 void memo_free(struct memo *m) {
     if (!m) return;
     if (m->parsing) manifest_parser_free(&m->parser);

@@ -5,6 +5,7 @@
 #define ORDINAL_DIRECTORY UINT32_C(0xffffffff)
 #define ORDINAL_FOOTER UINT32_C(0xfffffffe)
 #define ORDINAL_PADDING UINT32_C(0xfffffffd)
+#define DIRECTORY_BYTES_MAX (8u << 20) /* tiny files have more of a pack in its directory than in frames */
 
 struct pack_out {
     uint8_t *mem; /* cap bytes, page-aligned */
@@ -70,7 +71,7 @@ int pack_out_new(struct repo *r, const struct session *s, bool meta, struct pack
     int rc = mem_alloc(sizeof(struct pack_out), &mem, err);
     if (rc < 0) return rc;
     struct pack_out *p = mem;
-    p->dir = BUF_INIT(8u << 20);
+    p->dir = BUF_INIT(DIRECTORY_BYTES_MAX);
     p->meta = meta;
     p->cipher = r->cipher;
     p->cap = meta ? r->meta_pack_bytes : r->data_pack_bytes;
@@ -114,7 +115,8 @@ static size_t record_bytes(unsigned members) {
 
 bool pack_out_fits(const struct pack_out *p, size_t payload_len, unsigned members) {
     size_t frame = payload_len + AEAD_TAG_BYTES, dir = p->dir.len + record_bytes(members) + AEAD_TAG_BYTES;
-    return p->used + frame + dir + AEAD_TAG_BYTES + PACK_FOOTER_BYTES <= p->cap;
+    return p->dir.len + record_bytes(members) <= DIRECTORY_BYTES_MAX &&
+           p->used + frame + dir + AEAD_TAG_BYTES + PACK_FOOTER_BYTES <= p->cap;
 }
 
 bool pack_out_empty(const struct pack_out *p) {

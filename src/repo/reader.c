@@ -1,15 +1,32 @@
+#include "repo/moving.h"
 #include "repo/reader.h"
-#include "repo/repo_internal.h"
+
+/* Where the references of each item of a manifest chunk lie in it. */
+struct span {
+    uint32_t at, len;
+};
+struct refs_map {
+    bool used;
+    size_t chunk; /* which of the root's */
+    uint64_t last;
+    uint32_t count;
+    struct span *spans;
+};
+#define REFS_MAPS 16
 
 struct snapshot {
     struct repo *repo;
-    struct fetcher *fetcher;
+    struct moving *chunks;
     struct root_doc root;
     /* the walk in progress, so that an item opened from its callback needs no search */
     pthread_mutex_t lock;
     const struct manifest_item *current;
     uint64_t current_ordinal;
     pthread_t walker;
+    /* for items that are opened outside the walk: the maps used last, so that a chunk is parsed once and not once an
+     * item */
+    struct refs_map maps[REFS_MAPS];
+    uint64_t map_clock;
 };
 
 int snapshot_open(struct repo *r, const struct snapshot_info *info, struct snapshot **ret, struct error *err) {
@@ -19,8 +36,8 @@ int snapshot_open(struct repo *r, const struct snapshot_info *info, struct snaps
     struct snapshot *s = mem;
     s->repo = r;
     pthread_mutex_init(&s->lock, NULL);
-    rc = fetcher_new(r, &r->index, NULL, 48u << 20, &s->fetcher, err);
-    if (rc == 0) rc = root_read(s->fetcher, info, &s->root, err);
+    rc = moving_new(r, info, 48u << 20, &s->chunks, err);
+    if (rc == 0) rc = moving_root(s->chunks, info, &s->root, err);
     if (rc < 0) {
         snapshot_close(s);
         return error_wrap(err, "opening snapshot %s", info->id);
@@ -31,8 +48,9 @@ int snapshot_open(struct repo *r, const struct snapshot_info *info, struct snaps
 
 void snapshot_close(struct snapshot *s) {
     if (!s) return;
-    fetcher_free(s->fetcher);
+    moving_free(s->chunks);
     root_free(&s->root);
+    for (size_t i = 0; i < REFS_MAPS; i++) seam_free(s->maps[i].spans);
     pthread_mutex_destroy(&s->lock);
     seam_free(s);
 }
@@ -54,7 +72,7 @@ static int walk_chunk(struct snapshot *s, const struct root_chunk *k, struct byt
     struct manifest_parser p;
     struct manifest_item it;
     bool end = false;
-    int rc = fetch_chunk(s->fetcher, k->id.b, &k->id, CHUNK_MANIFEST, &c, err);
+    int rc = moving_chunk(s->chunks, &k->id, CHUNK_MANIFEST, &c, err);
     if (rc < 0) return rc;
     manifest_parser_init(&p, c.data);
     uint32_t n = 0;
@@ -80,7 +98,7 @@ static int walk_chunk(struct snapshot *s, const struct root_chunk *k, struct byt
     if (rc == 0 && !*done && n != k->items)
         rc = error_set(err, ERR_OBJECT_CORRUPT, "a manifest chunk has %u items where the root says %u", n, k->items);
     manifest_parser_free(&p);
-    fetch_release(s->fetcher, &c);
+    moving_release(&c);
     return rc;
 }
 
@@ -114,25 +132,82 @@ struct ritem {
     uint64_t bytes, seen, pieces;
 };
 
-/* Parses a manifest chunk again up to the item; for items that are opened outside the walk. */
-static int refs_find(struct snapshot *s, const struct item_head *h, struct buf *refs, struct error *err) {
-    size_t i = 0;
-    while (i + 1 < s->root.chunk_count && s->root.chunks[i + 1].first_ordinal <= h->ordinal) i++;
-    if (!s->root.chunk_count) return error_set(err, ERR_NO_POINT, "the snapshot has no items");
-    struct fetched c;
+static int map_make(struct bytes chunk, uint32_t items, struct span **ret, struct error *err) {
     struct manifest_parser p;
     struct manifest_item it;
     bool end = false;
-    const struct root_chunk *k = &s->root.chunks[i];
-    int rc = fetch_chunk(s->fetcher, k->id.b, &k->id, CHUNK_MANIFEST, &c, err);
+    void *mem;
+    int rc = mem_alloc((items + 1u) * sizeof(struct span), &mem, err);
     if (rc < 0) return rc;
-    manifest_parser_init(&p, c.data);
-    for (uint64_t n = k->first_ordinal; rc == 0 && n <= h->ordinal; n++) rc = manifest_next(&p, &it, &end, err);
-    if (rc == 0 && (end || !bytes_equal(it.name, h->name)))
-        rc = error_set(err, ERR_INTERNAL, "an item is not where it was");
-    if (rc == 0) rc = buf_append(refs, it.refs.ptr, it.refs.len, err);
+    struct span *spans = mem;
+    manifest_parser_init(&p, chunk);
+    for (uint32_t n = 0; n < items && rc == 0; n++) {
+        rc = manifest_next(&p, &it, &end, err);
+        if (rc == 0 && end)
+            rc = error_set(err, ERR_OBJECT_CORRUPT, "a manifest chunk has %u items where the root says %u", n, items);
+        if (rc == 0 && it.refs.len)
+            spans[n] = (struct span){(uint32_t)(it.refs.ptr - chunk.ptr), (uint32_t)it.refs.len};
+    }
     manifest_parser_free(&p);
-    fetch_release(s->fetcher, &c);
+    if (rc < 0)
+        seam_free(spans);
+    else
+        *ret = spans;
+    return rc;
+}
+
+static bool map_look(struct snapshot *s, size_t chunk, uint64_t n, struct span *ret) {
+    for (size_t i = 0; i < REFS_MAPS; i++) {
+        struct refs_map *m = &s->maps[i];
+        if (!m->used || m->chunk != chunk || n >= m->count) continue;
+        m->last = ++s->map_clock;
+        *ret = m->spans[n];
+        return true;
+    }
+    return false;
+}
+
+/* Under the lock, which only a new map lets go of. */
+static int map_find(struct snapshot *s, size_t chunk, uint64_t n, struct bytes body, struct span *ret,
+                    struct error *err) {
+    if (map_look(s, chunk, n, ret)) return 0;
+    struct refs_map *oldest = &s->maps[0];
+    struct span *spans = NULL;
+    const uint32_t count = s->root.chunks[chunk].items;
+    if (n >= count) return error_set(err, ERR_INTERNAL, "an item is not where it was");
+    pthread_mutex_unlock(&s->lock);
+    int rc = map_make(body, count, &spans, err);
+    pthread_mutex_lock(&s->lock);
+    if (rc < 0) return rc;
+    *ret = spans[n];
+    for (size_t i = 0; i < REFS_MAPS && oldest->used; i++)
+        if (!s->maps[i].used || s->maps[i].last < oldest->last) oldest = &s->maps[i];
+    seam_free(oldest->spans);
+    *oldest = (struct refs_map){true, chunk, ++s->map_clock, count, spans};
+    return 0;
+}
+
+/* The references of an item that is opened outside the walk. */
+static int refs_find(struct snapshot *s, const struct item_head *h, struct buf *refs, struct error *err) {
+    if (!s->root.chunk_count) return error_set(err, ERR_NO_POINT, "the snapshot has no items");
+    size_t lo = 0, hi = s->root.chunk_count;
+    while (hi - lo > 1) {
+        size_t mid = lo + (hi - lo) / 2;
+        if (s->root.chunks[mid].first_ordinal <= h->ordinal)
+            lo = mid;
+        else
+            hi = mid;
+    }
+    struct fetched c;
+    struct span span = {0};
+    const struct root_chunk *k = &s->root.chunks[lo];
+    int rc = moving_chunk(s->chunks, &k->id, CHUNK_MANIFEST, &c, err);
+    if (rc < 0) return rc;
+    pthread_mutex_lock(&s->lock);
+    rc = map_find(s, lo, h->ordinal - k->first_ordinal, c.data, &span, err);
+    pthread_mutex_unlock(&s->lock);
+    if (rc == 0) rc = buf_append(refs, c.data.ptr + span.at, span.len, err);
+    moving_release(&c);
     return rc;
 }
 
@@ -171,7 +246,7 @@ static int ref_next(struct ritem *it, struct ref *ref, struct error *err) {
                 return 1;
             }
             bool bad = it->list_c.bad;
-            fetch_release(it->s->fetcher, &it->list);
+            moving_release(&it->list);
             it->in_list = false;
             if (bad) return error_set(err, ERR_OBJECT_CORRUPT, "a list of references is malformed");
         }
@@ -180,7 +255,7 @@ static int ref_next(struct ritem *it, struct ref *ref, struct error *err) {
             return 0;
         }
         if (ref->type != REF_LIST) return 1;
-        int rc = fetch_chunk(it->s->fetcher, ref->id.b, &ref->id, CHUNK_LIST, &it->list, err);
+        int rc = moving_chunk(it->s->chunks, &ref->id, CHUNK_LIST, &it->list, err);
         if (rc < 0) return rc;
         it->list_c = cursor_of(it->list.data);
         it->in_list = true;
@@ -203,7 +278,7 @@ static int digest_feed(struct ritem *it, struct bytes data, struct error *err) {
 int ritem_next(struct ritem *it, struct bytes *ret, struct error *err) {
     static const uint8_t zeros[4096];
     struct ref ref;
-    if (it->chunk.hold) fetch_release(it->s->fetcher, &it->chunk);
+    if (it->chunk.hold) moving_release(&it->chunk);
     *ret = BYTES_OF(NULL, 0);
     if (it->ended) return 0;
     int rc = ref_next(it, &ref, err);
@@ -232,7 +307,7 @@ int ritem_next(struct ritem *it, struct bytes *ret, struct error *err) {
         *ret = BYTES_OF(NULL, ref.len);
         return rc < 0 ? rc : 0;
     }
-    if ((rc = fetch_chunk(it->s->fetcher, ref.id.b, &ref.id, CHUNK_DATA, &it->chunk, err)) < 0) return rc;
+    if ((rc = moving_chunk(it->s->chunks, &ref.id, CHUNK_DATA, &it->chunk, err)) < 0) return rc;
     if (it->chunk.data.len != ref.len) return differs(err, "size");
     /* the chunk's own digest was computed when it was decoded: an item of one chunk needs no second pass */
     if (it->pieces == 1 && ref.len == it->bytes)
@@ -245,8 +320,8 @@ int ritem_next(struct ritem *it, struct bytes *ret, struct error *err) {
 
 void ritem_close(struct ritem *it) {
     if (!it) return;
-    if (it->chunk.hold) fetch_release(it->s->fetcher, &it->chunk);
-    if (it->in_list) fetch_release(it->s->fetcher, &it->list);
+    if (it->chunk.hold) moving_release(&it->chunk);
+    if (it->in_list) moving_release(&it->list);
     sha256_free(it->sha);
     buf_free(&it->refs);
     seam_free(it);

@@ -1,5 +1,5 @@
 #include "ledger/statement.h"
-#include "repo/repo_internal.h"
+#include "repo/state_summary.h"
 
 json_t *json_digest(const struct digest *d) {
     char hex[65];
@@ -118,7 +118,7 @@ static int format_read(struct repo *r, struct digest *ret, struct error *err) {
     return rc;
 }
 
-static void slot_key(struct bytes slot, char out[96]) {
+void slot_key(struct bytes slot, char out[96]) {
     struct digest d;
     char hex[65];
     sha256(slot, &d);
@@ -179,13 +179,6 @@ out:
     return rc < 0 ? error_wrap(err, "making the repository") : 0;
 }
 
-struct slot_try {
-    struct repo *r;
-    const struct unlock *u;
-    unsigned tried;
-    char first[160];
-};
-
 struct names {
     char (*keys)[96];
     size_t n, cap;
@@ -237,6 +230,7 @@ static int slots_open(struct repo *r, const struct unlock *u, struct error *err)
         if (info.kind != u->kind) continue;
         tried++;
         got = slot_open(buf_bytes(&b), u, &r->keys, &e);
+        if (got == 0) snprintf(r->slot, sizeof r->slot, "%s", names.keys[i]);
         if (got < 0 && got != -ERR_KEY_WRONG) damaged++;
         if (got < 0 && unread.code == ERR_NONE && got != -ERR_KEY_WRONG && error_info(got)->status != EXIT_INTEGRITY)
             unread = e;
@@ -280,6 +274,7 @@ int repo_open(struct store *s, const struct unlock *u, const char *cache_dir, st
     char origin[64];
     snprintf(origin, sizeof origin, "proofkeep/%s", r->id_hex);
     if ((rc = ledger_open(s, origin, r->cache_dir, judge, r, &r->ledger, err)) < 0) goto fail;
+    state_start_from_summaries(r);
     if ((rc = repo_sync(r, err)) < 0) goto fail;
     if (!r->state.initialised) {
         rc = error_set(err, ERR_LEDGER_BROKEN, "the log is empty: its first entry is missing");
@@ -373,6 +368,10 @@ size_t repo_void_entries(const struct repo *r, const char **ret_why) {
     return r->state.void_count;
 }
 
+const char *repo_summary_refused(const struct repo *r) {
+    return ledger_start_refused(r->ledger);
+}
+
 size_t repo_key_count(const struct repo *r) {
     return r->state.key_count;
 }
@@ -389,7 +388,8 @@ const struct snapshot_info *repo_latest(const struct repo *r, const char *enviro
 }
 
 int repo_publish(struct repo *r, struct error *err) {
-    return ledger_publish(r->ledger, secret_bytes(r->keys->sign_seed), err);
+    int rc = ledger_publish(r->ledger, secret_bytes(r->keys->sign_seed), err);
+    return rc < 0 ? rc : state_publish(r, err);
 }
 
 int repo_session_key(struct repo *r, const uint8_t id[16], const uint8_t *sealed, const struct secret **ret,
@@ -418,79 +418,5 @@ int repo_session_key(struct repo *r, const uint8_t id[16], const uint8_t *sealed
             secret_free(sk.key);
     }
     pthread_mutex_unlock(&r->lock);
-    return rc;
-}
-
-static int key_statement(struct repo *r, const char *action, const uint8_t pub[SIGN_PUBLIC_BYTES], enum key_role role,
-                         const char *label, struct error *err) {
-    char hex[65];
-    hex_encode(pub, SIGN_PUBLIC_BYTES, hex);
-    struct digest d;
-    sha256(BYTES_OF(pub, SIGN_PUBLIC_BYTES), &d);
-    json_t *p =
-        json_pack("{s:s, s:s, s:s, s:s}", "action", action, "key", hex, "role", key_role_name(role), "label", label);
-    json_t *s = NULL;
-    if (!p) return error_set(err, ERR_NO_MEMORY, "no memory for a key entry");
-    int rc = statement_make(PREDICATE_KEY, "signing-key", &d, p, &s, err);
-    if (rc == 0) rc = repo_append(r, s, NULL, NULL, err);
-    json_decref(s);
-    return rc;
-}
-
-static int admin_only(const struct repo *r, struct error *err) {
-    if (r->keys->role == ROLE_ADMIN) return 0;
-    return error_set(err, ERR_KEY_ROLE, "changing keys needs an admin key, and this one is a %s key",
-                     key_role_name(r->keys->role));
-}
-
-int repo_key_add(struct repo *r, const struct keyring *bundle, const struct unlock *u, const char *label,
-                 struct error *err) {
-    int rc = admin_only(r, err);
-    if (rc < 0) return rc;
-    struct buf slot = BUF_INIT(64 << 10);
-    bool known = false;
-    for (size_t i = 0; i < r->state.key_count; i++)
-        known |= !r->state.keys[i].removed &&
-                 memcmp(r->state.keys[i].public_key, bundle->sign_public, SIGN_PUBLIC_BYTES) == 0;
-    rc = slot_seal(bundle, u, label, &slot, err);
-    if (rc == 0 && !known) rc = key_statement(r, "add", bundle->sign_public, bundle->role, label, err);
-    if (rc == 0) {
-        char key[96];
-        slot_key(buf_bytes(&slot), key);
-        rc = store_create(r->store, key, buf_bytes(&slot), err);
-    }
-    buf_free(&slot);
-    return rc;
-}
-
-struct removal {
-    struct repo *r;
-    const uint8_t *pub;
-    struct names found;
-};
-
-static int find_slot(void *ctx, const char *name, const struct slot_info *info, struct error *err) {
-    struct removal *m = ctx;
-    if (memcmp(info->sign_public, m->pub, SIGN_PUBLIC_BYTES) != 0) return 0;
-    struct store_object o = {.key = name};
-    return collect_name(&m->found, &o, err);
-}
-
-int repo_key_remove(struct repo *r, const uint8_t pub[SIGN_PUBLIC_BYTES], struct error *err) {
-    int rc = admin_only(r, err);
-    if (rc < 0) return rc;
-    if (memcmp(pub, r->keys->admin_public, SIGN_PUBLIC_BYTES) == 0)
-        return error_set(err, ERR_KEY_ROLE,
-                         "the admin key cannot be removed: nobody could read the repository afterwards");
-    const struct key_info *k = NULL;
-    for (size_t i = 0; i < r->state.key_count; i++)
-        if (!r->state.keys[i].removed && memcmp(r->state.keys[i].public_key, pub, SIGN_PUBLIC_BYTES) == 0)
-            k = &r->state.keys[i];
-    if (!k) return error_set(err, ERR_NO_POINT, "no such key is in force");
-    if ((rc = key_statement(r, "remove", pub, k->role, k->label, err)) < 0) return rc;
-    struct removal m = {.r = r, .pub = pub};
-    rc = repo_slots(r, find_slot, &m, err);
-    for (size_t i = 0; i < m.found.n && rc == 0; i++) rc = store_remove(r->store, m.found.keys[i], err);
-    seam_free(m.found.keys);
     return rc;
 }

@@ -43,6 +43,7 @@ struct snapshot_info {
     char *receipt_surface;         /* as the receipt calls it */
     int64_t started_ns, completed_ns; /* the writer's claim */
     int64_t stored_ns;             /* the store's clock; retention uses this, falling back on the log's order */
+    int64_t claimed_ns;            /* the entry's own time: the signer's claim */
     bool complete;                 /* false: partial */
     struct digest *root;           /* chunk ids of the root's pieces */
     size_t root_count;
@@ -117,18 +118,26 @@ const struct key_info *repo_key(const struct repo *r, size_t i);
  * newest of them. Anything above zero wants a person's attention. */
 size_t repo_void_entries(const struct repo *r, const char **ret_why);
 
+/* What was refused of the log's summaries and bundles while it was opened, with the signer where there is one; "" when
+ * nothing was. What is derived from the log was tampered with or is damaged; the log itself was read instead. */
+const char *repo_summary_refused(const struct repo *r);
+
 /* Append a statement that is not a snapshot (failed receipt, verification, hold, restore, key…). Owns nothing of it. */
 int repo_append(struct repo *r, json_t *statement, uint64_t *ret_seq, struct digest *ret, struct error *err) PK_CHECK;
 /* Add a slot object for `bundle`, and (for a new signing key) its KEY entry. Admin only. */
 int repo_key_add(struct repo *r, const struct keyring *bundle, const struct unlock *slot, const char *label, struct error *err) PK_CHECK;
-/* Remove a signing key (KEY entry) and every slot that holds it. Admin only; refuses the admin's own last slot. */
+/* Remove a signing key (KEY entry) and every slot that holds it. Admin only. The admin key stays (ERR_KEY_ROLE): all others
+ * come from it, and what may go is one of its slots. */
 int repo_key_remove(struct repo *r, const uint8_t pub[SIGN_PUBLIC_BYTES], struct error *err) PK_CHECK;
+/* Remove one slot, by its object key "keys/<hex>". Admin only. ERR_KEY_ROLE for the last slot of a key and for the one that
+ * opened `r`; ERR_NO_POINT when there is none of that name. */
+int repo_slot_remove(struct repo *r, const char *name, struct error *err) PK_CHECK;
 /* Slots as objects, for 'key list'. */
 int repo_slots(struct repo *r, int (*cb)(void *ctx, const char *name, const struct slot_info *info, struct error *err), void *ctx, struct error *err) PK_CHECK;
 
 /* Totals of the index: distinct packs and stored bytes of live packs. */
 int repo_totals(struct repo *r, uint64_t *ret_packs, uint64_t *ret_bytes, struct error *err) PK_CHECK;
-/* Write tiles, checkpoint. Failure harms nothing. */
+/* Write tiles, bundles and checkpoint, and with an admin key a summary at the end of a bundle. Failure harms nothing. */
 int repo_publish(struct repo *r, struct error *err) PK_CHECK;
 
 #endif

@@ -46,6 +46,7 @@ struct state {
     struct digest format; /* of the object 'format', by entry 0 */
     bool initialised;
     size_t void_count;  /* entries that count for nothing: see state.c */
+    uint64_t void_seq;  /* the newest of them */
     char void_text[256]; /* why the newest of them does */
 };
 /* Whether our own key may sign such an entry: asked before it is built, as a refusal afterwards comes too late. */
@@ -191,6 +192,7 @@ struct fetched { /* a decoded frame, held */
     struct bytes data;      /* the chunk's plain bytes */
     struct digest id, sha;
     void *hold;
+    struct fetcher *from; /* whom it is released to; moving.c's, else NULL */
 };
 /* By the first 16 bytes of its id; `full` may be NULL (else all 32 must match). Release when done. */
 int fetch_chunk(struct fetcher *f, const uint8_t *id_prefix, const struct digest *full, enum chunk_kind kind, struct fetched *ret, struct error *err) PK_CHECK;
@@ -257,8 +259,11 @@ struct repo {
     char id_hex[33];
     enum cipher cipher;
     uint32_t data_pack_bytes, meta_pack_bytes;
+    char slot[96];   /* the object that opened it; empty when its keys are another handle's */
     char *cache_dir; /* of this repository, NULL without */
     struct ledger *ledger;
+    struct ledger_start start;
+    uint64_t summed_up; /* by a summary that this handle made or found */
     struct state state;
     struct index index;
     struct cutter cutter;
@@ -269,6 +274,7 @@ struct repo {
     pthread_mutex_t lock; /* sessions */
     int64_t log_time_ns;
 };
+void slot_key(struct bytes slot, char out[96]); /* its object key */
 int repo_writable(struct repo *r, struct error *err) PK_CHECK;
 /* Reads the log's newcomers into the state (not the index); whether there were any. What is missing may have been removed
  * by a collection that came in between. */

@@ -25,6 +25,29 @@ static int entry_order(const void *a, const void *b) {
     return c ? c : (x->pack > y->pack) - (x->pack < y->pack);
 }
 
+/* Sorts in place by the first byte, and each such part by qsort, whose own memory is then a part's and not the whole's:
+ * ids are keyed digests, so the parts are about even. */
+static void entries_sort(struct run_entry *e, size_t n) {
+    size_t count[256] = {0}, at[256], end[256], sum = 0;
+    for (size_t i = 0; i < n; i++) count[e[i].id[0]]++;
+    for (size_t b = 0; b < 256; b++) {
+        at[b] = sum;
+        end[b] = sum += count[b];
+    }
+    for (size_t b = 0; b < 256; b++)
+        while (at[b] < end[b]) {
+            const size_t to = e[at[b]].id[0];
+            if (to == b) {
+                at[b]++;
+                continue;
+            }
+            const struct run_entry moved = e[at[b]];
+            e[at[b]] = e[at[to]];
+            e[at[to]++] = moved;
+        }
+    for (size_t b = 0; b < 256; b++) qsort(e + end[b] - count[b], count[b], sizeof *e, entry_order);
+}
+
 int run_aead(struct repo *r, const uint8_t header[RUN_HEADER_BYTES], struct aead **ret, struct error *err) {
     uint8_t key[KEY_BYTES];
     int rc = hkdf_sha256(secret_bytes(r->keys->index_key), BYTES_OF(header + 32, 32), BYTES_STR("proofkeep/v1/run"),
@@ -81,7 +104,7 @@ void run_key(const struct digest *name, char out[96]) {
 
 int run_write(struct repo *r, struct run_entry *entries, size_t n, const uint8_t *packs, uint32_t pack_count,
               struct digest *ret, struct error *err) {
-    qsort(entries, n, sizeof *entries, entry_order);
+    entries_sort(entries, n);
     struct buf body = BUF_INIT(SIZE_MAX / 2);
     uint64_t rows = 0;
     int rc = buf_reserve(&body, (size_t)pack_count * RUN_PACK_BYTES + n * RUN_ENTRY_BYTES, err);

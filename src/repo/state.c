@@ -1,6 +1,7 @@
 /* The fold of the log into what is live. A signer is known from KEY entries below the entry at hand, and may say only
  * what its role allows: a stolen writer key can add snapshots, and can neither vouch for one, forget one nor release a
  * hold. */
+#include "base/utf8.h"
 #include "repo/repo_internal.h"
 
 static const struct key_info *state_key(const struct state *s, const uint8_t pub[SIGN_PUBLIC_BYTES]) {
@@ -16,6 +17,14 @@ static int broken(struct error *err, const struct ledger_entry *e, const char *w
 static const char *text_of(const json_t *o, const char *key) {
     const char *s = json_string_value(json_object_get(o, key));
     return s ? s : "";
+}
+
+/* As much as fits, ending with a whole character. */
+static void text_copy(char *ret, size_t n, const char *s) {
+    size_t at = 0, len = strlen(s), step;
+    while ((step = utf8_char_bytes((const uint8_t *)s + at, len - at)) && at + step < n) at += step;
+    memcpy(ret, s, at);
+    ret[at] = 0;
 }
 
 static int digests_of(const json_t *array, struct digest **ret, size_t *ret_n, struct error *err) {
@@ -69,7 +78,7 @@ static int judge_receipt(struct state *s, const struct ledger_entry *e, const js
         rc = mem_grow((void **)&s->jobs, &s->job_cap, s->job_count + 1, sizeof *s->jobs, err);
         if (rc < 0) return rc;
         struct job_info j = {.seq = e->seq};
-        snprintf(j.id, sizeof j.id, "%s", text_of(p, "backup_id"));
+        text_copy(j.id, sizeof j.id, text_of(p, "backup_id"));
         time_parse(text_of(p, "completed_at"), &j.completed_ns);
         const char *surface = json_is_object(repo) ? text_of(repo, "surface") : text_of(p, "surface");
         if ((rc = mem_strdup(text_of(p, "environment"), &j.environment, err)) < 0) return rc;
@@ -80,7 +89,10 @@ static int judge_receipt(struct state *s, const struct ledger_entry *e, const js
         s->jobs[s->job_count++] = j;
         return 0;
     }
-    struct snapshot_info n = {.seq = e->seq, .entry = e->digest, .stored_ns = e->stored_ns ? e->stored_ns : e->time_ns};
+    struct snapshot_info n = {.seq = e->seq,
+                              .entry = e->digest,
+                              .stored_ns = e->stored_ns ? e->stored_ns : e->time_ns,
+                              .claimed_ns = e->time_ns};
     const char *id = text_of(p, "backup_id");
     if (!*id || strlen(id) >= SNAPSHOT_ID_MAX) return broken(err, e, "has no usable backup_id");
     snprintf(n.id, sizeof n.id, "%s", id);
@@ -145,8 +157,9 @@ static int judge_verification(struct state *s, const struct ledger_entry *e, con
         n->verify_failed = false;
         int64_t started;
         if (l >= VERIFY_FULL && time_parse(text_of(p, "started_at"), &started) && started <= e->time_ns) {
+            int64_t ms = json_integer_value(json_object_get(p, "duration_ms"));
             n->restored_ns = e->time_ns;
-            n->restore_took_ns = e->time_ns - started;
+            n->restore_took_ns = ms > 0 && ms < INT64_MAX / 1000000 ? ms * 1000000 : e->time_ns - started;
         }
     } else if (strcmp(result, "FAILED") == 0) {
         n->verify_failed = true;
@@ -166,7 +179,7 @@ static int judge_key(struct state *s, const struct ledger_entry *e, const json_t
         return 0;
     }
     if (!key_role_parse(text_of(p, "role"), &k.role)) return broken(err, e, "names an unknown role");
-    snprintf(k.label, sizeof k.label, "%s", text_of(p, "label"));
+    text_copy(k.label, sizeof k.label, text_of(p, "label"));
     int rc = mem_grow((void **)&s->keys, &s->key_cap, s->key_count + 1, sizeof *s->keys, err);
     if (rc == 0) s->keys[s->key_count++] = k;
     return rc;
@@ -280,6 +293,7 @@ int state_judge(struct repo *r, const struct ledger_entry *e, struct error *err)
     int rc = json_is_object(p) ? fold(s, e, type, p, &e2) : broken(&e2, e, "has no predicate");
     if (rc == -ERR_LEDGER_BROKEN) {
         s->void_count++;
+        s->void_seq = e->seq;
         snprintf(s->void_text, sizeof s->void_text, "%.250s", e2.text);
         return 0;
     }

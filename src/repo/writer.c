@@ -230,7 +230,7 @@ int run_flush(struct writer *w, struct error *err) {
     if (n && rc == 0) {
         /* what is in a run need not be held in memory as well */
         pthread_mutex_lock(&w->set_lock);
-        if (w->set.used > SET_ENTRIES_MAX) {
+        if (w->set.used > ENTRIES_MAX) {
             struct idset left = {0};
             struct location l;
             for (size_t i = 0; i < w->set.slots && rc == 0; i++)
@@ -248,6 +248,7 @@ int run_flush(struct writer *w, struct error *err) {
 int writer_checkpoint(struct writer *w, struct error *err) {
     if (pthread_mutex_trylock(&w->checkpoint_lock) != 0) return 0; /* another thread is at it */
     w->since_checkpoint = 0;
+    w->run_due = false;
     int rc = writer_alive(w, err);
     if (rc == 0) rc = packs_close(w, err);
     if (rc == 0) rc = store_commit(w->repo->store, err);

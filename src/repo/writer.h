@@ -39,6 +39,10 @@ int writer_open(struct repo *r, const struct writer_options *o, struct writer **
 bool writer_known(struct writer *w, struct bytes name, struct known_item *ret);
 int writer_keep(struct writer *w, uint64_t seq, struct bytes name, struct bytes attr, struct error *err) PK_CHECK;
 int writer_item_open(struct writer *w, uint64_t seq, struct bytes name, enum content_kind kind, struct witem **ret, struct error *err) PK_CHECK;
+/* Begin an item that may have the content that writer_known just answered for this name (same thread): it ends with
+ * witem_confirm, or is restarted and written like any other. */
+int writer_item_hold(struct writer *w, uint64_t seq, struct bytes name, struct witem **ret, struct error *err) PK_CHECK;
+int witem_confirm(struct witem *it, struct bytes attr, struct error *err) PK_CHECK;
 int witem_space(struct witem *it, uint8_t **ret, size_t *ret_len, struct error *err) PK_CHECK;
 int witem_advance(struct witem *it, size_t n, struct error *err) PK_CHECK;
 int witem_hole(struct witem *it, uint64_t len, struct error *err) PK_CHECK;

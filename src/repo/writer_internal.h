@@ -7,7 +7,7 @@
 #define STRIPES 16
 #define BLOCK_BYTES (1u << 20)
 #define ORDER_WINDOW 4096u
-#define SET_ENTRIES_MAX (1u << 20) /* ids of this session held in memory before they move into a run */
+#define ENTRIES_MAX (512u << 10) /* chunks of this session held in memory before they move into a run */
 #define DATA_PACKS_OPEN 2
 
 /* A frame in the making: chunks that are compressed together. */
@@ -63,6 +63,7 @@ struct memo_item {
 /* NULL in *ret when there is none for that header. */
 int memo_open(const struct repo *r, const char *path, const struct digest *snapshot, struct memo **ret, struct error *err) PK_CHECK;
 bool memo_seek(struct memo *m, struct bytes name, struct memo_item *ret); /* ascending */
+bool memo_find(struct memo *m, struct bytes name, struct memo_item *ret); /* in any order; goes back to the start for one that lies behind */
 bool memo_list(const struct memo *m, const struct digest *id, struct bytes *ret);
 void memo_free(struct memo *m);
 struct memo_writer;
@@ -83,14 +84,21 @@ struct former {
     uint32_t count;
     struct digest *ids;
     uint64_t *ends;    /* offset of each chunk's end */
+    uint32_t *lens;
     uint64_t *anchors;
     uint32_t *by_start, *by_end; /* hash tables of 1-based chunk numbers, slots a power of two */
     uint32_t slots;
+    uint64_t moved;    /* added to a place now gives the place then, modulo 2^64 */
+    uint32_t guesses;  /* pieces since an anchor last told it */
 };
 void former_free(struct former *f);
-/* The chunk that is the best base, or NULL. */
-const struct digest *former_base(const struct former *f, uint64_t at, uint64_t start_anchor, uint64_t end_anchor);
+/* Where to cut a chunk of len bytes at `at`, and the base of the first piece (untouched when it has none): len if it is best
+ * left whole. Ask again for the rest. end_anchor 0: never cut. Calls go from the start of an item to its end. */
+size_t former_piece(struct former *f, uint64_t at, size_t len, uint64_t start_anchor, uint64_t end_anchor, const struct digest **ret_base);
 int former_make(struct writer *w, const struct memo_item *m, struct former **ret, struct error *err) PK_CHECK;
+/* The same, if a delta may be used at all; *ret stays as it is when not. */
+void former_hold(struct writer *w, const struct memo_item *m, struct former **ret);
+void lists_copy(struct writer *w, const struct memo_item *m);
 
 struct done_item { /* waits for its turn in the manifest */
     bool done, dropped;
@@ -177,6 +185,7 @@ struct writer {
 
     atomic_uint_fast64_t items, bytes, new_chunks, new_bytes, dup_bytes, kept_bytes, delta_chunks, delta_bytes, delta_stored,
         stored_bytes, pack_total, since_checkpoint;
+    atomic_bool run_due; /* ENTRIES_MAX is reached */
 };
 
 int writer_fail(struct writer *w, const struct error *err); /* latch; answers the code */
@@ -198,6 +207,8 @@ int order_done(struct writer *w, uint64_t seq, struct buf name, struct buf body,
 int order_finish(struct writer *w, struct error *err) PK_CHECK; /* the last manifest chunk */
 int meta_put(struct writer *w, enum chunk_kind kind, struct bytes body, struct digest *ret_id, struct error *err) PK_CHECK;
 struct former *former_take(struct writer *w, struct bytes name); /* NULL: none */
+/* The same for a name that was not asked about. */
+struct former *former_find(struct writer *w, struct bytes name);
 void known_close(struct writer *w);
 /* Note a body in the memory of this snapshot. It only saves time, so when that fails the run goes on without it. */
 void memory_put(struct writer *w, enum chunk_kind kind, const struct digest *id, struct bytes body);

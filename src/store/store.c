@@ -1,5 +1,6 @@
 #include "store/store.h"
 #include "base/seam.h"
+#include "store/s3/s3_internal.h"
 
 #define KEY_BYTES_MAX 512
 #define SEGMENT_BYTES_MAX 200
@@ -127,12 +128,29 @@ unsigned store_promises(const struct store *s) {
     return s->ops->promises;
 }
 
-int store_open(const char *url, bool create, struct store **ret, struct error *err) {
+static int check_scheme(const char *url, struct error *err) {
     const char *colon = strstr(url, "://");
     if (colon != NULL && strncmp(url, "file://", 7) != 0)
-        return error_set(
-            err, ERR_USAGE,
-            "this version cannot open repositories at '%.*s://': it knows folders ('file:///path' or '/path')",
-            (int)(colon - url < 32 ? colon - url : 32), url);
-    return store_local_open(url, create, ret, err);
+        return error_set(err, ERR_USAGE,
+                         "this version cannot open repositories at '%.*s://': it knows folders ('file:///path' or '/path') "
+                         "and buckets ('s3://bucket/prefix')",
+                         (int)(colon - url < 32 ? colon - url : 32), url);
+    return 0;
+}
+
+int store_url_check(const char *url, struct error *err) {
+    struct s3_place p;
+    return strncmp(url, "s3://", 5) == 0 ? s3_place_parse(url, &p, err) : check_scheme(url, err);
+}
+
+int store_open_with(const char *url, bool create, const struct store_access *a, struct store **ret, struct error *err) {
+    if (strncmp(url, "s3://", 5) == 0) return store_s3_open(url, create, a, ret, err);
+    int rc = check_scheme(url, err);
+    if (rc == 0) rc = store_local_open(url, create, ret, err);
+    if (a && a->free) a->free(a->ctx);
+    return rc;
+}
+
+int store_open(const char *url, bool create, struct store **ret, struct error *err) {
+    return store_open_with(url, create, NULL, ret, err);
 }

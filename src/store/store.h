@@ -18,6 +18,28 @@ enum store_promise {
     STORE_READ_AFTER_WRITE = 1 << 1,
     STORE_LIST_AFTER_WRITE = 1 << 2,
     STORE_CHEAP_READ = 1 << 3,      /* random reads cost little: delta bases may be read back */
+    /* What is staged is unseen until its commit, comes in the order staged, and is dropped by a close. Without it (an object
+     * store shows what it has) a staged object may be seen at any time after stage was called, in any order, and may stay
+     * when it was never committed: so stage only what nobody looks for before something created after the commit names it. */
+    STORE_STAGED_HIDDEN = 1 << 4,
+};
+
+/* What a place was found to do. */
+enum store_fact {
+    STORE_FACT_UNKNOWN = 0, /* it could not be found out */
+    STORE_FACT_YES,
+    STORE_FACT_NO,
+    STORE_FACT_NONE, /* the place knows no such thing */
+};
+struct store_facts {
+    enum store_fact conditional_create; /* a name that is taken is not given again */
+    enum store_fact conditional_parts;  /* nor to an object that is stored in parts */
+    enum store_fact read_after_write, list_after_write;
+    enum store_fact delete_refused;     /* these credentials cannot remove an object */
+    enum store_fact erase_refused;      /* nor, where versions are kept, one version of it for good */
+    enum store_fact versioned;          /* what is removed or replaced stays as a version */
+    enum store_fact lock_enabled, lock_enforced; /* retention can be set; what is retained cannot be erased */
+    char why[512]; /* of what is unknown, the first reason; else "" */
 };
 
 struct store_object {
@@ -31,12 +53,14 @@ struct store;
 struct store_ops {
     const char *name;
     unsigned promises;
-    /* Create `key` with the concatenation of parts. Not yet durable and not yet visible to others when it returns: it is
-     * *staged*, and store_commit makes every object staged through this handle durable and visible, in the order staged.
-     * The bytes need not stay after it returns. Large parts aligned to 4096 are written past the page cache. */
+    /* Create `key` with the concatenation of parts. Not yet durable and (see STORE_STAGED_HIDDEN) not yet visible to others
+     * when it returns: it is *staged*, and store_commit makes every object staged through this handle durable and visible.
+     * The bytes need not stay after it returns. Large parts aligned to 4096 are written past the page cache. It may wait
+     * for earlier ones to be stored, and fail with what they failed with. */
     int (*stage)(struct store *, const char *key, const struct bytes *parts, size_t part_count, struct error *);
     /* ERR_OBJECT_EXISTS when one of the names was taken by an object with other bytes (those after it stay staged); a name
-     * that already holds exactly these bytes is fine. One barrier for all. */
+     * that already holds exactly these bytes is fine. One barrier for all. After another failure what is not stored stays
+     * staged, and another commit tries again, unless the handle has latched. */
     int (*commit)(struct store *, struct error *);
     /* Create at once, durable when it returns. ERR_OBJECT_EXISTS when the name is taken, whatever its bytes. */
     int (*create)(struct store *, const char *key, struct bytes content, struct error *);
@@ -52,6 +76,8 @@ struct store_ops {
     int (*remove)(struct store *, const char *key, struct error *); /* missing is fine; may come back after a crash */
     int (*free_space)(struct store *, uint64_t *ret_bytes, struct error *); /* UINT64_MAX when unbounded or unknown */
     void (*close)(struct store *); /* drops what is staged */
+    /* Optional: adds what only the driver can find out to what store_probe found. `folder` is a fresh one of the probe's own. */
+    int (*probe)(struct store *, const char *folder, struct store_facts *facts, struct error *);
 };
 struct store { const struct store_ops *ops; };
 
@@ -72,11 +98,46 @@ unsigned store_promises(const struct store *s);
 /* A key that every driver takes. */
 bool store_key_valid(const char *key);
 
+/* Finds out what the place does by doing it, with small objects under probe/<random>/ that are removed again where that is
+ * allowed. Fails only when nothing can be stored there at all; what else cannot be found out is STORE_FACT_UNKNOWN. */
+int store_probe(struct store *s, struct store_facts *ret, struct error *err) PK_CHECK;
+const char *store_fact_name(enum store_fact f); /* "yes", "no", "unknown", "none" */
+
 /* A local folder ("file:///abs/path" or a plain path). `create` makes the folder (mode 0700) when it is missing, and removes
  * unfinished objects that are older than a day; without it a missing folder is ERR_REPO_NONE. A handle that failed to make
  * data durable latches: it still reads, and every write is ERR_REPO_LATCHED. */
 int store_local_open(const char *path, bool create, struct store **ret, struct error *err) PK_CHECK;
+/* s3://BUCKET[/PREFIX][?NAME=VALUE&…], values percent-escaped:
+ *   endpoint=https://HOST[:PORT]  another than AWS's own; http:// only where nobody listens in
+ *   region=NAME                   else AWS_REGION, the profile's, us-east-1
+ *   style=path|virtual            where the bucket stands; path with an endpoint, else virtual
+ *   ca_file=/PATH                 PEM certificates instead of the system's
+ *   profile=NAME, credentials_file=/PATH   see store/s3/credentials.h
+ *   sse=AES256|aws:kms, kms_key=ID, storage_class=NAME   sent with every object
+ *   payload_digests=signed|unsigned   unsigned: for servers that refuse them
+ *   bandwidth=SIZE                bytes a second, each way
+ *   timeout=DURATION              after which a request in which nothing moves is given up; 30s
+ *   connections=N                 objects stored at once; 8
+ * Nothing is asked of the server yet, so a bucket that is missing shows at the first call (ERR_S3_BUCKET); buckets are not
+ * made. What crashed runs left unfinished is aborted a day later, by whoever stages next. `create` changes nothing. */
+struct store_access;
+int store_s3_open(const char *url, bool create, const struct store_access *a, struct store **ret, struct error *err) PK_CHECK;
+/* Only the form of a URL: ERR_USAGE for what store_open would not take. */
+int store_url_check(const char *url, struct error *err) PK_CHECK;
 /* By URL; ERR_USAGE for a scheme that this version does not know. */
 int store_open(const char *url, bool create, struct store **ret, struct error *err) PK_CHECK;
+
+/* Credentials from elsewhere than store/s3/credentials.h says; then nothing else is looked at, but for an address that names
+ * a credentials_file. */
+struct secret;
+struct store_access {
+    /* As text like that of ~/.aws/credentials, or the JSON that AWS wants of a credential process, whose Expiration is
+     * heeded. Asked for when needed and again before they expire, by any thread, one at a time. The caller owns *ret. */
+    int (*credentials)(void *ctx, struct secret **ret, struct error *err);
+    void (*free)(void *ctx); /* called once: when the store is closed, or could not be opened. May be NULL */
+    void *ctx;
+};
+/* `a` is copied; NULL is store_open. Folders want no credentials. */
+int store_open_with(const char *url, bool create, const struct store_access *a, struct store **ret, struct error *err) PK_CHECK;
 
 #endif

@@ -54,6 +54,11 @@ struct sink_ops {
     int (*close)(struct sink_item *, struct bytes attr, struct digest *ret_sha256, struct error *);
     /* Drop it: the seq is used up and leaves nothing in the snapshot. Frees the item. NULL is fine. */
     void (*drop)(struct sink_item *);
+    /* Optional, both or neither. Begin an item that has, perhaps, the content that `known` just answered for this name. Same
+     * thread as known; then it is used like one that was opened. It ends with confirm, when the driver has read all of the
+     * content and found its size and SHA-256 to be those answered; or it goes on with restart, when they are not. */
+    int (*hold)(struct sink *, uint64_t seq, struct bytes name, struct sink_item **ret, struct error *);
+    int (*confirm)(struct sink_item *, struct bytes attr, struct error *); /* frees the item */
 };
 struct sink { const struct sink_ops *ops; };
 int sink_write(const struct sink *s, struct sink_item *it, struct bytes data, struct error *err) PK_CHECK; /* copies in */

@@ -87,7 +87,7 @@ static int attempt(struct work *w, const struct work_surface *s, const struct ba
     b.writer = writer;
     ctx.full_read = o->full_read;
     work_sink_init(&sink, writer);
-    rc = s->driver->capture(&ctx, &sink.sink, &cap, err);
+    rc = known_secrets_error(&w->known, s->driver->capture(&ctx, &sink.sink, &cap, err), err);
     if (rc < 0) {
         if (rc == -ERR_INTERRUPTED || rc == -ERR_TERMINATED) {
             struct error e = ERROR_INIT;
@@ -106,7 +106,10 @@ static int attempt(struct work *w, const struct work_surface *s, const struct ba
     snprintf(ret->consistency, sizeof ret->consistency, "%s", cap.consistency);
     j->method = cap.method;
     if ((rc = root_make(w, s, j, &cap, &b, &root, err)) < 0) goto out;
-    if ((rc = writer_finish(writer, root, err)) < 0) goto out;
+    if ((rc = writer_finish(writer, root, err)) < 0) {
+        (void)!error_state(err, "no snapshot was made; earlier ones are untouched");
+        goto out;
+    }
     char why[160] = "";
     if (!ret->complete)
         snprintf(why, sizeof why, "partial: %llu unreadable, %llu changed while read",
@@ -143,7 +146,7 @@ static int dry_run(struct work *w, const struct work_surface *s, struct error *e
     }
     json_decref(facts);
     work_bridge_close(&b);
-    return rc;
+    return known_secrets_error(&w->known, rc, err);
 }
 
 int backup_surface(struct work *w, const struct work_surface *s, const struct backup_options *o,

@@ -3,6 +3,8 @@
 #include "base/seam.h"
 #include "base/thread.h"
 #include "base/time.h"
+#include "platform/open_store.h"
+#include "work/leftover.h"
 
 #include <pwd.h>
 #include <stdio.h>
@@ -38,10 +40,13 @@ static int scratch_place(struct work *w, struct error *err) {
     int n = snprintf(w->scratch_dir, sizeof w->scratch_dir, "%s/proofkeep-%d-%s", base, (int)getpid(), hex);
     if (n < 0 || (size_t)n >= sizeof w->scratch_dir - 128)
         return error_set(err, ERR_USAGE, "the name of the folder TMPDIR is too long");
-    if (seam_mkdirat(AT_FDCWD, w->scratch_dir, 0700) == 0) return 0;
-    rc = error_set_errno(err, ERR_IO_WRITE, "making the scratch folder %s", w->scratch_dir);
-    *w->scratch_dir = '\0';
-    return rc;
+    w->scratch_removed = leftover_scratch_remove(base);
+    rc = leftover_lock_new(w->scratch_dir, &w->scratch_fd, err);
+    if (rc < 0) {
+        *w->scratch_dir = '\0';
+        return error_wrap(err, "the scratch folder");
+    }
+    return 0;
 }
 
 static void principal_of(struct work *w) {
@@ -61,6 +66,11 @@ int work_open(const struct work_options *o, struct work **ret, struct error *err
     int rc = mem_alloc(sizeof(struct work), &mem, err);
     if (rc < 0) return rc;
     struct work *w = mem;
+    w->scratch_fd = -1;
+    if ((rc = known_secrets_begin(&w->known, err)) < 0) {
+        seam_free(w);
+        return rc;
+    }
     w->options = *o;
     w->jobs = o->jobs ? o->jobs : thread_cpus();
     principal_of(w);
@@ -87,6 +97,8 @@ void work_close(struct work *w) {
     store_close(w->store);
     config_free(w->config);
     if (*w->scratch_dir) (void)!io_remove_tree(AT_FDCWD, w->scratch_dir, &e);
+    io_close(&w->scratch_fd);
+    known_secrets_free(&w->known);
     seam_free(w);
 }
 
@@ -159,6 +171,10 @@ int work_unlock(struct work *w, const char *environment, struct unlock *ret, str
         if (rc < 0) return rc;
     }
     if (!s) return error_set(err, ERR_KEY_NONE, "nothing says how the repository is unlocked");
+    if ((rc = known_secrets_add(&w->known, secret_bytes(s), err)) < 0) {
+        secret_free(s);
+        return rc;
+    }
     if (kind == CONFIG_KEY_KEY_FILE) {
         struct secret *key = NULL;
         rc = key_file_parse(secret_bytes(s), &key, &ret->kind, err);
@@ -194,7 +210,9 @@ int work_open_repo(struct work *w, const char *environment, struct error *err) {
     w->store = NULL;
     struct unlock u;
     struct secret *secret = NULL;
-    if ((rc = store_open(url, false, &w->store, err)) < 0) return error_wrap(err, "the repository %s", url);
+    const struct config_environment *e = w->config && environment ? config_environment(w->config, environment) : NULL;
+    if ((rc = config_open_store(w->config, e, url, false, &w->store, err)) < 0)
+        return rc == -ERR_USAGE ? rc : error_wrap(err, "the repository %s", url); /* a wrong address may hold a secret */
     if ((rc = work_unlock(w, environment, &u, &secret, err)) < 0) return rc;
     rc = repo_open(w->store, &u, w->cache_dir, &w->repo, err);
     secret_free(secret);
@@ -245,10 +263,25 @@ static void bridge_progress(void *ctx, const char *phase, uint64_t done, uint64_
     e->progress(e->ctx, b->label, phase, done, total, st.stored_bytes, items);
 }
 
-static void bridge_note(void *ctx, enum note_kind kind, struct bytes name, const char *text) {
+/* What a driver is given must not come back in its words. */
+static int bridge_secret(void *ctx, const char *ref, struct secret **ret, struct error *err) {
+    struct work_bridge *b = ctx;
+    struct secret *s = NULL;
+    int rc = secret_resolve_for((void *)b->secrets, ref, &s, err);
+    if (rc == 0) rc = known_secrets_add(&b->work->known, secret_bytes(s), err);
+    if (rc < 0)
+        secret_free(s);
+    else
+        *ret = s;
+    return rc;
+}
+
+static void bridge_note(void *ctx, enum note_kind kind, struct bytes name, const char *said) {
     static const char *const words[] = {"skipped", "changed", "unreadable", "vanished", "warning"};
     struct work_bridge *b = ctx;
     const struct work_events *e = &b->work->options.events;
+    char text[1024];
+    known_secrets_clean(&b->work->known, said, text, sizeof text);
     pthread_mutex_lock(&b->lock);
     b->counts[kind]++;
     if (json_array_size(b->notes) < 1000)
@@ -269,14 +302,15 @@ int work_bridge_open(struct work *w, const struct work_surface *s, struct work_b
                      struct error *err) {
     memset(b, 0, sizeof *b);
     b->work = w;
+    b->secrets = &s->secrets;
     snprintf(b->label, sizeof b->label, "%s/%s", s->environment, s->name);
     pthread_mutex_init(&b->lock, NULL);
     if (!(b->notes = json_array())) return error_set(err, ERR_NO_MEMORY, "no memory for notes");
     *ret = (struct surface_context){.environment = s->environment,
                                     .name = s->name,
                                     .settings = s->settings,
-                                    .secret = secret_resolve_for,
-                                    .secret_ctx = (void *)&s->secrets,
+                                    .secret = bridge_secret,
+                                    .secret_ctx = b,
                                     .jobs = w->jobs,
                                     .scratch_dir = w->scratch_dir,
                                     .events = {b, bridge_progress, bridge_note}};
@@ -342,6 +376,16 @@ int work_find_point(struct work *w, const char *address, const struct snapshot_i
 
 void work_label(const struct snapshot_info *info, char out[260]) {
     snprintf(out, 260, "%.120s/%.130s", info->environment, info->surface);
+}
+
+bool work_void_entries(const struct work *w, char *out, size_t n) {
+    const char *why;
+    size_t voids = repo_void_entries(w->repo, &why);
+    if (voids)
+        snprintf(out, n, "%zu %s of the log count%s for nothing, as %s may not say such things; the newest: %.200s",
+                 voids, voids == 1 ? "entry" : "entries", voids == 1 ? "s" : "",
+                 voids == 1 ? "its signer" : "their signers", why);
+    return voids > 0;
 }
 
 int work_scratch(struct work *w, const char *what, char out[4096], struct error *err) {

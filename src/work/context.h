@@ -10,6 +10,7 @@
 #include "repo/reader.h"
 #include "repo/writer.h"
 #include "surface/surface.h"
+#include "work/known_secrets.h"
 
 #define ADHOC_ENVIRONMENT "local" /* of surfaces backed up without a configuration */
 
@@ -44,6 +45,9 @@ struct work {
     struct repo *repo;
     char url[4096];
     char principal[128];         /* "root@host", for receipts */
+    struct known_secrets known;  /* all that this run was told: cleaned out of what drivers and tools say */
+    int scratch_fd;              /* holds the lock that says that scratch_dir is in use */
+    unsigned scratch_removed;    /* scratch folders of killed runs that work_open removed */
 };
 int work_open(const struct work_options *o, struct work **ret, struct error *err) PK_CHECK;
 void work_close(struct work *w); /* NULL is fine */
@@ -76,6 +80,7 @@ void work_surface_close(struct work_surface *s);
 /* The driver's context; events of the driver go to the work's events as `label` ("prod/postgres"). `bridge` outlives it. */
 struct work_bridge {
     struct work *work;
+    const struct secret_context *secrets; /* of the surface, which outlives the bridge */
     char label[260];
     json_t *notes;       /* owned: [{"kind","name","text"}], at most 1000 */
     uint64_t counts[8];  /* by enum note_kind */
@@ -92,6 +97,9 @@ int work_find_point(struct work *w, const char *address, const struct snapshot_i
 int work_point_of(struct work *w, const char *environment, const char *surface, const struct point_spec *spec, const struct snapshot_info **ret, struct error *err) PK_CHECK;
 /* "prod/artifacts" of a snapshot; out has at least 260 bytes. */
 void work_label(const struct snapshot_info *info, char out[260]);
+
+/* Entries of the open repository's log that count for nothing, as a sentence; false: there are none. */
+bool work_void_entries(const struct work *w, char *out, size_t n);
 
 /* Sink over a writer, source over a snapshot. `ctx` outlives it. */
 struct work_sink { struct sink sink; struct writer *writer; };

@@ -145,7 +145,7 @@ static int compare(const struct surface_driver *d, const struct item_head *a, co
 
 static int merge(const struct surface_driver *d, struct side *a, struct side *b, change_cb cb, void *ctx,
                  struct diff_totals *t, struct error *err) {
-    const struct item_head *x, *y;
+    const struct item_head *x = NULL, *y = NULL;
     for (;;) {
         int rc = side_peek(a, &x, err);
         if (rc == 0) rc = side_peek(b, &y, err);

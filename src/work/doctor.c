@@ -3,6 +3,8 @@
 #include "base/seam.h"
 #include "base/time.h"
 #include "platform/policy.h"
+#include "work/counted.h"
+#include "work/leftover.h"
 
 #include <stdio.h>
 #include <unistd.h>
@@ -72,8 +74,8 @@ static int look_at_config(struct doctor *d, struct error *err) {
     if (!c)
         return tell(d, FINDING_WARNING, "configuration", "proofkeep.yaml", "proofkeep init", err,
                     "there is none: only what the command line names can be looked at");
-    int rc = tell(d, FINDING_FACT, "configuration", c->head.file, NULL, err, "%zu environments, %zu surfaces",
-                  c->environments.count, c->surfaces.count);
+    int rc = tell(d, FINDING_FACT, "configuration", c->head.file, NULL, err, "%s, %s",
+                  COUNTED(c->environments.count, "environment"), COUNTED(c->surfaces.count, "surface"));
     for (size_t i = 0; i < c->environments.count && rc == 0; i++)
         for (size_t k = 0; k < c->surfaces.count && rc == 0; k++) {
             const struct config_environment *e = c->environments.items[i];
@@ -181,16 +183,18 @@ static int look_at_repository(void *ctx, const char *url, const struct error *fa
     if (failed) return tell_error(d, "repository", url, failed, err);
     size_t live = 0;
     for (size_t i = 0; i < repo_snapshot_count(d->w->repo); i++) live += !repo_snapshot(d->w->repo, i)->forgotten;
-    rc = tell(d, FINDING_FACT, "repository", url, NULL, err,
-              "id %s, opened with a%s %s key; %llu log entries, %zu recovery points", repo_id_hex(d->w->repo),
-              repo_keys(d->w->repo)->role == ROLE_ADMIN ? "n" : "", key_role_name(repo_keys(d->w->repo)->role),
-              (unsigned long long)ledger_size(repo_ledger(d->w->repo)), live);
-    const char *why;
-    size_t voids = repo_void_entries(d->w->repo, &why);
-    if (rc == 0 && voids)
+    rc = tell(d, FINDING_FACT, "repository", url, NULL, err, "id %s, opened with a%s %s key; %s, %s",
+              repo_id_hex(d->w->repo), repo_keys(d->w->repo)->role == ROLE_ADMIN ? "n" : "",
+              key_role_name(repo_keys(d->w->repo)->role), COUNTED(ledger_size(repo_ledger(d->w->repo)), "log entry"),
+              COUNTED(live, "recovery point"));
+    char voids[400];
+    if (rc == 0 && work_void_entries(d->w, voids, sizeof voids))
         rc = tell(d, FINDING_WARNING, "log", url, "Find out who stored them; remove the key that signed them.", err,
-                  "%zu entries of the log count for nothing, as their signers may not say such things; the newest: %s",
-                  voids, why);
+                  "%s", voids);
+    const char *refused = repo_summary_refused(d->w->repo);
+    if (rc == 0 && refused[0])
+        rc = tell(d, FINDING_WARNING, "log", url, "Find out who stored it; 'proofkeep verify' names all such objects.", err,
+                  "what is derived from the log was refused, and the log itself read instead: %s", refused);
     if (rc == 0) rc = look_at_space(d, url, err);
     return rc < 0 ? rc : look_at_clock(d, url, err);
 }
@@ -253,7 +257,7 @@ static int probe(struct doctor *d, const struct config_environment *e, const str
     int rc = work_surface_open(d->w, e, cs, &s, &failed);
     if (rc < 0) return tell_error(d, "surface", label, &failed, err);
     if ((rc = work_bridge_open(d->w, &s, &b, &ctx, err)) == 0) {
-        int probed = s.driver->probe(&ctx, &facts, &failed);
+        int probed = known_secrets_error(&d->w->known, s.driver->probe(&ctx, &facts, &failed), &failed);
         rc = probed < 0 ? tell_error(d, "surface", label, &failed, err) : look_at_facts(d, &s, label, facts, err);
         json_decref(facts);
     }
@@ -278,6 +282,70 @@ static int look_at_surfaces(struct doctor *d, struct error *err) {
     return rc;
 }
 
+/* ---- what killed runs left ---- */
+
+#define PLANS_LOOKED_AT 1000
+
+static int tell_partial(void *ctx, const char *path, struct error *err) {
+    char next[2 * 4096];
+    size_t n = (size_t)snprintf(next, sizeof next, "rm -rf -- '");
+    for (const char *p = path; *p && n < sizeof next - 6; p++)
+        if (*p == '\'')
+            n += (size_t)snprintf(next + n, sizeof next - n, "'\\''");
+        else
+            next[n++] = *p;
+    snprintf(next + n, sizeof next - n, "'");
+    return tell(ctx, FINDING_WARNING, "leftovers", path, next, err,
+                "it is left of a run that was killed; a restore to the same target removes it too");
+}
+
+static bool looked_at(const json_t *folders, const char *target) {
+    const char *slash = strrchr(target, '/');
+    char folder[4096];
+    if (!slash || snprintf(folder, sizeof folder, "%.*s/", (int)(slash - target), target) >= (int)sizeof folder)
+        return true;
+    if (json_object_get(folders, folder)) return true;
+    json_object_set_new((json_t *)folders, folder, json_true());
+    return false;
+}
+
+/* Beside what is backed up, and wherever a plan of this cache folder led. */
+static int look_at_leftovers(struct doctor *d, struct error *err) {
+    const struct config *c = d->w->config;
+    json_t *folders = json_object();
+    char dir[4200];
+    int rc = 0;
+    unsigned seen = 0;
+    if (!folders) return error_set(err, ERR_NO_MEMORY, "no memory to look for leftovers");
+    if (d->w->scratch_removed)
+        rc = tell(d, FINDING_FACT, "leftovers", "scratch folders", NULL, err, "removed %s of runs that were killed",
+                  COUNTED(d->w->scratch_removed, "scratch folder"));
+    for (size_t i = 0; c && i < c->surfaces.count && rc == 0; i++)
+        for (size_t k = 0; k < c->surfaces.items[i]->paths.count && rc == 0; k++)
+            if (!looked_at(folders, c->surfaces.items[i]->paths.items[k]))
+                rc = leftover_partials(c->surfaces.items[i]->paths.items[k], true, tell_partial, d, err);
+    snprintf(dir, sizeof dir, "%.4000s/plans", d->w->cache_dir);
+    int fd = rc == 0 ? seam_openat(AT_FDCWD, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0) : -1;
+    DIR *plans = fd < 0 ? NULL : seam_fdopendir(fd);
+    if (!plans) io_close(&fd);
+    for (struct dirent *e; plans && rc == 0 && seen < PLANS_LOOKED_AT && (e = seam_readdir(plans)); seen++) {
+        struct buf b = BUF_INIT(16u << 20);
+        struct error lost = ERROR_INIT;
+        json_t *doc = NULL;
+        if (*e->d_name != '.' && io_read_file(dirfd(plans), e->d_name, b.max_bytes, &b, &lost) == 0 &&
+            json_parse(buf_bytes(&b), b.max_bytes, "plan", &doc, &lost) == 0) {
+            const char *target = json_string_value(json_object_get(json_object_get(doc, "target"), "target"));
+            if (target && *target == '/' && !looked_at(folders, target))
+                rc = leftover_partials(target, true, tell_partial, d, err);
+        }
+        json_decref(doc);
+        buf_free(&b);
+    }
+    if (plans) seam_closedir(plans);
+    json_decref(folders);
+    return rc;
+}
+
 int work_doctor(struct work *w, const struct selection *s, finding_cb cb, surface_facts_cb surface, void *ctx,
                 struct doctor_totals *ret, struct error *err) {
     struct doctor d = {w, s, cb, surface, ctx, ret};
@@ -285,5 +353,6 @@ int work_doctor(struct work *w, const struct selection *s, finding_cb cb, surfac
     int rc = selection_check(s, w, err);
     if (rc == 0) rc = look_at_config(&d, err);
     if (rc == 0) rc = work_each_repository(w, s, look_at_repository, &d, err);
-    return rc < 0 ? rc : look_at_surfaces(&d, err);
+    if (rc == 0) rc = look_at_surfaces(&d, err);
+    return rc < 0 ? rc : look_at_leftovers(&d, err);
 }

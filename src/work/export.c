@@ -1,6 +1,8 @@
 #include "work/export.h"
 
 #include "base/seam.h"
+#include "work/leftover.h"
+#include "work/reading.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -120,40 +122,26 @@ static int receipts_write(struct work *w, const struct snapshot_info *info, int 
 
 static int data_write(struct work *w, const struct snapshot_info *info, const char *staging, int dir,
                       struct error *err) {
-    struct work_surface s;
-    struct work_bridge b;
-    struct surface_context ctx;
-    struct snapshot *snap = NULL;
-    struct work_source source;
+    struct work_reading in;
     char data[4200];
-    int rc = work_surface_of(w, info, &s, err);
-    if (rc < 0) return rc;
-    if ((rc = work_bridge_open(w, &s, &b, &ctx, err)) < 0) goto closed;
-    if ((rc = snapshot_open(w->repo, info, &snap, err)) < 0) goto out;
-    work_source_init(&source, snap);
-    if (s.driver->export_tree) {
+    int rc = work_reading_open(w, info, &in, err);
+    if (rc == 0 && in.surface.driver->export_tree) {
         int fd = -1;
         if (seam_mkdirat(dir, "data", 0700) < 0) rc = error_set_errno(err, ERR_IO_WRITE, "%s/data", staging);
         if (rc == 0 && (fd = seam_openat(dir, "data", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0)) < 0)
             rc = error_set_errno(err, ERR_IO_WRITE, "%s/data", staging);
-        if (rc == 0) rc = s.driver->export_tree(&ctx, &source.source, fd, err);
+        if (rc == 0) rc = in.surface.driver->export_tree(&in.ctx, &in.source.source, fd, err);
         io_close(&fd);
-    } else {
-        struct restore_request q = {.target = data,
-                                    .facts = json_object_get(snapshot_root(snap), "facts"),
-                                    .invariants = json_object_get(snapshot_root(snap), "invariants"),
-                                    .no_owner = geteuid() != 0};
+    } else if (rc == 0) {
+        struct restore_request q = {
+            .target = data, .facts = in.facts, .invariants = in.invariants, .no_owner = geteuid() != 0};
         struct restore_result r = {0};
         snprintf(data, sizeof data, "%s/data", staging);
-        rc = s.driver->restore(&ctx, &source.source, &q, &r, err);
+        rc = in.surface.driver->restore(&in.ctx, &in.source.source, &q, &r, err);
         json_decref(r.facts);
     }
-out:
-    snapshot_close(snap);
-    work_bridge_close(&b);
-closed:
-    work_surface_close(&s);
-    return rc;
+    work_reading_close(&in);
+    return known_secrets_error(&w->known, rc, err);
 }
 
 int export_snapshot(struct work *w, const struct snapshot_info *info, const char *to, struct error *err) {
@@ -172,9 +160,11 @@ int export_snapshot(struct work *w, const struct snapshot_info *info, const char
     bool there = seam_fstatat(AT_FDCWD, to, &st, AT_SYMLINK_NOFOLLOW) == 0;
     if (there && (!S_ISDIR(st.st_mode) || seam_unlinkat(AT_FDCWD, to, AT_REMOVEDIR) < 0))
         return error_set(err, ERR_TARGET_NOT_EMPTY, "%s is there and is not an empty folder", to);
+    work_partials_remove(w, to, info->id);
     if ((rc = io_mkdirs(staging, 0700, err)) < 0) return rc;
     if ((dir = seam_openat(AT_FDCWD, staging, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0)) < 0)
         rc = error_set_errno(err, ERR_IO_WRITE, "%s", staging);
+    if (rc == 0) rc = leftover_lock(dir, staging, err);
     if (rc == 0) rc = data_write(w, info, staging, dir, err);
     if (rc == 0 && (data = seam_openat(dir, "data", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0)) < 0)
         rc = error_set_errno(err, ERR_IO_READ, "%s/data", staging);

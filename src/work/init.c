@@ -1,4 +1,5 @@
 #include "base/seam.h"
+#include "platform/open_store.h"
 #include "work/keys.h"
 
 #include <errno.h>
@@ -43,9 +44,11 @@ static int url_find(struct init *i, struct error *err) {
 
 /* /etc/proofkeep for root, else the user's configuration folder; named after the repository's folder. */
 static int key_default(struct init *i, struct error *err) {
-    const char *xdg = getenv("XDG_CONFIG_HOME"), *home = getenv("HOME"), *base = strrchr(i->r->url, '/');
-    char name[128];
+    const char *xdg = getenv("XDG_CONFIG_HOME"), *home = getenv("HOME");
+    char name[128], place[sizeof i->r->url];
     int n;
+    snprintf(place, sizeof place, "%.*s", (int)strcspn(i->r->url, "?"), i->r->url);
+    const char *base = strrchr(place, '/');
     snprintf(name, sizeof name, "%.100s", base && base[1] ? base + 1 : "repository");
     if (geteuid() == 0)
         n = snprintf(i->r->key_file, sizeof i->r->key_file, "/etc/proofkeep/%s.key", name);
@@ -106,15 +109,18 @@ static int keys_get(struct init *i, struct error *err) {
 }
 
 /* Before a key is made for it: a place that is taken is the likeliest mistake. */
-static int place_check(const char *url, struct error *err) {
+static int place_check(struct init *i, const char *url, struct error *err) {
     struct store *s = NULL;
     struct error e = ERROR_INIT;
     uint64_t bytes;
-    int rc = store_open(url, false, &s, &e);
+    int rc = config_open_store(i->config, NULL, url, false, &s, &e);
     if (rc == -ERR_REPO_NONE) return 0;
-    if (rc == 0 && store_stat(s, "format", &bytes, NULL, &e) == 0)
+    if (rc == 0) rc = store_stat(s, "format", &bytes, NULL, &e);
+    if (rc == 0)
         rc = error_set(err, ERR_REPO_EXISTS, "%s holds a repository already; nothing was changed", url);
-    else if (rc < 0)
+    else if (rc == -ERR_OBJECT_MISSING)
+        rc = 0;
+    else
         *err = e;
     store_close(s);
     return rc;
@@ -133,7 +139,7 @@ static int second_slot(struct init *i, struct store *s, const struct keyring *ad
 static int make(struct init *i, struct error *err) {
     struct store *s = NULL;
     struct keyring *admin = NULL;
-    int rc = store_open(i->r->url, true, &s, err);
+    int rc = config_open_store(i->config, NULL, i->r->url, true, &s, err);
     if (rc == 0) rc = repo_create(s, NULL, &i->unlock, "admin", &admin, err);
     if (rc == 0) {
         hex_encode(admin->repo_id, sizeof admin->repo_id, i->r->id);
@@ -181,7 +187,7 @@ int work_init(const struct init_request *q, struct init_result *ret, struct erro
     *ret = (struct init_result){0};
     int rc = config_find(&i, err);
     if (rc == 0) rc = url_find(&i, err);
-    if (rc == 0) rc = place_check(ret->url, err);
+    if (rc == 0) rc = place_check(&i, ret->url, err);
     if (rc == 0) rc = keys_get(&i, err);
     if (rc == 0) rc = make(&i, err);
     if (rc == 0) ret->same_device = same_device(ret->key_file, ret->url);

@@ -119,27 +119,52 @@ int key_add(struct work *w, const struct key_request *q, char id[65], struct err
     return rc;
 }
 
-int key_remove(struct work *w, const char *id, char removed[65], struct error *err) {
-    const struct key_info *found = NULL;
+/* What an id fits: keys in force by their own, slots by their objects'. */
+struct fit {
+    const char *id;
+    size_t keys, slots;
+    uint8_t pub[SIGN_PUBLIC_BYTES];
+    char slot[96];
+};
+
+static int fit_slot(void *ctx, const char *name, const struct slot_info *info, struct error *err) {
+    struct fit *f = ctx;
+    const char *hex = strrchr(name, '/');
+    (void)info;
+    (void)err;
+    if (!hex || strncmp(hex + 1, f->id, strlen(f->id)) != 0) return 0;
+    snprintf(f->slot, sizeof f->slot, "%s", name);
+    f->slots++;
+    return 0;
+}
+
+int key_remove(struct work *w, const char *id, char removed[65], bool *ret_slot, struct error *err) {
+    struct fit f = {.id = id};
     char hex[65];
-    size_t fits = 0;
     if (strlen(id) < 8) return error_set(err, ERR_USAGE, "'%s' is too short: at least 8 digits of the key's id", id);
     for (size_t i = 0; i < repo_key_count(w->repo); i++) {
         const struct key_info *k = repo_key(w->repo, i);
         hex_encode(k->public_key, sizeof k->public_key, hex);
         if (k->removed || strncmp(hex, id, strlen(id)) != 0) continue;
-        found = k;
-        fits++;
+        memcpy(f.pub, k->public_key, sizeof f.pub);
+        f.keys++;
     }
-    if (fits != 1) {
+    int rc = repo_slots(w->repo, fit_slot, &f, err);
+    if (rc < 0) return rc;
+    if (f.keys + f.slots != 1) {
         error_set(err, ERR_NO_POINT,
-                  fits ? "several keys have an id that begins with '%.64s'" : "no key in force has the id '%.64s'", id);
+                  f.keys + f.slots ? "several keys or slots have an id that begins with '%.64s'"
+                                   : "no key in force and no slot has the id '%.64s'",
+                  id);
         return error_next(err, "proofkeep key list");
     }
-    uint8_t pub[SIGN_PUBLIC_BYTES];
-    memcpy(pub, found->public_key, sizeof pub);
-    hex_encode(pub, sizeof pub, removed);
-    return repo_key_remove(w->repo, pub, err);
+    *ret_slot = f.slots == 1;
+    if (f.slots) {
+        snprintf(removed, 65, "%s", strrchr(f.slot, '/') + 1);
+        return repo_slot_remove(w->repo, f.slot, err);
+    }
+    hex_encode(f.pub, sizeof f.pub, removed);
+    return repo_key_remove(w->repo, f.pub, err);
 }
 
 static const char *slot_kind_name(enum slot_kind k) {

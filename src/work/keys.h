@@ -37,8 +37,9 @@ struct key_request {
 };
 /* Let another key open the open repository. `id`: of its signing key, 65 bytes. */
 int key_add(struct work *w, const struct key_request *q, char id[65], struct error *err) PK_CHECK;
-/* By the id or at least 8 of its first digits. ERR_NO_POINT when none or several fit. */
-int key_remove(struct work *w, const char *id, char removed[65], struct error *err) PK_CHECK;
+/* A key by its id, or one slot of a key by the slot's, or by at least 8 of the first digits. ERR_NO_POINT when none or
+ * several fit; ERR_KEY_ROLE for the last admin slot and the one in use. */
+int key_remove(struct work *w, const char *id, char removed[65], bool *ret_slot, struct error *err) PK_CHECK;
 /* A recipient's identity as a file; `ret_public` is what others seal to. */
 int key_generate(const char *path, const char *url, char ret_public[RECIPIENT_TEXT_BYTES], struct error *err) PK_CHECK;
 /* {"keys": […]} of doc/reference/json.md. */

@@ -4,6 +4,7 @@
 #include "base/time.h"
 #include "platform/guard.h"
 #include "platform/policy.h"
+#include "work/counted.h"
 
 #include <stdio.h>
 
@@ -263,9 +264,11 @@ int prune_run(struct work *w, const struct prune_plan *p, const char *typed, str
     if ((rc = plan_same(w, p, err)) < 0) return rc;
     if ((rc = forget(w, p, err)) < 0) return rc;
     ret->forgotten = p->forgotten;
-    if ((rc = collect(w, p, ret, err)) < 0)
-        return error_state(err, "%zu recovery points were forgotten; their space is freed by the next run",
-                           p->forgotten);
+    if ((rc = collect(w, p, ret, err)) < 0) {
+        *err->state = '\0'; /* the collection does not know what was forgotten before it */
+        return error_state(err, "%s %s forgotten; the space that was not freed is freed by the next run",
+                           COUNTED(p->forgotten, "recovery point"), p->forgotten == 1 ? "was" : "were");
+    }
     struct error lost = ERROR_INIT;
     if (repo_publish(w->repo, &lost) < 0 && w->options.events.warning)
         w->options.events.warning(w->options.events.ctx, "repository", lost.text);

@@ -3,6 +3,7 @@
 #include "base/time.h"
 #include "evidence/receipt.h"
 #include "evidence/statement.h"
+#include "work/git.h"
 
 #include <stdio.h>
 #include <unistd.h>
@@ -16,15 +17,19 @@ int job_begin(struct job *j, const char *prefix, struct error *err) {
     return rc;
 }
 
-static struct receipt base(struct work *w, const struct work_surface *s, const struct job *j) {
+/* `o` is what the receipt borrows from. What the configuration says of itself stands above what is found. */
+static struct receipt base(struct work *w, const struct work_surface *s, const struct job *j, struct git_origin *o) {
     const struct config_git *g = w->config ? w->config->git : NULL;
+    *o = (struct git_origin){0};
+    if (w->config) git_origin_of(w->config->head.file, o);
     return (struct receipt){.backup_id = j->id,
                             .environment = s->environment,
                             .surface = s->receipt_surface,
                             .method = j->method,
                             .started_ns = j->started_ns,
                             .completed_ns = time_now_ns(),
-                            .git_repo = g ? g->repo : NULL,
+                            .git_repo = g && g->repo ? g->repo : o->repo,
+                            .git_sha = o->sha,
                             .change_ticket = j->ticket ? j->ticket
                                              : g       ? g->change_ticket
                                                        : NULL,
@@ -35,7 +40,9 @@ static struct receipt base(struct work *w, const struct work_surface *s, const s
 
 int receipt_success(struct work *w, const struct work_surface *s, const struct job *j, struct writer *writer,
                     bool complete, const char *why, json_t **ret, struct error *err) {
-    struct receipt r = base(w, s, j);
+    struct git_origin origin;
+    struct redaction secrets = known_secrets_redaction(&w->known);
+    struct receipt r = base(w, s, j, &origin);
     struct receipt_artifact a;
     char uri[128], notes[1024];
     json_t *repository = NULL, *extra = NULL;
@@ -55,7 +62,7 @@ int receipt_success(struct work *w, const struct work_surface *s, const struct j
     if (rc == 0 && !(extra = json_pack("{s:O}", "repository", repository)))
         rc = error_set(err, ERR_NO_MEMORY, "no memory for a receipt");
     r.extra = extra;
-    if (rc == 0) rc = receipt_statement(&r, NULL, ret, err);
+    if (rc == 0) rc = receipt_statement(&r, &secrets, ret, err);
     json_decref(extra);
     json_decref(repository);
     return rc;
@@ -64,7 +71,9 @@ int receipt_success(struct work *w, const struct work_surface *s, const struct j
 int receipt_failure(struct work *w, const struct work_surface *s, const struct job *j, const struct error *cause,
                     struct error *err) {
     if (!w->repo) return error_set(err, ERR_REPO_UNREACHABLE, "the repository is not open");
-    struct receipt r = base(w, s, j);
+    struct git_origin origin;
+    struct redaction secrets = known_secrets_redaction(&w->known);
+    struct receipt r = base(w, s, j, &origin);
     char notes[2048];
     snprintf(notes, sizeof notes, "%s: %s", error_info(cause->code)->code, cause->text);
     r.status = RECEIPT_FAILURE;
@@ -73,7 +82,7 @@ int receipt_failure(struct work *w, const struct work_surface *s, const struct j
            *extra = json_pack("{s:{s:s, s:s}}", "repository", "surface", s->name, "kind", s->driver->kind);
     if (!extra) return error_set(err, ERR_NO_MEMORY, "no memory for a receipt");
     r.extra = extra;
-    int rc = receipt_statement(&r, NULL, &statement, err);
+    int rc = receipt_statement(&r, &secrets, &statement, err);
     uint64_t seq;
     struct digest entry;
     if (rc == 0) rc = repo_append(w->repo, statement, &seq, &entry, err);
@@ -95,6 +104,7 @@ static struct about about_of(const struct snapshot_info *info) {
 int receipt_verification(struct work *w, const struct snapshot_info *info, enum verify_level level, bool passed,
                          int64_t started_ns, const json_t *detail, struct error *err) {
     struct about a = about_of(info);
+    struct redaction secrets = known_secrets_redaction(&w->known);
     struct verification_result v = {.result = passed ? CHECK_VERIFIED : CHECK_CORRUPT,
                                     .level = level,
                                     .started_ns = started_ns,
@@ -102,15 +112,18 @@ int receipt_verification(struct work *w, const struct snapshot_info *info, enum 
                                     .items = info->items,
                                     .bytes = info->bytes,
                                     .findings = passed ? 0 : 1};
-    json_t *statement = NULL, *extra = NULL;
+    /* times of entries are whole seconds */
+    json_t *statement = NULL,
+           *extra = json_pack("{s:I}", "duration_ms", (json_int_t)((v.completed_ns - started_ns) / 1000000 + 1));
     size_t n = json_array_size(detail);
     if (n) {
         /* an entry is bounded: the first differences stand for the rest */
         json_t *some = json_array();
         for (size_t i = 0; i < n && i < 20; i++) json_array_append(some, json_array_get(detail, i));
-        extra = json_pack("{s:o, s:I}", "differences", some, "differences_total", (json_int_t)n);
+        json_object_set_new(extra, "differences", some);
+        json_object_set_new(extra, "differences_total", json_integer((json_int_t)n));
     }
-    int rc = evidence_verification(&a, &v, w->principal, extra, NULL, &statement, err);
+    int rc = evidence_verification(&a, &v, w->principal, extra, &secrets, &statement, err);
     if (rc == 0) rc = repo_append(w->repo, statement, NULL, NULL, err);
     json_decref(statement);
     json_decref(extra);
@@ -120,6 +133,7 @@ int receipt_verification(struct work *w, const struct snapshot_info *info, enum 
 int receipt_restore(struct work *w, const struct snapshot_info *info, const char *plan_sha256, const char *target,
                     bool success, int64_t started_ns, uint64_t bytes, uint64_t items, struct error *err) {
     struct about a = about_of(info);
+    struct redaction secrets = known_secrets_redaction(&w->known);
     struct digest plan;
     bool has_plan = plan_sha256 && hex_decode(plan_sha256, strlen(plan_sha256), plan.b, sizeof plan.b);
     int64_t now = time_now_ns();
@@ -136,7 +150,7 @@ int receipt_restore(struct work *w, const struct snapshot_info *info, const char
                                .plan = has_plan ? &plan : NULL,
                                .principal = w->principal,
                                .extra = extra};
-    int rc = evidence_restore(&a, &r, NULL, &statement, err);
+    int rc = evidence_restore(&a, &r, &secrets, &statement, err);
     if (rc == 0) rc = repo_append(w->repo, statement, NULL, NULL, err);
     json_decref(statement);
     json_decref(extra);

@@ -3,19 +3,21 @@
 #include "base/seam.h"
 #include "base/time.h"
 #include "platform/guard.h"
+#include "work/leftover.h"
+#include "work/reading.h"
 #include "work/receipt.h"
 
 #include <stdio.h>
 
 #define INCLUDES_MAX 4096
 
-/* The request that a plan's document describes. Strings are borrowed from it. */
+/* The request that a plan's document describes, for what is read. Borrowed from both. */
 struct request {
     struct restore_request q;
     const char **include;
 };
 
-static int request_read(const json_t *doc, struct request *ret, struct error *err) {
+static int request_read(const json_t *doc, const struct work_reading *r, struct request *ret, struct error *err) {
     const json_t *paths = json_object_get(doc, "paths");
     void *mem;
     *ret = (struct request){0};
@@ -30,7 +32,9 @@ static int request_read(const json_t *doc, struct request *ret, struct error *er
                                  .in_place = json_is_true(json_object_get(doc, "in_place")),
                                  .swap = json_is_true(json_object_get(doc, "swap")),
                                  .terminate_connections = json_is_true(json_object_get(doc, "terminate_connections")),
-                                 .no_owner = json_is_true(json_object_get(doc, "no_owner"))};
+                                 .no_owner = json_is_true(json_object_get(doc, "no_owner")),
+                                 .facts = r->facts,
+                                 .invariants = r->invariants};
     return 0;
 }
 
@@ -53,30 +57,25 @@ static int estimate(struct work *w, const struct snapshot_info *info, json_t *do
     return json_put(doc, "estimated_seconds", json_null(), err);
 }
 
+/* The folder that a plan makes; NULL when it makes none. */
+static const char *plan_folder(const json_t *doc) {
+    const char *kind = json_string_value(json_object_get(doc, "kind"));
+    if (!kind || strcmp(kind, "files") != 0) return NULL;
+    return json_string_value(json_object_get(json_object_get(doc, "target"), "target"));
+}
+
 /* What the driver says about the target now, with what it will be asked to do. */
 static int driver_plan(struct work *w, const struct snapshot_info *info, const json_t *doc, json_t **ret,
                        bool *ret_protected, struct error *err) {
-    struct work_surface s;
-    struct work_bridge b;
-    struct surface_context ctx;
-    struct snapshot *snap = NULL;
+    struct work_reading r;
     struct request q = {0};
-    int rc = work_surface_of(w, info, &s, err);
-    if (rc < 0) return rc;
-    *ret_protected = s.protected;
-    if ((rc = work_bridge_open(w, &s, &b, &ctx, err)) < 0) goto closed;
-    if ((rc = request_read(doc, &q, err)) < 0) goto out;
-    if ((rc = snapshot_open(w->repo, info, &snap, err)) < 0) goto out;
-    q.q.facts = json_object_get(snapshot_root(snap), "facts");
-    q.q.invariants = json_object_get(snapshot_root(snap), "invariants");
-    rc = s.driver->plan(&ctx, &q.q, ret, err);
-out:
-    snapshot_close(snap);
+    int rc = work_reading_open(w, info, &r, err);
+    *ret_protected = r.surface.protected;
+    if (rc == 0) rc = request_read(doc, &r, &q, err);
+    if (rc == 0) rc = r.surface.driver->plan(&r.ctx, &q.q, ret, err);
     seam_free(q.include);
-    work_bridge_close(&b);
-closed:
-    work_surface_close(&s);
-    return rc;
+    work_reading_close(&r);
+    return known_secrets_error(&w->known, rc, err);
 }
 
 static int plan_path(struct work *w, const char *id, char out[4200], struct error *err) {
@@ -154,6 +153,7 @@ int restore_plan_make(struct work *w, const char *address, const struct restore_
     if (rc == 0) rc = json_put_str(doc, "id", id, err);
     if (rc == 0) rc = json_put_str(doc, "environment", info->environment, err);
     if (rc == 0) rc = json_put_str(doc, "surface", info->surface, err);
+    if (rc == 0) rc = json_put_str(doc, "kind", info->kind, err);
     if (rc == 0) rc = json_put_str(doc, "snapshot", info->id, err);
     if (rc == 0) rc = json_put_int(doc, "seq", (int64_t)info->seq, err);
     if (rc == 0) rc = json_put_str(doc, "receipt", entry, err);
@@ -192,6 +192,7 @@ int restore_plan_make(struct work *w, const char *address, const struct restore_
         ret->doc = json_incref(doc);
         rc = plan_fill(w, ret, protected, err);
     }
+    if (rc == 0 && plan_folder(doc)) work_partials_name(w, plan_folder(doc), ret->label);
 out:
     json_decref(doc);
     json_decref(target);
@@ -268,29 +269,21 @@ static void target_name(const json_t *facts, const json_t *doc, char *out, size_
 
 int restore_run(struct work *w, const struct restore_plan *p, const char *confirm, struct restore_done *ret,
                 struct error *err) {
-    struct work_surface s;
-    struct work_bridge b;
-    struct surface_context ctx;
-    struct snapshot *snap = NULL;
-    struct work_source source;
+    struct work_reading in;
     struct request q = {0};
     struct restore_result r = {0};
     *ret = (struct restore_done){0};
     const struct snapshot_info *info = by_seq(w, p->seq);
     if (!info) return stale(err, p->id, "its recovery point is not there any more");
-    int rc = work_surface_of(w, info, &s, err);
+    const struct config_environment *e = w->config ? config_environment(w->config, info->environment) : NULL;
+    int rc = e ? guard_confirm(e, GUARD_RESTORE, info->surface, p->snapshot_id, confirm, err) : 0;
     if (rc < 0) return rc;
     int64_t started = time_now_ns();
-    if ((rc = work_bridge_open(w, &s, &b, &ctx, err)) < 0) goto closed;
-    if (s.config_environment &&
-        (rc = guard_confirm(s.config_environment, GUARD_RESTORE, s.name, p->snapshot_id, confirm, err)) < 0)
-        goto out;
-    if ((rc = request_read(p->doc, &q, err)) < 0) goto out;
-    if ((rc = snapshot_open(w->repo, info, &snap, err)) < 0) goto out;
-    q.q.facts = json_object_get(snapshot_root(snap), "facts");
-    q.q.invariants = json_object_get(snapshot_root(snap), "invariants");
-    work_source_init(&source, snap);
-    rc = s.driver->restore(&ctx, &source.source, &q.q, &r, err);
+    rc = work_reading_open(w, info, &in, err);
+    if (rc == 0) rc = request_read(p->doc, &in, &q, err);
+    if (rc < 0) goto out;
+    if (plan_folder(p->doc)) work_partials_remove(w, plan_folder(p->doc), in.bridge.label);
+    rc = known_secrets_error(&w->known, in.surface.driver->restore(&in.ctx, &in.source.source, &q.q, &r, err), err);
     target_name(rc == 0 ? r.facts : NULL, p->doc, ret->target, sizeof ret->target);
     if (rc < 0)
         (void)!error_state(err,
@@ -302,17 +295,15 @@ int restore_run(struct work *w, const struct restore_plan *p, const char *confir
     ret->duration_ns = time_now_ns() - started;
     enum key_role role = repo_keys(w->repo)->role;
     if (role == ROLE_ADMIN || role == ROLE_RESTORE) {
-        struct error e = ERROR_INIT;
+        struct error lost = ERROR_INIT;
         const char *digest = json_string_value(json_object_get(p->doc, "digest"));
-        int one = receipt_restore(w, info, digest, ret->target, rc == 0, started, r.bytes, r.items, &e);
-        if (one == 0) one = repo_publish(w->repo, &e);
-        if (one < 0 && w->options.events.warning) w->options.events.warning(w->options.events.ctx, b.label, e.text);
+        int one = receipt_restore(w, info, digest, ret->target, rc == 0, started, r.bytes, r.items, &lost);
+        if (one == 0) one = repo_publish(w->repo, &lost);
+        if (one < 0 && w->options.events.warning)
+            w->options.events.warning(w->options.events.ctx, in.bridge.label, lost.text);
     }
 out:
-    snapshot_close(snap);
     seam_free(q.include);
-    work_bridge_close(&b);
-closed:
-    work_surface_close(&s);
+    work_reading_close(&in);
     return rc;
 }

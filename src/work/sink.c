@@ -27,6 +27,14 @@ static int item_open(struct sink *s, uint64_t seq, struct bytes name, enum item_
     return writer_item_open(writer_of(s), seq, name, (enum content_kind)kind, (struct witem **)ret, err);
 }
 
+static int hold(struct sink *s, uint64_t seq, struct bytes name, struct sink_item **ret, struct error *err) {
+    return writer_item_hold(writer_of(s), seq, name, (struct witem **)ret, err);
+}
+
+static int confirm(struct sink_item *it, struct bytes attr, struct error *err) {
+    return witem_confirm((struct witem *)it, attr, err);
+}
+
 static int space(struct sink_item *it, uint8_t **ret, size_t *ret_len, struct error *err) {
     return witem_space((struct witem *)it, ret, ret_len, err);
 }
@@ -46,7 +54,8 @@ static void drop(struct sink_item *it) {
     witem_drop((struct witem *)it);
 }
 
-static const struct sink_ops sink_table = {known, keep, item_open, space, advance, hole, restart, item_close, drop};
+static const struct sink_ops sink_table = {known,   keep,       item_open, space, advance, hole,
+                                           restart, item_close, drop,      hold,  confirm};
 
 void work_sink_init(struct work_sink *s, struct writer *w) {
     *s = (struct work_sink){{&sink_table}, w};

@@ -2,23 +2,35 @@
 
 #include "base/seam.h"
 #include "base/time.h"
+#include "work/reading.h"
 #include "work/receipt.h"
 
 #include <stdio.h>
 
+#define CHECKS 4 /* times that a collection may come in between before we give up */
+
 struct run {
     struct work *w;
-    verify_finding_cb cb;
-    void *ctx;
-    json_t *harmed; /* {id: true} */
+    json_t *harmed;                  /* {id: true} */
+    struct verify_finding *findings; /* kept back until the check stands: one that was overtaken proves nothing */
+    size_t count, cap;
     int64_t started_ns;
 };
+
+static void findings_clear(struct run *r) {
+    for (size_t i = 0; i < r->count; i++) {
+        json_decref(r->findings[i].snapshots);
+        json_decref(r->findings[i].paths);
+    }
+    r->count = 0;
+    json_object_clear(r->harmed);
+}
 
 static int finding(void *ctx, const struct check_finding *f, struct error *err) {
     struct run *r = ctx;
     struct verify_finding v = {
         .result = f->result, .paths_total = f->paths_total, .snapshots = json_array(), .paths = json_array()};
-    int rc = 0;
+    int rc = mem_grow((void **)&r->findings, &r->cap, r->count + 1, sizeof v, err);
     snprintf(v.object, sizeof v.object, "%s", f->object);
     snprintf(v.text, sizeof v.text, "%s", f->text);
     for (size_t i = 0; f->snapshots[i] && rc == 0; i++) {
@@ -29,7 +41,10 @@ static int finding(void *ctx, const struct check_finding *f, struct error *err) 
     if (!f->snapshots[0] && strncmp(f->object, "packs/", 6) != 0 && rc == 0)
         rc = json_put(r->harmed, "*", json_true(), err);
     for (size_t i = 0; i < f->path_count && rc == 0; i++) rc = json_push(v.paths, json_name(f->paths[i]), err);
-    if (rc == 0 && r->cb) r->cb(r->ctx, &v);
+    if (rc == 0) {
+        r->findings[r->count++] = v;
+        return 0;
+    }
     json_decref(v.snapshots);
     json_decref(v.paths);
     return rc;
@@ -68,35 +83,24 @@ static int compare(const json_t *want, const json_t *got, json_t *differences, s
 }
 
 static int full_one(struct work *w, const struct snapshot_info *info, json_t *differences, struct error *err) {
-    struct work_surface s;
-    struct work_bridge b;
-    struct surface_context ctx;
-    struct snapshot *snap = NULL;
-    struct work_source source;
+    struct work_reading in;
     json_t *scratch = NULL, *got = NULL;
     struct restore_result r = {0};
-    int rc = work_surface_of(w, info, &s, err);
-    if (rc < 0) return rc;
-    if ((rc = work_bridge_open(w, &s, &b, &ctx, err)) < 0) goto closed;
-    if ((rc = snapshot_open(w->repo, info, &snap, err)) < 0) goto out;
-    const json_t *root = snapshot_root(snap), *facts = json_object_get(root, "facts"),
-                 *want = json_object_get(root, "invariants");
-    work_source_init(&source, snap);
-    if ((rc = s.driver->scratch_start(&ctx, facts, &scratch, err)) < 0) goto out;
-    struct restore_request q = {.as_scratch = true, .scratch = scratch, .facts = facts, .invariants = want};
-    rc = s.driver->restore(&ctx, &source.source, &q, &r, err);
-    if (rc == 0) rc = s.driver->measure(&ctx, scratch, facts, &got, err);
-    if (rc == 0) rc = compare(want, got, differences, err);
-    s.driver->scratch_stop(&ctx, scratch);
+    int rc = work_reading_open(w, info, &in, err);
+    const struct surface_driver *d = in.surface.driver;
+    if (rc == 0) rc = d->scratch_start(&in.ctx, in.facts, &scratch, err);
+    if (rc < 0) goto out;
+    struct restore_request q = {.as_scratch = true, .scratch = scratch, .facts = in.facts, .invariants = in.invariants};
+    rc = d->restore(&in.ctx, &in.source.source, &q, &r, err);
+    if (rc == 0) rc = d->measure(&in.ctx, scratch, in.facts, &got, err);
+    if (rc == 0) rc = compare(in.invariants, got, differences, err);
+    d->scratch_stop(&in.ctx, scratch);
 out:
     json_decref(scratch);
     json_decref(got);
     json_decref(r.facts);
-    snapshot_close(snap);
-    work_bridge_close(&b);
-closed:
-    work_surface_close(&s);
-    return rc;
+    work_reading_close(&in);
+    return known_secrets_error(&w->known, rc, err);
 }
 
 /* Damage found on the way is a result; that the scratch could not be had is not. */
@@ -114,10 +118,10 @@ static bool is_damage(int rc) {
 }
 
 static int sign(struct run *r, const struct snapshot_info *info, enum verify_level level, bool passed,
-                const json_t *detail, struct error *err) {
+                int64_t started_ns, const json_t *detail, struct error *err) {
     enum key_role role = repo_keys(r->w->repo)->role;
     if (role == ROLE_ADMIN || role == ROLE_RESTORE)
-        return receipt_verification(r->w, info, level, passed, r->started_ns, detail, err);
+        return receipt_verification(r->w, info, level, passed, started_ns, detail, err);
     const struct work_events *e = &r->w->options.events;
     char label[260], line[160];
     work_label(info, label);
@@ -127,49 +131,90 @@ static int sign(struct run *r, const struct snapshot_info *info, enum verify_lev
     return 0;
 }
 
-int verify_snapshots(struct work *w, const struct snapshot_info *const *snapshots, size_t n, enum verify_level level,
-                     verify_finding_cb cb, void *ctx, struct verify_result *ret, struct error *err) {
-    struct run r = {w, cb, ctx, json_object(), time_now_ns()};
-    *ret = (struct verify_result){.level = level, .differences = json_array()};
-    const struct snapshot_info **list = NULL;
-    uint64_t *seqs = NULL;
+/* A point of the open repository by its place in the log; NULL when there is none, or it was forgotten. */
+static const struct snapshot_info *point(struct work *w, uint64_t seq) {
+    for (size_t i = 0; i < repo_snapshot_count(w->repo); i++)
+        if (repo_snapshot(w->repo, i)->seq == seq)
+            return repo_snapshot(w->repo, i)->forgotten ? NULL : repo_snapshot(w->repo, i);
+    return NULL;
+}
+
+/* What a collection moved while it was checked is looked for again by the log as it is then. */
+static int check(struct run *r, const uint64_t *seqs, size_t n, enum verify_level level, struct check_totals *ret,
+                 struct error *err) {
     void *mem;
-    struct check_totals totals;
-    int rc = r.harmed && ret->differences ? mem_alloc((n + 1) * sizeof *list, &mem, err)
-                                          : error_set(err, ERR_NO_MEMORY, "no memory for a verification");
-    if (rc < 0) goto out;
-    list = mem;
-    if ((rc = mem_alloc((n + 1) * sizeof *seqs, &mem, err)) < 0) goto out;
-    seqs = mem;
-    for (size_t i = 0; i < n; i++) {
-        list[i] = snapshots[i];
-        seqs[i] = snapshots[i]->seq;
-    }
+    int rc = mem_alloc((n + 1) * sizeof(struct snapshot_info *), &mem, err);
+    if (rc < 0) return rc;
+    const struct snapshot_info **list = mem;
     struct check_options o = {.level = level > VERIFY_DECODE ? VERIFY_DECODE : level,
                               .snapshots = list,
-                              .threads = w->jobs,
-                              .ctx = &r,
+                              .threads = r->w->jobs,
+                              .ctx = r,
                               .progress = progress,
                               .finding = finding};
-    if ((rc = repo_check(w->repo, &o, &totals, err)) < 0) {
-        rc = error_wrap(err, "the verification could not be carried out");
-        goto out;
+    for (int tries = 1;; tries++) {
+        size_t live = 0;
+        for (size_t i = 0; i < n; i++)
+            if ((list[live] = point(r->w, seqs[i]))) live++;
+        list[live] = NULL;
+        if (n && !live) {
+            rc = error_set(err, ERR_NO_POINT, "what was to be verified was forgotten in the meantime");
+            break;
+        }
+        findings_clear(r);
+        rc = repo_check(r->w->repo, &o, ret, err);
+        if ((rc != -ERR_REPO_BUSY && rc != -ERR_OBJECT_MISSING) || tries == CHECKS) break;
+        uint64_t before = ledger_size(repo_ledger(r->w->repo));
+        struct error e = ERROR_INIT;
+        if (repo_sync(r->w->repo, &e) < 0 || ledger_size(repo_ledger(r->w->repo)) == before) break;
+        error_clear(err);
     }
+    seam_free(list);
+    return rc < 0 ? error_wrap(err, "the verification could not be carried out") : 0;
+}
+
+static void warn_of_void_entries(struct work *w) {
+    const struct work_events *e = &w->options.events;
+    char line[400];
+    if (e->warning && work_void_entries(w, line, sizeof line)) e->warning(e->ctx, "repository", line);
+}
+
+int verify_snapshots(struct work *w, const struct snapshot_info *const *snapshots, size_t n, enum verify_level level,
+                     verify_finding_cb cb, void *ctx, struct verify_result *ret, struct error *err) {
+    struct run r = {.w = w, .harmed = json_object(), .started_ns = time_now_ns()};
+    *ret = (struct verify_result){.level = level, .differences = json_array()};
+    uint64_t *seqs = NULL;
+    void *mem;
+    struct check_totals totals = {0};
+    int rc = r.harmed && ret->differences ? mem_alloc((n + 1) * sizeof *seqs, &mem, err)
+                                          : error_set(err, ERR_NO_MEMORY, "no memory for a verification");
+    if (rc < 0) goto out;
+    seqs = mem;
+    for (size_t i = 0; i < n; i++) seqs[i] = snapshots[i]->seq;
+    if ((rc = check(&r, seqs, n, level, &totals, err)) < 0) goto out;
+    for (size_t i = 0; i < r.count && cb; i++) cb(ctx, &r.findings[i]);
+    warn_of_void_entries(w);
     ret->objects = totals.objects;
     ret->bytes = totals.bytes;
     ret->findings = totals.findings;
     ret->passed = totals.result == CHECK_VERIFIED;
     for (size_t i = 0; i < n && rc == 0; i++) {
         /* appending may move the array that the pointers lead into, so each is looked up again */
-        const struct snapshot_info *info = NULL;
-        for (size_t k = 0; k < repo_snapshot_count(w->repo); k++)
-            if (repo_snapshot(w->repo, k)->seq == seqs[i]) info = repo_snapshot(w->repo, k);
+        const struct snapshot_info *info = point(w, seqs[i]);
         if (!info) continue;
         bool good = !json_object_get(r.harmed, info->id) && !json_object_get(r.harmed, "*");
+        bool full = good && level >= VERIFY_FULL;
+        /* restoring each takes its own time, while the check before was one for all of them */
+        int64_t started_ns = full ? time_now_ns() : r.started_ns;
         json_t *differences = json_array();
-        if (good && level >= VERIFY_FULL) {
+        if (full) {
             struct error e = ERROR_INIT;
             int one = full_one(w, info, differences, &e);
+            struct error lost = ERROR_INIT;
+            if (one == -ERR_OBJECT_MISSING && repo_sync(w->repo, &lost) == 0 && !(info = point(w, seqs[i]))) {
+                json_decref(differences); /* forgotten while it was restored: there is nothing to vouch for */
+                continue;
+            }
             if (one < 0 && !is_damage(one)) {
                 *err = e;
                 rc = error_wrap(err, "full verification of %s could not be carried out", info->id);
@@ -180,7 +225,10 @@ int verify_snapshots(struct work *w, const struct snapshot_info *const *snapshot
                 good = json_array_size(differences) == 0;
         }
         if (!good) ret->passed = false;
-        if (rc == 0) rc = sign(&r, info, good || level <= VERIFY_DECODE ? level : VERIFY_FULL, good, differences, err);
+        if (rc == 0)
+            rc = sign(&r, info, good || level <= VERIFY_DECODE ? level : VERIFY_FULL, good, started_ns, differences,
+                      err);
+        ret->points += rc == 0;
         json_array_extend(ret->differences, differences);
         json_decref(differences);
     }
@@ -190,8 +238,9 @@ int verify_snapshots(struct work *w, const struct snapshot_info *const *snapshot
     }
     ret->duration_ns = time_now_ns() - r.started_ns;
 out:
-    seam_free(list);
     seam_free(seqs);
+    findings_clear(&r);
+    seam_free(r.findings);
     json_decref(r.harmed);
     if (rc < 0) {
         json_decref(ret->differences);

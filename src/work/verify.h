@@ -14,12 +14,16 @@ struct verify_result {
     enum verify_level level;
     bool passed;
     uint64_t objects, bytes, findings;
+    size_t points; /* of which there is a result: what was forgotten in the meantime has none */
     int64_t duration_ns;
     json_t *differences; /* owned by the caller: [{"invariant","expected","found"}] of level full */
 };
 typedef void (*verify_finding_cb)(void *ctx, const struct verify_finding *f);
 /* Verify these snapshots (all of the open repository) at `level`: present, checksum, decode or full. A receipt a snapshot is
  * appended where the key may sign one. 0 when the verification ran, whatever it found: see ret->passed.
+ * What a concurrent collection moves is followed: the check is taken again by the newer log, a few times (ERR_REPO_BUSY).
+ * Each one's receipt at full has the time of its own restore; below full, the time of the check that all had in common.
+ * Entries of the log that count for nothing are named to the warning event.
  * Full first checks up to decode, then restores each into a scratch place and compares invariants. */
 int verify_snapshots(struct work *w, const struct snapshot_info *const *snapshots, size_t n, enum verify_level level, verify_finding_cb cb, void *ctx, struct verify_result *ret, struct error *err) PK_CHECK;
 

@@ -193,7 +193,7 @@ static void bash_completes(void **state) {
 static void fish_completes(void **state) {
     static const char script[] =
         "source $argv[1]; complete -C'proofkeep ba'; complete -C'proofkeep verify --level d';"
-        "complete -C'proofkeep restore --in-'; complete -C'proofkeep key ge'; complete -C'proofkeep backup --swa'";
+        "complete -C'proofkeep restore --in-p'; complete -C'proofkeep key ge'; complete -C'proofkeep backup --swa'";
     char path[64];
     (void)state;
     NEEDS("fish");

@@ -51,6 +51,14 @@ static bool ways(int way) {
     return true;
 }
 
+static void sha256_two(struct bytes a, struct digest *ret_a, struct bytes b, struct digest *ret_b) {
+    const struct bytes in[2] = {a, b};
+    struct digest ret[2];
+    sha256_many(in, ret, 2);
+    *ret_a = ret[0];
+    *ret_b = ret[1];
+}
+
 static void published_digests_hold(void **state) {
     (void)state;
     /* FIPS 180-4's examples: "abc", and two blocks */
@@ -87,6 +95,46 @@ static void two_messages_of_any_lengths_hash_like_one_each(void **state) {
         sha256_two(BYTES_OF(NULL, 0), &a, BYTES_OF(NULL, 0), &b);
         assert_sha256(a, BYTES_OF(NULL, 0));
         assert_sha256(b, BYTES_OF(NULL, 0));
+    }
+}
+
+static void many_messages_hash_like_one_each(void **state) {
+    (void)state;
+    for (int way = 0; way < 2; way++) {
+        if (!ways(way)) continue;
+        for (size_t count = 0; count <= 40; count++) {
+            struct bytes in[40];
+            struct digest got[40];
+            for (size_t i = 0; i < count; i++)
+                in[i] = BYTES_OF(data + i, (i * 7919 + count * 104729) % (i % 5 == 0 ? 70 : 20000));
+            sha256_many(in, got, count);
+            for (size_t i = 0; i < count; i++) assert_sha256(got[i], in[i]);
+        }
+    }
+}
+
+static void two_running_hashes_absorb_their_own_bytes(void **state) {
+    (void)state;
+    for (int way = 0; way < 2; way++) {
+        if (!ways(way)) continue;
+        struct error err = ERROR_INIT;
+        struct sha256_state *a, *b;
+        struct digest got;
+        assert_int_equal(sha256_new(&a, &err), 0);
+        assert_int_equal(sha256_new(&b, &err), 0);
+        size_t at_a = 0, at_b = 0;
+        for (size_t i = 0; i < 200; i++) {
+            const size_t n = i * 31 % 517, m = i * 57 % 701;
+            sha256_update_two(a, BYTES_OF(data + at_a, n), b, BYTES_OF(data + 9 + at_b, m));
+            at_a += n;
+            at_b += m;
+        }
+        sha256_finish(a, &got);
+        assert_sha256(got, BYTES_OF(data, at_a));
+        sha256_finish(b, &got);
+        assert_sha256(got, BYTES_OF(data + 9, at_b));
+        sha256_free(a);
+        sha256_free(b);
     }
 }
 
@@ -199,6 +247,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(published_digests_hold),
         cmocka_unit_test(two_messages_of_any_lengths_hash_like_one_each),
+        cmocka_unit_test(many_messages_hash_like_one_each),
+        cmocka_unit_test(two_running_hashes_absorb_their_own_bytes),
         cmocka_unit_test(blocks_advance_both_states_alone),
         cmocka_unit_test(a_pair_hashes_stream_and_chunks_at_every_length),
         cmocka_unit_test(a_pair_does_not_mind_how_it_is_fed),

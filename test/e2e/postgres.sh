@@ -225,6 +225,14 @@ fails 1 PK-PG-002 backup lab/pg --config old.yaml && says '11.4' && says "$PG_MA
 claim 'client tools that are older than the server are refused, with both versions'
 still
 claim 'earlier backups still restore (old tools)'
+tools "$T/talkative" pg_dump 'case "$*" in *--version*) exec $real "$@" ;; esac
+echo "pg_dump: error: connection with password=$(sed "s/.*://" "$PGPASSFILE") failed, I repeat: keeper secret" >&2
+exit 1'
+sed -i "s/user: postgres }/user: keeper, password: right }/" talkative.yaml
+failure talkative.yaml && ! grep -q 'keeper secret' out err && grep '"type":"receipt"' out | grep -q 'I repeat: \[redacted\]'
+claim 'a pg_dump that repeats the password does not get it into --json or the receipt'
+fails 1 PK-SYS-004 backup lab/pg --config talkative.yaml && says 'I repeat: \[redacted\]' && ! grep -q 'keeper secret' out err && ! grep -rq 'keeper secret' repo cache
+claim 'nor into a message, the log or the cache'
 tools "$T/unwilling" pg_restore 'case "$*" in *--version*) exec $real "$@" ;; esac
 echo "pg_restore: error: no such luck" >&2
 exit 1'
@@ -232,12 +240,29 @@ pk restore "lab/pg@$first" --path db/shop/contents --swap --config unwilling.yam
   fails 1 'PK-[A-Z]*-[0-9]*' restore --plan "$plan" --config unwilling.yaml && says 'no such luck' && facts now shop && diff shop.facts now >out && [ "$(databases)" = 'billing shop' ]
 claim 'a restore that fails leaves the live database, and nothing of its own'
 
+# ---- doctor
+pk doctor lab/pg && grep -q 'lab/pg.*postgres, ready to be backed up' out && ! grep -q 'keeper secret' out err
+claim 'doctor finds nothing to complain about'
+pk doctor lab/pg --json && python3 -c '
+import json
+d = json.load(open("out"))
+assert d["ok"] and d["problems"] == 0, d
+f = [s for s in d["surfaces"] if s["surface"] == "pg"]
+assert len(f) == 1 and f[0]["environment"] == "lab" and "version" in json.dumps(f[0]), f' 2>err
+claim 'and says as JSON what server it found'
+fails 1 PK-DOC-001 doctor lab/pg --config wrong.yaml && grep -q 'password authentication failed' out && ! grep -q 'keeper secret' out err
+claim 'a wrong password is a problem that it names'
+fails 1 PK-DOC-001 doctor lab/pg --config old.yaml && grep -q '11.4' out
+claim 'so are client tools that are too old'
+
 # ---- a database, and a server, that are not there
 config missing.yaml "connect: { $socket, user: postgres }" 'databases: [shop, gone]'
 pk backup lab/pg --config missing.yaml
 [ $? != 0 ] && says 'gone' && [ "$(points)" = "$n" ]
 claim 'a database that is not there fails the backup'
 cluster_stop "$C"
+fails 1 PK-DOC-001 doctor lab/pg && grep -q 'PK-PG-001' out
+claim 'doctor says of a server that is stopped'
 fails 7 PK-PG-001 backup lab/pg && [ "$(points)" = "$n" ]
 claim 'a server that is stopped is 7, and no recovery point'
 fails 7 PK-PG-001 restore "lab/pg@$first" --path db/shop/contents --into still

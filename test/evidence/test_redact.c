@@ -101,6 +101,26 @@ static void every_string_of_a_document_is_cleaned(void **state) {
     json_decref(want);
 }
 
+static void known(const char *text, const struct redaction *r, const char *want) {
+    struct error err = ERROR_INIT;
+    CLEANUP(buf_free) struct buf out = BUF_INIT(65536);
+    if (redact_known(text, r, &out, &err) < 0) fail_msg("%s", err.text);
+    if (strcmp((const char *)out.ptr, want) != 0)
+        fail_msg("'%s' became '%s', not '%s'", text, (const char *)out.ptr, want);
+}
+
+static void messages_lose_known_secrets_alone_and_what_was_cut_of_them(void **state) {
+    (void)state;
+    const struct bytes secrets[] = {BYTES_STR("hunter22"), BYTES_STR("")};
+    const struct redaction r = {secrets, 2};
+    known("", &r, "");
+    known("password: wrong for ahunter22b", &r, "password: wrong for a[redacted]b");
+    known("the output was cut at hunte", &r, "the output was cut at [redacted]");
+    known("but not at hun", &r, "but not at hun");
+    known("nor hunter in the middle", &r, "nor hunter in the middle");
+    known("token=kept", NULL, "token=kept");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(plain_words_stay),
@@ -109,6 +129,7 @@ int main(void) {
         cmocka_unit_test(known_secrets_are_dropped_wherever_they_stand),
         cmocka_unit_test(what_is_no_text_becomes_text),
         cmocka_unit_test(every_string_of_a_document_is_cleaned),
+        cmocka_unit_test(messages_lose_known_secrets_alone_and_what_was_cut_of_them),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

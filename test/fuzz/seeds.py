@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Wrote the first inputs of the targets pack, index, manifest, log and slot under corpus/, from the golden repository and
-the vectors of doc/format/keys.md: seeds.py [FOLDER]."""
+"""Wrote the first inputs of the targets pack, index, manifest, log, summary, envelope, json and slot under corpus/, from the golden
+repository and the vectors of doc/format/keys.md: seeds.py [FOLDER]."""
 
+import base64
 import json
 import os
 import re
@@ -93,7 +94,37 @@ void = [{"predicateType": objects.PREFIX + "forget/v1", "predicate": {"seqs": [5
                                                                       "index_removed": [repo.state.runs[0].hex()]}},
         {"predicateType": objects.PREFIX + "key/v1", "predicate": {"action": "add"}, "signer": "11" * 32}]
 put("log", "judged-void", b"\2" + "\n".join(lines + [json.dumps(v) for v in void]).encode())
+
+# envelopes: of another repository, and payloads to sign and spoil
+put("envelope", "entry", b"\0" + repo.read("log/%016d" % 0))
+put("envelope", "two-signatures", b'\0{"payload":"","payloadType":"application/vnd.in-toto+json","signatures":[{"keyid":"","sig":""},{}]}')
+put("envelope", "loose-base64", b'\0{"payload":"AB","payloadType":"application/vnd.in-toto+json","signatures":[{"keyid":"%s","sig":"AA=="}]}' % (b"00" * 32))
+put("envelope", "unknown-member", b'\0{"payload":"","payloadType":"application/vnd.in-toto+json","signatures":[],"more":1}')
+for bit in (0, 100, 1000):
+    put("envelope", f"flip-{bit}", b"\1" + struct.pack("<I", bit) + b'{"a":"a statement?>"}')
+
+# JSON
+for i, text in enumerate((
+        '{}', '[]', '1', '', '{"a":1,"a":2}', '{"b":[1,-2.5e300,true,null],"a":{"c":"\\ud83d\\ude00 \\u00e9"}}', '{"n":9223372036854775808}',
+        '[' * 64 + ']' * 64, '[' * 65 + ']' * 65, '["\\ud800"]', '["\\u0000"]', '{"a":"}{\\"["}', '{"a":1} x', '[1e400]', '{"k":"s","i":7,"o":{},"l":[]}')):
+    put("json", f"text-{i:02}", b"\0" + text.encode())
+put("json", "not-utf8", b'\0["\xff"]')
+put("json", "name", b"\1caf\xc3\xa9/100%/\x01\x7f\xc2\x85\xff\xed\xa0\x80")
+put("json", "receipt", b"\0" + json.dumps(objects.envelope_open(repo.read("log/%016d" % 4), "entry")[0]).encode())
+
 put("log", "checkpoint", b"\3" + repo.read("checkpoint"))
+
+# summaries: the vector, its statement, the entries above, and a bundle of the golden repository's
+with open(os.path.join(ROOT, "doc/format/log.md")) as f:
+    summary = re.search(r"^log\.summary = (.*)$", f.read(), re.M)[1].encode()
+put("summary", "stored", b"\0" + summary)
+put("summary", "statement", b"\1" + base64.b64decode(json.loads(summary)["payload"]))
+for name in ("judged", "judged-release", "judged-void"):
+    with open(os.path.join(HERE, "corpus/log", name), "rb") as f:
+        put("summary", name, b"\3" + f.read()[1:])
+entries = [repo.read(f"log/{seq:016d}") for seq in range(3)]
+put("summary", "bundle", b"\4" + b"".join(struct.pack(">H", len(e)) + e for e in entries))
+put("summary", "bundle-short", b"\4" + struct.pack(">H", len(entries[0])) + entries[0][:-1])
 
 # slots
 for name in ("file_slot", "passphrase_slot", "recipient_slot"):

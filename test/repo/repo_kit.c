@@ -122,13 +122,23 @@ int kit_backup_try(struct kit *k, const char *surface, const struct kit_item *it
         struct known_item known;
         struct digest sha;
         sha256(BYTES_OF(items[i].data, items[i].len), &sha);
-        if (writer_known(w, name, &known) && keep && known.kind == items[i].kind &&
+        const bool found = !k->silent && writer_known(w, name, &known);
+        if (found && keep && known.kind == items[i].kind &&
             (known.kind == CONTENT_NONE || digest_equal(&known.sha256, &sha))) {
             rc = writer_keep(w, i, name, attr, err);
             continue;
         }
         struct witem *it;
-        if ((rc = writer_item_open(w, i, name, items[i].kind, &it, err)) < 0) break;
+        if (k->hold && found && known.kind == items[i].kind && items[i].kind != CONTENT_NONE) {
+            if ((rc = writer_item_hold(w, i, name, &it, err)) < 0) break;
+            if (digest_equal(&known.sha256, &sha)) {
+                rc = witem_confirm(it, attr, err);
+                continue;
+            }
+            rc = witem_restart(it, err);
+        } else
+            rc = writer_item_open(w, i, name, items[i].kind, &it, err);
+        if (rc < 0) break;
         for (size_t at = 0; at < items[i].len && rc == 0;) {
             uint8_t *p;
             size_t room;

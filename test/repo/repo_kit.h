@@ -21,7 +21,9 @@ struct kit {
     uint8_t key[32];
     struct unlock unlock;
     uint64_t checkpoint_bytes; /* of backups; 0: 3 MiB */
+    bool hold;                 /* begin known items as held, then confirm or restart them */
     unsigned threads;          /* of backups; 0: 3 */
+    bool silent; /* backups never ask what is known */
 };
 struct kit_item {
     const char *name;

@@ -64,6 +64,61 @@ static void second_backup_stores_nothing_new(void **state) {
     kit_end(&k);
 }
 
+static void records_need_not_be_asked_about_to_become_deltas(void **state) {
+    (void)state;
+    struct kit k;
+    struct writer_stats st;
+    uint8_t *changed = malloc(BIG);
+    kit_begin(&k);
+    k.silent = true;
+    struct kit_item it[2] = {{"a", CONTENT_RECORDS, text, BIG}, {"b", CONTENT_RECORDS, text, BIG / 2}};
+    kit_backup(&k, "t", it, 2, false, NULL);
+    memcpy(changed, text, BIG);
+    for (size_t i = 0; i < BIG; i += 60000) changed[i] ^= 1;
+    it[0].data = it[1].data = changed;
+    uint64_t second = kit_backup(&k, "t", it, 2, false, &st);
+    assert_true(st.delta_chunks > 20);
+    assert_true(st.delta_bytes * 10 > st.new_bytes * 9);
+    kit_expect(&k, second, it, 2);
+    free(changed);
+    kit_end(&k);
+}
+
+static void held_items_are_confirmed_or_written_anew(void **state) {
+    (void)state;
+    struct kit k;
+    struct kit_item it[16];
+    size_t n = items_of(it);
+    struct writer_stats st;
+    uint8_t *changed = malloc(BIG);
+    kit_begin(&k);
+    k.hold = true;
+    uint64_t first = kit_backup(&k, "t", it, n, false, NULL);
+    uint64_t same = kit_backup(&k, "t", it, n, false, &st);
+    assert_int_equal(st.new_bytes, 0);
+    assert_true(st.dup_bytes > BIG && st.kept_bytes == 0);
+    kit_expect(&k, same, it, n);
+    /* what differs is written, and still finds its former self for deltas */
+    memcpy(changed, text, BIG);
+    for (size_t i = 0; i < BIG; i += 60000) changed[i] ^= 1;
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(it[i].name, "big") == 0) it[i].data = changed;
+    uint64_t other = kit_backup(&k, "t", it, n, false, &st);
+    assert_true(st.new_bytes > 0 && st.new_bytes <= BIG);
+    assert_true(st.delta_chunks > 20);
+    kit_expect(&k, other, it, n);
+    items_of(it);
+    kit_expect(&k, first, it, n);
+    /* confirmed ones are remembered for the run after */
+    uint64_t back = kit_backup(&k, "t", it, n, true, &st);
+    assert_true(st.kept_bytes > 0);
+    kit_expect(&k, back, it, n);
+    kit_reopen(&k, true);
+    kit_expect(&k, same, it, n);
+    free(changed);
+    kit_end(&k);
+}
+
 static void scattered_changes_become_deltas(void **state) {
     (void)state;
     struct kit k;
@@ -365,6 +420,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(restores_what_was_stored),
         cmocka_unit_test(second_backup_stores_nothing_new),
+        cmocka_unit_test(records_need_not_be_asked_about_to_become_deltas),
+        cmocka_unit_test(held_items_are_confirmed_or_written_anew),
         cmocka_unit_test(scattered_changes_become_deltas),
         cmocka_unit_test(damage_is_named),
         cmocka_unit_test(collection_keeps_what_lives),

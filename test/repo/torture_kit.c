@@ -91,6 +91,10 @@ void points_begin(struct points *p, uint64_t total) {
     *p = (struct points){.total = total, .seed = seed ? (uint32_t)atoi(seed) : 1, .full = torture_full()};
     p->seed = p->seed * 2654435761u + 1;
     p->until_ns = time_monotonic_ns() + (int64_t)(torture_seconds(10) * 1e9);
+    p->at = p->step = 1;
+    unsigned part, parts;
+    const char *of = getenv("TORTURE_PART");
+    if (of && sscanf(of, "%u/%u", &part, &parts) == 2 && part >= 1 && part <= parts) p->at = part, p->step = parts;
 }
 
 bool points_next(struct points *p, uint64_t *ret) {
@@ -101,8 +105,9 @@ bool points_next(struct points *p, uint64_t *ret) {
         return p->done == 1;
     }
     if (p->full) {
-        *ret = ++p->at;
-        return p->at <= p->total;
+        *ret = p->at;
+        p->at += p->step;
+        return *ret <= p->total;
     }
     p->seed ^= p->seed << 13;
     p->seed ^= p->seed >> 17;

@@ -6,8 +6,8 @@
  * is short or not what its name says, every committed snapshot restores, what was reported as done is done, and the
  * scenario runs again.
  *
- * Environment: TORTURE=full for whole sweeps; TORTURE_SECONDS (12) and TORTURE_SEED (1) for sampled ones;
- * TORTURE_ONLY=N for one point, as a failure names it.
+ * Environment: TORTURE=full for whole sweeps, TORTURE_PART=K/N for every N-th point of one, from the K-th on;
+ * TORTURE_SECONDS (12) and TORTURE_SEED (1) for sampled ones; TORTURE_ONLY=N for one point, as a failure names it.
  */
 #ifndef PK_TEST_REPO_TORTURE_KIT_H
 #define PK_TEST_REPO_TORTURE_KIT_H
@@ -51,7 +51,7 @@ __attribute__((format(printf, 4, 5))) void torture_claim_at(int cond, const char
 
 /* Points 1 to total: all of them in order, or samples for as long as the budget lasts (at least 8). */
 struct points {
-    uint64_t total, at, done;
+    uint64_t total, at, step, done;
     uint32_t seed;
     int64_t until_ns;
     bool full;

@@ -30,6 +30,7 @@ struct snapshot {
 struct sink_item {
     struct fake *f;
     struct item *it;
+    struct item *held; /* whose content it may have; a reference */
     struct sha256_state *hash;
     uint8_t *room;
     size_t room_len;
@@ -204,6 +205,24 @@ static int on_open(struct sink *s, uint64_t seq, struct bytes name, enum item_ki
     return 0;
 }
 
+static int on_hold(struct sink *s, uint64_t seq, struct bytes name, struct sink_item **ret, struct error *err) {
+    struct fake *f = (struct fake *)s;
+    pthread_mutex_lock(&f->lock);
+    struct item *old = f->answered;
+    if (!old || !bytes_equal(item_name(old), name))
+        breach(f, "something was held that known did not just answer", name);
+    if (old) atomic_fetch_add(&old->refs, 1);
+    f->answered = NULL;
+    f->counts.held++;
+    pthread_mutex_unlock(&f->lock);
+    int rc = on_open(s, seq, name, old ? old->kind : ITEM_FILE, ret, err);
+    if (rc == 0)
+        (*ret)->held = old;
+    else if (old)
+        item_unref(old);
+    return rc;
+}
+
 static int on_space(struct sink_item *h, uint8_t **ret, size_t *ret_len, struct error *err) {
     (void)err;
     if (!h->room) h->room = need(aligned_alloc(4096, ROOM));
@@ -255,6 +274,8 @@ static int on_hole(struct sink_item *h, uint64_t len, struct error *err) {
 static int on_restart(struct sink_item *h, struct error *err) {
     (void)err;
     struct digest ignored;
+    if (h->held) item_unref(h->held);
+    h->held = NULL;
     sha256_finish(h->hash, &ignored);
     h->it->data_len = h->it->n_pieces = 0;
     h->it->bytes = 0;
@@ -276,6 +297,7 @@ static void handle_end(struct sink_item *h, bool dropped) {
         finish(f, h->it->seq);
     }
     pthread_mutex_unlock(&f->lock);
+    if (h->held) item_unref(h->held);
     sha256_free(h->hash);
     free(h->room);
     free(h);
@@ -291,12 +313,33 @@ static int on_close(struct sink_item *h, struct bytes attr, struct digest *ret_s
     return 0;
 }
 
+static int on_confirm(struct sink_item *h, struct bytes attr, struct error *err) {
+    (void)err;
+    const struct item *old = h->held;
+    if (!old || h->it->n_pieces) breach(h->f, "something was confirmed that was not held", item_name(h->it));
+    if (old) {
+        h->it->bytes = old->bytes;
+        h->it->sha256 = old->sha256;
+        h->it->data = copy(old->data, old->data_len);
+        h->it->data_len = old->data_len;
+        h->it->pieces = copy(old->pieces, old->n_pieces * sizeof *old->pieces);
+        h->it->n_pieces = old->n_pieces;
+    }
+    h->it->attr = copy(attr.ptr, attr.len);
+    h->it->attr_len = attr.len;
+    pthread_mutex_lock(&h->f->lock);
+    h->f->counts.confirmed++;
+    pthread_mutex_unlock(&h->f->lock);
+    handle_end(h, false);
+    return 0;
+}
+
 static void on_drop(struct sink_item *h) {
     if (h) handle_end(h, true);
 }
 
-static const struct sink_ops sink_ops = {on_known, on_keep,    on_open,  on_space, on_advance,
-                                         on_hole,  on_restart, on_close, on_drop};
+static const struct sink_ops sink_ops = {on_known,   on_keep,  on_open, on_space, on_advance, on_hole,
+                                         on_restart, on_close, on_drop, on_hold,  on_confirm};
 
 struct sink *fake_sink(struct fake *f) {
     snapshot_clear(&f->building);

@@ -37,7 +37,7 @@ void fake_spoil(struct fake *f, const char *name); /* turn a bit of an item's co
 
 /* What the last snapshot saw. */
 struct fake_counts {
-    uint64_t known, kept, opened, restarted, dropped;
+    uint64_t known, kept, opened, held, confirmed, restarted, dropped; /* held ones are counted as opened, too */
 };
 struct fake_counts fake_counts(const struct fake *f);
 /* The n-th open from now on, and all after it, fail with ERR_IO_FULL. 0: none. */

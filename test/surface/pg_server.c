@@ -56,7 +56,9 @@ void pg_server_start(struct pg_server *s) {
          "initdb");
     char text[512];
     snprintf(text, sizeof text,
-             "listen_addresses = ''\nunix_socket_directories = '%s'\nfsync = off\nmax_connections = 40\n", s->folder);
+             "listen_addresses = ''\nunix_socket_directories = '%s'\nfsync = off\nmax_connections = 40\n"
+             "max_locks_per_transaction = 1024\n",
+             s->folder);
     write_file(s, "postgresql.conf", "a", text);
     if (pg_server_shell(s, "test -e $(%s/pg_config --pkglibdir 2>/dev/null || echo %s/../lib)/timescaledb.so", s->bin,
                         s->bin) == 0)
@@ -70,6 +72,23 @@ void pg_server_start(struct pg_server *s) {
 
 void pg_server_stop(struct pg_server *s, const char *mode) {
     (void)!pg_server_shell(s, "%s/pg_ctl -D %s/data -m %s -w -s stop", s->bin, s->folder, mode);
+}
+
+void pg_server_kill(struct pg_server *s) {
+    need(pg_server_shell(s, "p=$(head -n 1 %s/data/postmaster.pid); kill -9 $p $(ps -o pid= --ppid $p)", s->folder) ==
+             0,
+         "kill");
+    pg_server_gone(s);
+}
+
+/* A dead process whose parent has not looked yet still counts for the next start. */
+void pg_server_gone(struct pg_server *s) {
+    need(pg_server_shell(
+             s,
+             "p=$(head -n 1 %s/data/postmaster.pid); for i in $(seq 300); do kill -0 $p 2>/dev/null || exit 0;"
+             " sleep 0.1; done; exit 1",
+             s->folder) == 0,
+         "its end");
 }
 
 void pg_server_remove(struct pg_server *s) {
@@ -132,8 +151,8 @@ char *pg_server_dump(struct pg_server *s, const char *database) {
     char line[1024];
     setenv("PK_TEST_DATABASE", database, 1);
     snprintf(line, sizeof line,
-             "%s env LC_ALL=C.UTF-8 PGHOST=%s PGUSER=postgres PGTZ=UTC PGOPTIONS=-cbytea_output=hex %s/pg_dump "
-             "\"$PK_TEST_DATABASE\""
+             "%s env LC_ALL=C.UTF-8 PGHOST=%s PGUSER=postgres PGTZ=UTC PGOPTIONS=-cbytea_output=hex "
+             "PGDATABASE=\"$PK_TEST_DATABASE\" %s/pg_dump"
              " | grep -v '^.\\(un\\)\\?restrict ' | grep -v -- '-- Dumped '",
              s->root ? "runuser -u postgres --" : "", s->folder, s->bin);
     FILE *p = popen(line, "r");

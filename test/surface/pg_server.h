@@ -13,6 +13,8 @@ struct pg_server {
 bool pg_server_find(struct pg_server *s);  /* false: no server programs here */
 void pg_server_start(struct pg_server *s); /* initdb and start; aborts on failure */
 void pg_server_stop(struct pg_server *s, const char *mode);
+void pg_server_kill(struct pg_server *s); /* SIGKILL to all of its processes, as a crash; waits for their end */
+void pg_server_gone(struct pg_server *s); /* waits for the end of one that was killed by others */
 void pg_server_run(struct pg_server *s); /* start it again */
 void pg_server_remove(struct pg_server *s);
 /* Run a script in a database; aborts when it fails. */

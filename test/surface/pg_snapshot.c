@@ -39,19 +39,21 @@ static int sink_open(struct sink *k, uint64_t seq, struct bytes name, enum item_
                      struct error *err) {
     struct snapshot *s = (struct snapshot *)k;
     (void)err;
-    need(seq == s->count, "items of one thread are opened one after the other");
-    need(s->count < WINDOW || s->items[s->count - WINDOW].done, "an item is too far ahead");
-    if (s->count) {
-        const char *before = s->items[s->count - 1].name;
-        need(name_compare(BYTES_STR(before), name) < 0, "names ascend");
-    }
-    s->items = realloc(s->items, (s->count + 1) * sizeof *s->items);
-    need(s->items, "memory");
-    struct snapshot_item *it = &s->items[s->count++];
+    pthread_mutex_lock(&s->lock);
+    need(seq < SNAPSHOT_ITEMS_MAX && !s->items[seq].opened, "a number is used once");
+    while (seq >= s->oldest + WINDOW) pthread_cond_wait(&s->moved, &s->lock);
+    struct snapshot_item *it = &s->items[seq];
     *it = (struct snapshot_item){.name = strndup((const char *)name.ptr, name.len),
                                  .kind = kind,
+                                 .opened = true,
                                  .attr = BUF_INIT(1 << 20),
                                  .content = BUF_INIT(SIZE_MAX / 2)};
+    need(it->name != NULL, "memory");
+    need(seq == 0 || !it[-1].opened || name_compare(BYTES_STR(it[-1].name), name) < 0, "names ascend");
+    need(!it[1].opened || name_compare(name, BYTES_STR(it[1].name)) < 0, "names ascend");
+    if (s->count <= seq) s->count = seq + 1;
+    if (++s->open_now > s->open_most) s->open_most = s->open_now;
+    pthread_mutex_unlock(&s->lock);
     *ret = calloc(1, sizeof **ret);
     need(*ret != NULL, "memory");
     (*ret)->s = s;
@@ -61,7 +63,10 @@ static int sink_open(struct sink *k, uint64_t seq, struct bytes name, enum item_
 }
 
 static int sink_space(struct sink_item *it, uint8_t **ret, size_t *ret_len, struct error *err) {
-    if (it->s->fail_at && it->s->bytes >= it->s->fail_at) return error_set(err, ERR_IO_FULL, "the store is full");
+    pthread_mutex_lock(&it->s->lock);
+    bool full = it->s->fail_at && it->s->bytes >= it->s->fail_at;
+    pthread_mutex_unlock(&it->s->lock);
+    if (full) return error_set(err, ERR_IO_FULL, "the store is full");
     *ret = it->space;
     *ret_len = SPACE_BYTES;
     return 0;
@@ -70,12 +75,12 @@ static int sink_space(struct sink_item *it, uint8_t **ret, size_t *ret_len, stru
 static int sink_advance(struct sink_item *it, size_t n, struct error *err) {
     struct snapshot *s = it->s;
     need(n <= SPACE_BYTES, "no more than the space");
+    pthread_mutex_lock(&s->lock);
     s->bytes += n;
-    if (s->at_bytes && s->bytes >= s->at) {
-        void (*call)(void *) = s->at_bytes;
-        s->at_bytes = NULL;
-        call(s->at_ctx);
-    }
+    void (*call)(void *) = s->bytes >= s->at ? s->at_bytes : NULL;
+    if (call) s->at_bytes = NULL;
+    pthread_mutex_unlock(&s->lock);
+    if (call) call(s->at_ctx);
     return s->discard ? 0 : buf_append(&s->items[it->seq].content, it->space, n, err);
 }
 
@@ -90,7 +95,13 @@ static int sink_restart(struct sink_item *it, struct error *err) {
 }
 
 static void item_free(struct sink_item *it) {
-    it->s->items[it->seq].done = true;
+    struct snapshot *s = it->s;
+    pthread_mutex_lock(&s->lock);
+    s->items[it->seq].done = true;
+    while (s->oldest < s->count && s->items[s->oldest].done) s->oldest++;
+    s->open_now--;
+    pthread_cond_broadcast(&s->moved);
+    pthread_mutex_unlock(&s->lock);
     free(it->space);
     free(it);
 }
@@ -156,7 +167,17 @@ void snapshot_init(struct snapshot *s) {
     static const struct sink_ops sink_ops = {sink_known, sink_keep,    sink_open,  sink_space, sink_advance,
                                              sink_hole,  sink_restart, sink_close, sink_drop};
     static const struct source_ops source_ops = {source_walk, source_open, source_next, source_close};
-    *s = (struct snapshot){.sink = {&sink_ops}, .source = {&source_ops}, .piece = 5003};
+    *s = (struct snapshot){.sink = {&sink_ops},
+                           .source = {&source_ops},
+                           .items = calloc(SNAPSHOT_ITEMS_MAX + 1, sizeof *s->items),
+                           .piece = 5003};
+    need(s->items != NULL, "memory");
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_cond_init(&s->moved, NULL);
+}
+
+bool snapshot_whole(const struct snapshot *s) {
+    return s->oldest == s->count && s->open_now == 0;
 }
 
 void snapshot_free(struct snapshot *s) {
@@ -166,7 +187,9 @@ void snapshot_free(struct snapshot *s) {
         buf_free(&s->items[i].content);
     }
     free(s->items);
-    snapshot_init(s);
+    pthread_mutex_destroy(&s->lock);
+    pthread_cond_destroy(&s->moved);
+    *s = (struct snapshot){0};
 }
 
 const struct snapshot_item *snapshot_find(const struct snapshot *s, const char *name) {

@@ -13,9 +13,12 @@ bool stage_skip(void) {
 }
 
 static void on_note(void *ctx, enum note_kind kind, struct bytes name, const char *text) {
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
     (void)ctx, (void)kind;
+    pthread_mutex_lock(&lock);
     size_t at = strlen(stage.notes);
     snprintf(stage.notes + at, sizeof stage.notes - at, "%.*s: %s\n", (int)name.len, (const char *)name.ptr, text);
+    pthread_mutex_unlock(&lock);
 }
 
 static int on_secret(void *ctx, const char *ref, struct secret **ret, struct error *err) {

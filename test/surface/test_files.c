@@ -369,7 +369,7 @@ static void what_cannot_be_read_is_told_and_counted(void **s) {
     hooks_clear();
     assert_int_equal(b.result.unreadable, 1);
     assert_non_null(strstr(notes, "unreadable "));
-    assert_non_null(strstr(notes, "/victim: Permission denied"));
+    assert_non_null(strstr(notes, "/victim: Permission denied: it belongs to "));
     assert_int_equal(fake_count(b.fake), 2);
     bed_free(&b);
 }

@@ -45,6 +45,43 @@ static void an_attribute_record_comes_back(void **s) {
     buf_free(&again);
 }
 
+static json_t *described(const char *const *pairs) { /* keys and values, NULL at the end */
+    struct buf run = BUF_INIT(4096), out = BUF_INIT(4096);
+    json_t *j = NULL;
+    for (; *pairs; pairs += 2) claim_ok(xattr_append(&run, BYTES_STR(pairs[0]), BYTES_STR(pairs[1]), &err), err);
+    struct attr a = {.type = FILE_REGULAR, .mode = 0644, .size = 1, .xattrs = buf_bytes(&run)};
+    claim_ok(attr_encode(&a, &out, &err), err);
+    claim_ok(surface_files.describe(BYTES_STR("a"), buf_bytes(&out), &j, &err), err);
+    buf_free(&run);
+    buf_free(&out);
+    return j;
+}
+
+static void a_changed_value_of_an_extended_attribute_shows(void **s) {
+    (void)s;
+    static const char *const acl = "system.posix_acl_access", *const user = "user.k";
+    json_t *first = described((const char *const[]){user, "v", acl, "rwx", NULL}),
+           *swapped = described((const char *const[]){acl, "rwx", user, "v", NULL}),
+           *value = described((const char *const[]){user, "w", acl, "rwx", NULL}),
+           *list = described((const char *const[]){user, "v", acl, "r-x", NULL}),
+           *moved = described((const char *const[]){user, "rwx", acl, "v", NULL}),
+           *none = described((const char *const[]){NULL});
+    json_t *xattrs = json_object_get(first, "xattrs");
+    assert_string_equal(json_string_value(json_object_get(xattrs, user)),
+                        "4c94485e0c21ae6c41ce1dfe7b6bfaceea5ab68e40a2476f50208e526f506080"); /* printf v | sha256sum */
+    assert_true(json_equal(first, swapped));
+    assert_false(json_equal(first, value));
+    assert_false(json_equal(first, list));
+    assert_false(json_equal(first, moved));
+    assert_null(json_object_get(none, "xattrs"));
+    json_decref(first);
+    json_decref(swapped);
+    json_decref(value);
+    json_decref(list);
+    json_decref(moved);
+    json_decref(none);
+}
+
 /* The example of doc/format/files.md, taken from there. */
 static void the_documented_record_is_read(void **s) {
     (void)s;
@@ -332,11 +369,17 @@ static void sink_write_copies_all(void **s) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(an_attribute_record_comes_back), cmocka_unit_test(the_documented_record_is_read),
-        cmocka_unit_test(malformed_records_are_refused),  cmocka_unit_test(no_damage_to_a_record_does_harm),
-        cmocka_unit_test(patterns_match_as_documented),   cmocka_unit_test(patterns_agree_with_the_definition),
-        cmocka_unit_test(bad_patterns_cost_little),       cmocka_unit_test(drivers_are_found_by_kind),
-        cmocka_unit_test(sink_write_copies_all),          cmocka_unit_test(a_tally_does_not_mind_the_order_of_ends),
+        cmocka_unit_test(an_attribute_record_comes_back),
+        cmocka_unit_test(the_documented_record_is_read),
+        cmocka_unit_test(a_changed_value_of_an_extended_attribute_shows),
+        cmocka_unit_test(malformed_records_are_refused),
+        cmocka_unit_test(no_damage_to_a_record_does_harm),
+        cmocka_unit_test(patterns_match_as_documented),
+        cmocka_unit_test(patterns_agree_with_the_definition),
+        cmocka_unit_test(bad_patterns_cost_little),
+        cmocka_unit_test(drivers_are_found_by_kind),
+        cmocka_unit_test(sink_write_copies_all),
+        cmocka_unit_test(a_tally_does_not_mind_the_order_of_ends),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -24,6 +24,8 @@ static void a_capture_has_an_item_a_table_and_psqls_counts(void **state) {
     (void)state;
     assert_string_equal(stage.captured.method, "logical_dump");
     assert_string_equal(stage.captured.consistency, "exact");
+    const json_t *app = json_array_get(json_object_get(stage.captured.facts, "databases"), 0);
+    assert_true(json_is_true(json_object_get(app, "exported_snapshot"))); /* facts and dump are of one moment */
     assert_non_null(snapshot_find(&stage.shot, "db/app/contents"));
     assert_non_null(snapshot_find(&stage.shot, "db/app/data/0000000001"));
     assert_non_null(snapshot_find(&stage.shot, "globals/roles.sql"));

@@ -102,9 +102,9 @@ static void init_with_a_key_that_is_there_uses_it(void **state) {
 
 static void init_leaves_no_key_behind_when_it_fails(void **state) {
     struct init_result r;
-    struct init_request q = {.config_path = at("none.yaml"), .repository = "s3://bucket/x", .key_file = at("s3.key")};
+    struct init_request q = {.config_path = at("none.yaml"), .repository = "gopher://host/x", .key_file = at("s3.key")};
     (void)state;
-    assert_fails(work_init(&q, &r, &err), ERR_USAGE, "cannot open repositories at 's3://'");
+    assert_fails(work_init(&q, &r, &err), ERR_USAGE, "cannot open repositories at 'gopher://'");
     assert_false(there(at("s3.key")));
 }
 
@@ -140,6 +140,7 @@ static void a_passphrase_opens_beside_a_key_file(void **state) {
 static void keys_are_added_listed_and_removed(void **state) {
     struct work_kit k;
     char id[65], removed[65], pub[RECIPIENT_TEXT_BYTES];
+    bool slot;
     json_t *list = NULL;
     (void)state;
     work_kit_begin(&k, NULL);
@@ -166,17 +167,80 @@ static void keys_are_added_listed_and_removed(void **state) {
     assert_string_equal(json_string_value(json_object_get(json_array_get(json_object_get(last, "slots"), 0), "kind")),
                         "recipient");
     json_decref(list);
-    assert_fails(key_remove(k.work, "abc", removed, &err), ERR_USAGE, "at least 8");
-    assert_fails(key_remove(k.work, "00000000", removed, &err), ERR_NO_POINT, "no key in force");
+    assert_fails(key_remove(k.work, "abc", removed, &slot, &err), ERR_USAGE, "at least 8");
+    assert_fails(key_remove(k.work, "00000000", removed, &slot, &err), ERR_NO_POINT, "no key in force");
     char part[17];
     memcpy(part, id, 16);
     part[16] = 0;
-    assert_works(key_remove(k.work, part, removed, &err));
+    assert_works(key_remove(k.work, part, removed, &slot, &err));
     assert_string_equal(removed, id);
+    assert_false(slot);
     work_kit_open(&k, at("w.key"));
     struct key_request more = {.role = ROLE_ADMIN, .key_file_out = at("no.key")};
     assert_fails(key_add(k.work, &more, id, &err), ERR_KEY_ROLE, "admin");
     assert_false(there(at("no.key")));
+    work_kit_end(&k);
+}
+
+/* The object of the admin slot that is not the kit's own. */
+static void other_slot(struct work_kit *k, const char *first, char out[65]) {
+    json_t *list = NULL;
+    const json_t *slot;
+    size_t i;
+    assert_works(key_list(k->work, &list, &err));
+    *out = 0;
+    json_array_foreach(json_object_get(json_array_get(json_object_get(list, "keys"), 0), "slots"), i, slot) {
+        const char *object = json_string_value(json_object_get(slot, "object"));
+        if (strcmp(object + 5, first) != 0) snprintf(out, 65, "%s", object + 5);
+    }
+    json_decref(list);
+}
+
+static void admin_slots_go_one_by_one_but_never_the_last_or_the_one_in_use(void **state) {
+    struct work_kit k;
+    char id[65], removed[65], first[65], second[65];
+    bool slot = false;
+    (void)state;
+    work_kit_begin(&k, NULL);
+    other_slot(&k, "", first);
+    hex_encode(repo_keys(k.work->repo)->admin_public, SIGN_PUBLIC_BYTES, id);
+    assert_fails(key_remove(k.work, id, removed, &slot, &err), ERR_KEY_ROLE, "last slot of the admin key");
+    assert_fails(key_remove(k.work, first, removed, &slot, &err), ERR_KEY_ROLE, "last slot of the admin key",
+                 "nobody could read");
+    struct key_request q = {.role = ROLE_ADMIN, .key_file_out = at("second.key")};
+    assert_works(key_add(k.work, &q, id, &err));
+    other_slot(&k, first, second);
+    assert_fails(key_remove(k.work, id, removed, &slot, &err), ERR_KEY_ROLE, "has 2 slots");
+    assert_fails(key_remove(k.work, first, removed, &slot, &err), ERR_KEY_ROLE, "opened with just now");
+    char part[17];
+    memcpy(part, second, 16);
+    part[16] = 0;
+    /* the newer one goes, and opens nothing afterwards */
+    assert_works(key_remove(k.work, part, removed, &slot, &err));
+    assert_true(slot);
+    assert_string_equal(removed, second);
+    open_with(k.kit.repo_dir, at("second.key"), NULL, ERR_KEY_WRONG);
+    /* another takes the place of the first, which can go once it is not the one in use */
+    q.key_file_out = at("third.key");
+    assert_works(key_add(k.work, &q, id, &err));
+    work_kit_open(&k, at("third.key"));
+    assert_works(key_remove(k.work, first, removed, &slot, &err));
+    other_slot(&k, "", second);
+    assert_fails(key_remove(k.work, second, removed, &slot, &err), ERR_KEY_ROLE, "last slot of the admin key");
+    open_with(k.kit.repo_dir, k.key_file, NULL, ERR_KEY_WRONG);
+    open_with(k.kit.repo_dir, at("third.key"), NULL, 0);
+    /* a key of another role goes as a whole */
+    struct key_request w = {.role = ROLE_WRITER, .key_file_out = at("writer.key")};
+    assert_works(key_add(k.work, &w, id, &err));
+    json_t *list = NULL;
+    assert_works(key_list(k.work, &list, &err));
+    const json_t *keys = json_object_get(list, "keys"), *last = json_array_get(keys, json_array_size(keys) - 1);
+    const char *object =
+        json_string_value(json_object_get(json_array_get(json_object_get(last, "slots"), 0), "object"));
+    assert_fails(key_remove(k.work, object + 5, removed, &slot, &err), ERR_KEY_ROLE, "goes with the key itself");
+    assert_works(key_remove(k.work, id, removed, &slot, &err));
+    assert_false(slot);
+    json_decref(list);
     work_kit_end(&k);
 }
 
@@ -190,6 +254,7 @@ int main(void) {
         cmocka_unit_test(init_leaves_no_key_behind_when_it_fails),
         cmocka_unit_test(a_passphrase_opens_beside_a_key_file),
         cmocka_unit_test(keys_are_added_listed_and_removed),
+        cmocka_unit_test(admin_slots_go_one_by_one_but_never_the_last_or_the_one_in_use),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -218,6 +218,56 @@ static void a_damaged_point_is_not_proof(void **state) {
     work_kit_end(&k);
 }
 
+/* A store in which somebody commits each time that a collection has marked. */
+static struct {
+    const struct store_ops *ops;
+    struct store_ops table;
+    struct work_kit *kit;
+    unsigned marked;
+} crowd;
+
+static int crowd_list(struct store *s, const char *prefix, store_list_cb cb, void *ctx, struct error *err) {
+    if (strcmp(prefix, "sess/") == 0) {
+        crowd.marked++;
+        work_kit_point(crowd.kit, "other", 500, 100 + crowd.marked);
+    }
+    return crowd.ops->list(s, prefix, cb, ctx, err);
+}
+
+static void among_those_who_never_pause_prune_is_busy(void **state) {
+    struct work_kit k;
+    uint64_t seqs[4];
+    struct prune_done d;
+    (void)state;
+    work_kit_begin(&k, LAST_2);
+    points(&k, seqs, 4);
+    struct prune_plan p = planned(&k, "dev", false, 0);
+    crowd.ops = k.work->store->ops;
+    crowd.table = *crowd.ops;
+    crowd.table.list = crowd_list;
+    crowd.kit = &k;
+    k.work->store->ops = &crowd.table;
+    {
+        struct error err = ERROR_INIT;
+        assert_int_equal(prune_run(k.work, &p, NULL, &d, &err), -ERR_REPO_BUSY);
+        assert_int_equal(error_info(err.code)->status, EXIT_BUSY);
+        assert_non_null(strstr(err.text, "others committed to the log each of the 16 times"));
+        assert_non_null(strstr(err.state, "2 recovery points were forgotten; the space that was not freed"));
+        assert_non_null(strstr(err.next, "Run 'proofkeep prune' again"));
+    }
+    k.work->store->ops = crowd.ops;
+    assert_true(crowd.marked >= 16);
+    work_kit_expect(&k, seqs[2], BYTES, 3);
+    work_kit_expect(&k, seqs[3], BYTES, 4);
+    prune_plan_free(&p);
+    /* once they pause, the next run frees it */
+    p = planned(&k, "dev", true, 0);
+    assert_works(prune_run(k.work, &p, NULL, &d, &err));
+    assert_true(d.freed_bytes >= BYTES);
+    prune_plan_free(&p);
+    work_kit_end(&k);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_plan_forgets_frees_and_leaves_the_rest_whole),
@@ -229,6 +279,7 @@ int main(void) {
         cmocka_unit_test(a_protected_environment_wants_the_phrase),
         cmocka_unit_test(only_keys_that_may_prune_do),
         cmocka_unit_test(a_damaged_point_is_not_proof),
+        cmocka_unit_test(among_those_who_never_pause_prune_is_busy),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,7 +1,9 @@
 #include "work_kit.h"
 
 #include "base/time.h"
+#include "work/backup.h"
 #include "work/status.h"
+#include "work/verify.h"
 
 #include <stdio.h>
 
@@ -168,6 +170,46 @@ static void a_repository_out_of_reach_is_unknown_and_fails(void **state) {
     work_kit_end(&k);
 }
 
+static void each_surface_has_the_time_of_its_own_restore(void **state) {
+    struct work_kit k;
+    struct verify_result v;
+    char small[160], large[160], path[200];
+    (void)state;
+    work_kit_begin(&k, "    policy: { rpo: 24h, rto: 1h }\n");
+    snprintf(small, sizeof small, "%s/small", k.kit.dir);
+    snprintf(large, sizeof large, "%s/large", k.kit.dir);
+    assert_works(io_mkdirs(small, 0755, &err));
+    assert_works(io_mkdirs(large, 0755, &err));
+    for (int i = 0; i < 2000; i++) {
+        snprintf(path, sizeof path, "%s/%d", i ? large : small, i);
+        assert_works(io_replace_file(AT_FDCWD, path, BYTES_STR(path), 0600, &err));
+    }
+    const char *const folders[] = {large, small}, *const names[] = {"files", "other"};
+    for (int i = 0; i < 2; i++) {
+        struct error err = ERROR_INIT;
+        struct work_surface s;
+        struct backup_options o = {0};
+        struct backup_result r;
+        const char *paths[] = {folders[i]};
+        kit_ok(backup_adhoc_surface(paths, 1, names[i], &s, &err), &err);
+        snprintf(s.environment, sizeof s.environment, "dev");
+        kit_ok(backup_surface(k.work, &s, &o, &r, &err), &err);
+        work_surface_close(&s);
+    }
+    const struct snapshot_info *list[] = {repo_latest(k.work->repo, "dev", "files"),
+                                          repo_latest(k.work->repo, "dev", "other")};
+    assert_works(verify_snapshots(k.work, list, 2, VERIFY_FULL, NULL, NULL, &v, &err));
+    assert_true(v.passed);
+    assert_int_equal(v.points, 2);
+    struct status st = looked(&k, "dev");
+    int64_t many = row_of(&st, "files")->restore_took_ns, one = row_of(&st, "other")->restore_took_ns;
+    /* restoring one file takes no part of restoring two thousand, and neither has the time of the run */
+    assert_true(one > 0 && one < many && one + many <= v.duration_ns + 2 * 1000000);
+    status_free(&st);
+    json_decref(v.differences);
+    work_kit_end(&k);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_surface_goes_from_nothing_to_proven),
@@ -178,6 +220,7 @@ int main(void) {
         cmocka_unit_test(the_check_names_what_fails_worst_first),
         cmocka_unit_test(the_metrics_say_only_what_is_known),
         cmocka_unit_test(a_repository_out_of_reach_is_unknown_and_fails),
+        cmocka_unit_test(each_surface_has_the_time_of_its_own_restore),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -39,10 +39,15 @@ void local_drop_tmp(struct local_store *s, const char *tmp) {
     (void)seam_unlinkat(s->root, tmp, 0);
 }
 
+/* Permission denied is mended by other means than a failing disk. */
+static int refused(struct local_store *s, const char *what, struct error *err) {
+    return error_set_errno(err, errno == EACCES || errno == EPERM ? ERR_IO_DENIED : ERR_IO_WRITE,
+                           "cannot make %s %s/tmp", what, s->path);
+}
+
 static int make_tmp_folder(struct local_store *s, struct error *err) {
     if (atomic_load(&s->tmp_made)) return 0;
-    if (seam_mkdirat(s->root, "tmp", 0700) < 0 && errno != EEXIST)
-        return error_set_errno(err, ERR_IO_WRITE, "cannot make the folder %s/tmp", s->path);
+    if (seam_mkdirat(s->root, "tmp", 0700) < 0 && errno != EEXIST) return refused(s, "the folder", err);
     atomic_store(&s->tmp_made, true);
     return 0;
 }
@@ -160,7 +165,7 @@ static int try_direct(struct local_store *s, const char *tmp, mode_t mode, const
         local_drop_tmp(s, tmp); /* some systems make the file before they refuse it */
         return 1;
     }
-    if (d.fd < 0) return error_set_errno(err, ERR_IO_WRITE, "cannot make a file in %s/tmp", s->path);
+    if (d.fd < 0) return refused(s, "a file in", err);
     d.bounce = seam_alloc_aligned(ALIGN_BYTES, BOUNCE_BYTES);
     int rc = d.bounce != NULL ? write_direct(s, &d, parts, n, total, err)
                               : error_set_errno(err, ERR_NO_MEMORY, "cannot have memory to write an object");
@@ -190,7 +195,7 @@ int local_write_tmp(struct local_store *s, const struct bytes *parts, size_t n, 
         atomic_store(&s->direct_refused, true);
     }
     int fd = seam_openat(s->root, tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
-    if (fd < 0) return error_set_errno(err, ERR_IO_WRITE, "cannot make a file in %s/tmp", s->path);
+    if (fd < 0) return refused(s, "a file in", err);
     rc = write_buffered(s, fd, parts, n, err);
     if (rc < 0) {
         io_close(&fd);

@@ -32,7 +32,8 @@ static void local_close(struct store *st) {
 
 static const struct store_ops local_ops = {
     .name = "local",
-    .promises = STORE_ATOMIC_CREATE | STORE_READ_AFTER_WRITE | STORE_LIST_AFTER_WRITE | STORE_CHEAP_READ,
+    .promises = STORE_ATOMIC_CREATE | STORE_READ_AFTER_WRITE | STORE_LIST_AFTER_WRITE | STORE_CHEAP_READ |
+                STORE_STAGED_HIDDEN,
     .stage = local_stage,
     .commit = local_commit,
     .create = local_create,

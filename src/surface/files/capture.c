@@ -29,8 +29,14 @@ void capture_progress(struct capture *c) {
 
 static void *reader_run(void *arg) {
     struct capture *c = arg;
-    void *t;
-    while (queue_pop(c->queue, &t)) task_run(t);
+    struct reread *again = NULL;
+    void *p;
+    while (queue_pop(c->queue, &p)) {
+        struct task *t = p;
+        if (t->held) t = reread_run(&again, c, t);
+        if (t) task_run(t);
+    }
+    reread_free(again);
     return NULL;
 }
 

@@ -30,6 +30,9 @@ struct task {               /* an item that a reader will finish */
     struct link_group *group; /* NULL for a file with one name */
     bool follows;             /* the first name of the group is recorded: record a link */
     struct task *next;        /* in group->waiting */
+    struct sink_item *held;   /* begun with the content that the last snapshot has; NULL for a new one */
+    uint64_t held_bytes;
+    struct digest held_sha256;
 };
 
 enum group_state { GROUP_PENDING, GROUP_GOOD, GROUP_LOST };
@@ -82,6 +85,31 @@ void attr_of_lite(struct capture *c, enum file_type type, const struct lite *l, 
 
 /* read.c: finish a task, and those that waited for it. */
 void task_run(struct task *t);
+/* One file being read. */
+struct reading {
+    struct task *t;
+    struct sink_item *item; /* NULL once it is ended */
+    int fd;
+    struct stat before;
+    uint64_t total; /* bytes so far */
+    bool holes;
+    bool confirmed; /* the content is the one that the item was held with */
+    int read_errno; /* the file could not be read; the run goes on */
+};
+int file_open(struct task *t, int dir); /* -1 with errno */
+bool stat_same(const struct stat *a, const struct stat *b);
+/* Ends the item with the attributes of r->before. */
+int file_close(struct reading *r, bool partial, struct error *err) PK_CHECK;
+/* Reads the file into the open item and ends it. */
+int file_capture(struct reading *r, bool *ret_lost, struct error *err) PK_CHECK;
+void lost_note(struct task *t, int why);
+void task_end(struct task *t, bool dropped);
+
+/* reread.c: files that have, perhaps, the content of the last snapshot. Two are hashed at a time, from the queue; a
+ * task that is not such a file, and came out of the queue meanwhile, is answered (else NULL). */
+struct reread;
+struct task *reread_run(struct reread **r, struct capture *c, struct task *first);
+void reread_free(struct reread *r); /* NULL is fine */
 /* Extended attributes of fd (path NULL) or of fd/path as a run. -1 with errno; a file system without any has none. */
 int xattrs_read(int fd, const char *path, struct buf *run, struct error *err) PK_CHECK;
 

@@ -132,6 +132,23 @@ static int owner_put(json_t *j, const char *key, struct bytes name, uint32_t id,
     return name.len ? json_put(j, key, json_name(name), err) : json_put_int(j, key, id, err);
 }
 
+/* Each with the digest of its value, so that a change of a value alone, an ACL's too, tells two records apart. File
+ * systems list attributes in any order, and an object has none. */
+static int xattrs_put(json_t *j, struct bytes run, struct error *err) {
+    char hex[DIGEST_BYTES * 2 + 1];
+    struct bytes key, value;
+    struct digest d;
+    json_t *all = json_object();
+    int rc = json_put(j, "xattrs", all, err);
+    while (rc == 0 && xattr_next(&run, &key, &value)) {
+        json_auto_t *name = json_name(key);
+        sha256(value, &d);
+        hex_encode(d.b, DIGEST_BYTES, hex);
+        rc = name ? json_put_str(all, json_string_value(name), hex, err) : error_set(err, ERR_NO_MEMORY, "no memory");
+    }
+    return rc;
+}
+
 static int describe(const struct attr *a, json_t *j, struct error *err) {
     char mode[8];
     snprintf(mode, sizeof mode, "%04o", a->mode);
@@ -145,12 +162,7 @@ static int describe(const struct attr *a, json_t *j, struct error *err) {
     if (rc == 0 && a->target.len) rc = json_put(j, "target", json_name(a->target), err);
     if (rc == 0 && (a->flags & ATTR_SPARSE)) rc = json_put(j, "sparse", json_true(), err);
     if (rc == 0 && (a->flags & ATTR_PARTIAL)) rc = json_put(j, "partial", json_true(), err);
-    if (rc || a->xattrs.len == 0) return rc;
-    json_t *keys = json_array();
-    rc = json_put(j, "xattrs", keys, err);
-    struct bytes run = a->xattrs, key, value;
-    while (rc == 0 && xattr_next(&run, &key, &value)) rc = json_push(keys, json_name(key), err);
-    return rc;
+    return rc || a->xattrs.len == 0 ? rc : xattrs_put(j, a->xattrs, err);
 }
 
 int files_describe(struct bytes name, struct bytes attr, json_t **ret, struct error *err) {

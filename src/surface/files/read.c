@@ -46,16 +46,6 @@ int xattrs_read(int fd, const char *path, struct buf *run, struct error *err) {
 
 /* ---- contents ---- */
 
-struct reading { /* one file, over its attempts */
-    struct task *t;
-    struct sink_item *item;
-    int fd;
-    struct stat before;
-    uint64_t total;
-    bool holes;
-    int read_errno; /* the file could not be read; the run goes on */
-};
-
 static int hole_put(struct reading *r, uint64_t len, struct error *err) {
     r->holes = true;
     r->total += len;
@@ -112,25 +102,31 @@ static int content_read(struct reading *r, struct error *err) {
     return rc;
 }
 
-static bool stat_same(const struct stat *a, const struct stat *b) {
+bool stat_same(const struct stat *a, const struct stat *b) {
     return a->st_size == b->st_size && a->st_mtim.tv_sec == b->st_mtim.tv_sec &&
            a->st_mtim.tv_nsec == b->st_mtim.tv_nsec && a->st_ctim.tv_sec == b->st_ctim.tv_sec &&
            a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
 }
 
-static void lost_note(struct task *t, int why) {
+void lost_note(struct task *t, int why) {
     struct capture *c = t->c;
     if (why == ENOENT || why == ENOTDIR || why == ESTALE || why == ELOOP || why == ENXIO || why == EISDIR) {
         atomic_fetch_add(&c->vanished, 1);
         capture_note(c, NOTE_VANISHED, t->slot.name, "gone, or replaced by something else, before it could be read");
     } else {
-        char text[128], *said = strerror_r(why, text, sizeof text);
+        char text[128], whose[224], *said = strerror_r(why, text, sizeof text);
+        if (why == EACCES || why == EPERM) {
+            /* who is on call has to know what to change */
+            snprintf(whose, sizeof whose, "%s: it belongs to %u:%u and has mode %04o", said, t->lite.uid, t->lite.gid,
+                     t->lite.mode & 07777);
+            said = whose;
+        }
         atomic_fetch_add(&c->unreadable, 1);
         capture_note(c, NOTE_UNREADABLE, t->slot.name, said);
     }
 }
 
-static int file_open(struct task *t, int dir) {
+int file_open(struct task *t, int dir) {
     int flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY;
     int fd = seam_openat(dir, t->comp, flags | O_NOATIME, 0);
     /* Only an owner may read without a trace. */
@@ -161,7 +157,7 @@ static int file_read(struct reading *r, bool *ret_partial, struct error *err) {
     }
 }
 
-static int file_close(struct reading *r, bool partial, struct error *err) {
+int file_close(struct reading *r, bool partial, struct error *err) {
     struct task *t = r->t;
     struct capture *c = t->c;
     CLEANUP(buf_free) struct buf run = BUF_INIT(ATTR_BYTES_MAX), record = BUF_INIT(ATTR_BYTES_MAX);
@@ -181,34 +177,46 @@ static int file_close(struct reading *r, bool partial, struct error *err) {
     if (rc) return rc;
     struct sink_item *item = r->item;
     r->item = NULL;
-    rc = c->sink->ops->close(item, buf_bytes(&record), &t->slot.sha256, err);
+    if (r->confirmed) {
+        t->slot.sha256 = t->held_sha256;
+        rc = c->sink->ops->confirm(item, buf_bytes(&record), err);
+    } else {
+        rc = c->sink->ops->close(item, buf_bytes(&record), &t->slot.sha256, err);
+    }
     t->slot.type = FILE_REGULAR;
     t->slot.size = r->total;
     return rc;
 }
 
-/* Reads the file of a task into the sink. */
-static int file_capture(struct task *t, bool *ret_lost, bool *ret_other, struct error *err) {
+int file_capture(struct reading *r, bool *ret_lost, struct error *err) {
+    struct capture *c = r->t->c;
+    bool partial = false;
+    int rc = r->fd >= 0 ? file_read(r, &partial, err) : 0;
+    *ret_lost = r->read_errno != 0 || atomic_load(&c->failed);
+    if (rc == 0 && !*ret_lost) {
+        rc = file_close(r, partial, err);
+        if (rc == 0 && partial) {
+            atomic_fetch_add(&c->changed, 1);
+            capture_note(c, NOTE_CHANGED, r->t->slot.name,
+                         "changed during each of 4 readings; what is kept may be torn");
+        }
+    } else if (rc == 0 && r->read_errno) {
+        lost_note(r->t, r->read_errno);
+    }
+    if (r->item) c->sink->ops->drop(r->item);
+    r->item = NULL;
+    return rc;
+}
+
+static int task_capture(struct task *t, bool *ret_lost, bool *ret_other, struct error *err) {
     struct capture *c = t->c;
     CLEANUP(io_close) int fd = t->dir >= 0 ? file_open(t, t->dir) : -1;
     int why = t->dir >= 0 ? errno : t->dir_errno;
     struct reading r = {.t = t, .fd = fd, .read_errno = fd < 0 ? why : 0};
     int rc = c->sink->ops->open(c->sink, t->seq, t->slot.name, ITEM_FILE, &r.item, err);
     if (rc) return rc;
-    bool partial = false;
-    if (fd >= 0) rc = file_read(&r, &partial, err);
+    rc = file_capture(&r, ret_lost, err);
     *ret_other = rc == 0 && !r.read_errno && (r.before.st_ino != t->lite.ino || r.before.st_dev != t->lite.dev);
-    *ret_lost = r.read_errno != 0 || atomic_load(&c->failed);
-    if (rc == 0 && !*ret_lost) {
-        rc = file_close(&r, partial, err);
-        if (rc == 0 && partial) {
-            atomic_fetch_add(&c->changed, 1);
-            capture_note(c, NOTE_CHANGED, t->slot.name, "changed during each of 4 readings; what is kept may be torn");
-        }
-    } else if (rc == 0 && r.read_errno) {
-        lost_note(t, r.read_errno);
-    }
-    if (r.item) c->sink->ops->drop(r.item);
     return rc;
 }
 
@@ -236,7 +244,7 @@ static void task_drop(struct task *t) {
     if (c->sink->ops->open(c->sink, t->seq, t->slot.name, ITEM_NONE, &item, &ignored) == 0) c->sink->ops->drop(item);
 }
 
-static void task_end(struct task *t, bool dropped) {
+void task_end(struct task *t, bool dropped) {
     struct capture *c = t->c;
     atomic_fetch_add_explicit(&c->items_done, 1, memory_order_relaxed);
     capture_progress(c);
@@ -274,7 +282,7 @@ void task_run(struct task *t) {
         }
         if (atomic_load(&c->failed)) {
             task_drop(t);
-        } else if (file_capture(t, &lost, &other, &err)) {
+        } else if (task_capture(t, &lost, &other, &err)) {
             lost = true;
             capture_fail(c, &err);
         }

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#define QUEUE_TASKS 256
+#define QUEUE_TASKS 64 /* batches */
 #define PROGRESS_NS (NS_PER_S / 10)
 
 void restore_fail(struct restore *r, const struct error *err) {
@@ -68,6 +68,32 @@ static void workers_end(struct restore *r) {
     while (r->n_workers > 0) pthread_join(r->workers[--r->n_workers], NULL);
 }
 
+/* Contents on their way to the disk while links and folders are finished. */
+struct flush {
+    int fd, why; /* why: errno; an error is told once, so it must not be lost here */
+    pthread_t thread;
+};
+
+static void *flush_run(void *arg) {
+    struct flush *f = arg;
+    f->why = seam_syncfs(f->fd) < 0 ? errno : 0;
+    return NULL;
+}
+
+static int restore_finish(struct restore *r, struct error *err) {
+    struct flush f = {.fd = r->base->dir.fd};
+    struct error ignored = ERROR_INIT;
+    /* Without the thread all is left to the sync at the end. */
+    const bool started = thread_start(&f.thread, flush_run, &f, &ignored) == 0;
+    int rc = restore_pass(r, PASS_FINISH, err);
+    if (started) pthread_join(f.thread, NULL);
+    if (rc == 0 && f.why) {
+        errno = f.why;
+        rc = error_set_errno(err, ERR_IO_SYNC, "make the restored contents durable");
+    }
+    return rc;
+}
+
 static int restore_make(struct restore *r, struct error *err) {
     int rc = workers_start(r, err);
     if (rc == 0) rc = restore_pass(r, PASS_MAKE, err);
@@ -78,7 +104,7 @@ static int restore_make(struct restore *r, struct error *err) {
         return -(int)err->code;
     }
     rc = stand_ins_fill(r, err);
-    return rc ? rc : restore_pass(r, PASS_FINISH, err);
+    return rc ? rc : restore_finish(r, err);
 }
 
 static int restore_begin(struct restore *r, const struct surface_context *ctx, struct source *src,
@@ -114,7 +140,7 @@ static void restore_end(struct restore *r) {
     buf_free(&r->last);
     stand_ins_free(r);
     filter_free(&r->filter);
-    queue_free(r->queue);
+    restore_queue_end(r);
     owners_end(&r->owners);
     dirs_end(&r->dirs);
     pthread_mutex_destroy(&r->fail_lock);
@@ -155,6 +181,9 @@ static int stage_make(struct restore *r, const struct target *t, struct staging 
     r->base->dir.fd = seam_openat2(s->parent, s->name, &how);
     if (r->base->dir.fd < 0)
         return error_set_errno(err, ERR_IO_WRITE, "open the folder '%s' in '%s'", s->name, t->parent);
+    /* Held while it is filled, so that what a killed restore left can be told from what a living one makes. */
+    if (seam_flock(r->base->dir.fd, LOCK_EX | LOCK_NB) < 0 && errno != ENOLCK && errno != EOPNOTSUPP && errno != ENOSYS)
+        return error_set_errno(err, ERR_IO_WRITE, "lock the folder '%s' in '%s'", s->name, t->parent);
     r->base->dir.pinned = true;
     atomic_fetch_add(&r->dirs.open, 1);
     /* What the parent would hand down must not get into the restored tree. */

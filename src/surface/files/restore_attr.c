@@ -62,13 +62,16 @@ static void times_of(const struct attr *a, struct timespec ts[2]) {
     ts[0] = ts[1];
 }
 
+int restore_attr_stat(int fd, struct bytes name, struct stat *ret, struct error *err) {
+    return seam_fstat(fd, ret) < 0 ? failed("owner", name, err) : 0;
+}
+
 int restore_attr_fd(struct restore *r, int fd, int dir, const char *comp, struct bytes name, const struct attr *a,
-                    struct error *err) {
+                    const struct stat *is, struct error *err) {
     struct place p = {fd, dir, comp};
-    struct stat st;
+    struct stat st = *is;
     struct timespec ts[2];
     bool exact;
-    if (seam_fstat(fd, &st) < 0) return failed("owner", name, err);
     int rc = owner_set(r, &p, name, a, &st, &exact, err);
     if (rc == 0 && r->in_place) restore_acl_clear(fd, a->type == FILE_FOLDER);
     if (rc == 0) rc = xattrs_set(r, &p, name, a, err);

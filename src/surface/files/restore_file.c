@@ -137,8 +137,31 @@ static int content_write(struct writer *w, const struct source_head *h, const st
     return rc;
 }
 
-int restore_file(struct restore *r, int dir, const char *comp, struct bytes name, const struct source_head *h,
-                 struct bounce *b, struct error *err) {
+/* Files that one process creates in one private folder all get the same owner and group, and the mode that was asked
+ * for if one of them did; so one is looked at, not all. Elsewhere another's default ACL or set-group-id bit may come in
+ * between. */
+static int look(const struct writer *w, struct rdir *d, mode_t asked, struct stat *ret, struct error *err) {
+    if (d && atomic_load_explicit(&d->tried, memory_order_acquire)) {
+        uint64_t born = atomic_load_explicit(&d->born, memory_order_relaxed);
+        *ret = (struct stat){.st_uid = (uid_t)(born >> 32), .st_gid = (gid_t)born, .st_mode = S_IFREG | asked};
+        return 0;
+    }
+    int rc = restore_attr_stat(w->fd, w->name, ret, err);
+    if (rc == 0 && d && !w->r->in_place && (ret->st_mode & 07777) == asked) {
+        atomic_store_explicit(&d->born, (uint64_t)ret->st_uid << 32 | ret->st_gid, memory_order_relaxed);
+        atomic_store_explicit(&d->tried, true, memory_order_release);
+    }
+    return rc;
+}
+
+/* Beside the live tree nobody else gets near it, so it may have its mode from the start. What is opened again by name,
+ * or gets attributes that want write permission, has that first. */
+static mode_t mode_first(const struct restore *r, const struct attr *a, bool direct) {
+    return r->in_place ? 0600 : (a->mode & 0777) | (direct || a->xattrs.len ? 0600 : 0);
+}
+
+int restore_file(struct restore *r, int dir, struct rdir *d, const char *comp, struct bytes name,
+                 const struct source_head *h, struct bounce *b, struct error *err) {
     char temp[TEMP_BYTES], text[NAME_TEXT_BYTES];
     const char *as = restore_temp(r, comp, temp);
     struct attr a;
@@ -148,12 +171,14 @@ int restore_file(struct restore *r, int dir, const char *comp, struct bytes name
     if (direct && !b->p) b->p = seam_alloc_aligned(ALIGN, BOUNCE_BYTES);
     if (!b->p) direct = false;
     struct writer w = {.r = r, .name = name, .dir = dir, .comp = as};
-    /* Beside the live tree nobody else gets near it, so it may have its mode from the start. */
-    w.fd = file_create(dir, as, r->in_place ? 0600 : (a.mode & 0777) | 0600, &direct);
+    mode_t asked = mode_first(r, &a, direct);
+    struct stat is;
+    w.fd = file_create(dir, as, asked, &direct);
     if (w.fd < 0) return write_failed(&w, "create", err);
     if (direct) w.b = b;
     rc = content_write(&w, h, &a, err);
-    if (rc == 0) rc = restore_attr_fd(r, w.fd, dir, as, name, &a, err);
+    if (rc == 0) rc = look(&w, d, asked, &is, err);
+    if (rc == 0) rc = restore_attr_fd(r, w.fd, dir, as, name, &a, &is, err);
     if (rc == 0 && r->in_place && seam_fsync(w.fd) < 0)
         rc = error_set_errno(err, ERR_IO_SYNC, "make '%s' durable", name_text(name, text));
     if (seam_close(w.fd) < 0 && rc == 0) rc = write_failed(&w, "close", err);

@@ -26,6 +26,9 @@
 
 struct rdir {
     struct dir dir; /* first */
+    /* Of a private folder: what a file created in it has got, owner and group, once `tried`; every file gets the same. */
+    atomic_uint_fast64_t born;
+    atomic_bool tried;
     char comp[];
 };
 
@@ -63,7 +66,8 @@ struct restore {
     size_t n_made, made_cap;
     struct stand_in **stand_ins;
 
-    struct queue *queue; /* of rtask */
+    struct queue *queue;    /* of batches */
+    struct rbatch *filling; /* not queued yet */
     pthread_t workers[RESTORE_JOBS_MAX];
     unsigned n_workers;
     uint64_t items_total, bytes_total;
@@ -93,16 +97,25 @@ int restore_pass(struct restore *r, int pass, struct error *err) PK_CHECK;
 void restore_pass_end(struct restore *r); /* frees what a pass left */
 /* The folder that holds `name` below the base, opened; -1 is never returned with 0. The caller closes it. */
 int restore_folder_of(struct restore *r, struct bytes name, int *ret, struct error *err) PK_CHECK;
+/* Why a folder of the target could not be opened, from errno. */
+int restore_open_failed(struct restore *r, struct bytes name, struct error *err) PK_CHECK;
+
+/* restore_queue.c */
 int restore_queue(struct restore *r, struct rdir *d, const struct source_head *head, struct error *err) PK_CHECK;
+void restore_queue_flush(struct restore *r); /* what restore_queue holds back */
+void restore_queue_end(struct restore *r);
 void *restore_work(void *arg); /* a worker over the queue; arg is the restore */
 
-/* restore_file.c: one regular file into the folder `dir`. */
-int restore_file(struct restore *r, int dir, const char *comp, struct bytes name, const struct source_head *head,
-                 struct bounce *b, struct error *err) PK_CHECK;
+/* restore_file.c: one regular file into the folder `dir`, of which more is known by d (may be NULL). */
+int restore_file(struct restore *r, int dir, struct rdir *d, const char *comp, struct bytes name,
+                 const struct source_head *head, struct bounce *b, struct error *err) PK_CHECK;
 
 /* restore_attr.c: owner, extended attributes, times and mode. */
+/* A file or a folder by fd; times go by dir/comp. is: its owner, group and mode now. */
 int restore_attr_fd(struct restore *r, int fd, int dir, const char *comp, struct bytes name, const struct attr *a,
-                    struct error *err) PK_CHECK; /* a file or a folder by fd; times go by dir/comp */
+                    const struct stat *is, struct error *err) PK_CHECK;
+/* Asks the system for `is`. */
+int restore_attr_stat(int fd, struct bytes name, struct stat *ret, struct error *err) PK_CHECK;
 int restore_attr_at(struct restore *r, int dir, const char *comp, struct bytes name, const struct attr *a,
                     struct error *err) PK_CHECK; /* links, fifos, devices */
 /* Take away what a folder's default ACL has put on a new file or folder. */

@@ -4,14 +4,6 @@
 #define COMPONENT_BYTES_MAX 255
 #define CHUNK_BYTES 3072 /* of a path, given to the system at once */
 
-struct rtask {
-    struct restore *r;
-    struct source_head head;
-    struct rdir *d; /* a reference */
-    int dir;
-    const char *comp;
-};
-
 /* ---- checks ---- */
 
 static int refuse(struct bytes name, const char *why, struct error *err) {
@@ -88,7 +80,7 @@ static int level_push(struct restore *r, struct bytes name, bool item, bool sele
     return 0;
 }
 
-static int open_failed(struct restore *r, struct bytes name, struct error *err) {
+int restore_open_failed(struct restore *r, struct bytes name, struct error *err) {
     char text[NAME_TEXT_BYTES];
     name_text(name, text);
     if (errno == ELOOP || errno == EXDEV)
@@ -129,7 +121,7 @@ static bool was_made(const struct restore *r, struct bytes name) {
 static int level_mkdir(struct restore *r, struct rdir *up, struct rdir *d, struct bytes name, struct error *err) {
     char text[NAME_TEXT_BYTES];
     int dir = dir_get(&r->dirs, &up->dir), rc = 0;
-    if (dir < 0) return open_failed(r, name, err);
+    if (dir < 0) return restore_open_failed(r, name, err);
     if (seam_mkdirat(dir, d->comp, 0700) == 0) {
         if (r->in_place) rc = made_note(r, name, err);
     } else if (errno != EEXIST) {
@@ -159,7 +151,7 @@ static int level_open(struct restore *r, size_t i, struct error *err) {
     memcpy(d->comp, name.ptr + skip, name.len - skip);
     dir_init(&d->dir, &up->dir, d->comp);
     if (r->pass == PASS_MAKE) rc = level_mkdir(r, up, d, name, err);
-    if (rc == 0 && dir_pin(&r->dirs, &d->dir) < 0) rc = open_failed(r, name, err);
+    if (rc == 0 && dir_pin(&r->dirs, &d->dir) < 0) rc = restore_open_failed(r, name, err);
     if (rc) {
         dir_unref(&r->dirs, &d->dir);
         return rc;
@@ -195,10 +187,12 @@ static int level_finish(struct restore *r, struct error *err) {
     if (r->pass == PASS_FINISH && l->used && ours && !doubled) {
         int fd = dir_get(&r->dirs, &l->d->dir);
         struct attr a;
-        if (fd < 0) return open_failed(r, name, err);
+        struct stat st;
+        if (fd < 0) return restore_open_failed(r, name, err);
         if (l->item) {
             rc = attr_decode(buf_bytes(&l->attr), &a, err);
-            if (rc == 0) rc = restore_attr_fd(r, fd, -1, NULL, name, &a, err);
+            if (rc == 0) rc = restore_attr_stat(fd, name, &st, err);
+            if (rc == 0) rc = restore_attr_fd(r, fd, -1, NULL, name, &a, &st, err);
         } else if (r->n_levels > 1 || !r->in_place) {
             if (seam_fchmod(fd, 0755) < 0)
                 rc = error_set_errno(err, ERR_IO_WRITE, "set the mode of a folder of the target");
@@ -246,7 +240,7 @@ static int item_finish(struct restore *r, const struct source_head *h, const str
     char comp[COMPONENT_BYTES_MAX + 1] = "";
     memcpy(comp, last.ptr, last.len);
     int dir = dir_get(&r->dirs, &d->dir);
-    if (dir < 0) return open_failed(r, h->name, err);
+    if (dir < 0) return restore_open_failed(r, h->name, err);
     if (a->type == FILE_HARDLINK)
         rc = restore_hardlink(r, dir, comp, h->name, a, err);
     else
@@ -299,6 +293,7 @@ int restore_pass(struct restore *r, int pass, struct error *err) {
     int rc = level_push(r, (struct bytes){0}, false, false, (struct bytes){0}, err);
     if (rc == 0) rc = r->src->ops->walk(r->src, (struct bytes){0}, pass_item, r, err);
     while (rc == 0 && r->n_levels > 0) rc = level_finish(r, err);
+    restore_queue_flush(r);
     restore_pass_end(r);
     return rc;
 }
@@ -328,54 +323,7 @@ int restore_folder_of(struct restore *r, struct bytes name, int *ret, struct err
         fd = next;
         at += n + 1;
     }
-    if (fd < 0) return open_failed(r, name, err);
+    if (fd < 0) return restore_open_failed(r, name, err);
     *ret = fd;
     return 0;
-}
-
-/* ---- regular files ---- */
-
-static void rtask_free(struct rtask *t) {
-    dir_put(&t->r->dirs, &t->d->dir);
-    dir_unref(&t->r->dirs, &t->d->dir);
-    seam_free(t);
-}
-
-int restore_queue(struct restore *r, struct rdir *d, const struct source_head *h, struct error *err) {
-    const uint8_t *slash = memrchr(h->name.ptr, '/', h->name.len);
-    size_t comp_at = slash ? (size_t)(slash + 1 - h->name.ptr) : 0;
-    void *p;
-    int rc = mem_alloc(sizeof(struct rtask) + h->name.len + 1 + h->attr.len, &p, err);
-    if (rc) return rc;
-    struct rtask *t = p;
-    uint8_t *text = (uint8_t *)(t + 1);
-    memcpy(text, h->name.ptr, h->name.len);
-    memcpy(text + h->name.len + 1, h->attr.ptr, h->attr.len);
-    *t = (struct rtask){.r = r, .head = *h, .d = d, .comp = (char *)text + comp_at};
-    t->head.name = BYTES_OF(text, h->name.len);
-    t->head.attr = BYTES_OF(text + h->name.len + 1, h->attr.len);
-    t->dir = dir_get(&r->dirs, &d->dir);
-    if (t->dir < 0) {
-        seam_free(t);
-        return open_failed(r, h->name, err);
-    }
-    dir_ref(&d->dir);
-    queue_push(r->queue, t);
-    return 0;
-}
-
-void *restore_work(void *arg) {
-    struct restore *r = arg;
-    struct bounce b = {0};
-    void *p;
-    while (queue_pop(r->queue, &p)) {
-        struct rtask *t = p;
-        struct error err = ERROR_INIT;
-        if (!atomic_load(&r->failed) && restore_file(r, t->dir, t->comp, t->head.name, &t->head, &b, &err))
-            restore_fail(r, &err);
-        rtask_free(t);
-        restore_progress(r);
-    }
-    seam_free(b.p);
-    return NULL;
 }

@@ -66,7 +66,7 @@ static int fill_one(void *ctx, const struct source_head *h, struct error *err) {
     if (rc) return rc;
     if (a.type != FILE_REGULAR) return 0;
     rc = restore_folder_of(f->r, f->s->name, &dir, err);
-    if (rc == 0) rc = restore_file(f->r, dir, last_of(f->s->name, comp), f->s->name, h, f->b, err);
+    if (rc == 0) rc = restore_file(f->r, dir, NULL, last_of(f->s->name, comp), f->s->name, h, f->b, err);
     f->done = rc == 0;
     return rc;
 }

@@ -51,10 +51,23 @@ static bool is_unchanged(const struct attr *a, const struct lite *l) {
     return stamp_ns(a->ctime) < since - RACY_NS && (m < since - RACY_NS || m > since + RACY_NS);
 }
 
+/* Whether a file of the same size and time may have the content that the last snapshot has of it: read, it is compared
+ * instead of cut anew. */
+static bool may_be_same(struct capture *c, struct bytes name, const struct lite *l, struct item_known *known,
+                        struct attr *a) {
+    struct error ignored = ERROR_INIT;
+    if (!c->sink->ops->hold || l->size == 0) return false;
+    if (c->full_read && !c->sink->ops->known(c->sink, name, known)) return false; /* else it was asked already */
+    if (!known->attr.ptr || attr_decode(known->attr, a, &ignored)) return false;
+    return a->type == FILE_REGULAR && known->kind == ITEM_FILE && known->bytes == l->size && a->size == l->size &&
+           stamp_equal(a->mtime, l->mtime) && (a->flags & ATTR_PARTIAL) == 0;
+}
+
 /* Asks the sink for the former record, and decides whether it still holds. `first` is the first name of a hard link. */
 static bool known_holds(struct capture *c, struct bytes name, enum file_type type, const struct lite *l,
                         struct bytes first, struct item_known *ret, struct attr *ret_attr) {
     struct error ignored = ERROR_INIT;
+    *ret = (struct item_known){0};
     if (c->full_read || !c->sink->ops->known(c->sink, name, ret)) return false;
     if (attr_decode(ret->attr, ret_attr, &ignored)) return false;
     if (ret_attr->type != type || !is_unchanged(ret_attr, l)) return false;
@@ -123,13 +136,21 @@ static int task_new(struct walk *w, struct folder *f, const char *comp, const st
 
 /* Hands a file to the readers. */
 static int task_queue(struct walk *w, struct folder *f, const char *comp, const struct lite *l, struct link_group *g,
-                      struct error *err) {
+                      const struct item_known *held, struct error *err) {
     struct capture *c = w->c;
     struct task *t;
     int rc = task_new(w, f, comp, l, &t, err);
     if (rc) return rc;
     t->seq = c->seq++;
     t->group = g;
+    if (held) {
+        t->held_bytes = held->bytes;
+        t->held_sha256 = held->sha256;
+        if ((rc = c->sink->ops->hold(c->sink, t->seq, t->slot.name, &t->held, err)) < 0) {
+            task_release(&t->slot);
+            return rc;
+        }
+    }
     if (g) link_hold(c, g);
     /* The queue is short, so its tasks may hold descriptors; those that wait for a first name may be many, and do not.
      */
@@ -172,7 +193,7 @@ static int meet_regular(struct walk *w, struct folder *f, const char *comp, cons
     if (role == LINK_WAITS) return task_join(w, f, comp, l, g, err);
     if (role == LINK_FIRST) {
         if (!known_holds(c, name, FILE_REGULAR, l, (struct bytes){0}, &known, &a))
-            return task_queue(w, f, comp, l, g, err);
+            return task_queue(w, f, comp, l, g, !g && may_be_same(c, name, l, &known, &a) ? &known : NULL, err);
         rc = item_keep(w, &known, &a, err);
         if (g) link_good(c, g);
     } else if (known_holds(c, name, FILE_HARDLINK, l, link_first(g), &known, &a)) {

@@ -9,14 +9,16 @@
 /* The dump reads through our own transaction's snapshot, so that what we say of the database is true of the dump. A
  * server that cannot lend a snapshot (a standby of an old version) dumps with one of its own. */
 static int open_snapshot(PGconn *c, char *ret, size_t n, struct error *err) {
-    int r = pg_command(c, err, "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY; SAVEPOINT lend");
+    static const char begin[] = "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY";
+    int r = pg_command(c, err, begin);
     if (r < 0) return r;
+    /* No savepoint, although it may fail: nothing is lent from a subtransaction. */
     CLEANUP(pg_clearp) PGresult *q = PQexec(c, "SELECT pg_catalog.pg_export_snapshot()");
     ret[0] = 0;
     if (PQresultStatus(q) == PGRES_TUPLES_OK)
         snprintf(ret, n, "--snapshot=%s", pg_value(q, 0, 0));
     else
-        r = pg_command(c, err, "ROLLBACK TO SAVEPOINT lend");
+        r = pg_command(c, err, "ROLLBACK; %s", begin);
     return r;
 }
 
@@ -61,7 +63,7 @@ static int dump(struct pg_capture *c, const struct pg_tools *t, const struct dum
 static int put_extensions(struct pg_capture *c, const char *database, json_t *facts, struct error *err) {
     json_t *v = json_pack("{s:O, s:s}", "value", json_object_get(facts, "extensions"), "expect", "equal");
     if (!v) return error_set(err, ERR_NO_MEMORY, "no memory");
-    return pg_key_put(c->result->invariants, database, BYTES_STR("extensions"), v, err);
+    return pg_key_put(c->invariants, database, BYTES_STR("extensions"), v, err);
 }
 
 /* What pg_dump does not set itself, although it changes how values read. Only where it has to be, because a pooler in
@@ -91,14 +93,14 @@ static int declared(struct pg_capture *c, PGconn *conn, const char *database, bo
                     struct error *err) {
     json_t *list = NULL;
     int r = pg_declared_choose(c->s, database, only_one, &list, err);
-    if (r == 0) r = pg_declared_measure(conn, database, list, c->result->invariants, err);
+    if (r == 0) r = pg_declared_measure(conn, database, list, c->invariants, err);
     if (r == 0) return json_put(facts, "declared", list, err);
     json_decref(list);
     return r;
 }
 
 static int capture_one(struct pg_capture *c, const struct pg_tools *t, const char *database, bool only_one,
-                       json_t *list, struct error *err) {
+                       json_t **ret_facts, struct error *err) {
     CLEANUP(pg_finishp) PGconn *conn = NULL;
     struct dumping d = {.database = database};
     struct pg_captured got = {.columns = json_object()};
@@ -117,8 +119,10 @@ static int capture_one(struct pg_capture *c, const struct pg_tools *t, const cha
     if (r == 0 && got.opaque)
         pg_note(c->s, NOTE_WARNING, BYTES_STR(database),
                 "this archive version is unknown here: it is kept whole, without row counts and digests");
-    if (r == 0) r = json_push(list, json_incref(d.facts), err);
-    json_decref(d.facts);
+    if (r == 0)
+        *ret_facts = d.facts;
+    else
+        json_decref(d.facts);
     json_decref(d.item);
     json_decref(got.columns);
     return r < 0 ? error_wrap(err, "database %s", database) : 0;
@@ -139,7 +143,7 @@ static int put_text(struct pg_capture *c, const char *name, const struct buf *te
     }
     snprintf(attr, sizeof attr, "{\"type\":\"sql\"}");
     r = c->sink->ops->close(it, BYTES_STR(attr), NULL, err);
-    if (r == 0) c->result->items++, c->result->bytes += text->len;
+    if (r == 0) c->items++, c->bytes += text->len;
     return r;
 }
 
@@ -148,28 +152,78 @@ struct globals {
     bool have_passwords;
 };
 
-static int capture_all(struct pg_capture *c, struct globals *g, struct error *err) {
-    CLEANUP(pg_finishp) PGconn *conn = NULL;
-    struct pg_tools tools;
-    json_t *facts = c->result->facts, *names = NULL, *v, *list = json_array();
-    size_t i;
-    int r = list ? json_put(facts, "databases", list, err) : error_set(err, ERR_NO_MEMORY, "no memory");
-    if (r == 0) r = pg_connect(c->s, NULL, &conn, err);
-    if (r == 0) r = pg_server_facts(conn, facts, err);
-    if (r == 0) r = pg_tools_find(c->s, PQserverVersion(conn) / 10000, false, &tools, err);
-    if (r == 0) r = json_put_str(facts, "client_version", tools.version, err);
-    if (r == 0) r = pg_database_list(c->s, conn, &names, err);
-    if (r == 0) r = pg_globals_dump(c->s, &tools, conn, &g->roles, &g->passwords, &g->have_passwords, err);
-    json_array_foreach(names, i, v) {
-        if (r == 0) r = capture_one(c, &tools, json_string_value(v), json_array_size(names) == 1, list, err);
-    }
-    if (r == 0 && g->have_passwords) r = put_text(c, "globals/passwords.sql", &g->passwords, err);
-    if (r == 0 && !g->have_passwords)
+static int put_globals(struct pg_capture *c, const struct globals *g, struct error *err) {
+    if (!g->have_passwords)
         pg_note(c->s, NOTE_SKIPPED, BYTES_STR("globals/passwords.sql"),
                 "the role may not read pg_authid: password hashes are not part of this snapshot");
-    if (r == 0) r = put_text(c, "globals/roles.sql", &g->roles, err);
+    int r = g->have_passwords ? put_text(c, "globals/passwords.sql", &g->passwords, err) : 0;
+    return r == 0 ? put_text(c, "globals/roles.sql", &g->roles, err) : r;
+}
+
+/* ---- the databases, several at once ---- */
+struct part {
+    struct pg_capture c;
+    json_t *facts;
+};
+struct dumps {
+    const struct pg_settings *s;
+    struct pg_tools tools;
+    struct pg_fleet fleet;
+    json_t *names;
+    struct part *parts; /* one a name */
+};
+
+static int dump_one(void *ctx, size_t i, struct error *err) {
+    struct dumps *d = ctx;
+    struct part *p = &d->parts[i];
+    if (!(p->c.invariants = json_object())) return error_set(err, ERR_NO_MEMORY, "no memory");
+    return capture_one(&p->c, &d->tools, json_string_value(json_array_get(d->names, i)), d->fleet.n == 1, &p->facts,
+                       err);
+}
+
+static int collect(struct part *p, struct capture_result *ret, json_t *list, struct error *err) {
+    ret->items += p->c.items;
+    ret->bytes += p->c.bytes;
+    if (json_object_update(ret->invariants, p->c.invariants) < 0) return error_set(err, ERR_NO_MEMORY, "no memory");
+    return json_push(list, json_incref(p->facts), err);
+}
+
+static int dump_all(struct dumps *d, struct sink *sink, struct capture_result *ret, json_t *list, struct error *err) {
+    size_t n = json_array_size(d->names);
+    int r = mem_alloc((n + 1) * sizeof *d->parts, (void **)&d->parts, err);
+    if (r < 0) return r;
+    for (size_t i = 0; i < n; i++)
+        d->parts[i].c = (struct pg_capture){.s = d->s, .sink = sink, .fleet = &d->fleet, .place = i};
+    r = pg_fleet_run(&d->fleet, d->s->ctx->jobs, n, dump_one, d, err);
+    for (size_t i = 0; i < n; i++) {
+        if (r == 0) r = collect(&d->parts[i], ret, list, err);
+        json_decref(d->parts[i].facts);
+        json_decref(d->parts[i].c.invariants);
+    }
+    seam_free(d->parts);
+    return r;
+}
+
+static int capture_all(const struct pg_settings *s, struct sink *sink, struct capture_result *ret, struct globals *g,
+                       struct error *err) {
+    CLEANUP(pg_finishp) PGconn *conn = NULL;
+    struct dumps d = {.s = s};
+    json_t *facts = ret->facts, *list = json_array();
+    int r = list ? json_put(facts, "databases", list, err) : error_set(err, ERR_NO_MEMORY, "no memory");
+    if (r == 0) r = pg_connect(s, NULL, &conn, err);
+    if (r == 0) r = pg_server_facts(conn, facts, err);
+    if (r == 0) r = pg_tools_find(s, PQserverVersion(conn) / 10000, false, &d.tools, err);
+    if (r == 0) r = json_put_str(facts, "client_version", d.tools.version, err);
+    if (r == 0) r = pg_database_list(s, conn, &d.names, err);
+    if (r == 0) r = pg_globals_dump(s, &d.tools, conn, &g->roles, &g->passwords, &g->have_passwords, err);
+    if (r == 0) r = dump_all(&d, sink, ret, list, err);
+    json_decref(d.names);
+    struct pg_capture rest = {.s = s, .sink = sink, .seq = d.fleet.next_seq};
+    if (r == 0) r = put_globals(&rest, g, err);
+    if (r == 0) r = pg_bulk_put(&rest, ret->invariants, facts, err);
     if (r == 0) r = json_put(facts, "password_hashes", json_boolean(g->have_passwords), err);
-    json_decref(names);
+    ret->items += rest.items;
+    ret->bytes += rest.bytes;
     return r;
 }
 
@@ -181,8 +235,8 @@ int pg_capture(const struct surface_context *ctx, struct sink *sink, struct capt
     if (r < 0) return r;
     result.facts = json_object();
     result.invariants = json_object();
-    struct pg_capture c = {.s = s, .sink = sink, .result = &result};
-    r = result.facts && result.invariants ? capture_all(&c, &g, err) : error_set(err, ERR_NO_MEMORY, "no memory");
+    r = result.facts && result.invariants ? capture_all(s, sink, &result, &g, err)
+                                          : error_set(err, ERR_NO_MEMORY, "no memory");
     if (g.passwords.ptr) wipe(g.passwords.ptr, g.passwords.cap);
     buf_free(&g.roles);
     buf_free(&g.passwords);

@@ -8,6 +8,7 @@
 
 #define REPORT_EVERY_NS (NS_PER_S / 4)
 #define NAME_BYTES_MAX 4096
+#define WAIT_MS 200
 
 int pg_out_flush(struct pg_out *o, struct error *err) {
     int r = o->used ? o->sink->ops->advance(o->item, o->used, err) : 0;
@@ -32,14 +33,18 @@ int pg_out_write(struct pg_out *o, const void *p, size_t n, struct error *err) {
     return 0;
 }
 
+int pg_report(const struct pg_settings *s, struct pg_fleet *f, const char *phase, uint64_t bytes, struct error *err) {
+    uint64_t all = atomic_fetch_add_explicit(&f->bytes, bytes, memory_order_relaxed) + bytes;
+    int64_t now = time_monotonic_ns(), last = atomic_load_explicit(&f->reported_at, memory_order_relaxed);
+    if (now - last < REPORT_EVERY_NS || !atomic_compare_exchange_strong(&f->reported_at, &last, now)) return 0;
+    const struct surface_events *e = &s->ctx->events;
+    if (e->progress) e->progress(e->ctx, phase, all, 0, atomic_load(&f->items));
+    return pg_fleet_check(f, err);
+}
+
 static int report(struct pg_capture *c, uint64_t more, struct error *err) {
-    c->result->bytes += more;
-    int64_t now = time_monotonic_ns();
-    if (now - c->reported_at < REPORT_EVERY_NS) return 0;
-    c->reported_at = now;
-    const struct surface_events *e = &c->s->ctx->events;
-    if (e->progress) e->progress(e->ctx, "dump", c->result->bytes, 0, c->result->items);
-    return stop_check(err);
+    c->bytes += more;
+    return pg_report(c->s, c->fleet, "dump", more, err);
 }
 
 static int close_item(struct pg_capture *c, struct sink_item **it, json_t *attr, struct error *err) {
@@ -49,12 +54,26 @@ static int close_item(struct pg_capture *c, struct sink_item **it, json_t *attr,
     struct sink_item *item = *it;
     *it = NULL; /* close frees it, whatever comes of it */
     r = c->sink->ops->close(item, buf_bytes(&text), NULL, err);
-    if (r == 0) c->result->items++;
+    if (r == 0) c->items++, atomic_fetch_add(&c->fleet->items, 1);
     return r;
 }
 
-static int read_fd(void *ctx, uint8_t *p, size_t n, size_t *ret_n, struct error *err) {
-    ssize_t got = seam_read(*(int *)ctx, p, n);
+struct pipe {
+    int fd;
+    const struct pg_fleet *fleet;
+};
+
+/* A dump that waits for a lock says nothing for hours, in which another may have failed. */
+static int read_pipe(void *ctx, uint8_t *p, size_t n, size_t *ret_n, struct error *err) {
+    const struct pipe *in = ctx;
+    struct pollfd some = {.fd = in->fd, .events = POLLIN};
+    int ready = in->fleet->at_once > 1 ? 0 : 1;
+    while (ready == 0) {
+        int r = pg_fleet_check(in->fleet, err);
+        if (r < 0) return r;
+        ready = seam_poll(&some, 1, WAIT_MS);
+    }
+    ssize_t got = ready < 0 ? -1 : seam_read(in->fd, p, n);
     if (got < 0) return error_set_errno(err, ERR_IO_READ, "read from pg_dump");
     *ret_n = (size_t)got;
     return 0;
@@ -79,7 +98,7 @@ static int put_invariant(struct pg_capture *c, const char *database, struct byte
                          struct error *err) {
     json_t *both = value ? json_pack("{s:o, s:s}", "value", value, "expect", "equal") : NULL;
     if (!both) return error_set(err, ERR_NO_MEMORY, "no memory");
-    return pg_key_put(c->result->invariants, database, key, both, err);
+    return pg_key_put(c->invariants, database, key, both, err);
 }
 
 static json_t *rows_value(const struct pg_rows *rows) {
@@ -96,6 +115,7 @@ struct copying {
     const json_t *inherits;
     struct pg_captured *ret;
     struct pg_rows objects;
+    struct buf spare; /* has the room that giving up needs */
 };
 
 static int table_facts(struct copying *k, const struct pg_entry *e, const struct pg_rows *rows, json_t *columns,
@@ -120,25 +140,35 @@ static int table_facts(struct copying *k, const struct pg_entry *e, const struct
     return r;
 }
 
+/* The next item of this database. */
+static int open_item(struct pg_capture *c, struct bytes name, enum item_kind kind, struct sink_item **ret,
+                     struct error *err) {
+    if (c->seq == c->seq_end) return error_set(err, ERR_INTERNAL, "blocks of the dump were miscounted");
+    return c->sink->ops->open(c->sink, c->seq++, name, kind, ret, err);
+}
+
+static int data_name(struct copying *k, struct buf *out, struct error *err) {
+    char rest[32];
+    snprintf(rest, sizeof rest, "data/%010llu", (unsigned long long)++k->ret->tables);
+    buf_clear(out);
+    return pg_item_name(out, BYTES_STR(k->database), rest, err);
+}
+
 static int open_data(struct copying *k, const struct pg_entry *e, const char *type, struct sink_item **ret,
                      json_t **ret_attr, struct error *err) {
     CLEANUP(buf_free) struct buf name = BUF_INIT(NAME_BYTES_MAX);
-    char rest[32];
     json_t *attr = json_pack("{s:s, s:i}", "type", type, "dump_id", (int)e->dump_id);
     int r = attr ? 0 : error_set(err, ERR_NO_MEMORY, "no memory");
     if (r == 0 && e->schema.len > 0)
         r = pg_json_put(attr, BYTES_STR("schema"), json_name(pg_toc_text(k->t, e->schema)), err);
     if (r == 0) r = pg_json_put(attr, BYTES_STR("table"), json_name(pg_toc_text(k->t, e->tag)), err);
-    snprintf(rest, sizeof rest, "data/%010llu", (unsigned long long)++k->ret->tables);
-    if (r == 0) r = pg_item_name(&name, BYTES_STR(k->database), rest, err);
-    if (r == 0) r = k->c->sink->ops->open(k->c->sink, k->c->seq, buf_bytes(&name), ITEM_RECORDS, ret, err);
-    if (r < 0) {
+    if (r == 0) r = data_name(k, &name, err);
+    if (r == 0) r = open_item(k->c, buf_bytes(&name), ITEM_RECORDS, ret, err);
+    if (r < 0)
         json_decref(attr);
-        return r;
-    }
-    k->c->seq++;
-    *ret_attr = attr;
-    return 0;
+    else
+        *ret_attr = attr;
+    return r;
 }
 
 static int copy_table(struct copying *k, const struct pg_entry *e, struct error *err) {
@@ -235,13 +265,12 @@ static int put_contents(struct pg_capture *c, const char *database, const struct
     CLEANUP(buf_free) struct buf name = BUF_INIT(NAME_BYTES_MAX);
     struct sink_item *it = NULL;
     int r = pg_item_name(&name, BYTES_STR(database), "contents", err);
-    if (r == 0) r = c->sink->ops->open(c->sink, c->seq, buf_bytes(&name), ITEM_RECORDS, &it, err);
+    if (r == 0) r = open_item(c, buf_bytes(&name), ITEM_RECORDS, &it, err);
     if (r < 0) return r;
-    c->seq++;
     struct pg_out o = {.sink = c->sink, .item = it};
     r = pg_out_write(&o, t->raw.ptr, t->raw.len, err);
     if (r == 0) r = pg_out_flush(&o, err);
-    c->result->bytes += t->raw.len;
+    c->bytes += t->raw.len;
     if (r == 0) r = close_item(c, &it, attr, err);
     c->sink->ops->drop(it);
     return r;
@@ -270,9 +299,8 @@ static int copy_opaque(struct pg_capture *c, const char *database, struct pg_arc
     CLEANUP(buf_free) struct buf name = BUF_INIT(NAME_BYTES_MAX);
     struct sink_item *it = NULL;
     int r = pg_item_name(&name, BYTES_STR(database), "archive", err);
-    if (r == 0) r = c->sink->ops->open(c->sink, c->seq, buf_bytes(&name), ITEM_OPAQUE, &it, err);
+    if (r == 0) r = open_item(c, buf_bytes(&name), ITEM_OPAQUE, &it, err);
     if (r < 0) return r;
-    c->seq++;
     for (;;) {
         uint8_t *space;
         size_t room, n = 0;
@@ -299,32 +327,65 @@ static int copy_blocks(struct copying *k, struct error *err) {
     }
 }
 
+static int take_turn(struct pg_capture *c, uint64_t items, struct error *err) {
+    int r = pg_fleet_turn(c->fleet, c->place, items, &c->seq, err);
+    if (r == 0) c->seq_end = c->seq + items;
+    return r;
+}
+
+/* Numbers that a failure left over: others would wait for them. */
+static void give_up(struct copying *k) {
+    struct error err = ERROR_INIT;
+    int r = 0;
+    while (r == 0 && k->c->seq < k->c->seq_end) {
+        struct sink_item *it = NULL;
+        r = data_name(k, &k->spare, &err);
+        if (r == 0) r = open_item(k->c, buf_bytes(&k->spare), ITEM_RECORDS, &it, &err);
+        k->c->sink->ops->drop(it);
+    }
+}
+
+static int copy_known(struct copying *k, json_t *item_facts, struct error *err) {
+    uint64_t items = 1; /* the contents, and one for each block */
+    int r = pg_archive_toc(k->a, &k->t, err);
+    if (r < 0) return r;
+    for (size_t i = 0; i < k->t->entry_count; i++) items += k->t->entries[i].has_data;
+    r = json_put_str(item_facts, "type", "contents", err);
+    if (r == 0) r = json_put_int(item_facts, "entries", (int64_t)k->t->entry_count, err);
+    if (r == 0) r = take_turn(k->c, items, err);
+    if (r == 0) r = put_contents(k->c, k->database, k->t, item_facts, err);
+    if (r == 0) r = put_sequences(k, err);
+    if (r == 0) r = copy_blocks(k, err);
+    if (r == 0) r = put_invariant(k->c, k->database, BYTES_STR("large_objects"), rows_value(&k->objects), err);
+    if (r == 0) k->ret->entries = k->t->entry_count;
+    k->ret->bytes = k->c->bytes;
+    return r;
+}
+
 int pg_capture_archive(struct pg_capture *c, const char *database, int fd, json_t *item_facts, const json_t *inherits,
                        struct pg_captured *ret, struct error *err) {
-    struct copying k = {.c = c, .database = database, .inherits = inherits, .ret = ret};
+    struct copying k = {
+        .c = c, .database = database, .inherits = inherits, .ret = ret, .spare = BUF_INIT(NAME_BYTES_MAX)};
+    struct pipe in = {fd, c->fleet};
     uint8_t major, minor;
     char version[16];
-    uint64_t before = c->result->bytes;
-    int r = pg_archive_open(read_fd, &fd, &k.a, err);
-    if (r < 0) return r;
+    int r = buf_reserve(&k.spare, NAME_BYTES_MAX, err);
+    if (r == 0) r = pg_archive_open(read_pipe, &in, &k.a, err);
+    if (r < 0) {
+        buf_free(&k.spare);
+        return r;
+    }
     pg_archive_version(k.a, &major, &minor);
     ret->major = major;
     ret->minor = minor;
     snprintf(version, sizeof version, "%u.%u", major, minor);
     r = json_put_str(item_facts, "archive_version", version, err);
-    if (r == 0 && !pg_archive_known(k.a))
+    if (r == 0 && pg_archive_known(k.a))
+        r = copy_known(&k, item_facts, err);
+    else if (r == 0 && (r = take_turn(c, 1, err)) == 0)
         r = copy_opaque(c, database, k.a, item_facts, ret, err);
-    else if (r == 0) {
-        r = pg_archive_toc(k.a, &k.t, err);
-        if (r == 0) r = json_put_str(item_facts, "type", "contents", err);
-        if (r == 0) r = json_put_int(item_facts, "entries", (int64_t)k.t->entry_count, err);
-        if (r == 0) r = put_contents(c, database, k.t, item_facts, err);
-        if (r == 0) r = put_sequences(&k, err);
-        if (r == 0) r = copy_blocks(&k, err);
-        if (r == 0) r = put_invariant(c, database, BYTES_STR("large_objects"), rows_value(&k.objects), err);
-        if (r == 0) ret->entries = k.t->entry_count;
-        ret->bytes = c->result->bytes - before;
-    }
+    if (r < 0) give_up(&k);
     pg_archive_free(k.a);
+    buf_free(&k.spare);
     return r;
 }

@@ -163,7 +163,7 @@ int pg_database_dress(PGconn *c, const char *name, const json_t *facts, bool no_
     return r < 0 ? error_wrap(err, "give database %s its owner, privileges and settings", name) : 0;
 }
 
-void pg_database_discard(const struct pg_settings *s, const char *name) {
+bool pg_database_discard(const struct pg_settings *s, const char *name) {
     CLEANUP(pg_finishp) PGconn *c = NULL;
     CLEANUP(buf_free) struct buf sql = BUF_INIT(4096);
     struct error err = ERROR_INIT;
@@ -184,6 +184,7 @@ void pg_database_discard(const struct pg_settings *s, const char *name) {
     }
     if (r < 0)
         pg_note(s, NOTE_WARNING, BYTES_STR(name), "the half-restored database could not be dropped; drop it by hand");
+    return r == 0;
 }
 
 int pg_connections(PGconn *c, const char *name, unsigned *ret, struct buf *who, struct error *err) {

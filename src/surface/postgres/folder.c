@@ -119,6 +119,7 @@ void pg_folder_free(struct pg_folder *f) {
     for (size_t i = 0; i < f->item_count; i++) seam_free(f->items[i].name);
     seam_free(f->items);
     seam_free(f->take);
+    seam_free(f->hit);
     pg_toc_free(f->toc);
     *f = (struct pg_folder){0};
 }

@@ -8,14 +8,15 @@
 #include <stdlib.h>
 
 #define OBJECT_PIECE (256 << 10)
+#define REPORT_ROWS 65536
 
 struct measuring {
     const struct pg_settings *s;
     PGconn *c;
     const char *key_name;
     const json_t *columns; /* as captured, of tables that inherit */
+    struct pg_fleet *fleet;
     json_t *out;
-    uint64_t bytes, tables;
 };
 
 static int put(struct measuring *m, struct bytes key, json_t *value, struct error *err) {
@@ -34,14 +35,16 @@ static int copy_out(struct measuring *m, const char *sql, struct pg_rows *rows, 
     int rc = PQresultStatus(r) == PGRES_COPY_OUT ? 0 : pg_result_error(m->c, r, err, "read");
     PQclear(r);
     if (rc < 0) return rc;
-    for (;;) {
+    for (uint64_t bytes = 0;;) {
         char *row;
         int n = PQgetCopyData(m->c, &row, 0);
         if (n < 0) break;
-        m->bytes += (uint64_t)n;
+        bytes += (uint64_t)n;
         pg_rows_row(rows, BYTES_OF(row, (size_t)(n > 0 && row[n - 1] == '\n' ? n - 1 : n)));
         PQfreemem(row);
-        if (rows->rows % 65536 == 0 && (rc = stop_check(err)) < 0) return rc;
+        if (rows->rows % REPORT_ROWS != 0) continue;
+        if ((rc = pg_report(m->s, m->fleet, "measure", bytes, err)) < 0) return rc;
+        bytes = 0;
     }
     while ((r = PQgetResult(m->c))) {
         if (rc == 0 && PQresultStatus(r) != PGRES_COMMAND_OK) rc = pg_result_error(m->c, r, err, "read");
@@ -78,9 +81,8 @@ static int measure_table(struct measuring *m, const char *schema, const char *ta
     if (r == 0) r = copy_out(m, (const char *)sql.ptr, &rows, err);
     if (r == 0) r = put(m, buf_bytes(&key), rows_value(&rows), err);
     if (r < 0) return error_wrap(err, "measure %s.%s", schema, table);
-    const struct surface_events *e = &m->s->ctx->events;
-    if (e->progress) e->progress(e->ctx, "measure", m->bytes, 0, ++m->tables);
-    return 0;
+    atomic_fetch_add(&m->fleet->items, 1);
+    return pg_report(m->s, m->fleet, "measure", 0, err);
 }
 
 static int measure_tables(struct measuring *m, struct error *err) {
@@ -146,14 +148,15 @@ static int measure_object(struct measuring *m, Oid oid, char *piece, struct pg_r
     put_u32(head, oid);
     pg_rows_begin(rows);
     pg_rows_part(rows, BYTES_OF(head, 4));
+    uint64_t bytes = 0;
     while ((n = lo_read(m->c, fd, piece, OBJECT_PIECE)) > 0) {
         pg_rows_part(rows, BYTES_OF(piece, (size_t)n));
-        m->bytes += (uint64_t)n;
+        bytes += (uint64_t)n;
     }
     pg_rows_end(rows);
     if (n < 0 || lo_close(m->c, fd) < 0)
         return error_set(err, ERR_PG_QUERY, "read large object %u: %s", oid, PQerrorMessage(m->c));
-    return stop_check(err);
+    return pg_report(m->s, m->fleet, "measure", bytes, err);
 }
 
 static int measure_objects(struct measuring *m, struct error *err) {
@@ -184,10 +187,10 @@ static int use_money(struct measuring *m, const json_t *facts, struct error *err
     return pg_command(m->c, err, "ROLLBACK; BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY");
 }
 
-int pg_measure_database(const struct pg_settings *s, PGconn *c, const char *key_name, const json_t *facts, json_t *out,
-                        struct error *err) {
+int pg_measure_database(const struct pg_settings *s, PGconn *c, const char *key_name, const json_t *facts,
+                        struct pg_fleet *fleet, json_t *out, struct error *err) {
     struct measuring m = {
-        .s = s, .c = c, .key_name = key_name, .columns = json_object_get(facts, "columns"), .out = out};
+        .s = s, .c = c, .key_name = key_name, .columns = json_object_get(facts, "columns"), .fleet = fleet, .out = out};
     json_t *extensions = NULL;
     int r = pg_command(c, err, "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY");
     if (r == 0) r = use_money(&m, facts, err);
@@ -201,12 +204,52 @@ int pg_measure_database(const struct pg_settings *s, PGconn *c, const char *key_
     return r < 0 ? error_wrap(err, "measure database %s", PQdb(c)) : 0;
 }
 
+struct survey {
+    const struct pg_settings *s;
+    struct pg_fleet fleet;
+    const json_t *known, *names;
+    json_t **found; /* one a name */
+};
+
+static const json_t *facts_of(const json_t *known, const char *name) {
+    const json_t *d;
+    size_t i;
+    json_array_foreach(known, i, d) {
+        const char *n = json_string_value(json_object_get(d, "name"));
+        if (n && !strcmp(n, name)) return d;
+    }
+    return NULL;
+}
+
+static int survey_one(void *ctx, size_t i, struct error *err) {
+    struct survey *v = ctx;
+    CLEANUP(pg_finishp) PGconn *c = NULL;
+    const char *name = json_string_value(json_array_get(v->names, i));
+    if (!(v->found[i] = json_object())) return error_set(err, ERR_NO_MEMORY, "no memory");
+    int r = pg_connect(v->s, name, &c, err);
+    return r < 0 ? r : pg_measure_database(v->s, c, name, facts_of(v->known, name), &v->fleet, v->found[i], err);
+}
+
+static int survey_all(struct survey *v, json_t *out, struct error *err) {
+    size_t n = json_array_size(v->names);
+    int r = mem_alloc((n + 1) * sizeof *v->found, (void **)&v->found, err);
+    if (r < 0) return r;
+    r = pg_fleet_run(&v->fleet, v->s->ctx->jobs, n, survey_one, v, err);
+    for (size_t i = 0; i < n; i++) {
+        if (r == 0 && json_object_update_new(out, json_incref(v->found[i])) < 0)
+            r = error_set(err, ERR_NO_MEMORY, "no memory");
+        json_decref(v->found[i]);
+    }
+    seam_free(v->found);
+    return r;
+}
+
 int pg_measure(const struct surface_context *ctx, const json_t *scratch, const json_t *facts, json_t **ret,
                struct error *err) {
     CLEANUP(pg_settings_freep) struct pg_settings *s = NULL;
-    json_t *out = json_object(), *names = NULL, *v;
+    json_t *out = json_object(), *names = NULL;
     const json_t *known = json_object_get(facts, "databases"), *d;
-    size_t i, k;
+    size_t i;
     int r = out ? pg_settings_load(ctx, scratch, &s, err) : error_set(err, ERR_NO_MEMORY, "no memory");
     if (r == 0 && json_array_size(known)) {
         names = json_array();
@@ -221,17 +264,9 @@ int pg_measure(const struct surface_context *ctx, const json_t *scratch, const j
         r = pg_connect(s, NULL, &c, err);
         if (r == 0) r = pg_database_list(s, c, &names, err);
     }
-    json_array_foreach(names, i, v) {
-        CLEANUP(pg_finishp) PGconn *c = NULL;
-        const char *name = json_string_value(v);
-        const json_t *of = NULL;
-        json_array_foreach(known, k, d) {
-            const char *n = json_string_value(json_object_get(d, "name"));
-            if (n && !strcmp(n, name)) of = d;
-        }
-        if (r == 0) r = pg_connect(s, name, &c, err);
-        if (r == 0) r = pg_measure_database(s, c, name, of, out, err);
-    }
+    struct survey v = {.s = s, .known = known, .names = names};
+    if (r == 0) r = survey_all(&v, out, err);
+    if (r == 0 && pg_bulk_is(facts)) r = pg_bulk_fold(out, NULL, err);
     json_decref(names);
     if (r < 0)
         json_decref(out);

@@ -12,6 +12,7 @@
 
 #include "base/proc.h"
 #include "surface/postgres/archive.h"
+#include "surface/postgres/fleet.h"
 #include "surface/surface.h"
 #include <libpq-fe.h>
 
@@ -116,12 +117,14 @@ int pg_extensions(PGconn *c, json_t **ret, struct error *err) PK_CHECK;
 int pg_preflight(PGconn *c, const char *dbname, struct error *err) PK_CHECK;
 
 /* ---- capture_archive.c ---- */
-struct pg_capture {
+struct pg_capture { /* of one database, or of what belongs to none */
     const struct pg_settings *s;
     struct sink *sink;
-    struct capture_result *result;
-    uint64_t seq;
-    int64_t reported_at;
+    struct pg_fleet *fleet;
+    size_t place; /* in the fleet */
+    uint64_t seq, seq_end; /* numbers that are this one's to use, all of them whatever comes */
+    uint64_t items, bytes;
+    json_t *invariants;
 };
 struct pg_captured { /* of one database */
     unsigned major, minor;
@@ -129,8 +132,8 @@ struct pg_captured { /* of one database */
     bool opaque;
     json_t *columns; /* of tables that inherit: {"schema.table": "list"} */
 };
-/* Takes the archive that comes from fd apart into items and invariants. inherits: names of tables whose columns may
- * come back in another order. */
+/* Takes the archive that comes from fd apart into items and invariants, when its turn in the fleet has come. inherits:
+ * names of tables whose columns may come back in another order. */
 int pg_capture_archive(struct pg_capture *c, const char *database, int fd, json_t *item_facts, const json_t *inherits,
                        struct pg_captured *ret, struct error *err) PK_CHECK;
 /* Content handed to an item in small parts. */
@@ -143,6 +146,19 @@ struct pg_out {
 };
 int pg_out_write(struct pg_out *o, const void *p, size_t n, struct error *err) PK_CHECK;
 int pg_out_flush(struct pg_out *o, struct error *err) PK_CHECK;
+
+/* ---- bulk.c: invariants that the snapshot's root has no room for ---- */
+#define PG_BULK_KEY "objects"            /* "db/<database>/objects": {"count","sha256"} of the lines; a table's has a dot */
+#define PG_BULK_FACT "invariants_item"   /* the fact that names the item, where there is one */
+bool pg_bulk_wanted(const json_t *invariants);
+bool pg_bulk_is(const json_t *facts); /* the snapshot has the item */
+/* Takes tables and sequences out of `invariants`, a line each to out (may be NULL), and puts their summaries in. */
+int pg_bulk_fold(json_t *invariants, struct pg_out *out, struct error *err) PK_CHECK;
+/* Writes the item when it is wanted, as the last of the snapshot, and names it in the facts. */
+int pg_bulk_put(struct pg_capture *c, json_t *invariants, json_t *facts, struct error *err) PK_CHECK;
+/* The invariants with those of one database as they were before. Owned by the caller. */
+int pg_bulk_expand(struct source *src, const json_t *facts, const json_t *invariants, const char *database,
+                   json_t **ret, struct error *err) PK_CHECK;
 
 /* ---- globals.c ---- */
 /* roles is pg_dumpall's text; passwords stays empty, with *ret_passwords false, when the role may not read them. */
@@ -164,6 +180,7 @@ struct pg_folder {
     size_t item_count;
     bool all;      /* every entry is taken */
     uint8_t *take; /* one byte an entry, when not all */
+    bool *hit;     /* one a pattern of the request, when not all: it named something here */
     size_t taken;  /* tables taken */
     uint64_t bytes, items_written;
 };
@@ -181,6 +198,8 @@ int pg_open_dir(const char *path, struct error *err) PK_CHECK;
 
 /* ---- select.c: which entries a restore takes ---- */
 int pg_select(struct pg_folder *f, const char *database, const char *const *include, struct error *err) PK_CHECK;
+/* Whether pattern i of the request names something in the opened database. */
+bool pg_select_hit(const struct pg_folder *f, const char *database, const char *const *include, size_t i);
 bool pg_selects_all(const char *const *include, const char *database);
 bool pg_selects_database(const char *const *include, const char *database); /* may hold something selected */
 bool pg_selects_globals(const char *const *include);
@@ -190,8 +209,8 @@ int pg_database_exists(PGconn *c, const char *name, bool *ret, struct error *err
 int pg_database_create(PGconn *c, const char *name, const json_t *facts, struct error *err) PK_CHECK;
 /* Owner, settings, privileges, connection limit, comment. */
 int pg_database_dress(PGconn *c, const char *name, const json_t *facts, bool no_owner, struct error *err) PK_CHECK;
-/* Drops a database that this run made; best effort, any failure becomes a note. */
-void pg_database_discard(const struct pg_settings *s, const char *name);
+/* Drops a database that this run made; best effort: false, and a note, when it is still there. */
+bool pg_database_discard(const struct pg_settings *s, const char *name);
 /* How many others are connected, and who, as text. */
 int pg_connections(PGconn *c, const char *name, unsigned *ret, struct buf *who, struct error *err) PK_CHECK;
 
@@ -208,8 +227,8 @@ int pg_swap_run(PGconn *c, struct pg_swap *swaps, size_t n, bool terminate, stru
 /* ---- measure.c ---- */
 /* Adds the invariants of the database that c is connected to, under the key name. facts: of that database at capture,
  * or NULL. */
-int pg_measure_database(const struct pg_settings *s, PGconn *c, const char *key_name, const json_t *facts, json_t *out,
-                        struct error *err) PK_CHECK;
+int pg_measure_database(const struct pg_settings *s, PGconn *c, const char *key_name, const json_t *facts,
+                        struct pg_fleet *fleet, json_t *out, struct error *err) PK_CHECK;
 /* ---- compare.c ---- */
 /* ERR_PG_INVARIANT naming the first differences between what was captured of a database and what was restored of it.
  * *ret_count is the number of invariants compared. Another version of an extension is a note, not a difference. */
@@ -246,6 +265,9 @@ int pg_measure(const struct surface_context *, const json_t *scratch, const json
 int pg_describe(struct bytes name, struct bytes attr, json_t **ret, struct error *) PK_CHECK;
 int pg_export_name(struct bytes name, struct bytes attr, struct buf *ret, struct error *) PK_CHECK;
 int pg_export_tree(const struct surface_context *, struct source *, int dirfd, struct error *) PK_CHECK;
+
+/* Adds to the progress, tells of it now and then, and says whether to go on. */
+int pg_report(const struct pg_settings *s, struct pg_fleet *fleet, const char *phase, uint64_t bytes, struct error *err) PK_CHECK;
 
 static inline void pg_note(const struct pg_settings *s, enum note_kind kind, struct bytes name, const char *text) {
     if (s->ctx->events.note) s->ctx->events.note(s->ctx->events.ctx, kind, name, text);

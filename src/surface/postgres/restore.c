@@ -273,14 +273,17 @@ static int load(struct restoring *w, struct pg_restore_job *j, struct error *err
 
 static int prove(struct restoring *w, struct pg_restore_job *j, struct error *err) {
     CLEANUP(pg_finishp) PGconn *c = NULL;
-    json_t *measured = json_object();
+    json_t *measured = json_object(), *expected = NULL;
+    struct pg_fleet alone = {0};
     int r = measured ? pg_connect(w->s, j->target, &c, err) : error_set(err, ERR_NO_MEMORY, "no memory");
     if (r == 0) r = pg_command(c, err, "ANALYZE");
     if (r == 0 && w->q->invariants) {
-        r = pg_measure_database(w->s, c, j->name, j->facts, measured, err);
-        if (r == 0) r = pg_compare(w->s, j->name, w->q->invariants, measured, &j->folder, &j->compared, err);
+        r = pg_measure_database(w->s, c, j->name, j->facts, &alone, measured, err);
+        if (r == 0) r = pg_bulk_expand(w->src, w->q->facts, w->q->invariants, j->name, &expected, err);
+        if (r == 0) r = pg_compare(w->s, j->name, expected, measured, &j->folder, &j->compared, err);
     }
     json_decref(measured);
+    json_decref(expected);
     return r;
 }
 
@@ -304,11 +307,29 @@ static int restore_one(struct restoring *w, struct pg_restore_job *j, struct err
 }
 
 /* ---- all ---- */
-static int open_folders(struct restoring *w, struct error *err) {
+/* A table that was asked for by a name that nothing has must not be missed in silence. */
+static int check_hits(const struct restoring *w, const bool *hit, struct error *err) {
+    const char *const *include = w->q->include;
+    for (size_t i = 0; include && include[i]; i++) {
+        const char *const alone[] = {include[i], NULL};
+        if (!hit[i] && !pg_selects_globals(alone))
+            return error_set(err, ERR_NO_POINT, "nothing in the snapshot is called, or matches, '%s'", include[i]);
+    }
+    return 0;
+}
+
+static int folder_open(struct restoring *w, struct pg_restore_job *j, bool *hit, struct error *err) {
+    int r = pg_folder_open(w->s, w->src, j->name, w->q->include, &j->folder, err);
+    for (size_t i = 0; r == 0 && w->q->include && w->q->include[i]; i++)
+        hit[i] |= pg_select_hit(&j->folder, j->name, w->q->include, i);
+    return r;
+}
+
+static int open_all(struct restoring *w, bool *hit, struct error *err) {
     size_t kept = 0, asked = w->n;
     for (size_t k = 0; k < asked; k++) {
         struct pg_restore_job *j = &w->jobs[k];
-        int r = pg_folder_open(w->s, w->src, j->name, w->q->include, &j->folder, err);
+        int r = folder_open(w, j, hit, err);
         if (r < 0) return r;
         if (!j->folder.all && j->folder.taken == 0) { /* another database's table was meant */
             pg_folder_free(&j->folder);
@@ -321,7 +342,18 @@ static int open_folders(struct restoring *w, struct error *err) {
     w->n = kept;
     if (kept == 0 && asked > 0 && !pg_selects_globals(w->q->include))
         return error_set(err, ERR_NO_POINT, "no table of the snapshot is what was asked for");
-    return 0;
+    return check_hits(w, hit, err);
+}
+
+static int open_folders(struct restoring *w, struct error *err) {
+    void *hit;
+    size_t n = 0;
+    while (w->q->include && w->q->include[n]) n++;
+    int r = mem_alloc((n + 1) * sizeof(bool), &hit, err);
+    if (r < 0) return r;
+    r = open_all(w, hit, err);
+    seam_free(hit);
+    return r;
 }
 
 static int report(struct restoring *w, bool swapped, const struct pg_swap *swaps, struct restore_result *ret,
@@ -348,6 +380,17 @@ static int report(struct restoring *w, bool swapped, const struct pg_swap *swaps
     return r;
 }
 
+static void discard(struct restoring *w, struct error *err) {
+    const char *left = NULL;
+    for (size_t k = 0; k < w->n; k++)
+        if (w->jobs[k].made && !pg_database_discard(w->s, w->jobs[k].target) && !left) left = w->jobs[k].target;
+    if (left)
+        error_state(err, "the live database is as it was; what had been restored could not be dropped: database %s",
+                    left);
+    else
+        error_state(err, "the live database is as it was; what had been restored was dropped");
+}
+
 static int restore_all(struct restoring *w, struct restore_result *ret, struct error *err) {
     struct pg_swap *swaps = NULL;
     bool swap = (w->q->swap || w->q->in_place) && !w->q->as_scratch;
@@ -361,9 +404,7 @@ static int restore_all(struct restoring *w, struct restore_result *ret, struct e
     if (r == 0 && !w->q->no_owner) r = check_roles(w, err);
     for (size_t k = 0; r == 0 && k < w->n; k++) r = restore_one(w, &w->jobs[k], err);
     if (r == 0 && swap) r = pg_swap_run(w->admin, swaps, w->n, w->q->terminate_connections, err);
-    for (size_t k = 0; r < 0 && k < w->n; k++)
-        if (w->jobs[k].made) pg_database_discard(w->s, w->jobs[k].target);
-    if (r < 0) error_state(err, "the live database is as it was; what had been restored was dropped");
+    if (r < 0) discard(w, err);
     if (r == 0) r = report(w, swap, swaps, ret, err);
     seam_free(swaps);
     return r;

@@ -89,8 +89,9 @@ static const char *relation_pattern(const char *include, struct bytes prefix) {
     return strchr(include, '/') ? NULL : include;
 }
 
-static int relation_matches(const struct pg_toc *t, const struct pg_entry *e, const char *const *include,
+static int relation_matches(struct pg_folder *f, const struct pg_entry *e, const char *const *include,
                             struct bytes prefix, bool *ret, struct error *err) {
+    const struct pg_toc *t = f->toc;
     CLEANUP(buf_free) struct buf plain = BUF_INIT(4096);
     CLEANUP(buf_free) struct buf quoted = BUF_INIT(4096);
     struct bytes schema = pg_toc_text(t, e->schema), tag = pg_toc_text(t, e->tag);
@@ -104,14 +105,13 @@ static int relation_matches(const struct pg_toc *t, const struct pg_entry *e, co
     if (r == 0) r = pg_qualified(&quoted, schema, tag, err);
     if (r == 0) r = buf_terminate(&quoted, err);
     *ret = false;
-    for (; r == 0 && *include && !*ret; include++) {
-        const char *pattern = relation_pattern(*include, prefix);
+    for (size_t i = 0; r == 0 && include[i]; i++) {
+        const char *pattern = relation_pattern(include[i], prefix);
         if (!pattern) continue;
-        if (!strchr(pattern, '.'))
-            *ret = fnmatch(pattern, (const char *)plain.ptr, 0) == 0;
-        else
-            *ret = fnmatch(pattern, (const char *)plain.ptr + full, 0) == 0 ||
-                   fnmatch(pattern, (const char *)quoted.ptr, 0) == 0;
+        bool hit = !strchr(pattern, '.') ? fnmatch(pattern, (const char *)plain.ptr, 0) == 0
+                                         : fnmatch(pattern, (const char *)plain.ptr + full, 0) == 0 ||
+                                               fnmatch(pattern, (const char *)quoted.ptr, 0) == 0;
+        if (hit) *ret = f->hit[i] = true;
     }
     return r;
 }
@@ -133,7 +133,7 @@ static int take_roots(struct pg_folder *f, const char *database, const char *con
     for (size_t i = 0; i < t->entry_count; i++) {
         const struct pg_entry *e = &t->entries[i];
         bool match = false;
-        int r = listed(t, e, relations) ? relation_matches(t, e, include, of, &match, err) : 0;
+        int r = listed(t, e, relations) ? relation_matches(f, e, include, of, &match, err) : 0;
         if (r < 0) return r;
         if (match)
             f->take[i] = ROOT;
@@ -142,7 +142,10 @@ static int take_roots(struct pg_folder *f, const char *database, const char *con
     }
     for (size_t i = 0; i < f->item_count; i++) {
         const struct pg_entry *e = f->items[i].entry;
-        if (!item_matches(include, f->items[i].name)) continue;
+        bool match = false;
+        for (size_t k = 0; include[k]; k++)
+            if (strchr(include[k], '/') && matches(include[k], f->items[i].name)) match = f->hit[k] = true;
+        if (!match) continue;
         const struct pg_entry *table = entry_of_table(t, e);
         f->take[(table ? table : e) - t->entries] = ROOT;
     }
@@ -231,11 +234,19 @@ static void take_closure(struct pg_folder *f) {
 
 int pg_select(struct pg_folder *f, const char *database, const char *const *include, struct error *err) {
     const struct pg_toc *t = f->toc;
+    size_t n = 0;
+    while (include[n]) n++;
     int r = mem_alloc(t->entry_count + 1, (void **)&f->take, err);
+    if (r == 0) r = mem_alloc(n + 1, (void **)&f->hit, err);
     if (r == 0) r = take_roots(f, database, include, err);
     if (r < 0) return r;
     take_closure(f);
     for (size_t i = 0; i < t->entry_count; i++)
         f->taken += f->take[i] == ROOT && (listed(t, &t->entries[i], relations) || t->entries[i].has_data);
     return 0;
+}
+
+bool pg_select_hit(const struct pg_folder *f, const char *database, const char *const *include, size_t i) {
+    const char *const alone[] = {include[i], NULL};
+    return f->hit ? f->hit[i] : pg_selects_database(alone, database);
 }

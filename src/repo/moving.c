@@ -1,0 +1,142 @@
+#include "repo/moving.h"
+
+struct view {
+    struct repo *repo; /* NULL for the first: it is the caller's */
+    struct fetcher *fetcher;
+};
+struct moving {
+    struct repo *repo;
+    uint64_t seq; /* of the snapshot */
+    char id[SNAPSHOT_ID_MAX];
+    size_t cache_bytes;
+    pthread_mutex_t lock; /* guards views and count; a view stays once it is there */
+    struct view views[1 + MOVING_VIEWS_MAX];
+    size_t count;
+};
+
+int moving_new(struct repo *r, const struct snapshot_info *info, size_t cache_bytes, struct moving **ret,
+               struct error *err) {
+    void *mem;
+    int rc = mem_alloc(sizeof(struct moving), &mem, err);
+    if (rc < 0) return rc;
+    struct moving *m = mem;
+    m->repo = r;
+    m->seq = info->seq;
+    m->cache_bytes = cache_bytes;
+    snprintf(m->id, sizeof m->id, "%s", info->id);
+    pthread_mutex_init(&m->lock, NULL);
+    rc = fetcher_new(r, &r->index, NULL, cache_bytes, &m->views[0].fetcher, err);
+    m->count = 1;
+    if (rc < 0)
+        moving_free(m);
+    else
+        *ret = m;
+    return rc;
+}
+
+void moving_free(struct moving *m) {
+    if (!m) return;
+    for (size_t i = m->count; i-- > 0;) {
+        fetcher_free(m->views[i].fetcher);
+        repo_view_close(m->views[i].repo);
+    }
+    pthread_mutex_destroy(&m->lock);
+    seam_free(m);
+}
+
+static size_t newest(struct moving *m, struct fetcher **ret) {
+    pthread_mutex_lock(&m->lock);
+    size_t at = m->count - 1;
+    *ret = m->views[at].fetcher;
+    pthread_mutex_unlock(&m->lock);
+    return at;
+}
+
+static void forgotten_say(const struct moving *m, const struct repo *r, struct error *err) {
+    for (size_t i = 0; i < r->state.snapshot_count; i++)
+        if (r->state.snapshots[i].seq == m->seq && r->state.snapshots[i].forgotten)
+            (void)!error_state(err, "recovery point %s was forgotten by entry %llu of the log while it was read", m->id,
+                               (unsigned long long)r->state.snapshots[i].forgotten_seq);
+}
+
+/* Whether there is a view newer than the one at `at`, by which something was missing. Under the lock a second thread
+ * waits for the look that the first one takes. */
+static bool look_again(struct moving *m, size_t at, struct error *err) {
+    struct error e = ERROR_INIT;
+    struct view v = {0};
+    pthread_mutex_lock(&m->lock);
+    bool found = m->count - 1 > at;
+    struct repo *known = m->views[at].repo ? m->views[at].repo : m->repo;
+    if (!found && m->count <= MOVING_VIEWS_MAX && repo_view_open(m->repo, &v.repo, &e) == 0) {
+        if (ledger_size(v.repo->ledger) > ledger_size(known->ledger) &&
+            fetcher_new(v.repo, &v.repo->index, NULL, m->cache_bytes / 4, &v.fetcher, &e) == 0) {
+            m->views[m->count++] = v;
+            found = true;
+        } else
+            repo_view_close(v.repo);
+    }
+    if (!found) forgotten_say(m, m->views[at].repo ? m->views[at].repo : m->repo, err);
+    pthread_mutex_unlock(&m->lock);
+    if (found) error_clear(err);
+    return found;
+}
+
+int moving_root(struct moving *m, const struct snapshot_info *info, struct root_doc *ret, struct error *err) {
+    for (;;) {
+        struct fetcher *f;
+        size_t at = newest(m, &f);
+        int rc = root_read(f, info, ret, err);
+        if (rc != -ERR_OBJECT_MISSING || !look_again(m, at, err)) return rc;
+    }
+}
+
+int moving_chunk(struct moving *m, const struct digest *id, enum chunk_kind kind, struct fetched *ret,
+                 struct error *err) {
+    for (;;) {
+        struct fetcher *f;
+        size_t at = newest(m, &f);
+        int rc = fetch_chunk(f, id->b, id, kind, ret, err);
+        if (rc == 0) ret->from = f;
+        if (rc != -ERR_OBJECT_MISSING || !look_again(m, at, err)) return rc;
+    }
+}
+
+void moving_release(struct fetched *c) {
+    fetch_release(c->from, c);
+}
+
+static int view_judge(void *ctx, const struct ledger_entry *e, struct error *err) {
+    return state_judge(ctx, e, err);
+}
+
+int repo_view_open(struct repo *r, struct repo **ret, struct error *err) {
+    void *mem;
+    char origin[64];
+    int rc = mem_alloc(sizeof(struct repo), &mem, err);
+    if (rc < 0) return rc;
+    struct repo *v = mem;
+    v->store = r->store;
+    v->keys = r->keys;
+    memcpy(v->id, r->id, sizeof v->id);
+    memcpy(v->id_hex, r->id_hex, sizeof v->id_hex);
+    v->cipher = r->cipher;
+    v->data_pack_bytes = r->data_pack_bytes;
+    v->meta_pack_bytes = r->meta_pack_bytes;
+    pthread_mutex_init(&v->lock, NULL);
+    snprintf(origin, sizeof origin, "proofkeep/%s", v->id_hex);
+    if (r->cache_dir) rc = mem_strdup(r->cache_dir, &v->cache_dir, err);
+    if (rc == 0) rc = ledger_open(v->store, origin, v->cache_dir, view_judge, v, &v->ledger, err);
+    if (rc == 0) rc = repo_sync(v, err);
+    if (rc < 0) {
+        repo_view_close(v);
+        return error_wrap(err, "looking at the log again");
+    }
+    *ret = v;
+    return 0;
+}
+
+void repo_view_close(struct repo *view) {
+    if (!view) return;
+    view->keys = NULL; /* another's */
+    repo_close(view);
+}

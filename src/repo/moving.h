@@ -1,0 +1,25 @@
+/* Chunks of one snapshot, also when collections move its data while it is read. What is missing by the view of the log that
+ * the repository handle has is looked for by newer views of its own, so that nothing that others hold of the handle's
+ * state or index changes. Thread-safe. */
+#ifndef PK_REPO_MOVING_H
+#define PK_REPO_MOVING_H
+
+#include "repo/repo_internal.h"
+
+#define MOVING_VIEWS_MAX 4 /* collections that one reader can be overtaken by */
+
+struct moving;
+/* `info` is read before it returns. The caches take cache_bytes, and a quarter of that for each newer view. */
+int moving_new(struct repo *r, const struct snapshot_info *info, size_t cache_bytes, struct moving **ret, struct error *err) PK_CHECK;
+void moving_free(struct moving *m);
+/* Like root_read, fetch_chunk and fetch_release. ERR_OBJECT_MISSING stands when the log has nothing new to say; the message
+ * tells when the snapshot was forgotten in the meantime. */
+int moving_root(struct moving *m, const struct snapshot_info *info, struct root_doc *ret, struct error *err) PK_CHECK;
+int moving_chunk(struct moving *m, const struct digest *id, enum chunk_kind kind, struct fetched *ret, struct error *err) PK_CHECK;
+void moving_release(struct fetched *c);
+
+/* A handle of its own on what `r` has open, with the log as it is now; keys and store are r's, which outlives it. */
+int repo_view_open(struct repo *r, struct repo **ret, struct error *err) PK_CHECK;
+void repo_view_close(struct repo *view);
+
+#endif

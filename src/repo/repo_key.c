@@ -1,0 +1,131 @@
+/* Keys of the repository as its log and its slots have them. */
+#include "ledger/statement.h"
+#include "repo/repo_internal.h"
+
+static int key_statement(struct repo *r, const char *action, const uint8_t pub[SIGN_PUBLIC_BYTES], enum key_role role,
+                         const char *label, struct error *err) {
+    char hex[65];
+    hex_encode(pub, SIGN_PUBLIC_BYTES, hex);
+    struct digest d;
+    sha256(BYTES_OF(pub, SIGN_PUBLIC_BYTES), &d);
+    json_t *p =
+        json_pack("{s:s, s:s, s:s, s:s}", "action", action, "key", hex, "role", key_role_name(role), "label", label);
+    json_t *s = NULL;
+    if (!p) return error_set(err, ERR_NO_MEMORY, "no memory for a key entry");
+    int rc = statement_make(PREDICATE_KEY, "signing-key", &d, p, &s, err);
+    if (rc == 0) rc = repo_append(r, s, NULL, NULL, err);
+    json_decref(s);
+    return rc;
+}
+
+static int admin_only(const struct repo *r, struct error *err) {
+    if (r->keys->role == ROLE_ADMIN) return 0;
+    return error_set(err, ERR_KEY_ROLE, "changing keys needs an admin key, and this one is a %s key",
+                     key_role_name(r->keys->role));
+}
+
+int repo_key_add(struct repo *r, const struct keyring *bundle, const struct unlock *u, const char *label,
+                 struct error *err) {
+    int rc = admin_only(r, err);
+    if (rc < 0) return rc;
+    struct buf slot = BUF_INIT(64 << 10);
+    bool known = false;
+    for (size_t i = 0; i < r->state.key_count; i++)
+        known |= !r->state.keys[i].removed &&
+                 memcmp(r->state.keys[i].public_key, bundle->sign_public, SIGN_PUBLIC_BYTES) == 0;
+    rc = slot_seal(bundle, u, label, &slot, err);
+    if (rc == 0 && !known) rc = key_statement(r, "add", bundle->sign_public, bundle->role, label, err);
+    if (rc == 0) {
+        char key[96];
+        slot_key(buf_bytes(&slot), key);
+        rc = store_create(r->store, key, buf_bytes(&slot), err);
+    }
+    buf_free(&slot);
+    return rc;
+}
+
+struct slots { /* of one key */
+    const uint8_t *pub;
+    char (*names)[96];
+    size_t n, cap;
+};
+
+static int see_slot(void *ctx, const char *name, const struct slot_info *info, struct error *err) {
+    struct slots *s = ctx;
+    if (memcmp(info->sign_public, s->pub, SIGN_PUBLIC_BYTES) != 0) return 0;
+    int rc = mem_grow((void **)&s->names, &s->cap, s->n + 1, sizeof *s->names, err);
+    if (rc == 0) snprintf(s->names[s->n++], sizeof *s->names, "%s", name);
+    return rc;
+}
+
+static int refuse_last(struct error *err) {
+    error_set(err, ERR_KEY_ROLE,
+              "the last slot of the admin key cannot be removed: nobody could read the repository afterwards");
+    error_state(err, "nothing was removed");
+    return error_next(err, "add another admin key first: proofkeep key add --role admin");
+}
+
+static int refuse_admin(size_t slots, struct error *err) {
+    if (slots < 2) return refuse_last(err);
+    error_set(err, ERR_KEY_ROLE, "the admin key has %zu slots, and all the repository's keys come from it", slots);
+    error_state(err, "nothing was removed");
+    return error_next(err, "name the one slot to remove, as 'proofkeep key list' shows it");
+}
+
+int repo_key_remove(struct repo *r, const uint8_t pub[SIGN_PUBLIC_BYTES], struct error *err) {
+    struct slots s = {.pub = pub};
+    const struct key_info *k = NULL;
+    int rc = admin_only(r, err);
+    if (rc == 0) rc = repo_slots(r, see_slot, &s, err);
+    if (rc == 0 && memcmp(pub, r->keys->admin_public, SIGN_PUBLIC_BYTES) == 0) rc = refuse_admin(s.n, err);
+    for (size_t i = 0; i < r->state.key_count && rc == 0; i++)
+        if (!r->state.keys[i].removed && memcmp(r->state.keys[i].public_key, pub, SIGN_PUBLIC_BYTES) == 0)
+            k = &r->state.keys[i];
+    if (rc == 0 && !k) rc = error_set(err, ERR_NO_POINT, "no such key is in force");
+    if (rc == 0) rc = key_statement(r, "remove", pub, k->role, k->label, err);
+    for (size_t i = 0; i < s.n && rc == 0; i++) rc = store_remove(r->store, s.names[i], err);
+    seam_free(s.names);
+    return rc;
+}
+
+struct slot_look {
+    const char *name;
+    bool found;
+    struct slot_info info;
+};
+
+static int find_slot(void *ctx, const char *name, const struct slot_info *info, struct error *err) {
+    struct slot_look *l = ctx;
+    (void)err;
+    if (strcmp(name, l->name) != 0) return 0;
+    l->found = true;
+    l->info = *info;
+    return 0;
+}
+
+int repo_slot_remove(struct repo *r, const char *name, struct error *err) {
+    struct slot_look l = {.name = name};
+    int rc = admin_only(r, err);
+    if (rc == 0) rc = repo_slots(r, find_slot, &l, err);
+    if (rc < 0) return rc;
+    if (!l.found) return error_set(err, ERR_NO_POINT, "there is no slot %s", name);
+    struct slots s = {.pub = l.info.sign_public};
+    rc = repo_slots(r, see_slot, &s, err);
+    seam_free(s.names);
+    if (rc < 0) return rc;
+    bool admin = memcmp(l.info.sign_public, r->keys->admin_public, SIGN_PUBLIC_BYTES) == 0;
+    if (admin && s.n < 2) return refuse_last(err);
+    if (strcmp(name, r->slot) == 0) {
+        error_set(err, ERR_KEY_ROLE, "this slot is the one that the repository was opened with just now");
+        error_state(err, "nothing was removed");
+        return error_next(
+            err, "open the repository with another admin key, which proves that it works, and remove this one then");
+    }
+    if (!admin && s.n < 2) {
+        error_set(err, ERR_KEY_ROLE,
+                  "the last slot of a key goes with the key itself, as whoever copied it may still sign");
+        error_state(err, "nothing was removed");
+        return error_next(err, "remove the key by its id, as 'proofkeep key list' shows it");
+    }
+    return store_remove(r->store, name, err);
+}

@@ -1,0 +1,369 @@
+/* The state as a summary of the log carries it: one canonical form, so that whoever folds the same entries writes the
+ * same bytes. What the store says of an entry (when it was stored) is no part of it, nor is any text of ours. Rows are
+ * arrays; doc/format/log.md names their columns. */
+#include "repo/state_summary.h"
+
+#include <stdlib.h>
+
+#define LEVELS VERIFY_REBUILD /* rungs above none */
+
+/* ---- writing ---- */
+
+static json_t *hex_json(const void *p, size_t n) {
+    char hex[2 * DIGEST_BYTES + 1];
+    hex_encode(p, n, hex);
+    return json_string(hex);
+}
+
+static json_t *digests_json(const struct digest *d, size_t n) {
+    json_t *list = json_array();
+    for (size_t i = 0; i < n && list; i++)
+        if (json_array_append_new(list, json_digest(&d[i])) < 0) {
+            json_decref(list);
+            list = NULL;
+        }
+    return list;
+}
+
+static json_t *maybe_digest(bool there, const struct digest *d) {
+    return there ? json_digest(d) : json_null();
+}
+
+static json_t *key_row(const struct key_info *k) {
+    return json_pack("[o, s, s, b, I]", hex_json(k->public_key, SIGN_PUBLIC_BYTES), key_role_name(k->role), k->label,
+                     k->removed, (json_int_t)k->seq);
+}
+
+static json_t *snapshot_row(const struct snapshot_info *s) {
+    json_t *levels = json_array();
+    for (int i = 1; i <= LEVELS && levels; i++)
+        if (json_array_append_new(levels, json_integer(s->level_ns[i])) < 0) {
+            json_decref(levels);
+            return NULL;
+        }
+    return json_pack(
+        "[I, o, s, s, s, s, s, I, I, I, b, o, o, I, I, I, o, i, I, o, b, I, I, I, I, I]", (json_int_t)s->seq,
+        json_digest(&s->entry), s->id, s->environment, s->surface, s->kind, s->receipt_surface,
+        (json_int_t)s->started_ns, (json_int_t)s->completed_ns, (json_int_t)s->claimed_ns, s->complete,
+        digests_json(s->root, s->root_count), json_digest(&s->packs), (json_int_t)s->items, (json_int_t)s->bytes,
+        (json_int_t)s->stored_bytes, hex_json(s->writer, SIGN_PUBLIC_BYTES), (int)s->verified,
+        (json_int_t)s->verified_ns, levels, s->verify_failed, (json_int_t)s->restore_ns, (json_int_t)s->restored_ns,
+        (json_int_t)s->restore_took_ns, (json_int_t)s->holds, (json_int_t)(s->forgotten ? s->forgotten_seq : 0));
+}
+
+static json_t *job_row(const struct job_info *j) {
+    return json_pack("[I, s, s, s, I]", (json_int_t)j->seq, j->id, j->environment, j->surface,
+                     (json_int_t)j->completed_ns);
+}
+
+static json_t *hold_row(const struct hold_info *h) {
+    return json_pack("[I, I, I, o, b]", (json_int_t)h->seq, (json_int_t)h->snapshot, (json_int_t)h->time_ns,
+                     hex_json(h->signer, SIGN_PUBLIC_BYTES), h->released);
+}
+
+static json_t *delete_row(const struct delete_info *d) {
+    return json_pack("[I, o, o, o]", (json_int_t)d->seq, maybe_digest(d->has_packs, &d->packs),
+                     maybe_digest(d->has_replacement, &d->replaced_by), maybe_digest(d->has_swept, &d->swept));
+}
+
+static int put_runs(json_t *doc, const struct state *s, struct error *err) {
+    void *p;
+    if (mem_alloc((s->run_count + 1) * sizeof *s->runs, &p, err) < 0) return -(int)err->code;
+    struct digest *sorted = p;
+    if (s->run_count) {
+        memcpy(sorted, s->runs, s->run_count * sizeof *sorted);
+        qsort(sorted, s->run_count, sizeof *sorted, digest_order);
+    }
+    int rc = json_put(doc, "runs", digests_json(sorted, s->run_count), err);
+    seam_free(sorted);
+    return rc;
+}
+
+#define PUT_ROWS(doc, name, items, count, row)                                                                         \
+    do {                                                                                                               \
+        json_t *list_ = json_array();                                                                                  \
+        for (size_t i_ = 0; i_ < (count) && rc == 0; i_++) rc = json_push(list_, row(&(items)[i_]), err);              \
+        if (rc == 0)                                                                                                   \
+            rc = json_put(doc, name, list_, err);                                                                      \
+        else                                                                                                           \
+            json_decref(list_);                                                                                        \
+    } while (0)
+
+int state_write(const struct state *s, json_t **ret, struct error *err) {
+    json_auto_t *doc = json_object();
+    if (!doc) return error_set(err, ERR_NO_MEMORY, "no memory for a summary of the log");
+    int rc = json_put_int(doc, "version", STATE_VERSION, err);
+    if (rc == 0) rc = json_put(doc, "format", json_digest(&s->format), err);
+    if (rc == 0) PUT_ROWS(doc, "keys", s->keys, s->key_count, key_row);
+    if (rc == 0) PUT_ROWS(doc, "snapshots", s->snapshots, s->snapshot_count, snapshot_row);
+    if (rc == 0) PUT_ROWS(doc, "jobs", s->jobs, s->job_count, job_row);
+    if (rc == 0) PUT_ROWS(doc, "holds", s->holds, s->hold_count, hold_row);
+    if (rc == 0) PUT_ROWS(doc, "deletes", s->deletes, s->delete_count, delete_row);
+    if (rc == 0) rc = put_runs(doc, s, err);
+    if (rc == 0)
+        rc = json_put(doc, "void", json_pack("[I, I]", (json_int_t)s->void_count, (json_int_t)s->void_seq), err);
+    if (rc == 0) *ret = json_incref(doc);
+    return rc;
+}
+
+/* ---- reading ---- */
+
+/* A row's columns in order; the first that is not of its type makes it bad, and what follows is empty. */
+struct row {
+    const json_t *array;
+    size_t at;
+    bool bad;
+};
+
+static const json_t *col(struct row *r) {
+    return json_array_get(r->array, r->at++);
+}
+
+static int64_t col_int(struct row *r) {
+    const json_t *v = col(r);
+    r->bad |= !json_is_integer(v);
+    return json_integer_value(v);
+}
+
+/* A number of something below `end`. */
+static uint64_t col_below(struct row *r, uint64_t end) {
+    int64_t v = col_int(r);
+    r->bad |= v < 0 || (uint64_t)v >= end;
+    return (uint64_t)v;
+}
+
+static bool col_bool(struct row *r) {
+    const json_t *v = col(r);
+    r->bad |= !json_is_boolean(v);
+    return json_is_true(v);
+}
+
+static const char *col_text(struct row *r) {
+    const char *s = json_string_value(col(r));
+    r->bad |= !s;
+    return s ? s : "";
+}
+
+static void col_short_text(struct row *r, char *ret, size_t n) {
+    const char *s = col_text(r);
+    r->bad |= strlen(s) >= n;
+    snprintf(ret, n, "%s", s);
+}
+
+static void col_key(struct row *r, uint8_t ret[SIGN_PUBLIC_BYTES]) {
+    const char *s = col_text(r);
+    r->bad |= !hex_decode(s, strlen(s), ret, SIGN_PUBLIC_BYTES);
+}
+
+static void col_digest(struct row *r, struct digest *ret) {
+    r->bad |= !json_get_digest(col(r), ret);
+}
+
+static bool col_maybe_digest(struct row *r, struct digest *ret) {
+    const json_t *v = col(r);
+    if (json_is_null(v)) return false;
+    r->bad |= !json_get_digest(v, ret);
+    return true;
+}
+
+static int malformed(struct error *err, const char *what) {
+    return error_set(err, ERR_LEDGER_BROKEN, "the summed-up state has a malformed %s", what);
+}
+
+static int load_keys(struct state *s, const json_t *list, uint64_t size, struct error *err) {
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        struct row r = {.array = json_array_get(list, i)};
+        struct key_info k = {0};
+        col_key(&r, k.public_key);
+        r.bad |= !key_role_parse(col_text(&r), &k.role);
+        col_short_text(&r, k.label, sizeof k.label);
+        k.removed = col_bool(&r);
+        k.seq = col_below(&r, size);
+        if (r.bad) return malformed(err, "key");
+        int rc = mem_grow((void **)&s->keys, &s->key_cap, s->key_count + 1, sizeof *s->keys, err);
+        if (rc < 0) return rc;
+        s->keys[s->key_count++] = k;
+    }
+    return 0;
+}
+
+static int load_roots(struct row *r, struct snapshot_info *n, struct error *err) {
+    const json_t *list = col(r);
+    void *p;
+    n->root_count = json_array_size(list);
+    r->bad |= n->root_count == 0;
+    if (n->root_count == 0) return 0;
+    if (mem_alloc(n->root_count * sizeof *n->root, &p, err) < 0) return -(int)err->code;
+    n->root = p;
+    for (size_t i = 0; i < n->root_count; i++) r->bad |= !json_get_digest(json_array_get(list, i), &n->root[i]);
+    return 0;
+}
+
+/* n is in the state already, so that whatever it owns is freed with it. */
+static int load_snapshot(struct snapshot_info *n, struct row *r, uint64_t size, struct error *err) {
+    int rc;
+    n->seq = col_below(r, size);
+    col_digest(r, &n->entry);
+    col_short_text(r, n->id, sizeof n->id);
+    r->bad |= !n->id[0];
+    if ((rc = mem_strdup(col_text(r), &n->environment, err)) < 0 ||
+        (rc = mem_strdup(col_text(r), &n->surface, err)) < 0 || (rc = mem_strdup(col_text(r), &n->kind, err)) < 0 ||
+        (rc = mem_strdup(col_text(r), &n->receipt_surface, err)) < 0)
+        return rc;
+    n->started_ns = col_int(r);
+    n->completed_ns = col_int(r);
+    n->claimed_ns = col_int(r);
+    n->complete = col_bool(r);
+    if ((rc = load_roots(r, n, err)) < 0) return rc;
+    col_digest(r, &n->packs);
+    n->items = (uint64_t)col_int(r);
+    n->bytes = (uint64_t)col_int(r);
+    n->stored_bytes = (uint64_t)col_int(r);
+    col_key(r, n->writer);
+    n->verified = (enum verify_level)col_below(r, LEVELS + 1);
+    n->verified_ns = col_int(r);
+    struct row levels = {.array = col(r)};
+    for (int i = 1; i <= LEVELS; i++) n->level_ns[i] = col_int(&levels);
+    r->bad |= levels.bad;
+    n->verify_failed = col_bool(r);
+    n->restore_ns = col_int(r);
+    n->restored_ns = col_int(r);
+    n->restore_took_ns = col_int(r);
+    n->holds = (unsigned)col_below(r, size);
+    n->forgotten_seq = col_below(r, size);
+    n->forgotten = n->forgotten_seq > 0;
+    return 0;
+}
+
+static int load_snapshots(struct state *s, const json_t *list, uint64_t size, const int64_t *stored_ns,
+                          struct error *err) {
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        struct row r = {.array = json_array_get(list, i)};
+        int rc = mem_grow((void **)&s->snapshots, &s->snapshot_cap, i + 1, sizeof *s->snapshots, err);
+        if (rc < 0) return rc;
+        struct snapshot_info *n = &s->snapshots[s->snapshot_count++];
+        *n = (struct snapshot_info){0};
+        if ((rc = load_snapshot(n, &r, size, err)) < 0) return rc;
+        if (r.bad || (i > 0 && n->seq <= n[-1].seq)) return malformed(err, "snapshot");
+        n->stored_ns = stored_ns && stored_ns[n->seq] ? stored_ns[n->seq] : n->claimed_ns;
+    }
+    return 0;
+}
+
+static int load_jobs(struct state *s, const json_t *list, uint64_t size, struct error *err) {
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        struct row r = {.array = json_array_get(list, i)};
+        int rc = mem_grow((void **)&s->jobs, &s->job_cap, i + 1, sizeof *s->jobs, err);
+        if (rc < 0) return rc;
+        struct job_info *j = &s->jobs[s->job_count++];
+        *j = (struct job_info){.seq = col_below(&r, size)};
+        col_short_text(&r, j->id, sizeof j->id);
+        if ((rc = mem_strdup(col_text(&r), &j->environment, err)) < 0 ||
+            (rc = mem_strdup(col_text(&r), &j->surface, err)) < 0)
+            return rc;
+        j->completed_ns = col_int(&r);
+        if (r.bad) return malformed(err, "job");
+    }
+    return 0;
+}
+
+static int load_holds(struct state *s, const json_t *list, uint64_t size, struct error *err) {
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        struct row r = {.array = json_array_get(list, i)};
+        struct hold_info h = {.seq = col_below(&r, size)};
+        h.snapshot = col_below(&r, size);
+        h.time_ns = col_int(&r);
+        col_key(&r, h.signer);
+        h.released = col_bool(&r);
+        if (r.bad) return malformed(err, "hold");
+        int rc = mem_grow((void **)&s->holds, &s->hold_cap, i + 1, sizeof *s->holds, err);
+        if (rc < 0) return rc;
+        s->holds[s->hold_count++] = h;
+    }
+    return 0;
+}
+
+static int load_deletes(struct state *s, const json_t *list, uint64_t size, struct error *err) {
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        struct row r = {.array = json_array_get(list, i)};
+        struct delete_info d = {.seq = col_below(&r, size)};
+        d.has_packs = col_maybe_digest(&r, &d.packs);
+        d.has_replacement = col_maybe_digest(&r, &d.replaced_by);
+        d.has_swept = col_maybe_digest(&r, &d.swept);
+        if (r.bad) return malformed(err, "collection");
+        int rc = mem_grow((void **)&s->deletes, &s->delete_cap, i + 1, sizeof *s->deletes, err);
+        if (rc < 0) return rc;
+        s->deletes[s->delete_count++] = d;
+    }
+    return 0;
+}
+
+static int load_runs(struct state *s, const json_t *list, struct error *err) {
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        int rc = mem_grow((void **)&s->runs, &s->run_cap, i + 1, sizeof *s->runs, err);
+        if (rc < 0) return rc;
+        if (!json_get_digest(json_array_get(list, i), &s->runs[i])) return malformed(err, "index run");
+        s->run_count++;
+    }
+    return 0;
+}
+
+static int load_void(struct state *s, const json_t *row, uint64_t size, struct error *err) {
+    struct row r = {.array = row};
+    s->void_count = (size_t)col_below(&r, size);
+    s->void_seq = col_below(&r, size);
+    if (r.bad) return malformed(err, "count of void entries");
+    if (s->void_count)
+        snprintf(s->void_text, sizeof s->void_text, "log entry %llu says what its signer may not say",
+                 (unsigned long long)s->void_seq);
+    return 0;
+}
+
+static int load(struct state *s, const json_t *doc, uint64_t size, const int64_t *stored_ns, struct error *err) {
+    json_t *keys, *snapshots, *jobs, *holds, *deletes, *runs, *voids;
+    const char *what = "summed-up state";
+    int64_t version;
+    int rc;
+    if ((rc = json_need_int(doc, "version", what, &version, err)) < 0) return rc;
+    if (version != STATE_VERSION)
+        return error_set(err, ERR_LEDGER_BROKEN, "the summed-up state is of version %lld, which is unknown here",
+                         (long long)version);
+    if ((rc = json_need_array(doc, "keys", what, &keys, err)) < 0 ||
+        (rc = json_need_array(doc, "snapshots", what, &snapshots, err)) < 0 ||
+        (rc = json_need_array(doc, "jobs", what, &jobs, err)) < 0 ||
+        (rc = json_need_array(doc, "holds", what, &holds, err)) < 0 ||
+        (rc = json_need_array(doc, "deletes", what, &deletes, err)) < 0 ||
+        (rc = json_need_array(doc, "runs", what, &runs, err)) < 0 ||
+        (rc = json_need_array(doc, "void", what, &voids, err)) < 0)
+        return rc;
+    if (!json_get_digest(json_object_get(doc, "format"), &s->format)) return malformed(err, "digest of 'format'");
+    if ((rc = load_keys(s, keys, size, err)) < 0 || (rc = load_snapshots(s, snapshots, size, stored_ns, err)) < 0 ||
+        (rc = load_jobs(s, jobs, size, err)) < 0 || (rc = load_holds(s, holds, size, err)) < 0 ||
+        (rc = load_deletes(s, deletes, size, err)) < 0 || (rc = load_runs(s, runs, err)) < 0 ||
+        (rc = load_void(s, voids, size, err)) < 0)
+        return rc;
+    s->initialised = true;
+    return 0;
+}
+
+int state_read(const json_t *doc, uint64_t size, const int64_t *stored_ns, const uint8_t admin[SIGN_PUBLIC_BYTES],
+               struct state *ret, struct error *err) {
+    struct state s = {0};
+    struct error e = ERROR_INIT;
+    json_t *again = NULL;
+    int rc = load(&s, doc, size, stored_ns, &e);
+    if (rc == 0 && (s.key_count == 0 || s.keys[0].role != ROLE_ADMIN || s.keys[0].seq != 0 ||
+                    memcmp(s.keys[0].public_key, admin, SIGN_PUBLIC_BYTES) != 0))
+        rc = error_set(&e, ERR_LEDGER_BROKEN, "the summed-up state does not begin with this repository's admin key");
+    /* nothing may stand there that this version would not write itself */
+    if (rc == 0) rc = state_write(&s, &again, &e);
+    if (rc == 0 && !json_equal(again, doc))
+        rc = error_set(&e, ERR_LEDGER_BROKEN, "the summed-up state is not in its canonical form");
+    json_decref(again);
+    if (rc == 0) {
+        *ret = s;
+        return 0;
+    }
+    state_free(&s);
+    return error_set(err, error_info(e.code)->status == EXIT_INTEGRITY ? ERR_LEDGER_BROKEN : e.code, "%s", e.text);
+}

@@ -1,0 +1,186 @@
+#include "base/seam.h"
+#include "store/s3/s3_internal.h"
+#include <inttypes.h>
+#include <stdlib.h>
+
+#define COMPARE_BYTES ((size_t)1 << 20)
+#define MARK_HEADER "x-amz-meta-pk-create"
+
+int s3_exists_error(struct s3_store *s, const char *key, struct error *err) {
+    return error_set(err, ERR_OBJECT_EXISTS, "the object %s exists already in %s", key, s->name);
+}
+
+/* Takes n bytes at `at` out of the parts as if they were one; false when they differ from p. */
+static bool parts_equal(const struct bytes *parts, size_t count, uint64_t at, const uint8_t *p, size_t n) {
+    for (size_t i = 0; i < count && n > 0; i++) {
+        if (at >= parts[i].len) {
+            at -= parts[i].len;
+            continue;
+        }
+        size_t some = parts[i].len - (size_t)at < n ? parts[i].len - (size_t)at : n;
+        if (memcmp(parts[i].ptr + at, p, some) != 0) return false;
+        p += some;
+        n -= some;
+        at = 0;
+    }
+    return n == 0;
+}
+
+static uint64_t total_of(const struct bytes *parts, size_t n) {
+    uint64_t total = 0;
+    for (size_t i = 0; i < n; i++) total += parts[i].len;
+    return total;
+}
+
+int s3_same(struct s3_store *s, const char *key, const struct bytes *parts, size_t n, bool *ret_same,
+            struct error *err) {
+    uint64_t total = total_of(parts, n), bytes, at = 0;
+    int64_t created_ns;
+    int rc = s3_stat(&s->base, key, &bytes, &created_ns, err);
+    if (rc < 0) return rc;
+    *ret_same = bytes == total;
+    if (bytes != total || total == 0) return 0;
+    void *p = NULL;
+    rc = mem_alloc(COMPARE_BYTES, &p, err);
+    while (rc == 0 && *ret_same && at < total) {
+        size_t got = 0;
+        rc = s3_read(&s->base, key, at, p, COMPARE_BYTES, &got, err);
+        if (rc == 0) *ret_same = got > 0 && parts_equal(parts, n, at, p, got);
+        at += got;
+    }
+    seam_free(p);
+    return rc;
+}
+
+/* Whether the object there is the one that this create stored, in a try whose answer never came. */
+static int is_ours(struct s3_store *s, const char *key, const char *mark, bool unsure, const struct bytes *parts,
+                   size_t n, bool *ret_ours, struct error *err) {
+    struct s3_call c = {
+        .what = "look at an object", .action = "s3:GetObject", .method = "HEAD", .key = key, .expected = {404}};
+    *ret_ours = false;
+    int rc = s3_call(s, &c, err);
+    const char *theirs = rc == 0 ? http_header(&c.answer, MARK_HEADER) : NULL;
+    if (rc == 0 && theirs) *ret_ours = strcmp(theirs, mark) == 0;
+    bool unmarked = rc == 0 && !theirs && c.answer.status != 404;
+    s3_call_free(&c);
+    return unmarked && unsure ? s3_same(s, key, parts, n, ret_ours, err) : rc;
+}
+
+int s3_put(struct s3_store *s, const char *key, const struct bytes *parts, size_t n, enum s3_put_mode mode,
+           const atomic_bool *cancel, struct error *err) {
+    static const struct bytes nothing = {NULL, 0};
+    char what[S3_KEY_BYTES_MAX], mark[33];
+    uint8_t random[16];
+    snprintf(what, sizeof what, "store the object %s", key);
+    struct s3_call c = {.what = what,
+                        .action = "s3:PutObject",
+                        .method = "PUT",
+                        .key = key,
+                        .body = n ? parts : &nothing,
+                        .body_count = n ? n : 1,
+                        .digest = true,
+                        .cancel = cancel};
+    int rc = random_bytes(random, sizeof random, err);
+    if (rc < 0) return rc;
+    hex_encode(random, sizeof random, mark);
+    if (mode != S3_PUT_REPLACE) {
+        s3_header_add(&c, "if-none-match", "*");
+        s3_header_add(&c, MARK_HEADER, mark);
+        c.expected[0] = 412;
+    }
+    s3_write_headers(s, &c);
+    rc = s3_call(s, &c, err);
+    if (rc == 0 && c.answer.status == 412) {
+        bool fine = false;
+        rc = mode == S3_PUT_CREATE ? is_ours(s, key, mark, c.unsure, parts, n, &fine, err)
+                                   : s3_same(s, key, parts, n, &fine, err);
+        if (rc == 0 && !fine) rc = s3_exists_error(s, key, err);
+    }
+    s3_call_free(&c);
+    return rc;
+}
+
+int s3_create(struct store *st, const char *key, struct bytes content, struct error *err) {
+    return s3_put((struct s3_store *)st, key, &content, 1, S3_PUT_CREATE, NULL, err);
+}
+
+int s3_replace(struct store *st, const char *key, struct bytes content, struct error *err) {
+    return s3_put((struct s3_store *)st, key, &content, 1, S3_PUT_REPLACE, NULL, err);
+}
+
+int s3_stat(struct store *st, const char *key, uint64_t *ret_bytes, int64_t *ret_created_ns, struct error *err) {
+    struct s3_store *s = (struct s3_store *)st;
+    char what[S3_KEY_BYTES_MAX];
+    snprintf(what, sizeof what, "look at the object %s", key);
+    struct s3_call c = {.what = what, .action = "s3:GetObject", .method = "HEAD", .key = key};
+    int rc = s3_call(s, &c, err);
+    if (rc == 0) {
+        const char *length = http_header(&c.answer, "content-length"), *time = http_header(&c.answer, "last-modified");
+        if (!length || !time || !http_date_parse(time, ret_created_ns))
+            rc = error_set(err, ERR_NET_ANSWER, "cannot %s in %s: %s says neither its size nor its time", what, s->name,
+                           s->host);
+        else
+            *ret_bytes = strtoull(length, NULL, 10);
+    }
+    s3_call_free(&c);
+    return rc;
+}
+
+/* "bytes 3-6/10" */
+static bool range_parse(const char *s, uint64_t *ret_from, uint64_t *ret_to) {
+    return s && sscanf(s, "bytes %" SCNu64 "-%" SCNu64 "/", ret_from, ret_to) == 2;
+}
+
+int s3_read(struct store *st, const char *key, uint64_t at, void *p, size_t len, size_t *ret_n, struct error *err) {
+    struct s3_store *s = (struct s3_store *)st;
+    char what[S3_KEY_BYTES_MAX], range[64];
+    /* Nothing is asked for, or no object is that long: then it is only whether there is one. */
+    if (len == 0 || at > (uint64_t)INT64_MAX - len) {
+        uint64_t bytes;
+        int64_t created_ns;
+        int rc = s3_stat(st, key, &bytes, &created_ns, err);
+        if (rc == 0) *ret_n = 0;
+        return rc;
+    }
+    snprintf(what, sizeof what, "read the object %s", key);
+    snprintf(range, sizeof range, "bytes=%" PRIu64 "-%" PRIu64, at, at + len - 1);
+    struct s3_call c = {.what = what,
+                        .action = "s3:GetObject",
+                        .method = "GET",
+                        .key = key,
+                        .into = p,
+                        .into_bytes = len,
+                        .expected = {416}};
+    s3_header_add(&c, "range", range);
+    int rc = s3_call(s, &c, err);
+    uint64_t from = 0, to = 0;
+    size_t n = c.answer.body_bytes;
+    if (rc == 0 && c.answer.status == 416) {
+        *ret_n = 0;
+    } else if (rc == 0 && c.answer.status == 206 && range_parse(http_header(&c.answer, "content-range"), &from, &to) &&
+               from == at && to - from + 1 == n && !c.answer.cut) {
+        *ret_n = n;
+    } else if (rc == 0 && c.answer.status == 200 && at == 0) {
+        *ret_n = n; /* the whole of it, and we stopped reading where ours ended */
+    } else if (rc == 0) {
+        rc = error_set(err, ERR_NET_ANSWER, "cannot %s in %s: %s was asked for %s and answers %d with %zu bytes of %s",
+                       what, s->name, s->host, range, c.answer.status, n,
+                       http_header(&c.answer, "content-range") ? http_header(&c.answer, "content-range") : "no range");
+    }
+    s3_call_free(&c);
+    return rc;
+}
+
+int s3_remove(struct store *st, const char *key, struct error *err) {
+    struct s3_store *s = (struct s3_store *)st;
+    char what[S3_KEY_BYTES_MAX];
+    snprintf(what, sizeof what, "remove the object %s", key);
+    struct s3_call c = {.what = what, .action = "s3:DeleteObject", .method = "DELETE", .key = key, .expected = {404}};
+    int rc = s3_call(s, &c, err);
+    if (rc == 0 && c.answer.status == 404 && strcmp(c.code, "NoSuchBucket") == 0) {
+        struct s3_fault f = {.code = "NoSuchBucket"};
+        rc = s3_fault_error(s, &c, &f, err);
+    }
+    s3_call_free(&c);
+    return rc;
+}

@@ -1,0 +1,144 @@
+/* The S3 driver's insides.
+ *
+ * Invariants
+ *  1. What is created, staged ones too, goes out with "If-None-Match: *"; only `replace` goes without. A server that
+ * does not obey it is found by store_probe, not here.
+ *  2. A create that finds its name taken is a loss only when the object is not the one that an earlier try of the same
+ *     call stored: every create carries a random mark (x-amz-meta-pk-create) by which it knows its own.
+ *  3. Names of objects are [A-Za-z0-9._/-] only, prefix included, so nothing in a path wants escaping.
+ *  4. Staged bytes are held in memory until they are stored, at most STAGE_BYTES_MAX of them; larger objects are stored
+ *     from the caller's memory before stage returns. What failed stays held until a commit has said so.
+ *  5. Nothing secret stands in a message: they quote the server's code and words, never headers of ours.
+ */
+#ifndef PK_STORE_S3_S3_INTERNAL_H
+#define PK_STORE_S3_S3_INTERNAL_H
+
+#include "base/http.h"
+#include "base/thread.h"
+#include "crypto/crypto.h"
+#include "store/s3/credentials.h"
+#include "store/store.h"
+#include <pthread.h>
+#include <stdio.h>
+
+#define S3_KEY_BYTES_MAX 1024 /* prefix and key */
+#define S3_PREFIX_BYTES_MAX 500
+#define S3_TEXT_BYTES_MAX ((size_t)4 << 20) /* an answer in XML */
+#define STAGE_BYTES_MAX ((size_t)64 << 20)
+#define MULTIPART_BYTES_MIN ((size_t)32 << 20) /* larger objects go in parts */
+#define PART_BYTES ((size_t)16 << 20)
+#define PARTS_MAX 10000
+#define STALE_UPLOAD_NS (INT64_C(24) * 3600 * 1000000000)
+
+/* Addresses (place.c): s3://BUCKET[/PREFIX][?name=value&…] */
+struct s3_place {
+    char bucket[64];
+    char prefix[S3_PREFIX_BYTES_MAX + 2]; /* "" or ends in '/' */
+    char endpoint[256];                   /* "https://host[:port]"; "" until the region is known: AWS's own */
+    char region[64];                      /* "" until known */
+    bool path_style, style_given;
+    bool digests; /* payloads are signed and sent with their SHA-256 */
+    char ca_file[1024], credentials_file[1024], profile[128];
+    char sse[16], kms_key[512], storage_class[40];
+    uint64_t bytes_per_s;
+    int64_t timeout_ns;
+    unsigned connections;
+};
+int s3_place_parse(const char *url, struct s3_place *ret, struct error *err) PK_CHECK;
+
+struct stager;
+struct s3_store {
+    struct store base;
+    struct s3_place place;
+    char name[600];                /* "s3://bucket/prefix", for messages */
+    char host[320], url_base[340]; /* of every request: "https://host" */
+    char path_base[80];            /* "" or "/bucket" */
+    struct http *http;
+    struct credential_chain *chain;
+    struct store_access access;
+    atomic_bool no_checksum; /* this server refuses x-amz-checksum-sha256 */
+    atomic_bool closing;
+    atomic_bool bucket_seen; /* something was found there, so what is missing is an object */
+    pthread_mutex_t lock;    /* stager is made at the first stage */
+    struct stager *stager;
+};
+
+/* Requests (request.c). One call, as many tries as it takes. Zeroed but for what is said. */
+struct s3_header {
+    const char *name, *value; /* names in lower case */
+};
+#define S3_HEADERS_MAX 16
+struct s3_call {
+    const char *what;         /* "store the object x": messages read "cannot <what> …" */
+    const char *action;       /* "s3:PutObject" */
+    const char *method, *key; /* key NULL: the bucket */
+    const char *query;        /* escaped, its names in order: "a=b&c=d"; NULL: none */
+    struct s3_header headers[S3_HEADERS_MAX];
+    size_t header_count;
+    const struct bytes *body;
+    size_t body_count;
+    bool digest; /* send the body's digest as a checksum that the server checks and keeps */
+    void *into;
+    size_t into_bytes;
+    struct buf *text;   /* of a 2xx answer; NULL drops it */
+    int expected[4];    /* statuses other than 2xx that are no failure */
+    unsigned tries_max; /* 0: the usual */
+    const atomic_bool *cancel;
+    /* results */
+    struct http_response answer;
+    char code[64]; /* of an expected failure's XML */
+    bool unsure;   /* an earlier try may have been carried out */
+    struct digest body_digest;
+};
+int s3_call(struct s3_store *s, struct s3_call *c, struct error *err) PK_CHECK;
+void s3_call_free(struct s3_call *c);
+void s3_header_add(struct s3_call *c, const char *name, const char *value); /* "" and NULL add nothing */
+/* What every new object is sent with: encryption, storage class. */
+void s3_write_headers(struct s3_store *s, struct s3_call *c);
+
+/* Failures (answer.c): the server's status and body as our error. */
+struct s3_fault {
+    char code[64], message[256], region[64];
+};
+void s3_fault_parse(struct bytes body, struct s3_fault *ret);
+bool s3_fault_passes(int status, const struct s3_fault *f); /* worth another try */
+int s3_fault_error(struct s3_store *s, const struct s3_call *c, const struct s3_fault *f, struct error *err);
+
+/* XML (xml.c): the callback sees every element at its end, by the names above it ("ListBucketResult/Contents/Key",
+ * namespaces' prefixes dropped), with its text, entities replaced, or {NULL,0} when it has elements in it. The text is
+ * borrowed for the call. ERR_NET_ANSWER for what is no XML of the sort that servers send: at most 16 deep, no DTD, no
+ * CDATA. */
+typedef int (*xml_cb)(void *ctx, const char *path, struct bytes text, struct error *err);
+int xml_walk(struct bytes in, xml_cb cb, void *ctx, struct error *err) PK_CHECK;
+
+/* Objects (object.c). How put ends where the name is taken. */
+enum s3_put_mode { S3_PUT_CREATE, S3_PUT_SAME_IS_FINE, S3_PUT_REPLACE };
+int s3_put(struct s3_store *s, const char *key, const struct bytes *parts, size_t n, enum s3_put_mode mode,
+           const atomic_bool *cancel, struct error *err) PK_CHECK;
+/* Whether the object under key holds just these bytes. */
+int s3_same(struct s3_store *s, const char *key, const struct bytes *parts, size_t n, bool *ret_same,
+            struct error *err) PK_CHECK;
+int s3_exists_error(struct s3_store *s, const char *key, struct error *err);
+
+/* Large objects (multipart.c), as S3_PUT_SAME_IS_FINE, in parallel over the stager's threads. */
+int s3_put_parts(struct s3_store *s, struct pool *pool, const char *key, const struct bytes *parts, size_t n,
+                 const atomic_bool *cancel, struct error *err) PK_CHECK;
+/* Uploads below the prefix that were begun more than a day ago and never ended. What cannot be asked or aborted is
+ * left. */
+void s3_abort_stale(struct s3_store *s);
+
+/* Staging (stage.c) */
+void s3_stager_free(struct stager *g);
+
+/* The driver's functions. */
+int s3_stage(struct store *, const char *key, const struct bytes *parts, size_t n, struct error *) PK_CHECK;
+int s3_commit(struct store *, struct error *) PK_CHECK;
+int s3_create(struct store *, const char *key, struct bytes content, struct error *) PK_CHECK;
+int s3_replace(struct store *, const char *key, struct bytes content, struct error *) PK_CHECK;
+int s3_read(struct store *, const char *key, uint64_t at, void *p, size_t len, size_t *ret_n, struct error *) PK_CHECK;
+int s3_stat(struct store *, const char *key, uint64_t *ret_bytes, int64_t *ret_created_ns, struct error *) PK_CHECK;
+int s3_list(struct store *, const char *prefix, store_list_cb cb, void *ctx, struct error *) PK_CHECK;
+int s3_remove(struct store *, const char *key, struct error *) PK_CHECK;
+int s3_probe(struct store *, const char *folder, struct store_facts *facts, struct error *) PK_CHECK;
+
+#endif

@@ -1,0 +1,60 @@
+#!/bin/bash
+# Corners that the other tests pass by: rehearsals of a backup, verifications by keys that may not vouch, of nothing and of
+# several surfaces at once, and what the program prints of itself.
+. "${SOURCE_ROOT:?the project}/test/e2e/lib/tap.sh"
+mkdir -p one two && echo 1 >one/a && echo 2 >two/b
+cat >proofkeep.yaml <<YAML
+version: 1
+platform: test
+secrets:
+  k: { file: $T/key }
+repositories:
+  main:
+    url: $T/repo
+    encrypt: { key: k, kind: key_file }
+surfaces:
+  one: { kind: files, class: truth, paths: [$T/one] }
+  two: { kind: files, class: truth, paths: [$T/two] }
+  gone: { kind: files, class: truth, paths: [$T/gone] }
+environments:
+  lab: { repository: main, surfaces: [one, two] }
+  sick: { repository: main, surfaces: [gone] }
+YAML
+entries() { find repo/log -type f | wc -l; }
+pk init --repository main
+claim 'there is a repository'
+
+# ---- rehearsals
+n=$(entries)
+pk backup lab/all --dry-run && grep -q 'lab/one would be backed up' out && grep -q 'lab/two would be backed up' out && [ "$(entries)" = "$n" ] && [ -z "$(find repo/packs -type f 2>/dev/null)" ]
+claim 'a dry run of a backup says what would be done, and stores nothing'
+fails 1 PK-SRC-004 backup sick/gone --dry-run && says "$T/gone" && [ "$(entries)" = "$n" ]
+claim 'a source that is not there fails it'
+fails 1 PK-SRC-004 backup sick/gone && says 'state:' && [ "$(entries)" = $((n + 1)) ]
+claim 'and a real one too, which leaves a receipt of its failure'
+
+# ---- verifications
+fails 2 PK-USE-002 verify --all && says 'no recovery point'
+claim 'a repository without a recovery point has nothing to verify, which is not success'
+pk backup lab/all && pk verify lab/all && says 'VERIFIED.*: 2 recovery points' && [ "$("$P" list --json | grep -c '"verified": *"decode"')" = 2 ]
+claim 'several surfaces are verified at once'
+pk key add --role writer --key-file-out "$T/writer" && pk key add --role prune --key-file-out "$T/pruner"
+claim 'there are keys of lesser roles'
+pk backup lab/one && n=$(entries) && pk verify lab/one@latest --level checksum --key-file "$T/pruner"
+[ $? = 0 ] && says 'a prune key may not vouch for a backup' && [ "$(entries)" = "$n" ]
+claim 'a key that may not vouch for backups records no verification'
+"$P" list lab/one --json >out 2>err && [ "$(python3 -c 'import json; print(json.load(open("out"))["points"][-1]["verified"])')" = none ]
+claim 'and so the backup stays unverified'
+
+# ---- of itself
+pk --version --json && python3 -c 'import json; v = json.load(open("out"))["version"]; assert v[0].isdigit(), v' 2>err
+claim 'the version can be had as JSON'
+read=
+for shell in bash zsh fish; do
+  pk --completions $shell && grep -q 'full-read' out && [ ! -s err ] && { ! command -v $shell >/dev/null || $shell -n out 2>err; } && read+=" $shell"
+done
+[ "$read" = ' bash zsh fish' ]
+claim 'the completions of each shell are printed, and are what that shell can read'
+fails 2 PK-USE-001 --completions tcsh && says 'bash' && says tcsh
+claim 'those of another are refused'
+finish
