@@ -5,6 +5,7 @@
 #include "platform/policy.h"
 #include "work/counted.h"
 #include "work/leftover.h"
+#include "work/store_check.h"
 
 #include <stdio.h>
 #include <unistd.h>
@@ -162,6 +163,23 @@ static int look_at_space(struct doctor *d, const char *url, struct error *err) {
     return tell(d, FINDING_FACT, "space", url, NULL, err, "%s are free", have);
 }
 
+/* Only of servers: it writes a few small objects, and takes them away again. */
+static int look_at_store(struct doctor *d, const char *url, struct error *err) {
+    char folder[4096];
+    struct store_facts facts;
+    struct error e = ERROR_INIT;
+    enum store_risk risk;
+    const char *text, *next;
+    int rc = 0;
+    if (work_local_folder(url, folder)) return 0;
+    if (store_probe(d->w->store, &facts, &e) < 0 || store_facts_required(&facts, &e) < 0)
+        return tell_error(d, "store", url, &e, err);
+    for (unsigned i = 0; rc == 0 && store_facts_sentence(&facts, i, &risk, &text, &next); i++)
+        if (risk != STORE_RISK_NONE)
+            rc = tell(d, risk == STORE_RISK_WARNED ? FINDING_WARNING : FINDING_FACT, "store", url, next, err, "%s", text);
+    return rc;
+}
+
 static int look_at_clock(struct doctor *d, const char *url, struct error *err) {
     int64_t newest = 0, now = time_now_ns();
     char theirs[32], ours[32];
@@ -195,6 +213,7 @@ static int look_at_repository(void *ctx, const char *url, const struct error *fa
     if (rc == 0 && refused[0])
         rc = tell(d, FINDING_WARNING, "log", url, "Find out who stored it; 'proofkeep verify' names all such objects.", err,
                   "what is derived from the log was refused, and the log itself read instead: %s", refused);
+    if (rc == 0) rc = look_at_store(d, url, err);
     if (rc == 0) rc = look_at_space(d, url, err);
     return rc < 0 ? rc : look_at_clock(d, url, err);
 }

@@ -1,6 +1,7 @@
 #include "base/seam.h"
 #include "platform/open_store.h"
 #include "work/keys.h"
+#include "work/store_check.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -136,10 +137,20 @@ static int second_slot(struct init *i, struct store *s, const struct keyring *ad
     return rc;
 }
 
+/* A folder is known; of a server nobody can say what it does but by trying. */
+static int promises_check(struct store *s, const char *url, struct error *err) {
+    char folder[4096];
+    struct store_facts facts;
+    if (work_local_folder(url, folder)) return 0;
+    int rc = store_probe(s, &facts, err);
+    return rc < 0 ? rc : store_facts_required(&facts, err);
+}
+
 static int make(struct init *i, struct error *err) {
     struct store *s = NULL;
     struct keyring *admin = NULL;
     int rc = config_open_store(i->config, NULL, i->r->url, true, &s, err);
+    if (rc == 0) rc = promises_check(s, i->r->url, err);
     if (rc == 0) rc = repo_create(s, NULL, &i->unlock, "admin", &admin, err);
     if (rc == 0) {
         hex_encode(admin->repo_id, sizeof admin->repo_id, i->r->id);

@@ -104,6 +104,8 @@ s3 ls backups | grep -q '^team/a/format '
 claim 'under its prefix'
 fails 5 PK-REP-002 init --repository main --key-file "$T/key"
 claim 'and is not made twice'
+pk doctor && grep -q 'object lock is off: whoever has' "$T/out" && grep -q 'can remove objects: who steals them' "$T/out"
+claim 'doctor tries the bucket and tells what it does not guard against'
 pk backup lab/all --json && [ "$(result status)" != '' ]
 claim 'a backup goes there'
 [ -z "$(s3 uploads backups)" ] && s3 ls backups team/a/packs/ | grep -q packs
