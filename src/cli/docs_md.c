@@ -74,7 +74,7 @@ int docs_cli_md(struct buf *out, struct error *err) {
             "[Exit statuses](exit-status.md) and [error codes](errors.md) are stable.\n\n"
             "With `--json` queries print one document, and jobs one event a line: "
             "`{\"v\":1,\"seq\":7,\"t\":\"...\",\"type\":\"...\"}`\n"
-            "with the types `plan`, `phase`, `progress`, `warning`, `receipt` and `result`. The last line of a job, "
+            "with the types `plan`, `phase`, `progress`, `warning`, `receipt`, `mounted` and `result`. The last line of a job, "
             "and of\n"
             "anything that fails, is the `result` with the exit status. Types that a reader does not know are to be "
             "ignored.\n\n"

@@ -43,6 +43,7 @@ int verb_work(struct cli *c, struct work **ret, struct error *err) {
         .repository = options_text(o, OPT_REPOSITORY),
         .key_file = options_text(o, OPT_KEY_FILE),
         .passphrase_file = options_text(o, OPT_PASSPHRASE_FILE),
+        .recovery_kit = options_text(o, OPT_RECOVERY_KIT),
         .cache_dir = options_text(o, OPT_CACHE_DIR),
         .jobs = options_count(o, OPT_JOBS, 0),
         .ask_passphrase = on_passphrase,

@@ -33,6 +33,7 @@ static void print(struct cli *c, const struct init_request *q, const struct init
         "can restore anything, and nobody can make it anew.\n"
         "  1. a copy of %s\n  2. where the repository is: %s (id %s)\n  3. the program itself\n",
         *r->key_file ? r->key_file : "the passphrase", r->url, r->id);
+    output_print(o, "'proofkeep key recovery-kit --role admin' prints a key for paper, and 'proofkeep key test-recovery' tries it.\n");
     output_print(o, "\nnext: proofkeep doctor\n");
 }
 

@@ -38,6 +38,7 @@ static int row(struct list *l, const struct snapshot_info *p, struct error *err)
     snprintf(items, sizeof items, "%llu", (unsigned long long)p->items);
     snprintf(verified, sizeof verified, "%s", p->verify_failed ? "DAMAGED" : point_level(p->verified));
     if (!p->complete) note(notes, "partial");
+    if (repo_snapshot_suspect(l->w->repo, p)) note(notes, "suspect");
     snprintf(held, sizeof held, "held by %u", p->holds);
     if (p->holds) note(notes, p->holds == 1 ? "held" : held);
     if (p->forgotten) note(notes, "forgotten");
@@ -73,6 +74,8 @@ static int repository(void *ctx, const char *url, const struct error *failed, st
         } else {
             rc = point_json(p, &j, err);
             if (rc == 0) rc = json_put_str(j, "repository", repo_id_hex(l->w->repo), err);
+            if (rc == 0)
+                rc = json_put(j, "suspect", json_boolean(repo_snapshot_suspect(l->w->repo, p)), err);
             if (rc == 0)
                 rc = stream_item(&l->stream, j, err);
             else

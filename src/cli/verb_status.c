@@ -52,6 +52,13 @@ static int print(struct cli *c, const struct status *st, struct error *err) {
     if (rc == 0 && st->row_count == 0 && st->unreachable.code == ERR_NONE)
         output_remark(c->output, "There is no backup, and nothing is configured.");
     listing_free(l);
+    for (size_t i = 0; i < st->repository_count && rc == 0; i++) {
+        const struct status_repository *r = &st->repositories[i];
+        char age[48] = "never";
+        if (r->drilled_ns) verb_age(r->drilled_ns, st->now_ns, age);
+        output_remark(c->output, "%s: key recovery drilled %s%s%s%s", r->name, age, r->drilled_ns ? " with " : "",
+                      r->drilled_ns ? key_role_name(r->drill_role) : "", r->drilled_ns ? " kit" : "");
+    }
     return rc;
 }
 

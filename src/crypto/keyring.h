@@ -53,6 +53,7 @@ struct unlock {
     enum slot_kind kind;
     struct bytes secret;    /* passphrase bytes, key file's 32 bytes, or X25519 secret */
     uint8_t recipient[BOX_PUBLIC_BYTES];
+    struct bytes slot;      /* opening: a copy of the slot, tried when none of the store's opens; empty without */
     uint64_t argon_ops, argon_mem_bytes; /* sealing passphrases; 0 means 3 and 256 MiB; limits as of argon2id() */
 };
 /* Seal a bundle into the bytes of a slot object. `label` (<= 64 bytes, UTF-8) is stored in clear for 'key list'. */

@@ -1,5 +1,5 @@
-#include "repo/moving.h"
 #include "repo/reader.h"
+#include "repo/moving.h"
 
 /* Where the references of each item of a manifest chunk lie in it. */
 struct span {
@@ -30,13 +30,18 @@ struct snapshot {
 };
 
 int snapshot_open(struct repo *r, const struct snapshot_info *info, struct snapshot **ret, struct error *err) {
+    return snapshot_open_sized(r, info, 48u << 20, ret, err);
+}
+
+int snapshot_open_sized(struct repo *r, const struct snapshot_info *info, size_t cache_bytes, struct snapshot **ret,
+                        struct error *err) {
     void *mem;
     int rc = mem_alloc(sizeof(struct snapshot), &mem, err);
     if (rc < 0) return rc;
     struct snapshot *s = mem;
     s->repo = r;
     pthread_mutex_init(&s->lock, NULL);
-    rc = moving_new(r, info, 48u << 20, &s->chunks, err);
+    rc = moving_new(r, info, cache_bytes, &s->chunks, err);
     if (rc == 0) rc = moving_root(s->chunks, info, &s->root, err);
     if (rc < 0) {
         snapshot_close(s);
@@ -66,6 +71,10 @@ static bool starts_with(struct bytes name, struct bytes prefix) {
     return name.len >= prefix.len && (prefix.len == 0 || memcmp(name.ptr, prefix.ptr, prefix.len) == 0);
 }
 
+static struct item_head head_of(const struct manifest_item *it, uint64_t ordinal) {
+    return (struct item_head){it->name, it->attr, (enum content_kind)it->kind, it->bytes, it->sha256, ordinal};
+}
+
 static int walk_chunk(struct snapshot *s, const struct root_chunk *k, struct bytes prefix, bool *done, item_cb cb,
                       void *ctx, struct error *err) {
     struct fetched c;
@@ -84,7 +93,7 @@ static int walk_chunk(struct snapshot *s, const struct root_chunk *k, struct byt
             }
             continue;
         }
-        struct item_head h = {it.name, it.attr, (enum content_kind)it.kind, it.bytes, it.sha256, k->first_ordinal + n};
+        struct item_head h = head_of(&it, k->first_ordinal + n);
         pthread_mutex_lock(&s->lock);
         s->current = &it;
         s->current_ordinal = h.ordinal;
@@ -102,20 +111,107 @@ static int walk_chunk(struct snapshot *s, const struct root_chunk *k, struct byt
     return rc;
 }
 
-int snapshot_walk(struct snapshot *s, struct bytes prefix, item_cb cb, void *ctx, struct error *err) {
+/* The chunk in which names from `name` on begin: it may be the one before the first whose first name lies behind it. */
+static size_t chunk_of(const struct snapshot *s, struct bytes name) {
     size_t lo = 0, hi = s->root.chunk_count;
     while (lo < hi) {
         size_t mid = (lo + hi) / 2;
-        if (name_compare(s->root.chunks[mid].first_name, prefix) <= 0)
+        if (name_compare(s->root.chunks[mid].first_name, name) <= 0)
             lo = mid + 1;
         else
             hi = mid;
     }
+    return lo ? lo - 1 : 0;
+}
+
+int snapshot_walk(struct snapshot *s, struct bytes prefix, item_cb cb, void *ctx, struct error *err) {
     bool done = false;
     int rc = 0;
-    /* the prefix may begin in the chunk before the first one whose first name lies behind it */
-    for (size_t i = lo ? lo - 1 : 0; i < s->root.chunk_count && rc == 0 && !done; i++)
+    for (size_t i = chunk_of(s, prefix); i < s->root.chunk_count && rc == 0 && !done; i++)
         rc = walk_chunk(s, &s->root.chunks[i], prefix, &done, cb, ctx, err);
+    return rc;
+}
+
+/* Shows the items of a chunk from `next` on; the callback may move that further. */
+static int walk_chunk_from(struct snapshot *s, const struct root_chunk *k, struct buf *next, walk_cb cb, void *ctx,
+                           struct error *err) {
+    struct fetched c;
+    struct manifest_parser p;
+    struct manifest_item it;
+    bool end = false, passing = true;
+    int rc = moving_chunk(s->chunks, &k->id, CHUNK_MANIFEST, &c, err);
+    if (rc < 0) return rc;
+    manifest_parser_init(&p, c.data);
+    uint32_t n = 0;
+    for (; rc == 0 && (rc = manifest_next(&p, &it, &end, err)) == 0 && !end; n++) {
+        if (passing && name_compare(it.name, buf_bytes(next)) < 0) continue;
+        passing = false;
+        struct item_head h = head_of(&it, k->first_ordinal + n);
+        struct bytes skip = {0};
+        if ((rc = cb(ctx, &h, &skip, err)) != 0 || !skip.len) continue;
+        /* A NUL, which no name has, sorts behind '/' and before all else. */
+        buf_clear(next);
+        rc = buf_append(next, skip.ptr, skip.len, err);
+        if (rc == 0) rc = buf_append(next, "", 1, err);
+        passing = true;
+    }
+    if (rc == 0 && n != k->items)
+        rc = error_set(err, ERR_OBJECT_CORRUPT, "a manifest chunk has %u items where the root says %u", n, k->items);
+    manifest_parser_free(&p);
+    moving_release(&c);
+    return rc;
+}
+
+int snapshot_walk_from(struct snapshot *s, struct bytes start, walk_cb cb, void *ctx, struct error *err) {
+    CLEANUP(buf_free) struct buf next = BUF_INIT(1u << 20);
+    int rc = buf_append(&next, start.ptr, start.len, err);
+    for (size_t i = 0; rc == 0; i++) {
+        size_t from = chunk_of(s, buf_bytes(&next));
+        if (i < from) i = from;
+        if (i >= s->root.chunk_count) break;
+        rc = walk_chunk_from(s, &s->root.chunks[i], &next, cb, ctx, err);
+    }
+    return rc;
+}
+
+/* Where an ordinal is; there is at least one chunk. */
+static size_t chunk_at(const struct snapshot *s, uint64_t ordinal) {
+    size_t lo = 0, hi = s->root.chunk_count;
+    while (hi - lo > 1) {
+        size_t mid = lo + (hi - lo) / 2;
+        if (s->root.chunks[mid].first_ordinal <= ordinal)
+            lo = mid;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
+int snapshot_item_at(struct snapshot *s, uint64_t ordinal, item_cb cb, void *ctx, struct error *err) {
+    if (ordinal >= s->root.items) return error_set(err, ERR_NO_POINT, "the snapshot has no such item");
+    struct fetched c;
+    struct manifest_parser p;
+    struct manifest_item it;
+    bool end = false;
+    const struct root_chunk *k = &s->root.chunks[chunk_at(s, ordinal)];
+    int rc = moving_chunk(s->chunks, &k->id, CHUNK_MANIFEST, &c, err);
+    if (rc < 0) return rc;
+    manifest_parser_init(&p, c.data);
+    for (uint64_t n = k->first_ordinal; n <= ordinal && rc == 0 && !end; n++) rc = manifest_next(&p, &it, &end, err);
+    if (rc == 0 && end) rc = error_set(err, ERR_OBJECT_CORRUPT, "a manifest chunk has fewer items than the root says");
+    if (rc == 0) {
+        struct item_head h = head_of(&it, ordinal);
+        rc = cb(ctx, &h, err);
+    }
+    manifest_parser_free(&p);
+    moving_release(&c);
+    return rc;
+}
+
+int snapshot_prefetch(struct snapshot *s, const struct digest *id, struct error *err) {
+    struct fetched c;
+    int rc = moving_chunk(s->chunks, id, CHUNK_DATA, &c, err);
+    if (rc == 0) moving_release(&c);
     return rc;
 }
 
@@ -125,7 +221,11 @@ struct ritem {
     struct cursor c;
     struct fetched list;
     struct cursor list_c;
-    bool in_list, ended, multi;
+    bool in_list, ended;
+    bool moved;  /* by a seek or a skip: the whole cannot be digested */
+    bool peeked; /* `ahead` is the next reference, taken already */
+    struct ref ahead;
+    uint64_t into; /* bytes of the next piece that a seek has passed */
     struct fetched chunk;
     struct sha256_state *sha;
     struct digest want, only;
@@ -190,14 +290,7 @@ static int map_find(struct snapshot *s, size_t chunk, uint64_t n, struct bytes b
 /* The references of an item that is opened outside the walk. */
 static int refs_find(struct snapshot *s, const struct item_head *h, struct buf *refs, struct error *err) {
     if (!s->root.chunk_count) return error_set(err, ERR_NO_POINT, "the snapshot has no items");
-    size_t lo = 0, hi = s->root.chunk_count;
-    while (hi - lo > 1) {
-        size_t mid = lo + (hi - lo) / 2;
-        if (s->root.chunks[mid].first_ordinal <= h->ordinal)
-            lo = mid;
-        else
-            hi = mid;
-    }
+    size_t lo = chunk_at(s, h->ordinal);
     struct fetched c;
     struct span span = {0};
     const struct root_chunk *k = &s->root.chunks[lo];
@@ -221,10 +314,11 @@ int ritem_open(struct snapshot *s, const struct item_head *h, struct ritem **ret
     it->want = h->sha256;
     it->bytes = h->bytes;
     pthread_mutex_lock(&s->lock);
-    bool here = s->current && s->current_ordinal == h->ordinal && pthread_equal(s->walker, pthread_self());
+    const struct manifest_item *current = s->current;
+    bool here = current && s->current_ordinal == h->ordinal && pthread_equal(s->walker, pthread_self());
     pthread_mutex_unlock(&s->lock);
     if (here)
-        rc = buf_append(&it->refs, s->current->refs.ptr, s->current->refs.len, err);
+        rc = buf_append(&it->refs, current->refs.ptr, current->refs.len, err);
     else
         rc = refs_find(s, h, &it->refs, err);
     if (rc < 0) {
@@ -236,14 +330,22 @@ int ritem_open(struct snapshot *s, const struct item_head *h, struct ritem **ret
     return 0;
 }
 
-/* The next chunk or hole, lists unfolded. 1: have one; 0: end. */
-static int ref_next(struct ritem *it, struct ref *ref, struct error *err) {
+/* The next chunk or hole that ends behind `from`, lists unfolded. What is passed over is counted in `seen`. 1: have
+ * one; 0: end. */
+static int ref_next(struct ritem *it, uint64_t from, struct ref *ref, struct error *err) {
+    if (it->peeked) {
+        *ref = it->ahead;
+        it->peeked = false;
+        return 1;
+    }
     for (;;) {
         if (it->in_list) {
             if (ref_take(&it->list_c, ref)) {
                 if (ref->type == REF_LIST)
                     return error_set(err, ERR_OBJECT_CORRUPT, "a list of references names a list");
-                return 1;
+                if (from <= it->seen || ref->len > from - it->seen) return 1;
+                it->seen += ref->len;
+                continue;
             }
             bool bad = it->list_c.bad;
             moving_release(&it->list);
@@ -253,6 +355,10 @@ static int ref_next(struct ritem *it, struct ref *ref, struct error *err) {
         if (!ref_take(&it->c, ref)) {
             if (it->c.bad) return error_set(err, ERR_OBJECT_CORRUPT, "an item's references are malformed");
             return 0;
+        }
+        if (from > it->seen && ref->len <= from - it->seen) {
+            it->seen += ref->len;
+            continue;
         }
         if (ref->type != REF_LIST) return 1;
         int rc = moving_chunk(it->s->chunks, &ref->id, CHUNK_LIST, &it->list, err);
@@ -281,8 +387,12 @@ int ritem_next(struct ritem *it, struct bytes *ret, struct error *err) {
     if (it->chunk.hold) moving_release(&it->chunk);
     *ret = BYTES_OF(NULL, 0);
     if (it->ended) return 0;
-    int rc = ref_next(it, &ref, err);
+    int rc = ref_next(it, 0, &ref, err);
     if (rc < 0) return rc;
+    if (rc == 0 && it->moved) {
+        it->ended = true;
+        return it->seen == it->bytes ? 0 : differs(err, "size");
+    }
     if (rc == 0) {
         struct digest got;
         if (it->sha)
@@ -298,24 +408,69 @@ int ritem_next(struct ritem *it, struct bytes *ret, struct error *err) {
     it->seen += ref.len;
     it->pieces++;
     if (it->seen > it->bytes) return differs(err, "size");
+    const uint64_t into = it->into;
+    it->into = 0;
     if (ref.type == REF_HOLE) {
-        for (uint64_t left = ref.len; left > 0 && rc >= 0;) {
+        for (uint64_t left = it->moved ? 0 : ref.len; left > 0 && rc >= 0;) {
             size_t n = left < sizeof zeros ? (size_t)left : sizeof zeros;
             rc = digest_feed(it, BYTES_OF(zeros, n), err);
             left -= n;
         }
-        *ret = BYTES_OF(NULL, ref.len);
+        *ret = BYTES_OF(NULL, ref.len - into);
         return rc < 0 ? rc : 0;
     }
     if ((rc = moving_chunk(it->s->chunks, &ref.id, CHUNK_DATA, &it->chunk, err)) < 0) return rc;
     if (it->chunk.data.len != ref.len) return differs(err, "size");
     /* the chunk's own digest was computed when it was decoded: an item of one chunk needs no second pass */
-    if (it->pieces == 1 && ref.len == it->bytes)
-        it->only = it->chunk.sha;
-    else if ((rc = digest_feed(it, it->chunk.data, err)) < 0)
-        return rc;
-    *ret = it->chunk.data;
+    if (!it->moved) {
+        if (it->pieces == 1 && ref.len == it->bytes)
+            it->only = it->chunk.sha;
+        else if ((rc = digest_feed(it, it->chunk.data, err)) < 0)
+            return rc;
+    }
+    *ret = BYTES_OF(it->chunk.data.ptr + into, it->chunk.data.len - into);
     return 0;
+}
+
+int ritem_seek(struct ritem *it, uint64_t at, struct error *err) {
+    if (it->chunk.hold) moving_release(&it->chunk);
+    if (it->in_list) moving_release(&it->list);
+    sha256_free(it->sha);
+    it->sha = NULL;
+    it->in_list = it->ended = it->peeked = false;
+    it->moved = at > 0;
+    it->seen = it->pieces = it->into = 0;
+    it->c = cursor_of(buf_bytes(&it->refs));
+    if (at == 0) return 0;
+    int rc = ref_next(it, at, &it->ahead, err);
+    if (rc < 0) return rc;
+    if (rc == 1) {
+        it->peeked = true;
+        it->into = at - it->seen;
+    }
+    return 0;
+}
+
+int ritem_peek(struct ritem *it, struct ritem_extent *ret, struct error *err) {
+    if (!it->peeked && !it->ended) {
+        int rc = ref_next(it, 0, &it->ahead, err);
+        if (rc < 0) return rc;
+        it->peeked = rc == 1;
+    }
+    *ret = (struct ritem_extent){.at = it->seen};
+    if (!it->peeked) return 0;
+    ret->len = it->ahead.len;
+    ret->hole = it->ahead.type == REF_HOLE;
+    ret->id = it->ahead.id;
+    return 0;
+}
+
+void ritem_skip(struct ritem *it) {
+    if (!it->peeked) return;
+    it->peeked = false;
+    it->moved = true;
+    it->into = 0;
+    it->seen += it->ahead.len;
 }
 
 void ritem_close(struct ritem *it) {
@@ -333,7 +488,7 @@ int ritem_chunks(struct snapshot *s, const struct item_head *h,
     struct ref ref;
     int rc = ritem_open(s, h, &it, err);
     if (rc < 0) return rc;
-    while ((rc = ref_next(it, &ref, err)) == 1)
+    while ((rc = ref_next(it, 0, &ref, err)) == 1)
         if (ref.type == REF_CHUNK && (rc = cb(ctx, &ref.id, (uint32_t)ref.len, err)) != 0) break;
     ritem_close(it);
     return rc;

@@ -15,6 +15,8 @@ struct item_head {
     uint64_t ordinal;
 };
 int snapshot_open(struct repo *r, const struct snapshot_info *info, struct snapshot **ret, struct error *err) PK_CHECK;
+/* The same with caches of about that many bytes, for who keeps several open. */
+int snapshot_open_sized(struct repo *r, const struct snapshot_info *info, size_t cache_bytes, struct snapshot **ret, struct error *err) PK_CHECK;
 void snapshot_close(struct snapshot *s);
 const json_t *snapshot_root(const struct snapshot *s); /* what writer_finish was given; borrowed */
 uint64_t snapshot_items(const struct snapshot *s);
@@ -22,12 +24,36 @@ typedef int (*item_cb)(void *ctx, const struct item_head *h, struct error *err);
 /* Items whose name starts with prefix, in name order; seeks, so a narrow prefix is cheap. */
 int snapshot_walk(struct snapshot *s, struct bytes prefix, item_cb cb, void *ctx, struct error *err) PK_CHECK;
 
+/* Items from the first one on whose name is not below `start`, in name order, until cb answers non-zero, which is answered.
+ * cb may set *skip (read when it returns): what begins with it and a '/' is not shown, and
+ * manifest chunks that hold nothing else are not read. Many walks may run at once. Costs half a manifest chunk (at most
+ * 192 KiB) to begin with. */
+typedef int (*walk_cb)(void *ctx, const struct item_head *h, struct bytes *skip, struct error *err);
+int snapshot_walk_from(struct snapshot *s, struct bytes start, walk_cb cb, void *ctx, struct error *err) PK_CHECK;
+/* The item of that ordinal; answers what cb does. ERR_NO_POINT beyond the last. */
+int snapshot_item_at(struct snapshot *s, uint64_t ordinal, item_cb cb, void *ctx, struct error *err) PK_CHECK;
+/* Decodes and checks a chunk of data into the cache, where an item's reader finds it. Any thread. */
+int snapshot_prefetch(struct snapshot *s, const struct digest *id, struct error *err) PK_CHECK;
+
 struct ritem;
 int ritem_open(struct snapshot *s, const struct item_head *h, struct ritem **ret, struct error *err) PK_CHECK;
 /* Next piece: data, or ptr NULL and len set for a hole, or len 0 at the end, after size and SHA-256 were checked
  * (ERR_RESTORE_DIFFERS). ERR_OBJECT_MISSING, ERR_OBJECT_CORRUPT name the object. Valid until the next call. */
 int ritem_next(struct ritem *it, struct bytes *ret, struct error *err) PK_CHECK;
 void ritem_close(struct ritem *it);
+/* The next piece begins at byte `at`, or there is none when that is the end or beyond. Each chunk is checked by its id as
+ * ever; the item's SHA-256, which takes all of it, is checked at the end only when it is read from 0 without another seek
+ * or skip. Reads no data; lists of references that end before `at` are not read either. */
+int ritem_seek(struct ritem *it, uint64_t at, struct error *err) PK_CHECK;
+/* What the next piece would be made of, without reading it: its chunk or hole, which begins at or before the place that was
+ * sought. len 0 at the end. ritem_skip passes over it. */
+struct ritem_extent {
+    uint64_t at, len;
+    bool hole;
+    struct digest id; /* of a chunk */
+};
+int ritem_peek(struct ritem *it, struct ritem_extent *ret, struct error *err) PK_CHECK;
+void ritem_skip(struct ritem *it); /* after a ritem_peek */
 /* The ids and lengths of an item's chunks, in order (holes left out). */
 int ritem_chunks(struct snapshot *s, const struct item_head *h, int (*cb)(void *ctx, const struct digest *id, uint32_t len, struct error *err), void *ctx, struct error *err) PK_CHECK;
 

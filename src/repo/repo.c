@@ -235,6 +235,13 @@ static int slots_open(struct repo *r, const struct unlock *u, struct error *err)
         if (got < 0 && unread.code == ERR_NONE && got != -ERR_KEY_WRONG && error_info(got)->status != EXIT_INTEGRITY)
             unread = e;
     }
+    if (rc == 0 && !r->keys && u->slot.len > 0) {
+        struct error e = ERROR_INIT;
+        if (slot_open(u->slot, u, &r->keys, &e) == 0) {
+            slot_key(u->slot, r->slot);
+            r->slot_lost = true;
+        }
+    }
     if (rc == 0 && !r->keys && unread.code != ERR_NONE) {
         *err = unread; /* whether the key is wrong is not known */
         rc = error_wrap(err, "reading the key slots");
@@ -377,6 +384,29 @@ size_t repo_key_count(const struct repo *r) {
 }
 const struct key_info *repo_key(const struct repo *r, size_t i) {
     return &r->state.keys[i];
+}
+
+const struct drill_info *repo_key_drill(const struct repo *r) {
+    return r->state.drill.seq ? &r->state.drill : NULL;
+}
+
+bool repo_slot_stored(const struct repo *r) {
+    return !r->slot_lost;
+}
+
+static bool suspect_by(const struct repo *r, const struct snapshot_info *s, int64_t since_ns) {
+    for (size_t i = 0; i < r->state.snapshot_count && r->state.snapshots[i].seq <= s->seq; i++)
+        if (r->state.snapshots[i].stored_ns >= since_ns) return true;
+    return false;
+}
+
+bool repo_snapshot_suspect(const struct repo *r, const struct snapshot_info *s) {
+    for (size_t i = 0; i < r->state.key_count; i++) {
+        const struct key_info *k = &r->state.keys[i];
+        if (k->suspect_ns && memcmp(k->public_key, s->writer, sizeof s->writer) == 0 && suspect_by(r, s, k->suspect_ns))
+            return true;
+    }
+    return false;
 }
 
 const struct snapshot_info *repo_latest(const struct repo *r, const char *environment, const char *surface) {

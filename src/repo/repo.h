@@ -29,6 +29,7 @@
 #define PREDICATE_DELETE PREDICATE_PREFIX "delete/v1"
 #define PREDICATE_HOLD PREDICATE_PREFIX "hold/v1"
 #define PREDICATE_RESTORE PREDICATE_PREFIX "restore/v1"
+#define PREDICATE_KEY_DRILL PREDICATE_PREFIX "key-drill/v1"
 
 /* The rungs of verification, as far as the state tells them apart; the texts are evidence's. */
 enum verify_level { VERIFY_NONE = 0, VERIFY_PRESENT, VERIFY_CHECKSUM, VERIFY_DECODE, VERIFY_SPOT, VERIFY_FULL, VERIFY_REBUILD };
@@ -81,6 +82,14 @@ struct key_info {
     char label[65];
     bool removed;
     uint64_t seq;
+    int64_t suspect_ns; /* removed as compromised: what it signed from then on is suspect; 0: not */
+};
+/* The newest proof that a recovery kit opens the repository. */
+struct drill_info {
+    uint64_t seq; /* 0: there was none */
+    int64_t time_ns;
+    enum key_role role; /* of the kit's key */
+    uint8_t signer[SIGN_PUBLIC_BYTES];
 };
 
 struct repo;
@@ -113,6 +122,10 @@ size_t repo_hold_count(const struct repo *r); /* released ones included */
 const struct hold_info *repo_hold(const struct repo *r, size_t i);
 size_t repo_key_count(const struct repo *r);
 const struct key_info *repo_key(const struct repo *r, size_t i);
+const struct drill_info *repo_key_drill(const struct repo *r); /* NULL: never drilled */
+/* Whether a snapshot's writer was revoked as compromised at or before it was stored. What counts is the log's order: once
+ * any snapshot was stored at or after that instant, all later ones of that writer are suspect, whatever clock they claim. */
+bool repo_snapshot_suspect(const struct repo *r, const struct snapshot_info *s);
 
 /* Entries of the log that count for nothing, as their signers may not say what they say; ret_why (borrowed) is about the
  * newest of them. Anything above zero wants a person's attention. */
@@ -126,9 +139,23 @@ const char *repo_summary_refused(const struct repo *r);
 int repo_append(struct repo *r, json_t *statement, uint64_t *ret_seq, struct digest *ret, struct error *err) PK_CHECK;
 /* Add a slot object for `bundle`, and (for a new signing key) its KEY entry. Admin only. */
 int repo_key_add(struct repo *r, const struct keyring *bundle, const struct unlock *slot, const char *label, struct error *err) PK_CHECK;
+/* The same with the bytes of a slot that slot_seal made. */
+int repo_slot_add(struct repo *r, const struct keyring *bundle, struct bytes slot, const char *label, struct error *err) PK_CHECK;
+/* Seal `bundle` anew and remove the slot `name`, which is one of the same key. The new slot is read back and opened with
+ * `slot` before the old one goes; one for a recipient cannot be, and then the slot that opened `r` stays (ERR_KEY_ROLE,
+ * nothing was changed). Admin only. */
+int repo_slot_replace(struct repo *r, const char *name, const struct keyring *bundle, const struct unlock *slot, const char *label, struct error *err) PK_CHECK;
+/* Record that a recovery kit was tried: `r` was opened with it, and `bytes` of `point` were decoded. ERR_KEY_ROLE for a
+ * key that may not say so or was removed. */
+int repo_key_drill_add(struct repo *r, const struct snapshot_info *point, uint64_t bytes, const char *principal, struct error *err) PK_CHECK;
+/* Whether the slot that opened `r` is the store's; false: it came with the unlock, and the store has lost it. */
+bool repo_slot_stored(const struct repo *r);
 /* Remove a signing key (KEY entry) and every slot that holds it. Admin only. The admin key stays (ERR_KEY_ROLE): all others
  * come from it, and what may go is one of its slots. */
 int repo_key_remove(struct repo *r, const uint8_t pub[SIGN_PUBLIC_BYTES], struct error *err) PK_CHECK;
+/* The same for a key that others may have used: what it signed from since_ns on is suspect, 0 for all of it.
+ * A key that was removed before is taken as well. */
+int repo_key_revoke(struct repo *r, const uint8_t pub[SIGN_PUBLIC_BYTES], int64_t since_ns, struct error *err) PK_CHECK;
 /* Remove one slot, by its object key "keys/<hex>". Admin only. ERR_KEY_ROLE for the last slot of a key and for the one that
  * opened `r`; ERR_NO_POINT when there is none of that name. */
 int repo_slot_remove(struct repo *r, const char *name, struct error *err) PK_CHECK;

@@ -43,6 +43,7 @@ struct state {
     size_t run_count, run_cap;
     struct delete_info *deletes;
     size_t delete_count, delete_cap;
+    struct drill_info drill; /* seq 0: none */
     struct digest format; /* of the object 'format', by entry 0 */
     bool initialised;
     size_t void_count;  /* entries that count for nothing: see state.c */
@@ -260,6 +261,7 @@ struct repo {
     enum cipher cipher;
     uint32_t data_pack_bytes, meta_pack_bytes;
     char slot[96];   /* the object that opened it; empty when its keys are another handle's */
+    bool slot_lost; /* it came with the unlock: the store does not have it */
     char *cache_dir; /* of this repository, NULL without */
     struct ledger *ledger;
     struct ledger_start start;

@@ -2,20 +2,28 @@
 #include "ledger/statement.h"
 #include "repo/repo_internal.h"
 
-static int key_statement(struct repo *r, const char *action, const uint8_t pub[SIGN_PUBLIC_BYTES], enum key_role role,
-                         const char *label, struct error *err) {
-    char hex[65];
-    hex_encode(pub, SIGN_PUBLIC_BYTES, hex);
+/* A statement about a signing key, appended. `p` is taken over. */
+static int say(struct repo *r, const char *type, const uint8_t pub[SIGN_PUBLIC_BYTES], json_t *p, struct error *err) {
     struct digest d;
-    sha256(BYTES_OF(pub, SIGN_PUBLIC_BYTES), &d);
-    json_t *p =
-        json_pack("{s:s, s:s, s:s, s:s}", "action", action, "key", hex, "role", key_role_name(role), "label", label);
     json_t *s = NULL;
+    sha256(BYTES_OF(pub, SIGN_PUBLIC_BYTES), &d);
     if (!p) return error_set(err, ERR_NO_MEMORY, "no memory for a key entry");
-    int rc = statement_make(PREDICATE_KEY, "signing-key", &d, p, &s, err);
+    int rc = statement_make(type, "signing-key", &d, p, &s, err);
     if (rc == 0) rc = repo_append(r, s, NULL, NULL, err);
     json_decref(s);
     return rc;
+}
+
+static int key_statement(struct repo *r, const char *action, const uint8_t pub[SIGN_PUBLIC_BYTES], enum key_role role,
+                         const char *label, int64_t suspect_ns, struct error *err) {
+    char hex[65];
+    char since[32];
+    hex_encode(pub, SIGN_PUBLIC_BYTES, hex);
+    if (suspect_ns) time_format(suspect_ns, since);
+    return say(r, PREDICATE_KEY, pub,
+               json_pack("{s:s, s:s, s:s, s:s, s:s*}", "action", action, "key", hex, "role", key_role_name(role),
+                         "label", label, "suspect_since", suspect_ns ? since : NULL),
+               err);
 }
 
 static int admin_only(const struct repo *r, struct error *err) {
@@ -24,22 +32,26 @@ static int admin_only(const struct repo *r, struct error *err) {
                      key_role_name(r->keys->role));
 }
 
-int repo_key_add(struct repo *r, const struct keyring *bundle, const struct unlock *u, const char *label,
-                 struct error *err) {
+int repo_slot_add(struct repo *r, const struct keyring *bundle, struct bytes slot, const char *label,
+                  struct error *err) {
     int rc = admin_only(r, err);
-    if (rc < 0) return rc;
-    struct buf slot = BUF_INIT(64 << 10);
+    char key[96];
     bool known = false;
     for (size_t i = 0; i < r->state.key_count; i++)
         known |= !r->state.keys[i].removed &&
                  memcmp(r->state.keys[i].public_key, bundle->sign_public, SIGN_PUBLIC_BYTES) == 0;
-    rc = slot_seal(bundle, u, label, &slot, err);
-    if (rc == 0 && !known) rc = key_statement(r, "add", bundle->sign_public, bundle->role, label, err);
-    if (rc == 0) {
-        char key[96];
-        slot_key(buf_bytes(&slot), key);
-        rc = store_create(r->store, key, buf_bytes(&slot), err);
-    }
+    if (rc == 0 && !known) rc = key_statement(r, "add", bundle->sign_public, bundle->role, label, 0, err);
+    if (rc < 0) return rc;
+    slot_key(slot, key);
+    return store_create(r->store, key, slot, err);
+}
+
+int repo_key_add(struct repo *r, const struct keyring *bundle, const struct unlock *u, const char *label,
+                 struct error *err) {
+    struct buf slot = BUF_INIT(64 << 10);
+    int rc = admin_only(r, err);
+    if (rc == 0) rc = slot_seal(bundle, u, label, &slot, err);
+    if (rc == 0) rc = repo_slot_add(r, bundle, buf_bytes(&slot), label, err);
     buf_free(&slot);
     return rc;
 }
@@ -72,20 +84,30 @@ static int refuse_admin(size_t slots, struct error *err) {
     return error_next(err, "name the one slot to remove, as 'proofkeep key list' shows it");
 }
 
-int repo_key_remove(struct repo *r, const uint8_t pub[SIGN_PUBLIC_BYTES], struct error *err) {
+static int key_end(struct repo *r, const uint8_t pub[SIGN_PUBLIC_BYTES], int64_t suspect_ns, struct error *err) {
     struct slots s = {.pub = pub};
     const struct key_info *k = NULL;
     int rc = admin_only(r, err);
     if (rc == 0) rc = repo_slots(r, see_slot, &s, err);
     if (rc == 0 && memcmp(pub, r->keys->admin_public, SIGN_PUBLIC_BYTES) == 0) rc = refuse_admin(s.n, err);
     for (size_t i = 0; i < r->state.key_count && rc == 0; i++)
-        if (!r->state.keys[i].removed && memcmp(r->state.keys[i].public_key, pub, SIGN_PUBLIC_BYTES) == 0)
+        if ((suspect_ns || !r->state.keys[i].removed) &&
+            memcmp(r->state.keys[i].public_key, pub, SIGN_PUBLIC_BYTES) == 0)
             k = &r->state.keys[i];
     if (rc == 0 && !k) rc = error_set(err, ERR_NO_POINT, "no such key is in force");
-    if (rc == 0) rc = key_statement(r, "remove", pub, k->role, k->label, err);
+    if (rc == 0) rc = key_statement(r, "remove", pub, k->role, k->label, suspect_ns, err);
     for (size_t i = 0; i < s.n && rc == 0; i++) rc = store_remove(r->store, s.names[i], err);
     seam_free(s.names);
     return rc;
+}
+
+int repo_key_remove(struct repo *r, const uint8_t pub[SIGN_PUBLIC_BYTES], struct error *err) {
+    return key_end(r, pub, 0, err);
+}
+
+int repo_key_revoke(struct repo *r, const uint8_t pub[SIGN_PUBLIC_BYTES], int64_t since_ns, struct error *err) {
+    return key_end(r, pub, since_ns > NS_PER_S ? since_ns : NS_PER_S,
+                   err); /* entries have whole seconds, and 0 is none */
 }
 
 struct slot_look {
@@ -128,4 +150,68 @@ int repo_slot_remove(struct repo *r, const char *name, struct error *err) {
         return error_next(err, "remove the key by its id, as 'proofkeep key list' shows it");
     }
     return store_remove(r->store, name, err);
+}
+
+/* What the store gives back must open before anything is taken away. */
+static int slot_prove(struct repo *r, const char *name, const struct unlock *u, const struct keyring *bundle,
+                      struct error *err) {
+    struct buf b = BUF_INIT(64 << 10);
+    struct keyring *k = NULL;
+    int rc = store_read_all(r->store, name, b.max_bytes, &b, err);
+    if (rc == 0) rc = slot_open(buf_bytes(&b), u, &k, err);
+    if (rc == 0 && memcmp(k->sign_public, bundle->sign_public, SIGN_PUBLIC_BYTES) != 0)
+        rc = error_set(err, ERR_OBJECT_CORRUPT, "the new slot %s holds another key", name);
+    keyring_free(k);
+    buf_free(&b);
+    return rc < 0 ? error_wrap(err, "opening the new slot") : 0;
+}
+
+int repo_slot_replace(struct repo *r, const char *name, const struct keyring *bundle, const struct unlock *u,
+                      const char *label, struct error *err) {
+    struct slot_look l = {.name = name};
+    struct buf slot = BUF_INIT(64 << 10);
+    char fresh[96];
+    int rc = admin_only(r, err);
+    if (rc == 0) rc = repo_slots(r, find_slot, &l, err);
+    if (rc < 0) return rc;
+    if (!l.found || memcmp(l.info.sign_public, bundle->sign_public, SIGN_PUBLIC_BYTES) != 0)
+        return error_set(err, ERR_NO_POINT, "there is no slot %s of that key", name);
+    if (u->kind == SLOT_RECIPIENT && strcmp(name, r->slot) == 0) {
+        error_set(err, ERR_KEY_ROLE,
+                  "the slot in use cannot give way to one for a recipient: only he could show that it opens");
+        error_state(err, "nothing was changed");
+        return error_next(err, "add the recipient's slot first, and let its owner remove this one: proofkeep key add");
+    }
+    rc = slot_seal(bundle, u, label, &slot, err);
+    if (rc == 0) rc = repo_slot_add(r, bundle, buf_bytes(&slot), label, err);
+    if (rc == 0) slot_key(buf_bytes(&slot), fresh);
+    if (rc == 0 && u->kind != SLOT_RECIPIENT) rc = slot_prove(r, fresh, u, bundle, err);
+    buf_free(&slot);
+    if (rc < 0) return rc;
+    rc = store_remove(r->store, name, err);
+    if (rc < 0) return error_state(err, "the new slot is in place, and the old one, %s, is too", name);
+    if (strcmp(name, r->slot) == 0) memcpy(r->slot, fresh, sizeof fresh);
+    return 0;
+}
+
+int repo_key_drill_add(struct repo *r, const struct snapshot_info *point, uint64_t bytes, const char *principal,
+                       struct error *err) {
+    const uint8_t *pub = r->keys->sign_public;
+    char hex[65];
+    int rc = state_may(r, PREDICATE_KEY_DRILL, err);
+    for (size_t i = r->state.key_count; i-- > 0 && rc == 0;) {
+        if (memcmp(r->state.keys[i].public_key, pub, SIGN_PUBLIC_BYTES) != 0) continue;
+        if (r->state.keys[i].removed)
+            rc = error_set(err, ERR_KEY_ROLE,
+                           "the kit's key was removed from the repository: what it signs counts for nothing");
+        break;
+    }
+    if (rc < 0) return rc;
+    hex_encode(pub, SIGN_PUBLIC_BYTES, hex);
+    return say(r, PREDICATE_KEY_DRILL, pub,
+               json_pack("{s:s, s:s, s:s, s:I, s:o, s:I, s:b, s:s}", "key", hex, "role", key_role_name(r->keys->role),
+                         "backup_id", point->id, "seq", (json_int_t)point->seq, "receipt", json_digest(&point->entry),
+                         "decoded_bytes", (json_int_t)bytes, "slot_stored", repo_slot_stored(r), "principal",
+                         principal),
+               err);
 }

@@ -174,8 +174,14 @@ static int judge_key(struct state *s, const struct ledger_entry *e, const json_t
     if (!hex_decode(hex, strlen(hex), k.public_key, sizeof k.public_key))
         return broken(err, e, "names a malformed key");
     if (strcmp(text_of(p, "action"), "remove") == 0) {
-        for (size_t i = 0; i < s->key_count; i++)
-            if (memcmp(s->keys[i].public_key, k.public_key, sizeof k.public_key) == 0) s->keys[i].removed = true;
+        const char *since = json_string_value(json_object_get(p, "suspect_since"));
+        if (since && (!time_parse(since, &k.suspect_ns) || k.suspect_ns <= 0))
+            return broken(err, e, "says at no usable time since when a key is suspect");
+        for (size_t i = 0; i < s->key_count; i++) {
+            if (memcmp(s->keys[i].public_key, k.public_key, sizeof k.public_key) != 0) continue;
+            s->keys[i].removed = true;
+            if (k.suspect_ns) s->keys[i].suspect_ns = k.suspect_ns;
+        }
         return 0;
     }
     if (!key_role_parse(text_of(p, "role"), &k.role)) return broken(err, e, "names an unknown role");
@@ -209,6 +215,7 @@ static const struct {
     {PREDICATE_DELETE, 1u << ROLE_ADMIN | 1u << ROLE_PRUNE},
     {PREDICATE_HOLD, 1u << ROLE_ADMIN | 1u << ROLE_PRUNE | 1u << ROLE_RESTORE},
     {PREDICATE_RESTORE, 1u << ROLE_ADMIN | 1u << ROLE_RESTORE},
+    {PREDICATE_KEY_DRILL, 1u << ROLE_ADMIN | 1u << ROLE_RESTORE},
 };
 
 static int fold(struct state *s, const struct ledger_entry *e, const char *type, const json_t *p, struct error *err) {
@@ -222,6 +229,11 @@ static int fold(struct state *s, const struct ledger_entry *e, const char *type,
     if (strcmp(type, PREDICATE_RECEIPT) == 0) return judge_receipt(s, e, p, err);
     if (strcmp(type, PREDICATE_VERIFICATION) == 0) return judge_verification(s, e, p, err);
     if (strcmp(type, PREDICATE_KEY) == 0) return judge_key(s, e, p, err);
+    if (strcmp(type, PREDICATE_KEY_DRILL) == 0) {
+        s->drill = (struct drill_info){.seq = e->seq, .time_ns = e->time_ns, .role = k->role};
+        memcpy(s->drill.signer, e->signer, sizeof s->drill.signer);
+        return 0;
+    }
     if (strcmp(type, PREDICATE_RESTORE) == 0) {
         struct snapshot_info *n = by_seq(s, (uint64_t)json_integer_value(json_object_get(p, "seq")));
         int64_t ms = json_integer_value(json_object_get(p, "duration_ms"));

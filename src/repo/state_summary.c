@@ -30,8 +30,8 @@ static json_t *maybe_digest(bool there, const struct digest *d) {
 }
 
 static json_t *key_row(const struct key_info *k) {
-    return json_pack("[o, s, s, b, I]", hex_json(k->public_key, SIGN_PUBLIC_BYTES), key_role_name(k->role), k->label,
-                     k->removed, (json_int_t)k->seq);
+    return json_pack("[o, s, s, b, I, I]", hex_json(k->public_key, SIGN_PUBLIC_BYTES), key_role_name(k->role), k->label,
+                     k->removed, (json_int_t)k->seq, (json_int_t)k->suspect_ns);
 }
 
 static json_t *snapshot_row(const struct snapshot_info *s) {
@@ -64,6 +64,12 @@ static json_t *hold_row(const struct hold_info *h) {
 static json_t *delete_row(const struct delete_info *d) {
     return json_pack("[I, o, o, o]", (json_int_t)d->seq, maybe_digest(d->has_packs, &d->packs),
                      maybe_digest(d->has_replacement, &d->replaced_by), maybe_digest(d->has_swept, &d->swept));
+}
+
+static json_t *drill_row(const struct drill_info *d) {
+    if (!d->seq) return json_null();
+    return json_pack("[I, I, s, o]", (json_int_t)d->seq, (json_int_t)d->time_ns, key_role_name(d->role),
+                     hex_json(d->signer, SIGN_PUBLIC_BYTES));
 }
 
 static int put_runs(json_t *doc, const struct state *s, struct error *err) {
@@ -100,6 +106,7 @@ int state_write(const struct state *s, json_t **ret, struct error *err) {
     if (rc == 0) PUT_ROWS(doc, "holds", s->holds, s->hold_count, hold_row);
     if (rc == 0) PUT_ROWS(doc, "deletes", s->deletes, s->delete_count, delete_row);
     if (rc == 0) rc = put_runs(doc, s, err);
+    if (rc == 0) rc = json_put(doc, "drill", drill_row(&s->drill), err);
     if (rc == 0)
         rc = json_put(doc, "void", json_pack("[I, I]", (json_int_t)s->void_count, (json_int_t)s->void_seq), err);
     if (rc == 0) *ret = json_incref(doc);
@@ -179,6 +186,7 @@ static int load_keys(struct state *s, const json_t *list, uint64_t size, struct 
         col_short_text(&r, k.label, sizeof k.label);
         k.removed = col_bool(&r);
         k.seq = col_below(&r, size);
+        k.suspect_ns = col_int(&r);
         if (r.bad) return malformed(err, "key");
         int rc = mem_grow((void **)&s->keys, &s->key_cap, s->key_count + 1, sizeof *s->keys, err);
         if (rc < 0) return rc;
@@ -319,6 +327,16 @@ static int load_void(struct state *s, const json_t *row, uint64_t size, struct e
     return 0;
 }
 
+static int load_drill(struct state *s, const json_t *row, uint64_t size, struct error *err) {
+    struct row r = {.array = row};
+    if (json_is_null(row)) return 0;
+    s->drill.seq = col_below(&r, size);
+    s->drill.time_ns = col_int(&r);
+    r.bad |= !key_role_parse(col_text(&r), &s->drill.role);
+    col_key(&r, s->drill.signer);
+    return r.bad || !s->drill.seq ? malformed(err, "drill") : 0;
+}
+
 static int load(struct state *s, const json_t *doc, uint64_t size, const int64_t *stored_ns, struct error *err) {
     json_t *keys, *snapshots, *jobs, *holds, *deletes, *runs, *voids;
     const char *what = "summed-up state";
@@ -340,6 +358,7 @@ static int load(struct state *s, const json_t *doc, uint64_t size, const int64_t
     if ((rc = load_keys(s, keys, size, err)) < 0 || (rc = load_snapshots(s, snapshots, size, stored_ns, err)) < 0 ||
         (rc = load_jobs(s, jobs, size, err)) < 0 || (rc = load_holds(s, holds, size, err)) < 0 ||
         (rc = load_deletes(s, deletes, size, err)) < 0 || (rc = load_runs(s, runs, err)) < 0 ||
+        (rc = load_drill(s, json_object_get(doc, "drill"), size, err)) < 0 ||
         (rc = load_void(s, voids, size, err)) < 0)
         return rc;
     s->initialised = true;

@@ -7,7 +7,7 @@
 #include "repo/repo_internal.h"
 
 /* Changes whenever the fold of the log does: a reader that folds otherwise must not begin at such a summary. */
-#define STATE_VERSION 1
+#define STATE_VERSION 2
 
 /* The same state gives the same bytes, whoever writes it (json_write sorts members). */
 int state_write(const struct state *s, json_t **ret, struct error *err) PK_CHECK;

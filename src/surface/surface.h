@@ -127,6 +127,18 @@ struct restore_result {
     json_t *facts;               /* owned by the caller: where it went, counts, what was kept of the old */
     uint64_t items, bytes, skipped;
 };
+/* What a file system would say of an item; slices are borrowed from its attributes. */
+struct item_stat {
+    uint32_t mode; /* type and permissions, as st_mode has them */
+    uint32_t uid, gid, rdev_major, rdev_minor;
+    uint64_t nlink;
+    int64_t mtime_s, ctime_s;
+    uint32_t mtime_ns, ctime_ns;
+    bool sparse;
+    struct bytes target;  /* of a symbolic link */
+    struct bytes same_as; /* the item that this one is another name of */
+    struct bytes xattrs;  /* a run for xattr_next */
+};
 struct surface_driver {
     const char *kind;            /* "files" */
     unsigned promises;
@@ -151,6 +163,10 @@ struct surface_driver {
     /* Optional (NULL: export_name says it all): write what export_name has no name for as the store's own files under dirfd,
      * readable by stock tools, durable when it returns. postgres: db/<database>/ is a directory archive for pg_restore. */
     int (*export_tree)(const struct surface_context *, struct source *, int dirfd, struct error *);
+    /* Optional, both or neither: for surfaces whose items are files, and their names paths. ERR_OBJECT_CORRUPT. xattr_next
+     * takes the next extended attribute out of a run; false at its end. */
+    int (*stat)(struct bytes attr, struct item_stat *ret, struct error *);
+    bool (*xattr_next)(struct bytes *run, struct bytes *ret_key, struct bytes *ret_value);
 };
 extern const struct surface_driver surface_files;
 extern const struct surface_driver surface_postgres;

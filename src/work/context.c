@@ -5,6 +5,7 @@
 #include "base/time.h"
 #include "platform/open_store.h"
 #include "work/leftover.h"
+#include "work/recovery.h"
 
 #include <pwd.h>
 #include <stdio.h>
@@ -99,6 +100,7 @@ void work_close(struct work *w) {
     if (*w->scratch_dir) (void)!io_remove_tree(AT_FDCWD, w->scratch_dir, &e);
     io_close(&w->scratch_fd);
     known_secrets_free(&w->known);
+    secret_free(w->kit.secret);
     seam_free(w);
 }
 
@@ -146,6 +148,7 @@ int work_unlock(struct work *w, const char *environment, struct unlock *ret, str
     int rc = environment_of(w, environment, &e, err);
     if (rc < 0) return rc;
     const char *name = NULL;
+    if (w->options.recovery_kit) return recovery_kit_unlock(w, ret, err);
     if (w->options.key_file) {
         rc = secret_read_file(w->options.key_file, &s, err);
         kind = CONFIG_KEY_KEY_FILE;
@@ -216,6 +219,13 @@ int work_open_repo(struct work *w, const char *environment, struct error *err) {
     if ((rc = work_unlock(w, environment, &u, &secret, err)) < 0) return rc;
     rc = repo_open(w->store, &u, w->cache_dir, &w->repo, err);
     secret_free(secret);
+    if (rc == -ERR_KEY_WRONG && w->options.recovery_kit) {
+        char id[33];
+        hex_encode(w->kit.repo_id, sizeof w->kit.repo_id, id);
+        if (w->kit.has_repo_id)
+            error_next(err, "The kit says that it is of repository %s: see whether this is that one.", id);
+        if (!w->kit.slot_bytes) error_next(err, "If the repository has lost its keys, type the S lines of the kit too.");
+    }
     if (rc < 0) return error_wrap(err, "%s", url);
     snprintf(w->url, sizeof w->url, "%s", url);
     return 0;

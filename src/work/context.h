@@ -3,6 +3,7 @@
 #ifndef PK_WORK_CONTEXT_H
 #define PK_WORK_CONTEXT_H
 
+#include "crypto/kit.h"
 #include "platform/address.h"
 #include "platform/config.h"
 #include "platform/secret_ref.h"
@@ -28,6 +29,7 @@ struct work_options {
     const char *config_path;     /* NULL: the usual places; having none is fine as long as nothing needs it */
     const char *repository;      /* URL, folder or a name of the configuration; NULL: the environment's */
     const char *key_file, *passphrase_file; /* stand above the configuration */
+    const char *recovery_kit;    /* stands above these; "-": on standard input */
     const char *cache_dir;       /* NULL: $XDG_CACHE_HOME/proofkeep, else ~/.cache/proofkeep, else /var/cache/proofkeep */
     unsigned jobs;               /* 0: one a CPU */
     /* Ask a person for the passphrase; NULL when that is not allowed. */
@@ -45,6 +47,7 @@ struct work {
     struct repo *repo;
     char url[4096];
     char principal[128];         /* "root@host", for receipts */
+    struct paper_kit kit;              /* of options.recovery_kit, once it was read */
     struct known_secrets known;  /* all that this run was told: cleaned out of what drivers and tools say */
     int scratch_fd;              /* holds the lock that says that scratch_dir is in use */
     unsigned scratch_removed;    /* scratch folders of killed runs that work_open removed */

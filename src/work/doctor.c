@@ -4,6 +4,7 @@
 #include "base/time.h"
 #include "platform/policy.h"
 #include "work/counted.h"
+#include "work/recovery.h"
 #include "work/leftover.h"
 #include "work/store_check.h"
 
@@ -121,7 +122,8 @@ static int look_at_key_file(struct doctor *d, const char *path, const char *url,
 static int look_at_keys(struct doctor *d, const char *url, struct error *err) {
     const struct work_options *o = &d->w->options;
     const struct config *c = d->w->config;
-    const char *given = o->key_file ? o->key_file : o->passphrase_file, *other;
+    const char *kit = o->recovery_kit && strcmp(o->recovery_kit, "-") != 0 ? o->recovery_kit : NULL;
+    const char *given = kit ? kit : o->key_file ? o->key_file : o->passphrase_file, *other;
     char path[4096], seen[4096] = "";
     if (given) return look_at_key_file(d, given, url, err);
     int rc = 0;
@@ -194,6 +196,32 @@ static int look_at_clock(struct doctor *d, const char *url, struct error *err) {
     return tell(d, FINDING_FACT, "clock", url, NULL, err, "this host's clock, %s, agrees with the store's", ours);
 }
 
+/* A key on paper that was never typed in again is a hope. */
+static int look_at_drill(struct doctor *d, const char *url, struct error *err) {
+    const struct drill_info *drill = repo_key_drill(d->w->repo);
+    const char *next = "proofkeep key recovery-kit, then proofkeep key test-recovery";
+    char age[32];
+    if (!drill)
+        return tell(d, FINDING_WARNING, "recovery", url, next, err, "no recovery kit was ever tried on it");
+    int64_t now = time_now_ns();
+    duration_format(now > drill->time_ns ? now - drill->time_ns : 0, age);
+    bool due = now - drill->time_ns > RECOVERY_DRILL_DUE_NS;
+    return tell(d, due ? FINDING_WARNING : FINDING_FACT, "recovery", url, due ? "proofkeep key test-recovery" : NULL,
+                err, "a recovery kit (%s key) was last tried %s ago", key_role_name(drill->role), age);
+}
+
+static int look_at_suspects(struct doctor *d, const char *url, struct error *err) {
+    size_t n = 0;
+    for (size_t i = 0; i < repo_snapshot_count(d->w->repo); i++) {
+        const struct snapshot_info *s = repo_snapshot(d->w->repo, i);
+        n += !s->forgotten && repo_snapshot_suspect(d->w->repo, s);
+    }
+    if (n == 0) return 0;
+    return tell(d, FINDING_WARNING, "keys", url, "Restore and compare what is needed of them; take new backups.", err,
+                "%s written with a key that was revoked as compromised ('list' marks them)",
+                COUNTED(n, "recovery point"));
+}
+
 static int look_at_repository(void *ctx, const char *url, const struct error *failed, struct error *err) {
     struct doctor *d = ctx;
     int rc = look_at_keys(d, url, err);
@@ -205,6 +233,8 @@ static int look_at_repository(void *ctx, const char *url, const struct error *fa
               repo_id_hex(d->w->repo), repo_keys(d->w->repo)->role == ROLE_ADMIN ? "n" : "",
               key_role_name(repo_keys(d->w->repo)->role), COUNTED(ledger_size(repo_ledger(d->w->repo)), "log entry"),
               COUNTED(live, "recovery point"));
+    if (rc == 0) rc = look_at_drill(d, url, err);
+    if (rc == 0) rc = look_at_suspects(d, url, err);
     char voids[400];
     if (rc == 0 && work_void_entries(d->w, voids, sizeof voids))
         rc = tell(d, FINDING_WARNING, "log", url, "Find out who stored them; remove the key that signed them.", err,

@@ -186,13 +186,6 @@ static int config_make(struct init *i, struct error *err) {
     return rc;
 }
 
-static bool same_device(const char *key, const char *url) {
-    char folder[4096];
-    struct stat a, b;
-    return *key && work_local_folder(url, folder) && seam_fstatat(AT_FDCWD, key, &a, 0) == 0 &&
-           seam_fstatat(AT_FDCWD, folder, &b, 0) == 0 && a.st_dev == b.st_dev;
-}
-
 int work_init(const struct init_request *q, struct init_result *ret, struct error *err) {
     struct init i = {.q = *q, .r = ret};
     *ret = (struct init_result){0};
@@ -201,7 +194,7 @@ int work_init(const struct init_request *q, struct init_result *ret, struct erro
     if (rc == 0) rc = place_check(&i, ret->url, err);
     if (rc == 0) rc = keys_get(&i, err);
     if (rc == 0) rc = make(&i, err);
-    if (rc == 0) ret->same_device = same_device(ret->key_file, ret->url);
+    if (rc == 0) ret->same_device = *ret->key_file && key_same_device(ret->key_file, ret->url);
     if (rc == 0 && !i.config) rc = config_make(&i, err);
     secret_free(i.key);
     secret_free(i.passphrase);

@@ -71,7 +71,7 @@ static int surface_decide(struct work *w, const struct prune_plan *p, struct pru
             .items = points[i]->items,
             .held = points[i]->holds > 0,
             .status = points[i]->verify_failed ? RETENTION_DAMAGED
-                      : points[i]->complete    ? RETENTION_WHOLE
+                      : points[i]->complete && !repo_snapshot_suspect(w->repo, points[i]) ? RETENTION_WHOLE
                                                : RETENTION_PARTIAL,
         };
     if (rc == 0) {

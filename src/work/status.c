@@ -54,7 +54,7 @@ static void gather(const struct repo *repo, struct status_row *r) {
         if (!*r->kind) snprintf(r->kind, sizeof r->kind, "%s", p->kind);
         if (p->forgotten) continue;
         r->held += p->holds > 0;
-        if (!p->complete) continue;
+        if (!p->complete || repo_snapshot_suspect(repo, p)) continue;
         snprintf(r->good_id, sizeof r->good_id, "%s", p->id);
         r->good_time_ns = point_time(p);
         r->good_started_ns = p->started_ns;
@@ -191,6 +191,11 @@ static int repository_add(struct run *run, const char *name, struct error *err) 
     struct status_repository *r = &st->repositories[st->repository_count];
     *r = (struct status_repository){.entries = ledger_size(repo_ledger(run->w->repo))};
     snprintf(r->name, sizeof r->name, "%s", name);
+    const struct drill_info *drill = repo_key_drill(run->w->repo);
+    if (drill) {
+        r->drilled_ns = drill->time_ns;
+        r->drill_role = drill->role;
+    }
     if ((rc = repo_totals(run->w->repo, &packs, &r->bytes, err)) == 0) st->repository_count++;
     return rc;
 }

@@ -45,6 +45,8 @@ struct status_row {
 struct status_repository { /* one that could be opened */
     char name[128];
     uint64_t entries, bytes;
+    int64_t drilled_ns; /* when a recovery kit last proved that it opens it; 0: never */
+    enum key_role drill_role;
 };
 struct status {
     struct status_row *rows; /* worst first */

@@ -42,6 +42,12 @@ static json_t *row_json(const struct status_row *r, int64_t now_ns) {
                      "last_proven", proven, "last_restore", restored, "last_attempt", attempt, "held", (int)r->held);
 }
 
+static json_t *drill_json(const struct status_repository *r, int64_t now_ns) {
+    if (!r->drilled_ns) return json_null();
+    return json_pack("{s:o, s:o, s:s}", "at", point_time_json(r->drilled_ns), "age_s", age_json(r->drilled_ns, now_ns),
+                     "role", key_role_name(r->drill_role));
+}
+
 int status_json(const struct status *s, json_t **ret, struct error *err) {
     json_auto_t *rows = json_array();
     json_auto_t *repositories = json_array();
@@ -53,8 +59,9 @@ int status_json(const struct status *s, json_t **ret, struct error *err) {
     }
     for (size_t i = 0; i < s->repository_count && rc == 0; i++)
         rc = json_push(repositories,
-                       json_pack("{s:s, s:I, s:I}", "name", s->repositories[i].name, "log_entries",
-                                 (json_int_t)s->repositories[i].entries, "bytes", (json_int_t)s->repositories[i].bytes),
+                       json_pack("{s:s, s:I, s:I, s:o}", "name", s->repositories[i].name, "log_entries",
+                                 (json_int_t)s->repositories[i].entries, "bytes", (json_int_t)s->repositories[i].bytes,
+                                 "recovery_drill", drill_json(&s->repositories[i], s->now_ns)),
                        err);
     if (rc < 0) return rc;
     *ret = json_pack("{s:o, s:b, s:O, s:O}", "checked_at", point_time_json(s->now_ns), "ok", ok, "surfaces", rows,
@@ -124,6 +131,9 @@ int status_metrics(const struct status *s, const char *version, struct buf *out,
         struct metric_sample bytes = {.metric = METRIC_REPOSITORY_BYTES, .repo = r->name, .value = (double)r->bytes};
         rc = add(&l, &entries, err);
         if (rc == 0) rc = add(&l, &bytes, err);
+        struct metric_sample drill = {
+            .metric = METRIC_KEY_RECOVERY_DRILL, .repo = r->name, .value = seconds(r->drilled_ns)};
+        if (rc == 0 && r->drilled_ns) rc = add(&l, &drill, err);
     }
     if (rc == 0) rc = metrics_write(l.s, l.n, out, err);
     seam_free(l.s);

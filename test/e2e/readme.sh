@@ -27,6 +27,7 @@ documents() { (cd "$SOURCE_ROOT" && find README.md CONTRIBUTING.md doc -name '*.
 for d in $(documents); do
   script_of "$SOURCE_ROOT/$d" >script
   [ -s script ] || continue
+  case $d in *mount*) if ! : 2>/dev/null <>/dev/fuse || ! command -v fusermount3 >/dev/null; then skip "$d" '/dev/fuse or fusermount3 is not there'; continue; fi ;; esac
   case $d in *postgres*) if [ -z "$PG_BIN" ]; then skip "$d" 'no PostgreSQL server is installed'; continue; fi ;; esac
   box=$T/$(echo "$d" | tr / -)
   mkdir -p "$box/srv" "$box/etc" "$box/here"

@@ -186,6 +186,41 @@ int files_export_name(struct bytes name, struct bytes attr, struct buf *ret, str
     return a.type == FILE_REGULAR ? buf_append(ret, name.ptr, name.len, err) : 0;
 }
 
+static uint32_t type_bits(enum file_type t) {
+    switch (t) {
+    case FILE_FOLDER: return S_IFDIR;
+    case FILE_LINK: return S_IFLNK;
+    case FILE_FIFO: return S_IFIFO;
+    case FILE_CHAR: return S_IFCHR;
+    case FILE_BLOCK: return S_IFBLK;
+    case FILE_REGULAR:
+    case FILE_HARDLINK: break;
+    }
+    return S_IFREG;
+}
+
+static int files_stat(struct bytes attr, struct item_stat *ret, struct error *err) {
+    struct attr a;
+    int rc = attr_decode(attr, &a, err);
+    if (rc) return rc;
+    *ret = (struct item_stat){
+        .mode = type_bits(a.type) | a.mode,
+        .uid = a.uid,
+        .gid = a.gid,
+        .rdev_major = a.rdev_major,
+        .rdev_minor = a.rdev_minor,
+        .nlink = a.nlink ? a.nlink : 1,
+        .mtime_s = a.mtime.s,
+        .mtime_ns = a.mtime.ns,
+        .ctime_s = a.ctime.s,
+        .ctime_ns = a.ctime.ns,
+        .sparse = (a.flags & ATTR_SPARSE) != 0,
+        .xattrs = a.xattrs,
+    };
+    *(a.type == FILE_HARDLINK ? &ret->same_as : &ret->target) = a.target;
+    return 0;
+}
+
 const struct surface_driver surface_files = {
     .kind = "files",
     .promises = SURFACE_ONLINE | SURFACE_INCREMENTAL | SURFACE_SELECTIVE,
@@ -199,4 +234,6 @@ const struct surface_driver surface_files = {
     .measure = files_measure,
     .describe = files_describe,
     .export_name = files_export_name,
+    .stat = files_stat,
+    .xattr_next = xattr_next,
 };

@@ -1,0 +1,94 @@
+#!/usr/bin/env python3
+"""What a thief does who has a key file and the repository's folder, without the program (from doc/format/ alone).
+
+  forge.py REPOSITORY KEYFILE flags             the flags of the keys in the bundle that the key file opens, in hex
+  forge.py REPOSITORY KEYFILE append TYPE JSON  sign an entry with the bundle's key and put it at the end of the log;
+                                                prints its number. TYPE is such as forget/v1
+  forge.py REPOSITORY KEYFILE garbage           put an entry there that nobody signed
+  forge.py REPOSITORY KEYFILE receipt SEQ       the digest of an entry
+  forge.py REPOSITORY KEYFILE chunks            try every key of the bundle on every pack's sealed session key
+"""
+import base64, hashlib, json, os, sys, time
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+TYPE = "application/vnd.in-toto+json"
+repo, key_file, verb, *more = sys.argv[1:]
+
+
+def hkdf(ikm, salt, info):
+    return HKDF(hashes.SHA256(), 32, salt, info).derive(ikm)
+
+
+def bundle():
+    text = open(key_file).read()
+    kek = base64.b64decode(next(l for l in text.splitlines() if l.startswith("PROOFKEEP-KEY-1 ")).split()[1])
+    for name in os.listdir(repo + "/keys"):
+        slot = open(f"{repo}/keys/{name}", "rb").read()
+        way = int.from_bytes(slot[12:14], "little")
+        salt = slot[16:32] + slot[128:160]
+        if hkdf(kek, salt, b"proofkeep/v1/slot-commit") == slot[160:192]:
+            key = hkdf(kek, salt, b"proofkeep/v1/slot")
+            return ChaCha20Poly1305(key).decrypt(bytes(12), slot[192 + way:], slot[:192 + way])
+    raise SystemExit("no slot opens with that key file")
+
+
+def entries():
+    return sorted(os.listdir(repo + "/log"))
+
+
+def entry(seq):
+    return open(f"{repo}/log/{seq:016d}", "rb").read()
+
+
+def put(seq, data):
+    with open(f"{repo}/log/{seq:016d}", "xb") as f:
+        f.write(data)
+    print(seq)
+
+
+if verb == "flags":
+    print(f"{bundle()[1]:02x}")
+elif verb == "receipt":
+    print(hashlib.sha256(entry(int(more[0]))).hexdigest())
+elif verb == "garbage":
+    put(len(entries()), b'{"payload":"e30=","payloadType":"' + TYPE.encode() + b'","signatures":[{"keyid":"' + b"0" * 64 +
+        b'","sig":"' + base64.b64encode(bytes(64)) + b'"}]}')
+elif verb == "append":
+    key = Ed25519PrivateKey.from_private_bytes(bundle()[18:50])
+    pub = key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw).hex()
+    seq = len(entries())
+    predicate = json.loads(more[1])
+    predicate["ledger"] = {"seq": seq, "prev": hashlib.sha256(entry(seq - 1)).hexdigest(),
+                           "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "key": pub}
+    payload = json.dumps({"_type": "https://in-toto.io/Statement/v1",
+                          "subject": [{"name": "x", "digest": {"sha256": "0" * 64}}],
+                          "predicateType": "https://proofkeep.dev/" + more[0], "predicate": predicate},
+                         sort_keys=True, separators=(",", ":")).encode()
+    pae = b"DSSEv1 28 %s %d %s" % (TYPE.encode(), len(payload), payload)
+    put(seq, json.dumps({"payload": base64.b64encode(payload).decode(), "payloadType": TYPE,
+                         "signatures": [{"keyid": pub, "sig": base64.b64encode(key.sign(pae)).decode()}]},
+                        separators=(",", ":")).encode())
+elif verb == "chunks":
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+    b, tried, opened = bundle(), 0, 0
+    read_public = b[50:82]
+    keys = [b[18:50]] + [b[i:i + 32] for i in range(114, len(b), 32)]
+    for folder, _, names in os.walk(repo + "/packs"):
+        for name in names:
+            head = open(f"{folder}/{name}", "rb").read(256)
+            # wherever in the header a sealed box may stand
+            for at in range(0, 256 - 80 + 1):
+                box = head[at:at + 80]
+                for k in keys:
+                    try:
+                        shared = X25519PrivateKey.from_private_bytes(k).exchange(X25519PublicKey.from_public_bytes(box[:32]))
+                        tried += 1
+                        ChaCha20Poly1305(hkdf(shared, box[:32] + read_public, b"proofkeep/v1/box")).decrypt(bytes(12), box[32:], None)
+                        opened += 1
+                    except (InvalidTag, ValueError):
+                        pass
+    print("tried" if tried else "nothing to try", opened)

@@ -1,0 +1,286 @@
+/* Going to a place at once: a name in a manifest, an ordinal, an offset in an item. */
+#include "repo_kit.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define FOLDERS 40
+#define FILES 400 /* a folder: several manifest chunks in all */
+#define BIG (12u << 20)
+
+struct world {
+    struct kit k;
+    struct snapshot *s;
+    struct kit_item *items;
+    size_t count;
+    uint8_t *data;
+};
+static struct world w;
+
+static int by_name(const void *a, const void *b) {
+    const struct kit_item *x = a, *y = b;
+    return name_compare(BYTES_STR(x->name), BYTES_STR(y->name));
+}
+
+static void add(const char *name, enum content_kind kind, const uint8_t *data, size_t len) {
+    w.items[w.count++] = (struct kit_item){strdup(name), kind, data, len};
+}
+
+static int begin(void **state) {
+    struct error err = ERROR_INIT;
+    char name[64];
+    (void)state;
+    w.items = calloc(FOLDERS * (FILES + 2u) + 16, sizeof *w.items);
+    w.data = malloc(BIG);
+    kit_random(w.data, BIG, 7);
+    memset(w.data + (3u << 20), 0, 1u << 20); /* which is no hole: the kit writes none */
+    for (unsigned d = 0; d < FOLDERS; d++) {
+        snprintf(name, sizeof name, "top/folder-%02u", d);
+        add(name, CONTENT_NONE, NULL, 0);
+        snprintf(name, sizeof name, "top/folder-%02u.b", d);
+        add(name, CONTENT_NONE, NULL, 0);
+        for (unsigned f = 0; f < FILES; f++) {
+            snprintf(name, sizeof name, "top/folder-%02u/file-%03u", d, f);
+            add(name, CONTENT_NONE, NULL, 0);
+        }
+    }
+    add("top", CONTENT_NONE, NULL, 0);
+    add("other/without/record", CONTENT_NONE, NULL, 0);
+    add("big", CONTENT_FILE, w.data, BIG);
+    add("empty", CONTENT_FILE, w.data, 0);
+    add("one", CONTENT_FILE, w.data, 1);
+    qsort(w.items, w.count, sizeof *w.items, by_name);
+    kit_begin(&w.k);
+    uint64_t seq = kit_backup(&w.k, "t", w.items, w.count, false, NULL);
+    kit_ok(snapshot_open_sized(w.k.repo, kit_snapshot(&w.k, seq), 8u << 20, &w.s, &err), &err);
+    return 0;
+}
+
+static int end(void **state) {
+    (void)state;
+    snapshot_close(w.s);
+    kit_end(&w.k);
+    for (size_t i = 0; i < w.count; i++) free((void *)w.items[i].name);
+    free(w.items);
+    free(w.data);
+    return 0;
+}
+
+struct seen {
+    size_t count, limit;
+    uint64_t first;
+    char names[128][64];
+    const char *prefix;
+};
+
+static int see(void *ctx, const struct item_head *h, struct bytes *skip, struct error *err) {
+    struct seen *s = ctx;
+    (void)skip;
+    (void)err;
+    if (s->count == 0) s->first = h->ordinal;
+    if (s->count < 128) snprintf(s->names[s->count], 64, "%.*s", (int)h->name.len, (const char *)h->name.ptr);
+    return ++s->count == s->limit ? 7 : 0;
+}
+
+static void a_walk_begins_at_any_name(void **state) {
+    (void)state;
+    for (size_t i = 0; i < w.count; i += 97) {
+        struct error err = ERROR_INIT;
+        struct seen s = {.limit = 3};
+        const size_t want = w.count - i < 3 ? w.count - i : 3;
+        int rc = snapshot_walk_from(w.s, BYTES_STR(w.items[i].name), see, &s, &err);
+        assert_int_equal(rc, want == 3 ? 7 : 0); /* what the callback answers is answered */
+        assert_int_equal(s.count, want);
+        assert_int_equal(s.first, i);
+        for (size_t n = 0; n < want; n++) assert_string_equal(s.names[n], w.items[i + n].name);
+    }
+}
+
+static void a_walk_from_no_items_name_begins_behind_it(void **state) {
+    struct error err = ERROR_INIT;
+    struct seen s = {.limit = 1};
+    (void)state;
+    assert_int_equal(snapshot_walk_from(w.s, BYTES_STR("other/with"), see, &s, &err), 7);
+    assert_string_equal(s.names[0], "other/without/record");
+    s = (struct seen){.limit = 1};
+    assert_int_equal(snapshot_walk_from(w.s, BYTES_STR(""), see, &s, &err), 7);
+    assert_string_equal(s.names[0], w.items[0].name);
+    s = (struct seen){0};
+    kit_ok(snapshot_walk_from(w.s, BYTES_STR("zzz"), see, &s, &err), &err);
+    assert_int_equal(s.count, 0);
+    s = (struct seen){0};
+    kit_ok(snapshot_walk_from(w.s, BYTES_STR(""), see, &s, &err), &err);
+    assert_int_equal(s.count, w.count);
+}
+
+static int list(void *ctx, const struct item_head *h, struct bytes *skip, struct error *err) {
+    struct seen *s = ctx;
+    size_t n = strlen(s->prefix);
+    (void)err;
+    if (h->name.len < n || memcmp(h->name.ptr, s->prefix, n) != 0) return 1;
+    snprintf(s->names[s->count++], 64, "%.*s", (int)h->name.len, (const char *)h->name.ptr);
+    const uint8_t *slash = memchr(h->name.ptr + n, '/', h->name.len - n);
+    *skip = slash ? BYTES_OF(h->name.ptr, (size_t)(slash - h->name.ptr)) : h->name;
+    return 0;
+}
+
+static void what_lies_below_is_skipped(void **state) {
+    struct error err = ERROR_INIT;
+    struct seen s = {.prefix = "top/"};
+    char want[64];
+    (void)state;
+    assert_int_equal(snapshot_walk_from(w.s, BYTES_STR("top/"), list, &s, &err) & ~1, 0);
+    assert_int_equal(s.count, 2 * FOLDERS);
+    for (unsigned i = 0; i < s.count; i++) {
+        snprintf(want, sizeof want, i % 2 ? "top/folder-%02u.b" : "top/folder-%02u", i / 2);
+        assert_string_equal(s.names[i], want);
+    }
+    s = (struct seen){.prefix = ""};
+    kit_ok(snapshot_walk_from(w.s, BYTES_STR(""), list, &s, &err), &err);
+    assert_int_equal(s.count, 5); /* big, empty, one, other, top */
+    assert_string_equal(s.names[3], "other/without/record");
+    assert_string_equal(s.names[4], "top");
+}
+
+static int name_is(void *ctx, const struct item_head *h, struct error *err) {
+    (void)err;
+    assert_true(bytes_equal(h->name, BYTES_STR(*(const char **)ctx)));
+    return 5;
+}
+
+static void an_item_is_found_by_its_ordinal(void **state) {
+    struct error err = ERROR_INIT;
+    (void)state;
+    for (size_t i = 0; i < w.count; i += i + 61 < w.count ? 61 : 1)
+        assert_int_equal(snapshot_item_at(w.s, i, name_is, (void *)&w.items[i].name, &err), 5);
+    assert_int_equal(snapshot_item_at(w.s, w.count, name_is, NULL, &err), -ERR_NO_POINT);
+    assert_non_null(strstr(err.text, "no such item"));
+}
+
+static int open_it(void *ctx, const struct item_head *h, struct error *err) {
+    return ritem_open(w.s, h, ctx, err);
+}
+
+static struct ritem *opened(const char *name) {
+    struct error err = ERROR_INIT;
+    struct ritem *it = NULL;
+    for (size_t i = 0; i < w.count; i++)
+        if (strcmp(w.items[i].name, name) == 0) kit_ok(snapshot_item_at(w.s, i, open_it, &it, &err), &err);
+    assert_non_null(it);
+    return it;
+}
+
+static void reading_begins_where_it_is_told(void **state) {
+    struct ritem *it = opened("big");
+    uint32_t dice = 1;
+    (void)state;
+    for (int i = 0; i < 300; i++) {
+        struct error err = ERROR_INIT;
+        struct bytes piece;
+        dice = dice * 1664525u + 1013904223u;
+        uint64_t at = dice % BIG;
+        kit_ok(ritem_seek(it, at, &err), &err);
+        for (int n = 0; n < 1 + i % 3 && at < BIG; n++) {
+            kit_ok(ritem_next(it, &piece, &err), &err);
+            assert_true(piece.len > 0 && piece.len <= BIG - at);
+            assert_memory_equal(piece.ptr, w.data + at, piece.len);
+            at += piece.len;
+        }
+    }
+    ritem_close(it);
+}
+
+static void the_end_is_the_end(void **state) {
+    const uint64_t places[] = {BIG - 1, BIG, BIG + 1, UINT64_MAX};
+    struct error err = ERROR_INIT;
+    struct bytes piece;
+    struct ritem *it = opened("big");
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        kit_ok(ritem_seek(it, places[i], &err), &err);
+        kit_ok(ritem_next(it, &piece, &err), &err);
+        assert_int_equal(piece.len, i == 0);
+        kit_ok(ritem_next(it, &piece, &err), &err);
+        assert_int_equal(piece.len, 0);
+    }
+    /* and from the beginning it is read whole again, with its digest */
+    kit_ok(ritem_seek(it, 0, &err), &err);
+    uint64_t sum = 0;
+    while (ritem_next(it, &piece, &err) == 0 && piece.len) sum += piece.len;
+    kit_ok(-(int)err.code, &err);
+    assert_int_equal(sum, BIG);
+    ritem_close(it);
+    it = opened("empty");
+    kit_ok(ritem_seek(it, 3, &err), &err);
+    kit_ok(ritem_next(it, &piece, &err), &err);
+    assert_int_equal(piece.len, 0);
+    ritem_close(it);
+}
+
+static void a_digest_is_checked_only_of_what_was_read_whole(void **state) {
+    struct error err = ERROR_INIT;
+    struct bytes piece;
+    (void)state;
+    for (int sought = 0; sought < 2; sought++) {
+        struct item_head h = {0};
+        struct ritem *it;
+        for (size_t i = 0; i < w.count; i++)
+            if (strcmp(w.items[i].name, "big") == 0) h.ordinal = i;
+        h.kind = CONTENT_FILE;
+        h.bytes = BIG; /* the digest is another's */
+        kit_ok(ritem_open(w.s, &h, &it, &err), &err);
+        if (sought) kit_ok(ritem_seek(it, 1, &err), &err);
+        int rc;
+        while ((rc = ritem_next(it, &piece, &err)) == 0 && piece.len) {}
+        assert_int_equal(rc, sought ? 0 : -ERR_RESTORE_DIFFERS);
+        assert_true(sought || strstr(err.text, "SHA-256"));
+        error_clear(&err);
+        ritem_close(it);
+    }
+}
+
+static void extents_add_up_and_can_be_fetched_ahead(void **state) {
+    struct error err = ERROR_INIT;
+    struct ritem *it = opened("big");
+    struct ritem_extent x, again;
+    struct bytes piece;
+    uint64_t at = 0;
+    unsigned n = 0;
+    (void)state;
+    for (;; n++) {
+        kit_ok(ritem_peek(it, &x, &err), &err);
+        assert_int_equal(x.at, at);
+        if (x.len == 0) break;
+        assert_false(x.hole);
+        kit_ok(snapshot_prefetch(w.s, &x.id, &err), &err);
+        at += x.len;
+        if (n % 2) {
+            ritem_skip(it);
+            continue;
+        }
+        kit_ok(ritem_peek(it, &again, &err), &err);
+        assert_int_equal(again.len, x.len);
+        kit_ok(ritem_next(it, &piece, &err), &err);
+        assert_int_equal(piece.len, x.len);
+        assert_memory_equal(piece.ptr, w.data + x.at, piece.len);
+    }
+    assert_int_equal(at, BIG);
+    assert_true(n > 8);
+    kit_ok(ritem_next(it, &piece, &err), &err);
+    assert_int_equal(piece.len, 0);
+    ritem_close(it);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_walk_begins_at_any_name),
+        cmocka_unit_test(a_walk_from_no_items_name_begins_behind_it),
+        cmocka_unit_test(what_lies_below_is_skipped),
+        cmocka_unit_test(an_item_is_found_by_its_ordinal),
+        cmocka_unit_test(reading_begins_where_it_is_told),
+        cmocka_unit_test(the_end_is_the_end),
+        cmocka_unit_test(a_digest_is_checked_only_of_what_was_read_whole),
+        cmocka_unit_test(extents_add_up_and_can_be_fetched_ahead),
+    };
+    return cmocka_run_group_tests(tests, begin, end);
+}
