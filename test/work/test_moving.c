@@ -177,7 +177,7 @@ static void an_export_and_a_diff_are_too(void **state) {
     struct error err = ERROR_INIT;
     kit_ok(inspect_diff(k->work, info_of(k, a), info_of(k, b), see, &seen, &t, &err), &err);
     assert_int_equal(seen, FILES);
-    assert_int_equal(t.changed, FILES);
+    assert_in_range(t.changed, FILES, FILES + 1); /* their folder, too, when its time has moved on by a second */
 }
 
 static void found(void *ctx, const struct verify_finding *f) {

@@ -28,7 +28,7 @@ struct credential {
     struct secret *secret_key;
     struct secret *token; /* NULL: none; ends in NUL */
     int64_t expires_ns;   /* 0: never */
-    char source[96];      /* "the profile default of /root/.aws/credentials" */
+    char source[96];      /* "the profile default of ~/.aws/credentials" */
 };
 void credential_release(struct credential *c); /* NULL is fine */
 

@@ -298,22 +298,20 @@ static void job_run(struct scan *s, struct folder *f, size_t block) {
     if (s->waiting) pthread_cond_signal(&s->done);
 }
 
-/* Runs one queued job, if there is one and the limits allow; the lock is held. */
+/* Takes one queued job, if there is one and the limits allow, and runs it if it is still due. The lock is held; when it
+ * answers true it was let go of meanwhile, so that whatever the caller waits for has to be looked at again. */
 static bool job_run_next(struct scan *s) {
-    while (s->n_stack > 0 && !s->rc && !ahead_enough(s)) {
-        struct job j = s->stack[--s->n_stack];
-        bool due = job_is_due(&j);
-        if (due) {
-            *job_state(&j) = JOB_RUNNING;
-            job_run(s, j.f, j.block);
-        }
-        /* Others may hold references only through this one, and to let go may close descriptors. */
-        pthread_mutex_unlock(&s->lock);
-        folder_unref(s, j.f);
-        pthread_mutex_lock(&s->lock);
-        if (due) return true;
+    if (s->n_stack == 0 || s->rc || ahead_enough(s)) return false;
+    struct job j = s->stack[--s->n_stack];
+    if (job_is_due(&j)) {
+        *job_state(&j) = JOB_RUNNING;
+        job_run(s, j.f, j.block);
     }
-    return false;
+    /* Others may hold references only through this one, and to let go may close descriptors. */
+    pthread_mutex_unlock(&s->lock);
+    folder_unref(s, j.f);
+    pthread_mutex_lock(&s->lock);
+    return true;
 }
 
 static void *helper_run(void *arg) {
