@@ -11,6 +11,13 @@ static const char *text(const json_t *j, const char *key) {
     return s ? s : "-";
 }
 
+static void warnings_print(struct cli *c, const json_t *list) {
+    const json_t *one;
+    size_t i;
+    json_array_foreach(list, i, one)
+        output_styled(c->output, STYLE_WARN, "  warning   %s\n", json_string_value(one) ? json_string_value(one) : "-");
+}
+
 static void plan_print(struct cli *c, const struct restore_plan *p) {
     const json_t *d = p->doc, *t = json_object_get(d, "target"), *step;
     char size[32], loss[32], estimate[64] = "unknown: no restore of this surface is on record yet";
@@ -21,8 +28,7 @@ static void plan_print(struct cli *c, const struct restore_plan *p) {
         duration_format(json_integer_value(json_object_get(d, "estimated_seconds")) * NS_PER_S, estimate);
     output_styled(c->output, STYLE_BOLD, "Plan %s\n", p->id);
     output_print(c->output, "  restore   %s  from %s\n", p->label, p->snapshot_id);
-    output_print(c->output, "  point     %s%s\n", text(d, "point"),
-                 json_is_true(json_object_get(d, "complete")) ? "" : "  (PARTIAL: something is missing from it)");
+    output_print(c->output, "  point     %s\n", text(d, "point"));
     output_print(c->output, "  you lose  everything written since: %s\n", loss);
     output_print(c->output, "  size      %s in %lld items\n", size,
                  (long long)json_integer_value(json_object_get(d, "items")));
@@ -31,6 +37,8 @@ static void plan_print(struct cli *c, const struct restore_plan *p) {
     output_print(c->output, "  time      %s\n", estimate);
     json_array_foreach(json_object_get(t, "steps"), i, step)
         output_print(c->output, "  step %zu    %s\n", i + 1, json_string_value(step) ? json_string_value(step) : "-");
+    warnings_print(c, json_object_get(d, "warnings"));
+    warnings_print(c, json_object_get(t, "warnings"));
     if (!output_is_json(c->output)) return;
     json_t *copy = json_deep_copy(p->doc); /* the event has a sequence number of its own */
     if (copy) {

@@ -94,7 +94,7 @@ static int copy_key(const struct secret *from, struct secret **ret, struct error
 
 int keyring_derive(const struct keyring *admin, enum key_role role, struct keyring **ret, struct error *err) {
     if (admin->role != ROLE_ADMIN)
-        return error_set(err, ERR_KEY_ROLE, "a %s key cannot make a %s key: that takes the admin key",
+        return error_set(err, ERR_KEY_ROLE, "a %s key cannot make other keys (of role %s): that takes the admin key",
                          key_role_name(admin->role), key_role_name(role));
     if (role == ROLE_ADMIN) return keyring_from_master(admin->repo_id, secret_bytes(admin->master), ret, err);
     if (role < ROLE_ADMIN || role > ROLE_PRUNE)

@@ -211,8 +211,7 @@ int witem_space(struct witem *it, uint8_t **ret, size_t *ret_len, struct error *
 
 int witem_advance(struct witem *it, size_t n, struct error *err) {
     it->have += n;
-    if (it->w->since_checkpoint >= it->w->checkpoint_bytes || it->w->run_due) return writer_checkpoint(it->w, err);
-    return 0;
+    return writer_checkpoint_due(it->w) ? writer_checkpoint(it->w, err) : 0;
 }
 
 int witem_hole(struct witem *it, uint64_t len, struct error *err) {
@@ -251,8 +250,20 @@ int witem_restart(struct witem *it, struct error *err) {
     return 0;
 }
 
+/* Hands the item in with its body, or latches the writer: its number is never handed in then. Takes body over. */
+static int item_end(struct witem *it, int rc, struct buf body, struct error *err) {
+    if (rc == 0) {
+        rc = order_done(it->w, it->seq, it->name, body, false, err);
+    } else {
+        buf_free(&it->name);
+        buf_free(&body);
+        writer_fail(it->w, err);
+    }
+    item_free(it);
+    return rc;
+}
+
 int witem_close(struct witem *it, struct bytes attr, struct digest *ret_sha256, struct error *err) {
-    struct writer *w = it->w;
     struct buf body = BUF_INIT(8u << 20);
     struct digest sha;
     int rc = it->have ? cut(it, true, true, err) : 0;
@@ -272,15 +283,9 @@ int witem_close(struct witem *it, struct bytes attr, struct digest *ret_sha256, 
     if (rc == 0) rc = manifest_body(&body, it->kind, attr, it->bytes, &sha, count, buf_bytes(refs), err);
     if (rc == 0) {
         if (ret_sha256) *ret_sha256 = sha;
-        w->bytes += it->bytes;
-        rc = order_done(w, it->seq, it->name, body, false, err);
-    } else {
-        buf_free(&it->name);
-        buf_free(&body);
-        writer_fail(w, err);
+        it->w->bytes += it->bytes;
     }
-    item_free(it);
-    return rc;
+    return item_end(it, rc, body, err);
 }
 
 int witem_confirm(struct witem *it, struct bytes attr, struct error *err) {
@@ -295,14 +300,8 @@ int witem_confirm(struct witem *it, struct bytes attr, struct error *err) {
     if (rc == 0) {
         w->bytes += m->bytes;
         w->dup_bytes += m->bytes;
-        rc = order_done(w, it->seq, it->name, body, false, err);
-    } else {
-        buf_free(&it->name);
-        buf_free(&body);
-        writer_fail(w, err);
     }
-    item_free(it);
-    return rc;
+    return item_end(it, rc, body, err);
 }
 
 void witem_drop(struct witem *it) {

@@ -167,7 +167,8 @@ static int open_base(struct repo *r, const struct writer_options *o, bool bare, 
     w->group_max = r->data_pack_bytes / 4 < GROUP_PLAIN_MAX ? r->data_pack_bytes / 4 : GROUP_PLAIN_MAX;
     w->threads = o->threads ? o->threads : thread_cpus();
     w->level = o->level ? o->level : 1;
-    w->checkpoint_bytes = o->checkpoint_bytes ? o->checkpoint_bytes : UINT64_C(1) << 30;
+    w->checkpoint_bytes = o->checkpoint_bytes;
+    w->started_ns = w->checkpoint_ns = time_monotonic_ns();
     snprintf(w->environment, sizeof w->environment, "%s", o->environment);
     snprintf(w->surface, sizeof w->surface, "%s", o->surface);
     pthread_rwlock_init(&w->index_lock, NULL);
@@ -245,8 +246,19 @@ int run_flush(struct writer *w, struct error *err) {
     return rc;
 }
 
+bool writer_checkpoint_due(const struct writer *w) {
+    if (w->run_due || !w->since_checkpoint) return w->run_due;
+    if (w->checkpoint_bytes) return w->since_checkpoint >= w->checkpoint_bytes;
+    /* By time, and seldomer the longer it runs: each leaves an index run and names all before it. */
+    int64_t now = time_monotonic_ns(), apart = (now - w->started_ns) / 16;
+    if (apart < CHECKPOINT_MIN_NS) apart = CHECKPOINT_MIN_NS;
+    if (apart > CHECKPOINT_MAX_NS) apart = CHECKPOINT_MAX_NS;
+    return now - w->checkpoint_ns >= apart;
+}
+
 int writer_checkpoint(struct writer *w, struct error *err) {
     if (pthread_mutex_trylock(&w->checkpoint_lock) != 0) return 0; /* another thread is at it */
+    w->checkpoint_ns = time_monotonic_ns();
     w->since_checkpoint = 0;
     w->run_due = false;
     int rc = writer_alive(w, err);

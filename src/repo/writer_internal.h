@@ -2,6 +2,7 @@
 #ifndef PK_REPO_WRITER_INTERNAL_H
 #define PK_REPO_WRITER_INTERNAL_H
 
+#include "base/time.h"
 #include "repo/repo_internal.h"
 
 #define STRIPES 16
@@ -113,6 +114,8 @@ struct writer {
     size_t group_max;
     bool delta;
     uint64_t checkpoint_bytes;
+    int64_t started_ns;                /* time_monotonic_ns */
+    atomic_int_fast64_t checkpoint_ns; /* when the last one was begun */
     char environment[128], surface[192];
     struct pool *pool;
     struct fetcher *fetcher; /* delta bases; NULL without the read key */
@@ -187,6 +190,11 @@ struct writer {
         stored_bytes, pack_total, since_checkpoint;
     atomic_bool run_due; /* ENTRIES_MAX is reached */
 };
+
+/* How far apart resume points are when that goes by time: a sixteenth of what the run has taken, within these. */
+#define CHECKPOINT_MIN_NS (30 * NS_PER_S)
+#define CHECKPOINT_MAX_NS (15 * 60 * NS_PER_S)
+bool writer_checkpoint_due(const struct writer *w);
 
 int writer_fail(struct writer *w, const struct error *err); /* latch; answers the code */
 int writer_alive(struct writer *w, struct error *err) PK_CHECK;

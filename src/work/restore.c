@@ -127,6 +127,21 @@ static json_t *into_of(const struct snapshot_info *info, const char *into) {
     return json_string(full);
 }
 
+/* What a person should know before the plan is carried out; what the driver has to say stands with the target. */
+static int warnings(struct work *w, const struct snapshot_info *info, json_t *doc, struct error *err) {
+    json_t *list = json_array();
+    int rc = list ? 0 : error_set(err, ERR_NO_MEMORY, "no memory for a plan");
+    if (rc == 0 && !info->complete)
+        rc = json_push(list, json_string("it is partial: something is missing from it"), err);
+    if (rc == 0 && repo_snapshot_suspect(w->repo, info))
+        rc = json_push(list,
+                       json_string("it is suspect: the key that wrote it was revoked, others may have used it by then"),
+                       err);
+    if (rc == 0 && info->verify_failed)
+        rc = json_push(list, json_string("its last verification failed: what is damaged cannot be restored"), err);
+    return rc < 0 ? (json_decref(list), rc) : json_put(doc, "warnings", list, err);
+}
+
 int restore_plan_make(struct work *w, const char *address, const struct restore_options *o, struct restore_plan *ret,
                       struct error *err) {
     const struct snapshot_info *info;
@@ -161,6 +176,7 @@ int restore_plan_make(struct work *w, const char *address, const struct restore_
     if (rc == 0) rc = json_put_str(doc, "point", when, err);
     if (rc == 0) rc = json_put_int(doc, "loss_seconds", (now - info->started_ns) / NS_PER_S, err);
     if (rc == 0) rc = json_put(doc, "complete", json_boolean(info->complete), err);
+    if (rc == 0) rc = warnings(w, info, doc, err);
     if (rc == 0) rc = json_put_int(doc, "bytes", (int64_t)info->bytes, err);
     if (rc == 0) rc = json_put_int(doc, "items", (int64_t)info->items, err);
     if (rc == 0) rc = json_put(doc, "into", into_of(info, o->into), err);

@@ -184,6 +184,8 @@ pk key list "${A[@]}" && grep -q 'host1.*revoked' "$T/out" && fails 12 PK-KEY-00
 claim 'it opens nothing any more'
 pk list "${A[@]}" --json && [ "$(field '[p["suspect"] for p in d["points"]]')" = '[False, True]' ]
 claim 'list says which points are suspect'
+pk restore "${A[@]}" local/data@latest --into "$T/suspect" --dry-run && grep -q 'warning *it is suspect: the key that wrote it was revoked' "$T/out"
+claim 'the plan of its restore warns of it'
 pk status "${A[@]}" --json && [ "$(field 'd["surfaces"][-1]["last_good"]["id"]')" = "$("$P" list "${A[@]}" --json | python3 -c 'import json,sys; print(json.load(sys.stdin)["points"][0]["id"])')" ]
 claim 'a suspect point is not the last good one'
 pk doctor "${A[@]}"

@@ -120,6 +120,10 @@ drop "$before"
 sql -d shop -c 'SELECT pg_sleep(300)' >/dev/null 2>session.err &
 session=$!
 until [ "$(sql -c "SELECT count(*) FROM pg_stat_activity WHERE datname = 'shop'")" = 1 ]; do sleep 0.1; done
+pk restore "lab/pg@$first" --path db/shop/contents --swap --dry-run && grep -q 'warning .*sessions of others on shop: 1 (' out
+claim 'the plan warns of the session'
+fails 2 PK-USE-001 restore "lab/pg@$first" --path db/shop/contents --swap --into other && says 'either restored into other, or swapped'
+claim 'a swap has no target of its own'
 pk restore "lab/pg@$first" --path db/shop/contents --swap --dry-run --json && plan=$(result plan) && fails 5 PK-PG-006 restore --plan "$plan" && says 'shop' && says 'state:'
 claim 'a database in use is not swapped'
 facts now shop && diff shop.facts now >out && kill -0 $session && [ "$(databases)" = 'billing shop' ]

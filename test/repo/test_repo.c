@@ -1,8 +1,10 @@
 /* The repository end to end on a real folder: what goes in comes out, and only what is whole counts. */
 #include "repo_kit.h"
 
+#include "base/seam.h"
 #include "base/time.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -122,7 +124,8 @@ static void held_items_are_confirmed_or_written_anew(void **state) {
 static void scattered_changes_become_deltas(void **state) {
     (void)state;
     struct kit k;
-    struct kit_item it[1] = {{"records", CONTENT_RECORDS, text, BIG}}, pages[1] = {{"records", CONTENT_PAGES, text, BIG}};
+    struct kit_item it[1] = {{"records", CONTENT_RECORDS, text, BIG}},
+                    pages[1] = {{"records", CONTENT_PAGES, text, BIG}};
     struct writer_stats st;
     uint8_t *changed = malloc(BIG + 64);
     kit_begin(&k);
@@ -237,7 +240,8 @@ static void collection_keeps_what_lives(void **state) {
     struct gc_plan plan;
     struct gc_options o = {.now_ns = INT64_MAX / 2};
     kit_begin(&k);
-    uint64_t a = kit_backup(&k, "t", it, n, true, NULL), b = kit_backup(&k, "u", other, 1, true, NULL), c = kit_backup(&k, "t", it, n, true, NULL);
+    uint64_t a = kit_backup(&k, "t", it, n, true, NULL), b = kit_backup(&k, "u", other, 1, true, NULL),
+             c = kit_backup(&k, "t", it, n, true, NULL);
     kit_ok(gc_run(k.repo, &o, &plan, &err), &err);
     assert_int_equal(plan.dead_packs, 0);
     gc_plan_free(&plan);
@@ -328,9 +332,9 @@ static int forged(void *ctx, uint64_t seq, json_t **ret, struct error *err) {
     (void)seq;
     char hex[65];
     hex_encode(info->entry.b, 32, hex);
-    *ret = json_pack("{s:s, s:[{s:s, s:{s:s}}], s:s, s:{s:I, s:s, s:s, s:s}}", "_type", STATEMENT_TYPE, "subject", "name", "x", "digest",
-                     "sha256", hex, "predicateType", PREDICATE_VERIFICATION, "predicate", "seq", (json_int_t)info->seq, "receipt", hex, "level",
-                     "full", "result", "PASSED");
+    *ret = json_pack("{s:s, s:[{s:s, s:{s:s}}], s:s, s:{s:I, s:s, s:s, s:s}}", "_type", STATEMENT_TYPE, "subject",
+                     "name", "x", "digest", "sha256", hex, "predicateType", PREDICATE_VERIFICATION, "predicate", "seq",
+                     (json_int_t)info->seq, "receipt", hex, "level", "full", "result", "PASSED");
     return *ret ? 0 : error_set(err, ERR_NO_MEMORY, "no memory");
 }
 
@@ -394,6 +398,71 @@ static void an_unfinished_run_is_resumed(void **state) {
     kit_end(&k);
 }
 
+static atomic_int ahead_s;
+
+static int clock_ahead(clockid_t id, struct timespec *ts) {
+    int rc = seam_system.clock_gettime(id, ts);
+    if (id == CLOCK_MONOTONIC) ts->tv_sec += atomic_load(&ahead_s);
+    return rc;
+}
+
+static int count_one(void *ctx, const struct store_object *o, struct error *err) {
+    (void)o, (void)err;
+    return ++*(int *)ctx, 0;
+}
+
+static int resume_points(struct kit *k) {
+    struct error err = ERROR_INIT;
+    int n = 0;
+    kit_ok(store_list(k->store, "sess/", count_one, &n, &err), &err);
+    return n;
+}
+
+static void feed(struct witem *item, size_t *at, size_t until) {
+    struct error err = ERROR_INIT;
+    while (*at < until) {
+        uint8_t *p;
+        size_t room;
+        kit_ok(witem_space(item, &p, &room, &err), &err);
+        if (room > until - *at) room = until - *at;
+        memcpy(p, noise + *at, room);
+        kit_ok(witem_advance(item, room, &err), &err);
+        *at += room;
+    }
+}
+
+static void a_resume_point_is_made_every_half_minute(void **state) {
+    (void)state;
+    struct kit k;
+    struct error err = ERROR_INIT;
+    struct seam clock = seam_system;
+    clock.clock_gettime = clock_ahead;
+    seam_table = &clock;
+    kit_begin(&k);
+    struct writer_options o = {.environment = "dev", .surface = "t", .threads = 2};
+    struct writer_stats st = {0};
+    struct writer *w = NULL;
+    struct witem *item;
+    size_t at = 0;
+    kit_ok(writer_open(k.repo, &o, &w, &err), &err);
+    kit_ok(writer_item_open(w, 0, BYTES_STR("big"), CONTENT_OPAQUE, &item, &err), &err);
+    atomic_store(&ahead_s, 40);
+    feed(item, &at, 4096);
+    assert_int_equal(resume_points(&k), 0); /* nothing was stored that could be resumed */
+    for (; st.packs == 0; writer_stats_get(w, &st)) feed(item, &at, at + 4096 < BIG - 4096 ? at + 4096 : at);
+    int made = resume_points(&k);
+    assert_true(made <= 1);
+    feed(item, &at, at + 1024);
+    assert_int_equal(resume_points(&k), 1);
+    atomic_store(&ahead_s, 65);
+    feed(item, &at, at + 1024);
+    assert_int_equal(resume_points(&k), 1);
+    kit_ok(witem_close(item, BYTES_STR("attr"), NULL, &err), &err);
+    writer_free(w);
+    kit_end(&k);
+    seam_table = &seam_system;
+}
+
 static void many_small_runs_are_merged(void **state) {
     (void)state;
     struct kit k;
@@ -429,6 +498,7 @@ int main(void) {
         cmocka_unit_test(roles_are_kept_apart),
         cmocka_unit_test(a_forged_entry_is_void),
         cmocka_unit_test(an_unfinished_run_is_resumed),
+        cmocka_unit_test(a_resume_point_is_made_every_half_minute),
         cmocka_unit_test(many_small_runs_are_merged),
     };
     int rc = cmocka_run_group_tests(tests, NULL, NULL);

@@ -301,7 +301,7 @@ static void a_swap_waits_for_nobody_and_ends_connections_only_when_told(void **s
     pid_t holder = hold_connection("app");
     q.swap = true;
     claim_fails(surface_postgres.restore(&ctx, &stage.shot.source, &q, &r, &err), err, ERR_PG_IN_USE,
-                "1 others are connected to database app: nobody_special (holder) 1");
+                "others are connected to database app, 1 of them: nobody_special (holder) 1");
     assert_string_equal(pg_server_ask(&stage.server, "postgres", "SELECT oid FROM pg_database WHERE datname = 'app'"),
                         oid);
     assert_false(stage_exists("app\\_restored%"));

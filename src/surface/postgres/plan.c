@@ -47,7 +47,7 @@ static int plan_live(struct planning *p, const struct pg_restore_job *j, json_t 
     if (r < 0 || !p->swap) return r;
     if (n && !p->q->terminate_connections)
         r = json_push(p->warnings,
-                      json_sprintf("%u others are connected to %s (%s): the swap would be refused", n, j->live,
+                      json_sprintf("sessions of others on %s: %u (%s); the swap would be refused", j->live, n,
                                    (const char *)who.ptr),
                       err);
     if (r == 0 && exists && n && p->q->terminate_connections)

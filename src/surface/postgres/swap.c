@@ -19,7 +19,8 @@ static int in_use(PGconn *c, const char *name, struct error *err) {
     unsigned n;
     int r = pg_connections(c, name, &n, &who, err);
     if (r < 0 || n == 0) return r;
-    error_set(err, ERR_PG_IN_USE, "%u others are connected to database %s: %s", n, name, (const char *)who.ptr);
+    error_set(err, ERR_PG_IN_USE, "others are connected to database %s, %u of them: %s", name, n,
+              (const char *)who.ptr);
     return error_state(err, "the live database is as it was");
 }
 

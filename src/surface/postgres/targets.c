@@ -24,6 +24,10 @@ int pg_jobs_make(const struct restore_request *q, struct pg_restore_job **ret, s
     struct pg_restore_job *jobs;
     char compact[24], stamp[24];
     size_t i, n = 0;
+    if ((q->swap || q->in_place) && q->target && !q->as_scratch)
+        return error_set(err, ERR_USAGE,
+                         "a database is either restored into %s, or swapped for the live one of its own name",
+                         q->target);
     int r = mem_alloc((json_array_size(list) + 1) * sizeof *jobs, (void **)&jobs, err);
     if (r < 0) return r;
     time_format_compact(time_now_ns(), compact);
