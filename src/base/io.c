@@ -56,6 +56,11 @@ int io_pwrite_full(int fd, const void *p, size_t n, uint64_t at, const char *wha
     return 0;
 }
 
+int io_lock(int fd) {
+    if (seam_flock(fd, LOCK_EX | LOCK_NB) == 0) return 0;
+    return errno == ENOLCK || errno == EOPNOTSUPP || errno == ENOSYS ? 0 : -1;
+}
+
 void io_close(int *fd) {
     if (*fd >= 0) {
         int saved = errno;

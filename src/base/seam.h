@@ -117,6 +117,8 @@ int io_replace_file(int dirfd, const char *path, struct bytes content, mode_t mo
 int io_mkdirs(const char *path, mode_t mode, struct error *err) PK_CHECK;
 /* Remove a tree without following links; missing is fine. */
 int io_remove_tree(int dirfd, const char *path, struct error *err) PK_CHECK;
+/* An exclusive flock, not waited for. 0 also where the file system has no locks; else -1 with errno. */
+int io_lock(int fd) PK_CHECK;
 void io_close(int *fd); /* closes and sets to -1; ignores -1. For descriptors whose data is already durable or read-only */
 
 #define CLEANUP(f) __attribute__((cleanup(f)))

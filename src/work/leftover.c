@@ -4,19 +4,13 @@
 
 #include <errno.h>
 #include <stdio.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #define PARTIAL ".proofkeep-partial-"
 #define TRIES 16
 
-static bool lockless(int code) {
-    return code == ENOLCK || code == EOPNOTSUPP || code == ENOSYS;
-}
-
 int leftover_lock(int fd, const char *path, struct error *err) {
-    if (seam_flock(fd, LOCK_EX | LOCK_NB) == 0 || lockless(errno)) return 0;
-    return error_set_errno(err, ERR_IO_WRITE, "locking the folder %s", path);
+    return io_lock(fd) == 0 ? 0 : error_set_errno(err, ERR_IO_WRITE, "locking the folder %s", path);
 }
 
 int leftover_lock_new(const char *path, int *ret, struct error *err) {

@@ -4,14 +4,7 @@
 . "${SOURCE_ROOT:?the project}/test/e2e/lib/tap.sh"
 mkdir -p one two && echo 1 >one/a && echo 2 >two/b
 cat >proofkeep.yaml <<YAML
-version: 1
-platform: test
-secrets:
-  k: { file: $T/key }
-repositories:
-  main:
-    url: $T/repo
-    encrypt: { key: k, kind: key_file }
+$(config_head)
 surfaces:
   one: { kind: files, class: truth, paths: [$T/one] }
   two: { kind: files, class: truth, paths: [$T/two] }

@@ -5,14 +5,7 @@
 
 config() { # FILE [SED-EXPRESSION]
   cat >"$1" <<YAML
-version: 1
-platform: test
-secrets:
-  k: { file: $T/key }
-repositories:
-  main:
-    url: $T/repo
-    encrypt: { key: k, kind: key_file }
+$(config_head)
 surfaces:
   tree:
     kind: files

@@ -7,14 +7,7 @@ trap '[ -z "$mounted" ] || umount "$mounted"' EXIT
 
 config() { # FILE [INSTEAD-OF WITH]
   cat >"$1" <<YAML
-version: 1
-platform: test
-secrets:
-  k: { file: $T/key }
-repositories:
-  main:
-    url: $T/repo
-    encrypt: { key: k, kind: key_file }
+$(config_head)
 surfaces:
   artifacts:
     kind: files

@@ -10,12 +10,7 @@ for i in range(3000):
         f.write(random.randbytes(20000))
 PY
 cat >proofkeep.yaml <<EOF
-version: 1
-platform: test
-secrets:
-  k: { file: $T/key }
-repositories:
-  main: { url: $T/repo, encrypt: { key: k, kind: key_file } }
+$(config_head)
 surfaces:
   files: { kind: files, class: truth, paths: [$T/src] }
 environments:

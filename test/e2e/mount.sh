@@ -275,12 +275,7 @@ else
   cluster_psql "$C" -c 'CREATE DATABASE shop'
   cluster_psql "$C" -d shop -c "CREATE TABLE a AS SELECT i AS id, md5(i::text) AS t FROM generate_series(1, 50000) i" -c 'CREATE TABLE b AS SELECT 1 AS one'
   cat >pg.yaml <<YAML
-version: 1
-platform: test
-secrets:
-  k: { file: $T/key }
-repositories:
-  main: { url: $T/repo, encrypt: { key: k, kind: key_file } }
+$(config_head)
 surfaces:
   pg:
     kind: postgres

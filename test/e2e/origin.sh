@@ -8,12 +8,7 @@ fi
 git_() { git -c user.name=t -c user.email=t@example.org -c init.defaultBranch=main -c commit.gpgsign=false "$@" >/dev/null 2>&1; }
 mkdir -p src tree/conf && echo one >src/a
 cat >tree/conf/proofkeep.yaml <<EOF
-version: 1
-platform: test
-secrets:
-  k: { file: $T/key }
-repositories:
-  main: { url: $T/repo, encrypt: { key: k, kind: key_file } }
+$(config_head)
 surfaces:
   files: { kind: files, class: truth, paths: [$T/src] }
 environments:

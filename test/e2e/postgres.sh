@@ -36,16 +36,7 @@ config() { # FILE [LINE-OF-THE-SURFACE...]
   local file=$1 line
   shift
   cat >"$file" <<YAML
-version: 1
-platform: test
-secrets:
-  k: { file: $T/key }
-  right: { file: $T/right }
-  wrong: { file: $T/wrong }
-repositories:
-  main:
-    url: $T/repo
-    encrypt: { key: k, kind: key_file }
+$(config_head "right: { file: $T/right }" "wrong: { file: $T/wrong }")
 surfaces:
   pg:
     kind: postgres

@@ -19,14 +19,7 @@ config() { # FILE [LINE-OF-THE-SURFACE...]
   local file=$1 line
   shift
   cat >"$file" <<YAML
-version: 1
-platform: test
-secrets:
-  k: { file: $T/key }
-repositories:
-  main:
-    url: $T/repo
-    encrypt: { key: k, kind: key_file }
+$(config_head)
 surfaces:
   pg:
     kind: postgres

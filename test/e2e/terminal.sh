@@ -3,12 +3,7 @@
 . "${SOURCE_ROOT:?the project}/test/e2e/lib/tap.sh"
 mkdir -p src && echo one >src/a
 cat >proofkeep.yaml <<EOF
-version: 1
-platform: test
-secrets:
-  k: { file: $T/key }
-repositories:
-  main: { url: $T/repo, encrypt: { key: k, kind: key_file } }
+$(config_head)
 surfaces:
   files: { kind: files, class: truth, paths: [$T/src] }
 environments:

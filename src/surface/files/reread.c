@@ -43,7 +43,6 @@ static int reread_new(struct reread **ret, struct error *err) {
 }
 
 static void lane_begin(struct lane *l, struct task *t) {
-    if (t->dir < 0 && t->dir_errno == 0) t->dir_errno = ENOENT;
     l->r = (struct reading){.t = t, .item = t->held, .fd = t->dir >= 0 ? file_open(t, t->dir) : -1};
     l->r.read_errno = l->r.fd >= 0 ? 0 : t->dir >= 0 ? errno : t->dir_errno;
     l->rest = BYTES_OF(NULL, 0);

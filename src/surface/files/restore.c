@@ -182,7 +182,7 @@ static int stage_make(struct restore *r, const struct target *t, struct staging 
     if (r->base->dir.fd < 0)
         return error_set_errno(err, ERR_IO_WRITE, "open the folder '%s' in '%s'", s->name, t->parent);
     /* Held while it is filled, so that what a killed restore left can be told from what a living one makes. */
-    if (seam_flock(r->base->dir.fd, LOCK_EX | LOCK_NB) < 0 && errno != ENOLCK && errno != EOPNOTSUPP && errno != ENOSYS)
+    if (io_lock(r->base->dir.fd) < 0)
         return error_set_errno(err, ERR_IO_WRITE, "lock the folder '%s' in '%s'", s->name, t->parent);
     r->base->dir.pinned = true;
     atomic_fetch_add(&r->dirs.open, 1);

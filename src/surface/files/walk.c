@@ -112,8 +112,8 @@ static void task_release(struct tally_slot *slot) {
     seam_free(t);
 }
 
-static int task_new(struct walk *w, struct folder *f, const char *comp, const struct lite *l, struct task **ret,
-                    struct error *err) {
+static int task_new(struct walk *w, struct folder *f, const char *comp, const struct lite *l, struct link_group *g,
+                    struct task **ret, struct error *err) {
     void *p;
     size_t comp_len = strlen(comp);
     int rc = mem_alloc(sizeof(struct task) + w->name.len + comp_len + 1, &p, err);
@@ -130,6 +130,9 @@ static int task_new(struct walk *w, struct folder *f, const char *comp, const st
     t->dir = -1;
     t->comp = (char *)text + w->name.len;
     t->lite = *l;
+    t->seq = w->c->seq++;
+    t->group = g;
+    if (g) link_hold(w->c, g);
     *ret = t;
     return 0;
 }
@@ -139,10 +142,8 @@ static int task_queue(struct walk *w, struct folder *f, const char *comp, const 
                       const struct item_known *held, struct error *err) {
     struct capture *c = w->c;
     struct task *t;
-    int rc = task_new(w, f, comp, l, &t, err);
+    int rc = task_new(w, f, comp, l, g, &t, err);
     if (rc) return rc;
-    t->seq = c->seq++;
-    t->group = g;
     if (held) {
         t->held_bytes = held->bytes;
         t->held_sha256 = held->sha256;
@@ -151,7 +152,6 @@ static int task_queue(struct walk *w, struct folder *f, const char *comp, const 
             return rc;
         }
     }
-    if (g) link_hold(c, g);
     /* The queue is short, so its tasks may hold descriptors; those that wait for a first name may be many, and do not.
      */
     t->dir = dir_get(scan_dirs(c->scan), &f->dir);
@@ -166,11 +166,8 @@ static int task_join(struct walk *w, struct folder *f, const char *comp, const s
                      struct error *err) {
     struct capture *c = w->c;
     struct task *t;
-    int rc = task_new(w, f, comp, l, &t, err);
+    int rc = task_new(w, f, comp, l, g, &t, err);
     if (rc) return rc;
-    t->seq = c->seq++;
-    t->group = g;
-    link_hold(c, g);
     tally_add(&c->tally, &t->slot);
     enum link_role role = LINK_FIRST;
     rc = link_join(c, t, &role, err);

@@ -63,6 +63,12 @@ point() {
 import json, sys
 print(json.load(sys.stdin)["points"][-1]["id"])'
 }
+# config_head [SECRET-LINE...]: a configuration down to its repositories: one in $T/repo, with its key in $T/key.
+config_head() {
+  printf '%s\n' 'version: 1' 'platform: test' 'secrets:' "  k: { file: $T/key }"
+  [ $# = 0 ] || printf '  %s\n' "$@"
+  printf '%s\n' 'repositories:' '  main:' "    url: $T/repo" '    encrypt: { key: k, kind: key_file }'
+}
 finish() {
   echo "1..$tap_n"
   [ $tap_failed = 0 ]
