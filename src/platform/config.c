@@ -48,6 +48,12 @@ const struct config_environment *config_environment(const struct config *c, cons
 const struct config_surface *config_surface(const struct config *c, const char *name) {
     FIND(c->surfaces, name);
 }
+const struct config_repository *config_repository_at(const struct config *c, const char *url) {
+    for (size_t i = 0; c && i < c->repositories.count; i++)
+        if (strcmp(c->repositories.items[i]->url, url) == 0) return c->repositories.items[i];
+    return NULL;
+}
+
 const struct config_repository *config_repository(const struct config *c, const char *name) {
     FIND(c->repositories, name);
 }

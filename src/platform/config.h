@@ -89,7 +89,7 @@ struct config_repository {
     const char *url;      /* with what `s3` says as its parameters */
     struct config_s3 *s3; /* NULL when not configured */
     struct config_encrypt *encrypt; /* NULL when not configured; the key then comes from the command line */
-    struct config_int jobs;
+    struct config_int jobs, parity;
 };
 
 enum config_kind { CONFIG_KIND_UNSET, CONFIG_KIND_FILES, CONFIG_KIND_POSTGRES };
@@ -198,6 +198,8 @@ void config_freep(struct config **c); /* for CLEANUP() */
 const struct config_environment *config_environment(const struct config *c, const char *name);
 const struct config_surface *config_surface(const struct config *c, const char *name);
 const struct config_repository *config_repository(const struct config *c, const char *name);
+/* By its URL; NULL when none has it, or `c` is. */
+const struct config_repository *config_repository_at(const struct config *c, const char *url);
 const struct config_secret *config_secret(const struct config *c, const char *name);
 /* By name; ERR_NO_POINT with what there is, and the nearest name. */
 int config_need_environment(const struct config *c, const char *name, const struct config_environment **ret,

@@ -13,18 +13,10 @@ static int get(void *ctx, struct secret **ret, struct error *err) {
     return secret_resolve(a->config, a->environment, a->secret, ret, err);
 }
 
-static const struct config_repository *find(const struct config *c, const char *url) {
-    for (size_t i = 0; c && i < c->repositories.count; i++) {
-        const struct config_repository *r = c->repositories.items[i];
-        if (strcmp(r->url, url) == 0 && r->s3 && r->s3->credentials) return r;
-    }
-    return NULL;
-}
-
 int config_open_store(const struct config *c, const struct config_environment *e, const char *url, bool create,
                       struct store **ret, struct error *err) {
-    const struct config_repository *r = find(c, url);
-    if (!r) return store_open(url, create, ret, err);
+    const struct config_repository *r = config_repository_at(c, url);
+    if (!r || !r->s3 || !r->s3->credentials) return store_open(url, create, ret, err);
     for (size_t i = 0; !e && i < c->environments.count; i++)
         if (strcmp(c->environments.items[i]->repository, r->head.name) == 0) e = c->environments.items[i];
     if (!e)

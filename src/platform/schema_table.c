@@ -146,6 +146,10 @@ static const struct field repository_rows[] = {
         .fallback = "the key is named on the command line"),
     ROW(config_repository, jobs, INT, .min = 1, .max = 256, .doc = "Threads that work for this repository.",
         .fallback = "the number of processors"),
+    ROW(config_repository, parity, INT, .min = 1, .max = 25,
+        .doc = "Reed-Solomon parity inside every pack that is stored from now on, in percent of it: that much of a pack may "
+               "be damaged and is mended when it is read.",
+        .fallback = "none"),
 };
 static const struct schema repository_schema = {
     .name = "repository",

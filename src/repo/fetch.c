@@ -181,16 +181,18 @@ int frame_decode(struct repo *r, struct pack_in *in, uint32_t ordinal, struct co
                  struct bytes base, uint8_t *plain, struct digest *ids, struct digest *shas, struct error *err) {
     const struct frame *fr = pack_in_frame(in, ordinal);
     uint8_t *opened = seam_alloc(fr->stored_len);
-    const uint8_t *sealed = sealed_in.len ? sealed_in.ptr : opened;
     int rc = 0;
     if (!opened) rc = error_set(err, ERR_NO_MEMORY, "no memory for a frame of %u bytes", fr->stored_len);
-    if (rc == 0 && !sealed_in.len) {
-        size_t got;
-        rc = store_read(r->store, pack_in_key(in), fr->at, opened, fr->stored_len, &got, err);
-        if (rc == 0 && got != fr->stored_len)
-            rc = error_set(err, ERR_OBJECT_CORRUPT, "%s: it is shorter than it says", pack_in_key(in));
+    if (rc == 0 && sealed_in.len) {
+        rc = pack_in_unseal(in, ordinal, sealed_in.ptr, opened, err);
+    } else if (rc == 0) {
+        rc = pack_in_sealed(r, in, ordinal, opened, err);
+        if (rc == 0) rc = pack_in_unseal(in, ordinal, opened, opened, err);
+        if (rc == -ERR_OBJECT_CORRUPT && pack_in_sealed_mended(r, in, ordinal, opened)) {
+            error_clear(err);
+            rc = pack_in_unseal(in, ordinal, opened, opened, err);
+        }
     }
-    if (rc == 0) rc = pack_in_unseal(in, ordinal, sealed, opened, err);
     if (rc == 0) {
         rc = codec_decode(codec, fr->codec, BYTES_OF(opened, fr->stored_len - AEAD_TAG_BYTES), base, plain,
                           fr->plain_len, err);

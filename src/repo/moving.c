@@ -123,6 +123,7 @@ int repo_view_open(struct repo *r, struct repo **ret, struct error *err) {
     v->data_pack_bytes = r->data_pack_bytes;
     v->meta_pack_bytes = r->meta_pack_bytes;
     pthread_mutex_init(&v->lock, NULL);
+    pthread_mutex_init(&v->mended.lock, NULL);
     snprintf(origin, sizeof origin, "proofkeep/%s", v->id_hex);
     if (r->cache_dir) rc = mem_strdup(r->cache_dir, &v->cache_dir, err);
     if (rc == 0) rc = ledger_open(v->store, origin, v->cache_dir, view_judge, v, &v->ledger, err);

@@ -1,4 +1,5 @@
-/* A pack's directory: read from the end, opened, checked in full before anything in it is believed. */
+/* A pack's directory: read from the end, opened, checked in full before anything in it is believed. What does not open
+ * is tried again from what the pack's own parity makes of it. */
 #include "repo/repo_internal.h"
 
 #define ORDINAL_DIRECTORY UINT32_C(0xffffffff)
@@ -13,6 +14,8 @@ struct pack_in {
     size_t dir_len;
     struct frame *frames;
     uint32_t frame_count;
+    struct digest name;
+    bool mended; /* what is in the store does not open, and is mended for each read */
 };
 
 struct member frame_member(const struct frame *f, unsigned i) {
@@ -46,6 +49,7 @@ static int opens_not(struct pack_in *p, int rc, const char *what, struct error *
 
 static int read_exact(struct repo *r, struct pack_in *p, uint64_t at, void *buf, size_t n, struct error *err) {
     size_t got;
+    if (p->mended) return mended_read(r, p->meta, &p->name, at, buf, n, NULL, err);
     int rc = store_read(r->store, p->key, at, buf, n, &got, err);
     if (rc < 0) return rc;
     return got == n ? 0 : corrupt(p, "it is shorter than it says", err);
@@ -89,71 +93,83 @@ static int parse_dir(struct pack_in *p, uint32_t frames, uint64_t dir_at, struct
     return 0;
 }
 
-int pack_in_open(struct repo *r, bool meta, const struct digest *name, struct pack_in **ret, struct error *err) {
+static int open_parts(struct repo *r, struct pack_in *p, struct error *err) {
+    const bool meta = p->meta;
     void *mem;
-    int rc = mem_alloc(sizeof(struct pack_in), &mem, err);
-    if (rc < 0) return rc;
-    struct pack_in *p = mem;
-    p->meta = meta;
-    pack_key(meta, name, p->key);
+    int rc;
     uint64_t size;
     uint8_t *h = p->header, sealed[PACK_FOOTER_BYTES], foot[PACK_FOOTER_BYTES - AEAD_TAG_BYTES];
-    if ((rc = store_stat(r->store, p->key, &size, NULL, err)) < 0) goto fail;
-    if (size < PACK_HEADER_BYTES + PACK_FOOTER_BYTES || size > (256u << 20)) {
-        rc = corrupt(p, "its size is impossible", err);
-        goto fail;
-    }
-    if ((rc = read_exact(r, p, 0, h, PACK_HEADER_BYTES, err)) < 0) goto fail;
+    rc = p->mended ? mended_read(r, meta, &p->name, 0, h, 0, &size, err)
+                   : store_stat(r->store, p->key, &size, NULL, err);
+    if (rc < 0) return rc;
+    if (size < PACK_HEADER_BYTES + PACK_FOOTER_BYTES || size > PACK_BYTES_MAX)
+        return corrupt(p, "its size is impossible", err);
+    if ((rc = read_exact(r, p, 0, h, PACK_HEADER_BYTES, err)) < 0) return rc;
     if (memcmp(h, "PKPACK01", 8) != 0 || h[8] != FORMAT_VERSION ||
         (h[9] != CIPHER_AES_256_GCM && h[9] != CIPHER_CHACHA20_POLY1305) || h[10] != (meta ? 2 : 1) ||
-        memcmp(h + 16, r->id, 16) != 0) {
-        rc = corrupt(p, "its header is not that of a pack of this repository", err);
-        goto fail;
-    }
+        memcmp(h + 16, r->id, 16) != 0)
+        return corrupt(p, "its header is not that of a pack of this repository", err);
     p->cipher = h[9];
     const struct secret *ks;
-    if ((rc = repo_session_key(r, h + 32, h + 112, &ks, err)) < 0) {
-        if (rc == -ERR_KEY_WRONG) rc = corrupt(p, "its session key does not open", err);
-        goto fail;
-    }
+    if ((rc = repo_session_key(r, h + 32, h + 112, &ks, err)) < 0)
+        return rc == -ERR_KEY_WRONG ? corrupt(p, "its session key does not open", err) : rc;
     uint8_t okm[2 * KEY_BYTES];
     struct buf info = BUF_INIT(256);
     rc = buf_append_str(&info, "proofkeep/v1/pack", err);
     if (rc == 0) rc = buf_append(&info, r->id, 16, err);
     if (rc == 0) rc = hkdf_sha256(secret_bytes(ks), BYTES_OF(h + 48, 32), buf_bytes(&info), okm, sizeof okm, err);
     buf_free(&info);
-    if (rc < 0) goto fail;
+    if (rc < 0) return rc;
     memcpy(p->pack_key, okm, KEY_BYTES);
     bool committed = memcmp(okm + KEY_BYTES, h + 80, 32) == 0;
     wipe(okm, sizeof okm);
-    if (!committed) {
-        rc = corrupt(p, "its key commitment does not hold", err);
-        goto fail;
-    }
-    if ((rc = read_exact(r, p, size - PACK_FOOTER_BYTES, sealed, sizeof sealed, err)) < 0) goto fail;
-    if ((rc = open_at(p, ORDINAL_FOOTER, BYTES_OF(NULL, 0), BYTES_OF(sealed, sizeof sealed), foot, err)) < 0) {
-        rc = opens_not(p, rc, "its footer does not open", err);
-        goto fail;
-    }
+    if (!committed) return corrupt(p, "its key commitment does not hold", err);
+    if ((rc = read_exact(r, p, size - PACK_FOOTER_BYTES, sealed, sizeof sealed, err)) < 0) return rc;
+    if ((rc = open_at(p, ORDINAL_FOOTER, BYTES_OF(NULL, 0), BYTES_OF(sealed, sizeof sealed), foot, err)) < 0)
+        return opens_not(p, rc, "its footer does not open", err);
     uint64_t dir_at = get_u64(foot + 8);
     p->dir_len = get_u32(foot + 16);
-    if (memcmp(foot, "PKFOOT01", 8) != 0 || dir_at > size || p->dir_len + AEAD_TAG_BYTES > size - dir_at) {
-        rc = corrupt(p, "its footer is malformed", err);
-        goto fail;
-    }
-    if ((rc = mem_alloc(p->dir_len + AEAD_TAG_BYTES, &mem, err)) < 0) goto fail;
+    if (memcmp(foot, "PKFOOT01", 8) != 0 || dir_at > size || p->dir_len + AEAD_TAG_BYTES > size - dir_at)
+        return corrupt(p, "its footer is malformed", err);
+    if ((rc = mem_alloc(p->dir_len + AEAD_TAG_BYTES, &mem, err)) < 0) return rc;
     p->dir = mem;
-    if ((rc = read_exact(r, p, dir_at, p->dir, p->dir_len + AEAD_TAG_BYTES, err)) < 0) goto fail;
+    if ((rc = read_exact(r, p, dir_at, p->dir, p->dir_len + AEAD_TAG_BYTES, err)) < 0) return rc;
     if ((rc = open_at(p, ORDINAL_DIRECTORY, BYTES_OF(NULL, 0), BYTES_OF(p->dir, p->dir_len + AEAD_TAG_BYTES), p->dir,
-                      err)) < 0) {
-        rc = opens_not(p, rc, "its directory does not open", err);
-        goto fail;
+                      err)) < 0)
+        return opens_not(p, rc, "its directory does not open", err);
+    return parse_dir(p, get_u32(foot + 20), dir_at, err);
+}
+
+static void parts_drop(struct pack_in *p) {
+    seam_free(p->dir);
+    seam_free(p->frames);
+    p->dir = NULL;
+    p->frames = NULL;
+    p->frame_count = 0;
+}
+
+int pack_in_open(struct repo *r, bool meta, const struct digest *name, struct pack_in **ret, struct error *err) {
+    void *mem;
+    int rc = mem_alloc(sizeof(struct pack_in), &mem, err);
+    if (rc < 0) return rc;
+    struct pack_in *p = mem;
+    p->meta = meta;
+    p->name = *name;
+    pack_key(meta, name, p->key);
+    rc = open_parts(r, p, err);
+    if (rc == -ERR_OBJECT_CORRUPT) {
+        struct error lost = ERROR_INIT;
+        parts_drop(p);
+        p->mended = true;
+        if (open_parts(r, p, &lost) == 0) {
+            error_clear(err);
+            rc = 0;
+        }
     }
-    if ((rc = parse_dir(p, get_u32(foot + 20), dir_at, err)) < 0) goto fail;
-    *ret = p;
-    return 0;
-fail:
-    pack_in_free(p);
+    if (rc < 0)
+        pack_in_free(p);
+    else
+        *ret = p;
     return rc;
 }
 
@@ -173,6 +189,17 @@ size_t pack_in_memory(const struct pack_in *p) {
     return sizeof *p + p->dir_len + p->frame_count * sizeof(struct frame);
 }
 
+int pack_in_sealed(struct repo *r, struct pack_in *p, uint32_t ordinal, uint8_t *out, struct error *err) {
+    const struct frame *f = &p->frames[ordinal];
+    return read_exact(r, p, f->at, out, f->stored_len, err);
+}
+
+bool pack_in_sealed_mended(struct repo *r, struct pack_in *p, uint32_t ordinal, uint8_t *out) {
+    const struct frame *f = &p->frames[ordinal];
+    struct error lost = ERROR_INIT;
+    return mended_read(r, p->meta, &p->name, f->at, out, f->stored_len, NULL, &lost) == 0;
+}
+
 int pack_in_unseal(struct pack_in *p, uint32_t ordinal, const uint8_t *sealed, uint8_t *out, struct error *err) {
     const struct frame *f = &p->frames[ordinal];
     int rc = open_at(p, ordinal, f->record, BYTES_OF(sealed, f->stored_len), out, err);
@@ -187,7 +214,6 @@ int pack_in_unseal(struct pack_in *p, uint32_t ordinal, const uint8_t *sealed, u
 void pack_in_free(struct pack_in *p) {
     if (!p) return;
     wipe(p->pack_key, sizeof p->pack_key);
-    seam_free(p->dir);
-    seam_free(p->frames);
+    parts_drop(p);
     seam_free(p);
 }

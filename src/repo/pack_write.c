@@ -1,5 +1,7 @@
-/* Packs being filled. Layout (doc/format/pack.md): header, sealed frames, sealed directory, sealed padding, sealed
- * footer. Nothing in it but the header is readable without the key, and nothing marks where one frame ends. */
+/* Packs being filled. Layout (doc/format/pack.md): header, sealed frames, sealed directory, sealed padding, parity where
+ * the repository wants it, sealed footer. Nothing in it but header and parity is readable without the key, and nothing
+ * marks where one frame ends. */
+#include "repo/parity.h"
 #include "repo/repo_internal.h"
 
 #define ORDINAL_DIRECTORY UINT32_C(0xffffffff)
@@ -9,7 +11,8 @@
 
 struct pack_out {
     uint8_t *mem; /* cap bytes, page-aligned */
-    size_t cap, used;
+    size_t cap, room, used; /* room: cap less what parity takes of it */
+    unsigned parity;        /* percent */
     struct buf dir;
     uint32_t frames;
     bool meta;
@@ -75,6 +78,8 @@ int pack_out_new(struct repo *r, const struct session *s, bool meta, struct pack
     p->meta = meta;
     p->cipher = r->cipher;
     p->cap = meta ? r->meta_pack_bytes : r->data_pack_bytes;
+    p->parity = r->parity_percent;
+    p->room = parity_room(p->cap, p->parity);
     p->mem = seam_alloc_aligned(4096, p->cap);
     if (!p->mem) {
         rc = error_set(err, ERR_NO_MEMORY, "no memory for a pack of %zu bytes", p->cap);
@@ -116,7 +121,7 @@ static size_t record_bytes(unsigned members) {
 bool pack_out_fits(const struct pack_out *p, size_t payload_len, unsigned members) {
     size_t frame = payload_len + AEAD_TAG_BYTES, dir = p->dir.len + record_bytes(members) + AEAD_TAG_BYTES;
     return p->dir.len + record_bytes(members) <= DIRECTORY_BYTES_MAX &&
-           p->used + frame + dir + AEAD_TAG_BYTES + PACK_FOOTER_BYTES <= p->cap;
+           p->used + frame + dir + AEAD_TAG_BYTES + PACK_FOOTER_BYTES <= p->room;
 }
 
 bool pack_out_empty(const struct pack_out *p) {
@@ -182,7 +187,7 @@ int pack_out_finish(struct repo *r, struct pack_out *p, struct digest *ret_name,
     p->used += p->dir.len + AEAD_TAG_BYTES;
     uint64_t total = padme(p->used + AEAD_TAG_BYTES + PACK_FOOTER_BYTES);
     /* a full pack has the one full size, so that its own fill tells nothing */
-    if (total > p->cap || p->used + p->used / 16 > p->cap) total = p->cap;
+    if (total > p->room || p->used + p->used / 16 > p->room) total = p->room;
     size_t pad = (size_t)(total - PACK_FOOTER_BYTES - p->used) - AEAD_TAG_BYTES;
     memset(p->mem + p->used, 0, pad);
     rc = seal_at(p, ORDINAL_PADDING, BYTES_OF(p->mem + p->used, pad), p->mem + p->used, err);
@@ -193,9 +198,13 @@ int pack_out_finish(struct repo *r, struct pack_out *p, struct digest *ret_name,
     put_u64(foot + 8, dir_at);
     put_u32(foot + 16, (uint32_t)p->dir.len);
     put_u32(foot + 20, p->frames);
-    rc = seal_at(p, ORDINAL_FOOTER, BYTES_OF(foot, sizeof foot), p->mem + p->used, err);
+    put_u64(foot + 24, p->parity ? p->used : 0);
+    uint8_t *section = p->mem + p->used, *footer = section + parity_bytes(p->used + PACK_FOOTER_BYTES, p->parity);
+    rc = seal_at(p, ORDINAL_FOOTER, BYTES_OF(foot, sizeof foot), footer, err);
+    if (rc == 0 && p->parity)
+        rc = parity_make(BYTES_OF(p->mem, p->used), BYTES_OF(footer, PACK_FOOTER_BYTES), p->parity, section, err);
     if (rc < 0) return rc;
-    p->used += PACK_FOOTER_BYTES;
+    p->used = (size_t)(footer - p->mem) + PACK_FOOTER_BYTES;
     sha256(BYTES_OF(p->mem, p->used), ret_name);
     *ret_bytes = p->used;
     char key[96];

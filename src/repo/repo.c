@@ -261,6 +261,7 @@ int repo_open(struct store *s, const struct unlock *u, const char *cache_dir, st
     struct repo *r = p;
     r->store = s;
     pthread_mutex_init(&r->lock, NULL);
+    pthread_mutex_init(&r->mended.lock, NULL);
     struct digest fd;
     if ((rc = format_read(r, &fd, err)) < 0) goto fail;
     if ((rc = slots_open(r, u, err)) < 0) goto fail;
@@ -296,6 +297,10 @@ int repo_open(struct store *s, const struct unlock *u, const char *cache_dir, st
 fail:
     repo_close(r);
     return error_wrap(err, "opening the repository");
+}
+
+void repo_parity_set(struct repo *r, unsigned percent) {
+    r->parity_percent = percent;
 }
 
 bool repo_log_moved(struct repo *r) {
@@ -334,6 +339,7 @@ void repo_close(struct repo *r) {
     keyring_free(r->keys);
     seam_free(r->cache_dir);
     pthread_mutex_destroy(&r->lock);
+    mended_free(r);
     seam_free(r);
 }
 

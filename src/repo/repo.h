@@ -104,6 +104,9 @@ int repo_create(struct store *s, const struct repo_params *p, const struct unloc
 /* Open with whatever slot `u` opens. `s` is borrowed. cache_dir may be NULL (then: no pins, no local index). Syncs the log. */
 int repo_open(struct store *s, const struct unlock *u, const char *cache_dir, struct repo **ret, struct error *err) PK_CHECK;
 void repo_close(struct repo *r);
+/* Packs that are written from now on carry so much parity of their bytes (parity.h); 0, which is how it begins, is none.
+ * At most PARITY_PERCENT_MAX. */
+void repo_parity_set(struct repo *r, unsigned percent);
 /* Read the log's newcomers and the index runs they name. */
 int repo_sync(struct repo *r, struct error *err) PK_CHECK;
 

@@ -115,6 +115,7 @@ size_t digest_sort_unique(struct digest *d, size_t n);
 /* ---- packs ---- */
 #define PACK_HEADER_BYTES 256
 #define PACK_FOOTER_BYTES 64
+#define PACK_BYTES_MAX (256u << 20)
 #define PACK_DIR_MAGIC "PKDIR01\n"
 
 struct session { /* a writer's session key, as packs carry it */
@@ -174,6 +175,10 @@ struct pack_in; /* a pack's directory, read and opened */
 int pack_in_open(struct repo *r, bool meta, const struct digest *name, struct pack_in **ret, struct error *err) PK_CHECK;
 uint32_t pack_in_frames(const struct pack_in *p);
 const struct frame *pack_in_frame(const struct pack_in *p, uint32_t ordinal); /* NULL when out of range */
+/* A frame's sealed bytes (frame->stored_len of them) as they are stored; or as the pack's parity mends them, false when it
+ * cannot. */
+int pack_in_sealed(struct repo *r, struct pack_in *p, uint32_t ordinal, uint8_t *out, struct error *err) PK_CHECK;
+bool pack_in_sealed_mended(struct repo *r, struct pack_in *p, uint32_t ordinal, uint8_t *out);
 /* Open one frame's payload from `sealed` (frame->stored_len bytes) into out (stored_len - 16). */
 int pack_in_unseal(struct pack_in *p, uint32_t ordinal, const uint8_t *sealed, uint8_t *out, struct error *err) PK_CHECK;
 const char *pack_in_key(const struct pack_in *p);
@@ -260,6 +265,7 @@ struct repo {
     char id_hex[33];
     enum cipher cipher;
     uint32_t data_pack_bytes, meta_pack_bytes;
+    unsigned parity_percent; /* of packs that this handle writes */
     char slot[96];   /* the object that opened it; empty when its keys are another handle's */
     bool slot_lost; /* it came with the unlock: the store does not have it */
     char *cache_dir; /* of this repository, NULL without */
@@ -275,7 +281,18 @@ struct repo {
     size_t session_count, session_cap;
     pthread_mutex_t lock; /* sessions */
     int64_t log_time_ns;
+    struct mended {
+        pthread_mutex_t lock;
+        struct digest name;
+        bool known;     /* name was tried */
+        uint8_t *bytes; /* NULL: it cannot be mended */
+        size_t len;
+    } mended;
 };
+/* Bytes of a damaged pack as its own parity gives them, with the length of the whole; ERR_OBJECT_CORRUPT when it cannot be
+ * mended. One such pack is kept in memory. Any thread. */
+int mended_read(struct repo *r, bool meta, const struct digest *name, uint64_t at, void *p, size_t n, uint64_t *ret_size, struct error *err) PK_CHECK;
+void mended_free(struct repo *r);
 void slot_key(struct bytes slot, char out[96]); /* its object key */
 int repo_writable(struct repo *r, struct error *err) PK_CHECK;
 /* Reads the log's newcomers into the state (not the index); whether there were any. What is missing may have been removed

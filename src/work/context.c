@@ -228,6 +228,9 @@ int work_open_repo(struct work *w, const char *environment, struct error *err) {
     }
     if (rc < 0) return error_wrap(err, "%s", url);
     snprintf(w->url, sizeof w->url, "%s", url);
+    const struct config_repository *c = config_repository_at(w->config, url);
+    if (c && c->parity.set) repo_parity_set(w->repo, (unsigned)c->parity.value);
+    if (c && c->jobs.set && !w->options.jobs) w->jobs = (unsigned)c->jobs.value;
     return 0;
 }
 

@@ -39,6 +39,29 @@ claim 'a key that may not vouch for backups records no verification'
 "$P" list lab/one --json >out 2>err && [ "$(python3 -c 'import json; print(json.load(open("out"))["points"][-1]["verified"])')" = none ]
 claim 'and so the backup stays unverified'
 
+# ---- parity
+head -c 3000000 /dev/urandom >one/noise
+{ config_head; printf '    parity: 5\nsurfaces:\n  one: { kind: files, class: truth, paths: [%s/one] }\nenvironments:\n  lab: { repository: main }\n' "$T"; } >parity.yaml
+sed -i "s|$T/repo|$T/parity|" parity.yaml
+fails 2 PK-CFG-003 backup lab/one --config <(sed 's/parity: 5/parity: 26/' parity.yaml) && says 'from 1 to 25'
+claim 'there is a most of parity'
+pk init --repository main --config parity.yaml --key-file "$T/parity.key" && sed -i "s|$T/key|$T/parity.key|" parity.yaml && pk backup lab/one --config parity.yaml
+claim 'packs may have parity'
+python3 - parity/packs <<'PY'
+import os, sys
+for folder, _, names in os.walk(sys.argv[1]):
+    for name in names:
+        path = os.path.join(folder, name)
+        os.chmod(path, 0o600)
+        with open(path, "r+b") as f:
+            f.seek(200)
+            f.write(os.urandom(500))
+PY
+pk restore lab/one@latest --config parity.yaml --into "$T/mended" && cmp one/noise mended/noise
+claim 'a restore mends what it reads, of packs that are damaged every one'
+fails 4 PK-VER-001 verify lab/one --config parity.yaml --level checksum && grep -q 'packs/d/' out
+claim 'verify still says that they are'
+
 # ---- of itself
 pk --version --json && python3 -c 'import json; v = json.load(open("out"))["version"]; assert v[0].isdigit(), v' 2>err
 claim 'the version can be had as JSON'

@@ -10,7 +10,7 @@
  *   make_repo keys DIR                       DIR/writer.key, DIR/identity.key and the passphrase "golden" open it too
  *   make_repo publish DIR                    tiles and checkpoint
  *
- * PK_WRITER set: put opens with DIR/writer.key. What put prints: a line "snapshot SEQ ENVIRONMENT/SURFACE KIND ITEMS",
+ * PK_WRITER set: put opens with DIR/writer.key. PK_PARITY: packs get so many percent of it. What put prints: a line "snapshot SEQ ENVIRONMENT/SURFACE KIND ITEMS",
  * then for each item "item SEQ NAME KIND BYTES SHA256 ATTR", NAME in hex, ATTR the SHA-256 of its attribute record. */
 #include "base/seam.h"
 #include "base/time.h"
@@ -69,6 +69,8 @@ static void repo_begin(const char *key_name) {
     struct unlock u = {.kind = SLOT_KEY_FILE, .secret = BYTES_OF(key, 32)};
     ok(store_local_open(place("repo"), false, &store, &err), &err);
     ok(repo_open(store, &u, place("cache"), &repo, &err), &err);
+    const char *percent = getenv("PK_PARITY");
+    if (percent) repo_parity_set(repo, (unsigned)atoi(percent));
 }
 
 static void init(void) {

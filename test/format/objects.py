@@ -418,6 +418,40 @@ def padme(n):
     return (n + unit - 1) // unit * unit
 
 
+def gf_tables():
+    exp, log, x = [0] * 510, [0] * 256, 1
+    for i in range(255):
+        exp[i] = exp[i + 255] = x
+        log[x] = i
+        x = x << 1 ^ (0x11D if x & 0x80 else 0)
+    return exp, log
+
+
+def parity_check(name, data, body):
+    """The parity section between body and footer is what the document says."""
+    magic, version, k, m, zero, size, zero4, at = struct.unpack("<8sHHHHIIQ", data[body:body + 32])
+    need(magic == b"PKPARITY" and version == 1 and not zero and not zero4 and at == body, f"{name}: another parity block")
+    protected = data[:body] + data[-64:]
+    shard = max(512, -(-len(protected) // 200) + 63 & ~63)
+    need(size == shard and k == -(-len(protected) // shard) and m >= 2, f"{name}: its parity is cut otherwise")
+    block = data[body:body + 64 + 16 * (k + m)]
+    need(len(data) == body + 2 * len(block) + m * size + 64, f"{name}: its parity has another length")
+    need(data[-64 - len(block):-64] == block and sha256(block[:-32]) == block[-32:], f"{name}: a parity block differs")
+    shards = [protected[i * size:(i + 1) * size].ljust(size, b"\0") for i in range(k)]
+    exp, log = gf_tables()
+    for r in range(m):
+        row = 0
+        for j in range(k):
+            c = 255 - log[(k + r) ^ j]
+            times = bytes([0] + [exp[(c + log[v]) % 255] for v in range(1, 256)])
+            row ^= int.from_bytes(shards[j].translate(times), "little")
+        shards.append(row.to_bytes(size, "little"))
+    begin = body + len(block)
+    need(b"".join(shards[k:]) == data[begin:begin + m * size], f"{name}: its parity is not that of its bytes")
+    for i, s in enumerate(shards):
+        need(block[32 + 16 * i:48 + 16 * i] == sha256(s)[:16], f"{name}: the sum of a shard differs")
+
+
 class Pack:
     def __init__(self, repo, digest, meta):
         self.name = f"packs/{'m' if meta else 'd'}/{digest.hex()[:2]}/{digest.hex()}"
@@ -432,13 +466,20 @@ class Pack:
         self.box = aead(h[9], okm[:32])
         foot = self.unseal(0xFFFFFFFE, b"", self.data[-64:])
         self.dir_at, dir_len, count = struct.unpack("<QII", foot[8:24])
-        need(foot[:8] == b"PKFOOT01" and not any(foot[24:]), f"{self.name} has another footer")
+        body, = struct.unpack("<Q", foot[24:32])
+        need(foot[:8] == b"PKFOOT01" and not any(foot[32:]), f"{self.name} has another footer")
         end = self.dir_at + dir_len + 16
         need(end + 16 + 64 <= len(self.data), f"{self.name}: its directory lies outside")
         directory = self.unseal(0xFFFFFFFF, b"", self.data[self.dir_at:end])
-        padding = self.unseal(0xFFFFFFFD, b"", self.data[end:-64])
+        padding = self.unseal(0xFFFFFFFD, b"", self.data[end:body or -64])
         need(not any(padding), f"{self.name}: its padding is not zeros")
-        need(len(self.data) in (padme(end + 80), repo.pack_bytes[meta]), f"{self.name}: it is not padded as it should be")
+        if body:
+            need(body == end + 16 + len(padding), f"{self.name}: its parity begins elsewhere")
+            parity_check(self.name, self.data, body)
+        need(body or len(self.data) in (padme(end + 80), repo.pack_bytes[meta]), f"{self.name}: it is not padded as it should be")
+        need(not body or body + 64 == padme(end + 80) or len(self.data) > repo.pack_bytes[meta] * 0.98,
+             f"{self.name}: it is not padded as it should be")
+        self.parity = bool(body)
         self.frames = list(self.parse(directory, count))
 
     def unseal(self, ordinal, record, data):

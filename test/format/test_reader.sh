@@ -198,6 +198,25 @@ claim 'one item is read alone' $?
 reads "$r" check
 claim 'everything is whole at the end' $?
 
+# ---- parity ----
+key=p/key
+run "$make_repo" init "$work/p" && PK_PARITY=7 "$make_repo" put "$work/p" mixed mixed 1 >"$work/generation1" 2>"$work/errors"
+reads "$work/p/repo" check && reads "$work/p/repo" digests
+diff "$work/generation1" "$work/out" >"$work/errors" 2>&1
+claim 'packs with parity are read, and their parity is what follows from them' $?
+run "$python" - "$here" "$work" <<'PYTHON'
+import sys
+sys.path.insert(0, sys.argv[1])
+import reader
+repo = reader.Repository(sys.argv[2] + "/p/repo", sys.argv[2] + "/p/key")
+packs = [repo.pack(*p) for p in repo.all_packs()]
+assert len(packs) > 3 and all(p.parity for p in packs)
+assert any(len(p.data) == 1 << 20 or len(p.data) > 1000000 for p in packs), [len(p.data) for p in packs]
+assert all(len(p.data) <= 1 << 20 for p in packs)
+PYTHON
+claim 'every pack has it, full ones too' $?
+key=a/key
+
 # ---- what must be refused ----
 flip() { # flip FILE OFFSET
   chmod u+w "$1"
