@@ -124,12 +124,13 @@ static int revoke_key(struct cli *c, struct work *w, struct error *err) {
     const char *since = options_text(c->options, OPT_SINCE);
     json_t *suspects = NULL;
     const json_t *s;
+    enum key_role role = ROLE_WRITER;
     int64_t since_ns = 0;
     size_t i;
     char id[65];
     if (since && (!time_parse(since, &since_ns) || since_ns <= 0))
         return error_set(err, ERR_USAGE, "'%.40s' is no time; one is 2026-02-16T07:00:00Z", since);
-    int rc = key_revoke(w, options_operand(c->options, 0), since_ns, id, &suspects, err);
+    int rc = key_revoke(w, options_operand(c->options, 0), since_ns, id, &role, &suspects, err);
     if (rc < 0) return rc;
     output_print(c->output, "key %.16s is revoked; %s of it suspect\n", id,
                  COUNTED(json_array_size(suspects), "recovery point"));
@@ -139,7 +140,28 @@ static int revoke_key(struct cli *c, struct work *w, struct error *err) {
                      json_string_value(json_object_get(s, "stored_at")));
     output_remark(c->output, "What it signs from now on counts for nothing.");
     output_remark(c->output, "Suspect points stay, and count neither as good nor for retention: take new backups.");
+    if (role == ROLE_WRITER || role == ROLE_PRUNE)
+        output_remark(c->output, "Whoever has it can still recognise what he knows already, until its ids change: "
+                                 "proofkeep key rotate-ids");
+    else
+        output_remark(c->output, "Whoever has it still reads all that he gets hold of, later backups too: only a new "
+                                 "repository ends that.");
     output_set_result(c->output, json_pack("{s:s, s:s?, s:o}", "id", id, "since", since, "suspect", suspects));
+    return 0;
+}
+
+static int rotate_ids(struct cli *c, struct work *w, struct error *err) {
+    unsigned epoch = 0;
+    uint64_t keys = 0;
+    int rc = repo_epoch_begin(w->repo, &epoch, &keys, err);
+    if (rc < 0) return rc;
+    output_print(c->output, "epoch %u has begun; %s of writers and for pruning can enter it\n", epoch,
+                 COUNTED((size_t)keys, "key"));
+    output_remark(c->output, "Nobody has to be given anything: keys that are in force find the new ids in the log.");
+    output_remark(c->output, "The next backup of a surface stores what it reads anew; files that it knows to be "
+                             "unchanged stay as they are stored.");
+    output_remark(c->output, "Programs that do not know of epochs refuse this repository from now on.");
+    output_set_result(c->output, json_pack("{s:I, s:I}", "epoch", (json_int_t)epoch, "keys", (json_int_t)keys));
     return 0;
 }
 
@@ -168,5 +190,6 @@ int verb_run_key(struct cli *c, struct error *err) {
     if (options_is_action(c->options, "test-recovery")) return key_kit_test(c, w, err);
     if (options_is_action(c->options, "rotate")) return rotate(c, w, err);
     if (options_is_action(c->options, "revoke")) return revoke_key(c, w, err);
+    if (options_is_action(c->options, "rotate-ids")) return rotate_ids(c, w, err);
     return options_is_action(c->options, "add") ? add(c, w, err) : remove_key(c, w, err);
 }

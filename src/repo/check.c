@@ -383,6 +383,7 @@ static int others_check(struct checking *c, struct error *err) {
         uint32_t packs;
         uint8_t *body = NULL;
         size_t len;
+        if (state_epoch_object(&r->state, &r->state.runs[i])) continue;
         error_clear(&e);
         hex_encode(r->state.runs[i].b, DIGEST_BYTES, hex);
         snprintf(key, sizeof key, "index/%s", hex);
@@ -390,6 +391,13 @@ static int others_check(struct checking *c, struct error *err) {
                  ? run_read_body(r, &r->state.runs[i], RUN_TYPE_INDEX, &n, &packs, &body, &len, &e)
                  : store_stat(r->store, key, &n, NULL, &e);
         seam_free(body);
+        c->totals.objects++;
+        if (rc < 0 && (rc = object_finding(c, key, rc, e.text, err)) < 0) return rc;
+    }
+    for (size_t i = 0; i < r->state.epoch_count; i++) {
+        error_clear(&e);
+        run_key(&r->state.epochs[i].keys, key);
+        rc = epoch_check(r, (unsigned)i + 1, &e);
         c->totals.objects++;
         if (rc < 0 && (rc = object_finding(c, key, rc, e.text, err)) < 0) return rc;
     }

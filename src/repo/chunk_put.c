@@ -2,11 +2,11 @@
  * compared. */
 #include "repo/writer_internal.h"
 
-void chunk_id(const struct repo *r, enum chunk_kind kind, const struct digest *sha, struct digest *ret) {
+void chunk_id(struct bytes id_key, enum chunk_kind kind, const struct digest *sha, struct digest *ret) {
     uint8_t in[1 + DIGEST_BYTES];
     in[0] = (uint8_t)kind;
     memcpy(in + 1, sha->b, DIGEST_BYTES);
-    hmac_sha256(secret_bytes(r->keys->id_key), BYTES_OF(in, sizeof in), ret);
+    hmac_sha256(id_key, BYTES_OF(in, sizeof in), ret);
 }
 
 int writer_fail(struct writer *w, const struct error *err) {
@@ -389,9 +389,11 @@ bool chunk_use(struct writer *w, const uint8_t *id) {
 
 int chunk_put(struct writer *w, enum chunk_kind kind, struct bytes data, const struct digest *sha,
               const struct digest *base, struct digest *ret_id, struct error *err) {
+    struct bytes id_key;
     int rc = writer_alive(w, err);
+    if (rc == 0) rc = repo_id_key(w->repo, w->session.epoch, &id_key, err);
     if (rc < 0) return rc;
-    chunk_id(w->repo, kind, sha, ret_id);
+    chunk_id(id_key, kind, sha, ret_id);
     pthread_rwlock_rdlock(&w->index_lock);
     bool known = !w->moving && chunk_use(w, ret_id->b);
     uint8_t base_prefix[ID_PREFIX_BYTES];

@@ -230,6 +230,7 @@ static int sweep_plan(struct repo *r, const struct gc_options *o, const struct d
         if (!goes) rc = digests_add(&s.keep, &st->runs[i], err);
     }
     for (size_t i = 0; i < added->n && rc == 0; i++) rc = digests_add(&s.keep, &added->d[i], err);
+    for (size_t i = 0; i < st->epoch_count && rc == 0; i++) rc = digests_add(&s.keep, &st->epochs[i].keys, err);
     for (size_t i = 0; i < st->snapshot_count && rc == 0; i++)
         if (!st->snapshots[i].forgotten) rc = digests_add(&s.keep, &st->snapshots[i].packs, err);
     for (size_t i = 0; i < st->delete_count && rc == 0; i++) {

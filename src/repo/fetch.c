@@ -181,7 +181,8 @@ int frame_decode(struct repo *r, struct pack_in *in, uint32_t ordinal, struct co
                  struct bytes base, uint8_t *plain, struct digest *ids, struct digest *shas, struct error *err) {
     const struct frame *fr = pack_in_frame(in, ordinal);
     uint8_t *opened = seam_alloc(fr->stored_len);
-    int rc = 0;
+    struct bytes id_key;
+    int rc = repo_id_key(r, pack_in_epoch(in), &id_key, err);
     if (!opened) rc = error_set(err, ERR_NO_MEMORY, "no memory for a frame of %u bytes", fr->stored_len);
     if (rc == 0 && sealed_in.len) {
         rc = pack_in_unseal(in, ordinal, sealed_in.ptr, opened, err);
@@ -211,7 +212,7 @@ int frame_decode(struct repo *r, struct pack_in *in, uint32_t ordinal, struct co
         sha256_many(data, sha, n);
         for (unsigned k = 0; k < n && rc == 0; k++, i++) {
             const struct member m = frame_member(fr, i);
-            chunk_id(r, fr->kind, &sha[k], &id);
+            chunk_id(id_key, fr->kind, &sha[k], &id);
             if (!digest_equal(&id, &m.id))
                 rc = error_set(err, ERR_OBJECT_CORRUPT, "%s: a chunk of frame %u is not what its id says",
                                pack_in_key(in), ordinal);

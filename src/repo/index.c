@@ -201,6 +201,7 @@ int index_follow(struct repo *r, struct index *x, struct error *err) {
         index_drop(r, x, i, true);
     }
     for (size_t j = 0; j < r->state.run_count; j++) {
+        if (state_epoch_object(&r->state, &r->state.runs[j])) continue;
         int rc = index_add(r, x, &r->state.runs[j], err);
         if (rc < 0) return rc;
     }

@@ -48,6 +48,19 @@ static bool record_next(const struct memo *m, size_t *at, uint8_t *kind, const u
     return true;
 }
 
+/* By the id key of the epoch in force, or of one before it: what was kept then has its id from then. */
+static bool id_holds(const struct repo *r, enum chunk_kind kind, const struct digest *sha, const uint8_t *id) {
+    for (unsigned epoch = r->epoch + 1; epoch-- > 0;) {
+        struct error e = ERROR_INIT;
+        struct bytes key;
+        struct digest want;
+        if (repo_id_key(r, epoch, &key, &e) < 0) continue;
+        chunk_id(key, kind, sha, &want);
+        if (memcmp(want.b, id, DIGEST_BYTES) == 0) return true;
+    }
+    return false;
+}
+
 int memo_open(const struct repo *r, const char *path, const struct digest *snapshot, struct memo **ret,
               struct error *err) {
     *ret = NULL;
@@ -77,11 +90,10 @@ int memo_open(const struct repo *r, const char *path, const struct digest *snaps
     const uint8_t *id;
     struct bytes body;
     while (good && record_next(m, &at, &kind, &id, &body)) {
-        struct digest sha, want;
+        struct digest sha;
         sha256(body, &sha);
         if (kind != CHUNK_MANIFEST && kind != CHUNK_LIST) break;
-        chunk_id(r, kind, &sha, &want);
-        if (memcmp(want.b, id, DIGEST_BYTES) != 0) break;
+        if (!id_holds(r, kind, &sha, id)) break;
         if (kind == CHUNK_LIST) {
             rc = mem_grow((void **)&m->lists, &m->list_cap, m->list_count + 1, sizeof *m->lists, err);
             if (rc < 0) {

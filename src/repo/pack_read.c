@@ -93,6 +93,14 @@ static int parse_dir(struct pack_in *p, uint32_t frames, uint64_t dir_at, struct
     return 0;
 }
 
+int pack_epoch(struct repo *r, bool meta, const struct digest *name, unsigned *ret, struct error *err) {
+    struct pack_in p = {.meta = meta, .name = *name};
+    pack_key(meta, name, p.key);
+    int rc = read_exact(r, &p, 0, p.header, PACK_HEADER_BYTES, err);
+    if (rc == 0) *ret = pack_in_epoch(&p);
+    return rc;
+}
+
 static int open_parts(struct repo *r, struct pack_in *p, struct error *err) {
     const bool meta = p->meta;
     void *mem;
@@ -109,6 +117,8 @@ static int open_parts(struct repo *r, struct pack_in *p, struct error *err) {
         (h[9] != CIPHER_AES_256_GCM && h[9] != CIPHER_CHACHA20_POLY1305) || h[10] != (meta ? 2 : 1) ||
         memcmp(h + 16, r->id, 16) != 0)
         return corrupt(p, "its header is not that of a pack of this repository", err);
+    if (get_u16(h + PACK_EPOCH_AT) > r->epoch)
+        return corrupt(p, "its header names an epoch that the log does not know", err);
     p->cipher = h[9];
     const struct secret *ks;
     if ((rc = repo_session_key(r, h + 32, h + 112, &ks, err)) < 0)
@@ -181,6 +191,9 @@ const struct frame *pack_in_frame(const struct pack_in *p, uint32_t o) {
 }
 const char *pack_in_key(const struct pack_in *p) {
     return p->key;
+}
+unsigned pack_in_epoch(const struct pack_in *p) {
+    return get_u16(p->header + PACK_EPOCH_AT);
 }
 bool pack_in_meta(const struct pack_in *p) {
     return p->meta;

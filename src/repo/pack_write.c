@@ -35,6 +35,7 @@ void pack_key(bool meta, const struct digest *name, char out[96]) {
 }
 
 int session_new(struct repo *r, struct session *ret, struct error *err) {
+    ret->epoch = r->epoch;
     int rc = random_bytes(ret->id, sizeof ret->id, err);
     if (rc == 0) rc = secret_random(KEY_BYTES, &ret->key, err);
     if (rc == 0) rc = box_seal(r->keys->read_public, secret_bytes(ret->key), ret->sealed, err);
@@ -100,6 +101,7 @@ int pack_out_new(struct repo *r, const struct session *s, bool meta, struct pack
     h[8] = FORMAT_VERSION;
     h[9] = (uint8_t)r->cipher;
     h[10] = meta ? 2 : 1;
+    put_u16(h + PACK_EPOCH_AT, (uint16_t)s->epoch);
     memcpy(h + 16, r->id, 16);
     memcpy(h + 32, s->id, 16);
     memcpy(h + 80, okm + KEY_BYTES, 32);

@@ -102,6 +102,28 @@ static int pack_move(struct writer *w, struct marks *m, struct fetcher *f, const
     return rc;
 }
 
+/* A pack has one epoch, and a chunk keeps its id: those of an epoch go together. */
+static int packs_move(struct writer *w, struct marks *m, struct fetcher *f, const struct pack_facts *which,
+                      struct error *err) {
+    void *mem;
+    int rc = mem_alloc((which->n + 1) * sizeof(unsigned), &mem, err);
+    if (rc < 0) return rc;
+    unsigned *epochs = mem;
+    for (size_t i = 0; i < which->n && rc == 0 && w->repo->epoch; i++)
+        rc = pack_epoch(w->repo, which->f[i].meta, &which->f[i].name, &epochs[i], err);
+    for (unsigned e = 0; e <= w->repo->epoch && rc == 0; e++) {
+        w->session.epoch = e;
+        for (size_t i = 0; i < which->n && rc == 0; i++)
+            if (epochs[i] == e) rc = pack_move(w, m, f, &which->f[i], err);
+        if (rc == 0) rc = groups_flush(w, err);
+        pool_drain(w->pool);
+        if (rc == 0) rc = writer_alive(w, err);
+        if (rc == 0) rc = packs_close(w, err);
+    }
+    seam_free(mem);
+    return rc;
+}
+
 int repack(struct repo *r, const struct pack_facts *which, struct digests *new_packs, struct digests *new_runs,
            uint64_t *ret_bytes, struct error *err) {
     struct marks m = {0};
@@ -112,11 +134,7 @@ int repack(struct repo *r, const struct pack_facts *which, struct digests *new_p
     int rc = writer_open_bare(r, &o, &w, err);
     if (rc == 0) rc = marks_make(r, &m, err);
     if (rc == 0) rc = fetcher_new(r, &r->index, NULL, 32u << 20, &f, err);
-    for (size_t i = 0; i < which->n && rc == 0; i++) rc = pack_move(w, &m, f, &which->f[i], err);
-    if (rc == 0) rc = groups_flush(w, err);
-    if (w) pool_drain(w->pool);
-    if (rc == 0) rc = writer_alive(w, err);
-    if (rc == 0) rc = packs_close(w, err);
+    if (rc == 0) rc = packs_move(w, &m, f, which, err);
     if (rc == 0) rc = store_commit(r->store, err);
     struct digest run;
     if (rc == 0 && w->entry_count) {
@@ -194,7 +212,8 @@ int repo_reindex(struct repo *r, struct error *err) {
     for (size_t i = 0; i < r->state.run_count && rc == 0; i++) {
         bool again = false;
         for (size_t k = 0; k < added.n; k++) again |= digest_equal(&added.d[k], &r->state.runs[i]);
-        if (!again) rc = digests_add(&removed, &r->state.runs[i], err);
+        if (!again && !state_epoch_object(&r->state, &r->state.runs[i]))
+            rc = digests_add(&removed, &r->state.runs[i], err);
     }
     if (rc == 0) rc = delete_append(r, ledger_size(r->ledger), &none, NULL, &added, &removed, &none, 0, err);
     if (rc == 0) rc = repo_sync(r, err);

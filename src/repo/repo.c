@@ -319,7 +319,8 @@ int repo_sync(struct repo *r, struct error *err) {
     if (rc < 0) return rc;
     for (int tries = 0;; tries++) {
         struct error e = ERROR_INIT;
-        rc = index_follow(r, &r->index, &e);
+        rc = epochs_load(r, &e);
+        if (rc == 0) rc = index_follow(r, &r->index, &e);
         r->index_behind = rc < 0;
         if (rc == 0) return 0;
         /* a run that was live when the log was read may be gone when it is loaded: then the log has more to say */
@@ -334,6 +335,7 @@ void repo_close(struct repo *r) {
     ledger_close(r->ledger);
     state_free(&r->state);
     index_free(&r->index);
+    epochs_free(r);
     for (size_t i = 0; i < r->session_count; i++) secret_free(r->sessions[i].key);
     seam_free(r->sessions);
     keyring_free(r->keys);

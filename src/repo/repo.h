@@ -82,6 +82,8 @@ struct key_info {
     char label[65];
     bool removed;
     uint64_t seq;
+    unsigned epoch;     /* whose keys its bundle holds */
+    unsigned last_epoch; /* removed: the newest whose keys it was given */
     int64_t suspect_ns; /* removed as compromised: what it signed from then on is suspect; 0: not */
 };
 /* The newest proof that a recovery kit opens the repository. */
@@ -162,6 +164,13 @@ int repo_key_revoke(struct repo *r, const uint8_t pub[SIGN_PUBLIC_BYTES], int64_
 /* Remove one slot, by its object key "keys/<hex>". Admin only. ERR_KEY_ROLE for the last slot of a key and for the one that
  * opened `r`; ERR_NO_POINT when there is none of that name. */
 int repo_slot_remove(struct repo *r, const char *name, struct error *err) PK_CHECK;
+/* Begin an epoch: from here on chunks have ids, streams are cut and the index is sealed with keys that no one has who was removed
+ * before. Every key in force is given them, and needs nothing but the log to find them. ret_keys counts boxes made for writers
+ * and prune keys. Admin only. ERR_POLICY after EPOCHS_MAX of them. What is stored stays as it is. Durable when it returns. */
+int repo_epoch_begin(struct repo *r, unsigned *ret_epoch, uint64_t *ret_keys, struct error *err) PK_CHECK;
+unsigned repo_epoch(const struct repo *r); /* 0: none was begun */
+/* A new bundle of `role` with the keys of the epoch in force. ERR_KEY_ROLE without an admin key. */
+int repo_bundle_new(const struct repo *r, enum key_role role, struct keyring **ret, struct error *err) PK_CHECK;
 /* Slots as objects, for 'key list'. */
 int repo_slots(struct repo *r, int (*cb)(void *ctx, const char *name, const struct slot_info *info, struct error *err), void *ctx, struct error *err) PK_CHECK;
 

@@ -5,6 +5,7 @@
 #include "base/seam.h"
 #include "base/thread.h"
 #include "base/time.h"
+#include "crypto/epoch.h"
 #include "repo/codec.h"
 #include "repo/cut.h"
 #include "repo/repo.h"
@@ -30,6 +31,10 @@ struct delete_info {
     struct digest swept; /* the same kind of list, of index objects removed */
     bool has_swept;
 };
+struct epoch_info {
+    uint64_t seq;        /* the entry that began it */
+    struct digest keys;  /* the object that holds its keys: epoch.c */
+};
 struct state {
     struct snapshot_info *snapshots;
     size_t snapshot_count, snapshot_cap;
@@ -43,6 +48,8 @@ struct state {
     size_t run_count, run_cap;
     struct delete_info *deletes;
     size_t delete_count, delete_cap;
+    struct epoch_info *epochs; /* epoch n is [n - 1] */
+    size_t epoch_count, epoch_cap;
     struct drill_info drill; /* seq 0: none */
     struct digest format; /* of the object 'format', by entry 0 */
     bool initialised;
@@ -54,6 +61,8 @@ struct state {
 int state_may(const struct repo *r, const char *type, struct error *err) PK_CHECK;
 int state_judge(struct repo *r, const struct ledger_entry *e, struct error *err) PK_CHECK;
 void state_free(struct state *s);
+/* Whether a live run is none: the keys of an epoch lie among them. */
+bool state_epoch_object(const struct state *s, const struct digest *run);
 
 /* ---- index ---- */
 #define RUN_ENTRY_BYTES 32
@@ -116,12 +125,14 @@ size_t digest_sort_unique(struct digest *d, size_t n);
 #define PACK_HEADER_BYTES 256
 #define PACK_FOOTER_BYTES 64
 #define PACK_BYTES_MAX (256u << 20)
+#define PACK_EPOCH_AT 12 /* u16 of the header: the epoch of its chunks' ids */
 #define PACK_DIR_MAGIC "PKDIR01\n"
 
 struct session { /* a writer's session key, as packs carry it */
     uint8_t id[16];
     struct secret *key;
     uint8_t sealed[SEALED_KEY_BYTES];
+    unsigned epoch; /* of the ids in its packs */
 };
 int session_new(struct repo *r, struct session *ret, struct error *err) PK_CHECK;
 void session_clear(struct session *s);
@@ -173,6 +184,8 @@ uint64_t padme(uint64_t len);
 
 struct pack_in; /* a pack's directory, read and opened */
 int pack_in_open(struct repo *r, bool meta, const struct digest *name, struct pack_in **ret, struct error *err) PK_CHECK;
+/* From its header alone. */
+int pack_epoch(struct repo *r, bool meta, const struct digest *name, unsigned *ret, struct error *err) PK_CHECK;
 uint32_t pack_in_frames(const struct pack_in *p);
 const struct frame *pack_in_frame(const struct pack_in *p, uint32_t ordinal); /* NULL when out of range */
 /* A frame's sealed bytes (frame->stored_len of them) as they are stored; or as the pack's parity mends them, false when it
@@ -182,12 +195,14 @@ bool pack_in_sealed_mended(struct repo *r, struct pack_in *p, uint32_t ordinal, 
 /* Open one frame's payload from `sealed` (frame->stored_len bytes) into out (stored_len - 16). */
 int pack_in_unseal(struct pack_in *p, uint32_t ordinal, const uint8_t *sealed, uint8_t *out, struct error *err) PK_CHECK;
 const char *pack_in_key(const struct pack_in *p);
+unsigned pack_in_epoch(const struct pack_in *p);
 bool pack_in_meta(const struct pack_in *p);
 size_t pack_in_memory(const struct pack_in *p);
 void pack_in_free(struct pack_in *p);
 
 /* ---- chunks ---- */
-void chunk_id(const struct repo *r, enum chunk_kind kind, const struct digest *sha, struct digest *ret);
+/* By the id key of an epoch, as repo_id_key gives it. */
+void chunk_id(struct bytes id_key, enum chunk_kind kind, const struct digest *sha, struct digest *ret);
 
 /* Fetching decoded chunks through caches. Thread-safe. */
 struct fetcher;
@@ -275,6 +290,9 @@ struct repo {
     struct state state;
     struct index index;
     struct cutter cutter;
+    unsigned epoch, own_epoch; /* the newest whose keys are here, which what is written belongs to; that of `keys` */
+    bool epochs_known;
+    struct epoch_keys epochs[EPOCHS_MAX + 1]; /* of those that `keys` does not hold; entries stay once they are there */
     bool latched;
     bool index_behind; /* the runs that the log names could not all be loaded */
     struct session_key *sessions;
@@ -294,6 +312,16 @@ struct repo {
 int mended_read(struct repo *r, bool meta, const struct digest *name, uint64_t at, void *p, size_t n, uint64_t *ret_size, struct error *err) PK_CHECK;
 void mended_free(struct repo *r);
 void slot_key(struct bytes slot, char out[96]); /* its object key */
+/* The object that carries the keys of epoch n: boxes for every key of the state, ret_rows of them for writers and prune keys. */
+int epoch_object_make(const struct repo *r, unsigned n, const struct epoch_keys *now, struct buf *out, uint64_t *ret_rows, struct error *err) PK_CHECK;
+/* Read the object of an epoch and check that it is what the log names. */
+int epoch_check(const struct repo *r, unsigned epoch, struct error *err) PK_CHECK;
+/* The keys of every epoch that the state knows, as far as our own key may have them. After every sync. */
+int epochs_load(struct repo *r, struct error *err) PK_CHECK;
+void epochs_free(struct repo *r);
+/* Borrowed while the repository is open. ERR_KEY_ROLE for one that we have not got. */
+int repo_id_key(const struct repo *r, unsigned epoch, struct bytes *ret, struct error *err) PK_CHECK;
+int repo_index_key(const struct repo *r, unsigned epoch, struct bytes *ret, struct error *err) PK_CHECK;
 int repo_writable(struct repo *r, struct error *err) PK_CHECK;
 /* Reads the log's newcomers into the state (not the index); whether there were any. What is missing may have been removed
  * by a collection that came in between. */

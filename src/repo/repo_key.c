@@ -14,14 +14,51 @@ static int say(struct repo *r, const char *type, const uint8_t pub[SIGN_PUBLIC_B
     return rc;
 }
 
-static int key_statement(struct repo *r, const char *action, const uint8_t pub[SIGN_PUBLIC_BYTES], enum key_role role,
-                         const char *label, int64_t suspect_ns, struct error *err) {
+struct addition {
+    struct repo *r;
+    json_t *statement;
+};
+
+/* The new bundle holds the keys of the epoch that was in force when it was made. */
+static int build_addition(void *ctx, uint64_t seq, json_t **ret, struct error *err) {
+    struct addition *a = ctx;
+    (void)seq;
+    if (a->r->state.epoch_count != a->r->epoch) {
+        error_set(err, ERR_REPO_BUSY, "an epoch of ids began while the key was made");
+        return error_state(err, "the key was not added");
+    }
+    *ret = json_deep_copy(a->statement);
+    return *ret ? 0 : error_set(err, ERR_NO_MEMORY, "no memory for a key entry");
+}
+
+static int key_statement_add(struct repo *r, const struct keyring *bundle, const char *label, struct error *err) {
+    char hex[65];
+    struct digest d;
+    struct addition a = {.r = r};
+    hex_encode(bundle->sign_public, SIGN_PUBLIC_BYTES, hex);
+    sha256(BYTES_OF(bundle->sign_public, SIGN_PUBLIC_BYTES), &d);
+    json_t *p = json_pack("{s:s, s:s, s:s, s:s}", "action", "add", "key", hex, "role", key_role_name(bundle->role),
+                          "label", label);
+    if (!p) return error_set(err, ERR_NO_MEMORY, "no memory for a key entry");
+    int rc = repo_writable(r, err);
+    if (rc == 0 && r->epoch && bundle->role != ROLE_ADMIN) rc = json_put_int(p, "epoch", r->epoch, err);
+    if (rc == 0)
+        rc = statement_make(PREDICATE_KEY, "signing-key", &d, p, &a.statement, err);
+    else
+        json_decref(p);
+    if (rc == 0) rc = ledger_append(r->ledger, secret_bytes(r->keys->sign_seed), build_addition, &a, NULL, NULL, err);
+    json_decref(a.statement);
+    return rc;
+}
+
+static int key_statement_remove(struct repo *r, const uint8_t pub[SIGN_PUBLIC_BYTES], enum key_role role,
+                                const char *label, int64_t suspect_ns, struct error *err) {
     char hex[65];
     char since[32];
     hex_encode(pub, SIGN_PUBLIC_BYTES, hex);
     if (suspect_ns) time_format(suspect_ns, since);
     return say(r, PREDICATE_KEY, pub,
-               json_pack("{s:s, s:s, s:s, s:s, s:s*}", "action", action, "key", hex, "role", key_role_name(role),
+               json_pack("{s:s, s:s, s:s, s:s, s:s*}", "action", "remove", "key", hex, "role", key_role_name(role),
                          "label", label, "suspect_since", suspect_ns ? since : NULL),
                err);
 }
@@ -40,7 +77,7 @@ int repo_slot_add(struct repo *r, const struct keyring *bundle, struct bytes slo
     for (size_t i = 0; i < r->state.key_count; i++)
         known |= !r->state.keys[i].removed &&
                  memcmp(r->state.keys[i].public_key, bundle->sign_public, SIGN_PUBLIC_BYTES) == 0;
-    if (rc == 0 && !known) rc = key_statement(r, "add", bundle->sign_public, bundle->role, label, 0, err);
+    if (rc == 0 && !known) rc = key_statement_add(r, bundle, label, err);
     if (rc < 0) return rc;
     slot_key(slot, key);
     return store_create(r->store, key, slot, err);
@@ -95,7 +132,7 @@ static int key_end(struct repo *r, const uint8_t pub[SIGN_PUBLIC_BYTES], int64_t
             memcmp(r->state.keys[i].public_key, pub, SIGN_PUBLIC_BYTES) == 0)
             k = &r->state.keys[i];
     if (rc == 0 && !k) rc = error_set(err, ERR_NO_POINT, "no such key is in force");
-    if (rc == 0) rc = key_statement(r, "remove", pub, k->role, k->label, suspect_ns, err);
+    if (rc == 0) rc = key_statement_remove(r, pub, k->role, k->label, suspect_ns, err);
     for (size_t i = 0; i < s.n && rc == 0; i++) rc = store_remove(r->store, s.names[i], err);
     seam_free(s.names);
     return rc;

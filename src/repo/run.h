@@ -8,6 +8,8 @@
 #define RUN_BLOCK_BYTES (64u << 10)
 #define RUN_TYPE_INDEX 1
 #define RUN_TYPE_PACKLIST 2
+#define RUN_TYPE_EPOCH 3 /* keys of an epoch: epoch.c */
+#define RUN_EPOCH_AT 12 /* u16 of the header: whose index key seals the body; of RUN_TYPE_EPOCH: the epoch itself */
 
 void run_key(const struct digest *name, char out[96]);
 int run_aead(struct repo *r, const uint8_t header[RUN_HEADER_BYTES], struct aead **ret, struct error *err) PK_CHECK;

@@ -27,9 +27,17 @@ int run_read_body(struct repo *r, const struct digest *name, uint8_t type, uint6
     }
     uint64_t entries = get_u64(p + 16);
     uint32_t packs = get_u32(p + 24);
+    if (memcmp(p, "PKINDEX1", 8) == 0 && memcmp(p + 64, r->id, 16) == 0 && p[10] > RUN_TYPE_EPOCH) {
+        rc = error_set(err, ERR_FORMAT_VERSION, "%s is of a type that is unknown here", key);
+        goto out;
+    }
     if (memcmp(p, "PKINDEX1", 8) != 0 || p[8] != FORMAT_VERSION || p[10] != type || memcmp(p + 64, r->id, 16) != 0 ||
         (p[9] != CIPHER_AES_256_GCM && p[9] != CIPHER_CHACHA20_POLY1305)) {
         rc = bad(key, "its header is not that of such an object of this repository", err);
+        goto out;
+    }
+    if (get_u16(p + RUN_EPOCH_AT) > r->epoch) {
+        rc = bad(key, "its header names an epoch that the log does not know", err);
         goto out;
     }
     if ((rc = run_aead(r, p, &a, err)) < 0) goto out;

@@ -50,8 +50,10 @@ static void entries_sort(struct run_entry *e, size_t n) {
 
 int run_aead(struct repo *r, const uint8_t header[RUN_HEADER_BYTES], struct aead **ret, struct error *err) {
     uint8_t key[KEY_BYTES];
-    int rc = hkdf_sha256(secret_bytes(r->keys->index_key), BYTES_OF(header + 32, 32), BYTES_STR("proofkeep/v1/run"),
-                         key, sizeof key, err);
+    struct bytes index;
+    int rc = repo_index_key(r, get_u16(header + RUN_EPOCH_AT), &index, err);
+    if (rc < 0) return rc;
+    rc = hkdf_sha256(index, BYTES_OF(header + 32, 32), BYTES_STR("proofkeep/v1/run"), key, sizeof key, err);
     if (rc == 0) rc = aead_new(header[9], BYTES_OF(key, sizeof key), ret, err);
     wipe(key, sizeof key);
     return rc;
@@ -65,6 +67,7 @@ static int body_write(struct repo *r, uint8_t type, uint64_t entries, uint32_t p
     h[8] = FORMAT_VERSION;
     h[9] = (uint8_t)r->cipher;
     h[10] = type;
+    put_u16(h + RUN_EPOCH_AT, (uint16_t)r->epoch);
     put_u64(h + 16, entries);
     put_u32(h + 24, packs);
     int rc = random_bytes(h + 32, 32, err);

@@ -179,6 +179,7 @@ static int judge_key(struct state *s, const struct ledger_entry *e, const json_t
             return broken(err, e, "says at no usable time since when a key is suspect");
         for (size_t i = 0; i < s->key_count; i++) {
             if (memcmp(s->keys[i].public_key, k.public_key, sizeof k.public_key) != 0) continue;
+            if (!s->keys[i].removed) s->keys[i].last_epoch = (unsigned)s->epoch_count;
             s->keys[i].removed = true;
             if (k.suspect_ns) s->keys[i].suspect_ns = k.suspect_ns;
         }
@@ -186,8 +187,28 @@ static int judge_key(struct state *s, const struct ledger_entry *e, const json_t
     }
     if (!key_role_parse(text_of(p, "role"), &k.role)) return broken(err, e, "names an unknown role");
     text_copy(k.label, sizeof k.label, text_of(p, "label"));
+    int64_t epoch = json_integer_value(json_object_get(p, "epoch"));
+    if (k.role != ROLE_ADMIN && epoch != (int64_t)s->epoch_count)
+        return broken(err, e, "adds a key that holds the keys of an epoch that is not in force");
+    k.epoch = k.role == ROLE_ADMIN ? 0 : (unsigned)epoch;
     int rc = mem_grow((void **)&s->keys, &s->key_cap, s->key_count + 1, sizeof *s->keys, err);
     if (rc == 0) s->keys[s->key_count++] = k;
+    return rc;
+}
+
+/* An epoch begins with an entry that adds the object of its keys to the live runs: see epoch.c for why. */
+static int judge_epoch(struct state *s, const struct ledger_entry *e, const json_t *p, enum key_role role,
+                       struct error *err) {
+    struct epoch_info n = {.seq = e->seq};
+    int64_t epoch = json_integer_value(json_object_get(p, "epoch"));
+    if (role != ROLE_ADMIN) return broken(err, e, "begins an epoch without an admin key");
+    if (epoch != (int64_t)s->epoch_count + 1 || epoch > EPOCHS_MAX)
+        return broken(err, e, "begins an epoch that does not follow the one in force");
+    if (!json_get_digest(json_object_get(p, "epoch_keys"), &n.keys))
+        return broken(err, e, "begins an epoch and does not name its keys");
+    int rc = mem_grow((void **)&s->epochs, &s->epoch_cap, s->epoch_count + 1, sizeof *s->epochs, err);
+    if (rc == 0) rc = runs_change(s, json_object_get(p, "index_added"), json_object_get(p, "index_removed"), err);
+    if (rc == 0) s->epochs[s->epoch_count++] = n;
     return rc;
 }
 
@@ -240,7 +261,8 @@ static int fold(struct state *s, const struct ledger_entry *e, const char *type,
         if (n && ms > 0) n->restore_ns = ms * 1000000;
         return 0;
     }
-    if (strcmp(type, PREDICATE_DELETE) == 0) return judge_delete(s, e, p, err);
+    if (strcmp(type, PREDICATE_DELETE) == 0)
+        return json_object_get(p, "epoch") ? judge_epoch(s, e, p, k->role, err) : judge_delete(s, e, p, err);
     if (strcmp(type, PREDICATE_FORGET) == 0) {
         const json_t *seqs = json_object_get(p, "seqs");
         for (size_t i = 0; i < json_array_size(seqs); i++) {
@@ -331,5 +353,6 @@ void state_free(struct state *s) {
     seam_free(s->holds);
     seam_free(s->runs);
     seam_free(s->deletes);
+    seam_free(s->epochs);
     *s = (struct state){0};
 }

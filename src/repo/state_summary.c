@@ -29,9 +29,15 @@ static json_t *maybe_digest(bool there, const struct digest *d) {
     return there ? json_digest(d) : json_null();
 }
 
-static json_t *key_row(const struct key_info *k) {
+static json_t *key_row_plain(const struct key_info *k) {
     return json_pack("[o, s, s, b, I, I]", hex_json(k->public_key, SIGN_PUBLIC_BYTES), key_role_name(k->role), k->label,
                      k->removed, (json_int_t)k->seq, (json_int_t)k->suspect_ns);
+}
+
+static json_t *key_row(const struct key_info *k) {
+    return json_pack("[o, s, s, b, I, I, i, i]", hex_json(k->public_key, SIGN_PUBLIC_BYTES), key_role_name(k->role),
+                     k->label, k->removed, (json_int_t)k->seq, (json_int_t)k->suspect_ns, (int)k->epoch,
+                     (int)k->last_epoch);
 }
 
 static json_t *snapshot_row(const struct snapshot_info *s) {
@@ -66,6 +72,10 @@ static json_t *delete_row(const struct delete_info *d) {
                      maybe_digest(d->has_replacement, &d->replaced_by), maybe_digest(d->has_swept, &d->swept));
 }
 
+static json_t *epoch_row(const struct epoch_info *e) {
+    return json_pack("[I, o]", (json_int_t)e->seq, json_digest(&e->keys));
+}
+
 static json_t *drill_row(const struct drill_info *d) {
     if (!d->seq) return json_null();
     return json_pack("[I, I, s, o]", (json_int_t)d->seq, (json_int_t)d->time_ns, key_role_name(d->role),
@@ -98,13 +108,16 @@ static int put_runs(json_t *doc, const struct state *s, struct error *err) {
 int state_write(const struct state *s, json_t **ret, struct error *err) {
     json_auto_t *doc = json_object();
     if (!doc) return error_set(err, ERR_NO_MEMORY, "no memory for a summary of the log");
-    int rc = json_put_int(doc, "version", STATE_VERSION, err);
+    const bool plain = s->epoch_count == 0;
+    int rc = json_put_int(doc, "version", plain ? STATE_VERSION_PLAIN : STATE_VERSION, err);
     if (rc == 0) rc = json_put(doc, "format", json_digest(&s->format), err);
-    if (rc == 0) PUT_ROWS(doc, "keys", s->keys, s->key_count, key_row);
+    if (rc == 0 && plain) PUT_ROWS(doc, "keys", s->keys, s->key_count, key_row_plain);
+    if (rc == 0 && !plain) PUT_ROWS(doc, "keys", s->keys, s->key_count, key_row);
     if (rc == 0) PUT_ROWS(doc, "snapshots", s->snapshots, s->snapshot_count, snapshot_row);
     if (rc == 0) PUT_ROWS(doc, "jobs", s->jobs, s->job_count, job_row);
     if (rc == 0) PUT_ROWS(doc, "holds", s->holds, s->hold_count, hold_row);
     if (rc == 0) PUT_ROWS(doc, "deletes", s->deletes, s->delete_count, delete_row);
+    if (rc == 0 && !plain) PUT_ROWS(doc, "epochs", s->epochs, s->epoch_count, epoch_row);
     if (rc == 0) rc = put_runs(doc, s, err);
     if (rc == 0) rc = json_put(doc, "drill", drill_row(&s->drill), err);
     if (rc == 0)
@@ -177,7 +190,7 @@ static int malformed(struct error *err, const char *what) {
     return error_set(err, ERR_LEDGER_BROKEN, "the summed-up state has a malformed %s", what);
 }
 
-static int load_keys(struct state *s, const json_t *list, uint64_t size, struct error *err) {
+static int load_keys(struct state *s, const json_t *list, uint64_t size, bool plain, struct error *err) {
     for (size_t i = 0; i < json_array_size(list); i++) {
         struct row r = {.array = json_array_get(list, i)};
         struct key_info k = {0};
@@ -187,6 +200,8 @@ static int load_keys(struct state *s, const json_t *list, uint64_t size, struct 
         k.removed = col_bool(&r);
         k.seq = col_below(&r, size);
         k.suspect_ns = col_int(&r);
+        if (!plain) k.epoch = (unsigned)col_below(&r, EPOCHS_MAX + 1);
+        if (!plain) k.last_epoch = (unsigned)col_below(&r, EPOCHS_MAX + 1);
         if (r.bad) return malformed(err, "key");
         int rc = mem_grow((void **)&s->keys, &s->key_cap, s->key_count + 1, sizeof *s->keys, err);
         if (rc < 0) return rc;
@@ -306,6 +321,20 @@ static int load_deletes(struct state *s, const json_t *list, uint64_t size, stru
     return 0;
 }
 
+static int load_epochs(struct state *s, const json_t *list, uint64_t size, struct error *err) {
+    if (json_array_size(list) > EPOCHS_MAX) return malformed(err, "list of epochs");
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        struct row r = {.array = json_array_get(list, i)};
+        struct epoch_info e = {.seq = col_below(&r, size)};
+        col_digest(&r, &e.keys);
+        if (r.bad || (i > 0 && e.seq <= s->epochs[i - 1].seq)) return malformed(err, "epoch");
+        int rc = mem_grow((void **)&s->epochs, &s->epoch_cap, i + 1, sizeof *s->epochs, err);
+        if (rc < 0) return rc;
+        s->epochs[s->epoch_count++] = e;
+    }
+    return 0;
+}
+
 static int load_runs(struct state *s, const json_t *list, struct error *err) {
     for (size_t i = 0; i < json_array_size(list); i++) {
         int rc = mem_grow((void **)&s->runs, &s->run_cap, i + 1, sizeof *s->runs, err);
@@ -338,12 +367,13 @@ static int load_drill(struct state *s, const json_t *row, uint64_t size, struct 
 }
 
 static int load(struct state *s, const json_t *doc, uint64_t size, const int64_t *stored_ns, struct error *err) {
-    json_t *keys, *snapshots, *jobs, *holds, *deletes, *runs, *voids;
+    json_t *keys, *snapshots, *jobs, *holds, *deletes, *epochs = NULL, *runs, *voids;
     const char *what = "summed-up state";
     int64_t version;
     int rc;
     if ((rc = json_need_int(doc, "version", what, &version, err)) < 0) return rc;
-    if (version != STATE_VERSION)
+    const bool plain = version == STATE_VERSION_PLAIN;
+    if (version != STATE_VERSION && !plain)
         return error_set(err, ERR_LEDGER_BROKEN, "the summed-up state is of version %lld, which is unknown here",
                          (long long)version);
     if ((rc = json_need_array(doc, "keys", what, &keys, err)) < 0 ||
@@ -351,15 +381,16 @@ static int load(struct state *s, const json_t *doc, uint64_t size, const int64_t
         (rc = json_need_array(doc, "jobs", what, &jobs, err)) < 0 ||
         (rc = json_need_array(doc, "holds", what, &holds, err)) < 0 ||
         (rc = json_need_array(doc, "deletes", what, &deletes, err)) < 0 ||
+        (!plain && (rc = json_need_array(doc, "epochs", what, &epochs, err)) < 0) ||
         (rc = json_need_array(doc, "runs", what, &runs, err)) < 0 ||
         (rc = json_need_array(doc, "void", what, &voids, err)) < 0)
         return rc;
     if (!json_get_digest(json_object_get(doc, "format"), &s->format)) return malformed(err, "digest of 'format'");
-    if ((rc = load_keys(s, keys, size, err)) < 0 || (rc = load_snapshots(s, snapshots, size, stored_ns, err)) < 0 ||
-        (rc = load_jobs(s, jobs, size, err)) < 0 || (rc = load_holds(s, holds, size, err)) < 0 ||
-        (rc = load_deletes(s, deletes, size, err)) < 0 || (rc = load_runs(s, runs, err)) < 0 ||
-        (rc = load_drill(s, json_object_get(doc, "drill"), size, err)) < 0 ||
-        (rc = load_void(s, voids, size, err)) < 0)
+    if ((rc = load_keys(s, keys, size, plain, err)) < 0 ||
+        (rc = load_snapshots(s, snapshots, size, stored_ns, err)) < 0 || (rc = load_jobs(s, jobs, size, err)) < 0 ||
+        (rc = load_holds(s, holds, size, err)) < 0 || (rc = load_deletes(s, deletes, size, err)) < 0 ||
+        (rc = load_epochs(s, epochs, size, err)) < 0 || (rc = load_runs(s, runs, err)) < 0 ||
+        (rc = load_drill(s, json_object_get(doc, "drill"), size, err)) < 0 || (rc = load_void(s, voids, size, err)) < 0)
         return rc;
     s->initialised = true;
     return 0;

@@ -7,7 +7,8 @@
 #include "repo/repo_internal.h"
 
 /* Changes whenever the fold of the log does: a reader that folds otherwise must not begin at such a summary. */
-#define STATE_VERSION 2
+#define STATE_VERSION 3
+#define STATE_VERSION_PLAIN 2 /* while no epoch has begun: the same without what tells of epochs */
 
 /* The same state gives the same bytes, whoever writes it (json_write sorts members). */
 int state_write(const struct state *s, json_t **ret, struct error *err) PK_CHECK;

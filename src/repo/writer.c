@@ -86,7 +86,9 @@ static int resume(struct writer *w, struct error *err) {
         const json_t *runs = json_object_get(j, "runs");
         uint64_t from = (uint64_t)json_integer_value(json_object_get(j, "log_size"));
         bool mine = env && surface && strcmp(env, w->environment) == 0 && strcmp(surface, w->surface) == 0;
-        for (size_t k = 0; mine && k < json_array_size(runs) && rc == 0; k++) {
+        /* what was stored under keys that are no longer in force is stored anew */
+        bool current = json_integer_value(json_object_get(j, "epoch")) == (json_int_t)w->session.epoch;
+        for (size_t k = 0; mine && current && k < json_array_size(runs) && rc == 0; k++) {
             struct digest run, *names = NULL;
             bool alive = json_get_digest(json_array_get(runs, k), &run);
             for (size_t m = 0; m < r->state.run_count; m++) alive = alive && !digest_equal(&run, &r->state.runs[m]);
@@ -266,8 +268,8 @@ int writer_checkpoint(struct writer *w, struct error *err) {
     if (rc == 0) rc = store_commit(w->repo->store, err);
     if (rc == 0) rc = run_flush(w, err);
     if (rc == 0 && w->run_count) {
-        json_t *j = json_pack("{s:i, s:s, s:s, s:I, s:[]}", "version", 1, "environment", w->environment, "surface",
-                              w->surface, "log_size", (json_int_t)w->opened_at, "runs");
+        json_t *j = json_pack("{s:i, s:s, s:s, s:I, s:i, s:[]}", "version", 1, "environment", w->environment, "surface",
+                              w->surface, "log_size", (json_int_t)w->opened_at, "epoch", (int)w->session.epoch, "runs");
         struct buf b = BUF_INIT(JSON_MAX_BYTES);
         char key[96], hex[33];
         uint8_t id[16];
@@ -495,6 +497,10 @@ static int commit_build(void *ctx, uint64_t seq, json_t **ret, struct error *err
     struct commit *c = ctx;
     struct writer *w = c->w;
     bool alive, list_alive = true;
+    if (w->repo->state.epoch_count != w->session.epoch) {
+        error_set(err, ERR_REPO_COMMIT_LOST, "an epoch of ids began while this backup ran: it would have the old ids");
+        return error_state(err, "no snapshot was made; earlier ones are untouched");
+    }
     /* beside its own runs stands the merged one, which is not used once a collection came in between */
     int rc =
         objects_survive(w->repo, w->opened_at, w->live_packs, w->live_count, w->own_runs, w->run_count, &alive, err);

@@ -222,6 +222,21 @@ static int look_at_suspects(struct doctor *d, const char *url, struct error *err
                 COUNTED(n, "recovery point"));
 }
 
+/* A key that writes or prunes and was stolen gives away what is stored with keys of its time. One that reads gives away
+ * everything, and is told of as such when it is revoked. */
+static int look_at_epoch(struct doctor *d, const char *url, struct error *err) {
+    size_t n = 0;
+    for (size_t i = 0; i < repo_key_count(d->w->repo); i++) {
+        const struct key_info *k = repo_key(d->w->repo, i);
+        n += k->suspect_ns && (k->role == ROLE_WRITER || k->role == ROLE_PRUNE) &&
+             k->last_epoch == repo_epoch(d->w->repo);
+    }
+    if (n == 0) return 0;
+    return tell(d, FINDING_WARNING, "keys", url, "Change the ids, with the admin key: proofkeep key rotate-ids", err,
+                "%s revoked as compromised, and chunk ids and the index are still made with keys of that time",
+                n == 1 ? "a key was" : "keys were");
+}
+
 static int look_at_repository(void *ctx, const char *url, const struct error *failed, struct error *err) {
     struct doctor *d = ctx;
     int rc = look_at_keys(d, url, err);
@@ -235,6 +250,7 @@ static int look_at_repository(void *ctx, const char *url, const struct error *fa
               COUNTED(live, "recovery point"));
     if (rc == 0) rc = look_at_drill(d, url, err);
     if (rc == 0) rc = look_at_suspects(d, url, err);
+    if (rc == 0) rc = look_at_epoch(d, url, err);
     char voids[400];
     if (rc == 0 && work_void_entries(d->w, voids, sizeof voids))
         rc = tell(d, FINDING_WARNING, "log", url, "Find out who stored them; remove the key that signed them.", err,

@@ -149,7 +149,7 @@ static void way_end(struct way *y, bool useful, struct error *err) {
 int key_add(struct work *w, const struct key_request *q, char id[65], struct error *err) {
     struct keyring *bundle = NULL;
     struct way y = {0};
-    int rc = keyring_derive(repo_keys(w->repo), q->role, &bundle, err);
+    int rc = repo_bundle_new(w->repo, q->role, &bundle, err);
     if (rc == 0) rc = way_make(w, q, &y, err);
     if (rc == 0) rc = repo_key_add(w->repo, bundle, &y.unlock, q->label ? q->label : "", err);
     if (rc == 0) hex_encode(bundle->sign_public, SIGN_PUBLIC_BYTES, id);
@@ -282,7 +282,8 @@ int key_rotate(struct work *w, const char *named, const struct key_request *q, c
     return 0;
 }
 
-int key_revoke(struct work *w, const char *named, int64_t since_ns, char id[65], json_t **ret, struct error *err) {
+int key_revoke(struct work *w, const char *named, int64_t since_ns, char id[65], enum key_role *ret_role, json_t **ret,
+               struct error *err) {
     struct fit f;
     json_auto_t *list = json_array();
     int rc = fit_one(w, named, true, &f, err);
@@ -292,6 +293,7 @@ int key_revoke(struct work *w, const char *named, int64_t since_ns, char id[65],
     }
     if (rc == 0 && !list) rc = error_set(err, ERR_NO_MEMORY, "no memory for a list of recovery points");
     if (rc == 0) hex_encode(f.pub, sizeof f.pub, id);
+    if (rc == 0) *ret_role = f.key->role;
     if (rc == 0) rc = repo_key_revoke(w->repo, f.pub, since_ns, err);
     for (size_t i = 0; rc == 0 && i < repo_snapshot_count(w->repo); i++) {
         const struct snapshot_info *s = repo_snapshot(w->repo, i);
@@ -345,6 +347,6 @@ int key_list(struct work *w, json_t **ret, struct error *err) {
     }
     if (rc == 0) rc = repo_slots(w->repo, slot_line, keys, err);
     if (rc < 0) return rc;
-    *ret = json_pack("{s:O}", "keys", keys);
+    *ret = json_pack("{s:O, s:I}", "keys", keys, "epoch", (json_int_t)repo_epoch(w->repo));
     return *ret ? 0 : error_set(err, ERR_NO_MEMORY, "no memory for a list of keys");
 }

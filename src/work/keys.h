@@ -49,7 +49,7 @@ int key_add(struct work *w, const struct key_request *q, char id[65], struct err
 int key_rotate(struct work *w, const char *named, const struct key_request *q, char id[65], enum key_role *ret_role, struct error *err) PK_CHECK;
 /* End a key that others may have used since since_ns (0: always), one removed before included. *ret is an array of the
  * recovery points that are suspect for it, {"id","environment","surface","log_seq","stored_at"}. */
-int key_revoke(struct work *w, const char *named, int64_t since_ns, char id[65], json_t **ret, struct error *err) PK_CHECK;
+int key_revoke(struct work *w, const char *named, int64_t since_ns, char id[65], enum key_role *ret_role, json_t **ret, struct error *err) PK_CHECK;
 /* A key by its id, or one slot of a key by the slot's, or by at least 8 of the first digits. ERR_NO_POINT when none or
  * several fit; ERR_KEY_ROLE for the last admin slot and the one in use. */
 int key_remove(struct work *w, const char *id, char removed[65], bool *ret_slot, struct error *err) PK_CHECK;

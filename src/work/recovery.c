@@ -136,7 +136,7 @@ static int make(struct work *w, const struct kit_request *q, struct bytes key, s
     struct digest d;
     char label[65], hex[65];
     bool written = false;
-    int rc = keyring_derive(repo_keys(w->repo), q->role, &bundle, err);
+    int rc = repo_bundle_new(w->repo, q->role, &bundle, err);
     if (rc < 0) return rc;
     time_format(time_now_ns(), k->made_at);
     snprintf(label, sizeof label, "recovery kit %.10s", k->made_at);

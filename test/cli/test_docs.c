@@ -186,7 +186,8 @@ static void bash_completes(void **state) {
     temporary(path);
     const char *const argv[] = {"bash", "--norc", "-c", script, "bash", path, NULL};
     accepted_by(argv, docs_bash, path,
-                "backup\n--full-read\nlist add remove rotate revoke recovery-kit test-recovery generate\nadmin writer restore prune\nalways\n"
+                "backup\n--full-read\nlist add remove rotate revoke rotate-ids recovery-kit test-recovery "
+                "generate\nadmin writer restore prune\nalways\n"
                 "status\ndecode\nverify\n/usr\n\n\nlist\n");
 }
 

@@ -129,9 +129,15 @@ static void mistakes_are_refused_with_a_suggestion(void **state) {
         {"backup", "'backup' needs an operand, or the option '--files'", "proofkeep backup --help"},
         {"verify --all x", "'verify' takes either '--all' or 'x', not both", "proofkeep verify --help"},
         {"restore x --plan p", "'restore' takes either '--plan' or 'x', not both", "proofkeep restore --help"},
-        {"key", "'key' wants to know what to do: list, add, remove, rotate, revoke, recovery-kit, test-recovery, generate", "proofkeep key --help"},
+        {"key",
+         "'key' wants to know what to do: list, add, remove, rotate, revoke, rotate-ids, recovery-kit, test-recovery, "
+         "generate",
+         "proofkeep key --help"},
         {"key ad", "'key' has no action 'ad'; did you mean 'add'?", "proofkeep key --help"},
-        {"key zebra", "'key' has no action 'zebra'; it has: list, add, remove, rotate, revoke, recovery-kit, test-recovery, generate", "proofkeep key --help"},
+        {"key zebra",
+         "'key' has no action 'zebra'; it has: list, add, remove, rotate, revoke, rotate-ids, recovery-kit, "
+         "test-recovery, generate",
+         "proofkeep key --help"},
         {"hold add x", "'hold add' needs the option '--reason'", "proofkeep hold --help"},
         {"export x", "'export' needs the option '--to'", "proofkeep export --help"},
         {"hold release", "'hold release' needs 1 operand, not 0", "proofkeep hold --help"},

@@ -8,10 +8,12 @@
  *   make_repo collect DIR SHARE              removes what nobody needs, rewrites packs less alive than SHARE
  *   make_repo reindex DIR
  *   make_repo keys DIR                       DIR/writer.key, DIR/identity.key and the passphrase "golden" open it too
+ *   make_repo epoch DIR [NAME ROLE]          begins one; then, with a name, adds the key DIR/NAME
  *   make_repo publish DIR                    tiles and checkpoint
  *
- * PK_WRITER set: put opens with DIR/writer.key. PK_PARITY: packs get so many percent of it. What put prints: a line "snapshot SEQ ENVIRONMENT/SURFACE KIND ITEMS",
- * then for each item "item SEQ NAME KIND BYTES SHA256 ATTR", NAME in hex, ATTR the SHA-256 of its attribute record. */
+ * PK_WRITER set: put opens with DIR/writer.key; PK_KEY: any verb opens with that file of DIR. PK_PARITY: packs get so many
+ * percent of it. What put prints: a line "snapshot SEQ ENVIRONMENT/SURFACE KIND ITEMS", then for each item "item SEQ NAME KIND
+ * BYTES SHA256 ATTR", NAME in hex, ATTR the SHA-256 of its attribute record. */
 #include "base/seam.h"
 #include "base/time.h"
 #include "content.h"
@@ -309,6 +311,25 @@ static void collect(double share) {
     gc_plan_free(&plan);
 }
 
+static void epoch(const char *name, const char *role_name) {
+    struct error err = ERROR_INIT;
+    struct keyring *k = NULL;
+    enum key_role role = ROLE_WRITER;
+    uint64_t boxes;
+    unsigned n;
+    uint8_t key[32];
+    ok(repo_epoch_begin(repo, &n, &boxes, &err), &err);
+    printf("epoch %u, %llu boxes\n", n, (unsigned long long)boxes);
+    if (!name) return;
+    if (!key_role_parse(role_name, &role)) abort();
+    ok(random_bytes(key, 32, &err), &err);
+    struct unlock u = {.kind = SLOT_KEY_FILE, .secret = BYTES_OF(key, 32)};
+    ok(repo_bundle_new(repo, role, &k, &err), &err);
+    ok(repo_key_add(repo, k, &u, name, &err), &err);
+    key_write(name, key, false);
+    keyring_free(k);
+}
+
 static void keys(void) {
     struct error err = ERROR_INIT;
     struct keyring *admin = NULL, *writer = NULL;
@@ -339,7 +360,7 @@ int main(int argc, char **argv) {
     if (strcmp(verb, "init") == 0)
         init();
     else if (*dir)
-        repo_begin(getenv("PK_WRITER") ? "writer.key" : "key");
+        repo_begin(getenv("PK_KEY") ? getenv("PK_KEY") : getenv("PK_WRITER") ? "writer.key" : "key");
     if (strcmp(verb, "put") == 0 && argc == 6)
         put(argv[3], argv[4], (unsigned)atoi(argv[5]));
     else if (strcmp(verb, "capture") == 0 && argc == 5)
@@ -354,6 +375,8 @@ int main(int argc, char **argv) {
         ok(repo_reindex(repo, &err), &err);
     else if (strcmp(verb, "keys") == 0)
         keys();
+    else if (strcmp(verb, "epoch") == 0 && (argc == 3 || argc == 5))
+        epoch(argc == 5 ? argv[3] : NULL, argc == 5 ? argv[4] : NULL);
     else if (strcmp(verb, "publish") == 0)
         ok(repo_publish(repo, &err), &err);
     else if (strcmp(verb, "init") != 0) {

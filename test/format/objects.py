@@ -92,6 +92,11 @@ def box_open(secret, box):
     return ChaCha20Poly1305(key).decrypt(bytes(12), box[32:], None)
 
 
+def box_secret(seed):
+    """The X25519 secret that belongs to an Ed25519 seed."""
+    return hashlib.sha512(seed).digest()[:32]
+
+
 class Keys:
     """What a slot's bundle gives. Keys that the role lacks are None."""
 
@@ -104,6 +109,7 @@ class Keys:
         need(self.FLAGS.get(self.role) == flags, "a key bundle of an unknown role")
         self.repo_id, seed, self.read_public, self.admin = c.take(16), c.take(32), c.take(32), c.take(32)
         keys = {name: c.take(32) if flags >> i & 1 else None for i, name in enumerate(self.NAMES)}
+        self.master, self.seed = keys["master"], seed
         need(c.done(), "a key bundle of another length than its role's")
         if keys["master"]:
             for name in ("id", "cut", "index", "read"):
@@ -248,6 +254,7 @@ class State:
         self.repo = repo
         self.signers, self.all_snapshots, self.forgotten, self.holds = {}, {}, set(), collections.Counter()
         self.runs, self.collections, self.leaves, self.jobs, self.void = [], [], [], 0, []
+        self.epochs, self.key_epochs = [], {}  # objects that hold the keys of epoch 1 and on; whose keys a bundle holds
         prev = bytes(32)
         while True:
             name = f"log/{len(self.leaves):016d}"
@@ -307,7 +314,10 @@ class State:
             self.signers.pop(key, None)
         else:
             need(p["role"] in ROLES, f"{name} names an unknown role")
+            epoch = p.get("epoch", 0) if p["role"] != "admin" else len(self.epochs)
+            need(epoch == len(self.epochs), f"{name} adds a key with the keys of another epoch")
             self.signers[key] = ROLES[p["role"]]
+            self.key_epochs[key] = epoch
 
     def entry_backup_receipt(self, seq, p, name, digest, role):
         r = p.get("repository")
@@ -331,6 +341,12 @@ class State:
         self.forgotten.update(p["seqs"])
 
     def entry_delete(self, seq, p, name, digest, role):
+        if "epoch" in p:
+            need(role == 1 and p["epoch"] == len(self.epochs) + 1 <= 255, f"{name} begins an epoch that may not begin")
+            keys = hex_digest(p["epoch_keys"], name)
+            need(keys.hex() in p["index_added"], f"{name} does not name its keys among the live runs")
+            self.epochs.append(keys)
+            return
         self.runs_change(p, "index_added", "index_removed", name)()
         self.collections.append((seq, p.get("packs"), p.get("replaced_by")))
 
@@ -369,13 +385,64 @@ def index_object(repo, digest, kind):
     need(sha256(data) == digest, f"{name}: its bytes are not those of its name")
     h = data[:128]
     need(len(h) == 128 and h[:9] == b"PKINDEX1\1" and h[10] == kind and h[64:80] == repo.id, f"{name} has another header")
-    need(not any(h[11:16]) and not any(h[28:32]) and not any(h[80:]), f"{name} has bytes that should be zero")
+    need(not any((h[11], *h[14:16], *h[28:32], *h[80:])), f"{name} has bytes that should be zero")
     entries, packs = struct.unpack("<QI", h[16:28])
-    box = aead(h[9], hkdf(repo.keys.index, h[32:64], b"proofkeep/v1/run"))
+    box = aead(h[9], hkdf(repo.epochs.index_key(h[12:14]), h[32:64], b"proofkeep/v1/run"))
     body = b"".join(unseal(box, struct.pack("<QI", i, 0), data[at:at + 65552], h, name)
                     for i, at in enumerate(range(128, len(data), 65552)))
     need(len(body) == (entries * 32 + packs * 40 if kind == 1 else entries * 32), f"{name}: its body does not add up")
     return body, entries, packs
+
+
+class Epochs:
+    """The id and index keys of every epoch, as far as the key at hand has them."""
+
+    def __init__(self, repo):
+        keys, n = repo.keys, len(repo.state.epochs)
+        own = repo.state.key_epochs.get(keys.sign_public, 0) if keys.role != 1 else 0
+        self.ids, self.indexes = {own: keys.id}, {own: keys.index}
+        if n == 0:
+            return
+        name = f"index/{repo.state.epochs[-1].hex()}"
+        data = repo.read(name)
+        need(sha256(data) == repo.state.epochs[-1], f"{name}: its bytes are not those of its name")
+        c = Cursor(data, name)
+        h = c.take(128)
+        need(h[:11] == b"PKINDEX1\1\2\3" and h[12:14] == struct.pack("<H", n) and h[64:80] == repo.id, f"{name} has another header")
+        need(not any((h[11], *h[14:16], *h[24:32], *h[80:])), f"{name} has bytes that should be zero")
+        chain, readers, rows = c.take(32 * n + 16), c.take(32 * (n + 3) + 48), {}
+        for _ in range(struct.unpack("<Q", h[16:24])[0]):
+            key = c.take(32)
+            rows[key] = c.take(c.number(4))
+        need(c.done(), f"{name} has more than its boxes")
+        try:
+            if keys.read:
+                plain = box_open(keys.read, readers)
+                self.indexes[n] = plain[:32]
+                self.ids.update({i: plain[32 * i + 64:32 * i + 96] for i in range(n + 1)})
+            elif own != n:
+                need(keys.sign_public in rows, f"{name} holds no keys for this key")
+                plain = box_open(box_secret(keys.seed), rows[keys.sign_public])
+                need(len(plain) == (96 if keys.role == 2 else 32), f"{name} has a box of another length")
+                self.indexes[n] = plain[:32]
+                if keys.role == 2:
+                    self.ids[n] = plain[32:64]
+        except InvalidTag:
+            raise Refused(f"{name}: a box does not open") from None
+        older = unseal(ChaCha20Poly1305(hkdf(self.indexes[n], h[32:64], b"proofkeep/v1/older-index")), bytes(12), chain, h, name)
+        self.indexes.update({i: older[32 * i:32 * i + 32] for i in range(n)})
+        for kind, got in (("id", self.ids), ("index", self.indexes)) if keys.master else ():
+            for i in range(n + 1):
+                label = f"proofkeep/v1/{kind}/{i}" if i else f"proofkeep/v1/{kind}"
+                need(got[i] == hkdf(keys.master, keys.repo_id, label.encode()), f"{name} holds a key that is not the master key's")
+
+    def id_key(self, epoch):
+        need(struct.unpack("<H", epoch)[0] in self.ids, "an epoch whose id key is not there")
+        return self.ids[struct.unpack("<H", epoch)[0]]
+
+    def index_key(self, epoch):
+        need(struct.unpack("<H", epoch)[0] in self.indexes, "an epoch whose index key is not there")
+        return self.indexes[struct.unpack("<H", epoch)[0]]
 
 
 def pack_list(repo, digest):
@@ -460,7 +527,8 @@ class Pack:
         h = self.header = self.data[:256]
         need(len(self.data) >= 320 and h[:9] == b"PKPACK01\1" and h[10] == (2 if meta else 1) and h[16:32] == repo.id,
              f"{self.name} has another header")
-        need(not any(h[11:16]) and not any(h[192:]), f"{self.name} has bytes that should be zero")
+        need(not any((h[11], *h[14:16], *h[192:])), f"{self.name} has bytes that should be zero")
+        self.id_key = repo.epochs.id_key(h[12:14])
         okm = hkdf(repo.session_key(h[32:48], h[112:192]), h[48:80], b"proofkeep/v1/pack" + repo.id, 64)
         need(okm[32:] == h[80:112], f"{self.name}: its key commitment does not hold")
         self.box = aead(h[9], okm[:32])
@@ -521,6 +589,10 @@ def decompress(payload, plain, base):
     return out
 
 
+def chunk_id(id_key, kind, data):
+    return hmac.new(id_key, bytes([kind]) + sha256(data), hashlib.sha256).digest()
+
+
 # ---- the repository ----
 
 class Repository:
@@ -539,6 +611,7 @@ class Repository:
             self.keys = self.keys or slot_open(slot, secret, kind)
         need(self.keys and self.keys.repo_id == self.id, "no key slot opens with this key")
         self.state = State(self)
+        self.epochs = Epochs(self)
         self.sessions, self.packs, self.cache = {}, collections.OrderedDict(), collections.OrderedDict()
         self.from_packs, self.where = from_packs, None
 
@@ -619,7 +692,7 @@ class Repository:
             for member, length in f.members:
                 data = plain[at:at + length]
                 at += length
-                need(self.chunk_id(f.kind, data) == member, f"{pack.name}: a chunk of frame {ordinal} is not what its id says")
+                need(chunk_id(pack.id_key, f.kind, data) == member, f"{pack.name}: a chunk of frame {ordinal} is not what its id says")
                 chunks[member] = data
             self.cache[key] = (f, chunks)
             if len(self.cache) > 64:
@@ -628,9 +701,6 @@ class Repository:
         need(not (as_base and f.codec == 2), "a delta whose base is a delta")
         self.cache.move_to_end(key)
         return f, chunks
-
-    def chunk_id(self, kind, data):
-        return hmac.new(self.keys.id, bytes([kind]) + sha256(data), hashlib.sha256).digest()
 
     def chunk(self, chunk_id, kind, as_base=False):
         digest, meta, ordinal, length, located_kind, _ = self.locate(chunk_id[:16], as_base)

@@ -39,7 +39,7 @@ static void store(const int bases[], unsigned n, bool liar) {
         struct digest sha;
         for (size_t k = 0; k < LEN; k++) plain[i][k] = (uint8_t)(k * k * 31 >> 7 ^ (k / 1000 == i));
         sha256(BYTES_OF(plain[i], LEN), &sha);
-        chunk_id(&f.repo, CHUNK_DATA, &sha, &ids[i]);
+        chunk_id(secret_bytes(f.repo.keys->id_key), CHUNK_DATA, &sha, &ids[i]);
     }
     for (unsigned i = 0; i < n; i++) {
         struct member m = {ids[i], LEN};

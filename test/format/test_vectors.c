@@ -115,7 +115,7 @@ static void chance_end(void) {
 static struct digest id_of(enum chunk_kind kind, struct bytes plain) {
     struct digest sha, id;
     sha256(plain, &sha);
-    chunk_id(&repo, kind, &sha, &id);
+    chunk_id(secret_bytes(repo.keys->id_key), kind, &sha, &id);
     return id;
 }
 
@@ -269,6 +269,50 @@ static void runs_are_read_as_documented(void **state) {
     seam_free(packs);
 }
 
+static void epochs_are_as_documented(void **state) {
+    (void)state;
+    struct key_info writer = {.role = ROLE_WRITER};
+    struct epoch_keys now = {0};
+    struct buf object = BUF_INIT(4096);
+    struct secret *own = NULL;
+    uint8_t pub[BOX_PUBLIC_BYTES], plain[3 * KEY_BYTES];
+    struct digest name;
+    uint64_t rows;
+    OK(epoch_keys_derive(repo.keys, 1, &now, e));
+    is_vector("id_key_1", secret_bytes(now.id));
+    is_vector("cut_key_1", secret_bytes(now.cut));
+    is_vector("index_key_1", secret_bytes(now.index));
+    OK(sign_public(vector("writer_seed"), writer.public_key, e));
+    is_vector("writer_public", BYTES_OF(writer.public_key, 32));
+    OK(sign_box_public(writer.public_key, pub, e));
+    is_vector("writer_box_public", BYTES_OF(pub, 32));
+    OK(sign_box_secret(vector("writer_seed"), &own, e));
+    OK(box_public(secret_bytes(own), pub, e));
+    is_vector("writer_box_public", BYTES_OF(pub, 32));
+    repo.state.keys = &writer;
+    repo.state.key_count = 1;
+    enqueue("epoch_salt");
+    enqueue("epoch_row_ephemeral");
+    enqueue("epoch_readers_ephemeral");
+    chance_begin();
+    OK(epoch_object_make(&repo, 1, &now, &object, &rows, e));
+    chance_end();
+    repo.state.keys = NULL;
+    repo.state.key_count = 0;
+    assert_int_equal(rows, 1);
+    is_vector("epoch_object", buf_bytes(&object));
+    sha256(buf_bytes(&object), &name);
+    is_vector("epoch_object_name", BYTES_OF(name.b, 32));
+    size_t box = sizeof plain + SEAL_OVERHEAD_BYTES;
+    OK(box_open(secret_bytes(own), BYTES_OF(object.ptr + object.len - box, box), plain, e));
+    is_vector("index_key_1", BYTES_OF(plain, 32));
+    is_vector("id_key_1", BYTES_OF(plain + 32, 32));
+    is_vector("cut_key_1", BYTES_OF(plain + 64, 32));
+    secret_free(own);
+    epoch_keys_clear(&now);
+    buf_free(&object);
+}
+
 static void record_put(struct buf *b, unsigned shared, const char *rest, enum content_kind kind, const char *attr,
                        uint64_t bytes, const struct digest *sha, struct bytes refs) {
     OK(buf_append_varint(b, shared, e));
@@ -377,6 +421,7 @@ int main(void) {
         cmocka_unit_test(packs_are_written_as_documented),
         cmocka_unit_test(packs_are_read_as_documented),
         cmocka_unit_test(runs_are_read_as_documented),
+        cmocka_unit_test(epochs_are_as_documented),
         cmocka_unit_test(manifests_are_written_as_documented),
         cmocka_unit_test(snapshots_are_read_as_documented),
         cmocka_unit_test(sizes_are_padded_as_documented),

@@ -14,6 +14,7 @@ import textwrap
 
 try:
     from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
     from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -35,7 +36,7 @@ def run(first):
 
 
 REPO_ID, MASTER = bytes(range(16)), run(0x40)
-KEY = {name: hkdf(MASTER, REPO_ID, b"proofkeep/v1/" + name.encode()) for name in ("id", "index", "read")}
+KEY = {name: hkdf(MASTER, REPO_ID, b"proofkeep/v1/" + name.encode()) for name in ("id", "index", "read", "id/1", "cut/1", "index/1")}
 
 
 def chunk_id(kind, plain):
@@ -127,6 +128,25 @@ def index(whole):
             "list_salt": run(0x30), "list_body": b"".join(names), "list": listed, "list_name": sha256(listed)}
 
 
+def epoch():
+    """The object of epoch 1 in a repository with one writer."""
+    raw = lambda key: key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+    seed, salt, row_ephemeral, readers_ephemeral = run(0xD0), run(0x50), run(0x70), run(0x90)
+    public, p = raw(Ed25519PrivateKey.from_private_bytes(seed)), 2**255 - 19
+    y = int.from_bytes(public, "little") & (1 << 255) - 1
+    box_public = ((1 + y) * pow(1 - y, -1, p) % p).to_bytes(32, "little")
+    assert raw(X25519PrivateKey.from_private_bytes(hashlib.sha512(seed).digest()[:32])) == box_public
+    read_public = raw(X25519PrivateKey.from_private_bytes(KEY["read"]))
+    header = (b"PKINDEX1" + bytes([1, 2, 3, 0]) + struct.pack("<HHQ", 1, 0, 1) + bytes(8) + salt + REPO_ID + bytes(48))
+    chain = ChaCha20Poly1305(hkdf(KEY["index/1"], salt, b"proofkeep/v1/older-index")).encrypt(bytes(12), KEY["index"], header)
+    readers = box(read_public, readers_ephemeral, KEY["index/1"] + KEY["cut/1"] + KEY["id"] + KEY["id/1"])
+    row = box(box_public, row_ephemeral, KEY["index/1"] + KEY["id/1"] + KEY["cut/1"])
+    whole = header + chain + readers + public + struct.pack("<I", len(row)) + row
+    return {"id_key_1": KEY["id/1"], "cut_key_1": KEY["cut/1"], "index_key_1": KEY["index/1"], "writer_seed": seed, "writer_public": public,
+            "writer_box_public": box_public, "epoch_salt": salt, "epoch_row_ephemeral": row_ephemeral,
+            "epoch_readers_ephemeral": readers_ephemeral, "epoch_object": whole, "epoch_object_name": sha256(whole)}
+
+
 # ---- snapshot.md ----
 
 def anchor(data):
@@ -169,7 +189,7 @@ def block(values):
 
 def blocks():
     whole, of_pack = pack()
-    return {"pack": block(of_pack), "index": block(index(whole)), "snapshot": block(snapshot())}
+    return {"pack": block(of_pack), "index": block({**index(whole), **epoch()}), "snapshot": block(snapshot())}
 
 
 def main():

@@ -26,6 +26,7 @@ void fixture_free(struct fixture *f) {
     struct repo *r = &f->repo;
     state_free(&r->state);
     index_free(&r->index);
+    epochs_free(r);
     for (size_t i = 0; i < r->session_count; i++) secret_free(r->sessions[i].key);
     seam_free(r->sessions);
     keyring_free(r->keys);

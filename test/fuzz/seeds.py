@@ -131,3 +131,13 @@ for name in ("file_slot", "passphrase_slot", "recipient_slot"):
     put("slot", name, b"\0" + vectors[name])
 put("slot", "bundle", b"\1" + vectors["admin_bundle"])
 put("slot", "key-file", b"\2" + b"# a comment\n\n" + vectors["file_key_text"])
+
+# epoch: role, epoch, whether boxes open, and what follows the header
+for role in (2, 3, 4):
+    put("epoch", f"opens-{role}", bytes([role - 2, 0, 1]) + bytes(range(256)) * 2)
+    put("epoch", f"raw-{role}", bytes([role - 2, 1, 0]) + bytes(700))
+before = bytes([0, 0, 0]) + bytes(32 + 16 + 4 * 32 + 48)
+put("epoch", "short", bytes([0, 3, 0]) + bytes(10))
+put("epoch", "no-row", before)
+put("epoch", "row-beyond", before + bytes(32) + b"\xff" * 4 + bytes(9))
+put("epoch", "row-cut", b"\2" + before[1:] + bytes(20))

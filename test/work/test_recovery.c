@@ -112,6 +112,7 @@ static uint64_t point_by(struct work_kit *k, const char *key_file, uint32_t seed
 static void what_a_stolen_key_wrote_is_suspect_from_then_on(void **state) {
     struct work_kit k;
     char writer[160], id[65];
+    enum key_role role = ROLE_ADMIN;
     json_t *list = NULL;
     (void)state;
     work_kit_begin(&k, NULL);
@@ -123,7 +124,8 @@ static void what_a_stolen_key_wrote_is_suspect_from_then_on(void **state) {
     while (time_now_ns() < since) usleep(20000);
     uint64_t admins = work_kit_point(&k, "files", 40000, 2);
     uint64_t after = point_by(&k, writer, 3);
-    assert_works(key_revoke(k.work, id, since, id, &list, &err));
+    assert_works(key_revoke(k.work, id, since, id, &role, &list, &err));
+    assert_int_equal(role, ROLE_WRITER);
     assert_int_equal(json_array_size(list), 1);
     assert_int_equal(json_integer_value(json_object_get(json_array_get(list, 0), "log_seq")), after);
     json_decref(list);
@@ -140,6 +142,7 @@ static void drill_and_suspicion_survive_a_summary(void **state) {
     struct state got;
     json_t *doc = NULL, *again = NULL, *list = NULL;
     char path[200], writer[160], id[65];
+    enum key_role role = ROLE_ADMIN;
     (void)state;
     work_kit_begin(&k, NULL);
     work_kit_point(&k, "files", 40000, 1);
@@ -150,7 +153,7 @@ static void drill_and_suspicion_survive_a_summary(void **state) {
     work_kit_open(&k, NULL);
     work_kit_key(&k, ROLE_WRITER, writer);
     hex_encode(repo_key(k.work->repo, repo_key_count(k.work->repo) - 1)->public_key, SIGN_PUBLIC_BYTES, id);
-    assert_works(key_revoke(k.work, id, 0, id, &list, &err));
+    assert_works(key_revoke(k.work, id, 0, id, &role, &list, &err));
     json_decref(list);
     const struct state *s = &k.work->repo->state;
     uint64_t size = ledger_size(repo_ledger(k.work->repo));

@@ -7,6 +7,9 @@
   forge.py REPOSITORY KEYFILE garbage           put an entry there that nobody signed
   forge.py REPOSITORY KEYFILE receipt SEQ       the digest of an entry
   forge.py REPOSITORY KEYFILE chunks            try every key of the bundle on every pack's sealed session key
+  forge.py REPOSITORY KEYFILE recognise FILE    compute the id of a file of one chunk, and look for it in every index run that the
+                                                bundle's index key opens: prints how many it opens, and how many have it
+  forge.py REPOSITORY KEYFILE recognise FILE K  the same, printing how many runs of later epochs have it, opened with admin key file K
 """
 import base64, hashlib, json, os, sys, time
 from cryptography.exceptions import InvalidTag
@@ -92,3 +95,31 @@ elif verb == "chunks":
                     except (InvalidTag, ValueError):
                         pass
     print("tried" if tried else "nothing to try", opened)
+elif verb == "recognise":
+    import hmac
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+    b = bundle()
+    id_key, index_keys = b[114:146], {0: b[178:210]}
+    plain = hashlib.sha256(open(more[0], "rb").read()).digest()
+    wanted = hmac.new(id_key, b"\1" + plain, hashlib.sha256).digest()[:16]
+    if len(more) > 1:
+        key_file = more[1]
+        master = bundle()[114:146]
+        index_keys = {n: hkdf(master, b[2:18], b"proofkeep/v1/index/%d" % n) for n in range(1, 10)}
+    opened = having = 0
+    for name in os.listdir(repo + "/index"):
+        data = open(f"{repo}/index/{name}", "rb").read()
+        h, body = data[:128], b""
+        for n, key in index_keys.items():
+            if h[10] != 1 or (len(more) > 1 and h[12] != n):
+                continue
+            cipher = (AESGCM if h[9] == 1 else ChaCha20Poly1305)(hkdf(key, h[32:64], b"proofkeep/v1/run"))
+            try:
+                for i, at in enumerate(range(128, len(data), 65552)):
+                    body += cipher.decrypt(i.to_bytes(8, "little") + bytes(4), data[at:at + 65552], h)
+            except InvalidTag:
+                continue
+            opened += 1
+            first = 40 * int.from_bytes(h[24:28], "little")
+            having += any(body[at:at + 16] == wanted for at in range(first, len(body), 32))
+    print(having if len(more) > 1 else f"{opened} {having}")
