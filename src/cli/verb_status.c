@@ -55,6 +55,11 @@ static int print(struct cli *c, const struct status *st, struct error *err) {
     for (size_t i = 0; i < st->repository_count && rc == 0; i++) {
         const struct status_repository *r = &st->repositories[i];
         char age[48] = "never";
+        if (r->inconsistent) {
+            output_remark(c->output, "%s: its log is NOT consistent", r->name);
+            continue;
+        }
+        if (r->witnessed) output_remark(c->output, "%s: %s", r->name, r->witness);
         if (r->drilled_ns) verb_age(r->drilled_ns, st->now_ns, age);
         output_remark(c->output, "%s: key recovery drilled %s%s%s%s", r->name, age, r->drilled_ns ? " with " : "",
                       r->drilled_ns ? key_role_name(r->drill_role) : "", r->drilled_ns ? " kit" : "");

@@ -105,6 +105,20 @@ int start_check_ahead(struct ledger *l, const struct survey *s, struct error *er
 /* ---- past.c: entries below the one at which the handle began ---- */
 /* The leaf of any entry of the log, from the tree or from tiles that add up to it. */
 int past_leaf(struct ledger *l, uint64_t seq, struct digest *ret, struct error *err) PK_CHECK;
+/* Root over leaves [begin, end), as tree_range has it, wherever they lie. Begin with {.ledger = l}; the tiles
+ * read for it stay until past_end. */
+#define PAST_TILES_MAX 16
+struct past {
+    struct ledger *ledger;
+    struct past_tile {
+        unsigned level;
+        uint64_t index;
+        struct digest *hashes; /* 256 */
+    } tiles[PAST_TILES_MAX];
+    size_t count;
+};
+int past_range(struct past *p, uint64_t begin, uint64_t end, struct digest *ret, struct error *err) PK_CHECK;
+void past_end(struct past *p);
 /* Read the entries below and make the tree whole. Nothing to do when it is. */
 int past_complete(struct ledger *l, struct error *err) PK_CHECK;
 int bundle_read(struct ledger *l, uint64_t index, unsigned width, struct buf *ret, char path[TILE_PATH_MAX],

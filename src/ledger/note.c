@@ -1,10 +1,7 @@
-#include "ledger/note.h"
+#include "ledger/note_internal.h"
 
 #include "base/seam.h"
 #include <inttypes.h>
-
-#define NOTE_ED25519 0x01
-#define NOTE_DASH "\xe2\x80\x94 " /* em dash, space */
 
 static bool name_fits(const char *name) {
     if (!*name) return false;
@@ -13,11 +10,11 @@ static bool name_fits(const char *name) {
     return true;
 }
 
-int note_key_id(const char *name, const uint8_t pub[SIGN_PUBLIC_BYTES], uint8_t ret[NOTE_KEY_ID_BYTES],
-                struct error *err) {
+int note_id(const char *name, enum note_kind_of_key kind, const uint8_t pub[SIGN_PUBLIC_BYTES],
+            uint8_t ret[NOTE_KEY_ID_BYTES], struct error *err) {
     if (!name_fits(name)) return error_set(err, ERR_INTERNAL, "'%s' cannot be the name of a note's key", name);
     CLEANUP(buf_free) struct buf in = BUF_INIT(strlen(name) + 2 + SIGN_PUBLIC_BYTES);
-    const uint8_t mid[2] = {'\n', NOTE_ED25519};
+    const uint8_t mid[2] = {'\n', (uint8_t)kind};
     if (buf_append_str(&in, name, err) < 0 || buf_append(&in, mid, sizeof(mid), err) < 0 ||
         buf_append(&in, pub, SIGN_PUBLIC_BYTES, err) < 0)
         return error_wrap(err, "checkpoint");
@@ -25,6 +22,11 @@ int note_key_id(const char *name, const uint8_t pub[SIGN_PUBLIC_BYTES], uint8_t 
     sha256(buf_bytes(&in), &d);
     memcpy(ret, d.b, NOTE_KEY_ID_BYTES);
     return 0;
+}
+
+int note_key_id(const char *name, const uint8_t pub[SIGN_PUBLIC_BYTES], uint8_t ret[NOTE_KEY_ID_BYTES],
+                struct error *err) {
+    return note_id(name, NOTE_ED25519, pub, ret, err);
 }
 
 int note_verifier(const char *name, const uint8_t pub[SIGN_PUBLIC_BYTES], struct buf *ret, struct error *err) {
@@ -55,8 +57,7 @@ int checkpoint_sign(const char *origin, const struct checkpoint *c, struct bytes
     return 0;
 }
 
-/* The next line without its newline; false when there is no newline left. */
-static bool next_line(struct bytes *rest, struct bytes *ret) {
+bool note_line(struct bytes *rest, struct bytes *ret) {
     const uint8_t *nl = rest->len ? memchr(rest->ptr, '\n', rest->len) : NULL;
     if (!nl) return false;
     *ret = BYTES_OF(rest->ptr, (size_t)(nl - rest->ptr));
@@ -64,7 +65,7 @@ static bool next_line(struct bytes *rest, struct bytes *ret) {
     return true;
 }
 
-static bool parse_size(struct bytes line, uint64_t *ret) {
+bool note_number(struct bytes line, uint64_t *ret) {
     uint64_t v = 0;
     if (line.len == 0 || line.len > 20 || (line.len > 1 && line.ptr[0] == '0')) return false;
     for (size_t i = 0; i < line.len; i++) {
@@ -75,20 +76,20 @@ static bool parse_size(struct bytes line, uint64_t *ret) {
     return true;
 }
 
-/* Base64 of exactly `len` bytes. */
-static bool parse_base64(struct bytes text, uint8_t *ret, size_t len) {
+bool note_base64(struct bytes text, uint8_t *ret, size_t len) {
     struct error e = ERROR_INIT;
     CLEANUP(buf_free) struct buf raw = BUF_INIT(text.len + 8);
-    if (base64_decode(&raw, text, &e) < 0 || raw.len != len) return false;
-    memcpy(ret, raw.ptr, len);
-    return true;
+    bool good = base64_decode(&raw, text, &e) == 0 && raw.len == len;
+    if (good) memcpy(ret, raw.ptr, len);
+    wipe(raw.ptr, raw.cap); /* it may have been a secret's */
+    return good;
 }
 
 static bool parse_text(struct bytes text, const char *origin, struct checkpoint *ret) {
     struct bytes line;
-    if (!next_line(&text, &line) || !bytes_equal(line, BYTES_STR(origin))) return false;
-    if (!next_line(&text, &line) || !parse_size(line, &ret->size)) return false;
-    return next_line(&text, &line) && parse_base64(line, ret->root.b, DIGEST_BYTES);
+    if (!note_line(&text, &line) || !bytes_equal(line, BYTES_STR(origin))) return false;
+    if (!note_line(&text, &line) || !note_number(line, &ret->size)) return false;
+    return note_line(&text, &line) && note_base64(line, ret->root.b, DIGEST_BYTES);
 }
 
 int checkpoint_verify(struct bytes note, const char *origin, const uint8_t pub[SIGN_PUBLIC_BYTES],
@@ -107,10 +108,10 @@ int checkpoint_verify(struct bytes note, const char *origin, const uint8_t pub[S
     CLEANUP(buf_free) struct buf head = BUF_INIT(strlen(origin) + 8);
     if (buf_printf(&head, err, NOTE_DASH "%s ", origin) < 0) return error_wrap(err, "checkpoint");
     bool ours = false;
-    while (next_line(&rest, &line)) {
+    while (note_line(&rest, &line)) {
         if (line.len <= head.len || memcmp(line.ptr, head.ptr, head.len) != 0) continue;
         struct bytes b64 = BYTES_OF(line.ptr + head.len, line.len - head.len);
-        if (!parse_base64(b64, sig, sizeof(sig)) || memcmp(sig, id, sizeof(id)) != 0) continue;
+        if (!note_base64(b64, sig, sizeof(sig)) || memcmp(sig, id, sizeof(id)) != 0) continue;
         if (!sign_verify(pub, text, sig + NOTE_KEY_ID_BYTES))
             return error_set(err, ERR_LEDGER_BROKEN, "the signature of the checkpoint of %s does not hold", origin);
         ours = true;

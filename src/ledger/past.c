@@ -16,40 +16,104 @@ int bundle_read(struct ledger *l, uint64_t index, unsigned width, struct buf *re
     return 0;
 }
 
-/* *ret_known is false when the tiles above do not show it. */
-static int known_hash(struct ledger *l, unsigned level, uint64_t index, bool *ret_known, struct digest *ret,
-                      struct error *err) {
-    struct digest tile[TREE_FANOUT], sum, above;
+void past_end(struct past *p) {
+    for (size_t i = 0; i < p->count; i++) seam_free(p->tiles[i].hashes);
+    p->count = 0;
+}
+
+/* The tile of a level, checked against the one above, up to a hash that the tree has. *ret is NULL when what is stored
+ * does not show it; else borrowed until the next tile is read. */
+static int tile_get(struct past *p, unsigned level, uint64_t index, const struct digest **ret, struct error *err) {
+    struct ledger *l = p->ledger;
     struct error e = ERROR_INIT;
     char path[TILE_PATH_MAX];
+    void *mem;
     size_t got;
-    *ret_known = tree_has(l->tree, level, index);
-    if (*ret_known) {
-        *ret = *tree_hashes(l->tree, level, index);
-        return 0;
-    }
+    *ret = NULL;
+    for (size_t i = 0; i < p->count; i++)
+        if (p->tiles[i].level == level && p->tiles[i].index == index) {
+            *ret = p->tiles[i].hashes;
+            return 0;
+        }
     if (level + 1 >= TREE_LEVELS) return 0;
-    tile_path((int)level, index / TREE_FANOUT, TREE_FANOUT, path);
-    if (store_read(l->store, path, 0, tile, TILE_BYTES, &got, &e) < 0) {
-        if (start_doubtful(&e)) return 0;
+    const struct digest *above;
+    struct digest want, sum;
+    if (tree_has(l->tree, level + 1, index))
+        want = *tree_hashes(l->tree, level + 1, index);
+    else if (tile_get(p, level + 1, index / TREE_FANOUT, &above, err) < 0)
+        return -(int)err->code;
+    else if (above)
+        want = above[index % TREE_FANOUT];
+    else
+        return 0;
+    if (mem_alloc(TILE_BYTES, &mem, err) < 0) return error_wrap(err, "tiles of the log");
+    tile_path((int)level, index, TREE_FANOUT, path);
+    int rc = store_read(l->store, path, 0, mem, TILE_BYTES, &got, &e);
+    if (rc == 0 && got == TILE_BYTES) tree_reduce(mem, TREE_FANOUT, &sum);
+    if (rc < 0 || got != TILE_BYTES || !digest_equal(&sum, &want)) {
+        seam_free(mem);
+        if (rc == 0 || start_doubtful(&e)) return 0;
         *err = e;
         return error_wrap(err, "tiles of the log");
     }
-    if (got != TILE_BYTES) return 0;
-    bool known;
-    if (known_hash(l, level + 1, index / TREE_FANOUT, &known, &above, err) < 0) return -(int)err->code;
-    tree_reduce(tile, TREE_FANOUT, &sum);
-    *ret_known = known && digest_equal(&sum, &above);
-    *ret = tile[index % TREE_FANOUT];
+    if (p->count == PAST_TILES_MAX) {
+        seam_free(p->tiles[0].hashes);
+        memmove(p->tiles, p->tiles + 1, --p->count * sizeof p->tiles[0]);
+    }
+    p->tiles[p->count++] = (struct past_tile){level, index, mem};
+    *ret = mem;
+    return 0;
+}
+
+/* n hashes of a level, which lie in one tile; *ret_known is false when tiles do not show them. */
+static int hashes_get(struct past *p, unsigned level, uint64_t index, size_t n, struct digest *ret, bool *ret_known,
+                      struct error *err) {
+    const struct tree *t = p->ledger->tree;
+    const struct digest *tile;
+    *ret_known = true;
+    if (tree_has(t, level, index) && tree_has(t, level, index + n - 1)) {
+        memcpy(ret, tree_hashes(t, level, index), n * sizeof *ret);
+        return 0;
+    }
+    if (tile_get(p, level, index / TREE_FANOUT, &tile, err) < 0) return -(int)err->code;
+    *ret_known = tile != NULL;
+    if (tile) memcpy(ret, tile + index % TREE_FANOUT, n * sizeof *ret);
     return 0;
 }
 
 int past_leaf(struct ledger *l, uint64_t seq, struct digest *ret, struct error *err) {
+    CLEANUP(past_end) struct past p = {.ledger = l};
     bool known;
-    if (known_hash(l, 0, seq, &known, ret, err) < 0) return -(int)err->code;
+    if (hashes_get(&p, 0, seq, 1, ret, &known, err) < 0) return -(int)err->code;
     if (known) return 0;
     if (past_complete(l, err) < 0) return -(int)err->code;
     *ret = *tree_hashes(l->tree, 0, seq);
+    return 0;
+}
+
+int past_range(struct past *p, uint64_t begin, uint64_t end, struct digest *ret, struct error *err) {
+    uint64_t size = end - begin;
+    struct digest acc = {{0}}, row[TREE_FANOUT];
+    bool have = false;
+    for (unsigned k = 0; size >> k; k++) {
+        if (!(size >> k & 1)) continue;
+        uint64_t at = (begin + (size >> k >> 1 << k << 1)) >> k;
+        size_t n = (size_t)1 << k % 8;
+        struct digest part;
+        bool known;
+        if (hashes_get(p, k / 8, at << k % 8, n, row, &known, err) < 0) return -(int)err->code;
+        if (!known) {
+            if (past_complete(p->ledger, err) < 0) return -(int)err->code;
+            memcpy(row, tree_hashes(p->ledger->tree, k / 8, at << k % 8), n * sizeof *row);
+        }
+        tree_reduce(row, n, &part);
+        if (have)
+            merkle_node(&part, &acc, &acc);
+        else
+            acc = part;
+        have = true;
+    }
+    *ret = acc;
     return 0;
 }
 

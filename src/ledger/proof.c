@@ -1,5 +1,6 @@
 #include "ledger/proof.h"
 
+#include "base/seam.h"
 #include "ledger/ledger_internal.h"
 #include <assert.h>
 #include <inttypes.h>
@@ -9,63 +10,86 @@ static uint64_t split(uint64_t n) {
     return UINT64_C(1) << (63 - __builtin_clzll(n - 1));
 }
 
-static void push_range(const struct tree *t, uint64_t begin, uint64_t end, struct proof *p) {
-    assert(p->count < PROOF_MAX);
-    tree_range(t, begin, end, &p->hashes[p->count++]);
+/* Leaves whose root a proof has. */
+struct range {
+    uint64_t begin, end;
+};
+
+static void push_range(struct range *r, size_t *n, uint64_t begin, uint64_t end) {
+    assert(*n < PROOF_MAX);
+    r[(*n)++] = (struct range){begin, end};
 }
 
-void tree_prove_inclusion(const struct tree *t, uint64_t index, uint64_t size, struct proof *ret) {
-    assert(index < size && size <= tree_size(t));
-    /* from the root down, so the hashes come out in reverse */
+/* They are found from the root down, and a proof has them the other way round. */
+static void turn(struct range *r, size_t n) {
+    for (size_t i = 0; i < n / 2; i++) {
+        struct range x = r[i];
+        r[i] = r[n - 1 - i];
+        r[n - 1 - i] = x;
+    }
+}
+
+static size_t inclusion_ranges(uint64_t index, uint64_t size, struct range r[PROOF_MAX]) {
     uint64_t begin = 0, end = size;
-    ret->count = 0;
+    size_t n = 0;
     while (end - begin > 1) {
         uint64_t mid = begin + split(end - begin);
         if (index < mid) {
-            push_range(t, mid, end, ret);
+            push_range(r, &n, mid, end);
             end = mid;
         } else {
-            push_range(t, begin, mid, ret);
+            push_range(r, &n, begin, mid);
             begin = mid;
         }
     }
-    for (size_t i = 0; i < ret->count / 2; i++) {
-        struct digest d = ret->hashes[i];
-        ret->hashes[i] = ret->hashes[ret->count - 1 - i];
-        ret->hashes[ret->count - 1 - i] = d;
-    }
+    turn(r, n);
+    return n;
 }
 
-void tree_prove_consistency(const struct tree *t, uint64_t old_size, uint64_t new_size, struct proof *ret) {
-    assert(old_size <= new_size && new_size <= tree_size(t));
-    ret->count = 0;
-    if (old_size == 0 || old_size == new_size) return;
+static size_t consistency_ranges(uint64_t old_size, uint64_t new_size, struct range r[PROOF_MAX]) {
+    size_t n = 0;
+    if (old_size == 0 || old_size == new_size) return 0;
     uint64_t begin = 0, end = new_size;
     bool known = true; /* the verifier has the hash of [begin, old_size) as its old root */
     while (end != old_size) {
         uint64_t mid = begin + split(end - begin);
         if (old_size <= mid) {
-            push_range(t, mid, end, ret);
+            push_range(r, &n, mid, end);
             end = mid;
         } else {
-            push_range(t, begin, mid, ret);
+            push_range(r, &n, begin, mid);
             begin = mid;
             known = false;
         }
     }
-    if (!known) push_range(t, begin, end, ret);
-    for (size_t i = 0; i < ret->count / 2; i++) {
-        struct digest d = ret->hashes[i];
-        ret->hashes[i] = ret->hashes[ret->count - 1 - i];
-        ret->hashes[ret->count - 1 - i] = d;
-    }
+    if (!known) push_range(r, &n, begin, end);
+    turn(r, n);
+    return n;
 }
 
-/* The hashes below a summary are not at hand; who wants proofs opens the log without a ledger_start. */
-static int cut_log(const struct ledger *l, struct error *err) {
-    return error_set(err, ERR_NO_POINT,
-                     "a proof was asked for of a handle that began at a summary of %" PRIu64 " entries",
-                     tree_base(l->tree));
+static void of_tree(const struct tree *t, const struct range *r, size_t n, struct proof *ret) {
+    ret->count = n;
+    for (size_t i = 0; i < n; i++) tree_range(t, r[i].begin, r[i].end, &ret->hashes[i]);
+}
+
+void tree_prove_inclusion(const struct tree *t, uint64_t index, uint64_t size, struct proof *ret) {
+    struct range r[PROOF_MAX];
+    assert(index < size && size <= tree_size(t));
+    of_tree(t, r, inclusion_ranges(index, size, r), ret);
+}
+
+void tree_prove_consistency(const struct tree *t, uint64_t old_size, uint64_t new_size, struct proof *ret) {
+    struct range r[PROOF_MAX];
+    assert(old_size <= new_size && new_size <= tree_size(t));
+    of_tree(t, r, consistency_ranges(old_size, new_size, r), ret);
+}
+
+static int of_ledger(struct ledger *l, const struct range *r, size_t n, struct proof *ret, struct error *err) {
+    CLEANUP(past_end) struct past p = {.ledger = l};
+    ret->count = n;
+    for (size_t i = 0; i < n; i++)
+        if (past_range(&p, r[i].begin, r[i].end, &ret->hashes[i], err) < 0) return -(int)err->code;
+    return 0;
 }
 
 static int short_log(const struct ledger *l, uint64_t size, struct error *err) {
@@ -73,25 +97,32 @@ static int short_log(const struct ledger *l, uint64_t size, struct error *err) {
                      size, tree_size(l->tree));
 }
 
-int ledger_prove_inclusion(const struct ledger *l, uint64_t index, uint64_t size, struct proof *ret,
-                           struct error *err) {
+int ledger_prove_inclusion(struct ledger *l, uint64_t index, uint64_t size, struct proof *ret, struct error *err) {
     if (size > tree_size(l->tree)) return short_log(l, size, err);
     if (index >= size)
         return error_set(err, ERR_NO_POINT, "entry %" PRIu64 " is not among the first %" PRIu64, index, size);
-    if (tree_base(l->tree)) return cut_log(l, err);
-    tree_prove_inclusion(l->tree, index, size, ret);
-    return 0;
+    struct range r[PROOF_MAX];
+    return of_ledger(l, r, inclusion_ranges(index, size, r), ret, err);
 }
 
-int ledger_prove_consistency(const struct ledger *l, uint64_t old_size, uint64_t new_size, struct proof *ret,
+int ledger_prove_consistency(struct ledger *l, uint64_t old_size, uint64_t new_size, struct proof *ret,
                              struct error *err) {
     if (new_size > tree_size(l->tree)) return short_log(l, new_size, err);
     if (old_size > new_size)
         return error_set(err, ERR_NO_POINT, "a log of %" PRIu64 " entries cannot begin with %" PRIu64, new_size,
                          old_size);
-    if (tree_base(l->tree)) return cut_log(l, err);
-    tree_prove_consistency(l->tree, old_size, new_size, ret);
-    return 0;
+    struct range r[PROOF_MAX];
+    return of_ledger(l, r, consistency_ranges(old_size, new_size, r), ret, err);
+}
+
+int ledger_root_at(struct ledger *l, uint64_t size, struct digest *ret, struct error *err) {
+    CLEANUP(past_end) struct past p = {.ledger = l};
+    if (size > tree_size(l->tree)) return short_log(l, size, err);
+    if (size == 0 || size >= tree_base(l->tree)) {
+        tree_root(l->tree, size, ret);
+        return 0;
+    }
+    return past_range(&p, 0, size, ret, err);
 }
 
 int proof_check_inclusion(const struct digest *leaf, uint64_t index, uint64_t size, const struct digest *root,

@@ -15,11 +15,13 @@ struct proof {
 void tree_prove_inclusion(const struct tree *t, uint64_t index, uint64_t size, struct proof *ret);
 /* That the tree of `old_size` leaves is a prefix of that of `new_size`; old_size <= new_size <= tree_size. */
 void tree_prove_consistency(const struct tree *t, uint64_t old_size, uint64_t new_size, struct proof *ret);
-/* The same over the entries a ledger has seen. ERR_NO_POINT when it has not seen as many, or began at a summary. */
-int ledger_prove_inclusion(const struct ledger *l, uint64_t index, uint64_t size, struct proof *ret,
-                           struct error *err) PK_CHECK;
-int ledger_prove_consistency(const struct ledger *l, uint64_t old_size, uint64_t new_size, struct proof *ret,
+/* The same over the entries a ledger has seen; ERR_NO_POINT when it has not seen as many. What lies below the summary at
+ * which the handle began comes from tiles that add up to the handle's own tree, else from the entries. */
+int ledger_prove_inclusion(struct ledger *l, uint64_t index, uint64_t size, struct proof *ret, struct error *err) PK_CHECK;
+int ledger_prove_consistency(struct ledger *l, uint64_t old_size, uint64_t new_size, struct proof *ret,
                              struct error *err) PK_CHECK;
+/* Root over the first `size` entries, size <= ledger_size, had in the same way. */
+int ledger_root_at(struct ledger *l, uint64_t size, struct digest *ret, struct error *err) PK_CHECK;
 
 /* ERR_LEDGER_BROKEN when the proof does not show it. */
 int proof_check_inclusion(const struct digest *leaf, uint64_t index, uint64_t size, const struct digest *root,

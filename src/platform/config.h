@@ -84,12 +84,20 @@ struct config_s3 {
     struct config_duration timeout;
     struct config_int connections;
 };
+struct config_witness {
+    struct config_head head;
+    struct config_strings keys; /* verifier keys */
+    const char *from;           /* NULL: the repository itself */
+    struct config_int quorum;
+    struct config_duration silent_after;
+};
 struct config_repository {
     struct config_head head;
     const char *url;      /* with what `s3` says as its parameters */
     struct config_s3 *s3; /* NULL when not configured */
     struct config_encrypt *encrypt; /* NULL when not configured; the key then comes from the command line */
     struct config_int jobs, parity;
+    struct config_witness *witness; /* NULL when not configured */
 };
 
 enum config_kind { CONFIG_KIND_UNSET, CONFIG_KIND_FILES, CONFIG_KIND_POSTGRES };

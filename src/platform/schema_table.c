@@ -138,6 +138,23 @@ static const struct schema s3_schema = {
     ROWS(s3_rows),
     .bytes = sizeof(struct config_s3),
 };
+static const struct field witness_rows[] = {
+    ROW(config_witness, keys, STRINGS, .flags = FIELD_REQUIRED | FIELD_NON_EMPTY,
+        .doc = "Verifier keys of the witnesses, as `ledger witness --init` prints them."),
+    ROW(config_witness, from, URL, .doc = "Where their cosigned checkpoints are, which a thief of the repository cannot reach.",
+        .fallback = "the repository itself"),
+    ROW(config_witness, quorum, INT, .min = 1, .max = 100,
+        .doc = "How many of them must have vouched for the log, or the repository is not opened.",
+        .fallback = "none need to have; but none may contradict"),
+    ROW(config_witness, silent_after, DURATION,
+        .doc = "When so long ago they last vouched, `status` and `doctor` say so.", .fallback = "48h"),
+};
+static const struct schema witness_schema = {
+    .name = "witness",
+    .doc = "Who watches, from other hosts, that the log is never rolled back or forked.",
+    ROWS(witness_rows),
+    .bytes = sizeof(struct config_witness),
+};
 static const struct field repository_rows[] = {
     ROW(config_repository, url, URL, .flags = FIELD_REQUIRED,
         .doc = "Where it is: `file:///absolute/path`, an absolute path, or `s3://bucket/prefix`."),
@@ -150,6 +167,8 @@ static const struct field repository_rows[] = {
         .doc = "Reed-Solomon parity inside every pack that is stored from now on, in percent of it: that much of a pack may "
                "be damaged and is mended when it is read.",
         .fallback = "none"),
+    ROW(config_repository, witness, OBJECT, .object = &witness_schema, .doc = "Its witnesses.",
+        .fallback = "nobody watches its log"),
 };
 static const struct schema repository_schema = {
     .name = "repository",

@@ -6,6 +6,7 @@
 #include "platform/open_store.h"
 #include "work/leftover.h"
 #include "work/recovery.h"
+#include "work/witnesses.h"
 
 #include <pwd.h>
 #include <stdio.h>
@@ -94,6 +95,7 @@ fail:
 void work_close(struct work *w) {
     if (!w) return;
     struct error e = ERROR_INIT;
+    witnesses_free(w->witnesses);
     repo_close(w->repo);
     store_close(w->store);
     config_free(w->config);
@@ -207,8 +209,10 @@ int work_open_repo(struct work *w, const char *environment, struct error *err) {
     int rc = work_repo_url(w, environment, &url, err);
     if (rc < 0) return rc;
     if (w->repo && strcmp(w->url, url) == 0) return 0;
+    witnesses_free(w->witnesses);
     repo_close(w->repo);
     store_close(w->store);
+    w->witnesses = NULL;
     w->repo = NULL;
     w->store = NULL;
     struct unlock u;
@@ -231,6 +235,11 @@ int work_open_repo(struct work *w, const char *environment, struct error *err) {
     const struct config_repository *c = config_repository_at(w->config, url);
     if (c && c->parity.set) repo_parity_set(w->repo, (unsigned)c->parity.value);
     if (c && c->jobs.set && !w->options.jobs) w->jobs = (unsigned)c->jobs.value;
+    if ((rc = witnesses_ask(w, &w->witnesses, err)) < 0) {
+        repo_close(w->repo); /* nobody works with what a witness contradicts */
+        w->repo = NULL;
+        return error_wrap(err, "%s", url);
+    }
     return 0;
 }
 

@@ -45,6 +45,7 @@ struct work {
     unsigned jobs;
     struct store *store;         /* of the open repository, NULL before */
     struct repo *repo;
+    struct work_witnesses *witnesses; /* what they say of its log (witnesses.h); NULL when none are configured */
     char url[4096];
     char principal[128];         /* "root@host", for receipts */
     struct paper_kit kit;              /* of options.recovery_kit, once it was read */

@@ -7,6 +7,7 @@
 #include "work/recovery.h"
 #include "work/leftover.h"
 #include "work/store_check.h"
+#include "work/witnesses.h"
 
 #include <stdio.h>
 #include <unistd.h>
@@ -237,6 +238,18 @@ static int look_at_epoch(struct doctor *d, const char *url, struct error *err) {
                 n == 1 ? "a key was" : "keys were");
 }
 
+static int look_at_witnesses(struct doctor *d, const char *url, struct error *err) {
+    const struct work_witnesses *s = d->w->witnesses;
+    char text[200];
+    if (!s) return 0;
+    witnesses_sentence(s, time_now_ns(), text);
+    int rc = tell(d, s->silent ? FINDING_WARNING : FINDING_FACT, "witness", url,
+                  s->silent ? "See on the witness's host why 'proofkeep ledger witness' does not run." : NULL, err, "%s", text);
+    if (rc == 0 && *s->refused)
+        rc = tell(d, FINDING_WARNING, "witness", url, "Find out who stored it; it was passed over.", err, "%s", s->refused);
+    return rc;
+}
+
 static int look_at_repository(void *ctx, const char *url, const struct error *failed, struct error *err) {
     struct doctor *d = ctx;
     int rc = look_at_keys(d, url, err);
@@ -259,6 +272,7 @@ static int look_at_repository(void *ctx, const char *url, const struct error *fa
     if (rc == 0 && refused[0])
         rc = tell(d, FINDING_WARNING, "log", url, "Find out who stored it; 'proofkeep verify' names all such objects.", err,
                   "what is derived from the log was refused, and the log itself read instead: %s", refused);
+    if (rc == 0) rc = look_at_witnesses(d, url, err);
     if (rc == 0) rc = look_at_store(d, url, err);
     if (rc == 0) rc = look_at_space(d, url, err);
     return rc < 0 ? rc : look_at_clock(d, url, err);

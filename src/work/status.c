@@ -4,6 +4,7 @@
 #include "base/time.h"
 #include "platform/policy.h"
 #include "work/point.h"
+#include "work/witnesses.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -182,15 +183,43 @@ static const char *repository_name(const struct work *w, const char *url) {
     return NULL;
 }
 
-static int repository_add(struct run *run, const char *name, struct error *err) {
-    struct status *st = run->st;
-    uint64_t packs;
+static int repository_new(struct status *st, const char *name, struct status_repository **ret, struct error *err) {
     int rc = mem_grow((void **)&st->repositories, &st->repository_cap, st->repository_count + 1,
                       sizeof *st->repositories, err);
     if (rc < 0) return rc;
-    struct status_repository *r = &st->repositories[st->repository_count];
-    *r = (struct status_repository){.entries = ledger_size(repo_ledger(run->w->repo))};
-    snprintf(r->name, sizeof r->name, "%s", name);
+    *ret = &st->repositories[st->repository_count];
+    **ret = (struct status_repository){.entries = 0};
+    snprintf((*ret)->name, sizeof (*ret)->name, "%s", name);
+    return 0;
+}
+
+/* The log itself is what is wrong, and not a network or a key. */
+static bool log_wrong(const struct error *e) {
+    return e->code == ERR_LEDGER_BROKEN || e->code == ERR_LEDGER_ROLLBACK || e->code == ERR_LEDGER_WITNESS;
+}
+
+static int repository_add_inconsistent(struct run *run, const char *name, struct error *err) {
+    struct status_repository *r;
+    int rc = repository_new(run->st, name, &r, err);
+    if (rc < 0) return rc;
+    r->inconsistent = true;
+    run->st->repository_count++;
+    return 0;
+}
+
+static int repository_add(struct run *run, const char *name, struct error *err) {
+    struct status *st = run->st;
+    struct status_repository *r;
+    uint64_t packs;
+    int rc = repository_new(st, name, &r, err);
+    if (rc < 0) return rc;
+    r->entries = ledger_size(repo_ledger(run->w->repo));
+    if (run->w->witnesses) {
+        r->witnessed = true;
+        r->silent = run->w->witnesses->silent;
+        r->witness_ns = run->w->witnesses->last_s * NS_PER_S;
+        witnesses_sentence(run->w->witnesses, st->now_ns, r->witness);
+    }
     const struct drill_info *drill = repo_key_drill(run->w->repo);
     if (drill) {
         r->drilled_ns = drill->time_ns;
@@ -218,6 +247,7 @@ static int look(void *ctx, const char *url, const struct error *failed, struct e
                 selection_has(run->s, c, e->head.name, c->surfaces.items[k]->head.name))
                 rc = row_configured(run, e, c->surfaces.items[k], name, failed, err);
     }
+    if (failed && rc == 0 && log_wrong(failed)) return repository_add_inconsistent(run, name, err);
     if (failed || rc < 0) return rc;
     if ((rc = rows_left_over(run, from, name, err)) < 0) return rc;
     return repository_add(run, name, err);
@@ -258,6 +288,12 @@ int status_check(const struct status *s, struct error *err) {
         if (n++ < 5 && len < sizeof list)
             len += (size_t)snprintf(list + len, sizeof list - len, "%s%.60s/%.60s is %s: %.110s", len ? "; " : "",
                                     r->environment, r->surface, status_state_name(r->state), r->why);
+    }
+    for (size_t i = 0; i < s->repository_count; i++) {
+        const struct status_repository *r = &s->repositories[i];
+        if (!r->silent) continue;
+        if (n++ < 5 && len < sizeof list)
+            len += (size_t)snprintf(list + len, sizeof list - len, "%s%.60s: %.190s", len ? "; " : "", r->name, r->witness);
     }
     if (n == 0) return 0;
     return error_set(err, ERR_TARGET_BREACHED, "%s%s", list, n > 5 ? "; and more" : "");

@@ -42,8 +42,13 @@ struct status_row {
     struct config_duration rpo, rto;
     unsigned held; /* points on hold */
 };
-struct status_repository { /* one that could be opened */
+struct status_repository { /* one that could be opened, or whose log is not consistent */
     char name[128];
+    bool inconsistent; /* the log is broken, was rolled back or forked, or its witnesses are missing: nothing else is known */
+    bool witnessed;    /* witnesses are configured */
+    bool silent;       /* and too few of them spoke lately */
+    int64_t witness_ns; /* when enough of them last vouched; 0: never */
+    char witness[200];  /* the same as a sentence */
     uint64_t entries, bytes;
     int64_t drilled_ns; /* when a recovery kit last proved that it opens it; 0: never */
     enum key_role drill_role;

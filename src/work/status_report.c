@@ -48,6 +48,19 @@ static json_t *drill_json(const struct status_repository *r, int64_t now_ns) {
                      "role", key_role_name(r->drill_role));
 }
 
+static json_t *witness_json(const struct status_repository *r) {
+    if (!r->witnessed) return json_null();
+    return json_pack("{s:o, s:b, s:s}", "last", r->witness_ns ? point_time_json(r->witness_ns) : json_null(), "silent",
+                     r->silent, "says", r->witness);
+}
+
+static json_t *repository_json(const struct status_repository *r, int64_t now_ns) {
+    if (r->inconsistent) return json_pack("{s:s, s:b}", "name", r->name, "consistent", false);
+    return json_pack("{s:s, s:b, s:I, s:I, s:o, s:o}", "name", r->name, "consistent", true, "log_entries",
+                     (json_int_t)r->entries, "bytes", (json_int_t)r->bytes, "recovery_drill", drill_json(r, now_ns),
+                     "witness", witness_json(r));
+}
+
 int status_json(const struct status *s, json_t **ret, struct error *err) {
     json_auto_t *rows = json_array();
     json_auto_t *repositories = json_array();
@@ -58,11 +71,7 @@ int status_json(const struct status *s, json_t **ret, struct error *err) {
         rc = json_push(rows, row_json(&s->rows[i], s->now_ns), err);
     }
     for (size_t i = 0; i < s->repository_count && rc == 0; i++)
-        rc = json_push(repositories,
-                       json_pack("{s:s, s:I, s:I, s:o}", "name", s->repositories[i].name, "log_entries",
-                                 (json_int_t)s->repositories[i].entries, "bytes", (json_int_t)s->repositories[i].bytes,
-                                 "recovery_drill", drill_json(&s->repositories[i], s->now_ns)),
-                       err);
+        rc = json_push(repositories, repository_json(&s->repositories[i], s->now_ns), err);
     if (rc < 0) return rc;
     *ret = json_pack("{s:o, s:b, s:O, s:O}", "checked_at", point_time_json(s->now_ns), "ok", ok, "surfaces", rows,
                      "repositories", repositories);
@@ -127,6 +136,11 @@ int status_metrics(const struct status *s, const char *version, struct buf *out,
     for (size_t i = 0; i < s->row_count && rc == 0; i++) rc = add_row(&l, &s->rows[i], err);
     for (size_t i = 0; i < s->repository_count && rc == 0; i++) {
         const struct status_repository *r = &s->repositories[i];
+        struct metric_sample consistent = {
+            .metric = METRIC_LEDGER_CONSISTENT, .repo = r->name, .value = r->inconsistent ? 0 : 1};
+        struct metric_sample witness = {.metric = METRIC_WITNESS_LAST, .repo = r->name, .value = seconds(r->witness_ns)};
+        if ((rc = add(&l, &consistent, err)) < 0 || r->inconsistent) continue;
+        if (r->witness_ns && (rc = add(&l, &witness, err)) < 0) continue;
         struct metric_sample entries = {.metric = METRIC_LEDGER_ENTRIES, .repo = r->name, .value = (double)r->entries};
         struct metric_sample bytes = {.metric = METRIC_REPOSITORY_BYTES, .repo = r->name, .value = (double)r->bytes};
         rc = add(&l, &entries, err);

@@ -1,8 +1,10 @@
 /* doc/format/log.md says what the code does: every vector in it is made anew and compared. */
 #include "fixture.h"
+#include "ledger/cosign.h"
 #include "ledger/note.h"
 #include "ledger/summary.h"
 #include "ledger/tiles.h"
+#include "ledger/tlog_proof.h"
 
 static struct buf document = {.max_bytes = 1u << 20};
 
@@ -159,6 +161,65 @@ static void checkpoint_and_summary_are_as_documented(void **state) {
     fixture_end(&f);
 }
 
+/* The other way round: "\\n" as newlines. */
+static void unescape(struct bytes in, struct buf *out) {
+    struct error err;
+    for (size_t i = 0; i < in.len; i++) {
+        bool nl = in.ptr[i] == '\\' && i + 1 < in.len && in.ptr[i + 1] == 'n';
+        EXPECT_OK(buf_append(out, nl ? (const void *)"\n" : in.ptr + i, 1, &err), err);
+        i += nl;
+    }
+}
+
+static void witness_and_proof_are_as_documented(void **state) {
+    (void)state;
+    struct error err;
+    struct note_key key, log;
+    struct secret *seed = NULL;
+    struct checkpoint_parts parts;
+    struct tlog_proof proof;
+    struct digest leaf;
+    uint8_t raw[SIGN_SEED_BYTES], pub[SIGN_PUBLIC_BYTES];
+    int64_t time_s;
+    CLEANUP(buf_free) struct buf text = BUF_INIT(65536), note = BUF_INIT(65536), line = BUF_INIT(4096);
+    struct bytes hex = vector("witness.seed");
+    assert_true(hex_decode((const char *)hex.ptr, hex.len, raw, sizeof(raw)));
+    EXPECT_OK(sign_public(BYTES_OF(raw, sizeof(raw)), pub, &err), err);
+    EXPECT_OK(note_key_make("witness.example/w1", NOTE_COSIGNATURE, pub, &key, &err), err);
+    EXPECT_OK(note_key_format(&key, &text, &err), err);
+    expect_vector("witness.verifier", buf_bytes(&text));
+    buf_clear(&text);
+    EXPECT_OK(note_secret_format(&key, BYTES_OF(raw, sizeof(raw)), &text, &err), err);
+    expect_vector("witness.secret", buf_bytes(&text));
+    EXPECT_OK(note_secret_parse(buf_bytes(&text), &key, &seed, &err), err);
+
+    unescape(vector("log.checkpoint"), &note);
+    EXPECT_OK(checkpoint_split(buf_bytes(&note), TEST_ORIGIN, &parts, &err), err);
+    EXPECT_OK(checkpoint_line(parts.text, &key, secret_bytes(seed), 1771225200, &line, &err), err);
+    EXPECT_OK(buf_append(&note, line.ptr, line.len, &err), err);
+    expect_lines("witness.cosigned", buf_bytes(&note));
+    secret_free(seed);
+
+    buf_clear(&text);
+    unescape(vector("witness.proof"), &text);
+    EXPECT_OK(tlog_proof_parse(buf_bytes(&text), &proof, &err), err);
+    assert_true(bytes_equal(proof.note, buf_bytes(&note)));
+    EXPECT_OK(checkpoint_split(proof.note, NULL, &parts, &err), err);
+    merkle_leaf(vector("entry0.envelope"), &leaf);
+    EXPECT_OK(proof_check_inclusion(&leaf, proof.index, parts.head.size, &parts.head.root, &proof.path, &err), err);
+    buf_clear(&line);
+    EXPECT_OK(tlog_proof_write(&proof, &line, &err), err);
+    assert_true(bytes_equal(buf_bytes(&line), buf_bytes(&text)));
+    char vkey[256];
+    struct bytes v = vector("log.verifier");
+    snprintf(vkey, sizeof(vkey), "%.*s", (int)v.len, (const char *)v.ptr);
+    EXPECT_OK(note_key_parse(vkey, &log, &err), err);
+    EXPECT_OK(checkpoint_signed_by(&parts, &log, &time_s, &err), err);
+    assert_int_equal(time_s, 0);
+    EXPECT_OK(checkpoint_signed_by(&parts, &key, &time_s, &err), err);
+    assert_int_equal(time_s, 1771225200);
+}
+
 static void the_vector_of_other_programs_is_as_documented(void **state) {
     (void)state;
     const char *origin = "kfm.example/ledger/prod";
@@ -199,6 +260,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(entries_are_as_documented),
         cmocka_unit_test(checkpoint_and_summary_are_as_documented),
+        cmocka_unit_test(witness_and_proof_are_as_documented),
         cmocka_unit_test(the_vector_of_other_programs_is_as_documented),
         cmocka_unit_test(tile_names_are_as_documented),
     };

@@ -3,15 +3,18 @@
 
   forge.py REPOSITORY KEYFILE flags             the flags of the keys in the bundle that the key file opens, in hex
   forge.py REPOSITORY KEYFILE append TYPE JSON  sign an entry with the bundle's key and put it at the end of the log;
-                                                prints its number. TYPE is such as forget/v1
+                                                prints its number. TYPE is such as forget/v1. With a number
+                                                behind JSON, so many of them
   forge.py REPOSITORY KEYFILE garbage           put an entry there that nobody signed
+  forge.py REPOSITORY KEYFILE publish           tiles, bundles and a checkpoint of what log/ has, signed with that key
   forge.py REPOSITORY KEYFILE receipt SEQ       the digest of an entry
   forge.py REPOSITORY KEYFILE chunks            try every key of the bundle on every pack's sealed session key
   forge.py REPOSITORY KEYFILE recognise FILE    compute the id of a file of one chunk, and look for it in every index run that the
                                                 bundle's index key opens: prints how many it opens, and how many have it
   forge.py REPOSITORY KEYFILE recognise FILE K  the same, printing how many runs of later epochs have it, opened with admin key file K
+With FORGE_KEYS the key slots are taken from that folder: whoever copied his keeps it when it is removed.
 """
-import base64, hashlib, json, os, sys, time
+import base64, hashlib, json, os, shutil, sys, time
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -29,8 +32,9 @@ def hkdf(ikm, salt, info):
 def bundle():
     text = open(key_file).read()
     kek = base64.b64decode(next(l for l in text.splitlines() if l.startswith("PROOFKEEP-KEY-1 ")).split()[1])
-    for name in os.listdir(repo + "/keys"):
-        slot = open(f"{repo}/keys/{name}", "rb").read()
+    keys = os.environ.get("FORGE_KEYS", repo + "/keys")
+    for name in os.listdir(keys):
+        slot = open(f"{keys}/{name}", "rb").read()
         way = int.from_bytes(slot[12:14], "little")
         salt = slot[16:32] + slot[128:160]
         if hkdf(kek, salt, b"proofkeep/v1/slot-commit") == slot[160:192]:
@@ -63,18 +67,52 @@ elif verb == "garbage":
 elif verb == "append":
     key = Ed25519PrivateKey.from_private_bytes(bundle()[18:50])
     pub = key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw).hex()
-    seq = len(entries())
-    predicate = json.loads(more[1])
-    predicate["ledger"] = {"seq": seq, "prev": hashlib.sha256(entry(seq - 1)).hexdigest(),
-                           "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "key": pub}
-    payload = json.dumps({"_type": "https://in-toto.io/Statement/v1",
-                          "subject": [{"name": "x", "digest": {"sha256": "0" * 64}}],
-                          "predicateType": "https://proofkeep.dev/" + more[0], "predicate": predicate},
-                         sort_keys=True, separators=(",", ":")).encode()
-    pae = b"DSSEv1 28 %s %d %s" % (TYPE.encode(), len(payload), payload)
-    put(seq, json.dumps({"payload": base64.b64encode(payload).decode(), "payloadType": TYPE,
-                         "signatures": [{"keyid": pub, "sig": base64.b64encode(key.sign(pae)).decode()}]},
-                        separators=(",", ":")).encode())
+    first = len(entries())
+    for seq in range(first, first + int(more[2] if len(more) > 2 else 1)):
+        predicate = json.loads(more[1])
+        predicate["ledger"] = {"seq": seq, "prev": hashlib.sha256(entry(seq - 1)).hexdigest(),
+                               "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "key": pub}
+        payload = json.dumps({"_type": "https://in-toto.io/Statement/v1",
+                              "subject": [{"name": "x", "digest": {"sha256": "0" * 64}}],
+                              "predicateType": "https://proofkeep.dev/" + more[0], "predicate": predicate},
+                             sort_keys=True, separators=(",", ":")).encode()
+        pae = b"DSSEv1 28 %s %d %s" % (TYPE.encode(), len(payload), payload)
+        put(seq, json.dumps({"payload": base64.b64encode(payload).decode(), "payloadType": TYPE,
+                             "signatures": [{"keyid": pub, "sig": base64.b64encode(key.sign(pae)).decode()}]},
+                            separators=(",", ":")).encode())
+elif verb == "publish":
+    key = Ed25519PrivateKey.from_private_bytes(bundle()[18:50])
+    pub = key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+    name = "proofkeep/" + json.load(open(repo + "/format"))["id"]
+    shutil.rmtree(repo + "/tile", ignore_errors=True)
+    all_of_them = [entry(i) for i in range(len(entries()))]
+    sha256 = lambda b: hashlib.sha256(b).digest()
+
+    def root(h):
+        if len(h) == 1:
+            return h[0]
+        k = 1 << (len(h) - 1).bit_length() - 1
+        return sha256(b"\1" + root(h[:k]) + root(h[k:]))
+
+    def tile(level, index, width, data):
+        path = f"{repo}/tile/{level}/{index:03d}" + ("" if width == 256 else f".p/{width}")
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        open(path, "wb").write(data)
+
+    for at in range(0, len(all_of_them), 256):
+        part = all_of_them[at:at + 256]
+        tile("entries", at // 256, len(part), b"".join(len(e).to_bytes(2, "big") + e for e in part))
+    level, n = [sha256(b"\0" + e) for e in all_of_them], 0
+    top = root(level)
+    while level:
+        for at in range(0, len(level), 256):
+            tile(n, at // 256, len(level[at:at + 256]), b"".join(level[at:at + 256]))
+        level, n = [root(level[i:i + 256]) for i in range(0, len(level) // 256 * 256, 256)], n + 1
+    text = f"{name}\n{len(all_of_them)}\n{base64.b64encode(top).decode()}\n"
+    line = base64.b64encode(sha256(name.encode() + b"\n\1" + pub)[:4] + key.sign(text.encode())).decode()
+    if os.path.exists(repo + "/checkpoint"):
+        os.remove(repo + "/checkpoint")
+    open(repo + "/checkpoint", "w").write(f"{text}\n— {name} {line}\n")
 elif verb == "chunks":
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
     b, tried, opened = bundle(), 0, 0

@@ -1,0 +1,178 @@
+#include "ledger/audit.h"
+
+#include "base/seam.h"
+#include "base/time.h"
+#include "ledger/ledger_internal.h"
+#include "ledger/proof.h"
+#include <inttypes.h>
+
+#define BUNDLE_BYTES_MAX ((size_t)TREE_FANOUT * (2 + LEDGER_ENTRY_MAX_BYTES))
+
+/* The envelopes of one full bundle, when they give the hash that the tree has above them. */
+static int bundle_take(struct ledger *l, struct past *p, uint64_t index, struct buf *bundle, bool *ret_good,
+                       struct error *err) {
+    struct digest leaves[TREE_FANOUT], sum, want;
+    struct error e = ERROR_INIT;
+    char path[TILE_PATH_MAX];
+    struct bytes rest, envelope;
+    *ret_good = false;
+    buf_clear(bundle);
+    if (bundle_read(l, index, TREE_FANOUT, bundle, path, &e) < 0) {
+        if (start_doubtful(&e)) return 0;
+        *err = e;
+        return -(int)err->code;
+    }
+    rest = buf_bytes(bundle);
+    for (unsigned i = 0; i < TREE_FANOUT; i++) {
+        if (bundle_next(&rest, &envelope, &e) < 0) return 0;
+        merkle_leaf(envelope, &leaves[i]);
+    }
+    tree_reduce(leaves, TREE_FANOUT, &sum);
+    if (past_range(p, index * TREE_FANOUT, (index + 1) * TREE_FANOUT, &want, err) < 0) return -(int)err->code;
+    *ret_good = rest.len == 0 && digest_equal(&sum, &want);
+    return 0;
+}
+
+/* Entries below the handle's own beginning. */
+static int walk_past(struct ledger *l, uint64_t from, uint64_t end, ledger_entry_cb cb, void *ctx, struct error *err) {
+    CLEANUP(buf_free) struct buf bundle = BUF_INIT(BUNDLE_BYTES_MAX + 1);
+    CLEANUP(buf_free) struct buf one = BUF_INIT(LEDGER_ENTRY_MAX_BYTES + 1);
+    CLEANUP(past_end) struct past p = {.ledger = l};
+    for (uint64_t seq = from; seq < end;) {
+        uint64_t index = seq / TREE_FANOUT;
+        bool good;
+        if (bundle_take(l, &p, index, &bundle, &good, err) < 0) return -(int)err->code;
+        struct bytes rest = buf_bytes(&bundle), envelope;
+        for (uint64_t at = index * TREE_FANOUT; at < (index + 1) * TREE_FANOUT && seq < end; at++) {
+            if (good && bundle_next(&rest, &envelope, err) < 0) return -(int)err->code;
+            if (at < seq) continue;
+            buf_clear(&one);
+            if (!good && ledger_fetch(l, seq, &one, err) < 0) return -(int)err->code;
+            int rc = cb(ctx, seq, good ? envelope : buf_bytes(&one), err);
+            if (rc != 0) return rc;
+            seq++;
+        }
+    }
+    return 0;
+}
+
+int ledger_walk_raw(struct ledger *l, uint64_t from, uint64_t end, ledger_entry_cb cb, void *ctx, struct error *err) {
+    CLEANUP(buf_free) struct buf one = BUF_INIT(LEDGER_ENTRY_MAX_BYTES + 1);
+    uint64_t base = ledger_base(l);
+    if (end > ledger_size(l))
+        return error_set(err, ERR_NO_POINT, "there is no entry %" PRIu64 " in the log of %" PRIu64 " entries", end - 1,
+                         ledger_size(l));
+    if (from < base) {
+        int rc = walk_past(l, from, end < base ? end : base, cb, ctx, err);
+        if (rc != 0) return rc;
+    }
+    for (uint64_t seq = from < base ? base : from; seq < end; seq++) {
+        buf_clear(&one);
+        if (ledger_fetch(l, seq, &one, err) < 0) return -(int)err->code;
+        int rc = cb(ctx, seq, buf_bytes(&one), err);
+        if (rc != 0) return rc;
+    }
+    return 0;
+}
+
+struct walking {
+    ledger_judge judge;
+    void *ctx;
+};
+
+static int walk_one(void *ctx, uint64_t seq, struct bytes envelope, struct error *err) {
+    const struct walking *w = ctx;
+    CLEANUP(buf_free) struct buf payload = BUF_INIT(LEDGER_ENTRY_MAX_BYTES);
+    json_auto_t *statement = NULL;
+    uint8_t sig[SIGN_BYTES];
+    struct ledger_entry e = {.seq = seq, .envelope = envelope};
+    if (dsse_decode(envelope, &payload, e.signer, sig, err) < 0 ||
+        json_parse(buf_bytes(&payload), LEDGER_ENTRY_MAX_BYTES, "statement", &statement, err) < 0)
+        return error_wrap(err, "entry %" PRIu64 " of the log", seq);
+    const json_t *place = json_object_get(json_object_get(statement, "predicate"), "ledger");
+    const char *time = json_string_value(json_object_get(place, "time"));
+    if (time) (void)time_parse(time, &e.time_ns);
+    e.statement = statement;
+    sha256(envelope, &e.digest);
+    return w->judge(w->ctx, &e, err);
+}
+
+int ledger_walk(struct ledger *l, uint64_t from, uint64_t end, ledger_judge judge, void *ctx, struct error *err) {
+    struct walking w = {judge, ctx};
+    return ledger_walk_raw(l, from, end, walk_one, &w, err);
+}
+
+int ledger_note(struct ledger *l, struct buf *ret, bool *ret_found, struct error *err) {
+    struct error e = ERROR_INIT;
+    int rc = store_read_all(l->store, CHECKPOINT_KEY, CHECKPOINT_MAX_BYTES, ret, &e);
+    *ret_found = rc == 0;
+    if (rc == 0 || e.code == ERR_OBJECT_MISSING) return 0;
+    if (e.code == ERR_OBJECT_CORRUPT)
+        return error_set(err, ERR_LEDGER_BROKEN, "the checkpoint is longer than one can be");
+    *err = e;
+    return error_wrap(err, "checkpoint of the log");
+}
+
+static int derive_bundle(struct ledger *l, uint64_t index, unsigned width, ledger_object_cb cb, void *ctx,
+                         struct error *err) {
+    CLEANUP(buf_free) struct buf bundle = BUF_INIT(BUNDLE_BYTES_MAX);
+    char path[TILE_PATH_MAX];
+    for (unsigned i = 0; i < width; i++) {
+        buf_clear(&l->scratch);
+        if (ledger_fetch(l, index * TREE_FANOUT + i, &l->scratch, err) < 0 ||
+            bundle_append(&bundle, buf_bytes(&l->scratch), err) < 0)
+            return -(int)err->code;
+    }
+    tile_path(TILE_ENTRIES, index, width, path);
+    return cb(ctx, path, buf_bytes(&bundle), err);
+}
+
+int ledger_derive(struct ledger *l, uint64_t old, uint64_t size, ledger_object_cb cb, void *ctx, struct error *err) {
+    int rc = past_complete(l, err);
+    for (int level = TILE_ENTRIES; level < (int)TREE_LEVELS && rc == 0; level++) {
+        unsigned of = level == TILE_ENTRIES ? 0 : (unsigned)level;
+        uint64_t have = tile_hashes(size, of), had = tile_hashes(old, of);
+        for (uint64_t index = had / TREE_FANOUT; index * TREE_FANOUT < have && rc == 0; index++) {
+            uint64_t left = have - index * TREE_FANOUT;
+            unsigned width = left < TREE_FANOUT ? (unsigned)left : TREE_FANOUT;
+            char path[TILE_PATH_MAX];
+            if (level == TILE_ENTRIES) {
+                rc = derive_bundle(l, index, width, cb, ctx, err);
+                continue;
+            }
+            tile_path(level, index, width, path);
+            rc = cb(ctx, path, BYTES_OF(tree_hashes(l->tree, of, index * TREE_FANOUT), width * sizeof(struct digest)),
+                    err);
+        }
+    }
+    return rc;
+}
+
+struct comparing {
+    struct ledger *ledger;
+    uint64_t *objects;
+    ledger_found_cb found;
+    void *ctx;
+};
+
+static int compare(void *ctx, const char *key, struct bytes content, struct error *err) {
+    struct comparing *c = ctx;
+    CLEANUP(buf_free) struct buf there = BUF_INIT(content.len + 1);
+    struct error e = ERROR_INIT;
+    int rc = store_read_all(c->ledger->store, key, content.len, &there, &e);
+    ++*c->objects;
+    if (rc == 0 && !bytes_equal(buf_bytes(&there), content))
+        rc = error_set(&e, ERR_OBJECT_CORRUPT, "it is not what the log's entries give");
+    if (rc == 0) return 0;
+    if (error_info(rc)->status != EXIT_INTEGRITY) {
+        *err = e;
+        return error_wrap(err, "%s", key);
+    }
+    return c->found(c->ctx, key, rc, e.text, err);
+}
+
+int ledger_check_derived(struct ledger *l, uint64_t old, uint64_t size, uint64_t *ret_objects, ledger_found_cb found,
+                         void *ctx, struct error *err) {
+    struct comparing c = {l, ret_objects, found, ctx};
+    return ledger_derive(l, old, size, compare, &c, err);
+}
