@@ -344,6 +344,11 @@ static int failed(struct transfer *t, CURLcode code, struct error *err) {
     case CURLE_SSL_CIPHER:
         return error_set(err, ERR_NET_TLS, "%s: %s", place, why);
     case CURLE_SSL_CONNECT_ERROR:
+        if (strstr(why, "wrong version number") || strstr(why, "packet length too long") ||
+            strstr(why, "http request")) {
+            error_set(err, ERR_NET_TLS, "%s: what answers there does not speak TLS (%s)", place, why);
+            return error_next(err, "Check the port; say http:// only where nobody can listen in between.");
+        }
         /* A reset in the handshake says nothing about certificates. */
         if (os_errno == 0 && !strstr(why, "SYSCALL")) return error_set(err, ERR_NET_TLS, "%s: %s", place, why);
         return error_set(err, ERR_NET_BROKEN, "%s: %s", place, why);

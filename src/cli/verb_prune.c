@@ -86,12 +86,20 @@ static int act(struct cli *c, struct work *w, const struct prune_plan *p, struct
         size_format(d.young_bytes, freed);
         output_remark(c->output, "%s are unused but too young to be freed; --grace says how young.", freed);
     }
+    if (d.locked) {
+        char until[32] = "nobody says when";
+        size_format(d.locked_bytes, freed);
+        if (d.locked_until_ns != INT64_MAX) time_format(d.locked_until_ns, until);
+        output_remark(c->output, "%s (%s) locked until %s; a later prune frees them.",
+                      COUNTED(d.locked, "unused object"), freed, until);
+    }
     output_set_result(c->output,
-                      json_pack("{s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I}", "plan", p->id, "forgotten",
+                      json_pack("{s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "plan", p->id, "forgotten",
                                 (int)d.forgotten, "freed_packs", (json_int_t)d.freed_packs, "freed_bytes",
                                 (json_int_t)d.freed_bytes, "repacked_packs", (json_int_t)d.repacked_packs,
                                 "repacked_live_bytes", (json_int_t)d.repacked_live_bytes, "young_bytes",
-                                (json_int_t)d.young_bytes, "duration_ms", (json_int_t)(d.duration_ns / 1000000)));
+                                (json_int_t)d.young_bytes, "locked_objects", (json_int_t)d.locked, "locked_bytes",
+                                (json_int_t)d.locked_bytes, "duration_ms", (json_int_t)(d.duration_ns / 1000000)));
     return 0;
 }
 

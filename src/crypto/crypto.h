@@ -32,7 +32,8 @@ void secret_free(struct secret *s);
 void secret_freep(struct secret **s); /* for CLEANUP() */
 void wipe(void *p, size_t n);
 
-/* Initialise the libraries, forbid core dumps of this process (PR_SET_DUMPABLE 0). Before threads; again is harmless. */
+/* Initialise the libraries, forbid core dumps of this process (PR_SET_DUMPABLE 0) and of those that it starts (RLIMIT_CORE).
+ * Before threads; again is harmless. */
 int crypto_init(struct error *err) PK_CHECK;
 int random_bytes(void *p, size_t n, struct error *err) PK_CHECK;
 
@@ -45,6 +46,10 @@ void sha256_update(struct sha256_state *s, struct bytes in);
 void sha256_finish(struct sha256_state *s, struct digest *ret); /* resets it for another message */
 int sha256_copy(const struct sha256_state *s, struct sha256_state **ret, struct error *err) PK_CHECK;
 void sha256_free(struct sha256_state *s);
+
+/* Only for protocols that insist on it (Content-MD5): it proves nothing against anybody. */
+#define MD5_BYTES 16
+void md5_many(const struct bytes *parts, size_t n, uint8_t ret[MD5_BYTES]);
 
 void hmac_sha256(struct bytes key, struct bytes in, struct digest *ret);
 /* HKDF-SHA256, extract and expand; out_len <= 8160. */

@@ -3,6 +3,7 @@
 #define OPENSSL_SUPPRESS_DEPRECATED
 #include "base/seam.h"
 #include "crypto/crypto_internal.h"
+#include <openssl/md5.h>
 #include <openssl/sha.h>
 
 #define BLOCK_BYTES 64
@@ -50,6 +51,14 @@ int sha256_copy(const struct sha256_state *s, struct sha256_state **ret, struct 
 void sha256_free(struct sha256_state *s) {
     if (s != NULL) wipe(s, sizeof *s);
     seam_free(s);
+}
+
+void md5_many(const struct bytes *parts, size_t n, uint8_t ret[MD5_BYTES]) {
+    MD5_CTX c;
+    MD5_Init(&c);
+    for (size_t i = 0; i < n; i++)
+        if (parts[i].len > 0) MD5_Update(&c, parts[i].ptr, parts[i].len);
+    MD5_Final(ret, &c);
 }
 
 struct hmac {

@@ -3,6 +3,7 @@
 #include <sodium.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 
 #define SECRET_BYTES_MAX 4096u
 
@@ -90,5 +91,8 @@ int crypto_init(struct error *err) {
     if (sodium_init() < 0) return error_set(err, ERR_CRYPTO, "libsodium could not be initialised");
     if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
         return error_set_errno(err, ERR_CRYPTO, "core dumps of this process could not be forbidden");
+    /* Programs that we start are told secrets as well, and inherit this. Of 1 byte, as 0 does not stop the kernel from
+     * handing a dump to a program (core(5)). */
+    (void)setrlimit(RLIMIT_CORE, &(struct rlimit){1, 1});
     return aead_init(err);
 }

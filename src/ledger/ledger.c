@@ -135,7 +135,7 @@ static int see_entry(void *ctx, const struct store_object *o, struct error *err)
 /* One past the highest entry that the store lists. */
 static int find_end(struct ledger *l, uint64_t *ret, struct error *err) {
     struct ending e = {0};
-    if (store_list(l->store, "log/", see_entry, &e, err) < 0) return error_wrap(err, "listing the log");
+    if (store_list_kept(l->store, "log/", see_entry, &e, err) < 0) return error_wrap(err, "listing the log");
     *ret = e.end;
     return 0;
 }
@@ -156,14 +156,29 @@ static int rolled_back(struct ledger *l, uint64_t seen, struct error *err) {
     return error_state(err, "Nothing was read from the log, and nothing was written to it.");
 }
 
+/* Whether the entry's first version, which is the true one, is to be read instead of what somebody put over it. */
+static bool see_past(struct ledger *l, uint64_t seq) {
+    char key[ENTRY_KEY_BYTES];
+    entry_key(seq, key);
+    return store_pin_first_version(l->store, key);
+}
+
 /* The store must still hold the entry that was newest when `size` were seen. */
 static int check_newest(struct ledger *l, uint64_t size, const struct digest *last, struct error *err) {
-    struct digest d;
-    bool found;
-    buf_clear(&l->scratch);
-    if (ledger_stored(l, size - 1, &l->scratch, &found, err) < 0) return -(int)err->code;
-    sha256(buf_bytes(&l->scratch), &d);
-    return found && digest_equal(&d, last) ? 0 : rolled_back(l, size, err);
+    for (bool again = false;; again = true) {
+        struct error e = ERROR_INIT;
+        struct digest d = {{0}};
+        bool found;
+        buf_clear(&l->scratch);
+        int rc = ledger_stored(l, size - 1, &l->scratch, &found, &e);
+        if (rc == 0) sha256(buf_bytes(&l->scratch), &d);
+        if (rc == 0 && found && digest_equal(&d, last)) return 0;
+        bool doubtful = rc == 0 || rc == -ERR_LEDGER_BROKEN;
+        if (doubtful && !again && see_past(l, size - 1)) continue;
+        if (rc == 0) return rolled_back(l, size, err);
+        *err = e;
+        return rc;
+    }
 }
 
 int ledger_replay_cache(struct ledger *l, struct error *err) {
@@ -182,6 +197,13 @@ int ledger_replay_cache(struct ledger *l, struct error *err) {
     return 0;
 }
 
+/* The next entry, into l->scratch, checked. */
+static int read_next(struct ledger *l, uint64_t seq, bool *ret_found, struct entry *ret, struct error *err) {
+    buf_clear(&l->scratch);
+    int rc = ledger_stored(l, seq, &l->scratch, ret_found, err);
+    return rc < 0 || !*ret_found ? rc : entry_check(buf_bytes(&l->scratch), seq, &l->last, false, ret, err);
+}
+
 int ledger_read_on(struct ledger *l, uint64_t end, struct error *err) {
     while (ledger_size(l) < end) {
         uint64_t seq = ledger_size(l), size;
@@ -189,14 +211,18 @@ int ledger_read_on(struct ledger *l, uint64_t end, struct error *err) {
         int64_t stored_ns;
         struct entry e;
         bool found;
-        buf_clear(&l->scratch);
-        if (ledger_stored(l, seq, &l->scratch, &found, err) < 0) return -(int)err->code;
-        if (!found) return 0;
+        int rc = read_next(l, seq, &found, &e, err);
+        if (rc == -ERR_LEDGER_BROKEN && see_past(l, seq)) {
+            error_clear(err);
+            rc = read_next(l, seq, &found, &e, err);
+        }
+        if (rc < 0 || !found) return rc;
         entry_key(seq, key);
-        if (store_stat(l->store, key, &size, &stored_ns, err) < 0 || ledger_reserve(l, err) < 0 ||
-            entry_check(buf_bytes(&l->scratch), seq, &l->last, false, &e, err) < 0)
+        if (store_stat(l->store, key, &size, &stored_ns, err) < 0 || ledger_reserve(l, err) < 0) {
+            entry_free(&e);
             return -(int)err->code;
-        int rc = ledger_take(l, buf_bytes(&l->scratch), &e, stored_ns, err);
+        }
+        rc = ledger_take(l, buf_bytes(&l->scratch), &e, stored_ns, err);
         entry_free(&e);
         if (rc < 0) return rc;
     }
@@ -297,9 +323,12 @@ static int prime_cold(struct ledger *l, const struct cache_pin *pin, struct erro
 static int prime(struct ledger *l, struct error *err) {
     const struct cache_pin *pinned = l->cache ? cache_pinned(l->cache) : NULL;
     struct cache_pin pin = pinned ? *pinned : (struct cache_pin){0};
-    bool good = false;
+    bool good = false, kept;
     /* an earlier try may have ended anywhere; only entries that were read here may stay */
     if (l->start && ledger_size(l) > 0 && start_reset(l, err) < 0) return -(int)err->code;
+    /* Where versions are kept the list shows what was hidden or covered, so it comes before anything is believed. */
+    if (store_keeps_versions(l->store, &kept, err) < 0 || (kept && find_end(l, &l->listed_end, err) < 0))
+        return -(int)err->code;
     if (pin.size > 0 && (check_newest(l, pin.size, &pin.last, err) < 0 || cache_load(l->cache, NULL, &good, err) < 0))
         return -(int)err->code;
     if (!good && l->start) {
@@ -339,16 +368,26 @@ static int check_leaf(struct ledger *l, uint64_t seq, struct bytes envelope, boo
     return 0;
 }
 
+int ledger_knows(struct ledger *l, uint64_t seq, struct bytes envelope, bool *ret, struct error *err) {
+    *ret = false;
+    if (seq >= ledger_size(l)) return error_set(err, ERR_INTERNAL, "entry %" PRIu64 " is not known", seq);
+    return check_leaf(l, seq, envelope, ret, err);
+}
+
 int ledger_read(struct ledger *l, uint64_t seq, struct buf *ret, struct error *err) {
     bool found, good = false;
     size_t before = ret->len;
     if (seq >= ledger_size(l))
         return error_set(err, ERR_NO_POINT, "there is no entry %" PRIu64 " in the log of %" PRIu64 " entries", seq,
                          ledger_size(l));
-    if (ledger_stored(l, seq, ret, &found, err) < 0) return -(int)err->code;
-    if (found && check_leaf(l, seq, BYTES_OF(ret->ptr + before, ret->len - before), &good, err) < 0) {
+    for (bool again = false; !good; again = true) {
         ret->len = before;
-        return -(int)err->code;
+        if (ledger_stored(l, seq, ret, &found, err) < 0) return -(int)err->code;
+        if (found && check_leaf(l, seq, BYTES_OF(ret->ptr + before, ret->len - before), &good, err) < 0) {
+            ret->len = before;
+            return -(int)err->code;
+        }
+        if (good || again || !see_past(l, seq)) break;
     }
     if (!good) {
         ret->len = before;

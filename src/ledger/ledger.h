@@ -93,6 +93,8 @@ typedef int (*ledger_build)(void *ctx, uint64_t seq, json_t **ret_statement, str
 int ledger_append(struct ledger *l, struct bytes sign_seed, ledger_build build, void *ctx, uint64_t *ret_seq, struct digest *ret, struct error *err) PK_CHECK;
 /* Write tiles and checkpoint for what was seen; derived, so failure harms nothing. Never signs two roots for one size. */
 int ledger_publish(struct ledger *l, struct bytes sign_seed, struct error *err) PK_CHECK;
+/* Whether these bytes are entry `seq`, which must be below ledger_size. */
+int ledger_knows(struct ledger *l, uint64_t seq, struct bytes envelope, bool *ret, struct error *err) PK_CHECK;
 /* The envelope of one entry as stored, whether or not this handle began after it. */
 int ledger_read(struct ledger *l, uint64_t seq, struct buf *ret, struct error *err) PK_CHECK;
 void ledger_close(struct ledger *l);

@@ -61,7 +61,7 @@ static int see_entry(void *ctx, const struct store_object *o, struct error *err)
 static int survey_log(struct ledger *l, struct survey *ret, struct error *err) {
     struct listed s = {0};
     void *p = NULL;
-    int rc = store_list(l->store, "log/", see_entry, &s, err);
+    int rc = store_list_kept(l->store, "log/", see_entry, &s, err);
     if (rc == 0) {
         ret->end = s.end;
         ret->whole = s.end == s.count;

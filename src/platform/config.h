@@ -91,10 +91,17 @@ struct config_witness {
     struct config_int quorum;
     struct config_duration silent_after;
 };
+enum config_lock { CONFIG_LOCK_UNSET, CONFIG_LOCK_GOVERNANCE, CONFIG_LOCK_COMPLIANCE };
+struct config_immutability { /* how long objects of each class are locked; unset: see config_locks */
+    struct config_head head;
+    int mode; /* enum config_lock */
+    struct config_duration log, keys, packs, index;
+};
 struct config_repository {
     struct config_head head;
     const char *url;      /* with what `s3` says as its parameters */
     struct config_s3 *s3; /* NULL when not configured */
+    struct config_immutability *immutability; /* NULL: nothing is locked */
     struct config_encrypt *encrypt; /* NULL when not configured; the key then comes from the command line */
     struct config_int jobs, parity;
     struct config_witness *witness; /* NULL when not configured */
@@ -202,12 +209,12 @@ int config_parse(struct bytes text, const char *name, struct config **ret, struc
 void config_free(struct config *c);   /* NULL is fine */
 void config_freep(struct config **c); /* for CLEANUP() */
 
+/* The repository that is configured at a URL; NULL when there is none. */
+const struct config_repository *config_repository_at(const struct config *c, const char *url);
 /* By name; NULL when there is none. */
 const struct config_environment *config_environment(const struct config *c, const char *name);
 const struct config_surface *config_surface(const struct config *c, const char *name);
 const struct config_repository *config_repository(const struct config *c, const char *name);
-/* By its URL; NULL when none has it, or `c` is. */
-const struct config_repository *config_repository_at(const struct config *c, const char *url);
 const struct config_secret *config_secret(const struct config *c, const char *name);
 /* By name; ERR_NO_POINT with what there is, and the nearest name. */
 int config_need_environment(const struct config *c, const char *name, const struct config_environment **ret,

@@ -48,6 +48,13 @@ static int join(const struct config_s3 *s, struct buf *url, struct error *err) {
 
 int config_s3_join(struct config_reader *r, struct config_repository *repository, struct error *err) {
     const struct config_s3 *s = repository->s3;
+    const struct config_immutability *lock = repository->immutability;
+    if (lock && strncmp(repository->url, "s3://", 5) != 0) {
+        r->file = lock->head.file;
+        return config_refuse(r, ERR_CONFIG_KEY, lock->head.line, lock->head.column, err,
+                             "repositories.%s.immutability wants a bucket, and its url names a folder",
+                             repository->head.name);
+    }
     if (!s) return 0;
     r->file = s->head.file;
     if (strncmp(repository->url, "s3://", 5) != 0)

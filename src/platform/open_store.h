@@ -7,8 +7,11 @@
 
 /* store_open with the credentials that the configuration names for the repository at this URL, if it names any. `c` may
  * be NULL: there is no configuration. Secrets are had as environment `e` has them; NULL means the first that uses the
- * repository. Both outlive the store. */
+ * repository. Both outlive the store. What it stores is locked as the configuration says (config_locks). */
 int config_open_store(const struct config *c, const struct config_environment *e, const char *url, bool create,
                       struct store **ret, struct error *err) PK_CHECK;
+
+/* What objects of a repository are locked with; mode NONE when nothing is configured. */
+struct store_locks config_locks(const struct config_repository *r);
 
 #endif

@@ -13,6 +13,7 @@ static const char *const levels[] = {"present", "checksum", "decode", "spot", "f
 static const char *const s3_styles[] = {"path", "virtual", NULL};
 static const char *const s3_encryptions[] = {"AES256", "aws:kms", NULL};
 static const char *const s3_digests[] = {"signed", "unsigned", NULL};
+static const char *const lock_modes[] = {"governance", "compliance", NULL};
 static const char *const sslmodes[] = {"disable", "allow", "prefer", "require", "verify-ca", "verify-full", NULL};
 
 #define PLACES(key, what)                                                                                              \
@@ -155,10 +156,32 @@ static const struct schema witness_schema = {
     ROWS(witness_rows),
     .bytes = sizeof(struct config_witness),
 };
+#define LOCKED(key, what, fall)                                                                                        \
+    ROW(config_immutability, key, DURATION, .doc = "How long " what " are locked from when they are stored.",          \
+        .fallback = fall)
+static const struct field immutability_rows[] = {
+    ROW(config_immutability, mode, ENUM, .flags = FIELD_REQUIRED, .values = lock_modes,
+        .doc =
+            "`governance`: who has a special permission can lift the lock; `compliance`: nobody can, until it ends."),
+    LOCKED(log, "entries of the log", "90d"),
+    LOCKED(keys, "key slots and the object `format`", "90d"),
+    LOCKED(packs, "packs", "35d"),
+    LOCKED(index, "index runs and pack lists", "35d"),
+};
+static const struct schema immutability_schema = {
+    .name = "immutability",
+    .doc =
+        "Object lock: what is stored is locked, and what recovery points still use is locked again before the lock has "
+        "half run out (`store renew`, and every backup when it is due). The bucket must have object lock.",
+    ROWS(immutability_rows),
+    .bytes = sizeof(struct config_immutability),
+};
 static const struct field repository_rows[] = {
     ROW(config_repository, url, URL, .flags = FIELD_REQUIRED,
         .doc = "Where it is: `file:///absolute/path`, an absolute path, or `s3://bucket/prefix`."),
     ROW(config_repository, s3, OBJECT, .object = &s3_schema, .doc = "How the bucket of an `s3://` URL is reached."),
+    ROW(config_repository, immutability, OBJECT, .object = &immutability_schema,
+        .doc = "What is locked against removal, and for how long; for `s3://` only.", .fallback = "nothing is locked"),
     ROW(config_repository, encrypt, OBJECT, .object = &encrypt_schema, .doc = "The key.",
         .fallback = "the key is named on the command line"),
     ROW(config_repository, jobs, INT, .min = 1, .max = 256, .doc = "Threads that work for this repository.",

@@ -248,19 +248,55 @@ static int sweep_plan(struct repo *r, const struct gc_options *o, const struct d
     return rc;
 }
 
-static int sweep_act(struct repo *r, const struct sweep *s, struct error *err) {
+/* What is locked is counted and left. */
+static int reclaim(struct repo *r, const char *key, uint64_t bytes, struct gc_plan *plan, struct error *err) {
+    int64_t until_ns;
+    int rc = store_reclaim(r->store, key, &until_ns, err);
+    if (rc < 0 || until_ns == 0) return rc;
+    plan->locked++;
+    plan->locked_packs += bytes > 0;
+    plan->locked_bytes += bytes;
+    if (until_ns > plan->locked_until_ns) plan->locked_until_ns = until_ns;
+    return 0;
+}
+
+static int sweep_act(struct repo *r, const struct sweep *s, struct gc_plan *plan, struct error *err) {
     int rc = 0;
     for (size_t i = 0; i < s->index.n && rc == 0; i++) {
         char key[96];
         run_key(&s->index.d[i], key);
-        rc = store_remove(r->store, key, err);
+        rc = reclaim(r, key, 0, plan, err);
     }
     for (size_t i = 0; i < s->n && rc == 0; i++) rc = store_remove(r->store, s->sessions[i], err);
     return rc;
 }
 
+/* Takes out of `names` what an earlier entry has deleted: it only still lies there, and the log need not say so twice.
+ */
+static int forget_deleted(struct repo *r, bool swept, struct digests *names, struct error *err) {
+    int rc = 0;
+    for (size_t i = r->state.delete_count; i-- > 0 && names->n > 0 && rc == 0;) {
+        const struct delete_info *d = &r->state.deletes[i];
+        struct digest *list;
+        size_t n, w = 0;
+        if (swept ? !d->has_swept : !d->has_packs) continue;
+        if ((rc = packlist_read(r, swept ? &d->swept : &d->packs, &list, &n, err)) < 0) break;
+        for (size_t k = 0; k < names->n; k++)
+            if (!digest_in(list, n, &names->d[k])) names->d[w++] = names->d[k];
+        names->n = w;
+        seam_free(list);
+    }
+    return rc;
+}
+
+static int copy_digests(struct digests *to, const struct digests *from, struct error *err) {
+    int rc = 0;
+    for (size_t i = 0; i < from->n && rc == 0; i++) rc = digests_add(to, &from->d[i], err);
+    return rc;
+}
+
 static int collect_once(struct repo *r, const struct gc_options *o, struct gc_plan *plan, struct error *err) {
-    struct digests gone = {0}, fresh = {0}, added = {0}, removed = {0};
+    struct digests gone = {0}, fresh = {0}, added = {0}, removed = {0}, gone_new = {0}, swept_new = {0};
     struct pack_facts all = {0}, again = {0};
     struct sweep sweep = {0};
     int rc = gc_plan_make(r, o, plan, err);
@@ -279,22 +315,28 @@ static int collect_once(struct repo *r, const struct gc_options *o, struct gc_pl
         if (rc == 0) rc = runs_without(r, &gone, &added, &removed, err);
     }
     if (rc == 0) rc = sweep_plan(r, o, &added, &removed, &sweep, err);
-    if (rc == 0 && (gone.n || sweep.index.n)) {
+    if (rc == 0) rc = copy_digests(&gone_new, &gone, err);
+    if (rc == 0) rc = copy_digests(&swept_new, &sweep.index, err);
+    if (rc == 0 && gone.n && !again.n) rc = forget_deleted(r, false, &gone_new, err);
+    if (rc == 0 && sweep.index.n) rc = forget_deleted(r, true, &swept_new, err);
+    if (rc == 0 && (gone_new.n || swept_new.n || added.n || removed.n)) {
         /* an empty list is one too: snapshots may list a pack of which they need nothing any more */
-        rc = delete_append(r, plan->log_size, &gone, again.n ? &fresh : NULL, &added, &removed, &sweep.index,
+        rc = delete_append(r, plan->log_size, &gone_new, again.n ? &fresh : NULL, &added, &removed, &swept_new,
                            plan->dead_bytes + plan->repack_bytes, err);
         if (rc == 0) rc = repo_sync(r, err);
-        for (size_t i = 0; i < gone.n && rc == 0; i++) {
-            const struct pack_fact *f = pack_fact_find(&all, &gone.d[i]);
-            char key[96];
-            if (!f) continue;
-            pack_key(f->meta, &f->name, key);
-            rc = store_remove(r->store, key, err);
-        }
     }
-    if (rc == 0) rc = sweep_act(r, &sweep, err);
+    for (size_t i = 0; i < gone.n && rc == 0; i++) {
+        const struct pack_fact *f = pack_fact_find(&all, &gone.d[i]);
+        char key[96];
+        if (!f) continue;
+        pack_key(f->meta, &f->name, key);
+        rc = reclaim(r, key, f->bytes, plan, err);
+    }
+    if (rc == 0) rc = sweep_act(r, &sweep, plan, err);
 out:
     sweep_free(&sweep);
+    digests_free(&gone_new);
+    digests_free(&swept_new);
     digests_free(&gone);
     digests_free(&fresh);
     digests_free(&added);

@@ -177,8 +177,9 @@ static void seat_put(struct fetcher *f, struct seat *s) {
     pthread_mutex_unlock(&f->lock);
 }
 
-int frame_decode(struct repo *r, struct pack_in *in, uint32_t ordinal, struct codec *codec, struct bytes sealed_in,
-                 struct bytes base, uint8_t *plain, struct digest *ids, struct digest *shas, struct error *err) {
+static int decode_once(struct repo *r, struct pack_in *in, uint32_t ordinal, struct codec *codec,
+                       struct bytes sealed_in, struct bytes base, uint8_t *plain, struct digest *ids,
+                       struct digest *shas, struct error *err) {
     const struct frame *fr = pack_in_frame(in, ordinal);
     uint8_t *opened = seam_alloc(fr->stored_len);
     struct bytes id_key;
@@ -221,6 +222,15 @@ int frame_decode(struct repo *r, struct pack_in *in, uint32_t ordinal, struct co
         }
     }
     return rc;
+}
+
+int frame_decode(struct repo *r, struct pack_in *in, uint32_t ordinal, struct codec *codec, struct bytes sealed_in,
+                 struct bytes base, uint8_t *plain, struct digest *ids, struct digest *shas, struct error *err) {
+    int rc = decode_once(r, in, ordinal, codec, sealed_in, base, plain, ids, shas, err);
+    /* A directory that was cached may be of the true pack, and what lies in the store now put over it. */
+    if (rc != -ERR_OBJECT_CORRUPT || sealed_in.len || !store_pin_first_version(r->store, pack_in_key(in))) return rc;
+    error_clear(err);
+    return decode_once(r, in, ordinal, codec, sealed_in, base, plain, ids, shas, err);
 }
 
 static int base_is_delta(struct error *err) {

@@ -49,6 +49,9 @@ struct gc_plan {
     struct digest *repack;
     size_t repack_count;
     uint64_t log_size;      /* the plan holds for exactly this log */
+    /* found when acting: what its store has locked. It stays, its deletion stands in the log, and the next run tries again */
+    uint64_t locked, locked_packs, locked_bytes; /* objects; packs among them, and their bytes */
+    int64_t locked_until_ns; /* the latest; INT64_MAX: nobody says, or a legal hold */
 };
 int gc_plan_make(struct repo *r, const struct gc_options *o, struct gc_plan *ret, struct error *err) PK_CHECK;
 void gc_plan_free(struct gc_plan *p);

@@ -167,6 +167,12 @@ int pack_in_open(struct repo *r, bool meta, const struct digest *name, struct pa
     p->name = *name;
     pack_key(meta, name, p->key);
     rc = open_parts(r, p, err);
+    /* What somebody put over a pack is seen through: its first version is the pack. */
+    if (rc == -ERR_OBJECT_CORRUPT && store_pin_first_version(r->store, p->key)) {
+        error_clear(err);
+        parts_drop(p);
+        rc = open_parts(r, p, err);
+    }
     if (rc == -ERR_OBJECT_CORRUPT) {
         struct error lost = ERROR_INIT;
         parts_drop(p);

@@ -210,6 +210,72 @@ int repo_slots(struct repo *r, int (*cb)(void *, const char *, const struct slot
     return rc;
 }
 
+/* A slot as it was stored, whatever was put over it. */
+static int slot_read(struct repo *r, const char *name, struct buf *ret, struct error *err) {
+    for (bool again = false;; again = true) {
+        struct error e = ERROR_INIT;
+        char is[96];
+        buf_clear(ret);
+        int rc = store_read_all(r->store, name, ret->max_bytes, ret, &e);
+        if (rc == 0) slot_key(buf_bytes(ret), is);
+        bool doubtful = rc == 0 ? strcmp(is, name) != 0 : rc == -ERR_OBJECT_CORRUPT;
+        if (doubtful && !again && store_pin_first_version(r->store, name)) continue;
+        if (rc < 0) *err = e;
+        return rc;
+    }
+}
+
+static bool has_name(const struct names *n, const char *key) {
+    for (size_t i = 0; i < n->n; i++)
+        if (strcmp(n->keys[i], key) == 0) return true;
+    return false;
+}
+
+static int see_public(void *ctx, const char *name, const struct slot_info *info, struct error *err) {
+    struct {
+        const uint8_t *pub;
+        bool found;
+    } *look = ctx;
+    (void)name, (void)err;
+    look->found |= memcmp(info->sign_public, look->pub, SIGN_PUBLIC_BYTES) == 0;
+    return 0;
+}
+
+/* A slot that a delete marker hides may be one that its owner gave up, for another: only where its key has none that
+ * can be seen is it a thief's doing. Nobody knows yet whether the key itself was removed; see hidden_slot_ok. */
+static int hidden_slots_open(struct repo *r, const struct unlock *u, const struct names *visible, struct buf *b,
+                             struct error *err) {
+    struct names all = {0};
+    int rc = store_list_kept(r->store, "keys/", collect_name, &all, err);
+    for (size_t i = 0; i < all.n && rc == 0 && !r->keys; i++) {
+        struct slot_info info;
+        struct error e = ERROR_INIT;
+        if (has_name(visible, all.keys[i]) || slot_read(r, all.keys[i], b, &e) < 0 ||
+            slot_describe(buf_bytes(b), &info, &e) < 0 || info.kind != u->kind)
+            continue;
+        struct {
+            const uint8_t *pub;
+            bool found;
+        } look = {info.sign_public, false};
+        if (repo_slots(r, see_public, &look, &e) < 0 || look.found) continue;
+        buf_clear(b);
+        if (slot_read(r, all.keys[i], b, &e) == 0 && slot_open(buf_bytes(b), u, &r->keys, &e) == 0) {
+            snprintf(r->slot, sizeof r->slot, "%s", all.keys[i]);
+            r->slot_hidden = true;
+        }
+    }
+    seam_free(all.keys);
+    return rc;
+}
+
+static int hidden_slot_ok(const struct repo *r, struct error *err) {
+    for (size_t i = 0; r->slot_hidden && i < r->state.key_count; i++)
+        if (r->state.keys[i].removed &&
+            memcmp(r->state.keys[i].public_key, r->keys->sign_public, SIGN_PUBLIC_BYTES) == 0)
+            return error_set(err, ERR_KEY_WRONG, "the key that it opens with was removed");
+    return 0;
+}
+
 /* Every slot of the unlocking kind is tried; a damaged one must not lock out the others. */
 static int slots_open(struct repo *r, const struct unlock *u, struct error *err) {
     struct names names = {0};
@@ -220,8 +286,7 @@ static int slots_open(struct repo *r, const struct unlock *u, struct error *err)
     for (size_t i = 0; i < names.n && rc == 0 && !r->keys; i++) {
         struct slot_info info;
         struct error e = ERROR_INIT;
-        buf_clear(&b);
-        int got = store_read_all(r->store, names.keys[i], b.max_bytes, &b, &e);
+        int got = slot_read(r, names.keys[i], &b, &e);
         if (got == 0) got = slot_describe(buf_bytes(&b), &info, &e);
         if (got < 0) {
             damaged++;
@@ -243,6 +308,7 @@ static int slots_open(struct repo *r, const struct unlock *u, struct error *err)
             r->slot_lost = true;
         }
     }
+    if (rc == 0 && !r->keys) rc = hidden_slots_open(r, u, &names, &b, err);
     if (rc == 0 && !r->keys && unread.code != ERR_NONE) {
         *err = unread; /* whether the key is wrong is not known */
         rc = error_wrap(err, "reading the key slots");
@@ -264,6 +330,7 @@ int repo_open(struct store *s, const struct unlock *u, const char *cache_dir, st
     pthread_mutex_init(&r->lock, NULL);
     pthread_mutex_init(&r->mended.lock, NULL);
     struct digest fd;
+    (void)store_pin_first_version(s, "format"); /* it never had another */
     if ((rc = format_read(r, &fd, err)) < 0) goto fail;
     if ((rc = slots_open(r, u, err)) < 0) goto fail;
     if (memcmp(r->keys->repo_id, r->id, sizeof r->id) != 0) {
@@ -289,6 +356,7 @@ int repo_open(struct store *s, const struct unlock *u, const char *cache_dir, st
         rc = error_set(err, ERR_LEDGER_BROKEN, "the log is empty: its first entry is missing");
         goto fail;
     }
+    if ((rc = hidden_slot_ok(r, err)) < 0) goto fail;
     if (!digest_equal(&r->state.format, &fd)) {
         rc = error_set(err, ERR_OBJECT_CORRUPT, "the object 'format' is not the one that the log's first entry names");
         goto fail;
@@ -449,7 +517,11 @@ static int publish_again(struct repo *r, struct error *err) {
 int repo_publish(struct repo *r, struct error *err) {
     int rc = ledger_publish(r->ledger, secret_bytes(r->keys->sign_seed), err);
     if (rc == 0) rc = publish_again(r, err);
-    return rc < 0 ? rc : state_publish(r, err);
+    if (rc == 0) rc = state_publish(r, err);
+    /* A credential for restores may be let at the log alone; whoever writes next publishes what is derived from it. */
+    if (rc != -ERR_S3_DENIED || r->keys->role != ROLE_RESTORE) return rc;
+    error_clear(err);
+    return 0;
 }
 
 int repo_session_key(struct repo *r, const uint8_t id[16], const uint8_t *sealed, const struct secret **ret,

@@ -282,6 +282,7 @@ struct repo {
     uint32_t data_pack_bytes, meta_pack_bytes;
     unsigned parity_percent; /* of packs that this handle writes */
     char slot[96];   /* the object that opened it; empty when its keys are another handle's */
+    bool slot_hidden; /* it lies under a delete marker */
     bool slot_lost; /* it came with the unlock: the store does not have it */
     char *cache_dir; /* of this repository, NULL without */
     struct ledger *ledger;

@@ -5,8 +5,8 @@ static int bad(const char *key, const char *what, struct error *err) {
     return error_set(err, ERR_OBJECT_CORRUPT, "%s: %s", key, what);
 }
 
-int run_read_body(struct repo *r, const struct digest *name, uint8_t type, uint64_t *ret_entries, uint32_t *ret_packs,
-                  uint8_t **ret, size_t *ret_len, struct error *err) {
+static int read_once(struct repo *r, const struct digest *name, uint8_t type, uint64_t *ret_entries,
+                     uint32_t *ret_packs, uint8_t **ret, size_t *ret_len, struct error *err) {
     char key[96];
     uint64_t size;
     size_t got;
@@ -72,6 +72,16 @@ out:
     aead_free(a);
     seam_free(mem);
     return rc;
+}
+
+int run_read_body(struct repo *r, const struct digest *name, uint8_t type, uint64_t *ret_entries, uint32_t *ret_packs,
+                  uint8_t **ret, size_t *ret_len, struct error *err) {
+    char key[96];
+    run_key(name, key);
+    int rc = read_once(r, name, type, ret_entries, ret_packs, ret, ret_len, err);
+    if (rc != -ERR_OBJECT_CORRUPT || !store_pin_first_version(r->store, key)) return rc;
+    error_clear(err);
+    return read_once(r, name, type, ret_entries, ret_packs, ret, ret_len, err);
 }
 
 int packlist_read(struct repo *r, const struct digest *name, struct digest **ret, size_t *ret_n, struct error *err) {

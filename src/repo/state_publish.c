@@ -204,6 +204,10 @@ static int bundle_see(void *ctx, const struct store_object *o, struct error *err
         return 0; /* of entries that came since, or of none: no one begins there */
     ++*b->objects;
     int rc = bundle_compare(b, o->key, index, width, &e);
+    if (rc < 0 && rc != -ERR_OBJECT_MISSING && store_pin_first_version(b->store, o->key)) {
+        error_clear(&e);
+        rc = bundle_compare(b, o->key, index, width, &e);
+    }
     if (rc == -ERR_OBJECT_MISSING) return 0; /* a partial one that was just replaced */
     return rc < 0 ? b->found(b->ctx, o->key, rc, e.text, err) : 0;
 }

@@ -10,6 +10,7 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
+#include "store/versions.h"
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -78,8 +79,14 @@ struct store_ops {
     void (*close)(struct store *); /* drops what is staged */
     /* Optional: adds what only the driver can find out to what store_probe found. `folder` is a fresh one of the probe's own. */
     int (*probe)(struct store *, const char *folder, struct store_facts *facts, struct error *);
+    const struct store_version_ops *versions; /* NULL: the place keeps neither versions nor retention */
 };
-struct store { const struct store_ops *ops; };
+struct store {
+    const struct store_ops *ops;
+    struct store_locks locks;
+    atomic_ullong hidden, covered; /* keys that were seen through: see store_sights */
+    char first_seen[128];          /* written before either of them leaves zero */
+};
 
 int store_stage(struct store *s, const char *key, const struct bytes *parts, size_t n, struct error *err) PK_CHECK;
 int store_commit(struct store *s, struct error *err) PK_CHECK;

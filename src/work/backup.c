@@ -5,12 +5,14 @@
 #include "base/time.h"
 #include "work/export.h"
 #include "work/receipt.h"
+#include "work/renew.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #define ATTEMPTS 4 /* times that a collection may take packs away before we give up */
+#define RENEWED_AT_ONCE 2000 /* locks, after one backup */
 
 int backup_adhoc_surface(const char *const *paths, size_t n, const char *name, struct work_surface *ret,
                          struct error *err) {
@@ -149,6 +151,18 @@ static int dry_run(struct work *w, const struct work_surface *s, struct error *e
     return known_secrets_error(&w->known, rc, err);
 }
 
+/* Some of the locks that are due, so that no backup takes much longer for it. The backup stands whatever comes of it.
+ */
+static void renew_when_due(struct work *w, const char *label) {
+    struct renew_options o = {.when_due = true, .objects_max = RENEWED_AT_ONCE};
+    struct renew_totals t;
+    struct error e = ERROR_INIT;
+    char line[700];
+    if (work_renew(w, &o, &t, &e) == 0) return;
+    snprintf(line, sizeof line, "the locks of what is in use could not be made longer: %.600s", e.text);
+    if (w->options.events.warning) w->options.events.warning(w->options.events.ctx, label, line);
+}
+
 int backup_surface(struct work *w, const struct work_surface *s, const struct backup_options *o,
                    struct backup_result *ret, struct error *err) {
     struct job j;
@@ -180,6 +194,7 @@ int backup_surface(struct work *w, const struct work_surface *s, const struct ba
     struct error e = ERROR_INIT;
     if (repo_publish(w->repo, &e) < 0 && w->options.events.warning)
         w->options.events.warning(w->options.events.ctx, ret->label, e.text);
+    renew_when_due(w, ret->label);
     if (o->export_dir) {
         const struct snapshot_info *info = repo_latest(w->repo, s->environment, s->name);
         char to[4096];

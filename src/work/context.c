@@ -400,6 +400,19 @@ void work_label(const struct snapshot_info *info, char out[260]) {
     snprintf(out, 260, "%.120s/%.130s", info->environment, info->surface);
 }
 
+bool work_sights(const struct work *w, char *out, size_t n) {
+    struct store_sights s = {0};
+    if (w->store) store_sights(w->store, &s);
+    if (s.hidden + s.covered == 0) return false;
+    snprintf(
+        out, n,
+        "%llu object%s of the repository %s deleted and %llu overwritten by somebody (first seen: %s); their first "
+        "versions are still there and were read instead",
+        (unsigned long long)s.hidden, s.hidden == 1 ? "" : "s", s.hidden == 1 ? "was" : "were",
+        (unsigned long long)s.covered, s.first);
+    return true;
+}
+
 bool work_void_entries(const struct work *w, char *out, size_t n) {
     const char *why;
     size_t voids = repo_void_entries(w->repo, &why);

@@ -105,6 +105,9 @@ void work_label(const struct snapshot_info *info, char out[260]);
 /* Entries of the open repository's log that count for nothing, as a sentence; false: there are none. */
 bool work_void_entries(const struct work *w, char *out, size_t n);
 
+/* What the open store was seen through, as a sentence: objects hidden or covered since; false: none so far. */
+bool work_sights(const struct work *w, char *out, size_t n);
+
 /* Sink over a writer, source over a snapshot. `ctx` outlives it. */
 struct work_sink { struct sink sink; struct writer *writer; };
 void work_sink_init(struct work_sink *s, struct writer *w);

@@ -4,12 +4,15 @@
 #include "base/time.h"
 #include "platform/policy.h"
 #include "work/counted.h"
-#include "work/recovery.h"
+#include "work/drift.h"
 #include "work/leftover.h"
+#include "work/recovery.h"
+#include "work/revive.h"
 #include "work/store_check.h"
 #include "work/witnesses.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #define SPACE_LEAST (UINT64_C(64) << 20)
@@ -28,6 +31,11 @@ struct doctor {
     surface_facts_cb surface;
     void *ctx;
     struct doctor_totals *totals;
+};
+
+struct drift_look {
+    struct doctor *d;
+    const char *url;
 };
 
 static int say(struct doctor *d, const struct finding *f, struct error *err) {
@@ -166,6 +174,28 @@ static int look_at_space(struct doctor *d, const char *url, struct error *err) {
     return tell(d, FINDING_FACT, "space", url, NULL, err, "%s are free", have);
 }
 
+/* Credentials of one role are not let at what is only tried out. That they cannot destroy is tried by what is not
+ * there. */
+static int look_at_denied(struct doctor *d, const char *url, struct error *err) {
+    const enum key_role role = repo_keys(d->w->repo)->role;
+    struct error e = ERROR_INIT;
+    struct digest name;
+    char key[96], hex[2 * DIGEST_BYTES + 1];
+    int rc = random_bytes(name.b, sizeof name.b, err);
+    if (rc < 0) return rc;
+    hex_encode(name.b, sizeof name.b, hex);
+    snprintf(key, sizeof key, "packs/d/%.2s/%s", hex, hex);
+    rc = tell(d, FINDING_FACT, "store", url, NULL, err,
+              "what it does was not tried: these credentials may store nothing but what a repository holds");
+    if (rc < 0) return rc;
+    if (store_remove(d->w->store, key, &e) == 0)
+        return tell(d, role == ROLE_PRUNE || role == ROLE_ADMIN ? FINDING_FACT : FINDING_WARNING, "store", url,
+                    "See 'proofkeep store policy': it prints what they must be allowed, and no more.", err,
+                    "these credentials can remove packs: who steals them can remove backups");
+    if (e.code != ERR_S3_DENIED) return tell_error(d, "store", url, &e, err);
+    return tell(d, FINDING_FACT, "store", url, NULL, err, "these credentials cannot remove a pack");
+}
+
 /* Only of servers: it writes a few small objects, and takes them away again. */
 static int look_at_store(struct doctor *d, const char *url, struct error *err) {
     char folder[4096];
@@ -175,12 +205,34 @@ static int look_at_store(struct doctor *d, const char *url, struct error *err) {
     const char *text, *next;
     int rc = 0;
     if (work_local_folder(url, folder)) return 0;
-    if (store_probe(d->w->store, &facts, &e) < 0 || store_facts_required(&facts, &e) < 0)
-        return tell_error(d, "store", url, &e, err);
+    rc = store_probe(d->w->store, &facts, &e);
+    if (rc == -ERR_S3_DENIED) return look_at_denied(d, url, err);
+    if (rc < 0 || (rc = store_facts_required(&facts, &e)) < 0) return tell_error(d, "store", url, &e, err);
     for (unsigned i = 0; rc == 0 && store_facts_sentence(&facts, i, &risk, &text, &next); i++)
         if (risk != STORE_RISK_NONE)
             rc = tell(d, risk == STORE_RISK_WARNED ? FINDING_WARNING : FINDING_FACT, "store", url, next, err, "%s", text);
     return rc;
+}
+
+/* Only what a policy asks, and what is not well in any case; store_check.c tells the rest. */
+static int tell_drift(void *ctx, const struct drift_signal *s, struct error *err) {
+    struct drift_look *l = ctx;
+    if (s->state != DRIFT_BREACHED && s->state != DRIFT_UNKNOWN) return 0;
+    return tell(l->d, FINDING_WARNING, "drift", l->url, s->next, err, "%s: %s", s->name, s->text);
+}
+
+static int look_at_drift(struct doctor *d, const char *url, struct error *err) {
+    struct drift_look l = {d, url};
+    struct drift_totals t;
+    struct error e = ERROR_INIT;
+    char seen[400];
+    int rc = 0;
+    if (work_sights(d->w, seen, sizeof seen))
+        rc = tell(d, FINDING_WARNING, "store", url, "Find out who did it; then bring them back: " REVIVE_COMMAND, err,
+                  "%s", seen);
+    if (rc < 0) return rc;
+    rc = work_drift(d->w, tell_drift, &l, &t, &e);
+    return rc < 0 ? tell_error(d, "drift", url, &e, err) : 0;
 }
 
 static int look_at_clock(struct doctor *d, const char *url, struct error *err) {
@@ -250,9 +302,31 @@ static int look_at_witnesses(struct doctor *d, const char *url, struct error *er
     return rc;
 }
 
+/* AWS's order has variables before files, so they serve everywhere; in a protected environment they are told of. */
+static int look_at_variables(struct doctor *d, const char *url, struct error *err) {
+    const struct config *c = d->w->config;
+    const char *key = getenv("AWS_SECRET_ACCESS_KEY");
+    if (strncmp(url, "s3://", 5) != 0 || !key || !*key || !c) return 0;
+    if (strstr(url, "credentials_file=") || strstr(url, "profile=")) return 0;
+    for (size_t i = 0; i < c->environments.count; i++) {
+        const struct config_environment *e = c->environments.items[i];
+        const struct config_repository *r = config_repository(c, e->repository);
+        if (!e->protected || !selection_environment(d->s, e->head.name) || !r || strcmp(r->url, url) != 0) continue;
+        if (r->s3 && r->s3->credentials) continue;
+        return tell(
+            d, FINDING_WARNING, "store", url,
+            "Name 'credentials' in the repository's s3 section, as a credential:, file: or command: reference.", err,
+            "'%s' is protected, and its bucket's secret key comes from the variable AWS_SECRET_ACCESS_KEY, which "
+            "others may see in the environment of whatever starts proofkeep",
+            e->head.name);
+    }
+    return 0;
+}
+
 static int look_at_repository(void *ctx, const char *url, const struct error *failed, struct error *err) {
     struct doctor *d = ctx;
     int rc = look_at_keys(d, url, err);
+    if (rc == 0) rc = look_at_variables(d, url, err);
     if (rc < 0) return rc;
     if (failed) return tell_error(d, "repository", url, failed, err);
     size_t live = 0;
@@ -274,6 +348,7 @@ static int look_at_repository(void *ctx, const char *url, const struct error *fa
                   "what is derived from the log was refused, and the log itself read instead: %s", refused);
     if (rc == 0) rc = look_at_witnesses(d, url, err);
     if (rc == 0) rc = look_at_store(d, url, err);
+    if (rc == 0) rc = look_at_drift(d, url, err);
     if (rc == 0) rc = look_at_space(d, url, err);
     return rc < 0 ? rc : look_at_clock(d, url, err);
 }

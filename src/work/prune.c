@@ -219,6 +219,11 @@ static int collect(struct work *w, const struct prune_plan *p, struct prune_done
     ret->repacked_bytes = done.repack_bytes;
     ret->repacked_live_bytes = done.repack_live_bytes;
     ret->young_bytes = done.young_bytes;
+    ret->locked = done.locked;
+    ret->locked_bytes = done.locked_bytes;
+    ret->locked_until_ns = done.locked_until_ns;
+    ret->freed_packs -= done.locked_packs;
+    ret->freed_bytes -= done.locked_bytes;
     gc_plan_free(&done);
     return 0;
 }

@@ -67,6 +67,8 @@ struct prune_done {
     uint64_t freed_packs, freed_bytes;
     uint64_t repacked_packs, repacked_bytes, repacked_live_bytes;
     uint64_t young_bytes; /* left for running writers, by the grace */
+    uint64_t locked, locked_bytes; /* objects that the store still has locked; the next run tries again */
+    int64_t locked_until_ns;       /* the latest; INT64_MAX: nobody says */
     int64_t duration_ns;
 };
 /* Carry it out. `typed` is the phrase, NULL when none was given (ERR_CONFIRM where one is needed). The plan is made

@@ -309,6 +309,9 @@ int restore_run(struct work *w, const struct restore_plan *p, const char *confir
     ret->skipped = r.skipped;
     ret->facts = r.facts;
     ret->duration_ns = time_now_ns() - started;
+    char seen[400];
+    if (w->options.events.warning && work_sights(w, seen, sizeof seen))
+        w->options.events.warning(w->options.events.ctx, in.bridge.label, seen);
     enum key_role role = repo_keys(w->repo)->role;
     if (role == ROLE_ADMIN || role == ROLE_RESTORE) {
         struct error lost = ERROR_INIT;

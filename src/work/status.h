@@ -2,6 +2,7 @@
 #ifndef PK_WORK_STATUS_H
 #define PK_WORK_STATUS_H
 
+#include "work/drift.h"
 #include "work/metrics.h"
 #include "work/select.h"
 
@@ -52,6 +53,8 @@ struct status_repository { /* one that could be opened, or whose log is not cons
     uint64_t entries, bytes;
     int64_t drilled_ns; /* when a recovery kit last proved that it opens it; 0: never */
     enum key_role drill_role;
+    int64_t drift_ns; /* when its store's drift was last measured by this machine; 0: never */
+    struct drift_totals drift;
 };
 struct status {
     struct status_row *rows; /* worst first */

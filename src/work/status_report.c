@@ -145,6 +145,13 @@ int status_metrics(const struct status *s, const char *version, struct buf *out,
         struct metric_sample bytes = {.metric = METRIC_REPOSITORY_BYTES, .repo = r->name, .value = (double)r->bytes};
         rc = add(&l, &entries, err);
         if (rc == 0) rc = add(&l, &bytes, err);
+        unsigned bad = r->drift.breached + r->drift.unknown;
+        struct metric_sample drift[] = {
+            {.metric = METRIC_RETENTION_DRIFT, .repo = r->name, .value = (double)bad},
+            {.metric = METRIC_IMMUTABILITY_OK, .repo = r->name, .value = bad == 0},
+            {.metric = METRIC_DRIFT_LAST_CHECK, .repo = r->name, .value = seconds(r->drift_ns)},
+        };
+        for (size_t k = 0; k < 3 && rc == 0 && r->drift_ns; k++) rc = add(&l, &drift[k], err);
         struct metric_sample drill = {
             .metric = METRIC_KEY_RECOVERY_DRILL, .repo = r->name, .value = seconds(r->drilled_ns)};
         if (rc == 0 && r->drilled_ns) rc = add(&l, &drill, err);

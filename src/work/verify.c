@@ -177,6 +177,7 @@ static void warn_of_void_entries(struct work *w) {
     const struct work_events *e = &w->options.events;
     char line[400];
     if (e->warning && work_void_entries(w, line, sizeof line)) e->warning(e->ctx, "repository", line);
+    if (e->warning && work_sights(w, line, sizeof line)) e->warning(e->ctx, "repository", line);
 }
 
 int verify_snapshots(struct work *w, const struct snapshot_info *const *snapshots, size_t n, enum verify_level level,

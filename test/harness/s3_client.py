@@ -10,11 +10,19 @@ without the program. Endpoint and keys are in S3_ENDPOINT, S3_ACCESS, S3_SECRET 
   s3_client.py put BUCKET KEY            from standard input
   s3_client.py head BUCKET KEY           status and headers
   s3_client.py rm BUCKET KEY
+  s3_client.py undo BUCKET PREFIX        of every key, erase what came after its first version
   s3_client.py begin BUCKET KEY          begin an upload in parts, print its id
   s3_client.py versioning BUCKET         switch versions on
+  s3_client.py erase BUCKET KEY ID       one version of it, for good; prints the status
+  s3_client.py steal BUCKET PREFIX HOW   as a thief with every right: HOW is delete (a marker over every key), overwrite (every
+                                         key by other bytes) or erase (every version, bypassing governance); prints how many
+                                         were and were not let through
+  s3_client.py lifecycle BUCKET DAYS DAYS    expire objects, and versions below the newest
+  s3_client.py retention BUCKET KEY      mode and end
   s3_client.py policy BUCKET             bucket policy from standard input
   s3_client.py session -                 temporary credentials, as lines of three variables for a shell
 """
+import base64
 import datetime
 import hashlib
 import hmac
@@ -76,6 +84,15 @@ def pages(bucket, query, marks):
                 query[name] = found[1]
 
 
+def versions(bucket, prefix):
+    """Key, id, "version" or "marker", and when it was stored."""
+    marks = {"key-marker": "NextKeyMarker", "version-id-marker": "NextVersionIdMarker"}
+    for xml in pages(bucket, {"versions": "", "prefix": prefix}, marks):
+        for element, word in (("Version", "version"), ("DeleteMarker", "marker")):
+            for key, version, stored in fields(xml, element, "Key", "VersionId", "LastModified"):
+                yield key, version, word, stored
+
+
 def main(verb, bucket, *rest):
     if verb == "mb":
         headers = {"x-amz-bucket-object-lock-enabled": "true"} if rest else {}
@@ -85,11 +102,8 @@ def main(verb, bucket, *rest):
             for row in fields(xml, "Contents", "Key", "Size"):
                 print(*row)
     elif verb == "versions":
-        marks = {"key-marker": "NextKeyMarker", "version-id-marker": "NextVersionIdMarker"}
-        for xml in pages(bucket, {"versions": "", "prefix": rest[0] if rest else ""}, marks):
-            for element, word in (("Version", "version"), ("DeleteMarker", "marker")):
-                for row in fields(xml, element, "Key", "VersionId"):
-                    print(*row, word)
+        for key, version, word, _ in versions(bucket, rest[0] if rest else ""):
+            print(key, version, word)
     elif verb == "uploads":
         for row in fields(need(ask("GET", bucket, query={"uploads": ""}))[2].decode(), "Upload", "Key", "UploadId"):
             print(*row)
@@ -102,6 +116,13 @@ def main(verb, bucket, *rest):
         print(status)
         for n, v in sorted(headers.items()):
             print(f"{n}: {v}")
+    elif verb == "undo":
+        kept = {}
+        for line in versions(bucket, rest[0]):
+            kept.setdefault(line[0], []).append(line)
+        for key, all in kept.items():
+            for _, version, _, _ in sorted(reversed(all), key=lambda v: v[3])[1:]:  # listed newest first
+                need(ask("DELETE", bucket, key, query={"versionId": version}))
     elif verb == "rm":
         need(ask("DELETE", bucket, rest[0]), 404)
     elif verb == "begin":
@@ -110,6 +131,31 @@ def main(verb, bucket, *rest):
     elif verb == "versioning":
         body = b"<VersioningConfiguration xmlns='http://s3.amazonaws.com/doc/2006-03-01/'><Status>Enabled</Status></VersioningConfiguration>"
         need(ask("PUT", bucket, query={"versioning": ""}, body=body))
+    elif verb == "erase":
+        print(ask("DELETE", bucket, rest[0], query={"versionId": rest[1]})[0])
+    elif verb == "steal":
+        marks = {"key-marker": "NextKeyMarker", "version-id-marker": "NextVersionIdMarker"}
+        rows = [(k, v, element == "DeleteMarker") for xml in pages(bucket, {"versions": "", "prefix": rest[0]}, marks)
+                for element in ("Version", "DeleteMarker") for k, v in fields(xml, element, "Key", "VersionId")]
+        done = refused = 0
+        acts = [(k, {"versionId": v}) for k, v, _ in rows] if rest[1] == "erase" else [(k, {}) for k in sorted({r[0] for r in rows})]
+        for key, query in acts:
+            if rest[1] == "overwrite":
+                status = ask("PUT", bucket, key, body=b"stolen " * 9)[0]
+            else:
+                headers = {"x-amz-bypass-governance-retention": "true"} if query else {}
+                status = ask("DELETE", bucket, key, query=query, headers=headers)[0]
+            done, refused = done + (status // 100 == 2), refused + (status // 100 != 2)
+        print(done, refused)
+    elif verb == "lifecycle":
+        body = (f"<LifecycleConfiguration xmlns='http://s3.amazonaws.com/doc/2006-03-01/'><Rule><ID>x</ID><Filter><Prefix></Prefix></Filter>"
+                f"<Status>Enabled</Status><Expiration><Days>{rest[0]}</Days></Expiration><NoncurrentVersionExpiration><NoncurrentDays>"
+                f"{rest[1]}</NoncurrentDays></NoncurrentVersionExpiration></Rule></LifecycleConfiguration>").encode()
+        md5 = base64.b64encode(hashlib.md5(body).digest()).decode()
+        need(ask("PUT", bucket, query={"lifecycle": ""}, body=body, headers={"content-md5": md5}))
+    elif verb == "retention":
+        xml = need(ask("GET", bucket, rest[0], query={"retention": ""}))[2].decode()
+        print(*(re.search(rf"<{n}>(.*?)</{n}>", xml)[1] for n in ("Mode", "RetainUntilDate")))
     elif verb == "policy":
         need(ask("PUT", bucket, query={"policy": ""}, body=sys.stdin.buffer.read()))
     elif verb == "session":

@@ -1,12 +1,13 @@
 #!/bin/bash
 # Starts a real S3 server on 127.0.0.1 for tests. To be sourced by bash; the caller ends what it started with s3_stop.
 #   s3_start versitygw|minio|ceph FOLDER   sets S3_ENDPOINT; answers 77, with the reason in S3_WHY, when it cannot be had
-#   s3_user NAME SECRET FOLDER             another user of versitygw, who may do what bucket policies let them
+#   s3_user NAME SECRET FOLDER             another user of versitygw or MinIO, who may do what policies let them
+# With S3_SIDECAR, a folder, versitygw keeps there what it else keeps in extended attributes, which hold 4 KiB: more policies.
 #   s3_stop                                ends it, by its process ids
 # Keys are S3_ACCESS and S3_SECRET. The servers are built once by `go install` into PROOFKEEP_TEST_CACHE (by default a folder
 # of our own in /var/tmp), ceph comes from Debian's packages, when they are there.
 S3_ACCESS=testkey S3_SECRET=testsecret123 S3_REGION=us-east-1
-S3_PIDS=() S3_ENDPOINT='' S3_WHY=''
+S3_PIDS=() S3_ENDPOINT='' S3_WHY='' S3_STARTED=''
 S3_CACHE=${PROOFKEEP_TEST_CACHE:-/var/tmp/proofkeep-test-$(id -u)}
 S3_HARNESS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
@@ -61,6 +62,7 @@ PY
 
 s3_start() {
   local kind=$1 folder=$2 port
+  S3_STARTED=$kind
   mkdir -p "$folder/data" || return 1
   port=$(s3_free_port)
   S3_ENDPOINT=http://127.0.0.1:$port
@@ -69,7 +71,7 @@ s3_start() {
     s3_build versitygw github.com/versity/versitygw/cmd/versitygw@v1.8.0 || return
     mkdir -p "$folder/versions" "$folder/users"
     ROOT_ACCESS_KEY=$S3_ACCESS ROOT_SECRET_KEY=$S3_SECRET "$S3_CACHE/bin/versitygw" --port "127.0.0.1:$port" \
-      --virtual-domain "localhost:$port" --iam-dir "$folder/users" posix --versioning-dir "$folder/versions" "$folder/data" >"$folder/log" 2>&1 &
+      --virtual-domain "localhost:$port" --iam-dir "$folder/users" posix ${S3_SIDECAR:+--sidecar "$S3_SIDECAR"} --versioning-dir "$folder/versions" "$folder/data" >"$folder/log" 2>&1 &
     ;;
   minio)
     s3_build minio github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c || return
@@ -162,6 +164,10 @@ E
 }
 
 s3_user() {
+  if [ "$S3_STARTED" = minio ]; then
+    s3_minio user "$1" "$2" >"$3/user.log" 2>&1
+    return
+  fi
   "$S3_CACHE/bin/versitygw" admin --access $S3_ACCESS --secret $S3_SECRET --endpoint-url "$S3_ENDPOINT" create-user \
     --access "$1" --secret "$2" --role user >"$3/user.log" 2>&1
 }
@@ -183,6 +189,16 @@ s3_stop() {
 # s3 VERB …: our own small client in Python, which shares nothing with the program
 s3() {
   S3_ENDPOINT=$S3_ENDPOINT S3_ACCESS=$S3_ACCESS S3_SECRET=$S3_SECRET S3_REGION=$S3_REGION python3 "$S3_HARNESS/s3_client.py" "$@"
+}
+
+# s3_minio VERB …: MinIO's admin API, for users, their policies and quotas
+s3_minio() {
+  S3_ENDPOINT=$S3_ENDPOINT S3_ACCESS=$S3_ACCESS S3_SECRET=$S3_SECRET S3_REGION=$S3_REGION python3 "$S3_HARNESS/minio_admin.py" "$@"
+}
+
+# s3_calls matrix|thief BUCKET PREFIX: what credentials may do, by doing it
+s3_calls() {
+  S3_ENDPOINT=$S3_ENDPOINT S3_ACCESS=$S3_ACCESS S3_SECRET=$S3_SECRET S3_REGION=$S3_REGION python3 "$S3_HARNESS/s3_calls.py" "$@"
 }
 
 # s3_proxy FOLDER ARGUMENT…: a proxy before the server that harms by seed (s3_proxy.py); sets S3_PROXY

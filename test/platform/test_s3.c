@@ -95,11 +95,47 @@ static void a_stores_credentials_are_the_configurations(void **state) {
     config_free(c);
 }
 
+#define DAY_NS (24 * 3600 * INT64_C(1000000000))
+
+static void immutability_says_what_new_objects_are_locked_with(void **state) {
+    (void)state;
+    struct config *c = parse_ok(YAML("    url: s3://bucket\n"
+                                     "    s3: { endpoint: \"http://127.0.0.1:1\" }\n"
+                                     "    immutability: { mode: compliance, log: 400d, packs: 12h }\n"));
+    struct error err = ERROR_INIT;
+    struct store *s = NULL;
+    const struct config_repository *r = config_repository(c, "main");
+    assert_ptr_equal(config_repository_at(c, r->url), r);
+    assert_null(config_repository_at(c, "s3://other"));
+    assert_null(config_repository_at(NULL, r->url));
+    assert_int_equal(config_locks(r).mode, STORE_LOCK_COMPLIANCE);
+    assert_ok(config_open_store(c, NULL, r->url, false, &s, &err), &err);
+    assert_int_equal(store_lock_ns(s, "log/0000000000000000"), 400 * DAY_NS);
+    assert_int_equal(store_lock_ns(s, "packs/d/ab/cd"), DAY_NS / 2);
+    assert_int_equal(store_lock_ns(s, "index/ab"), 35 * DAY_NS);
+    assert_int_equal(store_lock_ns(s, "keys/ab"), 90 * DAY_NS);
+    assert_int_equal(store_lock_ns(s, "format"), 90 * DAY_NS);
+    assert_int_equal(store_lock_ns(s, "checkpoint"), 0);
+    assert_int_equal(store_lock_ns(s, "sess/ab"), 0);
+    assert_int_equal(store_lock_ns(s, "tile/0/000"), 0);
+    store_close(s);
+    config_free(c);
+    c = parse_ok(YAML("    url: s3://bucket\n"));
+    assert_int_equal(config_locks(config_repository(c, "main")).mode, STORE_LOCK_NONE);
+    config_free(c);
+    assert_int_equal(config_locks(NULL).mode, STORE_LOCK_NONE);
+    parse_fails(YAML("    url: /srv/backup\n    immutability: { mode: compliance }\n"), ERR_CONFIG_KEY,
+                "t.yaml:8:19: repositories.main.immutability wants a bucket, and its url names a folder");
+    parse_fails(YAML("    url: s3://bucket\n    immutability: { log: 1d }\n"), ERR_CONFIG_KEY,
+                "t.yaml:8:5: repositories.main.immutability lacks the key 'mode'");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_s3_says_is_in_the_url),
         cmocka_unit_test(what_does_not_fit_is_refused_at_its_place),
         cmocka_unit_test(a_stores_credentials_are_the_configurations),
+        cmocka_unit_test(immutability_says_what_new_objects_are_locked_with),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

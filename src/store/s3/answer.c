@@ -23,8 +23,9 @@ static int take(void *ctx, const char *path, struct bytes text, struct error *er
 void s3_fault_parse(struct bytes body, struct s3_fault *ret) {
     struct error e = ERROR_INIT;
     *ret = (struct s3_fault){.code = ""};
-    /* What is no XML leaves the status to speak. */
-    if (body.len > 0) (void)!xml_walk(body, take, ret, &e);
+    /* What is no XML leaves the status to speak, but for what web servers say on a port of theirs that wants TLS. */
+    if (body.ptr && body.len > 0 && xml_walk(body, take, ret, &e) < 0)
+        ret->wants_tls = memmem(body.ptr, body.len, "HTTP request", 12) && memmem(body.ptr, body.len, "HTTPS", 5);
 }
 
 static bool is_one_of(const char *code, const char *const *names) {
@@ -76,6 +77,7 @@ static enum error_code kind_of(int status, const struct s3_fault *f, bool bucket
                                        "StorageFull",
                                        "InsufficientStorage",
                                        NULL};
+    if (f->wants_tls) return ERR_NET_TLS;
     if (is_one_of(f->code, keys)) return ERR_S3_CREDENTIALS;
     if (is_one_of(f->code, expired)) return ERR_S3_EXPIRED;
     if (is_one_of(f->code, skewed)) return ERR_S3_SKEW;
@@ -84,10 +86,12 @@ static enum error_code kind_of(int status, const struct s3_fault *f, bool bucket
     if (is_one_of(f->code, regions) || status == 301 || status == 307 || status == 308) return ERR_S3_REGION;
     if (is_one_of(f->code, full) || status == 507) return ERR_S3_QUOTA;
     if (strcmp(f->code, "NoSuchBucket") == 0) return ERR_S3_BUCKET;
-    if (strcmp(f->code, "NoSuchKey") == 0 || (status == 404 && !f->code[0] && !bucket)) return ERR_OBJECT_MISSING;
+    if (strcmp(f->code, "NoSuchKey") == 0 || strcmp(f->code, "NoSuchVersion") == 0 ||
+        (status == 404 && !f->code[0] && !bucket))
+        return ERR_OBJECT_MISSING;
     if (status == 404 && bucket) return ERR_S3_BUCKET;
     if (strcmp(f->code, "ObjectLocked") == 0 || says(f, "object lock") || says(f, "WORM") || says(f, "is locked") ||
-        says(f, "legal hold"))
+        says(f, "legal hold") || says(f, "governance bypass"))
         return ERR_S3_LOCKED;
     if (strcmp(f->code, "InvalidObjectState") == 0) return ERR_S3_ARCHIVED;
     if (status == 401 || status == 403) return ERR_S3_DENIED;
@@ -117,6 +121,9 @@ int s3_fault_error(struct s3_store *s, const struct s3_call *c, const struct s3_
         return error_set(err, kind, "the object %s is not in %s", c->key ? c->key : "asked for", s->name);
     case ERR_S3_SKEW:
         return skew_error(c, head, err);
+    case ERR_NET_TLS:
+        error_set(err, kind, "%s: it wants TLS on that port, and was asked by plain HTTP", head);
+        return error_next(err, "Say https:// in the endpoint.");
     case ERR_S3_REGION:
         error_set(err, kind, "%s; we asked as for the region %s%s%.64s", head, s->place.region,
                   region ? ", and the bucket is in " : "", region ? region : "");

@@ -12,8 +12,8 @@ struct upload {
     const struct bytes *parts;
     size_t count;
     const atomic_bool *cancel;
-    struct buf id; /* escaped */
-    bool sums;
+    struct buf id;     /* escaped */
+    bool sums, unsure; /* a completion may have been carried out */
     pthread_mutex_t lock;
     pthread_cond_t ended;
     size_t left;
@@ -63,6 +63,7 @@ static int send_piece(struct piece *p, struct error *err) {
                         .body = mem,
                         .body_count = cut(u, p->at, p->len, mem),
                         .digest = u->sums,
+                        .md5 = store_lock_ns(&u->s->base, u->key) > 0,
                         .cancel = u->cancel};
     if (rc == 0) rc = s3_call(u->s, &c, err);
     const char *tag = rc == 0 ? http_header(&c.answer, "etag") : NULL;
@@ -98,7 +99,7 @@ static int take_id(void *ctx, const char *path, struct bytes text, struct error 
 
 static int begin(struct upload *u, struct error *err) {
     CLEANUP(buf_free) struct buf text = BUF_INIT((size_t)64 << 10);
-    char what[S3_KEY_BYTES_MAX];
+    char what[S3_KEY_BYTES_MAX], until[32];
     snprintf(what, sizeof what, "begin the object %s in parts", u->key);
     struct s3_call c = {.what = what,
                         .action = "s3:PutObject",
@@ -109,6 +110,8 @@ static int begin(struct upload *u, struct error *err) {
                         .cancel = u->cancel};
     if (u->sums) s3_header_add(&c, "x-amz-checksum-algorithm", "SHA256");
     s3_write_headers(u->s, &c);
+    s3_lock_headers(u->s, u->key, &c, until);
+    c.md5 = false; /* there is no body; the parts have theirs */
     int rc = s3_call(u->s, &c, err);
     s3_call_free(&c);
     if (rc == 0) rc = xml_walk(buf_bytes(&text), take_id, &u->id, err);
@@ -169,6 +172,7 @@ static int complete_once(struct upload *u, const struct bytes *body, bool *ret_a
                         .cancel = u->cancel};
     s3_header_add(&c, "if-none-match", "*");
     if (rc == 0) rc = s3_call(u->s, &c, err);
+    u->unsure |= c.unsure;
     bool failed = false;
     struct error ignored = ERROR_INIT;
     *ret_again = *ret_done = false;
@@ -204,7 +208,7 @@ static int complete(struct upload *u, const struct piece *pieces, size_t n, stru
             *err = e;
     }
     if (rc < 0 || done) return rc;
-    rc = s3_same(u->s, u->key, u->parts, u->count, &same, err);
+    rc = s3_same_or_sent(u->s, u->key, u->parts, u->count, u->unsure, &same, err);
     return rc == 0 && !same ? s3_exists_error(u->s, u->key, err) : rc;
 }
 
@@ -223,20 +227,32 @@ static void abort_upload(struct s3_store *s, const char *key, const char *id) {
     s3_call_free(&c);
 }
 
+/* Some servers forget what the upload was begun with. */
+static int lock(struct upload *u, struct error *err) {
+    int64_t ns = store_lock_ns(&u->s->base, u->key);
+    struct store_retention want = {u->s->base.locks.mode, time_now_ns() + ns, false};
+    return ns > 0 ? s3_retain(&u->s->base, u->key, &want, err) : 0;
+}
+
 /* What is there already need not be sent. */
 static int look_first(struct upload *u, bool *ret_there, struct error *err) {
     uint64_t bytes;
     int64_t created_ns;
     bool same = false;
     struct error e = ERROR_INIT;
-    int rc = s3_stat(&u->s->base, u->key, &bytes, &created_ns, &e);
+    int rc = s3_stat_top(u->s, u->key, &bytes, &created_ns, &e);
     *ret_there = rc == 0;
     if (rc == -ERR_OBJECT_MISSING || rc == -ERR_S3_DENIED) return 0; /* who may only write, finds out at the end */
     if (rc < 0) {
         *err = e;
         return rc;
     }
-    rc = s3_same(u->s, u->key, u->parts, u->count, &same, err);
+    rc = s3_same(u->s, u->key, u->parts, u->count, &same, &e);
+    if (rc == -ERR_S3_DENIED) {
+        *ret_there = false;
+        return 0;
+    }
+    if (rc < 0) *err = e;
     return rc == 0 && !same ? s3_exists_error(u->s, u->key, err) : rc;
 }
 
@@ -257,6 +273,7 @@ static int send_in_pieces(struct upload *u, struct pool *pool, uint64_t total, s
     if (rc == 0) {
         rc = send_all(u, pool, pieces, n, err);
         if (rc == 0) rc = complete(u, pieces, n, err);
+        if (rc == 0) rc = lock(u, err);
         if (rc < 0) abort_upload(u->s, u->key, (const char *)u->id.ptr);
     }
     seam_free(mem);

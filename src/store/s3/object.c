@@ -52,6 +52,14 @@ int s3_same(struct s3_store *s, const char *key, const struct bytes *parts, size
     return rc;
 }
 
+int s3_same_or_sent(struct s3_store *s, const char *key, const struct bytes *parts, size_t n, bool unsure,
+                    bool *ret_same, struct error *err) {
+    int rc = s3_same(s, key, parts, n, ret_same, err);
+    if (rc != -ERR_S3_DENIED || !unsure) return rc;
+    error_clear(err);
+    return 0;
+}
+
 /* Whether the object there is the one that this create stored, in a try whose answer never came. */
 static int is_ours(struct s3_store *s, const char *key, const char *mark, bool unsure, const struct bytes *parts,
                    size_t n, bool *ret_ours, struct error *err) {
@@ -69,7 +77,7 @@ static int is_ours(struct s3_store *s, const char *key, const char *mark, bool u
 int s3_put(struct s3_store *s, const char *key, const struct bytes *parts, size_t n, enum s3_put_mode mode,
            const atomic_bool *cancel, struct error *err) {
     static const struct bytes nothing = {NULL, 0};
-    char what[S3_KEY_BYTES_MAX], mark[33];
+    char what[S3_KEY_BYTES_MAX], mark[33], until[32];
     uint8_t random[16];
     snprintf(what, sizeof what, "store the object %s", key);
     struct s3_call c = {.what = what,
@@ -79,6 +87,7 @@ int s3_put(struct s3_store *s, const char *key, const struct bytes *parts, size_
                         .body = n ? parts : &nothing,
                         .body_count = n ? n : 1,
                         .digest = true,
+                        .unsure = mode == S3_PUT_AGAIN,
                         .cancel = cancel};
     int rc = random_bytes(random, sizeof random, err);
     if (rc < 0) return rc;
@@ -89,11 +98,12 @@ int s3_put(struct s3_store *s, const char *key, const struct bytes *parts, size_
         c.expected[0] = 412;
     }
     s3_write_headers(s, &c);
+    s3_lock_headers(s, key, &c, until);
     rc = s3_call(s, &c, err);
     if (rc == 0 && c.answer.status == 412) {
         bool fine = false;
         rc = mode == S3_PUT_CREATE ? is_ours(s, key, mark, c.unsure, parts, n, &fine, err)
-                                   : s3_same(s, key, parts, n, &fine, err);
+                                   : s3_same_or_sent(s, key, parts, n, c.unsure, &fine, err);
         if (rc == 0 && !fine) rc = s3_exists_error(s, key, err);
     }
     s3_call_free(&c);
@@ -108,12 +118,12 @@ int s3_replace(struct store *st, const char *key, struct bytes content, struct e
     return s3_put((struct s3_store *)st, key, &content, 1, S3_PUT_REPLACE, NULL, err);
 }
 
-int s3_stat(struct store *st, const char *key, uint64_t *ret_bytes, int64_t *ret_created_ns, struct error *err) {
-    struct s3_store *s = (struct s3_store *)st;
+static int look(struct s3_store *s, const char *key, bool top, uint64_t *ret_bytes, int64_t *ret_created_ns,
+                struct error *err) {
     char what[S3_KEY_BYTES_MAX];
     snprintf(what, sizeof what, "look at the object %s", key);
     struct s3_call c = {.what = what, .action = "s3:GetObject", .method = "HEAD", .key = key};
-    int rc = s3_call(s, &c, err);
+    int rc = top ? s3_call(s, &c, err) : s3_call_past(s, &c, err);
     if (rc == 0) {
         const char *length = http_header(&c.answer, "content-length"), *time = http_header(&c.answer, "last-modified");
         if (!length || !time || !http_date_parse(time, ret_created_ns))
@@ -123,7 +133,15 @@ int s3_stat(struct store *st, const char *key, uint64_t *ret_bytes, int64_t *ret
             *ret_bytes = strtoull(length, NULL, 10);
     }
     s3_call_free(&c);
-    return rc;
+    return rc == -ERR_S3_DENIED ? s3_denied_stat(s, key, ret_bytes, ret_created_ns, err) : rc;
+}
+
+int s3_stat(struct store *st, const char *key, uint64_t *ret_bytes, int64_t *ret_created_ns, struct error *err) {
+    return look((struct s3_store *)st, key, false, ret_bytes, ret_created_ns, err);
+}
+
+int s3_stat_top(struct s3_store *s, const char *key, uint64_t *ret_bytes, int64_t *ret_created_ns, struct error *err) {
+    return look(s, key, true, ret_bytes, ret_created_ns, err);
 }
 
 /* "bytes 3-6/10" */
@@ -131,28 +149,22 @@ static bool range_parse(const char *s, uint64_t *ret_from, uint64_t *ret_to) {
     return s && sscanf(s, "bytes %" SCNu64 "-%" SCNu64 "/", ret_from, ret_to) == 2;
 }
 
-int s3_read(struct store *st, const char *key, uint64_t at, void *p, size_t len, size_t *ret_n, struct error *err) {
-    struct s3_store *s = (struct s3_store *)st;
+/* `query` names a version; NULL: the one that this handle reads. */
+static int read_range(struct s3_store *s, const char *key, const char *query, uint64_t at, void *p, size_t len,
+                      size_t *ret_n, struct error *err) {
     char what[S3_KEY_BYTES_MAX], range[64];
-    /* Nothing is asked for, or no object is that long: then it is only whether there is one. */
-    if (len == 0 || at > (uint64_t)INT64_MAX - len) {
-        uint64_t bytes;
-        int64_t created_ns;
-        int rc = s3_stat(st, key, &bytes, &created_ns, err);
-        if (rc == 0) *ret_n = 0;
-        return rc;
-    }
     snprintf(what, sizeof what, "read the object %s", key);
     snprintf(range, sizeof range, "bytes=%" PRIu64 "-%" PRIu64, at, at + len - 1);
     struct s3_call c = {.what = what,
                         .action = "s3:GetObject",
                         .method = "GET",
                         .key = key,
+                        .query = query,
                         .into = p,
                         .into_bytes = len,
                         .expected = {416}};
     s3_header_add(&c, "range", range);
-    int rc = s3_call(s, &c, err);
+    int rc = query ? s3_call(s, &c, err) : s3_call_past(s, &c, err);
     uint64_t from = 0, to = 0;
     size_t n = c.answer.body_bytes;
     if (rc == 0 && c.answer.status == 416) {
@@ -168,6 +180,31 @@ int s3_read(struct store *st, const char *key, uint64_t at, void *p, size_t len,
                        http_header(&c.answer, "content-range") ? http_header(&c.answer, "content-range") : "no range");
     }
     s3_call_free(&c);
+    return rc == -ERR_S3_DENIED ? s3_denied_read(s, key, err) : rc;
+}
+
+int s3_read(struct store *st, const char *key, uint64_t at, void *p, size_t len, size_t *ret_n, struct error *err) {
+    /* Nothing is asked for, or no object is that long: then it is only whether there is one. */
+    if (len == 0 || at > (uint64_t)INT64_MAX - len) {
+        uint64_t bytes;
+        int64_t created_ns;
+        int rc = s3_stat(st, key, &bytes, &created_ns, err);
+        if (rc == 0) *ret_n = 0;
+        return rc;
+    }
+    return read_range((struct s3_store *)st, key, NULL, at, p, len, ret_n, err);
+}
+
+int s3_read_version(struct store *st, const char *key, const char *id, uint64_t at, void *p, size_t len, size_t *ret_n,
+                    struct error *err) {
+    CLEANUP(buf_free) struct buf q = BUF_INIT(4096);
+    uint8_t nothing[1];
+    bool none = len == 0 || at > (uint64_t)INT64_MAX - len;
+    int rc = s3_version_query(&q, "", id, err);
+    if (rc == 0)
+        rc = read_range((struct s3_store *)st, key, (const char *)q.ptr, none ? 0 : at, none ? nothing : p,
+                        none ? 1 : len, ret_n, err);
+    if (rc == 0 && none) *ret_n = 0;
     return rc;
 }
 

@@ -48,7 +48,7 @@ static int digest_body(struct s3_call *c, struct error *err) {
 /* One signed request's texts; they are borrowed by the request until it is done. */
 struct signed_request {
     char url[sizeof((struct s3_store *)0)->url_base + PATH_BYTES + 1200];
-    char payload[2 * DIGEST_BYTES + 1], date[SIGV4_DATE_BYTES], checksum[48];
+    char payload[2 * DIGEST_BYTES + 1], date[SIGV4_DATE_BYTES], checksum[48], md5[32];
     struct sigv4_header headers[SIGNED_MAX];
     size_t header_count;
     struct buf lines;
@@ -63,6 +63,15 @@ static int checksum_text(const struct digest *d, char out[48], struct error *err
     CLEANUP(buf_free) struct buf b = BUF_INIT(64);
     int rc = base64_encode(&b, BYTES_OF(d->b, sizeof d->b), err);
     if (rc == 0) snprintf(out, 48, "%.*s", (int)b.len, (const char *)b.ptr);
+    return rc;
+}
+
+static int md5_text(const struct bytes *body, size_t n, char out[32], struct error *err) {
+    CLEANUP(buf_free) struct buf b = BUF_INIT(64);
+    uint8_t md5[MD5_BYTES];
+    md5_many(body, n, md5);
+    int rc = base64_encode(&b, BYTES_OF(md5, sizeof md5), err);
+    if (rc == 0) snprintf(out, 32, "%.*s", (int)b.len, (const char *)b.ptr);
     return rc;
 }
 
@@ -86,6 +95,9 @@ static int sign(struct s3_store *s, const struct s3_call *c, const struct creden
     if (c->digest && s->place.digests && !atomic_load(&s->no_checksum)) {
         rc = checksum_text(&c->body_digest, r->checksum, err);
         add(r, "x-amz-checksum-sha256", r->checksum);
+    } else if (c->md5 && has_body) {
+        rc = md5_text(c->body, c->body_count, r->md5, err);
+        add(r, "content-md5", r->md5);
     }
     for (size_t i = 0; i < c->header_count; i++) add(r, c->headers[i].name, c->headers[i].value);
     qsort(r->headers, r->header_count, sizeof *r->headers, by_name);
@@ -226,6 +238,10 @@ static int judge(struct s3_store *s, struct s3_call *c, struct credential **k, u
         return (rc = http_wait(failed, WAIT_BASE_MS, WAIT_CAP_MS, hint_ms, c->cancel, err)) < 0 ? rc : 1;
     *err = *e;
     if (again && failed > 1) (void)error_wrap(err, "given up after %u tries", failed);
+    /* A port where TLS is spoken does this to plain HTTP. */
+    if ((err->code == ERR_NET_BROKEN || err->code == ERR_NET_ANSWER) && strncmp(s->url_base, "http://", 7) == 0 &&
+        !atomic_load(&s->bucket_seen))
+        (void)!error_next(err, "See whether the server wants https:// on that port, and check the network between.");
     return -(int)err->code;
 }
 

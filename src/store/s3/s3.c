@@ -12,12 +12,28 @@ static void s3_close(struct store *st) {
     struct s3_store *s = (struct s3_store *)st;
     atomic_store(&s->closing, true);
     s3_stager_free(s->stager);
+    s3_pins_free(s->pins);
     credential_chain_free(s->chain);
     http_free(s->http);
     if (s->access.free) s->access.free(s->access.ctx);
     pthread_mutex_destroy(&s->lock);
+    pthread_mutex_destroy(&s->pin_lock);
     seam_free(s);
 }
+
+static const struct store_version_ops s3_versions = {
+    .list = s3_list_versions,
+    .list_kept = s3_list_kept,
+    .read = s3_read_version,
+    .restore = s3_restore_version,
+    .pin_first = s3_pin_first,
+    .retention = s3_retention,
+    .retain = s3_retain,
+    .hold = s3_hold,
+    .reclaim = s3_reclaim,
+    .bucket = s3_bucket,
+    .kept = s3_kept,
+};
 
 static const struct store_ops s3_ops = {
     .name = "s3",
@@ -33,6 +49,7 @@ static const struct store_ops s3_ops = {
     .free_space = s3_free_space,
     .close = s3_close,
     .probe = s3_probe,
+    .versions = &s3_versions,
 };
 
 /* Where requests go. AWS's own hosts end in amazonaws.com.cn in China. */
@@ -73,6 +90,7 @@ int store_s3_open(const char *url, bool create, const struct store_access *a, st
     if (a) s->access = *a;
     s->base.ops = &s3_ops;
     pthread_mutex_init(&s->lock, NULL);
+    pthread_mutex_init(&s->pin_lock, NULL);
     rc = s3_place_parse(url, &s->place, err);
     if (rc == 0) {
         size_t n = strlen(s->place.prefix);

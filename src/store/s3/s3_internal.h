@@ -9,6 +9,8 @@
  *  4. Staged bytes are held in memory until they are stored, at most STAGE_BYTES_MAX of them; larger objects are stored
  *     from the caller's memory before stage returns. What failed stays held until a commit has said so.
  *  5. Nothing secret stands in a message: they quote the server's code and words, never headers of ours.
+ *  6. Where versions are kept, a read of a key goes to its newest version, unless the key is pinned: then to the oldest.
+ *     Nothing ever unpins what is hidden or covered but store_restore_version, or a table of pins that is full.
  */
 #ifndef PK_STORE_S3_S3_INTERNAL_H
 #define PK_STORE_S3_S3_INTERNAL_H
@@ -47,6 +49,8 @@ struct s3_place {
 int s3_place_parse(const char *url, struct s3_place *ret, struct error *err) PK_CHECK;
 
 struct stager;
+struct pins;
+enum { S3_KEEPS_UNASKED, S3_KEEPS_NOT, S3_KEEPS }; /* versions */
 struct s3_store {
     struct store base;
     struct s3_place place;
@@ -61,6 +65,10 @@ struct s3_store {
     atomic_bool bucket_seen; /* something was found there, so what is missing is an object */
     pthread_mutex_t lock;    /* stager is made at the first stage */
     struct stager *stager;
+    atomic_int keeps;         /* whether the bucket keeps versions */
+    atomic_bool any_pins;     /* else pins need not be looked at */
+    pthread_mutex_t pin_lock; /* pins */
+    struct pins *pins;
 };
 
 /* Requests (request.c). One call, as many tries as it takes. Zeroed but for what is said. */
@@ -78,6 +86,7 @@ struct s3_call {
     const struct bytes *body;
     size_t body_count;
     bool digest; /* send the body's digest as a checksum that the server checks and keeps */
+    bool md5;    /* the server wants a checksum in any case: send Content-MD5 where none other goes */
     void *into;
     size_t into_bytes;
     struct buf *text;   /* of a 2xx answer; NULL drops it */
@@ -99,6 +108,7 @@ void s3_write_headers(struct s3_store *s, struct s3_call *c);
 /* Failures (answer.c): the server's status and body as our error. */
 struct s3_fault {
     char code[64], message[256], region[64];
+    bool wants_tls; /* it is a web server's, on a port where TLS is spoken */
 };
 void s3_fault_parse(struct bytes body, struct s3_fault *ret);
 bool s3_fault_passes(int status, const struct s3_fault *f); /* worth another try */
@@ -111,14 +121,27 @@ int s3_fault_error(struct s3_store *s, const struct s3_call *c, const struct s3_
 typedef int (*xml_cb)(void *ctx, const char *path, struct bytes text, struct error *err);
 int xml_walk(struct bytes in, xml_cb cb, void *ctx, struct error *err) PK_CHECK;
 
-/* Objects (object.c). How put ends where the name is taken. */
-enum s3_put_mode { S3_PUT_CREATE, S3_PUT_SAME_IS_FINE, S3_PUT_REPLACE };
+/* Objects (object.c). How put ends where the name is taken. AGAIN is SAME_IS_FINE after a call that failed, and yet may
+ * have been carried out. */
+enum s3_put_mode { S3_PUT_CREATE, S3_PUT_SAME_IS_FINE, S3_PUT_AGAIN, S3_PUT_REPLACE };
 int s3_put(struct s3_store *s, const char *key, const struct bytes *parts, size_t n, enum s3_put_mode mode,
            const atomic_bool *cancel, struct error *err) PK_CHECK;
 /* Whether the object under key holds just these bytes. */
 int s3_same(struct s3_store *s, const char *key, const struct bytes *parts, size_t n, bool *ret_same,
             struct error *err) PK_CHECK;
+/* After a name was found taken: an object that may not be read, and that an earlier try of the same call may have
+ * stored
+ * (`unsure`), is the same when it is as long. */
+int s3_same_or_sent(struct s3_store *s, const char *key, const struct bytes *parts, size_t n, bool unsure,
+                    bool *ret_same, struct error *err) PK_CHECK;
 int s3_exists_error(struct s3_store *s, const char *key, struct error *err);
+
+/* What is denied (denied.c). Servers deny to look at what is not there to whoever may list names below a prefix only,
+ * and look like that at what is there but may not be read. The list tells which it is: `err`, which says ERR_S3_DENIED,
+ * becomes ERR_OBJECT_MISSING where the name is not listed; size and time are those listed. */
+int s3_denied_stat(struct s3_store *s, const char *key, uint64_t *ret_bytes, int64_t *ret_created_ns,
+                   struct error *err) PK_CHECK;
+int s3_denied_read(struct s3_store *s, const char *key, struct error *err) PK_CHECK;
 
 /* Large objects (multipart.c), as S3_PUT_SAME_IS_FINE, in parallel over the stager's threads. */
 int s3_put_parts(struct s3_store *s, struct pool *pool, const char *key, const struct bytes *parts, size_t n,
@@ -126,6 +149,23 @@ int s3_put_parts(struct s3_store *s, struct pool *pool, const char *key, const s
 /* Uploads below the prefix that were begun more than a day ago and never ended. What cannot be asked or aborted is
  * left. */
 void s3_abort_stale(struct s3_store *s);
+
+/* Versions (version.c) */
+void s3_pins_free(struct pins *p);
+/* The version that this handle reads of a key; false: the newest. */
+bool s3_pinned(struct s3_store *s, const char *key, char id[STORE_VERSION_BYTES]);
+void s3_unpin(struct s3_store *s, const char *key);
+/* Appends "versionId=…" to what stands before it in the query ("" or "a=b"), and ends it. */
+int s3_version_query(struct buf *q, const char *before, const char *id, struct error *err) PK_CHECK;
+/* s3_call for the version that this handle reads of c->key; where the newest is a delete marker, for the oldest. */
+int s3_call_past(struct s3_store *s, struct s3_call *c, struct error *err) PK_CHECK;
+
+/* Retention (lock.c): what a new object of that key is locked with. `until` is borrowed by the call. */
+void s3_lock_headers(struct s3_store *s, const char *key, struct s3_call *c, char until[32]);
+
+/* Of the newest version, which may be a marker: then ERR_OBJECT_MISSING. */
+int s3_stat_top(struct s3_store *s, const char *key, uint64_t *ret_bytes, int64_t *ret_created_ns,
+                struct error *err) PK_CHECK;
 
 /* Staging (stage.c) */
 void s3_stager_free(struct stager *g);
@@ -140,5 +180,17 @@ int s3_stat(struct store *, const char *key, uint64_t *ret_bytes, int64_t *ret_c
 int s3_list(struct store *, const char *prefix, store_list_cb cb, void *ctx, struct error *) PK_CHECK;
 int s3_remove(struct store *, const char *key, struct error *) PK_CHECK;
 int s3_probe(struct store *, const char *folder, struct store_facts *facts, struct error *) PK_CHECK;
+int s3_list_versions(struct store *, const char *prefix, store_version_cb cb, void *ctx, struct error *) PK_CHECK;
+int s3_list_kept(struct store *, const char *prefix, store_list_cb cb, void *ctx, struct error *) PK_CHECK;
+int s3_read_version(struct store *, const char *key, const char *id, uint64_t at, void *p, size_t len, size_t *ret_n,
+                    struct error *) PK_CHECK;
+int s3_restore_version(struct store *, const char *key, const char *id, struct error *) PK_CHECK;
+bool s3_pin_first(struct store *, const char *key);
+int s3_retention(struct store *, const char *key, struct store_retention *ret, struct error *) PK_CHECK;
+int s3_retain(struct store *, const char *key, const struct store_retention *want, struct error *) PK_CHECK;
+int s3_hold(struct store *, const char *key, bool on, struct error *) PK_CHECK;
+int s3_reclaim(struct store *, const char *key, int64_t *ret_until_ns, struct error *) PK_CHECK;
+int s3_bucket(struct store *, struct store_bucket *ret, struct error *) PK_CHECK;
+int s3_kept(struct store *, bool *ret, struct error *) PK_CHECK;
 
 #endif

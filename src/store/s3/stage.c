@@ -11,6 +11,7 @@ struct job {
     size_t len;
     enum { JOB_PENDING, JOB_DONE, JOB_FAILED } state;
     bool told; /* a commit has reported its failure */
+    bool tried;
     struct error err;
 };
 
@@ -50,10 +51,17 @@ static void run(void *arg) {
     struct stager *g = j->g;
     struct bytes part = BYTES_OF(j->bytes, j->len);
     struct error err = ERROR_INIT;
-    int rc = s3_put(g->s, j->key, &part, 1, S3_PUT_SAME_IS_FINE, &g->s->closing, &err);
+    int rc = s3_put(g->s, j->key, &part, 1, j->tried ? S3_PUT_AGAIN : S3_PUT_SAME_IS_FINE, &g->s->closing, &err);
+    /* A signal breaks what is under way. Whoever is told to stop still wants what was staged, to go on from it later.
+     */
+    if ((rc == -ERR_INTERRUPTED || rc == -ERR_TERMINATED) && !atomic_load(&g->s->closing)) {
+        error_clear(&err);
+        rc = s3_put(g->s, j->key, &part, 1, S3_PUT_AGAIN, &g->s->closing, &err);
+    }
     pthread_mutex_lock(&g->lock);
     j->state = rc == 0 ? JOB_DONE : JOB_FAILED;
     j->err = err;
+    j->tried = true;
     if (rc == 0) sweep(g);
     pthread_cond_broadcast(&g->ended);
     pthread_mutex_unlock(&g->lock);

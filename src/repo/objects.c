@@ -1,0 +1,154 @@
+#include "repo/objects.h"
+
+#include "repo/maintain_internal.h"
+#include "repo/run.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+static int add(struct live_objects *o, enum live_kind kind, const char *key, uint64_t seq, struct error *err) {
+    int rc = mem_grow((void **)&o->items, &o->cap, o->count + 1, sizeof *o->items, err);
+    if (rc < 0) return rc;
+    struct live_object *n = &o->items[o->count++];
+    *n = (struct live_object){.kind = kind, .seq = seq};
+    snprintf(n->key, sizeof n->key, "%s", key);
+    return 0;
+}
+
+static int add_index(struct live_objects *o, const struct digest *name, struct error *err) {
+    char key[96];
+    run_key(name, key);
+    return add(o, LIVE_INDEX, key, 0, err);
+}
+
+static int add_slot(void *ctx, const struct store_object *s, struct error *err) {
+    return strlen(s->key) < 96 ? add(ctx, LIVE_SLOT, s->key, 0, err) : 0;
+}
+
+/* The index knows of which sort a pack is. */
+static int add_packs(struct repo *r, struct live_objects *o, struct error *err) {
+    struct digests packs = {0};
+    struct pack_facts known = {0};
+    int rc = live_pack_set(r, &packs, err);
+    if (rc == 0) rc = index_packs(r, &known, err);
+    for (size_t i = 0; i < packs.n && rc == 0; i++) {
+        char key[96];
+        const struct pack_fact *f = pack_fact_find(&known, &packs.d[i]);
+        pack_key(f && f->meta, &packs.d[i], key);
+        rc = add(o, LIVE_PACK, key, 0, err);
+    }
+    digests_free(&packs);
+    seam_free(known.f);
+    return rc;
+}
+
+static int order(const void *a, const void *b) {
+    return strcmp(((const struct live_object *)a)->key, ((const struct live_object *)b)->key);
+}
+
+int repo_live_objects(struct repo *r, struct live_objects *ret, struct error *err) {
+    struct live_objects o = {0};
+    const struct state *st = &r->state;
+    int rc = add(&o, LIVE_FORMAT, "format", 0, err);
+    if (rc == 0) rc = store_list(r->store, "keys/", add_slot, &o, err);
+    for (uint64_t seq = 0; seq < ledger_size(r->ledger) && rc == 0; seq++) {
+        char key[32];
+        snprintf(key, sizeof key, "log/%016" PRIu64, seq);
+        rc = add(&o, LIVE_ENTRY, key, seq, err);
+    }
+    for (size_t i = 0; i < st->run_count && rc == 0; i++) rc = add_index(&o, &st->runs[i], err);
+    for (size_t i = 0; i < st->snapshot_count && rc == 0; i++)
+        if (!st->snapshots[i].forgotten) rc = add_index(&o, &st->snapshots[i].packs, err);
+    for (size_t i = 0; i < st->delete_count && rc == 0; i++) {
+        const struct delete_info *d = &st->deletes[i];
+        if (d->has_packs) rc = add_index(&o, &d->packs, err);
+        if (rc == 0 && d->has_replacement) rc = add_index(&o, &d->replaced_by, err);
+        if (rc == 0 && d->has_swept) rc = add_index(&o, &d->swept, err);
+    }
+    if (rc == 0) rc = add_packs(r, &o, err);
+    if (rc < 0) {
+        live_objects_free(&o);
+        return error_wrap(err, "listing what is in use");
+    }
+    qsort(o.items, o.count, sizeof *o.items, order);
+    size_t w = 0;
+    for (size_t i = 0; i < o.count; i++)
+        if (w == 0 || strcmp(o.items[i].key, o.items[w - 1].key) != 0) o.items[w++] = o.items[i];
+    o.count = w;
+    *ret = o;
+    return 0;
+}
+
+void live_objects_free(struct live_objects *o) {
+    seam_free(o->items);
+    *o = (struct live_objects){0};
+}
+
+const struct live_object *live_object_find(const struct live_objects *o, const char *key) {
+    struct live_object want;
+    if (strlen(key) >= sizeof want.key || o->count == 0) return NULL;
+    snprintf(want.key, sizeof want.key, "%s", key);
+    return bsearch(&want, o->items, o->count, sizeof *o->items, order);
+}
+
+int live_object_is(struct repo *r, const struct live_object *o, struct bytes content, bool *ret, struct error *err) {
+    struct digest d;
+    char hex[65];
+    const char *name = strrchr(o->key, '/');
+    if (o->kind == LIVE_ENTRY) return ledger_knows(r->ledger, o->seq, content, ret, err);
+    sha256(content, &d);
+    hex_encode(d.b, DIGEST_BYTES, hex);
+    *ret = o->kind == LIVE_FORMAT ? digest_equal(&d, &r->state.format) : name && strcmp(name + 1, hex) == 0;
+    return 0;
+}
+
+struct publics {
+    uint8_t (*keys)[SIGN_PUBLIC_BYTES];
+    size_t n, cap;
+};
+
+static int see_public(void *ctx, const char *name, const struct slot_info *info, struct error *err) {
+    struct publics *p = ctx;
+    (void)name;
+    int rc = mem_grow((void **)&p->keys, &p->cap, p->n + 1, sizeof *p->keys, err);
+    if (rc == 0) memcpy(p->keys[p->n++], info->sign_public, SIGN_PUBLIC_BYTES);
+    return rc;
+}
+
+static bool has_public(const struct publics *p, const uint8_t *key) {
+    for (size_t i = 0; i < p->n; i++)
+        if (memcmp(p->keys[i], key, SIGN_PUBLIC_BYTES) == 0) return true;
+    return false;
+}
+
+static bool in_force(const struct repo *r, const uint8_t *key) {
+    for (size_t i = 0; i < r->state.key_count; i++)
+        if (!r->state.keys[i].removed && memcmp(r->state.keys[i].public_key, key, SIGN_PUBLIC_BYTES) == 0) return true;
+    return false;
+}
+
+int repo_slots_lost(struct repo *r, const char (*hidden)[96], size_t n, bool *keep, struct error *err) {
+    struct publics seen = {0};
+    struct buf b = BUF_INIT(64 << 10);
+    struct error unread = ERROR_INIT;
+    int rc = repo_slots(r, see_public, &seen, &unread); /* a damaged slot in sight is no reason to lose the others */
+    if (rc < 0 && error_info(rc)->status != EXIT_INTEGRITY)
+        *err = unread;
+    else
+        rc = 0;
+    for (size_t i = 0; i < n && rc == 0; i++) {
+        struct slot_info info;
+        struct error e = ERROR_INIT;
+        keep[i] = false;
+        buf_clear(&b);
+        if (store_read_all(r->store, hidden[i], b.max_bytes, &b, &e) < 0 ||
+            slot_describe(buf_bytes(&b), &info, &e) < 0 || !in_force(r, info.sign_public) ||
+            has_public(&seen, info.sign_public))
+            continue;
+        keep[i] = true;
+        rc = see_public(&seen, hidden[i], &info, err);
+    }
+    buf_free(&b);
+    seam_free(seen.keys);
+    return rc;
+}

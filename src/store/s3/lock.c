@@ -1,0 +1,224 @@
+/* Retention of objects, and what it leaves to removal. */
+#include "base/seam.h"
+#include "base/time.h"
+#include "store/s3/s3_internal.h"
+
+static const char *mode_name(enum store_lock m) {
+    return m == STORE_LOCK_COMPLIANCE ? "COMPLIANCE" : "GOVERNANCE";
+}
+
+static enum store_lock mode_of(struct bytes name) {
+    return bytes_equal(name, BYTES_STR("COMPLIANCE"))   ? STORE_LOCK_COMPLIANCE
+           : bytes_equal(name, BYTES_STR("GOVERNANCE")) ? STORE_LOCK_GOVERNANCE
+                                                        : STORE_LOCK_NONE;
+}
+
+void s3_lock_headers(struct s3_store *s, const char *key, struct s3_call *c, char until[32]) {
+    int64_t ns = store_lock_ns(&s->base, key);
+    if (ns <= 0) return;
+    time_format(time_now_ns() + ns, until);
+    s3_header_add(c, "x-amz-object-lock-mode", mode_name(s->base.locks.mode));
+    s3_header_add(c, "x-amz-object-lock-retain-until-date", until);
+    c->md5 = true;
+}
+
+/* What the answer to HEAD says. */
+static void read_headers(const struct http_response *answer, struct store_retention *ret) {
+    const char *mode = http_header(answer, "x-amz-object-lock-mode");
+    const char *until = http_header(answer, "x-amz-object-lock-retain-until-date");
+    const char *held = http_header(answer, "x-amz-object-lock-legal-hold");
+    *ret = (struct store_retention){.held = held && strcmp(held, "ON") == 0};
+    if (mode && until && time_parse(until, &ret->until_ns)) ret->mode = mode_of(BYTES_STR(mode));
+}
+
+static int take(void *ctx, const char *path, struct bytes text, struct error *err) {
+    struct store_retention *r = ctx;
+    const char *name = strrchr(path, '/');
+    char until[64];
+    (void)err;
+    if (name && strcmp(name, "/Mode") == 0) r->mode = mode_of(text);
+    if (name && strcmp(name, "/RetainUntilDate") == 0 && text.len < sizeof until) {
+        snprintf(until, sizeof until, "%.*s", (int)text.len, (const char *)text.ptr);
+        if (!time_parse(until, &r->until_ns)) r->mode = STORE_LOCK_NONE;
+    }
+    if (name && strcmp(name, "/Status") == 0) r->held = bytes_equal(text, BYTES_STR("ON"));
+    return 0;
+}
+
+/* One of an object's own settings. That it has none is told as 404, or 400, with a code. */
+static int setting(struct s3_store *s, const char *key, const char *query, const char *action,
+                   struct store_retention *ret, struct error *err) {
+    CLEANUP(buf_free) struct buf text = BUF_INIT((size_t)64 << 10);
+    char what[S3_KEY_BYTES_MAX];
+    snprintf(what, sizeof what, "read the retention of the object %s", key);
+    struct s3_call c = {.what = what, .action = action, .method = "GET", .key = key, .query = query, .text = &text};
+    struct error e = ERROR_INIT;
+    int rc = s3_call_past(s, &c, &e);
+    int status = c.answer.status;
+    s3_call_free(&c);
+    if (rc == 0) return xml_walk(buf_bytes(&text), take, ret, err);
+    bool none = (status == 404 || status == 400) && strcasestr(e.text, "ObjectLockConfiguration");
+    if (none) return 0;
+    *err = e;
+    return rc;
+}
+
+int s3_retention(struct store *st, const char *key, struct store_retention *ret, struct error *err) {
+    struct s3_store *s = (struct s3_store *)st;
+    struct store_retention r = {.mode = STORE_LOCK_NONE};
+    char what[S3_KEY_BYTES_MAX], id[STORE_VERSION_BYTES];
+    snprintf(what, sizeof what, "look at the retention of the object %s", key);
+    struct s3_call c = {.what = what, .action = "s3:GetObjectRetention", .method = "HEAD", .key = key};
+    int rc = s3_call_past(s, &c, err);
+    if (rc == 0) read_headers(&c.answer, &r);
+    s3_call_free(&c);
+    /* Not every server says so of a version that is asked for by name. */
+    if (rc == 0 && r.mode == STORE_LOCK_NONE && s3_pinned(s, key, id)) {
+        rc = setting(s, key, "retention=", "s3:GetObjectRetention", &r, err);
+        if (rc == 0) rc = setting(s, key, "legal-hold=", "s3:GetObjectLegalHold", &r, err);
+    }
+    if (rc == 0) *ret = r;
+    return rc;
+}
+
+static int put_setting(struct s3_store *s, const char *key, const char *query, const char *action, const char *what,
+                       bool bypass, struct bytes body, struct error *err) {
+    char text[S3_KEY_BYTES_MAX];
+    snprintf(text, sizeof text, "%s the object %s", what, key);
+    struct s3_call c = {.what = text,
+                        .action = action,
+                        .method = "PUT",
+                        .key = key,
+                        .query = query,
+                        .body = &body,
+                        .body_count = 1,
+                        .digest = true,
+                        .md5 = true};
+    if (bypass) s3_header_add(&c, "x-amz-bypass-governance-retention", "true");
+    int rc = s3_call_past(s, &c, err);
+    s3_call_free(&c);
+    return rc;
+}
+
+int s3_retain(struct store *st, const char *key, const struct store_retention *want, struct error *err) {
+    char until[32], body[256];
+    time_format(want->until_ns, until);
+    int n = snprintf(body, sizeof body,
+                     "<Retention xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Mode>%s</Mode><RetainUntilDate>%s"
+                     "</RetainUntilDate></Retention>",
+                     mode_name(want->mode), until);
+    struct bytes b = BYTES_OF(body, (size_t)n);
+    struct s3_store *s = (struct s3_store *)st;
+    int rc = put_setting(s, key, "retention=", "s3:PutObjectRetention", "lock", false, b, err);
+    if (want->mode != STORE_LOCK_COMPLIANCE || (rc != -ERR_S3_LOCKED && rc != -ERR_S3_DENIED)) return rc;
+    struct error e = ERROR_INIT; /* what the first try said is the better reason */
+    if (put_setting(s, key, "retention=", "s3:BypassGovernanceRetention", "lock", true, b, &e) < 0) return rc;
+    error_clear(err);
+    return 0;
+}
+
+int s3_hold(struct store *st, const char *key, bool on, struct error *err) {
+    char body[160];
+    int n = snprintf(body, sizeof body,
+                     "<LegalHold xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Status>%s</Status></LegalHold>",
+                     on ? "ON" : "OFF");
+    return put_setting((struct s3_store *)st, key, "legal-hold=", "s3:PutObjectLegalHold",
+                       on ? "put a legal hold on" : "lift the legal hold of", false, BYTES_OF(body, (size_t)n), err);
+}
+
+/* A version whose retention has ended, for good. */
+static int erase(struct s3_store *s, const char *key, const char *id, struct error *err) {
+    CLEANUP(buf_free) struct buf q = BUF_INIT(4096);
+    char what[S3_KEY_BYTES_MAX];
+    snprintf(what, sizeof what, "erase the object %s", key);
+    int rc = s3_version_query(&q, "", id, err);
+    struct s3_call c = {.what = what,
+                        .action = "s3:DeleteObjectVersion",
+                        .method = "DELETE",
+                        .key = key,
+                        .query = (const char *)q.ptr,
+                        .expected = {404}};
+    if (rc == 0) rc = s3_call(s, &c, err);
+    s3_call_free(&c);
+    return rc;
+}
+
+int s3_reclaim(struct store *st, const char *key, int64_t *ret_until_ns, struct error *err) {
+    struct s3_store *s = (struct s3_store *)st;
+    struct store_retention r = {.mode = STORE_LOCK_NONE};
+    char what[S3_KEY_BYTES_MAX], id[STORE_VERSION_BYTES] = "";
+    bool kept;
+    struct error e = ERROR_INIT;
+    *ret_until_ns = 0;
+    int rc = s3_kept(st, &kept, err);
+    if (rc < 0) return rc;
+    if (!kept) return s3_remove(st, key, err);
+    snprintf(what, sizeof what, "look at the object %s", key);
+    struct s3_call c = {.what = what, .action = "s3:GetObject", .method = "HEAD", .key = key, .expected = {404, 403}};
+    rc = s3_call(s, &c, err);
+    int status = c.answer.status;
+    int64_t now = c.answer.date_ns ? c.answer.date_ns : time_now_ns();
+    if (rc == 0 && status / 100 == 2) {
+        const char *v = http_header(&c.answer, "x-amz-version-id");
+        snprintf(id, sizeof id, "%s", v ? v : "");
+        read_headers(&c.answer, &r);
+    }
+    s3_call_free(&c);
+    if (rc < 0 || status == 404) return rc;
+    if (r.held) {
+        *ret_until_ns = INT64_MAX;
+    } else if (r.mode != STORE_LOCK_NONE && r.until_ns > now) {
+        *ret_until_ns = r.until_ns;
+    } else if (r.mode != STORE_LOCK_NONE && id[0]) {
+        rc = erase(s, key, id, &e);
+        if (rc == -ERR_S3_LOCKED) {
+            *ret_until_ns = INT64_MAX;
+            rc = 0;
+        } else if (rc == -ERR_S3_DENIED) {
+            rc =
+                s3_remove(st, key, err); /* who may not erase may still hide it, for the bucket's own rules to expire */
+        } else if (rc < 0)
+            *err = e;
+    } else {
+        rc = s3_remove(st, key, &e);
+        if (rc == -ERR_S3_LOCKED) {
+            *ret_until_ns = INT64_MAX;
+            rc = 0;
+        } else if (rc < 0)
+            *err = e;
+    }
+    return rc;
+}
+
+static int is_error(void *ctx, const char *path, struct bytes text, struct error *err) {
+    (void)text, (void)err;
+    if (strcmp(path, "Error") == 0) *(bool *)ctx = true;
+    return 0;
+}
+
+int s3_restore_version(struct store *st, const char *key, const char *id, struct error *err) {
+    struct s3_store *s = (struct s3_store *)st;
+    CLEANUP(buf_free) struct buf from = BUF_INIT(8192), text = BUF_INIT((size_t)64 << 10);
+    char what[S3_KEY_BYTES_MAX], until[32];
+    snprintf(what, sizeof what, "put a version of the object %s on top", key);
+    int rc = buf_printf(&from, err, "/%s/%s%s?", s->place.bucket, s->place.prefix, key);
+    if (rc == 0) rc = s3_version_query(&from, "", id, err);
+    if (rc < 0) return rc;
+    struct s3_call c = {.what = what, .action = "s3:PutObject", .method = "PUT", .key = key, .text = &text};
+    s3_header_add(&c, "x-amz-copy-source", (const char *)from.ptr);
+    s3_write_headers(s, &c);
+    s3_lock_headers(s, key, &c, until);
+    c.md5 = false; /* there is no body */
+    rc = s3_call(s, &c, err);
+    bool failed = false;
+    struct error ignored = ERROR_INIT;
+    if (rc == 0) (void)!xml_walk(buf_bytes(&text), is_error, &failed, &ignored);
+    if (rc == 0 && failed) { /* the server said 200 before it knew */
+        struct s3_fault f;
+        s3_fault_parse(buf_bytes(&text), &f);
+        rc = s3_fault_error(s, &c, &f, err);
+    }
+    s3_call_free(&c);
+    if (rc == 0) s3_unpin(s, key);
+    return rc;
+}
