@@ -72,3 +72,13 @@ void verb_rate(uint64_t bytes, int64_t duration_ns, char out[40]) {
     size_format((uint64_t)((double)bytes / seconds), size);
     snprintf(out, 40, "%s/s", size);
 }
+
+int verb_budget(struct cli *c, int64_t *ret_ns, uint64_t *ret_bytes, struct error *err) {
+    const char *text = options_text(c->options, OPT_BUDGET);
+    *ret_ns = 0;
+    *ret_bytes = 0;
+    if (!text || (duration_parse(text, ret_ns) && *ret_ns > 0)) return 0;
+    *ret_ns = 0;
+    if (size_parse(text, ret_bytes) && *ret_bytes > 0) return 0;
+    return error_set(err, ERR_USAGE, "--budget wants a time such as 1h or a size such as 50GiB, not '%s'", text);
+}

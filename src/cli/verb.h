@@ -13,6 +13,9 @@ void verb_work_close(struct work **w); /* for CLEANUP() */
 /* "5 m ago"; out has at least 48 bytes. */
 void verb_age(int64_t then_ns, int64_t now_ns, char out[48]);
 
+/* --budget: a duration or a size; both 0 when it was not given. */
+int verb_budget(struct cli *c, int64_t *ret_ns, uint64_t *ret_bytes, struct error *err) PK_CHECK;
+
 /* "120 MiB/s"; out has at least 40 bytes. */
 void verb_rate(uint64_t bytes, int64_t duration_ns, char out[40]);
 

@@ -5,7 +5,6 @@
 #include "work/counted.h"
 #include "work/drift.h"
 #include "work/renew.h"
-#include "work/revive.h"
 #include "work/store_policy.h"
 
 #include <stdio.h>
@@ -67,25 +66,6 @@ static int drift(struct cli *c, struct work *w, struct error *err) {
                      t.breached, t.unknown);
 }
 
-static int revive(struct cli *c, struct work *w, struct error *err) {
-    struct revive_totals t;
-    bool dry = options_flag(c->options, OPT_DRY_RUN);
-    char size[32];
-    int rc = work_revive(w, dry, &t, err);
-    if (rc < 0) return rc;
-    size_format(t.bytes, size);
-    output_print(c->output, "%s in use, %llu deleted and %llu overwritten; %llu (%s) %s\n",
-                 COUNTED(t.objects, "object"), (unsigned long long)t.hidden, (unsigned long long)t.covered,
-                 (unsigned long long)t.revived, size, dry ? "can be put back" : "put back");
-    output_set_result(c->output,
-                      json_pack("{s:b, s:I, s:I, s:I, s:I, s:I, s:I}", "dry_run", dry, "objects", (json_int_t)t.objects,
-                                "hidden", (json_int_t)t.hidden, "covered", (json_int_t)t.covered, "revived",
-                                (json_int_t)t.revived, "bytes", (json_int_t)t.bytes, "lost", (json_int_t)t.lost));
-    if (t.lost == 0) return 0;
-    return error_set(err, ERR_OBJECT_CORRUPT, "%s no good version (first: %s)", COUNTED(t.lost, "object has"),
-                     t.first_lost);
-}
-
 static int policy(struct cli *c, struct error *err) {
     const char *role = options_text(c->options, OPT_ROLE), *style = options_text(c->options, OPT_STYLE);
     struct store_policy_request q = {
@@ -110,12 +90,10 @@ static int policy(struct cli *c, struct error *err) {
 int verb_run_store(struct cli *c, struct error *err) {
     CLEANUP(verb_work_close) struct work *w = NULL;
     bool query = options_is_action(c->options, "drift");
-    if (options_flag(c->options, OPT_DRY_RUN) && !options_is_action(c->options, "revive"))
-        return error_set(err, ERR_USAGE, "--dry-run is for 'store revive' only");
     if (options_is_action(c->options, "policy")) return policy(c, err);
     int rc = verb_work(c, &w, err);
     if (rc < 0) return rc;
     if (!query) output_set_job(c->output, "store");
     if ((rc = work_open_repo(w, NULL, err)) < 0) return rc;
-    return query ? drift(c, w, err) : options_is_action(c->options, "renew") ? renew(c, w, err) : revive(c, w, err);
+    return query ? drift(c, w, err) : renew(c, w, err);
 }

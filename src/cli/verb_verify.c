@@ -76,7 +76,37 @@ static int choose_address(struct work *w, const char *text, struct chosen *s, st
     return rc;
 }
 
+/* A check that had a budget never says VERIFIED: it says what it saw, and how far that reaches. */
+static int budget_print(struct cli *c, const struct verify_result *r, const char *level, struct error *err) {
+    char size[32], took[32], oldest[48] = "never", when[32] = "";
+    double share = r->pack_bytes ? 100.0 * (double)r->bytes_covered / (double)r->pack_bytes : 100.0;
+    size_format(r->bytes, size);
+    duration_format(r->duration_ns, took);
+    if (r->oldest_ns) {
+        verb_age(r->oldest_ns, time_now_ns(), oldest);
+        time_format(r->oldest_ns, when);
+    }
+    output_progress_end(c->output, "repository", r->passed ? STYLE_GOOD : STYLE_BAD,
+                        "%s  level %s: %llu of %s, %s, in %s", r->passed ? "CHECKED" : "DAMAGED", level,
+                        (unsigned long long)(r->packs - r->packs_left), COUNTED(r->packs, "pack"), size, took);
+    output_print(c->output, "coverage at level %s: %.1f %% of the bytes within 30 d; the oldest check of a pack: %s\n",
+                 level, share, oldest);
+    if (r->vouched)
+        output_print(c->output, "%s checked in full within that time\n", COUNTED(r->vouched, "recovery point"));
+    output_set_result(
+        c->output,
+        json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:s?, s:I}", "level", level,
+                  "result", !r->passed ? "FAILED" : r->packs_left ? "INCOMPLETE" : "PASSED", "snapshots",
+                  (json_int_t)r->points, "objects", (json_int_t)r->objects, "bytes", (json_int_t)r->bytes, "findings",
+                  (json_int_t)r->findings, "packs", (json_int_t)r->packs, "packs_left", (json_int_t)r->packs_left,
+                  "pack_bytes", (json_int_t)r->pack_bytes, "bytes_left", (json_int_t)r->bytes_left, "bytes_covered",
+                  (json_int_t)r->bytes_covered, "vouched", (json_int_t)r->vouched, "coverage", share / 100, "oldest",
+                  *when ? when : NULL, "duration_ms", (json_int_t)(r->duration_ns / 1000000)));
+    return r->passed ? 0 : error_set(err, ERR_VERIFY_FAILED, "%s", COUNTED(r->findings, "damaged object"));
+}
+
 int verb_run_verify(struct cli *c, struct error *err) {
+    struct check_budget b = {.window_ns = VERIFY_WINDOW_NS};
     struct work *w = NULL;
     struct chosen s = {0};
     struct verify_result r = {0};
@@ -85,7 +115,11 @@ int verb_run_verify(struct cli *c, struct error *err) {
     size_t n;
     const char *const *addresses = options_operands(c->options, &n);
     output_set_job(c->output, "verify");
-    int rc = verb_work(c, &w, err);
+    int rc = verb_budget(c, &b.ns, &b.bytes, err);
+    bool budget = b.ns || b.bytes;
+    if (rc == 0 && budget && (level < VERIFY_CHECKSUM || level > VERIFY_DECODE))
+        rc = error_set(err, ERR_USAGE, "--budget is for --level checksum and --level decode");
+    if (rc == 0) rc = verb_work(c, &w, err);
     if (rc == 0 && options_flag(c->options, OPT_ALL)) {
         rc = work_open_repo(w, NULL, err);
         for (size_t i = 0; rc == 0 && i < repo_snapshot_count(w->repo); i++)
@@ -93,8 +127,12 @@ int verb_run_verify(struct cli *c, struct error *err) {
         if (rc == 0 && s.n == 0) rc = error_set(err, ERR_NO_POINT, "the repository holds no recovery point");
     }
     for (size_t i = 0; i < n && rc == 0; i++) rc = choose_address(w, addresses[i], &s, err);
-    if (rc == 0) rc = verify_snapshots(w, s.list, s.n, level, finding, c, &r, err);
-    if (rc == 0) {
+    if (rc == 0 && budget) {
+        rc = verify_budget(w, s.list, s.n, level, &b, finding, c, &r, err);
+        if (rc == 0) rc = budget_print(c, &r, name ? name : "decode", err);
+    } else if (rc == 0)
+        rc = verify_snapshots(w, s.list, s.n, level, finding, c, &r, err);
+    if (rc == 0 && !budget) {
         char size[32], took[32], rate[40];
         const json_t *d;
         size_t i;

@@ -410,6 +410,10 @@ int ledger_fetch(struct ledger *l, uint64_t seq, struct buf *ret, struct error *
     return ledger_read(l, seq, ret, err);
 }
 
+int ledger_read_known(struct ledger *l, uint64_t seq, struct buf *ret, struct error *err) {
+    return ledger_fetch(l, seq, ret, err);
+}
+
 int ledger_replay(struct ledger *l, uint64_t from, uint64_t end, ledger_judge judge, void *ctx, struct error *err) {
     if (from < ledger_base(l) || end > ledger_size(l))
         return error_set(err, ERR_INTERNAL, "entries %" PRIu64 " to %" PRIu64 " were asked for anew", from, end);

@@ -95,6 +95,8 @@ int ledger_append(struct ledger *l, struct bytes sign_seed, ledger_build build, 
 int ledger_publish(struct ledger *l, struct bytes sign_seed, struct error *err) PK_CHECK;
 /* Whether these bytes are entry `seq`, which must be below ledger_size. */
 int ledger_knows(struct ledger *l, uint64_t seq, struct bytes envelope, bool *ret, struct error *err) PK_CHECK;
+/* The envelope of one entry from wherever it is cheapest, which may be this machine's cache. */
+int ledger_read_known(struct ledger *l, uint64_t seq, struct buf *ret, struct error *err) PK_CHECK;
 /* The envelope of one entry as stored, whether or not this handle began after it. */
 int ledger_read(struct ledger *l, uint64_t seq, struct buf *ret, struct error *err) PK_CHECK;
 void ledger_close(struct ledger *l);

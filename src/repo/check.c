@@ -1,7 +1,10 @@
 /* Checking: objects present, their bytes those of their names, every frame decoding to the chunks it names. What is
  * damaged is named with the snapshots and the paths it harms; what could not be checked is never called whole. */
 #include "crypto/sha256_x2.h"
+#include "repo/check_budget.h"
+#include "repo/lost.h"
 #include "repo/maintain_internal.h"
+#include "repo/moving.h"
 #include "repo/run.h"
 #include "repo/state_summary.h"
 
@@ -80,7 +83,8 @@ static enum check_result result_of(int rc) {
 
 #define NAME_DIFFERS "the pack's bytes do not match its name (SHA-256)"
 
-/* Every frame of a pack that is in memory, whose bytes are those of its name or not (`named`). Answers how many are bad. */
+/* Every frame of a pack that is in memory, whose bytes are those of its name or not (`named`). Answers how many are
+ * bad. */
 static size_t frames_check(struct checking *c, const struct pack_fact *f, const uint8_t *bytes, bool named) {
     struct error err = ERROR_INIT;
     struct pack_in *in = NULL;
@@ -434,43 +438,84 @@ static int others_check(struct checking *c, struct error *err) {
     return 0;
 }
 
-struct tail {
-    uint64_t from;
-    bool collected;
-};
-
-static int see_tail(void *ctx, const struct ledger_entry *e, struct error *err) {
-    struct tail *t = ctx;
-    (void)err;
-    const char *type = json_string_value(json_object_get(e->statement, "predicateType"));
-    if (e->seq >= t->from && type && strcmp(type, PREDICATE_DELETE) == 0) t->collected = true;
-    return 0;
+static int lost_finding(struct checking *c, struct lost_search *l, const struct snapshot_info *s, bool listless,
+                        struct error *err) {
+    struct buf names[LOST_PATHS_MAX];
+    struct bytes paths[LOST_PATHS_MAX];
+    const char *ids[] = {s->id, NULL};
+    char key[32];
+    size_t n = 0;
+    uint64_t total = 0;
+    int rc = lost_paths(l, s, names, &n, &total, err);
+    for (size_t i = 0; i < n; i++) paths[i] = buf_bytes(&names[i]);
+    snprintf(key, sizeof key, "log/%016llu", (unsigned long long)s->seq);
+    struct check_finding f = {key,
+                              CHECK_MISSING,
+                              listless ? "what lists the items of this snapshot is in no pack"
+                                       : "chunks that this snapshot needs are in no pack",
+                              ids,
+                              paths,
+                              n,
+                              total};
+    c->totals.findings++;
+    if (rc == 0 && c->o->finding) rc = c->o->finding(c->o->ctx, &f, err);
+    for (size_t i = 0; i < n; i++) buf_free(&names[i]);
+    return rc;
 }
 
-/* Whether a collection came in between. By a look at the log of its own, as what the caller holds of the state must
- * stay. */
-static bool collected_meanwhile(struct repo *r) {
-    struct tail t = {.from = ledger_size(r->ledger)};
-    struct ledger *l = NULL;
+/* What no pack has, no pack's check can find: a repair that could not save everything leaves such snapshots. Below
+ * level decode only those are looked at that failed before, as nothing else may call them whole again. */
+static int lost_check(struct checking *c, struct error *err) {
+    struct repo *r = c->r;
+    struct lost_search l = {0};
+    int rc = lost_open(r, NULL, NULL, &l, err);
+    for (size_t i = 0; i < r->state.snapshot_count && rc == 0; i++) {
+        const struct snapshot_info *s = &r->state.snapshots[i];
+        bool lost, listless;
+        if (!wanted(c, s) || (c->o->level < VERIFY_DECODE && !s->verify_failed)) continue;
+        if ((rc = lost_look(&l, s, &lost, &listless, err)) < 0 || !lost) continue;
+        /* a list that is in a damaged pack was reported for that pack */
+        if (!listless || !c->damage_count) rc = lost_finding(c, &l, s, listless, err);
+    }
+    lost_close(&l);
+    return rc;
+}
+
+/* By a look at the log of its own, as what the caller holds of the state must stay; and as the state judges it, so that
+ * an entry which counts for nothing excuses nothing. */
+bool collected_meanwhile(struct repo *r) {
+    struct repo *now = NULL;
     struct error e = ERROR_INIT;
-    char origin[64];
-    snprintf(origin, sizeof origin, "proofkeep/%s", r->id_hex);
-    if (ledger_open(r->store, origin, NULL, see_tail, &t, &l, &e) < 0) return false;
-    bool seen = ledger_sync(l, &e) == 0 && t.collected;
-    ledger_close(l);
+    uint64_t from = ledger_size(r->ledger);
+    bool seen = false;
+    if (repo_view_open(r, &now, &e) < 0) return false;
+    for (size_t i = 0; i < now->state.delete_count; i++) seen |= now->state.deletes[i].seq >= from;
+    repo_view_close(now);
     return seen;
+}
+
+static bool pack_is_bad(void *ctx, const struct digest *pack) {
+    const struct checking *c = ctx;
+    for (size_t i = 0; i < c->damage_count; i++)
+        if (digest_equal(&c->damage[i].pack, pack)) return true;
+    return false;
 }
 
 int repo_check(struct repo *r, const struct check_options *o, struct check_totals *ret, struct error *err) {
     *ret = (struct check_totals){0};
     if (o->level < VERIFY_PRESENT || o->level > VERIFY_DECODE)
         return error_set(err, ERR_USAGE, "a check of the store goes up to level decode");
+    if (o->budget && o->level < VERIFY_CHECKSUM)
+        return error_set(err, ERR_USAGE, "a budget is for levels checksum and decode; present is looked at whole");
     int rc = o->level >= VERIFY_DECODE ? repo_needs_read(r, "verification level decode", err) : 0;
     if (rc == 0) rc = repo_index_whole(r, err);
     if (rc < 0) return rc;
     struct checking c = {.r = r, .o = o};
-    struct pack_facts known = {0};
+    struct pack_facts known = {0}, list = {0};
     struct digests all = {0};
+    struct budget budget = {0};
+    uint64_t taken = 0;
+    size_t reached = 0;
     pthread_mutex_init(&c.lock, NULL);
     if (r->keys->read_secret && (rc = fetcher_new(r, &r->index, NULL, 32u << 20, &c.fetcher, err)) < 0) goto out;
     if ((rc = pool_new(o->threads ? o->threads : thread_cpus(), 2, &c.pool, err)) < 0) goto out;
@@ -496,20 +541,25 @@ int repo_check(struct repo *r, const struct check_options *o, struct check_total
     if (rc == 0) rc = index_packs(r, &known, err);
     for (size_t i = 0; i < all.n && rc == 0; i++) {
         const struct pack_fact *f = pack_fact_find(&known, &all.d[i]);
-        if (f) c.total += f->bytes;
+        struct pack_fact lost = {.name = all.d[i]};
+        if (!f) {
+            damage_pack(&c, &lost, CHECK_MISSING, "a live snapshot needs it and the index does not know it");
+            continue;
+        }
+        if ((rc = mem_grow((void **)&list.f, &list.cap, list.n + 1, sizeof *list.f, err)) < 0) break;
+        list.f[list.n++] = *f;
+        c.total += f->bytes;
     }
-    for (size_t i = 0; i < all.n && rc == 0;) {
+    if (rc == 0 && o->budget) rc = budget_begin(r, o, list.f, list.n, &budget, err);
+    if (o->budget && o->budget->bytes && o->budget->bytes < c.total) c.total = o->budget->bytes;
+    while (reached < list.n && rc == 0 && !(o->budget && budget_spent(&budget, taken))) {
         void *mem;
         if ((rc = mem_alloc(sizeof(struct task), &mem, err)) < 0) break;
         struct task *t = mem;
         t->c = &c;
-        for (; i < all.n && t->count < PACKS_AT_ONCE; i++) {
-            const struct pack_fact *f = pack_fact_find(&known, &all.d[i]);
-            struct pack_fact lost = {.name = all.d[i]};
-            if (f)
-                t->facts[t->count++] = *f;
-            else
-                damage_pack(&c, &lost, CHECK_MISSING, "a live snapshot needs it and the index does not know it");
+        for (; reached < list.n && t->count < PACKS_AT_ONCE; reached++) {
+            taken += list.f[reached].bytes;
+            t->facts[t->count++] = list.f[reached];
         }
         pool_submit(c.pool, packs_check, t);
         rc = stop_check(err);
@@ -520,11 +570,16 @@ int repo_check(struct repo *r, const struct check_options *o, struct check_total
         rc = -(int)err->code;
     }
     if (rc == 0) rc = report(&c, err);
+    if (rc == 0 && c.fetcher) rc = lost_check(&c, err);
     if (rc == 0 && c.totals.findings && collected_meanwhile(r)) {
         rc = error_set(err, ERR_REPO_BUSY, "a collection removed objects while they were being checked");
         (void)!error_state(err, "Nothing is said about the repository; it is not known to be damaged.");
     }
+    if (rc == 0 && o->budget) rc = budget_end(&budget, o, reached, pack_is_bad, &c, &c.totals, err);
+    if (rc == 0 && o->parts) budget_parts(&budget, o->parts);
 out:
+    budget_free(&budget);
+    seam_free(list.f);
     pool_free(c.pool);
     fetcher_free(c.fetcher);
     seam_free(known.f);
@@ -536,7 +591,7 @@ out:
     seam_free(c.damage);
     pthread_mutex_destroy(&c.lock);
     if (rc < 0) return rc;
-    c.totals.result = c.totals.findings ? CHECK_CORRUPT : CHECK_VERIFIED;
+    c.totals.result = c.totals.findings ? CHECK_CORRUPT : c.totals.packs_left ? CHECK_NOT_CHECKED : CHECK_VERIFIED;
     *ret = c.totals;
     return 0;
 }

@@ -5,14 +5,14 @@
 
 #define MARKINGS_MAX 16 /* of one collection, before it leaves the log to those who keep committing */
 
-struct delete_build {
+struct build_at {
     struct repo *r;
     uint64_t at;
     json_t *statement;
 };
 
-static int build_delete(void *ctx, uint64_t seq, json_t **ret, struct error *err) {
-    struct delete_build *b = ctx;
+static int build_at(void *ctx, uint64_t seq, json_t **ret, struct error *err) {
+    struct build_at *b = ctx;
     if (seq != b->at) return error_set(err, ERR_REPO_COMMIT_LOST, "the log moved on while a collection was marking");
     *ret = json_deep_copy(b->statement);
     return *ret ? 0 : error_set(err, ERR_NO_MEMORY, "no memory for a log entry");
@@ -23,6 +23,11 @@ static int put_digests(json_t *o, const char *key, const struct digests *d, stru
     int rc = json_put(o, key, a, err);
     for (size_t i = 0; i < d->n && rc == 0; i++) rc = json_push(a, json_digest(&d->d[i]), err);
     return rc;
+}
+
+int statement_append_at(struct repo *r, uint64_t at, json_t *statement, struct error *err) {
+    struct build_at b = {r, at, statement};
+    return ledger_append(r->ledger, secret_bytes(r->keys->sign_seed), build_at, &b, NULL, NULL, err);
 }
 
 int delete_append(struct repo *r, uint64_t at, const struct digests *packs, const struct digests *replaced_by,
@@ -46,8 +51,7 @@ int delete_append(struct repo *r, uint64_t at, const struct digests *packs, cons
         rc = statement_make(PREDICATE_DELETE, "packs", &list, p, &s, err);
         p = NULL;
     }
-    struct delete_build b = {r, at, s};
-    if (rc == 0) rc = ledger_append(r->ledger, secret_bytes(r->keys->sign_seed), build_delete, &b, NULL, NULL, err);
+    if (rc == 0) rc = statement_append_at(r, at, s, err);
     json_decref(s);
     json_decref(p);
     return rc;
@@ -156,7 +160,18 @@ int gc_plan_make(struct repo *r, const struct gc_options *o, struct gc_plan *ret
         }
     }
     if (o->repack_below > 0 && r->keys->read_secret) {
-        if ((rc = packs_use(r, &use, &use_n, err)) < 0) goto out;
+        struct error e = ERROR_INIT;
+        rc = packs_use(r, &use, &use_n, &e);
+        if (is_damage(rc) && !repo_log_moved(r)) {
+            /* what a damaged snapshot still needs cannot be told chunk by chunk; its pack list still holds */
+            ret->damaged = true;
+            use_n = 0;
+            rc = 0;
+        }
+        if (rc < 0) {
+            *err = e;
+            goto out;
+        }
         for (size_t i = 0; i < use_n; i++) {
             const struct pack_fact *f = pack_fact_find(&all, &use[i].name);
             if (!f || !digest_in(live.d, live.n, &f->name) || f->created_ns > o->now_ns - o->grace_ns ||
@@ -234,7 +249,7 @@ static int sweep_plan(struct repo *r, const struct gc_options *o, const struct d
     for (size_t i = 0; i < st->snapshot_count && rc == 0; i++)
         if (!st->snapshots[i].forgotten) rc = digests_add(&s.keep, &st->snapshots[i].packs, err);
     for (size_t i = 0; i < st->delete_count && rc == 0; i++) {
-        rc = digests_add(&s.keep, &st->deletes[i].packs, err);
+        rc = st->deletes[i].has_packs ? digests_add(&s.keep, &st->deletes[i].packs, err) : 0;
         if (rc == 0 && st->deletes[i].has_replacement) rc = digests_add(&s.keep, &st->deletes[i].replaced_by, err);
         if (rc == 0 && st->deletes[i].has_swept) rc = digests_add(&s.keep, &st->deletes[i].swept, err);
     }

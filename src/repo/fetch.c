@@ -5,6 +5,7 @@
 
 #define DIRS_MAX 64
 #define MEMBERS_AT_ONCE 64
+#define COPIES_MAX 8 /* of one chunk that are tried */
 
 struct cached_frame {
     struct digest pack;
@@ -288,26 +289,42 @@ out:
     return rc;
 }
 
-static int fetch(struct fetcher *f, const uint8_t *id_prefix, const struct digest *full, enum chunk_kind kind,
-                 bool as_base, struct fetched *ret, struct error *err) {
-    struct location l;
+/* Where one copy of a chunk lies. */
+struct copy {
     struct digest pack;
-    bool meta = false;
+    uint32_t frame;
+    bool meta, delta, based;
+};
+
+/* Copies in the order in which they are worth trying: plain ones, deltas whose base is there, the others. */
+static unsigned copies_find(struct fetcher *f, const uint8_t *id_prefix, bool as_base, struct copy *ret) {
+    struct copies at = {0};
+    struct location l, base;
+    unsigned n = 0;
     if (f->index_lock) pthread_rwlock_rdlock(f->index_lock);
-    bool found = as_base ? index_find_plain(f->index, id_prefix, &l) : index_find(f->index, id_prefix, &l);
-    if (found) index_pack(f->index, &l, &pack, NULL, &meta);
-    if (f->index_lock) pthread_rwlock_unlock(f->index_lock);
-    if (!found) {
-        char hex[33];
-        hex_encode(id_prefix, ID_PREFIX_BYTES, hex);
-        return error_set(err, ERR_OBJECT_MISSING, "chunk %s is in no pack that the index knows", hex);
+    while (n < COPIES_MAX && index_copy(f->index, id_prefix, &at, &l)) {
+        struct copy c = {.frame = l.frame, .delta = l.delta};
+        if (l.delta && as_base) continue;
+        c.based = l.delta && index_find_plain(f->index, l.base, &base);
+        index_pack(f->index, &l, &c.pack, NULL, &c.meta);
+        unsigned to = n++;
+        for (; to > 0 && (c.delta ? c.based && ret[to - 1].delta && !ret[to - 1].based : ret[to - 1].delta); to--)
+            ret[to] = ret[to - 1];
+        ret[to] = c;
     }
+    if (f->index_lock) pthread_rwlock_unlock(f->index_lock);
+    return n;
+}
+
+static int fetch_copy(struct fetcher *f, const struct copy *l, const uint8_t *id_prefix, const struct digest *full,
+                      enum chunk_kind kind, bool as_base, struct fetched *ret, struct error *err) {
+    const struct digest pack = l->pack;
     int rc = 0;
-    struct cached_frame **b = bucket(f, &pack, l.frame), *c;
+    struct cached_frame **b = bucket(f, &pack, l->frame), *c;
     pthread_mutex_lock(&f->lock);
 again:
     for (c = *b; c; c = c->next)
-        if (!c->failed && c->ordinal == l.frame && digest_equal(&c->pack, &pack)) break;
+        if (!c->failed && c->ordinal == l->frame && digest_equal(&c->pack, &pack)) break;
     if (c) {
         c->holds++;
         while (!c->ready && !c->failed && !(as_base && c->delta)) pthread_cond_wait(&f->cond, &f->lock);
@@ -329,12 +346,12 @@ again:
         }
         c = mem;
         c->pack = pack;
-        c->ordinal = l.frame;
+        c->ordinal = l->frame;
         c->holds = 1;
         c->next = *b;
         *b = c;
         pthread_mutex_unlock(&f->lock);
-        rc = load(f, meta, as_base, c, err);
+        rc = load(f, l->meta, as_base, c, err);
         pthread_mutex_lock(&f->lock);
         if (rc < 0) {
             for (struct cached_frame **p = b; *p; p = &(*p)->next)
@@ -365,6 +382,31 @@ again:
     struct fetched h = {.hold = c};
     fetch_release(f, &h);
     return error_set(err, ERR_OBJECT_CORRUPT, "the index names a frame that does not hold the chunk");
+}
+
+/* A copy that is damaged or gone is no reason to give up while there is another. What is said is what was wrong with the
+ * first; that something is missing goes before, as those who follow a moving log look again for that. */
+static int fetch(struct fetcher *f, const uint8_t *id_prefix, const struct digest *full, enum chunk_kind kind,
+                 bool as_base, struct fetched *ret, struct error *err) {
+    struct copy copies[COPIES_MAX];
+    struct error first = ERROR_INIT;
+    unsigned n = copies_find(f, id_prefix, as_base, copies);
+    if (n == 0) {
+        char hex[33];
+        hex_encode(id_prefix, ID_PREFIX_BYTES, hex);
+        return error_set(err, ERR_OBJECT_MISSING, "chunk %s is in no pack that the index knows", hex);
+    }
+    for (unsigned i = 0; i < n; i++) {
+        struct error e = ERROR_INIT;
+        int rc = fetch_copy(f, &copies[i], id_prefix, full, kind, as_base, ret, &e);
+        if (rc == 0) return 0;
+        if (i == 0 || (e.code == ERR_OBJECT_MISSING && first.code == ERR_OBJECT_CORRUPT) ||
+            error_info(rc)->status != EXIT_INTEGRITY)
+            first = e;
+        if (error_info(rc)->status != EXIT_INTEGRITY) break;
+    }
+    *err = first;
+    return -(int)first.code;
 }
 
 int fetch_chunk(struct fetcher *f, const uint8_t *id_prefix, const struct digest *full, enum chunk_kind kind,

@@ -19,7 +19,7 @@ int snapshot_packs(struct repo *r, const struct snapshot_info *info, struct dige
     ret->cap = ret->n;
     for (size_t i = 0; i < r->state.delete_count && rc == 0; i++) {
         const struct delete_info *d = &r->state.deletes[i];
-        if (d->seq < info->seq || !d->has_replacement) continue;
+        if (d->seq < info->packs_seq || !d->has_packs || !d->has_replacement) continue;
         struct digest *gone, *instead;
         size_t gone_n, instead_n, w = 0;
         if ((rc = packlist_read(r, &d->packs, &gone, &gone_n, err)) < 0) break;
@@ -166,11 +166,45 @@ static int snapshot_chunks(struct live_walk *w, const struct snapshot_info *info
     return rc < 0 ? error_wrap(err, "walking snapshot %s", info->id) : 0;
 }
 
+int snapshot_chunk_ids(struct repo *r, const struct snapshot_info *info,
+                       int (*cb)(void *, const uint8_t *, struct error *), void *ctx, struct error *err) {
+    struct live_walk w = {r, NULL, cb, ctx};
+    int rc = fetcher_new(r, &r->index, NULL, 16u << 20, &w.f, err);
+    if (rc == 0) rc = snapshot_chunks(&w, info, err);
+    fetcher_free(w.f);
+    return rc;
+}
+
 int live_chunks(struct repo *r, int (*cb)(void *, const uint8_t *, struct error *), void *ctx, struct error *err) {
     struct live_walk w = {r, NULL, cb, ctx};
     int rc = fetcher_new(r, &r->index, NULL, 16u << 20, &w.f, err);
     for (size_t i = 0; i < r->state.snapshot_count && rc == 0; i++)
         if (!r->state.snapshots[i].forgotten) rc = snapshot_chunks(&w, &r->state.snapshots[i], err);
     fetcher_free(w.f);
+    return rc;
+}
+
+#define READ_BYTES (8u << 20)
+
+int object_check_name(struct store *s, const char *key, uint64_t bytes, const struct digest *name, struct error *err) {
+    struct sha256_state *sum = NULL;
+    struct digest d;
+    uint64_t at = 0;
+    size_t got = 0, room = bytes < READ_BYTES ? (size_t)bytes + 1 : READ_BYTES;
+    void *mem = NULL;
+    int rc = mem_alloc(room, &mem, err);
+    if (rc == 0) rc = sha256_new(&sum, err);
+    do {
+        if (rc == 0) rc = store_read(s, key, at, mem, room, &got, err);
+        if (rc == 0) sha256_update(sum, BYTES_OF(mem, got));
+        at += got;
+    } while (rc == 0 && got == room);
+    if (rc == 0) {
+        sha256_finish(sum, &d);
+        if (!digest_equal(&d, name))
+            rc = error_set(err, ERR_OBJECT_CORRUPT, "its bytes do not match its name (SHA-256)");
+    }
+    sha256_free(sum);
+    seam_free(mem);
     return rc;
 }

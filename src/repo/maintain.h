@@ -17,8 +17,20 @@ struct check_finding {
     size_t path_count;
     uint64_t paths_total;
 };
+/* A check of as much as fits, what was checked longest ago first. When each pack was is remembered in the cache folder, and
+ * roughly in the log (coverage.h). What is not a pack is always checked. However small it is, some packs are checked. */
+struct check_budget {
+    int64_t ns;        /* stop taking on packs after this time; 0: no such limit */
+    uint64_t bytes;    /* or after so many bytes; 0: no such limit */
+    int64_t window_ns; /* what was checked within this time counts as covered */
+};
 struct check_options {
     enum verify_level level;   /* VERIFY_PRESENT, VERIFY_CHECKSUM or VERIFY_DECODE */
+    const struct check_budget *budget; /* NULL: everything; not at level present */
+    /* With a budget, for each snapshot asked for, once the packs were checked: when the one of its packs that was checked
+     * longest ago was (0: never). May be NULL. */
+    int (*covered)(void *ctx, const struct snapshot_info *s, int64_t oldest_ns, struct error *err);
+    int64_t *parts; /* with a budget: COVERAGE_PARTS times for coverage_add; may be NULL */
     const struct snapshot_info *const *snapshots; /* NULL-terminated; NULL: every live one */
     unsigned threads;
     void *ctx;
@@ -27,12 +39,16 @@ struct check_options {
 };
 struct check_totals {
     uint64_t objects, bytes, findings;
+    /* With a budget: packs in all, those it did not reach, and what is covered, today's included. */
+    uint64_t packs, packs_left, pack_bytes, bytes_left, bytes_covered;
+    int64_t oldest_ns; /* when the pack that was checked longest ago was; 0: one never was */
     enum check_result result; /* CHECK_VERIFIED only when everything that was asked for was checked and whole */
 };
 /* 0 when the check ran, whatever it found; an error when it could not be carried out (result then NOT_CHECKED). ERR_REPO_BUSY
  * when a collection came in between, so that what was found missing may have been removed rightly: check again. */
 int repo_check(struct repo *r, const struct check_options *o, struct check_totals *ret, struct error *err) PK_CHECK;
-/* Rebuild the index from pack directories alone: writes one run and a DELETE entry replacing all others. Admin or restore. */
+/* Rebuild the index from pack directories alone: writes runs and a DELETE entry replacing all others. Packs that are damaged are
+ * left out. Admin only. */
 int repo_reindex(struct repo *r, struct error *err) PK_CHECK;
 
 struct gc_options {
@@ -44,6 +60,7 @@ struct gc_plan {
     uint64_t live_packs, live_bytes, dead_packs, dead_bytes, young_packs, young_bytes;
     uint64_t repack_packs, repack_bytes, repack_live_bytes;
     uint64_t sessions;      /* stale resume states to remove */
+    bool damaged;           /* a live snapshot lacks chunks, so nothing is rewritten, and only whole packs are freed */
     struct digest *dead;    /* names, sorted */
     bool *dead_meta;        /* beside each: metadata pack */
     struct digest *repack;

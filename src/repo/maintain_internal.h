@@ -33,15 +33,36 @@ int store_packs(struct repo *r, struct pack_facts *ret, struct error *err) PK_CH
 int index_packs(struct repo *r, struct pack_facts *ret, struct error *err) PK_CHECK;
 const struct pack_fact *pack_fact_find(const struct pack_facts *s, const struct digest *name);
 
+/* Read an object whole and hold its SHA-256 against `name`: ERR_OBJECT_CORRUPT. `bytes` is about its size. Any thread; holds at
+ * most 8 MiB of it. */
+int object_check_name(struct store *s, const char *key, uint64_t bytes, const struct digest *name, struct error *err) PK_CHECK;
+/* Whether a collection that counts came since this handle read the log. What the handle knows stays as it is. */
+bool collected_meanwhile(struct repo *r);
+/* Whether a fold of the log failed because something is missing or not what it should be, which no second try mends. */
+static inline bool is_damage(int rc) { return rc == -ERR_OBJECT_MISSING || rc == -ERR_OBJECT_CORRUPT; }
+
 /* Rewrite the runs that mention one of `gone` (sorted) without it. Staged and committed. */
 int runs_without(struct repo *r, const struct digests *gone, struct digests *added, struct digests *removed, struct error *err) PK_CHECK;
 /* Store the live chunks of these packs anew. */
 int repack(struct repo *r, const struct pack_facts *which, struct digests *new_packs, struct digests *new_runs, uint64_t *ret_bytes, struct error *err) PK_CHECK;
+/* From now on the writer stores chunks of that epoch: a pack has one, and a chunk keeps its id. */
+int moved_epoch(struct writer *w, unsigned epoch, struct error *err) PK_CHECK;
+/* What a writer of writer_open_bare took, durable: its packs, and a run over them. `rc` is how it went so far: below 0 nothing is
+ * finished, and answered again. */
+struct writer;
+int moved_finish(struct writer *w, int rc, struct digests *new_packs, struct digests *new_runs, uint64_t *ret_bytes, struct error *err) PK_CHECK;
+/* Runs over the packs of the store that `known` (sorted) does not have, by their directories; packs that a collection removed
+ * and packs that are damaged are left out. Staged and committed; nothing refers to them yet. */
+int index_rebuild(struct repo *r, const struct digests *known, struct digests *added, struct error *err) PK_CHECK;
 /* Share of live bytes for each pack of the index: plain bytes live and in all. Needs the read key. */
 struct pack_use { struct digest name; uint64_t live, total; };
 int packs_use(struct repo *r, struct pack_use **ret, size_t *ret_n, struct error *err) PK_CHECK;
 /* Calls for every chunk that live snapshots need (data, lists, manifests, roots, and the bases of deltas, maybe often). */
 int live_chunks(struct repo *r, int (*cb)(void *ctx, const uint8_t *id_prefix, struct error *err), void *ctx, struct error *err) PK_CHECK;
+/* The same for one snapshot. */
+int snapshot_chunk_ids(struct repo *r, const struct snapshot_info *info, int (*cb)(void *ctx, const uint8_t *id_prefix, struct error *err), void *ctx, struct error *err) PK_CHECK;
+/* Appends a statement (borrowed) at exactly log position `at`; ERR_REPO_COMMIT_LOST when the log has moved on. */
+int statement_append_at(struct repo *r, uint64_t at, json_t *statement, struct error *err) PK_CHECK;
 /* Appends a DELETE entry at exactly log position `at`; ERR_REPO_COMMIT_LOST when the log has moved on. replaced_by (maybe
  * empty) takes the place of `packs` in every snapshot's list that has one of them; NULL when no live snapshot lists any. */
 int delete_append(struct repo *r, uint64_t at, const struct digests *packs, const struct digests *replaced_by, const struct digests *runs_added, const struct digests *runs_removed, const struct digests *swept, uint64_t bytes, struct error *err) PK_CHECK;

@@ -122,6 +122,7 @@ int repo_view_open(struct repo *r, struct repo **ret, struct error *err) {
     v->cipher = r->cipher;
     v->data_pack_bytes = r->data_pack_bytes;
     v->meta_pack_bytes = r->meta_pack_bytes;
+    v->mending = r->mending;
     pthread_mutex_init(&v->lock, NULL);
     pthread_mutex_init(&v->mended.lock, NULL);
     snprintf(origin, sizeof origin, "proofkeep/%s", v->id_hex);

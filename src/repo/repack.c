@@ -1,4 +1,4 @@
-/* Rewriting packs that are mostly dead, and rebuilding the index from packs alone. */
+/* Rewriting packs that are mostly dead. */
 #include "repo/maintain_internal.h"
 #include "repo/writer_internal.h"
 
@@ -102,7 +102,16 @@ static int pack_move(struct writer *w, struct marks *m, struct fetcher *f, const
     return rc;
 }
 
-/* A pack has one epoch, and a chunk keeps its id: those of an epoch go together. */
+int moved_epoch(struct writer *w, unsigned epoch, struct error *err) {
+    if (w->session.epoch == epoch) return 0;
+    int rc = groups_flush(w, err);
+    pool_drain(w->pool);
+    if (rc == 0) rc = writer_alive(w, err);
+    if (rc == 0) rc = packs_close(w, err);
+    w->session.epoch = epoch;
+    return rc;
+}
+
 static int packs_move(struct writer *w, struct marks *m, struct fetcher *f, const struct pack_facts *which,
                       struct error *err) {
     void *mem;
@@ -112,15 +121,29 @@ static int packs_move(struct writer *w, struct marks *m, struct fetcher *f, cons
     for (size_t i = 0; i < which->n && rc == 0 && w->repo->epoch; i++)
         rc = pack_epoch(w->repo, which->f[i].meta, &which->f[i].name, &epochs[i], err);
     for (unsigned e = 0; e <= w->repo->epoch && rc == 0; e++) {
-        w->session.epoch = e;
+        rc = moved_epoch(w, e, err);
         for (size_t i = 0; i < which->n && rc == 0; i++)
             if (epochs[i] == e) rc = pack_move(w, m, f, &which->f[i], err);
-        if (rc == 0) rc = groups_flush(w, err);
-        pool_drain(w->pool);
-        if (rc == 0) rc = writer_alive(w, err);
-        if (rc == 0) rc = packs_close(w, err);
     }
     seam_free(mem);
+    return rc;
+}
+
+int moved_finish(struct writer *w, int rc, struct digests *new_packs, struct digests *new_runs, uint64_t *ret_bytes,
+                 struct error *err) {
+    if (rc == 0) rc = groups_flush(w, err);
+    pool_drain(w->pool);
+    if (rc == 0) rc = writer_alive(w, err);
+    if (rc == 0) rc = packs_close(w, err);
+    if (rc == 0) rc = store_commit(w->repo->store, err);
+    struct digest run;
+    if (rc == 0 && w->entry_count) {
+        rc = run_write(w->repo, w->entries, w->entry_count, w->packs, w->pack_count, &run, err);
+        if (rc == 0) rc = store_commit(w->repo->store, err);
+        if (rc == 0) rc = digests_add(new_runs, &run, err);
+    }
+    for (size_t i = 0; rc == 0 && i < w->own_count; i++) rc = digests_add(new_packs, &w->own_packs[i], err);
+    if (rc == 0) *ret_bytes = w->stored_bytes;
     return rc;
 }
 
@@ -135,93 +158,9 @@ int repack(struct repo *r, const struct pack_facts *which, struct digests *new_p
     if (rc == 0) rc = marks_make(r, &m, err);
     if (rc == 0) rc = fetcher_new(r, &r->index, NULL, 32u << 20, &f, err);
     if (rc == 0) rc = packs_move(w, &m, f, which, err);
-    if (rc == 0) rc = store_commit(r->store, err);
-    struct digest run;
-    if (rc == 0 && w->entry_count) {
-        rc = run_write(r, w->entries, w->entry_count, w->packs, w->pack_count, &run, err);
-        if (rc == 0) rc = store_commit(r->store, err);
-        if (rc == 0) rc = digests_add(new_runs, &run, err);
-    }
-    for (size_t i = 0; rc == 0 && i < w->own_count; i++) rc = digests_add(new_packs, &w->own_packs[i], err);
-    if (rc == 0) *ret_bytes = w->stored_bytes;
+    if (w) rc = moved_finish(w, rc, new_packs, new_runs, ret_bytes, err);
     fetcher_free(f);
     marks_free(&m, runs_before);
     writer_free(w);
     return rc;
-}
-
-static int reindex_run(struct repo *r, struct run_entry *entries, size_t *n, const uint8_t *rows, uint32_t *packs,
-                       struct digests *added, struct error *err) {
-    struct digest run;
-    int rc = run_write(r, entries, *n, rows, *packs, &run, err);
-    if (rc == 0) rc = store_commit(r->store, err);
-    if (rc == 0) rc = digests_add(added, &run, err);
-    *n = 0;
-    *packs = 0;
-    return rc;
-}
-
-int repo_reindex(struct repo *r, struct error *err) {
-    struct pack_facts all = {0};
-    struct digests none = {0}, added = {0}, removed = {0}, dead = {0};
-    struct run_entry *entries = NULL;
-    uint8_t *rows = NULL;
-    size_t n = 0, cap = 0, row_cap = 0;
-    uint32_t packs = 0;
-    int rc = repo_needs_read(r, "rebuilding the index", err);
-    if (rc == 0) rc = store_packs(r, &all, err);
-    for (size_t i = 0; i < r->state.delete_count && rc == 0; i++) {
-        struct digest *gone;
-        size_t gone_n;
-        if (!r->state.deletes[i].has_packs) continue;
-        if ((rc = packlist_read(r, &r->state.deletes[i].packs, &gone, &gone_n, err)) < 0) break;
-        for (size_t k = 0; k < gone_n && rc == 0; k++) rc = digests_add(&dead, &gone[k], err);
-        seam_free(gone);
-    }
-    dead.n = digest_sort_unique(dead.d, dead.n);
-    for (size_t i = 0; i < all.n && rc == 0; i++) {
-        struct pack_in *in = NULL;
-        if (digest_in(dead.d, dead.n, &all.f[i].name)) continue; /* its removal is under way or was interrupted */
-        if ((rc = pack_in_open(r, all.f[i].meta, &all.f[i].name, &in, err)) < 0) break;
-        if ((rc = mem_grow((void **)&rows, &row_cap, packs + 1u, RUN_PACK_BYTES, err)) == 0) {
-            memcpy(rows + (size_t)packs * RUN_PACK_BYTES, all.f[i].name.b, DIGEST_BYTES);
-            put_u64(rows + (size_t)packs * RUN_PACK_BYTES + DIGEST_BYTES,
-                    all.f[i].bytes | (all.f[i].meta ? RUN_PACK_META : 0));
-            for (uint32_t k = 0; k < pack_in_frames(in) && rc == 0; k++) {
-                const struct frame *fr = pack_in_frame(in, k);
-                for (unsigned j = 0; j < fr->member_count && rc == 0; j++) {
-                    struct member m = frame_member(fr, j);
-                    if ((rc = mem_grow((void **)&entries, &cap, n + 1, sizeof *entries, err)) < 0) break;
-                    struct run_entry *e = &entries[n++];
-                    *e = (struct run_entry){
-                        .pack = packs, .frame = k, .plain_len = m.len, .flags = (uint32_t)fr->kind << ENTRY_KIND_SHIFT};
-                    memcpy(e->id, m.id.b, ID_PREFIX_BYTES);
-                    if (fr->codec == CODEC_ZSTD_DELTA) {
-                        e->flags |= ENTRY_DELTA;
-                        memcpy(e->base, fr->base.b, ID_PREFIX_BYTES);
-                    }
-                }
-            }
-            packs++;
-        }
-        pack_in_free(in);
-        /* a run is bounded, so a large repository gets several */
-        if (rc == 0 && n >= RUN_ENTRIES_MAX) rc = reindex_run(r, entries, &n, rows, &packs, &added, err);
-    }
-    if (rc == 0 && n) rc = reindex_run(r, entries, &n, rows, &packs, &added, err);
-    for (size_t i = 0; i < r->state.run_count && rc == 0; i++) {
-        bool again = false;
-        for (size_t k = 0; k < added.n; k++) again |= digest_equal(&added.d[k], &r->state.runs[i]);
-        if (!again && !state_epoch_object(&r->state, &r->state.runs[i]))
-            rc = digests_add(&removed, &r->state.runs[i], err);
-    }
-    if (rc == 0) rc = delete_append(r, ledger_size(r->ledger), &none, NULL, &added, &removed, &none, 0, err);
-    if (rc == 0) rc = repo_sync(r, err);
-    digests_free(&added);
-    digests_free(&removed);
-    digests_free(&dead);
-    seam_free(all.f);
-    seam_free(entries);
-    seam_free(rows);
-    return rc < 0 ? error_wrap(err, "rebuilding the index") : 0;
 }

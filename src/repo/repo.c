@@ -1,5 +1,6 @@
 #include "ledger/statement.h"
 #include "repo/moving.h"
+#include "repo/repair.h"
 #include "repo/state_summary.h"
 
 json_t *json_digest(const struct digest *d) {
@@ -321,12 +322,14 @@ static int slots_open(struct repo *r, const struct unlock *u, struct error *err)
     return rc;
 }
 
-int repo_open(struct store *s, const struct unlock *u, const char *cache_dir, struct repo **ret, struct error *err) {
+static int open_with(struct store *s, const struct unlock *u, const char *cache_dir, bool mending, struct repo **ret,
+                     struct error *err) {
     void *p;
     int rc = mem_alloc(sizeof(struct repo), &p, err);
     if (rc < 0) return rc;
     struct repo *r = p;
     r->store = s;
+    r->mending = mending;
     pthread_mutex_init(&r->lock, NULL);
     pthread_mutex_init(&r->mended.lock, NULL);
     struct digest fd;
@@ -370,6 +373,15 @@ fail:
 
 void repo_parity_set(struct repo *r, unsigned percent) {
     r->parity_percent = percent;
+}
+
+int repo_open(struct store *s, const struct unlock *u, const char *cache_dir, struct repo **ret, struct error *err) {
+    return open_with(s, u, cache_dir, false, ret, err);
+}
+
+int repo_open_damaged(struct store *s, const struct unlock *u, const char *cache_dir, struct repo **ret,
+                      struct error *err) {
+    return open_with(s, u, cache_dir, true, ret, err);
 }
 
 bool repo_log_moved(struct repo *r) {

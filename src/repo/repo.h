@@ -30,6 +30,8 @@
 #define PREDICATE_HOLD PREDICATE_PREFIX "hold/v1"
 #define PREDICATE_RESTORE PREDICATE_PREFIX "restore/v1"
 #define PREDICATE_KEY_DRILL PREDICATE_PREFIX "key-drill/v1"
+#define PREDICATE_REPAIR PREDICATE_PREFIX "repair/v1"
+#define PREDICATE_COVERAGE PREDICATE_PREFIX "coverage/v1"
 
 /* The rungs of verification, as far as the state tells them apart; the texts are evidence's. */
 enum verify_level { VERIFY_NONE = 0, VERIFY_PRESENT, VERIFY_CHECKSUM, VERIFY_DECODE, VERIFY_SPOT, VERIFY_FULL, VERIFY_REBUILD };
@@ -49,6 +51,7 @@ struct snapshot_info {
     struct digest *root;           /* chunk ids of the root's pieces */
     size_t root_count;
     struct digest packs;           /* digest of the pack list object */
+    uint64_t packs_seq;            /* the entry that names it: its own, or a repair's */
     uint64_t items, bytes, stored_bytes;
     uint8_t writer[SIGN_PUBLIC_BYTES];
     enum verify_level verified;    /* highest rung passed by a verification whose receipt is in the log */

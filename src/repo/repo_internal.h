@@ -296,6 +296,7 @@ struct repo {
     struct epoch_keys epochs[EPOCHS_MAX + 1]; /* of those that `keys` does not hold; entries stay once they are there */
     bool latched;
     bool index_behind; /* the runs that the log names could not all be loaded */
+    bool mending;      /* opened by repo_open_damaged: runs that are lost are left out of the index */
     struct session_key *sessions;
     size_t session_count, session_cap;
     pthread_mutex_t lock; /* sessions */

@@ -120,6 +120,7 @@ static int judge_receipt(struct state *s, const struct ledger_entry *e, const js
         seam_free(n.receipt_surface);
         return rc;
     }
+    n.packs_seq = n.seq;
     s->snapshots[s->snapshot_count++] = n;
     return 0;
 }
@@ -212,6 +213,34 @@ static int judge_epoch(struct state *s, const struct ledger_entry *e, const json
     return rc;
 }
 
+/* Pack lists that were lost and written anew, and lists of collections that are lost and needed no longer. */
+static int judge_repair(struct state *s, const struct ledger_entry *e, const json_t *p, struct error *err) {
+    const json_t *lists = json_object_get(p, "lists"), *row;
+    struct digest *lost, d;
+    size_t lost_n, i;
+    json_array_foreach(
+        lists, i, row) if (!by_seq(s, (uint64_t)json_integer_value(json_array_get(row, 0))) ||
+                           !json_get_digest(json_array_get(row, 1),
+                                            &d)) return broken(err, e,
+                                                               "gives a pack list to a snapshot that is not there");
+    int rc = digests_of(json_object_get(p, "lists_lost"), &lost, &lost_n, err);
+    if (rc < 0) return rc;
+    json_array_foreach(lists, i, row) {
+        struct snapshot_info *n = by_seq(s, (uint64_t)json_integer_value(json_array_get(row, 0)));
+        (void)!json_get_digest(json_array_get(row, 1), &n->packs);
+        n->packs_seq = e->seq;
+    }
+    for (i = 0; i < lost_n; i++)
+        for (size_t k = 0; k < s->delete_count; k++) {
+            struct delete_info *x = &s->deletes[k];
+            if (x->has_packs && digest_equal(&x->packs, &lost[i])) x->has_packs = false;
+            if (x->has_replacement && digest_equal(&x->replaced_by, &lost[i])) x->has_replacement = false;
+            if (x->has_swept && digest_equal(&x->swept, &lost[i])) x->has_swept = false;
+        }
+    seam_free(lost);
+    return 0;
+}
+
 static int judge_delete(struct state *s, const struct ledger_entry *e, const json_t *p, struct error *err) {
     struct delete_info d = {.seq = e->seq};
     d.has_packs = json_get_digest(json_object_get(p, "packs"), &d.packs);
@@ -237,6 +266,8 @@ static const struct {
     {PREDICATE_HOLD, 1u << ROLE_ADMIN | 1u << ROLE_PRUNE | 1u << ROLE_RESTORE},
     {PREDICATE_RESTORE, 1u << ROLE_ADMIN | 1u << ROLE_RESTORE},
     {PREDICATE_KEY_DRILL, 1u << ROLE_ADMIN | 1u << ROLE_RESTORE},
+    {PREDICATE_REPAIR, 1u << ROLE_ADMIN},
+    {PREDICATE_COVERAGE, 1u << ROLE_ADMIN | 1u << ROLE_RESTORE},
 };
 
 static int fold(struct state *s, const struct ledger_entry *e, const char *type, const json_t *p, struct error *err) {
@@ -263,6 +294,7 @@ static int fold(struct state *s, const struct ledger_entry *e, const char *type,
     }
     if (strcmp(type, PREDICATE_DELETE) == 0)
         return json_object_get(p, "epoch") ? judge_epoch(s, e, p, k->role, err) : judge_delete(s, e, p, err);
+    if (strcmp(type, PREDICATE_REPAIR) == 0) return judge_repair(s, e, p, err);
     if (strcmp(type, PREDICATE_FORGET) == 0) {
         const json_t *seqs = json_object_get(p, "seqs");
         for (size_t i = 0; i < json_array_size(seqs); i++) {

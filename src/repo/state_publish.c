@@ -91,6 +91,17 @@ int state_publish(struct repo *r, struct error *err) {
     return 0;
 }
 
+int state_mend_summary(struct repo *r, uint64_t size, struct error *err) {
+    json_t *doc = NULL;
+    if (size < ledger_base(r->ledger) || size > ledger_size(r->ledger))
+        return error_set(err, ERR_LEDGER_BROKEN, "a summary of %llu entries cannot be made of this log",
+                         (unsigned long long)size);
+    int rc = state_at(r, size, &doc, err);
+    if (rc == 0) rc = ledger_publish_summary(r->ledger, secret_bytes(r->keys->sign_seed), size, doc, err);
+    json_decref(doc);
+    return rc;
+}
+
 /* ---- checking ---- */
 
 int summaries_check_begin(struct repo *r, struct summaries_check *ret, struct error *err) {
@@ -227,12 +238,8 @@ static int belief_compare(const struct summaries_check *c, const struct repo *r,
     return rc;
 }
 
-int summaries_check_end(struct summaries_check *c, const struct repo *r, struct ledger *l, uint64_t *ret_objects,
-                        summaries_found found, void *ctx, struct error *err) {
-    struct bundles b = {c, c->fold.store, ret_objects, found, ctx};
-    struct error differs = ERROR_INIT;
-    int believed = belief_compare(c, r, &differs);
-    if (believed < 0 && (believed = found(ctx, "log/", believed, differs.text, err)) < 0) return believed;
+int summaries_check_summaries(struct summaries_check *c, struct ledger *l, uint64_t *ret_objects, summaries_found found,
+                              void *ctx, struct error *err) {
     for (size_t i = 0; i < c->count; i++) {
         struct error e = ERROR_INIT;
         char name[64];
@@ -242,7 +249,17 @@ int summaries_check_end(struct summaries_check *c, const struct repo *r, struct 
         snprintf(name, sizeof name, "summary/%016llu", (unsigned long long)c->at[i].size);
         if (rc < 0 && (rc = found(ctx, name, rc, e.text, err)) < 0) return rc;
     }
-    return store_list(b.store, "tile/entries/", bundle_see, &b, err);
+    return 0;
+}
+
+int summaries_check_end(struct summaries_check *c, const struct repo *r, struct ledger *l, uint64_t *ret_objects,
+                        summaries_found found, void *ctx, struct error *err) {
+    struct bundles b = {c, c->fold.store, ret_objects, found, ctx};
+    struct error differs = ERROR_INIT;
+    int rc = belief_compare(c, r, &differs);
+    if (rc < 0) rc = found(ctx, "log/", rc, differs.text, err);
+    if (rc == 0) rc = summaries_check_summaries(c, l, ret_objects, found, ctx, err);
+    return rc < 0 ? rc : store_list(b.store, "tile/entries/", bundle_see, &b, err);
 }
 
 void summaries_check_free(struct summaries_check *c) {

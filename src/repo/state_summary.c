@@ -48,13 +48,13 @@ static json_t *snapshot_row(const struct snapshot_info *s) {
             return NULL;
         }
     return json_pack(
-        "[I, o, s, s, s, s, s, I, I, I, b, o, o, I, I, I, o, i, I, o, b, I, I, I, I, I]", (json_int_t)s->seq,
+        "[I, o, s, s, s, s, s, I, I, I, b, o, o, I, I, I, o, i, I, o, b, I, I, I, I, I, I]", (json_int_t)s->seq,
         json_digest(&s->entry), s->id, s->environment, s->surface, s->kind, s->receipt_surface,
         (json_int_t)s->started_ns, (json_int_t)s->completed_ns, (json_int_t)s->claimed_ns, s->complete,
         digests_json(s->root, s->root_count), json_digest(&s->packs), (json_int_t)s->items, (json_int_t)s->bytes,
         (json_int_t)s->stored_bytes, hex_json(s->writer, SIGN_PUBLIC_BYTES), (int)s->verified,
         (json_int_t)s->verified_ns, levels, s->verify_failed, (json_int_t)s->restore_ns, (json_int_t)s->restored_ns,
-        (json_int_t)s->restore_took_ns, (json_int_t)s->holds, (json_int_t)(s->forgotten ? s->forgotten_seq : 0));
+        (json_int_t)s->restore_took_ns, (json_int_t)s->holds, (json_int_t)(s->forgotten ? s->forgotten_seq : 0), (json_int_t)s->packs_seq);
 }
 
 static json_t *job_row(const struct job_info *j) {
@@ -255,6 +255,7 @@ static int load_snapshot(struct snapshot_info *n, struct row *r, uint64_t size, 
     n->holds = (unsigned)col_below(r, size);
     n->forgotten_seq = col_below(r, size);
     n->forgotten = n->forgotten_seq > 0;
+    n->packs_seq = col_below(r, size);
     return 0;
 }
 

@@ -7,8 +7,8 @@
 #include "repo/repo_internal.h"
 
 /* Changes whenever the fold of the log does: a reader that folds otherwise must not begin at such a summary. */
-#define STATE_VERSION 3
-#define STATE_VERSION_PLAIN 2 /* while no epoch has begun: the same without what tells of epochs */
+#define STATE_VERSION 4
+#define STATE_VERSION_PLAIN 3 /* while no epoch has begun: the same without what tells of epochs */
 
 /* The same state gives the same bytes, whoever writes it (json_write sorts members). */
 int state_write(const struct state *s, json_t **ret, struct error *err) PK_CHECK;
@@ -22,6 +22,10 @@ void state_start_from_summaries(struct repo *r);
 /* Sum up the log to the end of its newest full bundle, where nobody did yet. Does nothing without an admin key, nor for a
  * state above SUMMARY_STATE_MAX_BYTES. Older summaries but one are removed. */
 int state_publish(struct repo *r, struct error *err) PK_CHECK;
+
+/* Sum up again at a size at which there is a summary that nobody can believe. ERR_LEDGER_BROKEN for one that a key signed and that
+ * says otherwise than the entries: that is no damage, and stays as evidence. Admin only. */
+int state_mend_summary(struct repo *r, uint64_t size, struct error *err) PK_CHECK;
 
 /* Holding summaries and bundles against a whole reading of the log, as `verify` does: the ledger is opened with
  * summaries_judge and the struct as its ctx, synced, and then asked. */
@@ -43,6 +47,9 @@ int summaries_judge(void *ctx, const struct ledger_entry *e, struct error *err) 
  * counts what was looked at. */
 int summaries_check_end(struct summaries_check *c, const struct repo *r, struct ledger *l, uint64_t *ret_objects, summaries_found found,
                         void *ctx, struct error *err) PK_CHECK;
+/* Of the summaries alone. */
+int summaries_check_summaries(struct summaries_check *c, struct ledger *l, uint64_t *ret_objects, summaries_found found, void *ctx,
+                              struct error *err) PK_CHECK;
 void summaries_check_free(struct summaries_check *c);
 
 #endif

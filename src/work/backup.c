@@ -179,6 +179,9 @@ int backup_surface(struct work *w, const struct work_surface *s, const struct ba
     for (int i = 1;; i++) {
         rc = attempt(w, s, o, &j, ret, err);
         if (rc != -ERR_REPO_COMMIT_LOST || i == ATTEMPTS) break;
+        if (w->options.events.warning)
+            w->options.events.warning(w->options.events.ctx, ret->label,
+                                      "a collection removed data that this backup relied on; it is taken again");
         error_clear(err);
     }
     ret->duration_ns = time_now_ns() - j.started_ns;

@@ -224,6 +224,9 @@ static int collect(struct work *w, const struct prune_plan *p, struct prune_done
     ret->locked_until_ns = done.locked_until_ns;
     ret->freed_packs -= done.locked_packs;
     ret->freed_bytes -= done.locked_bytes;
+    if (done.damaged && e->warning)
+        e->warning(e->ctx, "repository",
+                   "a recovery point lacks data, so packs were freed whole and none was rewritten: 'proofkeep repair' says more");
     gc_plan_free(&done);
     return 0;
 }
@@ -266,7 +269,8 @@ int prune_run(struct work *w, const struct prune_plan *p, const char *typed, str
     if (rc < 0) return rc;
     const struct config_environment *e = w->config ? config_environment(w->config, p->environment) : NULL;
     if (e && (rc = guard_confirm(e, GUARD_PRUNE, p->surfaces, NULL, typed, err)) < 0) return rc;
-    if ((rc = plan_same(w, p, err)) < 0) return rc;
+    /* a collection marks anew whatever the log says by then, so what others commit makes no plan of it stale */
+    if (!p->options.collect_only && (rc = plan_same(w, p, err)) < 0) return rc;
     if ((rc = forget(w, p, err)) < 0) return rc;
     ret->forgotten = p->forgotten;
     if ((rc = collect(w, p, ret, err)) < 0) {

@@ -71,7 +71,7 @@ struct prune_done {
     int64_t locked_until_ns;       /* the latest; INT64_MAX: nobody says */
     int64_t duration_ns;
 };
-/* Carry it out. `typed` is the phrase, NULL when none was given (ERR_CONFIRM where one is needed). The plan is made
+/* Carry it out. `typed` is the phrase, NULL when none was given (ERR_CONFIRM where one is needed). A plan that forgets is made
  * again first and must be the same. Interrupted or failed after forgetting, the next run frees what is left. */
 int prune_run(struct work *w, const struct prune_plan *p, const char *typed, struct prune_done *ret,
               struct error *err) PK_CHECK;

@@ -7,7 +7,7 @@
 
 #include "work/context.h"
 
-#define REVIVE_COMMAND "proofkeep store revive" /* for messages */
+#define REVIVE_COMMAND "proofkeep repair --from-versions" /* for messages */
 
 struct revive_totals {
     uint64_t objects; /* in use */

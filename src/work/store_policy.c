@@ -21,6 +21,7 @@ struct grant {
         unsigned roles;
         const char *place; /* below the prefix */
     } places[PLACES_MAX];
+    bool aws; /* others do not know these actions */
 };
 
 /* Which calls a role makes, on what. Objects are as doc/format/repository.md names them. */
@@ -83,9 +84,10 @@ static const struct grant grants[] = {
     {"ListVersions", {"s3:ListBucketVersions", "s3:GetBucketVersioning"}, true, {{R | P | A, ""}}},
     {"Settings",
      {"s3:GetBucketObjectLockConfiguration", "s3:GetLifecycleConfiguration", "s3:GetEncryptionConfiguration",
-      "s3:GetBucketPolicyStatus", "s3:GetBucketPolicy", "s3:GetBucketAcl", "s3:GetBucketPublicAccessBlock"},
+      "s3:GetBucketPolicyStatus", "s3:GetBucketPolicy"},
      true,
      {{A, ""}}},
+    {"Openness", {"s3:GetBucketAcl", "s3:GetBucketPublicAccessBlock"}, true, {{A, ""}}, .aws = true},
 };
 
 /* What is denied besides, since another policy may allow more than this one. */
@@ -290,6 +292,7 @@ int store_policy_make(const struct store_policy_request *q, struct store_policy 
         json_decref(m.statements);
     for (size_t i = 0; i < sizeof grants / sizeof *grants && rc == 0; i++) {
         json_t *condition;
+        if (grants[i].aws && !m.where.aws) continue;
         rc = below_prefix(&m, &grants[i], &condition, err);
         if (rc == 0) rc = add(&m, &grants[i], true, condition, err);
     }

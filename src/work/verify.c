@@ -2,6 +2,7 @@
 
 #include "base/seam.h"
 #include "base/time.h"
+#include "repo/coverage.h"
 #include "work/reading.h"
 #include "work/receipt.h"
 
@@ -9,15 +10,30 @@
 
 #define CHECKS 4 /* times that a collection may come in between before we give up */
 
+struct covered {
+    uint64_t seq;
+    int64_t oldest_ns;
+};
 struct run {
     struct work *w;
     json_t *harmed;                  /* {id: true} */
     struct verify_finding *findings; /* kept back until the check stands: one that was overtaken proves nothing */
     size_t count, cap;
     int64_t started_ns;
+    struct covered *covered; /* with a budget */
+    size_t covered_count, covered_cap;
+    int64_t parts[COVERAGE_PARTS];
 };
 
+static int covered(void *ctx, const struct snapshot_info *s, int64_t oldest_ns, struct error *err) {
+    struct run *r = ctx;
+    int rc = mem_grow((void **)&r->covered, &r->covered_cap, r->covered_count + 1, sizeof *r->covered, err);
+    if (rc == 0) r->covered[r->covered_count++] = (struct covered){s->seq, oldest_ns};
+    return rc;
+}
+
 static void findings_clear(struct run *r) {
+    r->covered_count = 0;
     for (size_t i = 0; i < r->count; i++) {
         json_decref(r->findings[i].snapshots);
         json_decref(r->findings[i].paths);
@@ -140,14 +156,17 @@ static const struct snapshot_info *point(struct work *w, uint64_t seq) {
 }
 
 /* What a collection moved while it was checked is looked for again by the log as it is then. */
-static int check(struct run *r, const uint64_t *seqs, size_t n, enum verify_level level, struct check_totals *ret,
-                 struct error *err) {
+static int check(struct run *r, const uint64_t *seqs, size_t n, enum verify_level level, const struct check_budget *b,
+                 struct check_totals *ret, struct error *err) {
     void *mem;
     int rc = mem_alloc((n + 1) * sizeof(struct snapshot_info *), &mem, err);
     if (rc < 0) return rc;
     const struct snapshot_info **list = mem;
     struct check_options o = {.level = level > VERIFY_DECODE ? VERIFY_DECODE : level,
                               .snapshots = list,
+                              .budget = b,
+                              .covered = b ? covered : NULL,
+                              .parts = b ? r->parts : NULL,
                               .threads = r->w->jobs,
                               .ctx = r,
                               .progress = progress,
@@ -192,7 +211,7 @@ int verify_snapshots(struct work *w, const struct snapshot_info *const *snapshot
     if (rc < 0) goto out;
     seqs = mem;
     for (size_t i = 0; i < n; i++) seqs[i] = snapshots[i]->seq;
-    if ((rc = check(&r, seqs, n, level, &totals, err)) < 0) goto out;
+    if ((rc = check(&r, seqs, n, level, NULL, &totals, err)) < 0) goto out;
     for (size_t i = 0; i < r.count && cb; i++) cb(ctx, &r.findings[i]);
     warn_of_void_entries(w);
     ret->objects = totals.objects;
@@ -248,5 +267,72 @@ out:
         ret->differences = NULL;
         ret->passed = false;
     }
+    return rc;
+}
+
+static int vouch(struct run *r, const uint64_t *seqs, size_t n, enum verify_level level, int64_t window_ns,
+                 struct verify_result *ret, struct error *err) {
+    int rc = 0;
+    for (size_t i = 0; i < n && rc == 0; i++) {
+        const struct snapshot_info *info = point(r->w, seqs[i]);
+        int64_t oldest_ns = 0;
+        if (!info) continue;
+        ret->points++;
+        if (json_object_get(r->harmed, info->id) || json_object_get(r->harmed, "*")) {
+            /* said once, until it is whole again */
+            if (!info->verify_failed) rc = sign(r, info, level, false, r->started_ns, NULL, err);
+            continue;
+        }
+        for (size_t k = 0; k < r->covered_count; k++)
+            if (r->covered[k].seq == seqs[i]) oldest_ns = r->covered[k].oldest_ns;
+        if (!oldest_ns || oldest_ns < r->started_ns - window_ns || oldest_ns <= info->level_ns[level]) continue;
+        rc = sign(r, info, level, true, oldest_ns, NULL, err);
+        ret->vouched += rc == 0;
+    }
+    return rc;
+}
+
+int verify_budget(struct work *w, const struct snapshot_info *const *snapshots, size_t n, enum verify_level level,
+                  const struct check_budget *b, verify_finding_cb cb, void *ctx, struct verify_result *ret,
+                  struct error *err) {
+    struct run r = {.w = w, .harmed = json_object(), .started_ns = time_now_ns()};
+    struct check_totals t = {0};
+    enum key_role role = repo_keys(w->repo)->role;
+    uint64_t *seqs = NULL;
+    void *mem;
+    *ret = (struct verify_result){.level = level};
+    if (level > VERIFY_DECODE) return error_set(err, ERR_USAGE, "a budget is for levels checksum and decode");
+    int rc = r.harmed ? mem_alloc((n + 1) * sizeof *seqs, &mem, err)
+                      : error_set(err, ERR_NO_MEMORY, "no memory for a verification");
+    if (rc < 0) goto out;
+    seqs = mem;
+    for (size_t i = 0; i < n; i++) seqs[i] = snapshots[i]->seq;
+    if ((rc = check(&r, seqs, n, level, b, &t, err)) < 0) goto out;
+    for (size_t i = 0; i < r.count && cb; i++) cb(ctx, &r.findings[i]);
+    warn_of_void_entries(w);
+    ret->objects = t.objects;
+    ret->bytes = t.bytes;
+    ret->findings = t.findings;
+    ret->passed = t.findings == 0;
+    ret->packs = t.packs;
+    ret->packs_left = t.packs_left;
+    ret->pack_bytes = t.pack_bytes;
+    ret->bytes_left = t.bytes_left;
+    ret->bytes_covered = t.bytes_covered;
+    ret->oldest_ns = t.oldest_ns;
+    if (role == ROLE_ADMIN || role == ROLE_RESTORE) {
+        rc = vouch(&r, seqs, n, level, b->window_ns, ret, err);
+        if (rc == 0) rc = coverage_add(w->repo, level, r.parts, &t, r.started_ns, w->principal, err);
+        struct error e = ERROR_INIT;
+        if (rc == 0) (void)!repo_publish(w->repo, &e);
+    }
+    ret->duration_ns = time_now_ns() - r.started_ns;
+out:
+    seam_free(seqs);
+    findings_clear(&r);
+    seam_free(r.findings);
+    seam_free(r.covered);
+    json_decref(r.harmed);
+    if (rc < 0) ret->passed = false;
     return rc;
 }

@@ -15,6 +15,9 @@ struct verify_result {
     bool passed;
     uint64_t objects, bytes, findings;
     size_t points; /* of which there is a result: what was forgotten in the meantime has none */
+    uint64_t packs, packs_left, pack_bytes, bytes_left, bytes_covered; /* with a budget: see struct check_totals */
+    int64_t oldest_ns;                                                 /* likewise */
+    size_t vouched; /* with a budget: points of which every object was checked within the window, and that say so now */
     int64_t duration_ns;
     json_t *differences; /* owned by the caller: [{"invariant","expected","found"}] of level full */
 };
@@ -26,5 +29,12 @@ typedef void (*verify_finding_cb)(void *ctx, const struct verify_finding *f);
  * Entries of the log that count for nothing are named to the warning event.
  * Full first checks up to decode, then restores each into a scratch place and compares invariants. */
 int verify_snapshots(struct work *w, const struct snapshot_info *const *snapshots, size_t n, enum verify_level level, verify_finding_cb cb, void *ctx, struct verify_result *ret, struct error *err) PK_CHECK;
+
+#define VERIFY_WINDOW_NS (30 * 24 * 3600 * INT64_C(1000000000)) /* a cycle of checks with a budget */
+/* As much as the budget allows, at checksum or decode, what was checked longest ago first; what was reached is remembered in
+ * the cache and, where the key may vouch, in the log (coverage/v1). `passed` says that nothing bad was found, whether or not
+ * everything was reached. A point gets a receipt when it is damaged, and when every object of it was checked within the
+ * window and since its last receipt of that level; the receipt begins with the oldest of these checks. */
+int verify_budget(struct work *w, const struct snapshot_info *const *snapshots, size_t n, enum verify_level level, const struct check_budget *b, verify_finding_cb cb, void *ctx, struct verify_result *ret, struct error *err) PK_CHECK;
 
 #endif

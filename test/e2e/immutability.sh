@@ -65,7 +65,7 @@ plain() {
   s3 steal "plain-$KIND" a/packs/d/ overwrite >"$T/stolen"
   fails 4 PK-VER-001 verify lab/artifacts@latest --level checksum --config plain.yaml
   claim "$KIND: packs that were overwritten are found"
-  fails 5 PK-IMM-002 store revive --config plain.yaml && says 'keeps no versions'
+  fails 5 PK-IMM-002 repair --from-versions --config plain.yaml && says 'keeps no versions'
   claim "$KIND: without versions there is nothing to bring back"
   s3 steal "plain-$KIND" a/log/ delete >"$T/stolen"
   fails 4 PK-LOG-002 list lab/all --config plain.yaml
@@ -89,15 +89,15 @@ versions() {
   stranger versions.yaml verify --all --level decode && says 'deleted and'
   claim "$KIND: so does a verification"
   stranger versions.yaml doctor
-  grep -q 'by somebody' "$T/out" && grep -q 'store revive' "$T/out"
+  grep -q 'by somebody' "$T/out" && grep -q 'repair --from-versions' "$T/out"
   claim "$KIND: doctor tells of it"
   stranger versions.yaml init --repository main --key-file "$T/other-key"
   [ $? = 5 ] && says PK-REP-002 && [ ! -e "$T/other-key" ]
   claim "$KIND: no second repository is made over the first"
   n=$(s3 ls "$b" | wc -l)
-  stranger versions.yaml store revive --dry-run && grep -q 'can be put back' "$T/out" && [ "$(s3 ls "$b" | wc -l)" = "$n" ]
+  stranger versions.yaml repair --from-versions --dry-run && grep -q 'can be put back' "$T/out" && [ "$(s3 ls "$b" | wc -l)" = "$n" ]
   claim "$KIND: a dry run brings nothing back"
-  stranger versions.yaml store revive --json && [ "$(result lost)" = 0 ] && [ "$(result revived)" -gt 5 ]
+  stranger versions.yaml repair --from-versions --json && [ "$(result lost)" = 0 ] && [ "$(result revived)" -gt 5 ]
   claim "$KIND: everything in use is brought back"
   pk store drift --config versions.yaml --json && [ "$(drift_of hidden)" = ok ]
   claim "$KIND: and nothing is hidden any more"
@@ -108,15 +108,16 @@ versions() {
   claim "$KIND: what he overwrites is seen through as well"
   pk verify --all --level decode --config versions.yaml && says 'overwritten by somebody'
   claim "$KIND: also by who has seen the log before"
-  pk store revive --json --config versions.yaml && [ "$(result lost)" = 0 ] && [ "$(result covered)" -gt 5 ]
+  pk repair --from-versions --json --config versions.yaml && [ "$(result lost)" = 0 ] && [ "$(result covered)" -gt 5 ]
   claim "$KIND: and brought back"
   stranger versions.yaml verify --all --level decode && ! says 'by somebody' && comes_back versions.yaml back3
   claim "$KIND: after which it is as before"
   before=$(s3 versions "$b" | wc -l)
-  pk store revive --json --config versions.yaml && [ "$(result revived)" = 0 ] && [ "$(s3 versions "$b" | wc -l)" = "$before" ]
+  pk repair --from-versions --json --config versions.yaml && [ "$(result revived)" = 0 ] && [ "$(s3 versions "$b" | wc -l)" = "$before" ]
   claim "$KIND: a second run has nothing to do"
-  pk backup lab/all --config versions.yaml && pk verify lab/artifacts@latest --config versions.yaml && pk prune lab --grace 1s --config versions.yaml && pk store revive --json --config versions.yaml && [ "$(result revived)" = 0 ]
+  pk backup lab/all --config versions.yaml && pk verify lab/artifacts@latest --config versions.yaml && pk prune lab --grace 1s --config versions.yaml && pk repair --from-versions --json --config versions.yaml && [ "$(result revived)" = 0 ]
   claim "$KIND: what retention removed is not brought back"
+  rm -f "$T/reader"
   pk key add --role restore --key-file-out "$T/reader" --config versions.yaml && pk list lab/all --config versions.yaml --key-file "$T/reader"
   claim "$KIND: another key opens it"
   id=$("$P" key list --json --config versions.yaml 2>/dev/null | python3 -c '
@@ -124,7 +125,7 @@ import json, sys
 print(next(k["id"] for k in json.load(sys.stdin)["keys"] if k["role"] == "restore"))')
   pk key remove "$id" --config versions.yaml && fails 12 PK-KEY-001 list lab/all --config versions.yaml --key-file "$T/reader"
   claim "$KIND: a key that was removed does not come back by its old version"
-  pk store revive --json --config versions.yaml && [ "$(result revived)" = 0 ] && fails 12 PK-KEY-001 list lab/all --config versions.yaml --key-file "$T/reader"
+  pk repair --from-versions --json --config versions.yaml && [ "$(result revived)" = 0 ] && fails 12 PK-KEY-001 list lab/all --config versions.yaml --key-file "$T/reader"
   claim "$KIND: nor is its slot revived"
 }
 
@@ -174,7 +175,7 @@ locked() {
   claim "$KIND: overwrites and hides the rest"
   comes_back locked.yaml back4
   claim "$KIND: nothing is lost"
-  stranger locked.yaml store revive --json && [ "$(result lost)" = 0 ] && comes_back locked.yaml back5 && ! says 'by somebody'
+  stranger locked.yaml repair --from-versions --json && [ "$(result lost)" = 0 ] && comes_back locked.yaml back5 && ! says 'by somebody'
   claim "$KIND: and all of it is brought back"
   s3 retention "$b" "$(s3 ls "$b" a/packs/ | head -n 1 | cut -d' ' -f1)" | grep -q COMPLIANCE
   claim "$KIND: locked as before"
@@ -207,6 +208,6 @@ config folder.yaml x/a 'immutability: { mode: compliance }'
 sed -i 's|url: s3://.*|url: /srv/backup|; /s3: {/d' folder.yaml
 fails 2 PK-CFG-002 list --config folder.yaml && says 'immutability wants a bucket'
 claim 'a folder cannot be locked'
-fails 2 PK-USE-001 store renew --dry-run --repository "$T/nothing" && says 'store revive'
-claim 'only what brings back has a dry run'
+fails 2 PK-USE-001 repair --from-versions --from "$T/other" --repository "$T/nothing" && says 'takes no --plan and no --from'
+claim 'versions are looked for in one place'
 finish
