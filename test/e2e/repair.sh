@@ -244,15 +244,13 @@ grep -q '^coverage at level checksum: .* %' "$T/out" && ! grep -q VERIFIED "$T/e
 claim 'it says what is covered, and never VERIFIED'
 total=$(find "$R/packs" -type f | wc -l)
 
-vouched=0
 for _ in $(seq "$total"); do
   pk verify "${repo[@]}" --all --budget 1KiB --level checksum --json
-  vouched=$((vouched + $(result vouched)))
   [ "$(result coverage)" = 1.0 ] && break
 done
-[ "$(result coverage)" = 1.0 ] && [ "$vouched" = 2 ] && [ "$(result oldest)" != None ]
+[ "$(result coverage)" = 1.0 ] && [ "$(result oldest)" != None ] && [ "$(rung)" = 'checksum checksum' ]
 claim 'run after run it covers everything, and then the points are vouched for'
-[ "$(rung)" != "$(cat "$T/rung.before")" ]
+[ "$(cat "$T/rung.before")" = "none none" ]
 claim 'which the log keeps'
 rm -rf "$T/cache"
 pk verify "${repo[@]}" --all --budget 1KiB --level checksum --json && [ "$(result coverage)" != 1.0 ]
