@@ -61,6 +61,8 @@ pk restore lab/one@latest --config parity.yaml --into "$T/mended" && cmp one/noi
 claim 'a restore mends what it reads, of packs that are damaged every one'
 fails 4 PK-VER-001 verify lab/one --config parity.yaml --level checksum && grep -q 'packs/d/' out
 claim 'verify still says that they are'
+pk repair --repository main --config parity.yaml --json && [ "$(result chunks_lost)" = 0 ] && [ "$(result packs_retired)" -ge 2 ] && pk verify lab/one --config parity.yaml --level decode
+claim 'and a repair stores all of it anew'
 
 # ---- of itself
 pk --version --json && python3 -c 'import json; v = json.load(open("out"))["version"]; assert v[0].isdigit(), v' 2>err
