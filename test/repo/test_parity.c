@@ -11,10 +11,16 @@
 
 #define FOOT 64u
 
+static uint8_t *room(size_t n) {
+    uint8_t *p = malloc(n);
+    assert_non_null(p);
+    return p;
+}
+
 static uint8_t *make(size_t body, unsigned percent, size_t *ret_len, struct digest *ret_name) {
     struct error err = ERROR_INIT;
     size_t section = parity_bytes(body + FOOT, percent);
-    uint8_t *p = malloc(body + section + FOOT);
+    uint8_t *p = room(body + section + FOOT);
     kit_random(p, body, 7);
     kit_random(p + body + section, FOOT, 8);
     kit_ok(parity_make(BYTES_OF(p, body), BYTES_OF(p + body + section, FOOT), percent, p + body, &err), &err);
@@ -51,7 +57,7 @@ static void packs_of_every_size_are_mended(void **state) {
         for (unsigned percent = 1; percent <= 25; percent += 24) {
             size_t len;
             struct digest name;
-            uint8_t *whole = make(sizes[i], percent, &len, &name), *bad = malloc(len);
+            uint8_t *whole = make(sizes[i], percent, &len, &name), *bad = room(len);
             memcpy(bad, whole, len);
             mends(bad, len, whole, len, &name, 0);
             for (size_t at = 0; at < len; at += len / 5 + 1) {
@@ -69,7 +75,7 @@ static void as_many_shards_may_be_lost_as_there_is_parity(void **state) {
     (void)state;
     size_t body = 200 * 640 - FOOT, len; /* 200 shards of 640 bytes, and 4 % are 8 */
     struct digest name;
-    uint8_t *whole = make(body, 4, &len, &name), *bad = malloc(len);
+    uint8_t *whole = make(body, 4, &len, &name), *bad = room(len);
     size_t block = 32 + 16 * 208 + 32;
     assert_int_equal(len, body + 2 * block + 8 * 640 + FOOT);
     memcpy(bad, whole, len);
@@ -92,7 +98,7 @@ static void blocks_stand_twice(void **state) {
     (void)state;
     size_t body = 50000, len;
     struct digest name;
-    uint8_t *whole = make(body, 10, &len, &name), *bad = malloc(len + 100);
+    uint8_t *whole = make(body, 10, &len, &name), *bad = room(len + 100);
     size_t block = 32 + 16 * (98 + 10) + 32;
     memcpy(bad, whole, len);
     memset(bad + body - 300, 0, 300 + block); /* the first, and the end of the body */
@@ -119,9 +125,9 @@ static void room_is_what_fits(void **state) {
     for (size_t i = 0; i < sizeof caps / sizeof *caps; i++) {
         assert_int_equal(parity_room(caps[i], 0), caps[i]);
         for (unsigned percent = 1; percent <= PARITY_PERCENT_MAX; percent++) {
-            size_t room = parity_room(caps[i], percent);
-            assert_true(room + parity_bytes(room, percent) <= caps[i]);
-            assert_true(room > caps[i] / (100 + percent) * 100 - caps[i] / 8);
+            size_t fits = parity_room(caps[i], percent);
+            assert_true(fits + parity_bytes(fits, percent) <= caps[i]);
+            assert_true(fits > caps[i] / (100 + percent) * 100 - caps[i] / 8);
         }
     }
 }
