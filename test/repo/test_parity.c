@@ -13,7 +13,7 @@
 
 static uint8_t *room(size_t n) {
     uint8_t *p = malloc(n);
-    assert_non_null(p);
+    if (!p) abort();
     return p;
 }
 
