@@ -3,8 +3,8 @@
 #include "crypto/sha256_x2.h"
 #include "repo/check_budget.h"
 #include "repo/lost.h"
-#include "repo/maintain_internal.h"
 #include "repo/moving.h"
+#include "repo/packlist.h"
 #include "repo/run.h"
 #include "repo/state_summary.h"
 
@@ -284,6 +284,30 @@ static bool wanted(const struct checking *c, const struct snapshot_info *s) {
     return false;
 }
 
+static bool is_one(void *ctx, const struct snapshot_info *s) {
+    return s == ctx;
+}
+
+/* A bit for each damage and snapshot: whether the one's packs have the other. Each list is read once. */
+static int damage_harms(const struct checking *c, uint8_t **ret, struct error *err) {
+    struct repo *r = c->r;
+    const size_t n = r->state.snapshot_count;
+    void *mem;
+    int rc = mem_alloc(c->damage_count * n / 8 + 1, &mem, err);
+    if (rc < 0) return rc;
+    *ret = mem;
+    for (size_t k = 0; k < n && c->damage_count; k++) {
+        struct nameset packs;
+        struct error e = ERROR_INIT;
+        if (r->state.snapshots[k].forgotten || packlist_union(r, is_one, NULL, &r->state.snapshots[k], &packs, &e) < 0)
+            continue;
+        for (size_t i = 0; i < c->damage_count; i++)
+            if (nameset_find(&packs, c->damage[i].pack.b) != NAMESET_NONE) bit_set(*ret, i * n + k);
+        nameset_free(&packs);
+    }
+    return 0;
+}
+
 static int report(struct checking *c, struct error *err) {
     struct repo *r = c->r;
     const char **ids;
@@ -304,21 +328,16 @@ static int report(struct checking *c, struct error *err) {
         if (rc < 0) *err = e;
         snapshot_close(h.s);
     }
+    uint8_t *harmed = NULL;
+    if (rc == 0) rc = damage_harms(c, &harmed, err);
     for (size_t i = 0; i < c->damage_count && rc == 0; i++) {
         struct damage *d = &c->damage[i];
         char key[96];
         size_t n = 0;
         if (d->if_used && !d->paths_total) continue;
         pack_key(d->meta, &d->pack, key);
-        for (size_t k = 0; k < r->state.snapshot_count && rc == 0 && !d->harmless; k++) {
-            const struct snapshot_info *s = &r->state.snapshots[k];
-            struct digests packs;
-            struct error e = ERROR_INIT;
-            if (s->forgotten) continue;
-            if (snapshot_packs(r, s, &packs, &e) < 0) continue;
-            if (digest_in(packs.d, packs.n, &d->pack)) ids[n++] = s->id;
-            digests_free(&packs);
-        }
+        for (size_t k = 0; k < r->state.snapshot_count && !d->harmless; k++)
+            if (bit_get(harmed, i * r->state.snapshot_count + k)) ids[n++] = r->state.snapshots[k].id;
         ids[n] = NULL;
         struct bytes paths[PATHS_MAX];
         for (size_t k = 0; k < d->path_count; k++) paths[k] = buf_bytes(&d->paths[k]);
@@ -326,6 +345,7 @@ static int report(struct checking *c, struct error *err) {
         c->totals.findings++;
         if (c->o->finding) rc = c->o->finding(c->o->ctx, &f, err);
     }
+    seam_free(harmed);
     seam_free(ids);
     return rc;
 }
@@ -501,6 +521,130 @@ static bool pack_is_bad(void *ctx, const struct digest *pack) {
     return false;
 }
 
+static bool see_snapshot(void *ctx, const struct snapshot_info *s) {
+    return wanted(ctx, s);
+}
+
+static int list_broken_finding(void *ctx, const struct snapshot_info *s, int code, const char *text,
+                               struct error *err) {
+    char key[96];
+    run_key(&s->packs, key);
+    return object_finding(ctx, key, code, text, err);
+}
+
+/* With a budget packs are not taken as they come, so there is a list of them. */
+struct budgeted {
+    struct budget budget;
+    struct pack_facts list;
+    size_t reached;
+};
+
+/* Packs as the index has them, run by run, each once though runs may share it. */
+struct pack_walk {
+    struct checking *c;
+    struct budgeted *within;
+    const struct nameset *all;
+    uint8_t *seen;
+    struct task *task;
+};
+
+static int pack_task(struct pack_walk *w, const struct pack_fact *f, struct error *err) {
+    void *mem;
+    int rc = w->task ? 0 : mem_alloc(sizeof(struct task), &mem, err);
+    if (rc < 0) return rc;
+    if (!w->task) w->task = mem;
+    w->task->c = w->c;
+    w->task->facts[w->task->count++] = *f;
+    if (w->task->count < PACKS_AT_ONCE) return 0;
+    pool_submit(w->c->pool, packs_check, w->task);
+    w->task = NULL;
+    return stop_check(err);
+}
+
+static int pack_list(struct pack_walk *w, const struct pack_fact *f, struct error *err) {
+    struct pack_facts *l = &w->within->list;
+    int rc = mem_grow((void **)&l->f, &l->cap, l->n + 1, sizeof *l->f, err);
+    if (rc == 0) l->f[l->n++] = *f;
+    return rc;
+}
+
+static int pack_total(struct pack_walk *w, const struct pack_fact *f, struct error *err) {
+    (void)err;
+    w->c->total += f->bytes;
+    return 0;
+}
+
+static int rows_walk(struct pack_walk *w, int (*cb)(struct pack_walk *, const struct pack_fact *, struct error *),
+                     struct error *err) {
+    const struct index *x = &w->c->r->index;
+    int rc = 0;
+    memset(w->seen, 0, w->all->count / 8 + 1);
+    for (size_t i = 0; i < x->count && rc == 0; i++) {
+        struct run_view v;
+        if ((rc = index_scan(x, i, false, &v, err)) < 0) break;
+        for (uint32_t p = 0; p < v.pack_count && rc == 0; p++) {
+            struct pack_fact f;
+            pack_fact_row(v.packs + (size_t)p * RUN_PACK_BYTES, &f);
+            if (bit_take(w->seen, nameset_find(w->all, f.name.b))) rc = cb(w, &f, err);
+        }
+        index_scan_end(&v);
+    }
+    return rc;
+}
+
+/* What no run had, by its whole name, which only the lists have. */
+static int lost_see(void *ctx, const struct digest *name, struct error *err) {
+    struct pack_walk *w = ctx;
+    const struct pack_fact lost = {.name = *name};
+    (void)err;
+    if (bit_take(w->seen, nameset_find(w->all, name->b)))
+        damage_pack(w->c, &lost, CHECK_MISSING, "a live snapshot needs it and the index does not know it");
+    return 0;
+}
+
+static int budget_run(struct pack_walk *w, struct error *err) {
+    const struct check_options *o = w->c->o;
+    struct budgeted *b = w->within;
+    uint64_t taken = 0;
+    int rc = rows_walk(w, pack_list, err);
+    if (rc == 0) rc = budget_begin(w->c->r, o, b->list.f, b->list.n, &b->budget, err);
+    if (o->budget->bytes && o->budget->bytes < w->c->total) w->c->total = o->budget->bytes;
+    /* asked once for as many as a task takes */
+    while (b->reached < b->list.n && rc == 0 && (w->task || !budget_spent(&b->budget, taken))) {
+        taken += b->list.f[b->reached].bytes;
+        rc = pack_task(w, &b->list.f[b->reached++], err);
+    }
+    return rc;
+}
+
+static int packs_run(struct checking *c, const struct nameset *all, struct budgeted *within, struct error *err) {
+    struct pack_walk w = {.c = c, .within = within, .all = all};
+    const struct state *s = &c->r->state;
+    void *mem;
+    int rc = mem_alloc(all->count / 8 + 1, &mem, err);
+    if (rc < 0) return rc;
+    w.seen = mem;
+    for (size_t i = 0; i < s->snapshot_count; i++) c->totals.objects += wanted(c, &s->snapshots[i]);
+    rc = rows_walk(&w, pack_total, err);
+    if (rc == 0) rc = c->o->budget ? budget_run(&w, err) : rows_walk(&w, pack_task, err);
+    if (rc == 0 && w.task) {
+        pool_submit(c->pool, packs_check, w.task);
+        w.task = NULL;
+    }
+    size_t found = 0;
+    for (size_t i = 0; i < all->count; i++) found += bit_get(w.seen, i);
+    for (size_t i = 0; i < s->snapshot_count && rc == 0 && found < all->count; i++) {
+        struct digests packs;
+        struct error e = ERROR_INIT;
+        if (!wanted(c, &s->snapshots[i]) || snapshot_packs(c->r, &s->snapshots[i], &packs, &e) < 0) continue;
+        for (size_t k = 0; k < packs.n && rc == 0; k++) rc = lost_see(&w, &packs.d[k], err);
+        digests_free(&packs);
+    }
+    seam_free(w.task);
+    seam_free(mem);
+    return rc;
+}
+
 int repo_check(struct repo *r, const struct check_options *o, struct check_totals *ret, struct error *err) {
     *ret = (struct check_totals){0};
     if (o->level < VERIFY_PRESENT || o->level > VERIFY_DECODE)
@@ -511,59 +655,14 @@ int repo_check(struct repo *r, const struct check_options *o, struct check_total
     if (rc == 0) rc = repo_index_whole(r, err);
     if (rc < 0) return rc;
     struct checking c = {.r = r, .o = o};
-    struct pack_facts known = {0}, list = {0};
-    struct digests all = {0};
-    struct budget budget = {0};
-    uint64_t taken = 0;
-    size_t reached = 0;
+    struct nameset all = {0};
+    struct budgeted within = {0};
     pthread_mutex_init(&c.lock, NULL);
     if (r->keys->read_secret && (rc = fetcher_new(r, &r->index, NULL, 32u << 20, &c.fetcher, err)) < 0) goto out;
     if ((rc = pool_new(o->threads ? o->threads : thread_cpus(), 2, &c.pool, err)) < 0) goto out;
     if ((rc = others_check(&c, err)) < 0) goto out;
-    for (size_t i = 0; i < r->state.snapshot_count && rc == 0; i++) {
-        const struct snapshot_info *s = &r->state.snapshots[i];
-        struct digests one;
-        struct error e = ERROR_INIT;
-        if (!wanted(&c, s)) continue;
-        c.totals.objects++;
-        int got = snapshot_packs(r, s, &one, &e);
-        if (got < 0) {
-            char key[96], hex[65];
-            hex_encode(s->packs.b, DIGEST_BYTES, hex);
-            snprintf(key, sizeof key, "index/%s", hex);
-            rc = object_finding(&c, key, got, e.text, err);
-            continue;
-        }
-        for (size_t k = 0; k < one.n && rc == 0; k++) rc = digests_add(&all, &one.d[k], err);
-        digests_free(&one);
-        all.n = digest_sort_unique(all.d, all.n);
-    }
-    if (rc == 0) rc = index_packs(r, &known, err);
-    for (size_t i = 0; i < all.n && rc == 0; i++) {
-        const struct pack_fact *f = pack_fact_find(&known, &all.d[i]);
-        struct pack_fact lost = {.name = all.d[i]};
-        if (!f) {
-            damage_pack(&c, &lost, CHECK_MISSING, "a live snapshot needs it and the index does not know it");
-            continue;
-        }
-        if ((rc = mem_grow((void **)&list.f, &list.cap, list.n + 1, sizeof *list.f, err)) < 0) break;
-        list.f[list.n++] = *f;
-        c.total += f->bytes;
-    }
-    if (rc == 0 && o->budget) rc = budget_begin(r, o, list.f, list.n, &budget, err);
-    if (o->budget && o->budget->bytes && o->budget->bytes < c.total) c.total = o->budget->bytes;
-    while (reached < list.n && rc == 0 && !(o->budget && budget_spent(&budget, taken))) {
-        void *mem;
-        if ((rc = mem_alloc(sizeof(struct task), &mem, err)) < 0) break;
-        struct task *t = mem;
-        t->c = &c;
-        for (; reached < list.n && t->count < PACKS_AT_ONCE; reached++) {
-            taken += list.f[reached].bytes;
-            t->facts[t->count++] = list.f[reached];
-        }
-        pool_submit(c.pool, packs_check, t);
-        rc = stop_check(err);
-    }
+    if ((rc = packlist_union(r, see_snapshot, list_broken_finding, &c, &all, err)) < 0) goto out;
+    rc = packs_run(&c, &all, &within, err);
     pool_drain(c.pool);
     if (rc == 0 && c.has_failed) {
         *err = c.failed;
@@ -575,15 +674,14 @@ int repo_check(struct repo *r, const struct check_options *o, struct check_total
         rc = error_set(err, ERR_REPO_BUSY, "a collection removed objects while they were being checked");
         (void)!error_state(err, "Nothing is said about the repository; it is not known to be damaged.");
     }
-    if (rc == 0 && o->budget) rc = budget_end(&budget, o, reached, pack_is_bad, &c, &c.totals, err);
-    if (rc == 0 && o->parts) budget_parts(&budget, o->parts);
+    if (rc == 0 && o->budget) rc = budget_end(&within.budget, o, within.reached, pack_is_bad, &c, &c.totals, err);
+    if (rc == 0 && o->parts) budget_parts(&within.budget, o->parts);
 out:
-    budget_free(&budget);
-    seam_free(list.f);
+    budget_free(&within.budget);
+    seam_free(within.list.f);
     pool_free(c.pool);
     fetcher_free(c.fetcher);
-    seam_free(known.f);
-    digests_free(&all);
+    nameset_free(&all);
     for (size_t i = 0; i < c.damage_count; i++) {
         for (size_t k = 0; k < c.damage[i].path_count; k++) buf_free(&c.damage[i].paths[k]);
         seam_free(c.damage[i].paths);

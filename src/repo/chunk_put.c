@@ -156,7 +156,7 @@ static int pack_finish(struct writer *w, struct open_pack *o, struct error *err)
         if (rc == 0) {
             pthread_mutex_lock(&w->done_lock);
             rc = mem_grow((void **)&w->packs, &w->pack_cap, w->pack_count + 1, RUN_PACK_BYTES, err);
-            if (rc == 0)
+            if (rc == 0 && w->moving)
                 rc = mem_grow((void **)&w->own_packs, &w->own_cap, w->own_count + 1, sizeof *w->own_packs, err);
             if (rc == 0) {
                 uint8_t *p = w->packs + (size_t)w->pack_count * RUN_PACK_BYTES;
@@ -166,7 +166,7 @@ static int pack_finish(struct writer *w, struct open_pack *o, struct error *err)
                 if (w->entry_count >= ENTRIES_MAX) w->run_due = true;
                 if (rc == 0) {
                     w->pack_count++;
-                    w->own_packs[w->own_count++] = name;
+                    if (w->moving) w->own_packs[w->own_count++] = name;
                 }
             }
             pthread_mutex_unlock(&w->done_lock);
@@ -316,7 +316,8 @@ static int group_encode(struct writer *w, struct group *g, struct bench_seat *s,
         bool there = base_use(w, base.id.b);
         pthread_rwlock_unlock(&w->index_lock);
         if (!there) {
-            rc = error_set(err, ERR_INTERNAL, "a delta's base is not in the index");
+            rc = repo_index_whole(w->repo, err);
+            if (rc == 0) rc = error_set(err, ERR_INTERNAL, "a delta's base is not in the index");
             goto out;
         }
         w->delta_chunks++;

@@ -1,6 +1,6 @@
 /* Collection without locks. Marks from every live snapshot below n, appends DELETE at exactly n, and only then removes
  * objects (design: the log is the sole commit). A writer that still relied on one of them finds the entry and mends. */
-#include "repo/maintain_internal.h"
+#include "repo/packlist.h"
 #include "repo/run.h"
 
 #define MARKINGS_MAX 16 /* of one collection, before it leaves the log to those who keep committing */
@@ -57,63 +57,76 @@ int delete_append(struct repo *r, uint64_t at, const struct digests *packs, cons
     return rc;
 }
 
+/* Run `i` anew without what is gone, if it has any of that. */
+static int run_without(struct repo *r, size_t i, const struct digests *gone, struct digests *added, bool *ret_hit,
+                       struct error *err) {
+    struct run_view v;
+    struct run_entry *entries = NULL;
+    uint8_t *packs = NULL;
+    uint32_t *renumber = NULL, kept = 0;
+    size_t n = 0;
+    void *mem;
+    *ret_hit = false;
+    int rc = index_scan(&r->index, i, false, &v, err);
+    if (rc < 0) return rc;
+    for (uint32_t p = 0; p < v.pack_count && !*ret_hit; p++)
+        *ret_hit = digest_in(gone->d, gone->n, (const struct digest *)(v.packs + (size_t)p * RUN_PACK_BYTES));
+    index_scan_end(&v);
+    if (!*ret_hit) return 0;
+    if ((rc = index_scan(&r->index, i, true, &v, err)) < 0) return rc;
+    rc = mem_alloc((size_t)v.pack_count * (sizeof *renumber + RUN_PACK_BYTES), &mem, err);
+    if (rc == 0) {
+        renumber = mem;
+        packs = (uint8_t *)(renumber + v.pack_count);
+        rc = mem_alloc(v.entry_count * sizeof *entries + 1, &mem, err);
+    }
+    if (rc == 0) entries = mem;
+    for (uint32_t p = 0; p < v.pack_count && rc == 0; p++) {
+        const uint8_t *row = v.packs + (size_t)p * RUN_PACK_BYTES;
+        renumber[p] = UINT32_MAX;
+        if (digest_in(gone->d, gone->n, (const struct digest *)row)) continue;
+        memcpy(packs + (size_t)kept * RUN_PACK_BYTES, row, RUN_PACK_BYTES);
+        renumber[p] = kept++;
+    }
+    for (uint64_t k = 0; k < v.entry_count && rc == 0; k++) {
+        const uint8_t *e = v.entries + k * RUN_ENTRY_BYTES;
+        bool delta = get_u32(e + 28) & ENTRY_DELTA;
+        uint32_t pack = get_u32(e + 16);
+        if (pack < v.pack_count && renumber[pack] != UINT32_MAX && !(delta && k + 1 == v.entry_count)) {
+            struct run_entry *o = &entries[n++];
+            memcpy(o->id, e, ID_PREFIX_BYTES);
+            o->pack = renumber[pack];
+            o->frame = get_u32(e + 20);
+            o->plain_len = get_u32(e + 24);
+            o->flags = get_u32(e + 28);
+            if (delta) memcpy(o->base, e + RUN_ENTRY_BYTES + 16, ID_PREFIX_BYTES);
+        }
+        if (delta) k++;
+    }
+    index_scan_end(&v);
+    struct digest name;
+    if (rc == 0 && n) {
+        rc = run_write(r, entries, n, packs, kept, &name, err);
+        if (rc == 0) rc = digests_add(added, &name, err);
+    }
+    seam_free(renumber);
+    seam_free(entries);
+    return rc;
+}
+
 int runs_without(struct repo *r, const struct digests *gone, struct digests *added, struct digests *removed,
                  struct error *err) {
     int rc = 0;
     for (size_t i = 0; i < r->index.count && rc == 0; i++) {
-        struct run_view v = index_run(&r->index, i);
-        void *mem;
-        if ((rc = mem_alloc((size_t)v.pack_count * sizeof(uint32_t) + 1, &mem, err)) < 0) break;
-        uint32_t *renumber = mem, kept = 0;
-        uint8_t *packs = NULL;
-        struct run_entry *entries = NULL;
-        size_t pack_cap = 0, n = 0, cap = 0;
-        for (uint32_t p = 0; p < v.pack_count && rc == 0; p++) {
-            const uint8_t *row = v.packs + (size_t)p * RUN_PACK_BYTES;
-            struct digest name;
-            memcpy(name.b, row, DIGEST_BYTES);
-            renumber[p] = UINT32_MAX;
-            if (digest_in(gone->d, gone->n, &name)) continue;
-            rc = mem_grow((void **)&packs, &pack_cap, kept + 1u, RUN_PACK_BYTES, err);
-            if (rc == 0) {
-                memcpy(packs + (size_t)kept * RUN_PACK_BYTES, row, RUN_PACK_BYTES);
-                renumber[p] = kept++;
-            }
-        }
-        if (rc == 0 && kept < v.pack_count) {
-            rc = digests_add(removed, &r->index.names[i], err);
-            for (uint64_t k = 0; k < v.entry_count && rc == 0; k++) {
-                const uint8_t *e = v.entries + k * RUN_ENTRY_BYTES;
-                bool delta = get_u32(e + 28) & ENTRY_DELTA;
-                uint32_t pack = get_u32(e + 16);
-                if (pack < v.pack_count && renumber[pack] != UINT32_MAX) {
-                    if ((rc = mem_grow((void **)&entries, &cap, n + 1, sizeof *entries, err)) < 0) break;
-                    struct run_entry *o = &entries[n++];
-                    memcpy(o->id, e, ID_PREFIX_BYTES);
-                    o->pack = renumber[pack];
-                    o->frame = get_u32(e + 20);
-                    o->plain_len = get_u32(e + 24);
-                    o->flags = get_u32(e + 28);
-                    if (delta) memcpy(o->base, e + RUN_ENTRY_BYTES + 16, ID_PREFIX_BYTES);
-                }
-                if (delta) k++;
-            }
-            struct digest name;
-            if (rc == 0 && n) {
-                rc = run_write(r, entries, n, packs, kept, &name, err);
-                if (rc == 0) rc = digests_add(added, &name, err);
-            }
-        }
-        seam_free(mem);
-        seam_free(packs);
-        seam_free(entries);
+        bool hit;
+        rc = run_without(r, i, gone, added, &hit, err);
+        if (rc == 0 && hit) rc = digests_add(removed, &r->index.names[i], err);
     }
     return rc < 0 ? rc : store_commit(r->store, err);
 }
 
 void gc_plan_free(struct gc_plan *p) {
     seam_free(p->dead);
-    seam_free(p->dead_meta);
     seam_free(p->repack);
     *p = (struct gc_plan){0};
 }
@@ -128,64 +141,94 @@ static int count_old(void *ctx, const struct store_object *o, struct error *err)
     return 0;
 }
 
-int gc_plan_make(struct repo *r, const struct gc_options *o, struct gc_plan *ret, struct error *err) {
+/* A pack little of which is live. */
+struct thin {
+    struct digest name;
+    float share;
+};
+struct planning {
+    const struct gc_options *o;
+    struct gc_plan *plan;
+    const struct nameset *tried; /* what an earlier part of the same collection was to remove */
+    struct nameset live;
+    struct thin *thin;
+    size_t thin_count, thin_cap, dead_cap, repack_cap;
+};
+
+static int thin_see(void *ctx, const struct pack_use *u, struct error *err) {
+    struct planning *p = ctx;
+    if (nameset_find(&p->live, u->name.b) == NAMESET_NONE || (double)u->live >= p->o->repack_below * (double)u->total)
+        return 0;
+    int rc = mem_grow((void **)&p->thin, &p->thin_cap, p->thin_count + 1, sizeof *p->thin, err);
+    if (rc == 0) p->thin[p->thin_count++] = (struct thin){u->name, u->total ? (float)u->live / (float)u->total : 0};
+    return rc;
+}
+
+static int fact_push(struct pack_fact **list, size_t *n, size_t *cap, const struct pack_fact *f, struct error *err) {
+    int rc = mem_grow((void **)list, cap, *n + 1, sizeof *f, err);
+    if (rc == 0) (*list)[(*n)++] = *f;
+    return rc;
+}
+
+/* One pack of the store: what becomes of it. */
+static int pack_see(void *ctx, const struct store_object *o, struct error *err) {
+    struct planning *p = ctx;
+    struct gc_plan *plan = p->plan;
+    struct pack_fact f;
+    if (!pack_fact_object(o, &f)) return 0;
+    const bool live = nameset_find(&p->live, f.name.b) != NAMESET_NONE,
+               young = f.created_ns > p->o->now_ns - p->o->grace_ns;
+    if (live) {
+        plan->live_packs++;
+        plan->live_bytes += f.bytes;
+        const struct thin *t =
+            p->thin_count && !young ? bsearch(&f.name, p->thin, p->thin_count, sizeof *t, digest_order) : NULL;
+        if (!t) return 0;
+        plan->repack_packs++;
+        plan->repack_bytes += f.bytes;
+        plan->repack_live_bytes += (uint64_t)((double)f.bytes * (double)t->share);
+        return fact_push(&plan->repack, &plan->repack_count, &p->repack_cap, &f, err);
+    }
+    if (young) {
+        plan->young_packs++;
+        plan->young_bytes += f.bytes;
+        return 0;
+    }
+    if (nameset_find(p->tried, f.name.b) != NAMESET_NONE) return 0; /* its store has it locked */
+    plan->dead_packs++;
+    plan->dead_bytes += f.bytes;
+    if (plan->dead_count >= (p->o->dead_max ? p->o->dead_max : GC_DEAD_MAX)) return 0;
+    return fact_push(&plan->dead, &plan->dead_count, &p->dead_cap, &f, err);
+}
+
+static int plan_make(struct repo *r, const struct gc_options *o, const struct nameset *tried, struct gc_plan *ret,
+                     struct error *err) {
     *ret = (struct gc_plan){0};
-    struct digests live = {0};
-    struct pack_facts all = {0};
-    struct pack_use *use = NULL;
-    size_t use_n = 0, cap = 0, cap2 = 0, cap3 = 0, dead_n = 0;
+    struct planning p = {.o = o, .plan = ret, .tried = tried};
     if (r->keys->role != ROLE_ADMIN && r->keys->role != ROLE_PRUNE)
         return error_set(err, ERR_KEY_ROLE, "collecting needs a prune or admin key, and this one is a %s key",
                          key_role_name(r->keys->role));
     int rc = repo_sync(r, err);
     if (rc < 0) return rc;
     ret->log_size = ledger_size(r->ledger);
-    if ((rc = live_pack_set(r, &live, err)) < 0) goto out;
-    if ((rc = store_packs(r, &all, err)) < 0) goto out;
-    for (size_t i = 0; i < all.n; i++) {
-        const struct pack_fact *f = &all.f[i];
-        if (digest_in(live.d, live.n, &f->name)) {
-            ret->live_packs++;
-            ret->live_bytes += f->bytes;
-        } else if (f->created_ns > o->now_ns - o->grace_ns) {
-            ret->young_packs++;
-            ret->young_bytes += f->bytes;
-        } else {
-            if ((rc = mem_grow((void **)&ret->dead, &cap, dead_n + 1, sizeof *ret->dead, err)) < 0) goto out;
-            if ((rc = mem_grow((void **)&ret->dead_meta, &cap2, dead_n + 1, sizeof *ret->dead_meta, err)) < 0) goto out;
-            ret->dead[dead_n] = f->name;
-            ret->dead_meta[dead_n++] = f->meta;
-            ret->dead_packs++;
-            ret->dead_bytes += f->bytes;
-        }
-    }
+    if ((rc = packlist_union(r, NULL, NULL, NULL, &p.live, err)) < 0) goto out;
     if (o->repack_below > 0 && r->keys->read_secret) {
         struct error e = ERROR_INIT;
-        rc = packs_use(r, &use, &use_n, &e);
+        rc = packs_use(r, thin_see, &p, &e);
         if (is_damage(rc) && !repo_log_moved(r)) {
             /* what a damaged snapshot still needs cannot be told chunk by chunk; its pack list still holds */
             ret->damaged = true;
-            use_n = 0;
+            p.thin_count = 0;
             rc = 0;
         }
         if (rc < 0) {
             *err = e;
             goto out;
         }
-        for (size_t i = 0; i < use_n; i++) {
-            const struct pack_fact *f = pack_fact_find(&all, &use[i].name);
-            if (!f || !digest_in(live.d, live.n, &f->name) || f->created_ns > o->now_ns - o->grace_ns ||
-                (double)use[i].live >= o->repack_below * (double)use[i].total)
-                continue;
-            if ((rc = mem_grow((void **)&ret->repack, &cap3, ret->repack_count + 1, sizeof *ret->repack, err)) < 0)
-                goto out;
-            ret->repack[ret->repack_count++] = f->name;
-            ret->repack_packs++;
-            ret->repack_bytes += f->bytes;
-            ret->repack_live_bytes +=
-                use[i].total ? (uint64_t)((double)f->bytes * (double)use[i].live / (double)use[i].total) : 0;
-        }
     }
+    if (p.thin_count) qsort(p.thin, p.thin_count, sizeof *p.thin, digest_order);
+    if ((rc = store_list(r->store, "packs/d/", pack_see, &p, err)) < 0) goto out;
+    if ((rc = store_list(r->store, "packs/m/", pack_see, &p, err)) < 0) goto out;
     struct {
         int64_t before;
         uint64_t n;
@@ -193,15 +236,19 @@ int gc_plan_make(struct repo *r, const struct gc_options *o, struct gc_plan *ret
     rc = store_list(r->store, "sess/", count_old, &old, err);
     ret->sessions = old.n;
 out:
-    digests_free(&live);
-    seam_free(all.f);
-    seam_free(use);
+    nameset_free(&p.live);
+    seam_free(p.thin);
     if (rc < 0) gc_plan_free(ret);
     if (rc == -ERR_OBJECT_MISSING && repo_log_moved(r)) {
         error_clear(err);
         rc = error_set(err, ERR_REPO_COMMIT_LOST, "another collection came in between");
     }
     return rc;
+}
+
+int gc_plan_make(struct repo *r, const struct gc_options *o, struct gc_plan *ret, struct error *err) {
+    const struct nameset none = {0};
+    return plan_make(r, o, &none, ret, err);
 }
 
 /* What is to be swept: index objects that nothing refers to, and resume states that nobody came back for. */
@@ -253,6 +300,7 @@ static int sweep_plan(struct repo *r, const struct gc_options *o, const struct d
         if (rc == 0 && st->deletes[i].has_replacement) rc = digests_add(&s.keep, &st->deletes[i].replaced_by, err);
         if (rc == 0 && st->deletes[i].has_swept) rc = digests_add(&s.keep, &st->deletes[i].swept, err);
     }
+    if (rc == 0) rc = packlist_live_parts(r, &s.keep, err);
     s.keep.n = digest_sort_unique(s.keep.d, s.keep.n);
     if (rc == 0) rc = store_list(r->store, "index/", sweep_see, &s, err);
     if (rc == 0) rc = store_list(r->store, "sess/", sweep_see, &s, err);
@@ -310,22 +358,31 @@ static int copy_digests(struct digests *to, const struct digests *from, struct e
     return rc;
 }
 
-static int collect_once(struct repo *r, const struct gc_options *o, struct gc_plan *plan, struct error *err) {
+/* Adds them; sorted by name. */
+static int facts_of(const struct pack_fact *f, size_t n, struct pack_facts *ret, struct error *err) {
+    int rc = 0;
+    for (size_t i = 0; i < n && rc == 0; i++) rc = fact_push(&ret->f, &ret->n, &ret->cap, &f[i], err);
+    if (ret->n) qsort(ret->f, ret->n, sizeof *ret->f, digest_order);
+    return rc;
+}
+
+static int collect_once(struct repo *r, const struct gc_options *o, struct nameset *tried, struct gc_plan *plan,
+                        struct error *err) {
     struct digests gone = {0}, fresh = {0}, added = {0}, removed = {0}, gone_new = {0}, swept_new = {0};
     struct pack_facts all = {0}, again = {0};
     struct sweep sweep = {0};
-    int rc = gc_plan_make(r, o, plan, err);
+    uint64_t bytes = 0;
+    int rc = plan_make(r, o, tried, plan, err);
     if (rc < 0) return rc;
-    if (plan->dead_packs || plan->repack_count) {
-        if ((rc = store_packs(r, &all, err)) < 0) goto out;
-        for (size_t i = 0; i < plan->repack_count && rc == 0; i++) {
-            const struct pack_fact *f = pack_fact_find(&all, &plan->repack[i]);
-            rc = f ? mem_grow((void **)&again.f, &again.cap, again.n + 1, sizeof *again.f, err) : 0;
-            if (f && rc == 0) again.f[again.n++] = *f;
-        }
+    if (plan->dead_count || plan->repack_count) {
+        rc = facts_of(plan->repack, plan->repack_count, &again, err);
+        if (rc == 0) rc = facts_of(plan->dead, plan->dead_count, &all, err);
+        if (rc == 0) rc = facts_of(plan->repack, plan->repack_count, &all, err);
         if (rc == 0 && again.n) rc = repack(r, &again, &fresh, &added, &plan->repack_live_bytes, err);
-        for (size_t i = 0; i < plan->dead_packs && rc == 0; i++) rc = digests_add(&gone, &plan->dead[i], err);
-        for (size_t i = 0; i < again.n && rc == 0; i++) rc = digests_add(&gone, &again.f[i].name, err);
+        for (size_t i = 0; i < all.n && rc == 0; i++) {
+            bytes += all.f[i].bytes;
+            rc = digests_add(&gone, &all.f[i].name, err);
+        }
         gone.n = digest_sort_unique(gone.d, gone.n);
         if (rc == 0) rc = runs_without(r, &gone, &added, &removed, err);
     }
@@ -336,8 +393,8 @@ static int collect_once(struct repo *r, const struct gc_options *o, struct gc_pl
     if (rc == 0 && sweep.index.n) rc = forget_deleted(r, true, &swept_new, err);
     if (rc == 0 && (gone_new.n || swept_new.n || added.n || removed.n)) {
         /* an empty list is one too: snapshots may list a pack of which they need nothing any more */
-        rc = delete_append(r, plan->log_size, &gone_new, again.n ? &fresh : NULL, &added, &removed, &swept_new,
-                           plan->dead_bytes + plan->repack_bytes, err);
+        rc = delete_append(r, plan->log_size, &gone_new, again.n ? &fresh : NULL, &added, &removed, &swept_new, bytes,
+                           err);
         if (rc == 0) rc = repo_sync(r, err);
     }
     for (size_t i = 0; i < gone.n && rc == 0; i++) {
@@ -348,7 +405,9 @@ static int collect_once(struct repo *r, const struct gc_options *o, struct gc_pl
         rc = reclaim(r, key, f->bytes, plan, err);
     }
     if (rc == 0) rc = sweep_act(r, &sweep, plan, err);
-out:
+    if (plan->dead_count < plan->dead_packs) /* there will be another part */
+        for (size_t i = 0; i < gone.n && rc == 0; i++) rc = nameset_add(tried, gone.d[i].b, err);
+    nameset_sort(tried);
     sweep_free(&sweep);
     digests_free(&gone_new);
     digests_free(&swept_new);
@@ -361,9 +420,10 @@ out:
     return rc;
 }
 
-int gc_run(struct repo *r, const struct gc_options *o, struct gc_plan *ret, struct error *err) {
+static int collect_part(struct repo *r, const struct gc_options *o, struct nameset *tried, struct gc_plan *ret,
+                        struct error *err) {
     for (int attempt = 1;; attempt++) {
-        int rc = collect_once(r, o, ret, err);
+        int rc = collect_once(r, o, tried, ret, err);
         if (rc == 0) return 0;
         gc_plan_free(ret);
         if (rc != -ERR_REPO_COMMIT_LOST) return error_wrap(err, "collecting");
@@ -375,6 +435,29 @@ int gc_run(struct repo *r, const struct gc_options *o, struct gc_plan *ret, stru
         error_state(err, "no pack was removed; every recovery point is whole");
         return error_next(err, "Run 'proofkeep prune' again when fewer jobs commit to this repository.");
     }
+}
+
+int gc_run(struct repo *r, const struct gc_options *o, struct gc_plan *ret, struct error *err) {
+    struct nameset tried = {0};
+    int rc = collect_part(r, o, &tried, ret, err);
+    /* what one entry was not enough for; what was repacked just now is not looked at again */
+    struct gc_options rest = *o;
+    rest.repack_below = 0;
+    for (uint64_t left = ret->dead_packs - ret->dead_count; rc == 0 && left > 0;) {
+        struct gc_plan more;
+        if ((rc = collect_part(r, &rest, &tried, &more, err)) < 0) gc_plan_free(ret);
+        const bool fewer = rc == 0 && more.dead_packs - more.dead_count < left;
+        left = fewer ? more.dead_packs - more.dead_count : 0;
+        if (rc < 0) break;
+        /* other packs, but the same objects of the index */
+        ret->locked = ret->locked_packs + more.locked;
+        ret->locked_packs += more.locked_packs;
+        ret->locked_bytes += more.locked_bytes;
+        if (more.locked_until_ns > ret->locked_until_ns) ret->locked_until_ns = more.locked_until_ns;
+        gc_plan_free(&more);
+    }
+    nameset_free(&tried);
+    return rc;
 }
 
 struct forget {

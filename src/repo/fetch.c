@@ -306,7 +306,7 @@ static unsigned copies_find(struct fetcher *f, const uint8_t *id_prefix, bool as
         struct copy c = {.frame = l.frame, .delta = l.delta};
         if (l.delta && as_base) continue;
         c.based = l.delta && index_find_plain(f->index, l.base, &base);
-        index_pack(f->index, &l, &c.pack, NULL, &c.meta);
+        if (!index_pack(f->index, &l, &c.pack, NULL, &c.meta)) continue;
         unsigned to = n++;
         for (; to > 0 && (c.delta ? c.based && ret[to - 1].delta && !ret[to - 1].based : ret[to - 1].delta); to--)
             ret[to] = ret[to - 1];
@@ -393,6 +393,8 @@ static int fetch(struct fetcher *f, const uint8_t *id_prefix, const struct diges
     unsigned n = copies_find(f, id_prefix, as_base, copies);
     if (n == 0) {
         char hex[33];
+        int behind = repo_index_whole(f->repo, err);
+        if (behind < 0) return behind;
         hex_encode(id_prefix, ID_PREFIX_BYTES, hex);
         return error_set(err, ERR_OBJECT_MISSING, "chunk %s is in no pack that the index knows", hex);
     }

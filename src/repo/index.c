@@ -1,116 +1,20 @@
-/* The index: live runs, each mapped from a plain copy in the local cache (or held in memory without a cache folder).
- * The copy carries a SHA-256 of itself that is checked when it is mapped: a rotten cache must never say "known". */
-#include "repo/run.h"
-#include <sys/mman.h>
-
-#define CACHE_MAGIC "PKRUNC01"
-#define CACHE_HEADER 128
-#define BLOOM_LINE 64u /* bytes: one cache line an entry, 8 bits of it */
-
-struct run {
-    uint8_t *map;
-    size_t map_len;
-    bool mapped;
-    const uint8_t *packs, *entries, *bloom;
-    const uint32_t *fan; /* 2^bits + 1 positions */
-    uint32_t pack_count;
-    uint64_t entry_count, bloom_lines;
-    unsigned bits;
-};
+/* The index: live runs, each a checked image in the local cache (or in memory without a cache folder). */
+#include "repo/nameset.h"
+#include "repo/run_image.h"
 
 static void run_free(struct run *x) {
-    if (!x) return;
-    if (x->mapped)
-        seam_munmap(x->map, x->map_len);
-    else
-        seam_free(x->map);
-    seam_free(x);
-}
-
-/* Image: header, packs, entries, fan-out, Bloom. Built in memory; runs are at most RUN_ENTRIES_MAX entries when we
- * write them. */
-static int image_build(const uint8_t *body, uint64_t entries, uint32_t packs, uint8_t **ret, size_t *ret_len,
-                       struct error *err) {
-    unsigned bits = 0;
-    while (bits < 20 && (UINT64_C(16) << bits) < entries) bits++;
-    uint64_t lines = entries * 10 / 8 / BLOOM_LINE + 1;
-    size_t packs_at = CACHE_HEADER, entries_at = packs_at + (size_t)packs * RUN_PACK_BYTES;
-    size_t fan_at = entries_at + entries * RUN_ENTRY_BYTES,
-           bloom_at = (fan_at + ((size_t)1 << bits) * 4 + 4 + 63) & ~(size_t)63;
-    size_t len = bloom_at + lines * BLOOM_LINE;
-    void *mem;
-    int rc = mem_alloc(len, &mem, err);
-    if (rc < 0) return rc;
-    uint8_t *p = mem;
-    memcpy(p, CACHE_MAGIC, 8);
-    p[8] = (uint8_t)bits;
-    put_u32(p + 12, packs);
-    put_u64(p + 16, entries);
-    put_u64(p + 24, lines);
-    memcpy(p + packs_at, body, (size_t)packs * RUN_PACK_BYTES + entries * RUN_ENTRY_BYTES);
-    uint32_t next = 0;
-    for (uint64_t i = 0; i < entries; i++) {
-        const uint8_t *e = p + entries_at + i * RUN_ENTRY_BYTES;
-        uint32_t top = (uint32_t)e[0] << 24 | (uint32_t)e[1] << 16 | (uint32_t)e[2] << 8 | e[3];
-        uint32_t slot = bits ? top >> (32 - bits) : 0;
-        while (next <= slot) put_u32(p + fan_at + 4u * next++, (uint32_t)i);
-        uint8_t *line = p + bloom_at + get_u64(e + 4) % lines * BLOOM_LINE;
-        for (unsigned k = 0; k < 4; k++) {
-            unsigned bit = (e[12 + k] | (unsigned)(e[k] & 1) << 8) & 511;
-            line[bit >> 3] |= (uint8_t)(1u << (bit & 7));
-        }
+    while (x) {
+        struct run *next = x->healed;
+        run_image_close(x);
+        seam_free(x);
+        x = next;
     }
-    while (next <= (1u << bits)) put_u32(p + fan_at + 4u * next++, (uint32_t)entries);
-    struct digest d;
-    sha256(BYTES_OF(p + CACHE_HEADER, len - CACHE_HEADER), &d);
-    memcpy(p + 64, d.b, DIGEST_BYTES);
-    *ret = p;
-    *ret_len = len;
-    return 0;
 }
 
-static bool image_check(struct run *x) {
-    const uint8_t *p = x->map;
-    if (x->map_len < CACHE_HEADER || memcmp(p, CACHE_MAGIC, 8) != 0 || p[8] > 20) return false;
-    x->bits = p[8];
-    x->pack_count = get_u32(p + 12);
-    x->entry_count = get_u64(p + 16);
-    x->bloom_lines = get_u64(p + 24);
-    if (x->entry_count > x->map_len || x->bloom_lines > x->map_len || !x->bloom_lines) return false;
-    size_t entries_at = CACHE_HEADER + (size_t)x->pack_count * RUN_PACK_BYTES;
-    size_t fan_at = entries_at + x->entry_count * RUN_ENTRY_BYTES;
-    size_t bloom_at = (fan_at + ((size_t)1 << x->bits) * 4 + 4 + 63) & ~(size_t)63;
-    if (bloom_at + x->bloom_lines * BLOOM_LINE != x->map_len) return false;
-    struct digest d;
-    sha256(BYTES_OF(p + CACHE_HEADER, x->map_len - CACHE_HEADER), &d);
-    if (memcmp(d.b, p + 64, DIGEST_BYTES) != 0) return false;
-    x->packs = p + CACHE_HEADER;
-    x->entries = p + entries_at;
-    x->fan = (const uint32_t *)(const void *)(p + fan_at);
-    x->bloom = p + bloom_at;
-    return true;
-}
-
-/* 1 when mapped, 0 when there is no good copy. */
-static int map_cached(const char *path, struct run *x, struct error *err) {
-    int fd = seam_openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
-    if (fd < 0) return 0;
-    struct stat st;
-    if (seam_fstat(fd, &st) < 0 || st.st_size < CACHE_HEADER) {
-        io_close(&fd);
-        return 0;
-    }
-    void *m = seam_mmap((size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
-    io_close(&fd);
-    if (m == MAP_FAILED) return error_set_errno(err, ERR_IO_READ, "mapping %s", path);
-    x->map = m;
-    x->map_len = (size_t)st.st_size;
-    x->mapped = true;
-    if (image_check(x)) return 1;
-    seam_munmap(m, x->map_len);
-    x->map = NULL;
-    x->mapped = false;
-    return 0;
+static void run_path(const struct repo *r, const struct digest *name, char ret[4200]) {
+    char hex[65];
+    hex_encode(name->b, DIGEST_BYTES, hex);
+    snprintf(ret, 4200, "%s/run-%s", r->cache_dir, hex);
 }
 
 static int run_load(struct repo *r, const struct digest *name, struct run **ret, struct error *err) {
@@ -118,11 +22,11 @@ static int run_load(struct repo *r, const struct digest *name, struct run **ret,
     int rc = mem_alloc(sizeof(struct run), &mem, err);
     if (rc < 0) return rc;
     struct run *x = mem;
-    char path[4200] = "", hex[65];
-    hex_encode(name->b, sizeof name->b, hex);
+    x->fd = -1;
+    char path[4200] = "";
     if (r->cache_dir) {
-        snprintf(path, sizeof path, "%s/run-%s", r->cache_dir, hex);
-        if ((rc = map_cached(path, x, err)) < 0) goto fail;
+        run_path(r, name, path);
+        if ((rc = run_image_open(path, x, err)) < 0) goto fail;
         if (rc == 1) {
             *ret = x;
             return 0;
@@ -133,30 +37,59 @@ static int run_load(struct repo *r, const struct digest *name, struct run **ret,
     uint8_t *body, *image;
     size_t len, image_len;
     if ((rc = run_read_body(r, name, RUN_TYPE_INDEX, &entries, &packs, &body, &len, err)) < 0) goto fail;
-    rc = image_build(body, entries, packs, &image, &image_len, err);
+    rc = run_image_build(body, entries, packs, &image, &image_len, err);
     seam_free(body);
     if (rc < 0) goto fail;
     if (r->cache_dir) {
         /* a cache that cannot be written only costs speed */
         struct error e = ERROR_INIT;
         if (io_replace_file(AT_FDCWD, path, BYTES_OF(image, image_len), 0600, &e) == 0 &&
-            map_cached(path, x, &e) == 1) {
+            run_image_open(path, x, &e) == 1) {
             seam_free(image);
             *ret = x;
             return 0;
         }
     }
-    x->map = image;
-    x->map_len = image_len;
-    if (!image_check(x)) {
-        rc = error_set(err, ERR_INTERNAL, "an index image does not check");
+    if ((rc = run_image_adopt(image, image_len, x, err)) < 0) {
+        seam_free(image);
         goto fail;
     }
     *ret = x;
     return 0;
 fail:
-    run_free(x);
+    seam_free(x);
     return error_wrap(err, "loading the index");
+}
+
+/* The run in force at a place: what is read from a rotten file is made again from the object. */
+static struct run *run_at(const struct index *x, size_t i) {
+    struct run *u = x->runs[i], *next;
+    while ((next = atomic_load_explicit(&u->healed, memory_order_acquire))) u = next;
+    return u;
+}
+
+/* So seldom that one lock will do; not a repository's, which loading a run may take. */
+static pthread_mutex_t healing = PTHREAD_MUTEX_INITIALIZER;
+
+/* NULL when it could not be made again. Threads that still read the rotten one may go on. */
+static struct run *run_heal(const struct index *x, size_t i, struct run *rotten) {
+    struct repo *r = x->repo;
+    struct error e = ERROR_INIT;
+    struct run *fresh = NULL;
+    char path[4200];
+    pthread_mutex_lock(&healing);
+    if (!rotten->healed && !rotten->lost) {
+        if (r->cache_dir) {
+            run_path(r, &x->names[i], path);
+            (void)!seam_unlinkat(AT_FDCWD, path, 0);
+        }
+        rotten->lost = run_load(r, &x->names[i], &fresh, &e) < 0;
+        r->index_behind |= rotten->lost;
+        atomic_store_explicit(&rotten->healed, fresh, memory_order_release);
+    }
+    fresh = rotten->healed;
+    pthread_mutex_unlock(&healing);
+    return fresh;
 }
 
 int index_add(struct repo *r, struct index *x, const struct digest *name, struct error *err) {
@@ -172,17 +105,17 @@ int index_add(struct repo *r, struct index *x, const struct digest *name, struct
         run_free(run);
         return rc;
     }
+    x->repo = r;
     x->runs[x->count] = run;
     x->names[x->count++] = *name;
     return 0;
 }
 
 void index_drop(struct repo *r, struct index *x, size_t i, bool forget) {
-    char path[4200], hex[65];
-    hex_encode(x->names[i].b, DIGEST_BYTES, hex);
+    char path[4200];
     run_free(x->runs[i]);
     if (r->cache_dir && forget) {
-        snprintf(path, sizeof path, "%s/run-%s", r->cache_dir, hex);
+        run_path(r, &x->names[i], path);
         (void)!seam_unlinkat(AT_FDCWD, path, 0);
     }
     x->count--;
@@ -194,7 +127,7 @@ int index_follow(struct repo *r, struct index *x, struct error *err) {
     for (size_t i = 0; i < x->count;) {
         bool live = false;
         for (size_t j = 0; j < r->state.run_count; j++) live |= digest_equal(&x->names[i], &r->state.runs[j]);
-        if (live) {
+        if (live && !run_at(x, i)->lost) {
             i++;
             continue;
         }
@@ -212,34 +145,28 @@ int index_follow(struct repo *r, struct index *x, struct error *err) {
     return 0;
 }
 
-static const uint8_t *run_find(const struct run *x, const uint8_t *id) {
-    const uint8_t *line = x->bloom + get_u64(id + 4) % x->bloom_lines * BLOOM_LINE;
-    for (unsigned k = 0; k < 4; k++) {
-        unsigned bit = (id[12 + k] | (unsigned)(id[k] & 1) << 8) & 511;
-        if (!(line[bit >> 3] & 1u << (bit & 7))) return NULL;
-    }
-    uint32_t top = (uint32_t)id[0] << 24 | (uint32_t)id[1] << 16 | (uint32_t)id[2] << 8 | id[3];
-    uint32_t slot = x->bits ? top >> (32 - x->bits) : 0;
-    uint64_t lo = get_u32((const uint8_t *)(x->fan + slot)), hi = get_u32((const uint8_t *)(x->fan + slot + 1));
-    uint64_t end = hi;
-    while (lo < hi) {
-        uint64_t mid = (lo + hi) / 2;
-        if (memcmp(x->entries + mid * RUN_ENTRY_BYTES, id, ID_PREFIX_BYTES) < 0)
-            lo = mid + 1;
+/* The entry at `at`, or with `at` 0 the first one of that id. 1, 0 or, with a run that is lost, also 0. */
+static int entry_get(const struct index *x, size_t i, const uint8_t *id, uint64_t at, uint64_t *ret_at, uint8_t *ret) {
+    for (struct run *u = run_at(x, i); u; u = run_heal(x, i, u)) {
+        int rc;
+        if (at)
+            rc = at >= u->entry_count                                                            ? 0
+                 : run_image_read(u, u->entries_at + at * RUN_ENTRY_BYTES, ret, RUN_ENTRY_BYTES) ? 1
+                                                                                                 : -1;
         else
-            hi = mid;
+            rc = run_image_find(u, id, ret_at, ret);
+        if (at) *ret_at = at;
+        if (rc >= 0) return rc > 0 && memcmp(ret, id, ID_PREFIX_BYTES) == 0;
     }
-    const uint8_t *e = x->entries + lo * RUN_ENTRY_BYTES;
-    return lo < end && memcmp(e, id, ID_PREFIX_BYTES) == 0 ? e : NULL;
+    return 0;
 }
 
 bool index_copy(const struct index *x, const uint8_t *id, struct copies *at, struct location *ret) {
     while (at->runs_done < x->count) {
         size_t i = x->count - 1 - at->runs_done;
-        const struct run *u = x->runs[i];
-        const uint8_t *e = at->next ? u->entries + at->next * RUN_ENTRY_BYTES : run_find(u, id);
-        uint64_t entry = e ? (uint64_t)(e - u->entries) / RUN_ENTRY_BYTES : 0;
-        if (!e || entry >= u->entry_count || memcmp(e, id, ID_PREFIX_BYTES) != 0) {
+        uint8_t e[RUN_ENTRY_BYTES], second[RUN_ENTRY_BYTES];
+        uint64_t entry, next;
+        if (!entry_get(x, i, id, at->next, &entry, e)) {
             at->runs_done++;
             at->next = 0;
             continue;
@@ -253,8 +180,11 @@ bool index_copy(const struct index *x, const uint8_t *id, struct copies *at, str
                                  .kind = flags >> ENTRY_KIND_SHIFT & 0xff,
                                  .delta = flags & ENTRY_DELTA};
         at->next = entry + (ret->delta ? 2 : 1);
-        if (ret->pack >= u->pack_count || at->next > u->entry_count) continue;
-        if (ret->delta) memcpy(ret->base, e + RUN_ENTRY_BYTES + 16, ID_PREFIX_BYTES);
+        if (ret->pack >= x->runs[i]->pack_count || at->next > x->runs[i]->entry_count) continue;
+        if (ret->delta) {
+            if (!entry_get(x, i, id, entry + 1, &next, second)) continue;
+            memcpy(ret->base, second + 16, ID_PREFIX_BYTES);
+        }
         return true;
     }
     return false;
@@ -280,18 +210,36 @@ bool index_find(const struct index *x, const uint8_t *id, struct location *ret) 
     return have;
 }
 
-void index_pack(const struct index *x, const struct location *l, struct digest *ret_name, uint64_t *ret_bytes,
+bool index_pack(const struct index *x, const struct location *l, struct digest *ret_name, uint64_t *ret_bytes,
                 bool *ret_meta) {
-    const uint8_t *p = x->runs[l->run]->packs + (size_t)l->pack * RUN_PACK_BYTES;
+    uint8_t p[RUN_PACK_BYTES] = {0};
+    struct run *u = run_at(x, l->run);
+    while (u && !run_image_read(u, IMAGE_BLOCK + (uint64_t)l->pack * RUN_PACK_BYTES, p, sizeof p))
+        u = run_heal(x, l->run, u);
     memcpy(ret_name->b, p, DIGEST_BYTES);
     uint64_t v = get_u64(p + DIGEST_BYTES);
     if (ret_bytes) *ret_bytes = v & ~RUN_PACK_META;
     if (ret_meta) *ret_meta = v & RUN_PACK_META;
+    return u != NULL;
 }
 
-struct run_view index_run(const struct index *x, size_t run) {
-    const struct run *u = x->runs[run];
-    return (struct run_view){u->packs, u->pack_count, u->entries, u->entry_count};
+uint32_t index_pack_count(const struct index *x, size_t run) {
+    return x->runs[run]->pack_count;
+}
+
+uint64_t index_entry_count(const struct index *x, size_t run) {
+    return x->runs[run]->entry_count;
+}
+
+int index_scan(const struct index *x, size_t run, bool entries, struct run_view *ret, struct error *err) {
+    for (struct run *u = run_at(x, run); u; u = run_heal(x, run, u))
+        if (run_image_scan(u, entries, ret)) return 0;
+    return error_set(err, ERR_IO_READ, "the local copy of an index run is damaged and could not be made again");
+}
+
+void index_scan_end(struct run_view *v) {
+    if (v->map) seam_munmap(v->map, v->map_len);
+    *v = (struct run_view){0};
 }
 
 void index_free(struct index *x) {
@@ -302,34 +250,32 @@ void index_free(struct index *x) {
 }
 
 int repo_totals(struct repo *r, uint64_t *ret_packs, uint64_t *ret_bytes, struct error *err) {
-    struct digest *names = NULL;
-    size_t n = 0, cap = 0;
-    int rc = 0;
+    struct nameset names = {0};
+    struct run_view v;
     uint64_t bytes = 0;
+    void *mem = NULL;
+    int rc = 0;
     for (size_t i = 0; i < r->index.count && rc == 0; i++) {
-        struct run_view v = index_run(&r->index, i);
-        rc = mem_grow((void **)&names, &cap, n + v.pack_count, sizeof *names, err);
+        if ((rc = index_scan(&r->index, i, false, &v, err)) < 0) break;
         for (uint32_t j = 0; j < v.pack_count && rc == 0; j++)
-            memcpy(names[n++].b, v.packs + (size_t)j * RUN_PACK_BYTES, DIGEST_BYTES);
+            rc = nameset_add(&names, v.packs + (size_t)j * RUN_PACK_BYTES, err);
+        index_scan_end(&v);
+    }
+    nameset_sort(&names);
+    if (rc == 0) rc = mem_alloc(names.count / 8 + 1, &mem, err);
+    for (size_t i = 0; i < r->index.count && rc == 0; i++) {
+        if ((rc = index_scan(&r->index, i, false, &v, err)) < 0) break;
+        for (uint32_t j = 0; j < v.pack_count; j++) {
+            const uint8_t *p = v.packs + (size_t)j * RUN_PACK_BYTES;
+            if (bit_take(mem, nameset_find(&names, p))) bytes += get_u64(p + DIGEST_BYTES) & ~RUN_PACK_META;
+        }
+        index_scan_end(&v);
     }
     if (rc == 0) {
-        size_t unique = digest_sort_unique(names, n);
-        void *seen;
-        rc = mem_alloc(unique + 1, &seen, err);
-        for (size_t i = 0; i < r->index.count && rc == 0; i++) {
-            struct run_view v = index_run(&r->index, i);
-            for (uint32_t j = 0; j < v.pack_count; j++) {
-                const uint8_t *p = v.packs + (size_t)j * RUN_PACK_BYTES;
-                struct digest *d = bsearch(p, names, unique, sizeof *names, digest_order);
-                uint8_t *mark = (uint8_t *)seen + (d - names);
-                if (!*mark) bytes += get_u64(p + DIGEST_BYTES) & ~RUN_PACK_META;
-                *mark = 1;
-            }
-        }
-        if (rc == 0) seam_free(seen);
-        *ret_packs = unique;
+        *ret_packs = names.count;
         *ret_bytes = bytes;
     }
-    seam_free(names);
+    seam_free(mem);
+    nameset_free(&names);
     return rc;
 }

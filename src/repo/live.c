@@ -1,5 +1,5 @@
 /* What live snapshots need: packs by their lists, chunks by their manifests. */
-#include "repo/maintain_internal.h"
+#include "repo/packlist.h"
 
 int digests_add(struct digests *s, const struct digest *d, struct error *err) {
     int rc = mem_grow((void **)&s->d, &s->cap, s->n + 1, sizeof *s->d, err);
@@ -12,58 +12,48 @@ void digests_free(struct digests *s) {
     *s = (struct digests){0};
 }
 
+static int digest_put(void *ctx, const struct digest *d, struct error *err) {
+    return digests_add(ctx, d, err);
+}
+
 int snapshot_packs(struct repo *r, const struct snapshot_info *info, struct digests *ret, struct error *err) {
     *ret = (struct digests){0};
-    int rc = packlist_read(r, &info->packs, &ret->d, &ret->n, err);
-    if (rc < 0) return error_wrap(err, "the pack list of snapshot %s", info->id);
-    ret->cap = ret->n;
+    int rc = packlist_each(r, &info->packs, digest_put, ret, err);
+    ret->n = digest_sort_unique(ret->d, ret->n);
     for (size_t i = 0; i < r->state.delete_count && rc == 0; i++) {
         const struct delete_info *d = &r->state.deletes[i];
         if (d->seq < info->packs_seq || !d->has_packs || !d->has_replacement) continue;
-        struct digest *gone, *instead;
-        size_t gone_n, instead_n, w = 0;
-        if ((rc = packlist_read(r, &d->packs, &gone, &gone_n, err)) < 0) break;
-        for (size_t k = 0; k < ret->n; k++)
-            if (!digest_in(gone, gone_n, &ret->d[k])) ret->d[w++] = ret->d[k];
-        bool hit = w != ret->n;
+        struct digests gone = {0};
+        size_t w = 0;
+        rc = packlist_each(r, &d->packs, digest_put, &gone, err);
+        gone.n = digest_sort_unique(gone.d, gone.n);
+        for (size_t k = 0; k < ret->n && rc == 0; k++)
+            if (!digest_in(gone.d, gone.n, &ret->d[k])) ret->d[w++] = ret->d[k];
+        digests_free(&gone);
+        if (rc < 0 || w == ret->n) continue;
         ret->n = w;
-        seam_free(gone);
-        if (!hit) continue;
-        if ((rc = packlist_read(r, &d->replaced_by, &instead, &instead_n, err)) < 0) break;
-        for (size_t k = 0; k < instead_n && rc == 0; k++) rc = digests_add(ret, &instead[k], err);
-        seam_free(instead);
+        rc = packlist_each(r, &d->replaced_by, digest_put, ret, err);
         ret->n = digest_sort_unique(ret->d, ret->n);
     }
     if (rc < 0) digests_free(ret);
-    return rc;
-}
-
-int live_pack_set(struct repo *r, struct digests *ret, struct error *err) {
-    *ret = (struct digests){0};
-    int rc = 0;
-    for (size_t i = 0; i < r->state.snapshot_count && rc == 0; i++) {
-        if (r->state.snapshots[i].forgotten) continue;
-        struct digests one;
-        if ((rc = snapshot_packs(r, &r->state.snapshots[i], &one, err)) < 0) break;
-        size_t before = ret->n;
-        for (size_t k = 0; k < one.n && rc == 0; k++)
-            if (!digest_in(ret->d, before, &one.d[k])) rc = digests_add(ret, &one.d[k], err);
-        digests_free(&one);
-        ret->n = digest_sort_unique(ret->d, ret->n);
-    }
-    if (rc < 0) digests_free(ret);
-    return rc;
+    return rc < 0 ? error_wrap(err, "the pack list of snapshot %s", info->id) : 0;
 }
 
 static int fact_order(const void *a, const void *b) {
     return memcmp(a, b, DIGEST_BYTES);
 }
 
+bool pack_fact_object(const struct store_object *o, struct pack_fact *ret) {
+    const char *name = strrchr(o->key, '/');
+    *ret =
+        (struct pack_fact){.bytes = o->bytes, .created_ns = o->created_ns, .meta = strncmp(o->key, "packs/m/", 8) == 0};
+    return name && hex_decode(name + 1, strlen(name + 1), ret->name.b, DIGEST_BYTES);
+}
+
 static int add_pack(void *ctx, const struct store_object *o, struct error *err) {
     struct pack_facts *s = ctx;
-    const char *name = strrchr(o->key, '/');
-    struct pack_fact f = {.bytes = o->bytes, .created_ns = o->created_ns, .meta = strncmp(o->key, "packs/m/", 8) == 0};
-    if (!name || !hex_decode(name + 1, strlen(name + 1), f.name.b, DIGEST_BYTES)) return 0;
+    struct pack_fact f;
+    if (!pack_fact_object(o, &f)) return 0;
     int rc = mem_grow((void **)&s->f, &s->cap, s->n + 1, sizeof *s->f, err);
     if (rc == 0) s->f[s->n++] = f;
     return rc;
@@ -81,18 +71,22 @@ int store_packs(struct repo *r, struct pack_facts *ret, struct error *err) {
     return rc;
 }
 
+void pack_fact_row(const uint8_t *row, struct pack_fact *ret) {
+    *ret = (struct pack_fact){.bytes = get_u64(row + DIGEST_BYTES) & ~RUN_PACK_META,
+                              .meta = get_u64(row + DIGEST_BYTES) & RUN_PACK_META};
+    memcpy(ret->name.b, row, DIGEST_BYTES);
+}
+
 int index_packs(struct repo *r, struct pack_facts *ret, struct error *err) {
     *ret = (struct pack_facts){0};
     int rc = 0;
     for (size_t i = 0; i < r->index.count && rc == 0; i++) {
-        struct run_view v = index_run(&r->index, i);
+        struct run_view v;
+        if ((rc = index_scan(&r->index, i, false, &v, err)) < 0) break;
         rc = mem_grow((void **)&ret->f, &ret->cap, ret->n + v.pack_count, sizeof *ret->f, err);
-        for (uint32_t p = 0; p < v.pack_count && rc == 0; p++) {
-            struct location l = {.run = i, .pack = p};
-            struct pack_fact *f = &ret->f[ret->n++];
-            *f = (struct pack_fact){0};
-            index_pack(&r->index, &l, &f->name, &f->bytes, &f->meta);
-        }
+        for (uint32_t p = 0; p < v.pack_count && rc == 0; p++)
+            pack_fact_row(v.packs + (size_t)p * RUN_PACK_BYTES, &ret->f[ret->n++]);
+        index_scan_end(&v);
     }
     if (rc < 0) {
         seam_free(ret->f);

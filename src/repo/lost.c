@@ -19,8 +19,7 @@ void lost_close(struct lost_search *s) {
 static bool pack_gone(const struct lost_search *s, const struct location *l) {
     struct digest pack;
     if (!s->plan) return false;
-    index_pack(&s->r->index, l, &pack, NULL, NULL);
-    return repair_pack_find(s->plan, &pack) != NULL;
+    return !index_pack(&s->r->index, l, &pack, NULL, NULL) || repair_pack_find(s->plan, &pack);
 }
 
 static bool had(const struct lost_search *s, const uint8_t *id, bool plain_only) {
@@ -110,7 +109,7 @@ int lost_look(struct lost_search *s, const struct snapshot_info *info, bool *ret
     for (size_t i = 0; i < root.chunk_count && rc == 0 && got == 0; i++)
         rc = manifest_look(s, &root.chunks[i].id, ret_lost, ret_listless, err);
     if (got == 0) root_free(&root);
-    return rc;
+    return rc == 0 && *ret_lost ? repo_index_whole(s->r, err) : rc;
 }
 
 struct names {

@@ -54,16 +54,19 @@ int repo_reindex(struct repo *r, struct error *err) PK_CHECK;
 struct gc_options {
     int64_t grace_ns;       /* unreferenced packs younger than this (store's clock) are left for running writers */
     int64_t now_ns;
+    size_t dead_max;        /* 0: GC_DEAD_MAX */
     double repack_below;    /* share of live bytes under which a pack is rewritten; 0: whole packs only (no read key needed) */
 };
+#define GC_DEAD_MAX (1u << 20) /* packs that one entry of the log removes; a collection makes as many as it takes */
+struct pack_fact;
 struct gc_plan {
     uint64_t live_packs, live_bytes, dead_packs, dead_bytes, young_packs, young_bytes;
     uint64_t repack_packs, repack_bytes, repack_live_bytes;
     uint64_t sessions;      /* stale resume states to remove */
     bool damaged;           /* a live snapshot lacks chunks, so nothing is rewritten, and only whole packs are freed */
-    struct digest *dead;    /* names, sorted */
-    bool *dead_meta;        /* beside each: metadata pack */
-    struct digest *repack;
+    struct pack_fact *dead; /* those that go first: at most GC_DEAD_MAX of dead_packs */
+    size_t dead_count;
+    struct pack_fact *repack;
     size_t repack_count;
     uint64_t log_size;      /* the plan holds for exactly this log */
     /* found when acting: what its store has locked. It stays, its deletion stands in the log, and the next run tries again */

@@ -14,8 +14,6 @@ void digests_free(struct digests *s);
 
 /* The packs that a snapshot needs today: its pack list, with what collections since have moved. Sorted. */
 int snapshot_packs(struct repo *r, const struct snapshot_info *info, struct digests *ret, struct error *err) PK_CHECK;
-/* The union over live snapshots. Sorted. */
-int live_pack_set(struct repo *r, struct digests *ret, struct error *err) PK_CHECK;
 
 struct pack_fact {
     struct digest name;
@@ -31,6 +29,8 @@ struct pack_facts {
 int store_packs(struct repo *r, struct pack_facts *ret, struct error *err) PK_CHECK;
 /* Every pack that the index knows. Sorted by name, unique. */
 int index_packs(struct repo *r, struct pack_facts *ret, struct error *err) PK_CHECK;
+bool pack_fact_object(const struct store_object *o, struct pack_fact *ret); /* of the store; false when it is none */
+void pack_fact_row(const uint8_t *row, struct pack_fact *ret); /* of a run */
 const struct pack_fact *pack_fact_find(const struct pack_facts *s, const struct digest *name);
 
 /* Read an object whole and hold its SHA-256 against `name`: ERR_OBJECT_CORRUPT. `bytes` is about its size. Any thread; holds at
@@ -54,9 +54,10 @@ int moved_finish(struct writer *w, int rc, struct digests *new_packs, struct dig
 /* Runs over the packs of the store that `known` (sorted) does not have, by their directories; packs that a collection removed
  * and packs that are damaged are left out. Staged and committed; nothing refers to them yet. */
 int index_rebuild(struct repo *r, const struct digests *known, struct digests *added, struct error *err) PK_CHECK;
-/* Share of live bytes for each pack of the index: plain bytes live and in all. Needs the read key. */
+/* Share of live bytes for each pack of the index: plain bytes live and in all, of one run; a pack that several runs have
+ * is told of several times. Needs the read key. */
 struct pack_use { struct digest name; uint64_t live, total; };
-int packs_use(struct repo *r, struct pack_use **ret, size_t *ret_n, struct error *err) PK_CHECK;
+int packs_use(struct repo *r, int (*cb)(void *ctx, const struct pack_use *u, struct error *err), void *ctx, struct error *err) PK_CHECK;
 /* Calls for every chunk that live snapshots need (data, lists, manifests, roots, and the bases of deltas, maybe often). */
 int live_chunks(struct repo *r, int (*cb)(void *ctx, const uint8_t *id_prefix, struct error *err), void *ctx, struct error *err) PK_CHECK;
 /* The same for one snapshot. */

@@ -1,6 +1,6 @@
 #include "repo/objects.h"
 
-#include "repo/maintain_internal.h"
+#include "repo/packlist.h"
 #include "repo/run.h"
 
 #include <inttypes.h>
@@ -25,20 +25,57 @@ static int add_slot(void *ctx, const struct store_object *s, struct error *err) 
     return strlen(s->key) < 96 ? add(ctx, LIVE_SLOT, s->key, 0, err) : 0;
 }
 
-/* The index knows of which sort a pack is. */
+struct live_packs {
+    struct live_objects *o;
+    struct nameset names;
+    uint8_t *seen; /* a bit each */
+    size_t left;
+};
+
+static int add_pack(struct live_packs *l, const struct pack_fact *f, struct error *err) {
+    char key[96];
+    if (!bit_take(l->seen, nameset_find(&l->names, f->name.b))) return 0;
+    l->left--;
+    pack_key(f->meta, &f->name, key);
+    return add(l->o, LIVE_PACK, key, 0, err);
+}
+
+/* The index knows of which sort a pack is; what it does not have, the lists still name. */
 static int add_packs(struct repo *r, struct live_objects *o, struct error *err) {
-    struct digests packs = {0};
-    struct pack_facts known = {0};
-    int rc = live_pack_set(r, &packs, err);
-    if (rc == 0) rc = index_packs(r, &known, err);
-    for (size_t i = 0; i < packs.n && rc == 0; i++) {
-        char key[96];
-        const struct pack_fact *f = pack_fact_find(&known, &packs.d[i]);
-        pack_key(f && f->meta, &packs.d[i], key);
-        rc = add(o, LIVE_PACK, key, 0, err);
+    struct live_packs l = {.o = o};
+    const struct state *st = &r->state;
+    void *mem;
+    int rc = packlist_union(r, NULL, NULL, NULL, &l.names, err);
+    if (rc == 0 && (rc = mem_alloc(l.names.count / 8 + 1, &mem, err)) == 0) l.seen = mem;
+    l.left = l.names.count;
+    for (size_t i = 0; i < r->index.count && rc == 0; i++) {
+        struct run_view v;
+        if ((rc = index_scan(&r->index, i, false, &v, err)) < 0) break;
+        for (uint32_t k = 0; k < v.pack_count && rc == 0; k++) {
+            struct pack_fact f;
+            pack_fact_row(v.packs + (size_t)k * RUN_PACK_BYTES, &f);
+            rc = add_pack(&l, &f, err);
+        }
+        index_scan_end(&v);
     }
-    digests_free(&packs);
-    seam_free(known.f);
+    for (size_t i = 0; i < st->snapshot_count && rc == 0 && l.left; i++) {
+        struct digests packs;
+        if (st->snapshots[i].forgotten) continue;
+        if ((rc = snapshot_packs(r, &st->snapshots[i], &packs, err)) < 0) break;
+        for (size_t k = 0; k < packs.n && rc == 0; k++) rc = add_pack(&l, &(struct pack_fact){.name = packs.d[k]}, err);
+        digests_free(&packs);
+    }
+    nameset_free(&l.names);
+    seam_free(l.seen);
+    return rc;
+}
+
+/* Parts of pack lists are objects too, which no entry names. */
+static int add_parts(struct repo *r, struct live_objects *o, struct error *err) {
+    struct digests parts = {0};
+    int rc = packlist_live_parts(r, &parts, err);
+    for (size_t i = 0; i < parts.n && rc == 0; i++) rc = add_index(o, &parts.d[i], err);
+    digests_free(&parts);
     return rc;
 }
 
@@ -65,6 +102,7 @@ int repo_live_objects(struct repo *r, struct live_objects *ret, struct error *er
         if (rc == 0 && d->has_replacement) rc = add_index(&o, &d->replaced_by, err);
         if (rc == 0 && d->has_swept) rc = add_index(&o, &d->swept, err);
     }
+    if (rc == 0) rc = add_parts(r, &o, err);
     if (rc == 0) rc = add_packs(r, &o, err);
     if (rc < 0) {
         live_objects_free(&o);

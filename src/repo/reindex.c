@@ -98,7 +98,8 @@ int repo_reindex(struct repo *r, struct error *err) {
     struct digests none = {0}, added = {0}, removed = {0};
     uint64_t at = ledger_size(r->ledger);
     int rc = index_rebuild(r, &none, &added, err);
-    for (size_t i = 0; i < r->state.run_count && rc == 0; i++) rc = digests_add(&removed, &r->state.runs[i], err);
+    for (size_t i = 0; i < r->state.run_count && rc == 0; i++)
+        if (!state_epoch_object(&r->state, &r->state.runs[i])) rc = digests_add(&removed, &r->state.runs[i], err);
     if (rc == 0) rc = delete_append(r, at, &none, NULL, &added, &removed, &none, 0, err);
     if (rc == 0) rc = repo_sync(r, err);
     digests_free(&added);

@@ -1,10 +1,11 @@
 /* Rewriting packs that are mostly dead. */
 #include "repo/maintain_internal.h"
+#include "repo/nameset.h"
 #include "repo/writer_internal.h"
 
 struct marks {
     struct repo *r;
-    uint8_t **live; /* a byte an entry, for each run */
+    uint8_t **live; /* a bit an entry, for each run */
 };
 
 static int mark(void *ctx, const uint8_t *id, struct error *err) {
@@ -13,11 +14,13 @@ static int mark(void *ctx, const uint8_t *id, struct error *err) {
     struct location l;
     bool found = false;
     while (index_copy(&m->r->index, id, &at, &l)) {
-        m->live[l.run][l.entry] = 1;
+        bit_set(m->live[l.run], l.entry);
         found = true;
     }
     if (!found) {
         char hex[33];
+        int rc = repo_index_whole(m->r, err);
+        if (rc < 0) return rc;
         hex_encode(id, ID_PREFIX_BYTES, hex);
         return error_set(err, ERR_OBJECT_MISSING, "a live snapshot needs chunk %s, which the index does not know", hex);
     }
@@ -36,45 +39,41 @@ static int marks_make(struct repo *r, struct marks *m, struct error *err) {
     if (rc < 0) return rc;
     m->live = mem;
     for (size_t i = 0; i < r->index.count && rc == 0; i++) {
-        rc = mem_alloc(index_run(&r->index, i).entry_count + 1, &mem, err);
+        rc = mem_alloc(index_entry_count(&r->index, i) / 8 + 1, &mem, err);
         m->live[i] = rc == 0 ? mem : NULL;
     }
     return rc < 0 ? rc : live_chunks(r, mark, m, err);
 }
 
-static int use_order(const void *a, const void *b) {
-    return memcmp(a, b, DIGEST_BYTES);
+static int run_use(const struct index *x, size_t i, const uint8_t *live,
+                   int (*cb)(void *, const struct pack_use *, struct error *), void *ctx, struct error *err) {
+    struct run_view v;
+    void *mem = NULL;
+    int rc = index_scan(x, i, true, &v, err);
+    if (rc == 0) rc = mem_alloc(v.pack_count * sizeof(struct pack_use) + 1, &mem, err);
+    struct pack_use *use = mem;
+    for (uint32_t p = 0; p < v.pack_count && rc == 0; p++)
+        memcpy(use[p].name.b, v.packs + (size_t)p * RUN_PACK_BYTES, DIGEST_BYTES);
+    for (uint64_t k = 0; k < v.entry_count && rc == 0; k++) {
+        const uint8_t *e = v.entries + k * RUN_ENTRY_BYTES;
+        if (get_u32(e + 16) >= v.pack_count) continue;
+        struct pack_use *u = &use[get_u32(e + 16)];
+        u->total += get_u32(e + 24);
+        if (bit_get(live, k)) u->live += get_u32(e + 24);
+        if (get_u32(e + 28) & ENTRY_DELTA) k++;
+    }
+    for (uint32_t p = 0; p < v.pack_count && rc == 0; p++) rc = cb(ctx, &use[p], err);
+    index_scan_end(&v);
+    seam_free(mem);
+    return rc;
 }
 
-int packs_use(struct repo *r, struct pack_use **ret, size_t *ret_n, struct error *err) {
+int packs_use(struct repo *r, int (*cb)(void *, const struct pack_use *, struct error *), void *ctx,
+              struct error *err) {
     struct marks m;
-    struct pack_facts packs = {0};
-    struct pack_use *use = NULL;
-    void *mem;
     int rc = marks_make(r, &m, err);
-    if (rc == 0) rc = index_packs(r, &packs, err);
-    if (rc == 0) rc = mem_alloc((packs.n + 1) * sizeof *use, &mem, err);
-    if (rc == 0) {
-        use = mem;
-        for (size_t i = 0; i < packs.n; i++) use[i].name = packs.f[i].name;
-        for (size_t i = 0; i < r->index.count; i++) {
-            struct run_view v = index_run(&r->index, i);
-            for (uint64_t k = 0; k < v.entry_count; k++) {
-                const uint8_t *e = v.entries + k * RUN_ENTRY_BYTES;
-                uint32_t pack = get_u32(e + 16);
-                if (pack >= v.pack_count) continue;
-                struct pack_use *u =
-                    bsearch(v.packs + (size_t)pack * RUN_PACK_BYTES, use, packs.n, sizeof *use, use_order);
-                u->total += get_u32(e + 24);
-                if (m.live[i][k]) u->live += get_u32(e + 24);
-                if (get_u32(e + 28) & ENTRY_DELTA) k++;
-            }
-        }
-        *ret = use;
-        *ret_n = packs.n;
-    }
+    for (size_t i = 0; i < r->index.count && rc == 0; i++) rc = run_use(&r->index, i, m.live[i], cb, ctx, err);
     marks_free(&m, r->index.count);
-    seam_free(packs.f);
     return rc;
 }
 
@@ -90,7 +89,7 @@ static int pack_move(struct writer *w, struct marks *m, struct fetcher *f, const
             struct digest id;
             struct fetched c;
             /* A copy elsewhere is no reason to drop this one: the snapshots that list this pack may not list that. */
-            if (!index_find(&w->repo->index, mem.id.b, &l) || !m->live[l.run][l.entry]) continue;
+            if (!index_find(&w->repo->index, mem.id.b, &l) || !bit_get(m->live[l.run], l.entry)) continue;
             if ((rc = fetch_chunk(f, mem.id.b, &mem.id, fr->kind, &c, err)) < 0) break;
             rc = chunk_put(w, fr->kind, c.data, &c.sha, NULL, &id, err);
             fetch_release(f, &c);
@@ -158,6 +157,7 @@ int repack(struct repo *r, const struct pack_facts *which, struct digests *new_p
     if (rc == 0) rc = marks_make(r, &m, err);
     if (rc == 0) rc = fetcher_new(r, &r->index, NULL, 32u << 20, &f, err);
     if (rc == 0) rc = packs_move(w, &m, f, which, err);
+    if (rc == 0) rc = repo_index_whole(r, err); /* else what lives may not have been seen to */
     if (w) rc = moved_finish(w, rc, new_packs, new_runs, ret_bytes, err);
     fetcher_free(f);
     marks_free(&m, runs_before);

@@ -1,5 +1,6 @@
 /* Finding what is damaged, and mending it. */
 #include "ledger/derived.h"
+#include "repo/packlist.h"
 #include "repo/repair_internal.h"
 #include "repo/run.h"
 #include "repo/state_summary.h"
@@ -178,13 +179,28 @@ static int run_scan(struct scan *s, const struct digest *name, struct error *err
     return rc;
 }
 
-static int list_scan(struct scan *s, const struct digest *name, bool *ret_lost, struct error *err) {
+static int epoch_scan(struct scan *s, unsigned epoch, struct error *err) {
+    struct error e = ERROR_INIT;
+    char key[96];
+    run_key(&s->r->state.epochs[epoch - 1].keys, key);
+    int rc = epoch_check(s->r, epoch, &e);
+    s->plan->objects++;
+    if (rc == 0) return 0;
+    if (!is_damage(rc)) {
+        *err = e;
+        return rc;
+    }
+    s->plan->unmendable++;
+    return say(s, key, rc, e.text, false, err);
+}
+
+static int list_scan(struct scan *s, bool of_snapshot, const struct digest *name, bool *ret_lost, struct error *err) {
     struct error e = ERROR_INIT;
     struct digest *packs = NULL;
     size_t n;
     char key[96];
     run_key(name, key);
-    int rc = packlist_read(s->r, name, &packs, &n, &e);
+    int rc = of_snapshot ? packlist_readable(s->r, name, &e) : packlist_read(s->r, name, &packs, &n, &e);
     seam_free(packs);
     s->plan->objects++;
     if (rc == 0) return 0;
@@ -198,7 +214,7 @@ static int list_scan(struct scan *s, const struct digest *name, bool *ret_lost, 
 
 static int collection_scan(struct scan *s, bool there, const struct digest *name, bool *ret_lost, struct error *err) {
     bool lost = false;
-    int rc = there ? list_scan(s, name, &lost, err) : 0;
+    int rc = there ? list_scan(s, false, name, &lost, err) : 0;
     if (rc < 0 || !lost) return rc;
     *ret_lost = true;
     rc = mem_grow((void **)&s->plan->lists_lost, &s->list_lost_cap, s->plan->list_lost_count + 1,
@@ -207,12 +223,27 @@ static int collection_scan(struct scan *s, bool there, const struct digest *name
     return rc;
 }
 
+/* Whether every list of a live snapshot can be read: parts that many share are read once. */
+static bool lists_whole(struct scan *s) {
+    struct nameset packs;
+    struct digests parts = {0};
+    struct error e = ERROR_INIT;
+    const bool whole =
+        packlist_union(s->r, NULL, NULL, NULL, &packs, &e) == 0 && packlist_live_parts(s->r, &parts, &e) == 0;
+    s->plan->objects += parts.n;
+    nameset_free(&packs);
+    digests_free(&parts);
+    return whole;
+}
+
 /* A snapshot needs a new list when its own is lost, and when what a collection did to it is. */
-static int index_scan(struct scan *s, struct error *err) {
+static int index_look(struct scan *s, struct error *err) {
     const struct state *st = &s->r->state;
     uint64_t blind = 0; /* snapshots whose lists are older than this entry cannot be followed */
     int rc = 0;
-    for (size_t i = 0; i < st->run_count && rc == 0; i++) rc = run_scan(s, &st->runs[i], err);
+    for (size_t i = 0; i < st->run_count && rc == 0; i++)
+        if (!state_epoch_object(st, &st->runs[i])) rc = run_scan(s, &st->runs[i], err);
+    for (size_t i = 0; i < st->epoch_count && rc == 0; i++) rc = epoch_scan(s, (unsigned)i + 1, err);
     for (size_t i = 0; i < st->delete_count && rc == 0; i++) {
         const struct delete_info *d = &st->deletes[i];
         bool lost = false, swept = false;
@@ -221,10 +252,13 @@ static int index_scan(struct scan *s, struct error *err) {
         if (rc == 0) rc = collection_scan(s, d->has_swept, &d->swept, &swept, err);
         if (lost && d->has_replacement) blind = d->seq;
     }
+    const bool whole = rc == 0 && lists_whole(s);
     for (size_t i = 0; i < st->snapshot_count && rc == 0; i++) {
         bool lost = st->snapshots[i].packs_seq < blind;
         if (st->snapshots[i].forgotten) continue;
-        if ((rc = list_scan(s, &st->snapshots[i].packs, &lost, err)) < 0 || !lost) continue;
+        s->plan->objects += whole;
+        if (!whole && (rc = list_scan(s, true, &st->snapshots[i].packs, &lost, err)) < 0) break;
+        if (!lost) continue;
         rc = mem_grow((void **)&s->plan->lists, &s->list_cap, s->plan->list_count + 1, sizeof *s->plan->lists, err);
         if (rc == 0) s->plan->lists[s->plan->list_count++] = st->snapshots[i].seq;
     }
@@ -322,7 +356,7 @@ int repair_plan_make(struct repo *r, const struct repair_options *o, struct repa
     pthread_mutex_init(&s.lock, NULL);
     rc = log_scan(&s, err);
     if (rc == 0) rc = store_list(r->store, "keys/", slot_scan, &s, err);
-    if (rc == 0) rc = index_scan(&s, err);
+    if (rc == 0) rc = index_look(&s, err);
     if (rc == 0) rc = packs_scan(&s, err);
     pthread_mutex_destroy(&s.lock);
     if (rc == 0 && any_missing(&p) && collected_meanwhile(r)) {
@@ -364,13 +398,15 @@ static int runs_mend(struct repo *r, const struct repair_plan *p, struct error *
     for (size_t i = 0; i < p->run_count && rc == 0; i++) rc = digests_add(&lost, &p->runs[i], err);
     lost.n = digest_sort_unique(lost.d, lost.n);
     for (size_t i = 0; i < r->index.count && rc == 0; i++) {
-        struct run_view v = index_run(&r->index, i);
+        struct run_view v;
         if (digest_in(lost.d, lost.n, &r->index.names[i])) continue;
+        if ((rc = index_scan(&r->index, i, false, &v, err)) < 0) break;
         for (uint32_t k = 0; k < v.pack_count && rc == 0; k++) {
             struct digest d;
             memcpy(d.b, v.packs + (size_t)k * RUN_PACK_BYTES, DIGEST_BYTES);
             rc = digests_add(&known, &d, err);
         }
+        index_scan_end(&v);
     }
     known.n = digest_sort_unique(known.d, known.n);
     if (rc == 0) rc = index_rebuild(r, &known, &added, err);
@@ -508,40 +544,47 @@ static int mark_chunk(void *ctx, const uint8_t *id, struct error *err) {
     return 0;
 }
 
+static int marked_each(void *ctx, name_cb cb, void *cb_ctx, struct error *err) {
+    const struct marking *m = ctx;
+    const struct index *x = &m->r->index;
+    int rc = 0;
+    for (size_t i = 0; i < x->count && rc == 0; i++) {
+        struct run_view v;
+        if ((rc = index_scan(x, i, false, &v, err)) < 0) break;
+        for (uint32_t k = 0; k < v.pack_count && rc == 0; k++)
+            if (m->used[i][k]) rc = cb(cb_ctx, (const struct digest *)(v.packs + (size_t)k * RUN_PACK_BYTES), err);
+        index_scan_end(&v);
+    }
+    return rc;
+}
+
 /* Where what lists the items is lost itself, every pack is named: too many packs kept are no loss. */
 static int list_make(struct repo *r, const struct snapshot_info *info, struct digest *ret, struct error *err) {
     struct marking m = {.r = r};
-    struct digests packs = {0};
+    struct digests parts = {0};
     struct error e = ERROR_INIT;
     void *mem;
     int rc = mem_alloc((r->index.count + 1) * sizeof *m.used, &mem, err);
     if (rc < 0) return rc;
     m.used = mem;
     for (size_t i = 0; i < r->index.count && rc == 0; i++) {
-        rc = mem_alloc(index_run(&r->index, i).pack_count + 1u, &mem, err);
+        rc = mem_alloc(index_pack_count(&r->index, i) + 1u, &mem, err);
         if (rc == 0) m.used[i] = mem;
     }
     if (rc == 0) {
         int got = snapshot_chunk_ids(r, info, mark_chunk, &m, &e);
         for (size_t i = 0; i < r->index.count && is_damage(got); i++)
-            memset(m.used[i], 1, index_run(&r->index, i).pack_count);
+            memset(m.used[i], 1, index_pack_count(&r->index, i));
         if (got < 0 && !is_damage(got)) {
             *err = e;
             rc = got;
         }
     }
-    for (size_t i = 0; i < r->index.count && rc == 0; i++) {
-        struct run_view v = index_run(&r->index, i);
-        for (uint32_t k = 0; k < v.pack_count && rc == 0; k++) {
-            struct digest d;
-            memcpy(d.b, v.packs + (size_t)k * RUN_PACK_BYTES, DIGEST_BYTES);
-            if (m.used[i][k]) rc = digests_add(&packs, &d, err);
-        }
-    }
-    if (rc == 0) rc = packlist_write(r, packs.d, packs.n, ret, NULL, err);
+    if (rc == 0) rc = repo_index_whole(r, err);
+    if (rc == 0) rc = packlist_make(r, marked_each, &m, &info->packs, ret, NULL, &parts, err);
     for (size_t i = 0; i < r->index.count; i++) seam_free(m.used[i]);
     seam_free(m.used);
-    digests_free(&packs);
+    digests_free(&parts);
     return rc;
 }
 

@@ -114,16 +114,17 @@ static int pack_by_index(struct salvage *s, const struct digest *name, struct er
     struct repo *r = s->r;
     int rc = 0;
     for (size_t i = 0; i < r->index.count && rc == 0; i++) {
-        struct run_view v = index_run(&r->index, i);
+        struct run_view v;
         uint32_t at = 0;
+        if ((rc = index_scan(&r->index, i, true, &v, err)) < 0) break;
         while (at < v.pack_count && memcmp(v.packs + (size_t)at * RUN_PACK_BYTES, name->b, DIGEST_BYTES) != 0) at++;
-        if (at == v.pack_count) continue;
-        for (uint64_t k = 0; k < v.entry_count && rc == 0; k++) {
+        for (uint64_t k = 0; k < v.entry_count && at < v.pack_count && rc == 0; k++) {
             const uint8_t *e = v.entries + k * RUN_ENTRY_BYTES;
             uint32_t flags = get_u32(e + 28);
             if (get_u32(e + 16) == at) rc = chunk_save(s, e, NULL, flags >> ENTRY_KIND_SHIFT & 0xff, err);
             if (flags & ENTRY_DELTA) k++;
         }
+        index_scan_end(&v);
     }
     return rc;
 }

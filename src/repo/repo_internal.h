@@ -10,6 +10,7 @@
 #include "repo/cut.h"
 #include "repo/repo.h"
 #include "repo/writer.h"
+#include <stdatomic.h>
 
 #define FORMAT_VERSION 1
 #define ID_PREFIX_BYTES 16
@@ -73,12 +74,14 @@ bool state_epoch_object(const struct state *s, const struct digest *run);
 #define ENTRY_BASE 2u  /* bytes 16..31 are the base's id prefix; told apart by coming second */
 #define ENTRY_KIND_SHIFT 8
 
-struct run; /* one sorted run, mapped or in memory */
-struct run_view {
+struct run; /* one sorted run: run_image.h */
+struct run_view { /* while it is scanned */
     const uint8_t *packs;
     uint32_t pack_count;
     const uint8_t *entries;
     uint64_t entry_count;
+    void *map; /* what index_scan_end gives back; NULL for a run in memory */
+    size_t map_len;
 };
 struct location {
     size_t run;            /* position in the index */
@@ -93,6 +96,7 @@ struct index {
     struct run **runs;
     struct digest *names;
     size_t count, cap;
+    struct repo *repo;
 };
 int index_add(struct repo *r, struct index *x, const struct digest *name, struct error *err) PK_CHECK; /* loads; no-op when there */
 int index_follow(struct repo *r, struct index *x, struct error *err) PK_CHECK; /* exactly the state's live runs */
@@ -103,8 +107,14 @@ struct copies { size_t runs_done; uint64_t next; }; /* zero to begin */
 bool index_copy(const struct index *x, const uint8_t *id, struct copies *at, struct location *ret); /* the next one */
 bool index_find(const struct index *x, const uint8_t *id, struct location *ret); /* the best one */
 bool index_find_plain(const struct index *x, const uint8_t *id, struct location *ret); /* one that is no delta: a base */
-void index_pack(const struct index *x, const struct location *l, struct digest *ret_name, uint64_t *ret_bytes, bool *ret_meta);
-struct run_view index_run(const struct index *x, size_t run);
+/* false when the run is lost (see repo_index_whole). */
+bool index_pack(const struct index *x, const struct location *l, struct digest *ret_name, uint64_t *ret_bytes, bool *ret_meta);
+uint32_t index_pack_count(const struct index *x, size_t run);
+uint64_t index_entry_count(const struct index *x, size_t run);
+/* All packs of a run, and all its entries if wanted, in order. End it before the next run's, so that memory holds one at a
+ * time. One thread, or under the lock that guards the index. */
+int index_scan(const struct index *x, size_t run, bool entries, struct run_view *ret, struct error *err) PK_CHECK;
+void index_scan_end(struct run_view *v);
 void index_free(struct index *x);
 
 /* Build and stage one run object from entries (any order; sorted in place). Entries' pack ordinals index `packs`. */
@@ -295,6 +305,7 @@ struct repo {
     bool epochs_known;
     struct epoch_keys epochs[EPOCHS_MAX + 1]; /* of those that `keys` does not hold; entries stay once they are there */
     bool latched;
+    size_t part_names; /* of pack lists; 0: PART_NAMES */
     bool index_behind; /* the runs that the log names could not all be loaded */
     bool mending;      /* opened by repo_open_damaged: runs that are lost are left out of the index */
     struct session_key *sessions;

@@ -10,10 +10,15 @@
 #define RUN_TYPE_PACKLIST 2
 #define RUN_TYPE_EPOCH 3 /* keys of an epoch: epoch.c */
 #define RUN_EPOCH_AT 12 /* u16 of the header: whose index key seals the body; of RUN_TYPE_EPOCH: the epoch itself */
+#define RUN_TYPE_PARTS 4 /* a pack list in parts: packlist.h */
 
 void run_key(const struct digest *name, char out[96]);
 int run_aead(struct repo *r, const uint8_t header[RUN_HEADER_BYTES], struct aead **ret, struct error *err) PK_CHECK;
 /* Read and open a whole object of that type: header fields and the body (free with seam_free). The name is checked. */
 int run_read_body(struct repo *r, const struct digest *name, uint8_t type, uint64_t *ret_entries, uint32_t *ret_packs, uint8_t **ret, size_t *ret_len, struct error *err) PK_CHECK;
+/* The same for an object of one of two types. The body of RUN_TYPE_PARTS is its caller's to judge. */
+int run_read_either(struct repo *r, const struct digest *name, uint8_t type, uint8_t other, uint8_t *ret_type, uint64_t *ret_entries, uint32_t *ret_packs, uint8_t **ret, size_t *ret_len, struct error *err) PK_CHECK;
+/* Seals a body block by block and stages the object. */
+int run_write_body(struct repo *r, uint8_t type, uint64_t entries, uint32_t packs, struct bytes body, struct digest *ret, uint64_t *ret_bytes, struct error *err) PK_CHECK;
 
 #endif

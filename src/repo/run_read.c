@@ -5,8 +5,8 @@ static int bad(const char *key, const char *what, struct error *err) {
     return error_set(err, ERR_OBJECT_CORRUPT, "%s: %s", key, what);
 }
 
-static int read_once(struct repo *r, const struct digest *name, uint8_t type, uint64_t *ret_entries,
-                     uint32_t *ret_packs, uint8_t **ret, size_t *ret_len, struct error *err) {
+static int read_once(struct repo *r, const struct digest *name, uint8_t type, uint8_t other, uint8_t *ret_type,
+                     uint64_t *ret_entries, uint32_t *ret_packs, uint8_t **ret, size_t *ret_len, struct error *err) {
     char key[96];
     uint64_t size;
     size_t got;
@@ -27,12 +27,12 @@ static int read_once(struct repo *r, const struct digest *name, uint8_t type, ui
     }
     uint64_t entries = get_u64(p + 16);
     uint32_t packs = get_u32(p + 24);
-    if (memcmp(p, "PKINDEX1", 8) == 0 && memcmp(p + 64, r->id, 16) == 0 && p[10] > RUN_TYPE_EPOCH) {
+    if (memcmp(p, "PKINDEX1", 8) == 0 && memcmp(p + 64, r->id, 16) == 0 && p[10] > RUN_TYPE_PARTS) {
         rc = error_set(err, ERR_FORMAT_VERSION, "%s is of a type that is unknown here", key);
         goto out;
     }
-    if (memcmp(p, "PKINDEX1", 8) != 0 || p[8] != FORMAT_VERSION || p[10] != type || memcmp(p + 64, r->id, 16) != 0 ||
-        (p[9] != CIPHER_AES_256_GCM && p[9] != CIPHER_CHACHA20_POLY1305)) {
+    if (memcmp(p, "PKINDEX1", 8) != 0 || p[8] != FORMAT_VERSION || (p[10] != type && p[10] != other) ||
+        memcmp(p + 64, r->id, 16) != 0 || (p[9] != CIPHER_AES_256_GCM && p[9] != CIPHER_CHACHA20_POLY1305)) {
         rc = bad(key, "its header is not that of such an object of this repository", err);
         goto out;
     }
@@ -40,6 +40,7 @@ static int read_once(struct repo *r, const struct digest *name, uint8_t type, ui
         rc = bad(key, "its header names an epoch that the log does not know", err);
         goto out;
     }
+    type = p[10];
     if ((rc = run_aead(r, p, &a, err)) < 0) goto out;
     size_t in = RUN_HEADER_BYTES, out = 0;
     uint8_t header[RUN_HEADER_BYTES];
@@ -59,10 +60,11 @@ static int read_once(struct repo *r, const struct digest *name, uint8_t type, ui
     }
     uint64_t want =
         type == RUN_TYPE_INDEX ? entries * RUN_ENTRY_BYTES + (uint64_t)packs * RUN_PACK_BYTES : entries * DIGEST_BYTES;
-    if (entries > size || out != want) {
+    if (entries > size || (type != RUN_TYPE_PARTS && out != want)) {
         rc = bad(key, "its body does not add up", err);
         goto out;
     }
+    *ret_type = type;
     *ret_entries = entries;
     *ret_packs = packs;
     *ret = p;
@@ -74,14 +76,20 @@ out:
     return rc;
 }
 
-int run_read_body(struct repo *r, const struct digest *name, uint8_t type, uint64_t *ret_entries, uint32_t *ret_packs,
-                  uint8_t **ret, size_t *ret_len, struct error *err) {
+int run_read_either(struct repo *r, const struct digest *name, uint8_t type, uint8_t other, uint8_t *ret_type,
+                    uint64_t *ret_entries, uint32_t *ret_packs, uint8_t **ret, size_t *ret_len, struct error *err) {
     char key[96];
     run_key(name, key);
-    int rc = read_once(r, name, type, ret_entries, ret_packs, ret, ret_len, err);
+    int rc = read_once(r, name, type, other, ret_type, ret_entries, ret_packs, ret, ret_len, err);
     if (rc != -ERR_OBJECT_CORRUPT || !store_pin_first_version(r->store, key)) return rc;
     error_clear(err);
-    return read_once(r, name, type, ret_entries, ret_packs, ret, ret_len, err);
+    return read_once(r, name, type, other, ret_type, ret_entries, ret_packs, ret, ret_len, err);
+}
+
+int run_read_body(struct repo *r, const struct digest *name, uint8_t type, uint64_t *ret_entries, uint32_t *ret_packs,
+                  uint8_t **ret, size_t *ret_len, struct error *err) {
+    uint8_t found;
+    return run_read_either(r, name, type, type, &found, ret_entries, ret_packs, ret, ret_len, err);
 }
 
 int packlist_read(struct repo *r, const struct digest *name, struct digest **ret, size_t *ret_n, struct error *err) {

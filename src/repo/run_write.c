@@ -59,9 +59,8 @@ int run_aead(struct repo *r, const uint8_t header[RUN_HEADER_BYTES], struct aead
     return rc;
 }
 
-/* Seals `body` block by block and stages the object. */
-static int body_write(struct repo *r, uint8_t type, uint64_t entries, uint32_t packs, struct bytes body,
-                      struct digest *ret, uint64_t *ret_bytes, struct error *err) {
+int run_write_body(struct repo *r, uint8_t type, uint64_t entries, uint32_t packs, struct bytes body,
+                   struct digest *ret, uint64_t *ret_bytes, struct error *err) {
     uint8_t h[RUN_HEADER_BYTES] = {0};
     memcpy(h, "PKINDEX1", 8);
     h[8] = FORMAT_VERSION;
@@ -130,7 +129,7 @@ int run_write(struct repo *r, struct run_entry *entries, size_t n, const uint8_t
         rc = buf_append(&body, e, len, err);
         rows += len / RUN_ENTRY_BYTES;
     }
-    if (rc == 0) rc = body_write(r, RUN_TYPE_INDEX, rows, pack_count, buf_bytes(&body), ret, NULL, err);
+    if (rc == 0) rc = run_write_body(r, RUN_TYPE_INDEX, rows, pack_count, buf_bytes(&body), ret, NULL, err);
     buf_free(&body);
     return rc;
 }
@@ -138,5 +137,5 @@ int run_write(struct repo *r, struct run_entry *entries, size_t n, const uint8_t
 int packlist_write(struct repo *r, struct digest *names, size_t n, struct digest *ret, uint64_t *ret_bytes,
                    struct error *err) {
     n = digest_sort_unique(names, n);
-    return body_write(r, RUN_TYPE_PACKLIST, n, 0, BYTES_OF(names, n * sizeof *names), ret, ret_bytes, err);
+    return run_write_body(r, RUN_TYPE_PACKLIST, n, 0, BYTES_OF(names, n * sizeof *names), ret, ret_bytes, err);
 }

@@ -1,4 +1,6 @@
 /* A writer from opening to commit. Durable steps, in order: packs, index runs, pack list (one barrier), log entry. */
+#include "repo/packlist.h"
+#include "repo/run_merge.h"
 #include "repo/writer_internal.h"
 
 struct sess_scan {
@@ -14,29 +16,46 @@ static int sess_collect(void *ctx, const struct store_object *o, struct error *e
     return rc;
 }
 
-/* *alive becomes false when one of these objects is on the list. */
-static int list_spares(struct repo *r, const struct digest *list, const struct digest *d, size_t n, bool *alive,
-                       struct error *err) {
-    struct digest *gone;
-    size_t gone_n;
-    int rc = packlist_read(r, list, &gone, &gone_n, err);
-    if (rc < 0) return rc;
-    for (size_t j = 0; j < n && *alive; j++) *alive = !digest_in(gone, gone_n, &d[j]);
-    seam_free(gone);
-    return 0;
+static int gone_put(void *ctx, const struct digest *d, struct error *err) {
+    return nameset_add(ctx, d->b, err);
 }
 
-/* True when none of these packs and index objects was removed by an entry at or above `from`. */
-static int objects_survive(struct repo *r, uint64_t from, const struct digest *packs, size_t n,
-                           const struct digest *index, size_t index_n, bool *ret, struct error *err) {
+/* What entries at or above `from` removed: packs, or objects of the index. */
+static int gone_since(struct repo *r, uint64_t from, bool swept, struct nameset *ret, struct error *err) {
     int rc = 0;
-    *ret = true;
-    for (size_t i = 0; i < r->state.delete_count && *ret && rc == 0; i++) {
+    for (size_t i = 0; i < r->state.delete_count && rc == 0; i++) {
         const struct delete_info *d = &r->state.deletes[i];
-        if (d->seq < from) continue;
-        if (d->has_packs) rc = list_spares(r, &d->packs, packs, n, ret, err);
-        if (rc == 0 && *ret && d->has_swept) rc = list_spares(r, &d->swept, index, index_n, ret, err);
+        if (d->seq >= from && (swept ? d->has_swept : d->has_packs))
+            rc = packlist_each(r, swept ? &d->swept : &d->packs, gone_put, ret, err);
     }
+    nameset_sort(ret);
+    return rc;
+}
+
+static int is_gone(void *ctx, const struct digest *d, struct error *err) {
+    (void)err;
+    return nameset_find(ctx, d->b) != NAMESET_NONE;
+}
+
+/* Whether a run and all its packs are what no entry at or above `from` removed, and are there. */
+static int run_survives(struct repo *r, uint64_t from, size_t at, bool *ret, struct error *err) {
+    struct nameset packs = {0}, index = {0};
+    struct run_view v = {0};
+    int rc = gone_since(r, from, false, &packs, err);
+    if (rc == 0) rc = gone_since(r, from, true, &index, err);
+    if (rc == 0) rc = index_scan(&r->index, at, false, &v, err);
+    *ret = rc == 0 && nameset_find(&index, r->index.names[at].b) == NAMESET_NONE;
+    for (uint32_t p = 0; p < v.pack_count && *ret; p++) {
+        const uint8_t *row = v.packs + (size_t)p * RUN_PACK_BYTES;
+        char key[96];
+        uint64_t size;
+        struct error e = ERROR_INIT;
+        pack_key(get_u64(row + DIGEST_BYTES) & RUN_PACK_META, (const struct digest *)row, key);
+        *ret = nameset_find(&packs, row) == NAMESET_NONE && store_stat(r->store, key, &size, NULL, &e) == 0;
+    }
+    index_scan_end(&v);
+    nameset_free(&packs);
+    nameset_free(&index);
     return rc;
 }
 
@@ -44,7 +63,7 @@ static int used_extend(struct writer *w, struct error *err) {
     while (w->used_count < w->repo->index.count) {
         void *mem;
         int rc = mem_grow((void **)&w->used, &w->used_cap, w->used_count + 1, sizeof *w->used, err);
-        if (rc == 0) rc = mem_alloc(index_run(&w->repo->index, w->used_count).pack_count + 1u, &mem, err);
+        if (rc == 0) rc = mem_alloc(index_pack_count(&w->repo->index, w->used_count) + 1u, &mem, err);
         if (rc < 0) return rc;
         w->used[w->used_count++] = mem;
     }
@@ -56,6 +75,8 @@ static int run_adopt(struct writer *w, const struct digest *run, struct error *e
     pthread_rwlock_wrlock(&w->index_lock);
     int rc = index_add(w->repo, &w->repo->index, run, err);
     if (rc == 0) rc = used_extend(w, err);
+    for (size_t i = 0; i < w->repo->index.count && rc == 0; i++)
+        if (digest_equal(&w->repo->index.names[i], run)) memset(w->used[i], 1, index_pack_count(&w->repo->index, i));
     pthread_rwlock_unlock(&w->index_lock);
     if (rc == -ERR_OBJECT_MISSING) {
         /* it was stored a moment ago; only a collection that knows no grace takes it so soon */
@@ -89,41 +110,16 @@ static int resume(struct writer *w, struct error *err) {
         /* what was stored under keys that are no longer in force is stored anew */
         bool current = json_integer_value(json_object_get(j, "epoch")) == (json_int_t)w->session.epoch;
         for (size_t k = 0; mine && current && k < json_array_size(runs) && rc == 0; k++) {
-            struct digest run, *names = NULL;
+            struct digest run;
             bool alive = json_get_digest(json_array_get(runs, k), &run);
             for (size_t m = 0; m < r->state.run_count; m++) alive = alive && !digest_equal(&run, &r->state.runs[m]);
             for (size_t m = 0; m < w->run_count; m++) alive = alive && !digest_equal(&run, &w->own_runs[m]);
             if (!alive || index_add(r, &r->index, &run, &e) < 0) continue;
-            struct run_view v = index_run(&r->index, r->index.count - 1);
-            void *mem;
-            if ((rc = mem_alloc((size_t)v.pack_count * sizeof *names + 1, &mem, err)) < 0) break;
-            names = mem;
-            for (uint32_t p = 0; p < v.pack_count; p++)
-                memcpy(names[p].b, v.packs + (size_t)p * RUN_PACK_BYTES, DIGEST_BYTES);
-            size_t n = digest_sort_unique(names, v.pack_count);
-            for (size_t p = 0; p < n && alive; p++) {
-                char key[96];
-                uint64_t size;
-                struct location l = {.run = r->index.count - 1};
-                for (uint32_t q = 0; q < v.pack_count; q++)
-                    if (memcmp(v.packs + (size_t)q * RUN_PACK_BYTES, names[p].b, DIGEST_BYTES) == 0) l.pack = q;
-                bool meta;
-                struct digest d;
-                index_pack(&r->index, &l, &d, NULL, &meta);
-                pack_key(meta, &names[p], key);
-                alive = store_stat(r->store, key, &size, NULL, &e) == 0;
-            }
-            if (alive) rc = objects_survive(r, from, names, n, &run, 1, &alive, err);
-            if (rc == 0 && alive) {
-                if ((rc = mem_grow((void **)&w->own_packs, &w->own_cap, w->own_count + n, sizeof *w->own_packs, err)) ==
-                    0) {
-                    memcpy(w->own_packs + w->own_count, names, n * sizeof *names);
-                    w->own_count += n;
-                    rc = run_adopt(w, &run, err);
-                }
-            } else if (rc == 0)
+            rc = run_survives(r, from, r->index.count - 1, &alive, err);
+            if (rc == 0 && alive)
+                rc = run_adopt(w, &run, err);
+            else if (rc == 0)
                 index_drop(r, &r->index, r->index.count - 1, false);
-            seam_free(names);
         }
         if (mine && rc == 0) {
             rc = mem_grow((void **)&w->sess_keys, &w->sess_cap, w->sess_count + 1, sizeof *w->sess_keys, err);
@@ -170,7 +166,8 @@ static int open_base(struct repo *r, const struct writer_options *o, bool bare, 
     w->threads = o->threads ? o->threads : thread_cpus();
     w->level = o->level ? o->level : 1;
     w->checkpoint_bytes = o->checkpoint_bytes;
-    w->started_ns = w->checkpoint_ns = time_monotonic_ns();
+    w->started_ns = time_monotonic_ns();
+    w->checkpoint_ns = w->started_ns;
     snprintf(w->environment, sizeof w->environment, "%s", o->environment);
     snprintf(w->surface, sizeof w->surface, "%s", o->surface);
     pthread_rwlock_init(&w->index_lock, NULL);
@@ -299,104 +296,25 @@ int writer_checkpoint(struct writer *w, struct error *err) {
     return rc < 0 ? writer_fail(w, err) : 0;
 }
 
-static int row_order(const void *a, const void *b) {
-    const uint8_t *const *x = a, *const *y = b;
-    return memcmp(*x, *y, DIGEST_BYTES);
-}
-
-/* Two runs may speak of the same pack (writers that merged at once made both). Give it one place, so that what they say
- * of it twice is seen to be the same; else entries would double with every such merge. */
-static int rows_unify(uint8_t *packs, size_t *count, struct run_entry *entries, size_t n, struct error *err) {
-    void *mem;
-    int rc = mem_alloc(*count * (sizeof(uint8_t *) + sizeof(uint32_t) + RUN_PACK_BYTES) + 1, &mem, err);
-    if (rc < 0) return rc;
-    const uint8_t **sorted = mem;
-    uint32_t *place = (uint32_t *)(sorted + *count);
-    uint8_t *rows = (uint8_t *)(place + *count);
-    size_t kept = 0;
-    for (size_t i = 0; i < *count; i++) sorted[i] = packs + i * RUN_PACK_BYTES;
-    qsort(sorted, *count, sizeof *sorted, row_order);
-    for (size_t i = 0; i < *count; i++) {
-        if (i == 0 || row_order(&sorted[i - 1], &sorted[i]) != 0)
-            memcpy(rows + kept++ * RUN_PACK_BYTES, sorted[i], RUN_PACK_BYTES);
-        place[(size_t)(sorted[i] - packs) / RUN_PACK_BYTES] = (uint32_t)kept - 1;
-    }
-    for (size_t i = 0; i < n; i++) entries[i].pack = place[entries[i].pack];
-    memcpy(packs, rows, kept * RUN_PACK_BYTES);
-    *count = kept;
-    seam_free(mem);
-    return 0;
-}
-
-/* Small runs are merged when many have gathered, so that a look-up asks few. The merged run lists packs of other
- * snapshots; that is why it is dropped again when a collection came in between (see commit_build). */
-static int runs_merge(struct writer *w, struct error *err) {
-    struct index *x = &w->repo->index;
-    size_t small = 0;
-    uint64_t total = 0;
-    for (size_t i = 0; i < x->count; i++)
-        if (index_run(x, i).entry_count < RUN_ENTRIES_MAX / 8) {
-            small++;
-            total += index_run(x, i).entry_count;
-        }
-    if (small < 12 || total > RUN_ENTRIES_MAX) return 0;
-    struct run_entry *entries = NULL;
-    uint8_t *packs = NULL;
-    size_t n = 0, pack_count = 0, cap = 0, pack_cap = 0;
-    struct digest merged;
-    void *mem;
-    int rc = mem_alloc(small * sizeof *w->removed_runs, &mem, err);
-    if (rc < 0) return rc;
-    w->removed_runs = mem;
+static int used_each(void *ctx, name_cb cb, void *cb_ctx, struct error *err) {
+    const struct writer *w = ctx;
+    const struct index *x = &w->repo->index;
+    int rc = 0;
     for (size_t i = 0; i < x->count && rc == 0; i++) {
-        struct run_view v = index_run(x, i);
-        if (v.entry_count >= RUN_ENTRIES_MAX / 8) continue;
-        if ((rc = mem_grow((void **)&entries, &cap, n + v.entry_count, sizeof *entries, err)) < 0) break;
-        if ((rc = mem_grow((void **)&packs, &pack_cap, pack_count + v.pack_count, RUN_PACK_BYTES, err)) < 0) break;
-        memcpy(packs + pack_count * RUN_PACK_BYTES, v.packs, (size_t)v.pack_count * RUN_PACK_BYTES);
-        for (uint64_t k = 0; k < v.entry_count; k++) {
-            const uint8_t *e = v.entries + k * RUN_ENTRY_BYTES;
-            uint32_t flags = get_u32(e + 28);
-            if (get_u32(e + 16) >= v.pack_count || (flags & ENTRY_DELTA && k + 1 == v.entry_count))
-                continue; /* a lie */
-            struct run_entry *o = &entries[n++];
-            memcpy(o->id, e, ID_PREFIX_BYTES);
-            o->pack = get_u32(e + 16) + (uint32_t)pack_count;
-            o->frame = get_u32(e + 20);
-            o->plain_len = get_u32(e + 24);
-            o->flags = flags;
-            if (o->flags & ENTRY_DELTA) memcpy(o->base, v.entries + ++k * RUN_ENTRY_BYTES + 16, ID_PREFIX_BYTES);
-        }
-        pack_count += v.pack_count;
-        w->removed_runs[w->removed_count++] = x->names[i];
+        struct run_view v;
+        if (!memchr(w->used[i], 1, index_pack_count(x, i))) continue;
+        if ((rc = index_scan(x, i, false, &v, err)) < 0) break;
+        for (uint32_t p = 0; p < v.pack_count && rc == 0; p++)
+            if (w->used[i][p]) rc = cb(cb_ctx, (const struct digest *)(v.packs + (size_t)p * RUN_PACK_BYTES), err);
+        index_scan_end(&v);
     }
-    if (rc == 0) rc = rows_unify(packs, &pack_count, entries, n, err);
-    if (rc == 0) rc = run_write(w->repo, entries, n, packs, (uint32_t)pack_count, &merged, err);
-    if (rc == 0) rc = store_commit(w->repo->store, err);
-    if (rc == 0) {
-        rc = mem_grow((void **)&w->own_runs, &w->run_cap, w->run_count + 1, sizeof *w->own_runs, err);
-        if (rc == 0) w->own_runs[w->run_count] = merged; /* one beyond the count: commit_build decides */
-    }
-    seam_free(entries);
-    seam_free(packs);
     return rc;
 }
 
-static int live_packs(struct writer *w, struct error *err) {
-    size_t cap = 0, n = 0;
-    struct index *x = &w->repo->index;
-    for (size_t i = 0; i < x->count; i++) {
-        struct run_view v = index_run(x, i);
-        int rc = mem_grow((void **)&w->live_packs, &cap, n + v.pack_count, sizeof *w->live_packs, err);
-        if (rc < 0) return rc;
-        for (uint32_t p = 0; p < v.pack_count; p++)
-            if (w->used[i][p]) memcpy(w->live_packs[n++].b, v.packs + (size_t)p * RUN_PACK_BYTES, DIGEST_BYTES);
-    }
-    int rc = mem_grow((void **)&w->live_packs, &cap, n + w->own_count + 1, sizeof *w->live_packs, err);
-    if (rc < 0) return rc;
-    if (w->own_count) memcpy(w->live_packs + n, w->own_packs, w->own_count * sizeof *w->live_packs);
-    w->live_count = digest_sort_unique(w->live_packs, n + w->own_count);
-    return 0;
+static int list_write(struct writer *w, struct error *err) {
+    const struct snapshot_info *last = repo_latest(w->repo, w->environment, w->surface);
+    return packlist_make(w->repo, used_each, w, last ? &last->packs : NULL, &w->packlist, &w->packlist_bytes,
+                         &w->list_parts, err);
 }
 
 int writer_finish(struct writer *w, const json_t *root, struct error *err) {
@@ -429,10 +347,9 @@ int writer_finish(struct writer *w, const json_t *root, struct error *err) {
     if (rc == 0) rc = packs_close(w, err);
     if (rc == 0) rc = store_commit(w->repo->store, err);
     if (rc == 0) rc = run_flush(w, err);
-    if (rc == 0) rc = live_packs(w, err);
-    if (rc == 0) rc = packlist_write(w->repo, w->live_packs, w->live_count, &w->packlist, &w->packlist_bytes, err);
+    if (rc == 0) rc = list_write(w, err);
     if (rc == 0) rc = store_commit(w->repo->store, err);
-    if (rc == 0) rc = runs_merge(w, err);
+    if (rc == 0) rc = runs_merge(w->repo, &w->merged_runs, &w->removed_runs, err);
     if (rc < 0) {
         w->repo->latched |= rc == -ERR_IO_SYNC;
         writer_fail(w, err);
@@ -455,23 +372,25 @@ static bool deleted_since(const struct writer *w) {
     return s->delete_count && s->deletes[s->delete_count - 1].seq >= w->opened_at;
 }
 
+static bool digest_among(const struct digest *d, size_t n, const struct digest *one) {
+    for (size_t i = 0; i < n; i++)
+        if (digest_equal(&d[i], one)) return true;
+    return false;
+}
+
 int writer_describe(struct writer *w, json_t **ret, struct error *err) {
     json_t *root = json_array(), *runs = json_array(), *removed = json_array();
     char session[33];
     int rc = root && runs && removed ? 0 : error_set(err, ERR_NO_MEMORY, "no memory for a receipt");
-    bool merged = w->removed_count && !deleted_since(w);
+    const struct digests none = {0}, *gone = deleted_since(w) ? &none : &w->removed_runs;
     for (size_t i = 0; i < w->root_id_count && rc == 0; i++) rc = json_push(root, json_digest(&w->root_ids[i]), err);
-    if (merged) {
-        rc = json_push(runs, json_digest(&w->own_runs[w->run_count]), err);
-        for (size_t i = 0; i < w->removed_count && rc == 0; i++)
-            rc = json_push(removed, json_digest(&w->removed_runs[i]), err);
-    }
-    for (size_t i = 0; i < w->run_count && rc == 0; i++) {
-        bool inside = false; /* a run of ours that the merged one took in */
-        for (size_t k = 0; merged && k < w->removed_count; k++)
-            inside |= digest_equal(&w->own_runs[i], &w->removed_runs[k]);
-        if (!inside) rc = json_push(runs, json_digest(&w->own_runs[i]), err);
-    }
+    for (size_t i = 0; i < w->merged_runs.n && rc == 0 && gone->n; i++)
+        rc = json_push(runs, json_digest(&w->merged_runs.d[i]), err);
+    for (size_t i = 0; i < gone->n && rc == 0; i++)
+        if (!digest_among(w->own_runs, w->run_count, &gone->d[i]))
+            rc = json_push(removed, json_digest(&gone->d[i]), err);
+    for (size_t i = 0; i < w->run_count && rc == 0; i++) /* but for a run of ours that a merged one took in */
+        if (!digest_among(gone->d, gone->n, &w->own_runs[i])) rc = json_push(runs, json_digest(&w->own_runs[i]), err);
     hex_encode(w->session.id, 16, session);
     if (rc == 0) {
         *ret = json_pack("{s:i, s:s, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:s}", "version", 1, "surface", w->surface,
@@ -496,17 +415,23 @@ struct commit {
 static int commit_build(void *ctx, uint64_t seq, json_t **ret, struct error *err) {
     struct commit *c = ctx;
     struct writer *w = c->w;
-    bool alive, list_alive = true;
+    struct nameset packs = {0}, index = {0};
+    bool alive = true;
     if (w->repo->state.epoch_count != w->session.epoch) {
         error_set(err, ERR_REPO_COMMIT_LOST, "an epoch of ids began while this backup ran: it would have the old ids");
         return error_state(err, "no snapshot was made; earlier ones are untouched");
     }
-    /* beside its own runs stands the merged one, which is not used once a collection came in between */
-    int rc =
-        objects_survive(w->repo, w->opened_at, w->live_packs, w->live_count, w->own_runs, w->run_count, &alive, err);
-    if (rc == 0 && alive) rc = objects_survive(w->repo, w->opened_at, NULL, 0, &w->packlist, 1, &list_alive, err);
+    int rc = gone_since(w->repo, w->opened_at, false, &packs, err);
+    if (rc == 0) rc = gone_since(w->repo, w->opened_at, true, &index, err);
+    if (rc == 0 && packs.count) rc = used_each(w, is_gone, &packs, err);
+    alive = rc == 0 && nameset_find(&index, w->packlist.b) == NAMESET_NONE;
+    /* beside its own runs stand the merged ones, which are not used once a collection came in between */
+    for (size_t i = 0; i < w->run_count && alive; i++) alive = nameset_find(&index, w->own_runs[i].b) == NAMESET_NONE;
+    for (size_t i = 0; i < w->list_parts.n && alive; i++)
+        alive = nameset_find(&index, w->list_parts.d[i].b) == NAMESET_NONE;
+    nameset_free(&packs);
+    nameset_free(&index);
     if (rc < 0) return rc;
-    alive &= list_alive;
     if (!alive) {
         rc = error_set(err, ERR_REPO_COMMIT_LOST, "a collection removed packs that this backup relied on");
         return error_state(err, "no snapshot was made; earlier ones are untouched");
@@ -567,8 +492,8 @@ void writer_free(struct writer *w) {
         }
     for (size_t i = 0; i < sizeof w->formers / sizeof *w->formers; i++) former_free(w->formers[i]);
     for (size_t i = 0; i < w->used_count; i++) seam_free(w->used[i]);
-    void *owned[] = {w->window,   w->used,      w->entries,  w->packs,      w->own_packs,
-                     w->own_runs, w->sess_keys, w->root_ids, w->live_packs, w->removed_runs};
+    void *owned[] = {w->window,    w->used,     w->entries,      w->packs,         w->own_packs,     w->own_runs,
+                     w->sess_keys, w->root_ids, w->list_parts.d, w->merged_runs.d, w->removed_runs.d};
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) seam_free(owned[i]);
     struct buf *bufs[] = {&w->manifest, &w->last_name, &w->first_name, &w->root_chunks};
     for (size_t i = 0; i < sizeof bufs / sizeof *bufs; i++) buf_free(bufs[i]);

@@ -3,6 +3,7 @@
 #define PK_REPO_WRITER_INTERNAL_H
 
 #include "base/time.h"
+#include "repo/maintain_internal.h"
 #include "repo/repo_internal.h"
 
 #define STRIPES 16
@@ -145,7 +146,7 @@ struct writer {
     uint8_t *packs; /* RUN_PACK_BYTES each: of the run being collected */
     uint32_t pack_count;
     size_t pack_cap;
-    struct digest *own_packs; /* all packs of this session and of those it resumed */
+    struct digest *own_packs; /* of a bare writer, all; another's are those of own_runs */
     size_t own_count, own_cap;
     struct digest *own_runs;
     size_t run_count, run_cap;
@@ -179,10 +180,8 @@ struct writer {
     size_t root_id_count;
     struct digest packlist;
     uint64_t packlist_bytes;
-    struct digest *live_packs; /* sorted: what this snapshot uses */
-    size_t live_count;
-    struct digest *removed_runs;
-    size_t removed_count;
+    struct digests list_parts;                /* of packlist */
+    struct digests merged_runs, removed_runs; /* made of others, and what they are made of */
     bool finished;
     bool moving; /* repacking: what the index knows is stored anew */
 

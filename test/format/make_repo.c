@@ -11,14 +11,16 @@
  *   make_repo epoch DIR [NAME ROLE]          begins one; then, with a name, adds the key DIR/NAME
  *   make_repo publish DIR                    tiles and checkpoint
  *
- * PK_WRITER set: put opens with DIR/writer.key; PK_KEY: any verb opens with that file of DIR. PK_PARITY: packs get so many
- * percent of it. What put prints: a line "snapshot SEQ ENVIRONMENT/SURFACE KIND ITEMS", then for each item "item SEQ NAME KIND
- * BYTES SHA256 ATTR", NAME in hex, ATTR the SHA-256 of its attribute record. */
+ * PK_WRITER set: put opens with DIR/writer.key; PK_KEY: any verb opens with that file of DIR. PK_PARITY: packs get so
+ * many percent of it. PK_PART_NAMES: packs in a part of a list. What put prints: a line "snapshot SEQ
+ * ENVIRONMENT/SURFACE KIND ITEMS", then for each item "item SEQ NAME KIND BYTES SHA256 ATTR", NAME in hex, ATTR the
+ * SHA-256 of its attribute record. */
 #include "base/seam.h"
 #include "base/time.h"
 #include "content.h"
 #include "crypto/keyring.h"
 #include "repo/maintain.h"
+#include "repo/repo_internal.h"
 #include "surface/surface.h"
 
 #include <stdio.h>
@@ -73,6 +75,8 @@ static void repo_begin(const char *key_name) {
     ok(repo_open(store, &u, place("cache"), &repo, &err), &err);
     const char *percent = getenv("PK_PARITY");
     if (percent) repo_parity_set(repo, (unsigned)atoi(percent));
+    const char *parts = getenv("PK_PART_NAMES");
+    if (parts) repo->part_names = strtoul(parts, NULL, 10);
 }
 
 static void init(void) {

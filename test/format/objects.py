@@ -379,19 +379,20 @@ class State:
 
 # ---- index.md ----
 
-def index_object(repo, digest, kind):
+def index_object(repo, digest, *kinds):
     name = f"index/{digest.hex()}"
     data = repo.read(name)
     need(sha256(data) == digest, f"{name}: its bytes are not those of its name")
     h = data[:128]
-    need(len(h) == 128 and h[:9] == b"PKINDEX1\1" and h[10] == kind and h[64:80] == repo.id, f"{name} has another header")
+    need(len(h) == 128 and h[:9] == b"PKINDEX1\1" and h[10] in kinds and h[64:80] == repo.id, f"{name} has another header")
     need(not any((h[11], *h[14:16], *h[28:32], *h[80:])), f"{name} has bytes that should be zero")
     entries, packs = struct.unpack("<QI", h[16:28])
     box = aead(h[9], hkdf(repo.epochs.index_key(h[12:14]), h[32:64], b"proofkeep/v1/run"))
     body = b"".join(unseal(box, struct.pack("<QI", i, 0), data[at:at + 65552], h, name)
                     for i, at in enumerate(range(128, len(data), 65552)))
-    need(len(body) == (entries * 32 + packs * 40 if kind == 1 else entries * 32), f"{name}: its body does not add up")
-    return body, entries, packs
+    if h[10] != 4:
+        need(len(body) == (entries * 32 + packs * 40 if h[10] == 1 else entries * 32), f"{name}: its body does not add up")
+    return body, entries, packs, h[10]
 
 
 class Epochs:
@@ -445,16 +446,34 @@ class Epochs:
         return self.indexes[struct.unpack("<H", epoch)[0]]
 
 
-def pack_list(repo, digest):
-    body, n, _ = index_object(repo, digest, 2)
+def ascending(body, n):
     names = [body[i:i + 32] for i in range(0, 32 * n, 32)]
     need(all(a < b for a, b in zip(names, names[1:])), "a pack list that is not sorted")
-    return set(names)
+    return names
+
+
+def pack_list(repo, digest):
+    body, n, own, kind = index_object(repo, digest, 2, 4)
+    if kind == 2:
+        return set(ascending(body, n))
+    c, packs = Cursor(body, "a pack list in parts"), set()
+    for _ in range(n):
+        part, count, meant = c.take(32), c.number(4), c.number(4)
+        need(0 < meant <= count, "a part of a pack list that means nothing")
+        inner, m, _, _ = index_object(repo, part, 2)
+        need(m == count, "a part of a pack list with another number of names")
+        bits = c.take((count + 7) // 8) if meant < count else b"\xff" * ((count + 7) // 8)
+        named = {name for i, name in enumerate(ascending(inner, m)) if bits[i // 8] >> i % 8 & 1}
+        need(len(named) == meant, "a part of a pack list with another number of bits")
+        packs |= named
+    packs |= set(ascending(c.take(32 * own), own))
+    need(c.done(), "a pack list in parts with more than its names")
+    return packs
 
 
 def run_entries(repo, digest):
     """(first half of the id, pack, is metadata, frame, length, kind, first half of the base or None)"""
-    body, n, packs = index_object(repo, digest, 1)
+    body, n, packs, _ = index_object(repo, digest, 1)
     rows, last, i = [], (b"", -1), 0
     for k in range(packs):
         size = struct.unpack_from("<Q", body, 40 * k + 32)[0]

@@ -116,6 +116,33 @@ run "$make_repo" reindex "$work/a" && reads "$r" check && reads "$r" digests 17
 diff "$work/last" "$work/out" >"$work/errors" 2>&1
 claim 'the rebuilt index serves as well' $?
 
+# ---- pack lists in parts ----
+mkdir "$work/parts"
+export PK_PART_NAMES=3
+run "$make_repo" init "$work/parts"
+key=parts/key
+for g in 1 2 3; do
+  "$make_repo" put "$work/parts" mixed mixed $g >"$work/parts/generation$g" 2>"$work/errors"
+done
+"$make_repo" put "$work/parts" mixed mixed 3 >/dev/null 2>>"$work/errors"
+reads "$work/parts/repo" check && reads "$work/parts/repo" digests 1 2 3
+cat "$work/parts/generation1" "$work/parts/generation2" "$work/parts/generation3" | diff - "$work/out" >"$work/errors" 2>&1
+claim 'snapshots whose packs are listed in parts are whole' $?
+run "$python" - "$here" "$work" <<'PYTHON'
+import sys
+sys.path.insert(0, sys.argv[1])
+import objects, reader
+repo = reader.Repository(sys.argv[2] + "/parts/repo", sys.argv[2] + "/parts/key")
+kinds = {objects.index_object(repo, s.packs, 2, 4)[3] for s in repo.state.snapshots.values()}
+assert kinds == {4}, kinds
+PYTHON
+claim 'and they are' $?
+run "$make_repo" forget "$work/parts" 1 2 && run "$make_repo" collect "$work/parts" 0.95 && reads "$work/parts/repo" check && reads "$work/parts/repo" digests 3
+diff "$work/parts/generation3" "$work/out" >"$work/errors" 2>&1
+claim 'what lives is whole when others are forgotten and packs rewritten' $?
+unset PK_PART_NAMES
+key=a/key
+
 # ---- a real tree, by the files driver ----
 tree=$work/tree
 "$python" - "$tree" <<'PYTHON'

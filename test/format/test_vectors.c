@@ -2,6 +2,7 @@
  * byte what the pages have, and it reads what they have. */
 #include "crypto/keyring_internal.h"
 #include "mem_store.h"
+#include "repo/packlist.h"
 #include "repo/repo_internal.h"
 #include "repo/run.h"
 
@@ -242,6 +243,18 @@ static void packs_are_read_as_documented(void **state) {
     pack_in_free(in);
 }
 
+struct found {
+    struct digest *names;
+    size_t n;
+};
+
+static int name_found(void *ctx, const struct digest *name, struct error *err) {
+    struct found *f = ctx;
+    (void)err;
+    if (f->n < 3) f->names[f->n++] = *name;
+    return 0;
+}
+
 static void runs_are_read_as_documented(void **state) {
     (void)state;
     struct digest run = digest_of("run_name"), list = digest_of("list_name"), *packs = NULL, pack;
@@ -267,6 +280,15 @@ static void runs_are_read_as_documented(void **state) {
     assert_int_equal(n, 2);
     is_vector("list_body", BYTES_OF(packs, n * sizeof *packs));
     seam_free(packs);
+    struct digest parts = digest_of("parts_name");
+    struct digest found[3];
+    struct found f = {found, 0};
+    run_key(&parts, key);
+    mem_store_put(&store, key, vector("parts"));
+    OK(packlist_each(&repo, &parts, name_found, &f, e));
+    assert_int_equal(f.n, 2);
+    is_vector("pack_name", BYTES_OF(found[0].b, 32)); /* its own come first */
+    assert_memory_equal(found[1].b, vector("list_body").ptr, 32);
 }
 
 static void epochs_are_as_documented(void **state) {

@@ -124,8 +124,11 @@ def index(whole):
     made = index_object(1, 5, 1, run(0x10), body)
     names = sorted([sha256(whole), run(0)])
     listed = index_object(2, 2, 0, run(0x30), b"".join(names))
+    parts = sha256(listed) + struct.pack("<II", 2, 1) + b"\1" + sha256(whole)
+    joined = index_object(4, 1, 1, run(0x50), parts)
     return {"run_salt": run(0x10), "run_body": body, "run": made, "run_name": sha256(made),
-            "list_salt": run(0x30), "list_body": b"".join(names), "list": listed, "list_name": sha256(listed)}
+            "list_salt": run(0x30), "list_body": b"".join(names), "list": listed, "list_name": sha256(listed),
+            "parts_salt": run(0x50), "parts_body": parts, "parts": joined, "parts_name": sha256(joined)}
 
 
 def epoch():

@@ -1,5 +1,6 @@
 /* Index runs and pack lists: whatever a holder of the index key put in one, an error or look-ups that stay within it.
  * First byte 0: the rest is the object. Else: u8 type, u64 entries, u32 packs, and the body to be sealed. */
+#include "repo/packlist.h"
 #include "repo/run.h"
 #include "repo_fixture.h"
 
@@ -39,7 +40,8 @@ static void look_up(struct fixture *f, const struct digest *name) {
     int rc = index_add(&f->repo, x, name, &err);
     need(rc == 0 || rc == -ERR_OBJECT_CORRUPT || rc == -ERR_FORMAT_VERSION);
     if (rc < 0) return;
-    struct run_view v = index_run(x, 0);
+    struct run_view v;
+    need(index_scan(x, 0, true, &v, &err) == 0);
     for (uint64_t i = 0; i < v.entry_count; i++) {
         struct location l;
         struct digest pack;
@@ -52,6 +54,14 @@ static void look_up(struct fixture *f, const struct digest *name) {
         id[15] ^= 1;
         (void)!index_find(x, id, &l);
     }
+    index_scan_end(&v);
+}
+
+static int see_name(void *ctx, const struct digest *d, struct error *err) {
+    (void)err;
+    ++*(size_t *)ctx;
+    need(d != NULL);
+    return 0;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
@@ -74,6 +84,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     need(rc == 0 || rc == -ERR_OBJECT_CORRUPT || rc == -ERR_FORMAT_VERSION);
     if (rc == 0 && n) (void)!digest_in(packs, n, &packs[n / 2]);
     seam_free(packs);
+    n = 0;
+    error_clear(&err);
+    rc = packlist_each(&f.repo, &name, see_name, &n, &err);
+    need(rc == 0 || rc == -ERR_OBJECT_CORRUPT || rc == -ERR_OBJECT_MISSING);
     look_up(&f, &name);
     buf_free(&object);
     fixture_free(&f);

@@ -46,10 +46,10 @@ put("pack", "does-not-add-up", b"\1" + struct.pack("<II", 1, 8 + len(record)) + 
 
 # index
 for i, run in enumerate(repo.state.runs):
-    body, n, rows = objects.index_object(repo, run, 1)
+    body, n, rows, _ = objects.index_object(repo, run, 1)
     put("index", f"run-{i}", b"\1\1" + struct.pack("<QI", n, rows) + body)
 some = next(iter(repo.state.snapshots.values()))
-body, n, _ = objects.index_object(repo, some.packs, 2)
+body, n, _, _ = objects.index_object(repo, some.packs, 2)
 put("index", "list", b"\1\2" + struct.pack("<QI", n, 0) + body)
 put("index", "empty", b"\1\1" + struct.pack("<QI", 0, 0))
 put("index", "stored", b"\0" + repo.read(f"index/{some.packs.hex()}"))

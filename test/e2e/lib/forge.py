@@ -11,7 +11,8 @@
   forge.py REPOSITORY KEYFILE chunks            try every key of the bundle on every pack's sealed session key
   forge.py REPOSITORY KEYFILE recognise FILE    compute the id of a file of one chunk, and look for it in every index run that the
                                                 bundle's index key opens: prints how many it opens, and how many have it
-  forge.py REPOSITORY KEYFILE recognise FILE K  the same, printing how many runs of later epochs have it, opened with admin key file K
+  forge.py REPOSITORY KEYFILE recognise FILE K  the same, printing how many runs of later epochs say that a pack of a later epoch has
+                                                it, opened with admin key file K (merged runs speak of older packs too)
 With FORGE_KEYS the key slots are taken from that folder: whoever copied his keeps it when it is removed.
 """
 import base64, hashlib, json, os, shutil, sys, time
@@ -144,6 +145,11 @@ elif verb == "recognise":
         key_file = more[1]
         master = bundle()[114:146]
         index_keys = {n: hkdf(master, b[2:18], b"proofkeep/v1/index/%d" % n) for n in range(1, 10)}
+
+    def later_pack(row):
+        name = row[:32].hex()
+        return open(f"{repo}/packs/{'m' if row[39] >> 7 else 'd'}/{name[:2]}/{name}", "rb").read(14)[12:] != bytes(2)
+
     opened = having = 0
     for name in os.listdir(repo + "/index"):
         data = open(f"{repo}/index/{name}", "rb").read()
@@ -159,5 +165,6 @@ elif verb == "recognise":
                 continue
             opened += 1
             first = 40 * int.from_bytes(h[24:28], "little")
-            having += any(body[at:at + 16] == wanted for at in range(first, len(body), 32))
+            packs = {int.from_bytes(body[at + 16:at + 20], "little") for at in range(first, len(body), 32) if body[at:at + 16] == wanted}
+            having += any(len(more) == 1 or later_pack(body[40 * i:40 * i + 40]) for i in packs)
     print(having if len(more) > 1 else f"{opened} {having}")
