@@ -191,3 +191,10 @@ json_t *json_name(struct bytes name) {
     seam_free(text);
     return j;
 }
+
+json_t *json_copy_whole(const json_t *in) {
+    json_t *copy = json_deep_copy(in);
+    if (copy && json_equal(copy, in)) return copy;
+    json_decref(copy);
+    return NULL;
+}

@@ -35,15 +35,11 @@ static int on_passphrase(void *ctx, struct buf *ret, struct error *err) {
     return prompt_secret(c, &p, ret, err);
 }
 
-int verb_work(struct cli *c, struct work **ret, struct error *err) {
+static struct work_options work_options_of(struct cli *c) {
     const struct options *o = c->options;
     bool job = options_is_job(o);
     struct work_options w = {
         .config_path = options_text(o, OPT_CONFIG),
-        .repository = options_text(o, OPT_REPOSITORY),
-        .key_file = options_text(o, OPT_KEY_FILE),
-        .passphrase_file = options_text(o, OPT_PASSPHRASE_FILE),
-        .recovery_kit = options_text(o, OPT_RECOVERY_KIT),
         .cache_dir = options_text(o, OPT_CACHE_DIR),
         .jobs = options_count(o, OPT_JOBS, 0),
         .ask_passphrase = on_passphrase,
@@ -53,6 +49,22 @@ int verb_work(struct cli *c, struct work **ret, struct error *err) {
     if (job) w.events.progress = on_progress;
     if (job) w.events.receipt = on_receipt;
     if (job || !output_is_json(c->output)) w.events.warning = on_warning;
+    return w;
+}
+
+int verb_work(struct cli *c, struct work **ret, struct error *err) {
+    struct work_options w = work_options_of(c);
+    w.repository = options_text(c->options, OPT_REPOSITORY);
+    w.key_file = options_text(c->options, OPT_KEY_FILE);
+    w.passphrase_file = options_text(c->options, OPT_PASSPHRASE_FILE);
+    w.recovery_kit = options_text(c->options, OPT_RECOVERY_KIT);
+    return work_open(&w, ret, err);
+}
+
+int verb_work_other(struct cli *c, const char *repository, const char *key_file, struct work **ret, struct error *err) {
+    struct work_options w = work_options_of(c);
+    w.repository = repository;
+    w.key_file = key_file;
     return work_open(&w, ret, err);
 }
 

@@ -8,6 +8,8 @@
 /* Configuration, cache and the way to the key, from the options; nothing is opened yet. Jobs report progress, warnings and
  * receipts through the output; queries only warn, and not with --json, whose output is one document. `c` outlives it. */
 int verb_work(struct cli *c, struct work **ret, struct error *err) PK_CHECK;
+/* The same for another repository than --repository, opened with this key file or as the configuration says. */
+int verb_work_other(struct cli *c, const char *repository, const char *key_file, struct work **ret, struct error *err) PK_CHECK;
 void verb_work_close(struct work **w); /* for CLEANUP() */
 
 /* "5 m ago"; out has at least 48 bytes. */

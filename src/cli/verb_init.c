@@ -1,4 +1,5 @@
-#include "cli/cli.h"
+#include "base/seam.h"
+#include "cli/verb.h"
 
 #include "work/keys.h"
 
@@ -18,6 +19,7 @@ static int result_set(struct cli *c, const struct init_result *r, struct error *
 static void print(struct cli *c, const struct init_request *q, const struct init_result *r) {
     struct output *o = c->output;
     output_print(o, "repository  %s\n            id %s\n", r->url, r->id);
+    if (q->source) output_print(o, "            takes copies of %s, whose content keys it shares\n", q->source->url);
     if (*r->key_file) output_print(o, "key         %s (%s)\n", r->key_file, r->key_made ? "new" : "as it was");
     if (q->passphrase_file)
         output_print(o, "passphrase  the first line of %s opens it%s\n", q->passphrase_file,
@@ -34,7 +36,10 @@ static void print(struct cli *c, const struct init_request *q, const struct init
         "  1. a copy of %s\n  2. where the repository is: %s (id %s)\n  3. the program itself\n",
         *r->key_file ? r->key_file : "the passphrase", r->url, r->id);
     output_print(o, "'proofkeep key recovery-kit --role admin' prints a key for paper, and 'proofkeep key test-recovery' tries it.\n");
-    output_print(o, "\nnext: proofkeep doctor\n");
+    if (q->source)
+        output_print(o, "\nnext: proofkeep copy --all --repository %s --to %s\n", q->source->url, r->url);
+    else
+        output_print(o, "\nnext: proofkeep doctor\n");
 }
 
 int verb_run_init(struct cli *c, struct error *err) {
@@ -45,8 +50,14 @@ int verb_run_init(struct cli *c, struct error *err) {
         .passphrase_file = options_text(c->options, OPT_PASSPHRASE_FILE),
     };
     struct init_result r;
+    CLEANUP(verb_work_close) struct work *source = NULL;
+    const char *copy_of = options_text(c->options, OPT_COPY_OF), *key = options_text(c->options, OPT_FROM_KEY_FILE);
+    int rc = 0;
     output_set_job(c->output, "init");
-    int rc = work_init(&q, &r, err);
+    if (key && !copy_of) return error_set(err, ERR_USAGE, "--from-key-file opens the repository of --copy-of");
+    if (copy_of) rc = verb_work_other(c, copy_of, key, &source, err);
+    q.source = source;
+    if (rc == 0) rc = work_init(&q, &r, err);
     if (rc < 0) return rc;
     print(c, &q, &r);
     return result_set(c, &r, err);

@@ -31,6 +31,7 @@ static void note(char notes[160], const char *text) {
 
 static int row(struct list *l, const struct snapshot_info *p, struct error *err) {
     char point[400], time[32], size[32], stored[32], items[32], verified[64], held[32], notes[160] = "";
+    char hex[33], source[48];
     snprintf(point, sizeof point, "%.120s/%.120s@%s", p->environment, p->surface, p->id);
     time_format(point_time(p), time);
     size_format(p->bytes, size);
@@ -42,6 +43,11 @@ static int row(struct list *l, const struct snapshot_info *p, struct error *err)
     snprintf(held, sizeof held, "held by %u", p->holds);
     if (p->holds) note(notes, p->holds == 1 ? "held" : held);
     if (p->forgotten) note(notes, "forgotten");
+    if (p->is_copy) {
+        hex_encode(p->source.repository, sizeof p->source.repository, hex);
+        snprintf(source, sizeof source, "copy of %.8s", hex);
+        note(notes, source);
+    }
     const char *cells[COLUMNS] = {point, time, size, stored, items, verified, notes};
     int rc = listing_row(l->listing, cells, err);
     if (rc == 0 && p->verify_failed) listing_style(l->listing, 5, STYLE_BAD);

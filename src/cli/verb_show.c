@@ -66,6 +66,19 @@ static void print_json(struct output *o, const char *title, const json_t *j) {
     buf_free(&b);
 }
 
+static void print_source(struct output *o, const struct snapshot_info *p, const json_t *source) {
+    char repository[33], entry[65];
+    if (!p->is_copy) return;
+    hex_encode(p->source.repository, sizeof p->source.repository, repository);
+    hex_encode(p->source.entry.b, sizeof p->source.entry.b, entry);
+    output_print(o, "copy of    repository %s, log entry %llu, sha256 %s\n", repository,
+                 (unsigned long long)p->source.seq, entry);
+    if (*text_of(source, "signer"))
+        output_print(o, "           whose signature by %.16s holds\n", text_of(source, "signer"));
+    else
+        output_styled(o, STYLE_BAD, "           FORGED or damaged: %s\n", text_of(source, "why"));
+}
+
 static void print_facts(struct cli *c, const struct snapshot_info *p, const json_t *facts) {
     const json_t *receipt = json_object_get(facts, "receipt"), *root = json_object_get(facts, "snapshot");
     char label[260], when[32], started[32], completed[32], size[32], stored[32], hex[65];
@@ -92,6 +105,7 @@ static void print_facts(struct cli *c, const struct snapshot_info *p, const json
         output_print(o, "verified   %s at %s\n", point_level(p->verified), when);
     }
     output_print(o, "holds      %u\nreceipt    log entry %llu, sha256 %s\n", p->holds, (unsigned long long)p->seq, hex);
+    print_source(o, p, json_object_get(facts, "source"));
     if (*text_of(git, "change_ticket")) output_print(o, "ticket     %s\n", text_of(git, "change_ticket"));
     if (*text_of(receipt, "notes")) output_print(o, "remark     %s\n", text_of(receipt, "notes"));
     if (json_is_null(root))
@@ -109,11 +123,15 @@ int verb_run_show(struct cli *c, struct error *err) {
     int rc = verb_work(c, &w, err);
     if (rc == 0 && options_flag(c->options, OPT_RECEIPT) && n > 1)
         rc = error_set(err, ERR_USAGE, "--receipt shows a whole recovery point's; it takes no path");
+    if (rc == 0 && options_flag(c->options, OPT_SOURCE_RECEIPT) && (n > 1 || options_flag(c->options, OPT_RECEIPT)))
+        rc = error_set(err, ERR_USAGE,
+                       "--source-receipt shows a whole recovery point's; it takes neither a path nor --receipt");
     if (rc == 0) rc = work_find_point(w, operands[0], &info, err);
     if (rc < 0) return rc;
-    if (options_flag(c->options, OPT_RECEIPT)) {
+    if (options_flag(c->options, OPT_RECEIPT) || options_flag(c->options, OPT_SOURCE_RECEIPT)) {
         struct buf b = BUF_INIT(LEDGER_ENTRY_MAX_BYTES + 1);
-        rc = inspect_receipt(w, info, &b, err);
+        rc = options_flag(c->options, OPT_RECEIPT) ? inspect_receipt(w, info, &b, err)
+                                                   : inspect_source_receipt(w, info, &b, err);
         if (rc == 0) output_raw(c->output, buf_bytes(&b));
         buf_free(&b);
         return rc;

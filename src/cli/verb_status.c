@@ -3,6 +3,7 @@
 #include "base/seam.h"
 #include "base/time.h"
 #include "cli/listing.h"
+#include "work/counted.h"
 #include "work/point.h"
 #include "work/status.h"
 
@@ -63,6 +64,18 @@ static int print(struct cli *c, const struct status *st, struct error *err) {
         if (r->drilled_ns) verb_age(r->drilled_ns, st->now_ns, age);
         output_remark(c->output, "%s: key recovery drilled %s%s%s%s", r->name, age, r->drilled_ns ? " with " : "",
                       r->drilled_ns ? key_role_name(r->drill_role) : "", r->drilled_ns ? " kit" : "");
+    }
+    for (size_t i = 0; i < st->copy_count && rc == 0; i++) {
+        const struct status_copy *p = &st->copies[i];
+        char told[48], lag[32];
+        verb_age(p->told_ns, st->now_ns, told);
+        duration_format(p->waiting_ns ? st->now_ns - p->waiting_ns : 0, lag);
+        if (p->behind)
+            output_remark(c->output, "%s: the copy %s is %s behind, for %s; last told %s", p->repository, p->label,
+                          COUNTED(p->behind, "recovery point"), lag, told);
+        else
+            output_remark(c->output, "%s: the copy %s has every recovery point; last told %s", p->repository, p->label,
+                          told);
     }
     return rc;
 }

@@ -15,12 +15,32 @@ static unsigned role_flags(enum key_role role) {
     return 0;
 }
 
-size_t bundle_bytes(enum key_role role) {
-    return BUNDLE_FIXED_BYTES + KEY_BYTES * (size_t)__builtin_popcount(role_flags(role));
+/* The administrator of a copy has the content keys as well, as they do not follow from his master key. */
+static bool flags_ok(enum key_role role, unsigned flags) {
+    unsigned usual = role_flags(role);
+    return usual && (flags == usual || (role == ROLE_ADMIN && flags == (usual | BUNDLE_ID | BUNDLE_CUT)));
+}
+
+static unsigned bundle_flags(const struct keyring *k) {
+    return role_flags(k->role) | (k->shared_content ? BUNDLE_ID | BUNDLE_CUT : 0);
+}
+
+static size_t flags_bytes(unsigned flags) {
+    return BUNDLE_FIXED_BYTES + KEY_BYTES * (size_t)__builtin_popcount(flags);
+}
+
+size_t bundle_bytes(const struct keyring *k) {
+    return flags_bytes(bundle_flags(k));
+}
+
+bool bundle_bytes_ok(enum key_role role, size_t n) {
+    for (unsigned flags = 1; flags < 2u * BUNDLE_READ; flags++)
+        if (flags_ok(role, flags) && flags_bytes(flags) == n) return true;
+    return false;
 }
 
 void bundle_encode(const struct keyring *k, uint8_t *out) {
-    unsigned flags = role_flags(k->role);
+    unsigned flags = bundle_flags(k);
     out[0] = (uint8_t)k->role;
     out[1] = (uint8_t)flags;
     memcpy(out + 2, k->repo_id, 16);
@@ -41,7 +61,7 @@ static void keyring_freep(struct keyring **k) {
 }
 
 static int take_secrets(struct keyring *k, struct bytes in, struct error *err) {
-    unsigned flags = role_flags(k->role);
+    unsigned flags = in.ptr[1];
     struct secret **keys[] = {&k->master, &k->id_key, &k->cut_key, &k->index_key, &k->read_secret};
     const uint8_t *at = in.ptr + BUNDLE_FIXED_BYTES;
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
@@ -62,8 +82,7 @@ static int disagree(struct error *err, const char *what) {
 }
 
 int bundle_decode(struct bytes in, struct keyring **ret, struct error *err) {
-    if (in.len < BUNDLE_FIXED_BYTES || role_flags(in.ptr[0]) == 0 || in.ptr[1] != role_flags(in.ptr[0]) ||
-        in.len != bundle_bytes(in.ptr[0]))
+    if (in.len < BUNDLE_FIXED_BYTES || !flags_ok(in.ptr[0], in.ptr[1]) || in.len != flags_bytes(in.ptr[1]))
         return error_set(err, ERR_OBJECT_CORRUPT, "a key bundle of %zu bytes is not one of a known role", in.len);
     CLEANUP(keyring_freep) struct keyring *k = NULL;
     int rc = keyring_new(in.ptr[0], in.ptr + 2, &k, err);
@@ -77,6 +96,14 @@ int bundle_decode(struct bytes in, struct keyring **ret, struct error *err) {
         bool same = memcmp(k->sign_public, derived->sign_public, SIGN_PUBLIC_BYTES) == 0 &&
                     memcmp(k->admin_public, derived->admin_public, SIGN_PUBLIC_BYTES) == 0 &&
                     memcmp(k->read_public, derived->read_public, BOX_PUBLIC_BYTES) == 0;
+        if (same && in.ptr[1] & BUNDLE_ID) {
+            struct secret *own[] = {derived->id_key, derived->cut_key};
+            derived->id_key = k->id_key;
+            derived->cut_key = k->cut_key;
+            derived->shared_content = true;
+            k->id_key = own[0];
+            k->cut_key = own[1];
+        }
         keyring_free(k);
         k = derived;
         if (!same) return disagree(err, "its public keys do not follow from its master key");

@@ -1,6 +1,7 @@
 #include "base/seam.h"
 #include "crypto/keyring_internal.h"
 #include <assert.h>
+#include <sodium.h>
 
 static const char *const role_names[] = {
     [ROLE_ADMIN] = "admin", [ROLE_WRITER] = "writer", [ROLE_RESTORE] = "restore", [ROLE_PRUNE] = "prune"};
@@ -88,6 +89,47 @@ int keyring_create(const uint8_t repo_id[16], struct keyring **ret, struct error
     return keyring_from_master(repo_id, secret_bytes(master), ret, err);
 }
 
+static int share_content(struct keyring *k, const struct keyring *source, struct error *err) {
+    struct secret *id = NULL, *cut = NULL;
+    int rc = secret_new(secret_bytes(source->id_key), &id, err);
+    if (rc == 0) rc = secret_new(secret_bytes(source->cut_key), &cut, err);
+    if (rc < 0) {
+        secret_free(id);
+        return rc;
+    }
+    secret_free(k->id_key);
+    secret_free(k->cut_key);
+    k->id_key = id;
+    k->cut_key = cut;
+    k->shared_content = true;
+    return 0;
+}
+
+int keyring_create_sharing(const uint8_t repo_id[16], const struct keyring *source, struct keyring **ret,
+                           struct error *err) {
+    if (!source->id_key || !source->cut_key)
+        return error_set(err, ERR_KEY_ROLE,
+                         "a copy shares the content keys of its source, which a %s key does not have",
+                         key_role_name(source->role));
+    CLEANUP(keyring_freep) struct keyring *k = NULL;
+    int rc = keyring_create(repo_id, &k, err);
+    if (rc == 0) rc = share_content(k, source, err);
+    if (rc < 0) return rc;
+    *ret = k;
+    k = NULL;
+    return 0;
+}
+
+static bool same_key(const struct secret *a, const struct secret *b) {
+    if (!a || !b) return false;
+    struct bytes x = secret_bytes(a), y = secret_bytes(b);
+    return x.len == y.len && sodium_memcmp(x.ptr, y.ptr, x.len) == 0;
+}
+
+bool keyring_shares_content(const struct keyring *a, const struct keyring *b) {
+    return same_key(a->id_key, b->id_key) && same_key(a->cut_key, b->cut_key);
+}
+
 static int copy_key(const struct secret *from, struct secret **ret, struct error *err) {
     return secret_new(secret_bytes(from), ret, err);
 }
@@ -96,11 +138,19 @@ int keyring_derive(const struct keyring *admin, enum key_role role, struct keyri
     if (admin->role != ROLE_ADMIN)
         return error_set(err, ERR_KEY_ROLE, "a %s key cannot make other keys (of role %s): that takes the admin key",
                          key_role_name(admin->role), key_role_name(role));
-    if (role == ROLE_ADMIN) return keyring_from_master(admin->repo_id, secret_bytes(admin->master), ret, err);
     if (role < ROLE_ADMIN || role > ROLE_PRUNE)
         return error_set(err, ERR_KEY_ROLE, "there is no key role of number %d", (int)role);
     CLEANUP(keyring_freep) struct keyring *k = NULL;
-    int rc = keyring_new(role, admin->repo_id, &k, err);
+    int rc;
+    if (role == ROLE_ADMIN) {
+        rc = keyring_from_master(admin->repo_id, secret_bytes(admin->master), &k, err);
+        if (rc == 0 && admin->shared_content) rc = share_content(k, admin, err);
+        if (rc < 0) return rc;
+        *ret = k;
+        k = NULL;
+        return 0;
+    }
+    rc = keyring_new(role, admin->repo_id, &k, err);
     if (rc < 0) return rc;
     rc = copy_key(admin->index_key, &k->index_key, err);
     if (rc < 0) return rc;

@@ -3,7 +3,8 @@
  * Invariants
  *  1. Every key below is derived from the 32-byte master key by HKDF-SHA256 with salt = repository id and the label
  *     "proofkeep/v1/<name>" (names: id, cut, index, read, admin-sign), except the signing seeds of the other roles, which are
- *     random and each bundle's own.
+ *     random and each bundle's own, and the content keys (id and cut) of a repository that was made as a copy, which are
+ *     those of its source.
  *  2. A bundle of a role holds just what the role may use: see ROLE_* below. What it lacks is absent, not merely unused.
  *  3. A slot is an object named by the SHA-256 of its bytes; it holds one bundle. Three ways lead to its 32-byte KEK: a
  *     passphrase by Argon2id, a key file's 32 bytes as they are, or a random KEK in a sealed box to a recipient. From there
@@ -33,6 +34,7 @@ struct keyring {
     struct secret *master;     /* NULL but for ROLE_ADMIN */
     struct secret *id_key;     /* chunk ids; NULL for ROLE_PRUNE */
     struct secret *cut_key;    /* gear table; NULL for ROLE_PRUNE */
+    bool shared_content;       /* ROLE_ADMIN: id and cut do not follow from the master key but came from another repository */
     struct secret *index_key;  /* index runs, pack lists */
     struct secret *read_secret; /* X25519; NULL for ROLE_WRITER and ROLE_PRUNE */
     uint8_t read_public[BOX_PUBLIC_BYTES]; /* every role has it: it is public */
@@ -43,6 +45,10 @@ struct keyring {
 
 /* A new repository's keyring of ROLE_ADMIN, from fresh randomness. */
 int keyring_create(const uint8_t repo_id[16], struct keyring **ret, struct error *err) PK_CHECK;
+/* The same for a repository that shares the content keys of another, whose bundle (not ROLE_PRUNE: ERR_KEY_ROLE) is `source`. */
+int keyring_create_sharing(const uint8_t repo_id[16], const struct keyring *source, struct keyring **ret, struct error *err) PK_CHECK;
+/* Whether chunks of both repositories have the same ids. False when either bundle lacks the content keys. */
+bool keyring_shares_content(const struct keyring *a, const struct keyring *b);
 /* A bundle of `role` from an admin's keyring, with a fresh signing seed (ROLE_ADMIN: the same keys). ERR_KEY_ROLE if not admin. */
 int keyring_derive(const struct keyring *admin, enum key_role role, struct keyring **ret, struct error *err) PK_CHECK;
 void keyring_free(struct keyring *k);

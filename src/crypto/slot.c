@@ -53,7 +53,8 @@ static int slot_parse(struct bytes in, struct slot *s, struct error *err) {
         if (p[64 + i] != 0) return malformed(err, "its label is not padded with zeros");
     if (!label_is_clean(p + 64, p[10])) return malformed(err, "its label holds a control character");
     size_t way = get_u16(p + 12), sealed = get_u16(p + 14);
-    if (way != way_bytes(p[8]) || sealed != bundle_bytes(p[9]) + AEAD_TAG_BYTES || in.len != AT_WAY + way + sealed)
+    if (way != way_bytes(p[8]) || sealed < AEAD_TAG_BYTES || !bundle_bytes_ok(p[9], sealed - AEAD_TAG_BYTES) ||
+        in.len != AT_WAY + way + sealed)
         return malformed(err, "its length does not agree with its kind and role");
     *s = (struct slot){.kind = p[8],
                        .role = p[9],
@@ -123,7 +124,7 @@ int slot_seal(const struct keyring *k, const struct unlock *u, const char *label
                          label_len);
     if (!label_is_clean((const uint8_t *)label, label_len))
         return error_set(err, ERR_USAGE, "the label of a key holds a control character");
-    size_t way = way_bytes(u->kind), plain = bundle_bytes(k->role);
+    size_t way = way_bytes(u->kind), plain = bundle_bytes(k);
     uint8_t slot[SLOT_BYTES_MAX] = {0};
     memcpy(slot, SLOT_MAGIC, 8);
     slot[8] = (uint8_t)u->kind;

@@ -168,7 +168,7 @@ int redact_string(const char *text, const struct redaction *r, json_t **ret, str
 static int copy(const json_t *in, const struct redaction *r, json_t **ret, struct error *err) {
     if (json_is_string(in)) return redact_string(json_string_value(in), r, ret, err);
     if (!json_is_object(in) && !json_is_array(in)) {
-        *ret = json_deep_copy(in);
+        *ret = json_copy_whole(in);
         return *ret ? 0 : error_set(err, ERR_NO_MEMORY, "cleaning a document of secrets");
     }
     json_auto_t *out = json_is_object(in) ? json_object() : json_array();

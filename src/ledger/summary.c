@@ -64,7 +64,7 @@ static int build(struct ledger *l, uint64_t size, const struct digest *root, con
         json_put(predicate, "root", hex_string(root), err) < 0 ||
         json_put(predicate, "last", hex_string(&last), err) < 0 ||
         json_put(predicate, "edge", json_incref(edge), err) < 0 ||
-        json_put(predicate, "state", json_deep_copy(state), err) < 0)
+        json_put(predicate, "state", json_copy_whole(state), err) < 0)
         return error_wrap(err, "summary");
     if (statement_new(SUMMARY_TYPE, json_incref(predicate), &statement, err) < 0 ||
         statement_add_subject(statement, "log", root, err) < 0)

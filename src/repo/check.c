@@ -2,6 +2,7 @@
  * damaged is named with the snapshots and the paths it harms; what could not be checked is never called whole. */
 #include "crypto/sha256_x2.h"
 #include "repo/check_budget.h"
+#include "repo/copy.h"
 #include "repo/lost.h"
 #include "repo/moving.h"
 #include "repo/packlist.h"
@@ -398,6 +399,20 @@ static int list_check(struct checking *c, const struct digest *name, struct erro
     return rc < 0 ? object_finding(c, key, rc, e.text, err) : 0;
 }
 
+/* The receipt of a copied snapshot as its source signed it. */
+static int kept_check(struct checking *c, const struct snapshot_info *s, struct error *err) {
+    struct buf b = BUF_INIT(LEDGER_ENTRY_MAX_BYTES + 1);
+    struct error e = ERROR_INIT;
+    uint64_t size;
+    char key[96];
+    run_key(&s->source.kept, key);
+    int rc = c->o->level >= VERIFY_CHECKSUM ? copy_source_read(c->r, s, &b, NULL, &e)
+                                            : store_stat(c->r->store, key, &size, NULL, &e);
+    buf_free(&b);
+    c->totals.objects++;
+    return rc < 0 ? object_finding(c, key, rc, e.text, err) : 0;
+}
+
 /* What is not a pack: the log itself (from the store, not from the cache), key slots, index runs, pack lists. */
 static int others_check(struct checking *c, struct error *err) {
     struct repo *r = c->r;
@@ -661,7 +676,11 @@ int repo_check(struct repo *r, const struct check_options *o, struct check_total
     if (r->keys->read_secret && (rc = fetcher_new(r, &r->index, NULL, 32u << 20, &c.fetcher, err)) < 0) goto out;
     if ((rc = pool_new(o->threads ? o->threads : thread_cpus(), 2, &c.pool, err)) < 0) goto out;
     if ((rc = others_check(&c, err)) < 0) goto out;
-    if ((rc = packlist_union(r, see_snapshot, list_broken_finding, &c, &all, err)) < 0) goto out;
+    for (size_t i = 0; i < r->state.snapshot_count && rc == 0; i++)
+        if (r->state.snapshots[i].is_copy && wanted(&c, &r->state.snapshots[i]))
+            rc = kept_check(&c, &r->state.snapshots[i], err);
+    if (rc == 0) rc = packlist_union(r, see_snapshot, list_broken_finding, &c, &all, err);
+    if (rc < 0) goto out;
     rc = packs_run(&c, &all, &within, err);
     pool_drain(c.pool);
     if (rc == 0 && c.has_failed) {

@@ -284,7 +284,7 @@ static void pack_use(struct writer *w, const struct location *l) {
     __atomic_store_n(&w->used[l->run][l->pack], 1, __ATOMIC_RELAXED);
 }
 
-static bool base_use(struct writer *w, const uint8_t *id) {
+bool base_use(struct writer *w, const uint8_t *id) {
     struct location l;
     if (!index_find_plain(&w->repo->index, id, &l)) return false;
     pack_use(w, &l);
@@ -341,6 +341,17 @@ static int group_encode(struct writer *w, struct group *g, struct bench_seat *s,
 out:
     if (base.hold) fetch_release(w->fetcher, &base);
     return rc;
+}
+
+int frame_put(struct writer *w, const struct frame *f, const struct member *members, struct bytes payload,
+              uint8_t *back, struct error *err) {
+    const struct group g = {
+        .len = f->plain_len, .members = (struct member *)members, .count = f->member_count, .kind = f->kind};
+    struct placed at = {0};
+    int rc = frame_store(w, &g, f->codec, &f->base, payload, back, &at, err);
+    if (rc == 0 && memcmp(back, payload.ptr, payload.len) != 0)
+        rc = error_set(err, ERR_INTERNAL, "a stored frame differs from its source");
+    return frame_settle(w, &at, rc, err);
 }
 
 static void group_seal(void *arg) {

@@ -14,7 +14,7 @@ struct build_at {
 static int build_at(void *ctx, uint64_t seq, json_t **ret, struct error *err) {
     struct build_at *b = ctx;
     if (seq != b->at) return error_set(err, ERR_REPO_COMMIT_LOST, "the log moved on while a collection was marking");
-    *ret = json_deep_copy(b->statement);
+    *ret = json_copy_whole(b->statement);
     return *ret ? 0 : error_set(err, ERR_NO_MEMORY, "no memory for a log entry");
 }
 
@@ -294,7 +294,10 @@ static int sweep_plan(struct repo *r, const struct gc_options *o, const struct d
     for (size_t i = 0; i < added->n && rc == 0; i++) rc = digests_add(&s.keep, &added->d[i], err);
     for (size_t i = 0; i < st->epoch_count && rc == 0; i++) rc = digests_add(&s.keep, &st->epochs[i].keys, err);
     for (size_t i = 0; i < st->snapshot_count && rc == 0; i++)
-        if (!st->snapshots[i].forgotten) rc = digests_add(&s.keep, &st->snapshots[i].packs, err);
+        if (!st->snapshots[i].forgotten) {
+            rc = digests_add(&s.keep, &st->snapshots[i].packs, err);
+            if (rc == 0 && st->snapshots[i].is_copy) rc = digests_add(&s.keep, &st->snapshots[i].source.kept, err);
+        }
     for (size_t i = 0; i < st->delete_count && rc == 0; i++) {
         rc = st->deletes[i].has_packs ? digests_add(&s.keep, &st->deletes[i].packs, err) : 0;
         if (rc == 0 && st->deletes[i].has_replacement) rc = digests_add(&s.keep, &st->deletes[i].replaced_by, err);
@@ -476,7 +479,7 @@ static int build_forget(void *ctx, uint64_t seq, json_t **ret, struct error *err
             if (s->seq == f->seqs[i] && s->holds)
                 return error_set(err, ERR_PRUNE_HELD, "snapshot %s is on hold", s->id);
         }
-    *ret = json_deep_copy(f->statement);
+    *ret = json_copy_whole(f->statement);
     return *ret ? 0 : error_set(err, ERR_NO_MEMORY, "no memory for a log entry");
 }
 

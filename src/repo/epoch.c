@@ -350,7 +350,7 @@ static int build(void *ctx, uint64_t seq, json_t **ret, struct error *err) {
     (void)seq;
     if (s->epoch_count + 1 != b->epoch || s->key_count != b->keys || removed_keys(s) != b->removed)
         return error_set(err, ERR_REPO_COMMIT_LOST, "the keys of the repository changed meanwhile");
-    *ret = json_deep_copy(b->statement);
+    *ret = json_copy_whole(b->statement);
     return *ret ? 0 : error_set(err, ERR_NO_MEMORY, "no memory for a log entry");
 }
 

@@ -178,30 +178,14 @@ static void seat_put(struct fetcher *f, struct seat *s) {
     pthread_mutex_unlock(&f->lock);
 }
 
-static int decode_once(struct repo *r, struct pack_in *in, uint32_t ordinal, struct codec *codec,
-                       struct bytes sealed_in, struct bytes base, uint8_t *plain, struct digest *ids,
-                       struct digest *shas, struct error *err) {
+int frame_verify(struct repo *r, struct pack_in *in, uint32_t ordinal, struct codec *codec, struct bytes payload,
+                 struct bytes base, uint8_t *plain, struct digest *ids, struct digest *shas, struct error *err) {
     const struct frame *fr = pack_in_frame(in, ordinal);
-    uint8_t *opened = seam_alloc(fr->stored_len);
     struct bytes id_key;
     int rc = repo_id_key(r, pack_in_epoch(in), &id_key, err);
-    if (!opened) rc = error_set(err, ERR_NO_MEMORY, "no memory for a frame of %u bytes", fr->stored_len);
-    if (rc == 0 && sealed_in.len) {
-        rc = pack_in_unseal(in, ordinal, sealed_in.ptr, opened, err);
-    } else if (rc == 0) {
-        rc = pack_in_sealed(r, in, ordinal, opened, err);
-        if (rc == 0) rc = pack_in_unseal(in, ordinal, opened, opened, err);
-        if (rc == -ERR_OBJECT_CORRUPT && pack_in_sealed_mended(r, in, ordinal, opened)) {
-            error_clear(err);
-            rc = pack_in_unseal(in, ordinal, opened, opened, err);
-        }
-    }
-    if (rc == 0) {
-        rc = codec_decode(codec, fr->codec, BYTES_OF(opened, fr->stored_len - AEAD_TAG_BYTES), base, plain,
-                          fr->plain_len, err);
-        if (rc < 0) rc = error_wrap(err, "%s: frame %u", pack_in_key(in), ordinal);
-    }
-    seam_free(opened);
+    if (rc < 0) return rc;
+    rc = codec_decode(codec, fr->codec, payload, base, plain, fr->plain_len, err);
+    if (rc < 0) return error_wrap(err, "%s: frame %u", pack_in_key(in), ordinal);
     uint32_t at = 0;
     for (unsigned i = 0; i < fr->member_count && rc == 0;) {
         struct bytes data[MEMBERS_AT_ONCE];
@@ -222,6 +206,30 @@ static int decode_once(struct repo *r, struct pack_in *in, uint32_t ordinal, str
             if (shas) shas[i] = sha[k];
         }
     }
+    return rc;
+}
+
+static int decode_once(struct repo *r, struct pack_in *in, uint32_t ordinal, struct codec *codec,
+                       struct bytes sealed_in, struct bytes base, uint8_t *plain, struct digest *ids,
+                       struct digest *shas, struct error *err) {
+    const struct frame *fr = pack_in_frame(in, ordinal);
+    uint8_t *opened = seam_alloc(fr->stored_len);
+    int rc = 0;
+    if (!opened) rc = error_set(err, ERR_NO_MEMORY, "no memory for a frame of %u bytes", fr->stored_len);
+    if (rc == 0 && sealed_in.len) {
+        rc = pack_in_unseal(in, ordinal, sealed_in.ptr, opened, err);
+    } else if (rc == 0) {
+        rc = pack_in_sealed(r, in, ordinal, opened, err);
+        if (rc == 0) rc = pack_in_unseal(in, ordinal, opened, opened, err);
+        if (rc == -ERR_OBJECT_CORRUPT && pack_in_sealed_mended(r, in, ordinal, opened)) {
+            error_clear(err);
+            rc = pack_in_unseal(in, ordinal, opened, opened, err);
+        }
+    }
+    if (rc == 0)
+        rc = frame_verify(r, in, ordinal, codec, BYTES_OF(opened, fr->stored_len - AEAD_TAG_BYTES), base, plain, ids,
+                          shas, err);
+    seam_free(opened);
     return rc;
 }
 

@@ -95,7 +95,10 @@ int repo_live_objects(struct repo *r, struct live_objects *ret, struct error *er
     }
     for (size_t i = 0; i < st->run_count && rc == 0; i++) rc = add_index(&o, &st->runs[i], err);
     for (size_t i = 0; i < st->snapshot_count && rc == 0; i++)
-        if (!st->snapshots[i].forgotten) rc = add_index(&o, &st->snapshots[i].packs, err);
+        if (!st->snapshots[i].forgotten) {
+            rc = add_index(&o, &st->snapshots[i].packs, err);
+            if (rc == 0 && st->snapshots[i].is_copy) rc = add_index(&o, &st->snapshots[i].source.kept, err);
+        }
     for (size_t i = 0; i < st->delete_count && rc == 0; i++) {
         const struct delete_info *d = &st->deletes[i];
         if (d->has_packs) rc = add_index(&o, &d->packs, err);

@@ -33,7 +33,7 @@ struct built {
 static int build_copy(void *ctx, uint64_t seq, json_t **ret, struct error *err) {
     (void)seq;
     struct built *b = ctx;
-    *ret = json_deep_copy(b->statement);
+    *ret = json_copy_whole(b->statement);
     return *ret ? 0 : error_set(err, ERR_NO_MEMORY, "no memory for a statement");
 }
 
@@ -66,15 +66,25 @@ static int format_write(const struct repo *r, struct buf *out, struct error *err
     char admin[65], now[32];
     hex_encode(r->keys->admin_public, SIGN_PUBLIC_BYTES, admin);
     time_format(time_now_ns(), now);
-    json_t *j = json_pack("{s:s, s:i, s:s, s:s, s:s, s:s, s:i, s:i, s:{s:[], s:[], s:[]}}", "magic",
+    /* its administrator's slot is one that a program without copies takes for damaged, and its copies for backups */
+    json_t *read = r->keys->shared_content ? json_pack("[s]", FEATURE_SHARED_CONTENT) : json_array();
+    json_t *j = json_pack("{s:s, s:i, s:s, s:s, s:s, s:s, s:i, s:i, s:{s:o, s:[], s:[]}}", "magic",
                           "proofkeep repository", "version", FORMAT_VERSION, "id", r->id_hex, "cipher",
                           r->cipher == CIPHER_AES_256_GCM ? "aes-256-gcm" : "chacha20-poly1305", "admin", admin,
                           "created", now, "data_pack_bytes", (int)r->data_pack_bytes, "meta_pack_bytes",
-                          (int)r->meta_pack_bytes, "features", "read", "write", "gc");
+                          (int)r->meta_pack_bytes, "features", "read", read, "write", "gc");
     if (!j) return error_set(err, ERR_NO_MEMORY, "no memory for the format object");
     int rc = json_write_pretty(j, out, err);
     json_decref(j);
     return rc < 0 ? rc : buf_append_str(out, "\n", err);
+}
+
+static bool features_known(const json_t *list) {
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const char *word = json_string_value(json_array_get(list, i));
+        if (!word || strcmp(word, FEATURE_SHARED_CONTENT) != 0) return false;
+    }
+    return true;
 }
 
 static int format_read(struct repo *r, struct digest *ret, struct error *err) {
@@ -99,7 +109,7 @@ static int format_read(struct repo *r, struct digest *ret, struct error *err) {
             const json_t *f = json_object_get(j, "features");
             if (strcmp(magic, "proofkeep repository") != 0 || !hex_decode(id, strlen(id), r->id, sizeof r->id))
                 rc = error_set(err, ERR_REPO_NONE, "the object 'format' is not proofkeep's");
-            else if (version != FORMAT_VERSION || json_array_size(json_object_get(f, "read")) > 0)
+            else if (version != FORMAT_VERSION || !features_known(json_object_get(f, "read")))
                 rc = error_set(err, ERR_FORMAT_VERSION, "the repository's format is %lld or has features unknown here",
                                (long long)version);
             else if (data < (1 << 20) || data > (256 << 20) || meta < (1 << 20) || meta > (256 << 20))
@@ -138,15 +148,23 @@ int repo_create(struct store *s, const struct repo_params *p, const struct unloc
     int rc = random_bytes(r.id, sizeof r.id, err);
     if (rc < 0) return rc;
     hex_encode(r.id, sizeof r.id, r.id_hex);
+    const struct repo *source = p ? p->copy_of : NULL;
     r.cipher = p && p->cipher ? p->cipher : cipher_best();
-    r.data_pack_bytes = p && p->data_pack_bytes ? p->data_pack_bytes : 16u << 20;
-    r.meta_pack_bytes = p && p->meta_pack_bytes ? p->meta_pack_bytes : 4u << 20;
+    r.data_pack_bytes = p && p->data_pack_bytes ? p->data_pack_bytes : source ? source->data_pack_bytes : 16u << 20;
+    r.meta_pack_bytes = p && p->meta_pack_bytes ? p->meta_pack_bytes : source ? source->meta_pack_bytes : 4u << 20;
     uint64_t size;
     rc = store_stat(s, "format", &size, NULL, err);
     if (rc == 0) return error_set(err, ERR_REPO_EXISTS, "the place holds a repository already; nothing was changed");
     if (rc != -ERR_OBJECT_MISSING) return rc;
     error_clear(err);
-    if ((rc = keyring_create(r.id, &keys, err)) < 0) goto out;
+    if (source && source->epoch) {
+        rc = error_set(err, ERR_COPY_FOREIGN,
+                       "repository %s has begun an epoch of ids of its own (key rotate-ids), and cannot be copied",
+                       source->id_hex);
+        goto out;
+    }
+    rc = source ? keyring_create_sharing(r.id, source->keys, &keys, err) : keyring_create(r.id, &keys, err);
+    if (rc < 0) goto out;
     r.keys = keys;
     if ((rc = format_write(&r, &format, err)) < 0) goto out;
     sha256(buf_bytes(&format), &fd);
@@ -156,7 +174,8 @@ int repo_create(struct store *s, const struct repo_params *p, const struct unloc
     if ((rc = store_create(s, key, buf_bytes(&slot), err)) < 0) goto out;
     char origin[64], admin[65];
     hex_encode(keys->admin_public, SIGN_PUBLIC_BYTES, admin);
-    predicate = json_pack("{s:s, s:o, s:s}", "repository", r.id_hex, "format", json_digest(&fd), "admin", admin);
+    predicate = json_pack("{s:s, s:o, s:s, s:s*}", "repository", r.id_hex, "format", json_digest(&fd), "admin", admin,
+                          "copy_of", source ? source->id_hex : NULL);
     if (!predicate) {
         rc = error_set(err, ERR_NO_MEMORY, "no memory for the first log entry");
         goto out;
@@ -477,6 +496,27 @@ const struct key_info *repo_key(const struct repo *r, size_t i) {
 
 const struct drill_info *repo_key_drill(const struct repo *r) {
     return r->state.drill.seq ? &r->state.drill : NULL;
+}
+
+size_t repo_copy_count(const struct repo *r) {
+    return r->state.copy_count;
+}
+const struct copy_info *repo_copy(const struct repo *r, size_t i) {
+    return &r->state.copies[i];
+}
+
+size_t repo_copy_lag(const struct repo *r, const struct copy_info *c, int64_t *ret_waiting_ns) {
+    size_t n = 0;
+    int64_t since = 0;
+    for (size_t i = 0; i < r->state.snapshot_count; i++) {
+        const struct snapshot_info *s = &r->state.snapshots[i];
+        bool there = s->seq <= c->newest;
+        for (size_t k = 0; k < c->missing_count && there; k++) there = c->missing[k] != s->seq;
+        if (there || s->forgotten || repo_snapshot_suspect(r, s)) continue;
+        if (!n++ || s->stored_ns < since) since = s->stored_ns;
+    }
+    if (ret_waiting_ns) *ret_waiting_ns = since;
+    return n;
 }
 
 bool repo_slot_stored(const struct repo *r) {

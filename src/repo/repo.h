@@ -32,10 +32,18 @@
 #define PREDICATE_KEY_DRILL PREDICATE_PREFIX "key-drill/v1"
 #define PREDICATE_REPAIR PREDICATE_PREFIX "repair/v1"
 #define PREDICATE_COVERAGE PREDICATE_PREFIX "coverage/v1"
+#define PREDICATE_COPY PREDICATE_PREFIX "copy/v1"
 
 /* The rungs of verification, as far as the state tells them apart; the texts are evidence's. */
 enum verify_level { VERIFY_NONE = 0, VERIFY_PRESENT, VERIFY_CHECKSUM, VERIFY_DECODE, VERIFY_SPOT, VERIFY_FULL, VERIFY_REBUILD };
 
+/* Where a copied snapshot came from; what its signer in this repository says. */
+struct copy_source {
+    uint8_t repository[16];
+    uint64_t seq;         /* there */
+    struct digest entry;  /* of its receipt's envelope there */
+    struct digest kept;   /* index object that holds this envelope */
+};
 /* A snapshot as the log's fold knows it. Strings and arrays are owned by the repository until the next sync. */
 struct snapshot_info {
     uint64_t seq;
@@ -62,6 +70,8 @@ struct snapshot_info {
     int64_t restored_ns;           /* last restore of it that was proven: a full verification or rebuild; 0: none */
     int64_t restore_took_ns;       /* how long that took */
     unsigned holds;                /* in force */
+    bool is_copy;
+    struct copy_source source;     /* when is_copy */
     bool forgotten;
     uint64_t forgotten_seq;        /* the entry that forgot it */
 };
@@ -89,6 +99,16 @@ struct key_info {
     unsigned last_epoch; /* removed: the newest whose keys it was given */
     int64_t suspect_ns; /* removed as compromised: what it signed from then on is suspect; 0: not */
 };
+/* What was last said of a copy of this repository. */
+struct copy_info {
+    uint8_t repository[16]; /* its id */
+    char label[65];         /* where it is, for people */
+    uint64_t seq;           /* the entry that says so; 0 is never one */
+    uint64_t newest;        /* place in this log of the newest snapshot that it has; 0: none */
+    uint64_t *missing;      /* places of older snapshots that it did not have */
+    size_t missing_count;
+    int64_t time_ns;
+};
 /* The newest proof that a recovery kit opens the repository. */
 struct drill_info {
     uint64_t seq; /* 0: there was none */
@@ -102,6 +122,8 @@ struct repo_params {
     enum cipher cipher;         /* 0: cipher_best() */
     uint32_t data_pack_bytes;   /* 0: 16 MiB */
     uint32_t meta_pack_bytes;   /* 0: 4 MiB */
+    const struct repo *copy_of; /* share its content keys and pack sizes, to take copies of its snapshots; NULL: keys of its own.
+                                 * ERR_KEY_ROLE when it is open with a key that has none. Borrowed. */
 };
 /* Make a repository in an empty store: format, first slot, entry 0. `k` (ROLE_ADMIN) is made here and owned by the caller.
  * ERR_REPO_EXISTS when the store has one. `slot` seals the admin bundle. Durable when it returns. */
@@ -131,6 +153,11 @@ const struct hold_info *repo_hold(const struct repo *r, size_t i);
 size_t repo_key_count(const struct repo *r);
 const struct key_info *repo_key(const struct repo *r, size_t i);
 const struct drill_info *repo_key_drill(const struct repo *r); /* NULL: never drilled */
+size_t repo_copy_count(const struct repo *r); /* of copies of this repository */
+const struct copy_info *repo_copy(const struct repo *r, size_t i); /* until the next sync */
+/* Snapshots that are live, not suspect, and not at that copy by what was last said of it; *ret_waiting_ns (may be NULL) is since when the
+ * oldest of them is in the log, 0 without any. */
+size_t repo_copy_lag(const struct repo *r, const struct copy_info *c, int64_t *ret_waiting_ns);
 /* Whether a snapshot's writer was revoked as compromised at or before it was stored. What counts is the log's order: once
  * any snapshot was stored at or after that instant, all later ones of that writer are suspect, whatever clock they claim. */
 bool repo_snapshot_suspect(const struct repo *r, const struct snapshot_info *s);

@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 
 #define FORMAT_VERSION 1
+#define FEATURE_SHARED_CONTENT "shared-content-keys" /* of those that must be known to read */
 #define ID_PREFIX_BYTES 16
 #define GROUP_PLAIN_MAX (1024u * 1024u) /* neighbours are compressed together up to this (a quarter of a smaller pack) */
 #define CHUNK_PLAIN_MAX (8u << 20)      /* no frame's plain bytes exceed this */
@@ -52,6 +53,8 @@ struct state {
     struct epoch_info *epochs; /* epoch n is [n - 1] */
     size_t epoch_count, epoch_cap;
     struct drill_info drill; /* seq 0: none */
+    struct copy_info *copies;
+    size_t copy_count, copy_cap;
     struct digest format; /* of the object 'format', by entry 0 */
     bool initialised;
     size_t void_count;  /* entries that count for nothing: see state.c */
@@ -126,6 +129,9 @@ struct run_entry {
 int run_write(struct repo *r, struct run_entry *entries, size_t n, const uint8_t *packs, uint32_t pack_count, struct digest *ret, struct error *err) PK_CHECK;
 /* Sorted list of pack names as an object under index/. */
 int packlist_write(struct repo *r, struct digest *names, size_t n, struct digest *ret, uint64_t *ret_bytes, struct error *err) PK_CHECK;
+/* The envelope of a copied snapshot's receipt, as a sealed object under index/. Staged. */
+int kept_write(struct repo *r, struct bytes envelope, struct digest *ret, struct error *err) PK_CHECK;
+int kept_read(struct repo *r, const struct digest *name, struct buf *ret, struct error *err) PK_CHECK;
 int packlist_read(struct repo *r, const struct digest *name, struct digest **ret, size_t *ret_n, struct error *err) PK_CHECK;
 int digest_order(const void *a, const void *b);
 bool digest_in(const struct digest *sorted, size_t n, const struct digest *d);
@@ -230,6 +236,8 @@ int fetch_chunk(struct fetcher *f, const uint8_t *id_prefix, const struct digest
 /* The base of a delta: a copy of it that is none itself. */
 int fetch_base(struct fetcher *f, const uint8_t *id_prefix, const struct digest *full, struct fetched *ret, struct error *err) PK_CHECK;
 void fetch_release(struct fetcher *f, struct fetched *c);
+/* Decode an opened frame's payload and check every member against its id. Otherwise as frame_decode. */
+int frame_verify(struct repo *r, struct pack_in *in, uint32_t ordinal, struct codec *codec, struct bytes payload, struct bytes base, uint8_t *plain, struct digest *ids, struct digest *shas, struct error *err) PK_CHECK;
 /* Open, decode and check one frame: from sealed_in, or read from the store when that is empty. plain has plain_len bytes; ids
  * and shas (may be NULL) one entry a member. */
 int frame_decode(struct repo *r, struct pack_in *in, uint32_t ordinal, struct codec *codec, struct bytes sealed_in, struct bytes base, uint8_t *plain, struct digest *ids, struct digest *shas, struct error *err) PK_CHECK;

@@ -27,7 +27,7 @@ static int build_addition(void *ctx, uint64_t seq, json_t **ret, struct error *e
         error_set(err, ERR_REPO_BUSY, "an epoch of ids began while the key was made");
         return error_state(err, "the key was not added");
     }
-    *ret = json_deep_copy(a->statement);
+    *ret = json_copy_whole(a->statement);
     return *ret ? 0 : error_set(err, ERR_NO_MEMORY, "no memory for a key entry");
 }
 

@@ -11,6 +11,7 @@
 #define RUN_TYPE_EPOCH 3 /* keys of an epoch: epoch.c */
 #define RUN_EPOCH_AT 12 /* u16 of the header: whose index key seals the body; of RUN_TYPE_EPOCH: the epoch itself */
 #define RUN_TYPE_PARTS 4 /* a pack list in parts: packlist.h */
+#define RUN_TYPE_KEPT 5 /* the body is an envelope; its bytes are the entries that the header counts */
 
 void run_key(const struct digest *name, char out[96]);
 int run_aead(struct repo *r, const uint8_t header[RUN_HEADER_BYTES], struct aead **ret, struct error *err) PK_CHECK;

@@ -27,7 +27,7 @@ static int read_once(struct repo *r, const struct digest *name, uint8_t type, ui
     }
     uint64_t entries = get_u64(p + 16);
     uint32_t packs = get_u32(p + 24);
-    if (memcmp(p, "PKINDEX1", 8) == 0 && memcmp(p + 64, r->id, 16) == 0 && p[10] > RUN_TYPE_PARTS) {
+    if (memcmp(p, "PKINDEX1", 8) == 0 && memcmp(p + 64, r->id, 16) == 0 && p[10] > RUN_TYPE_KEPT) {
         rc = error_set(err, ERR_FORMAT_VERSION, "%s is of a type that is unknown here", key);
         goto out;
     }
@@ -58,8 +58,9 @@ static int read_once(struct repo *r, const struct digest *name, uint8_t type, ui
         in += n;
         out += n - AEAD_TAG_BYTES;
     }
-    uint64_t want =
-        type == RUN_TYPE_INDEX ? entries * RUN_ENTRY_BYTES + (uint64_t)packs * RUN_PACK_BYTES : entries * DIGEST_BYTES;
+    uint64_t want = type == RUN_TYPE_INDEX  ? entries * RUN_ENTRY_BYTES + (uint64_t)packs * RUN_PACK_BYTES
+                    : type == RUN_TYPE_KEPT ? entries
+                                            : entries * DIGEST_BYTES;
     if (entries > size || (type != RUN_TYPE_PARTS && out != want)) {
         rc = bad(key, "its body does not add up", err);
         goto out;
@@ -102,4 +103,16 @@ int packlist_read(struct repo *r, const struct digest *name, struct digest **ret
     *ret = (struct digest *)body;
     *ret_n = n;
     return 0;
+}
+
+int kept_read(struct repo *r, const struct digest *name, struct buf *ret, struct error *err) {
+    uint64_t n;
+    uint32_t packs;
+    uint8_t *body;
+    size_t len;
+    int rc = run_read_body(r, name, RUN_TYPE_KEPT, &n, &packs, &body, &len, err);
+    if (rc < 0) return rc;
+    rc = buf_append(ret, body, len, err);
+    seam_free(body);
+    return rc;
 }

@@ -139,3 +139,7 @@ int packlist_write(struct repo *r, struct digest *names, size_t n, struct digest
     n = digest_sort_unique(names, n);
     return run_write_body(r, RUN_TYPE_PACKLIST, n, 0, BYTES_OF(names, n * sizeof *names), ret, ret_bytes, err);
 }
+
+int kept_write(struct repo *r, struct bytes envelope, struct digest *ret, struct error *err) {
+    return run_write_body(r, RUN_TYPE_KEPT, envelope.len, 0, envelope, ret, NULL, err);
+}

@@ -71,6 +71,20 @@ static int runs_change(struct state *s, const json_t *added, const json_t *remov
     return rc;
 }
 
+/* Of a snapshot that was copied, where from. Absent: it was not. */
+static int source_of(const struct ledger_entry *e, const json_t *copy, struct snapshot_info *n, struct error *err) {
+    const char *id = text_of(copy, "repository");
+    json_int_t seq = json_integer_value(json_object_get(copy, "seq"));
+    if (!copy) return 0;
+    n->is_copy = true;
+    n->source.seq = (uint64_t)seq;
+    if (!hex_decode(id, strlen(id), n->source.repository, sizeof n->source.repository) || seq < 1 ||
+        !json_get_digest(json_object_get(copy, "receipt"), &n->source.entry) ||
+        !json_get_digest(json_object_get(copy, "envelope"), &n->source.kept))
+        return broken(err, e, "is a copy and does not say of what");
+    return 0;
+}
+
 static int judge_receipt(struct state *s, const struct ledger_entry *e, const json_t *p, struct error *err) {
     int rc;
     const json_t *repo = json_object_get(p, "repository");
@@ -105,6 +119,7 @@ static int judge_receipt(struct state *s, const struct ledger_entry *e, const js
     n.bytes = (uint64_t)json_integer_value(json_object_get(repo, "bytes"));
     n.stored_bytes = (uint64_t)json_integer_value(json_object_get(repo, "stored_bytes"));
     if (!json_get_digest(json_object_get(repo, "packs"), &n.packs)) return broken(err, e, "names no pack list");
+    if ((rc = source_of(e, json_object_get(p, "copy"), &n, err)) < 0) return rc;
     if ((rc = digests_of(json_object_get(repo, "root"), &n.root, &n.root_count, err)) < 0) return rc;
     if ((rc = mem_strdup(text_of(p, "environment"), &n.environment, err)) < 0 ||
         (rc = mem_strdup(text_of(repo, "surface"), &n.surface, err)) < 0 ||
@@ -253,6 +268,42 @@ static int judge_delete(struct state *s, const struct ledger_entry *e, const jso
     return rc;
 }
 
+/* What is said last of a copy stands. */
+static int judge_copy(struct state *s, const struct ledger_entry *e, const json_t *p, struct error *err) {
+    struct copy_info c = {.seq = e->seq, .time_ns = e->time_ns};
+    const char *id = text_of(p, "repository");
+    const json_t *list = json_object_get(p, "missing");
+    json_int_t newest = json_integer_value(json_object_get(p, "newest"));
+    if (!hex_decode(id, strlen(id), c.repository, sizeof c.repository) || newest < 0 || (uint64_t)newest >= e->seq)
+        return broken(err, e, "does not say what was copied where");
+    c.newest = (uint64_t)newest;
+    text_copy(c.label, sizeof c.label, text_of(p, "label"));
+    void *mem;
+    int rc = mem_alloc((json_array_size(list) + 1) * sizeof *c.missing, &mem, err);
+    if (rc < 0) return rc;
+    c.missing = mem;
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        json_int_t v = json_integer_value(json_array_get(list, i));
+        if (v < 1 || v > newest) {
+            seam_free(mem);
+            return broken(err, e, "misses what is not older than the newest copy");
+        }
+        c.missing[c.missing_count++] = (uint64_t)v;
+    }
+    size_t at = 0;
+    while (at < s->copy_count && memcmp(s->copies[at].repository, c.repository, sizeof c.repository) != 0) at++;
+    if (at == s->copy_count && (rc = mem_grow((void **)&s->copies, &s->copy_cap, at + 1, sizeof *s->copies, err)) < 0) {
+        seam_free(mem);
+        return rc;
+    }
+    if (at == s->copy_count)
+        s->copy_count++;
+    else
+        seam_free(s->copies[at].missing);
+    s->copies[at] = c;
+    return 0;
+}
+
 /* Which roles may say what. A bit per role. */
 static const struct {
     const char *type;
@@ -268,6 +319,7 @@ static const struct {
     {PREDICATE_KEY_DRILL, 1u << ROLE_ADMIN | 1u << ROLE_RESTORE},
     {PREDICATE_REPAIR, 1u << ROLE_ADMIN},
     {PREDICATE_COVERAGE, 1u << ROLE_ADMIN | 1u << ROLE_RESTORE},
+    {PREDICATE_COPY, 1u << ROLE_ADMIN | 1u << ROLE_RESTORE},
 };
 
 static int fold(struct state *s, const struct ledger_entry *e, const char *type, const json_t *p, struct error *err) {
@@ -281,6 +333,7 @@ static int fold(struct state *s, const struct ledger_entry *e, const char *type,
     if (strcmp(type, PREDICATE_RECEIPT) == 0) return judge_receipt(s, e, p, err);
     if (strcmp(type, PREDICATE_VERIFICATION) == 0) return judge_verification(s, e, p, err);
     if (strcmp(type, PREDICATE_KEY) == 0) return judge_key(s, e, p, err);
+    if (strcmp(type, PREDICATE_COPY) == 0) return judge_copy(s, e, p, err);
     if (strcmp(type, PREDICATE_KEY_DRILL) == 0) {
         s->drill = (struct drill_info){.seq = e->seq, .time_ns = e->time_ns, .role = k->role};
         memcpy(s->drill.signer, e->signer, sizeof s->drill.signer);
@@ -379,6 +432,8 @@ void state_free(struct state *s) {
         seam_free(s->jobs[i].environment);
         seam_free(s->jobs[i].surface);
     }
+    for (size_t i = 0; i < s->copy_count; i++) seam_free(s->copies[i].missing);
+    seam_free(s->copies);
     seam_free(s->snapshots);
     seam_free(s->jobs);
     seam_free(s->keys);

@@ -40,7 +40,13 @@ static json_t *key_row(const struct key_info *k) {
                      (int)k->last_epoch);
 }
 
-static json_t *snapshot_row(const struct snapshot_info *s) {
+static json_t *source_row(const struct snapshot_info *s) {
+    if (!s->is_copy) return json_null();
+    return json_pack("[o, I, o, o]", hex_json(s->source.repository, sizeof s->source.repository),
+                     (json_int_t)s->source.seq, json_digest(&s->source.entry), json_digest(&s->source.kept));
+}
+
+static json_t *snapshot_row_plain(const struct snapshot_info *s) {
     json_t *levels = json_array();
     for (int i = 1; i <= LEVELS && levels; i++)
         if (json_array_append_new(levels, json_integer(s->level_ns[i])) < 0) {
@@ -57,6 +63,13 @@ static json_t *snapshot_row(const struct snapshot_info *s) {
         (json_int_t)s->restore_took_ns, (json_int_t)s->holds, (json_int_t)(s->forgotten ? s->forgotten_seq : 0), (json_int_t)s->packs_seq);
 }
 
+static json_t *snapshot_row(const struct snapshot_info *s) {
+    json_t *row = snapshot_row_plain(s);
+    if (row && json_array_append_new(row, source_row(s)) == 0) return row;
+    json_decref(row);
+    return NULL;
+}
+
 static json_t *job_row(const struct job_info *j) {
     return json_pack("[I, s, s, s, I]", (json_int_t)j->seq, j->id, j->environment, j->surface,
                      (json_int_t)j->completed_ns);
@@ -70,6 +83,17 @@ static json_t *hold_row(const struct hold_info *h) {
 static json_t *delete_row(const struct delete_info *d) {
     return json_pack("[I, o, o, o]", (json_int_t)d->seq, maybe_digest(d->has_packs, &d->packs),
                      maybe_digest(d->has_replacement, &d->replaced_by), maybe_digest(d->has_swept, &d->swept));
+}
+
+static json_t *copy_row(const struct copy_info *c) {
+    json_t *missing = json_array();
+    for (size_t i = 0; i < c->missing_count && missing; i++)
+        if (json_array_append_new(missing, json_integer((json_int_t)c->missing[i])) < 0) {
+            json_decref(missing);
+            return NULL;
+        }
+    return json_pack("[o, s, I, I, o, I]", hex_json(c->repository, sizeof c->repository), c->label, (json_int_t)c->seq,
+                     (json_int_t)c->newest, missing, (json_int_t)c->time_ns);
 }
 
 static json_t *epoch_row(const struct epoch_info *e) {
@@ -105,19 +129,27 @@ static int put_runs(json_t *doc, const struct state *s, struct error *err) {
             json_decref(list_);                                                                                        \
     } while (0)
 
+static bool is_plain(const struct state *s) {
+    for (size_t i = 0; i < s->snapshot_count; i++)
+        if (s->snapshots[i].is_copy) return false;
+    return s->epoch_count == 0 && s->copy_count == 0;
+}
+
 int state_write(const struct state *s, json_t **ret, struct error *err) {
     json_auto_t *doc = json_object();
     if (!doc) return error_set(err, ERR_NO_MEMORY, "no memory for a summary of the log");
-    const bool plain = s->epoch_count == 0;
+    const bool plain = is_plain(s);
     int rc = json_put_int(doc, "version", plain ? STATE_VERSION_PLAIN : STATE_VERSION, err);
     if (rc == 0) rc = json_put(doc, "format", json_digest(&s->format), err);
     if (rc == 0 && plain) PUT_ROWS(doc, "keys", s->keys, s->key_count, key_row_plain);
     if (rc == 0 && !plain) PUT_ROWS(doc, "keys", s->keys, s->key_count, key_row);
-    if (rc == 0) PUT_ROWS(doc, "snapshots", s->snapshots, s->snapshot_count, snapshot_row);
+    if (rc == 0 && plain) PUT_ROWS(doc, "snapshots", s->snapshots, s->snapshot_count, snapshot_row_plain);
+    if (rc == 0 && !plain) PUT_ROWS(doc, "snapshots", s->snapshots, s->snapshot_count, snapshot_row);
     if (rc == 0) PUT_ROWS(doc, "jobs", s->jobs, s->job_count, job_row);
     if (rc == 0) PUT_ROWS(doc, "holds", s->holds, s->hold_count, hold_row);
     if (rc == 0) PUT_ROWS(doc, "deletes", s->deletes, s->delete_count, delete_row);
     if (rc == 0 && !plain) PUT_ROWS(doc, "epochs", s->epochs, s->epoch_count, epoch_row);
+    if (rc == 0 && !plain) PUT_ROWS(doc, "copies", s->copies, s->copy_count, copy_row);
     if (rc == 0) rc = put_runs(doc, s, err);
     if (rc == 0) rc = json_put(doc, "drill", drill_row(&s->drill), err);
     if (rc == 0)
@@ -222,8 +254,24 @@ static int load_roots(struct row *r, struct snapshot_info *n, struct error *err)
     return 0;
 }
 
+static void col_repository(struct row *r, uint8_t ret[16]) {
+    const char *s = col_text(r);
+    r->bad |= !hex_decode(s, strlen(s), ret, 16);
+}
+
+static void load_source(struct row *of, struct snapshot_info *n) {
+    struct row r = {.array = col(of)};
+    if (json_is_null(r.array)) return;
+    n->is_copy = true;
+    col_repository(&r, n->source.repository);
+    n->source.seq = (uint64_t)col_int(&r);
+    col_digest(&r, &n->source.entry);
+    col_digest(&r, &n->source.kept);
+    of->bad |= r.bad;
+}
+
 /* n is in the state already, so that whatever it owns is freed with it. */
-static int load_snapshot(struct snapshot_info *n, struct row *r, uint64_t size, struct error *err) {
+static int load_snapshot(struct snapshot_info *n, struct row *r, uint64_t size, bool plain, struct error *err) {
     int rc;
     n->seq = col_below(r, size);
     col_digest(r, &n->entry);
@@ -256,10 +304,11 @@ static int load_snapshot(struct snapshot_info *n, struct row *r, uint64_t size, 
     n->forgotten_seq = col_below(r, size);
     n->forgotten = n->forgotten_seq > 0;
     n->packs_seq = col_below(r, size);
+    if (!plain) load_source(r, n);
     return 0;
 }
 
-static int load_snapshots(struct state *s, const json_t *list, uint64_t size, const int64_t *stored_ns,
+static int load_snapshots(struct state *s, const json_t *list, uint64_t size, bool plain, const int64_t *stored_ns,
                           struct error *err) {
     for (size_t i = 0; i < json_array_size(list); i++) {
         struct row r = {.array = json_array_get(list, i)};
@@ -267,7 +316,7 @@ static int load_snapshots(struct state *s, const json_t *list, uint64_t size, co
         if (rc < 0) return rc;
         struct snapshot_info *n = &s->snapshots[s->snapshot_count++];
         *n = (struct snapshot_info){0};
-        if ((rc = load_snapshot(n, &r, size, err)) < 0) return rc;
+        if ((rc = load_snapshot(n, &r, size, plain, err)) < 0) return rc;
         if (r.bad || (i > 0 && n->seq <= n[-1].seq)) return malformed(err, "snapshot");
         n->stored_ns = stored_ns && stored_ns[n->seq] ? stored_ns[n->seq] : n->claimed_ns;
     }
@@ -336,6 +385,29 @@ static int load_epochs(struct state *s, const json_t *list, uint64_t size, struc
     return 0;
 }
 
+static int load_copies(struct state *s, const json_t *list, uint64_t size, struct error *err) {
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        struct row r = {.array = json_array_get(list, i)};
+        int rc = mem_grow((void **)&s->copies, &s->copy_cap, i + 1, sizeof *s->copies, err);
+        if (rc < 0) return rc;
+        struct copy_info *c = &s->copies[s->copy_count++];
+        *c = (struct copy_info){0};
+        col_repository(&r, c->repository);
+        col_short_text(&r, c->label, sizeof c->label);
+        c->seq = col_below(&r, size);
+        c->newest = col_below(&r, size);
+        const json_t *missing = col(&r);
+        void *mem;
+        if ((rc = mem_alloc((json_array_size(missing) + 1) * sizeof *c->missing, &mem, err)) < 0) return rc;
+        c->missing = mem;
+        struct row m = {.array = missing};
+        while (m.at < json_array_size(missing)) c->missing[c->missing_count++] = col_below(&m, size);
+        c->time_ns = col_int(&r);
+        if (r.bad || m.bad) return malformed(err, "copy");
+    }
+    return 0;
+}
+
 static int load_runs(struct state *s, const json_t *list, struct error *err) {
     for (size_t i = 0; i < json_array_size(list); i++) {
         int rc = mem_grow((void **)&s->runs, &s->run_cap, i + 1, sizeof *s->runs, err);
@@ -368,7 +440,7 @@ static int load_drill(struct state *s, const json_t *row, uint64_t size, struct 
 }
 
 static int load(struct state *s, const json_t *doc, uint64_t size, const int64_t *stored_ns, struct error *err) {
-    json_t *keys, *snapshots, *jobs, *holds, *deletes, *epochs = NULL, *runs, *voids;
+    json_t *keys, *snapshots, *jobs, *holds, *deletes, *epochs = NULL, *copies = NULL, *runs, *voids;
     const char *what = "summed-up state";
     int64_t version;
     int rc;
@@ -383,14 +455,16 @@ static int load(struct state *s, const json_t *doc, uint64_t size, const int64_t
         (rc = json_need_array(doc, "holds", what, &holds, err)) < 0 ||
         (rc = json_need_array(doc, "deletes", what, &deletes, err)) < 0 ||
         (!plain && (rc = json_need_array(doc, "epochs", what, &epochs, err)) < 0) ||
+        (!plain && (rc = json_need_array(doc, "copies", what, &copies, err)) < 0) ||
         (rc = json_need_array(doc, "runs", what, &runs, err)) < 0 ||
         (rc = json_need_array(doc, "void", what, &voids, err)) < 0)
         return rc;
     if (!json_get_digest(json_object_get(doc, "format"), &s->format)) return malformed(err, "digest of 'format'");
     if ((rc = load_keys(s, keys, size, plain, err)) < 0 ||
-        (rc = load_snapshots(s, snapshots, size, stored_ns, err)) < 0 || (rc = load_jobs(s, jobs, size, err)) < 0 ||
-        (rc = load_holds(s, holds, size, err)) < 0 || (rc = load_deletes(s, deletes, size, err)) < 0 ||
-        (rc = load_epochs(s, epochs, size, err)) < 0 || (rc = load_runs(s, runs, err)) < 0 ||
+        (rc = load_snapshots(s, snapshots, size, plain, stored_ns, err)) < 0 ||
+        (rc = load_jobs(s, jobs, size, err)) < 0 || (rc = load_holds(s, holds, size, err)) < 0 ||
+        (rc = load_deletes(s, deletes, size, err)) < 0 || (rc = load_epochs(s, epochs, size, err)) < 0 ||
+        (rc = load_copies(s, copies, size, err)) < 0 || (rc = load_runs(s, runs, err)) < 0 ||
         (rc = load_drill(s, json_object_get(doc, "drill"), size, err)) < 0 || (rc = load_void(s, voids, size, err)) < 0)
         return rc;
     s->initialised = true;

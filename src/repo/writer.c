@@ -154,7 +154,7 @@ static int memory_open(struct writer *w, struct error *err) {
     return rc;
 }
 
-static int open_base(struct repo *r, const struct writer_options *o, bool bare, struct writer **ret,
+static int open_base(struct repo *r, const struct writer_options *o, bool bare, bool memory, struct writer **ret,
                      struct error *err) {
     int rc = repo_writable(r, err);
     if (rc < 0) return rc;
@@ -192,7 +192,7 @@ static int open_base(struct repo *r, const struct writer_options *o, bool bare, 
     if ((rc = used_extend(w, err)) < 0) goto fail;
     w->delta = !o->no_delta && r->keys->read_secret && store_promises(r->store) & STORE_CHEAP_READ;
     if (w->delta && (rc = fetcher_new(r, &r->index, &w->index_lock, 16u << 20, &w->fetcher, err)) < 0) goto fail;
-    if (!bare && (rc = memory_open(w, err)) < 0) goto fail;
+    if (memory && (rc = memory_open(w, err)) < 0) goto fail;
     *ret = w;
     return 0;
 fail:
@@ -201,14 +201,18 @@ fail:
 }
 
 int writer_open_bare(struct repo *r, const struct writer_options *o, struct writer **ret, struct error *err) {
-    return open_base(r, o, true, ret, err);
+    return open_base(r, o, true, false, ret, err);
 }
 
 int writer_open(struct repo *r, const struct writer_options *o, struct writer **ret, struct error *err) {
     if (r->keys->role != ROLE_ADMIN && r->keys->role != ROLE_WRITER)
         return error_set(err, ERR_KEY_ROLE, "a backup needs a writer or admin key, and this one is a %s key",
                          key_role_name(r->keys->role));
-    return open_base(r, o, false, ret, err);
+    return open_base(r, o, false, true, ret, err);
+}
+
+int writer_open_copy(struct repo *r, const struct writer_options *o, struct writer **ret, struct error *err) {
+    return open_base(r, o, false, false, ret, err);
 }
 
 int run_flush(struct writer *w, struct error *err) {
@@ -317,6 +321,25 @@ static int list_write(struct writer *w, struct error *err) {
                          &w->list_parts, err);
 }
 
+/* What both ways to finish end with; rc is what came of them so far. */
+static int finish(struct writer *w, int rc, struct error *err) {
+    pool_drain(w->pool);
+    if (rc == 0) rc = writer_alive(w, err);
+    if (rc == 0) rc = packs_close(w, err);
+    if (rc == 0) rc = store_commit(w->repo->store, err);
+    if (rc == 0) rc = run_flush(w, err);
+    if (rc == 0) rc = list_write(w, err);
+    if (rc == 0) rc = store_commit(w->repo->store, err);
+    if (rc == 0) rc = runs_merge(w->repo, &w->merged_runs, &w->removed_runs, err);
+    if (rc < 0) {
+        w->repo->latched |= rc == -ERR_IO_SYNC;
+        writer_fail(w, err);
+        return error_wrap(err, "finishing the backup");
+    }
+    w->finished = true;
+    return 0;
+}
+
 int writer_finish(struct writer *w, const json_t *root, struct error *err) {
     struct buf json = BUF_INIT(16u << 20), doc = BUF_INIT(1u << 30);
     int rc = groups_flush(w, err);
@@ -342,21 +365,24 @@ int writer_finish(struct writer *w, const json_t *root, struct error *err) {
     }
     buf_free(&json);
     buf_free(&doc);
-    pool_drain(w->pool);
-    if (rc == 0) rc = writer_alive(w, err);
-    if (rc == 0) rc = packs_close(w, err);
-    if (rc == 0) rc = store_commit(w->repo->store, err);
-    if (rc == 0) rc = run_flush(w, err);
-    if (rc == 0) rc = list_write(w, err);
-    if (rc == 0) rc = store_commit(w->repo->store, err);
-    if (rc == 0) rc = runs_merge(w->repo, &w->merged_runs, &w->removed_runs, err);
-    if (rc < 0) {
-        w->repo->latched |= rc == -ERR_IO_SYNC;
-        writer_fail(w, err);
-        return error_wrap(err, "finishing the backup");
+    return finish(w, rc, err);
+}
+
+int writer_finish_copy(struct writer *w, const struct snapshot_info *source, const struct digest *kept,
+                       struct error *err) {
+    void *mem;
+    int rc = mem_alloc(source->root_count * sizeof *w->root_ids, &mem, err);
+    if (rc == 0) {
+        w->root_ids = mem;
+        w->root_id_count = source->root_count;
+        memcpy(w->root_ids, source->root, source->root_count * sizeof *w->root_ids);
+        w->items = source->items;
+        w->bytes = source->bytes;
+        w->kept = *kept;
+        w->has_kept = true;
+        rc = groups_flush(w, err);
     }
-    w->finished = true;
-    return 0;
+    return finish(w, rc, err);
 }
 
 void writer_artifact(const struct writer *w, struct digest *ret_digest, uint64_t *ret_bytes, char uri[128]) {
@@ -429,6 +455,7 @@ static int commit_build(void *ctx, uint64_t seq, json_t **ret, struct error *err
     for (size_t i = 0; i < w->run_count && alive; i++) alive = nameset_find(&index, w->own_runs[i].b) == NAMESET_NONE;
     for (size_t i = 0; i < w->list_parts.n && alive; i++)
         alive = nameset_find(&index, w->list_parts.d[i].b) == NAMESET_NONE;
+    if (w->has_kept && alive) alive = nameset_find(&index, w->kept.b) == NAMESET_NONE;
     nameset_free(&packs);
     nameset_free(&index);
     if (rc < 0) return rc;

@@ -182,6 +182,8 @@ struct writer {
     uint64_t packlist_bytes;
     struct digests list_parts;                /* of packlist */
     struct digests merged_runs, removed_runs; /* made of others, and what they are made of */
+    bool has_kept; /* a copied snapshot: the object that keeps its source's receipt */
+    struct digest kept;
     bool finished;
     bool moving; /* repacking: what the index knows is stored anew */
 
@@ -202,6 +204,11 @@ int writer_alive(struct writer *w, struct error *err) PK_CHECK;
 int chunk_put(struct writer *w, enum chunk_kind kind, struct bytes data, const struct digest *sha, const struct digest *base, struct digest *ret_id, struct error *err) PK_CHECK;
 /* Mark the packs of a chunk that is kept; false when it is not in the index. */
 bool chunk_use(struct writer *w, const uint8_t *id);
+/* The same for a copy that is no delta. Under index_lock. */
+bool base_use(struct writer *w, const uint8_t *id);
+/* Store a frame whose payload is encoded already, and has been verified: `f` as it is in another pack. What is stored is opened
+ * into `back` (as long as the payload) and compared. Any thread. */
+int frame_put(struct writer *w, const struct frame *f, const struct member *members, struct bytes payload, uint8_t *back, struct error *err) PK_CHECK;
 int groups_flush(struct writer *w, struct error *err) PK_CHECK; /* submits what is gathered; does not wait */
 int packs_close(struct writer *w, struct error *err) PK_CHECK;  /* finish the open packs */
 void groups_free(struct writer *w);
@@ -221,6 +228,10 @@ void known_close(struct writer *w);
 void memory_put(struct writer *w, enum chunk_kind kind, const struct digest *id, struct bytes body);
 /* A writer without the memory of a surface, for repacking: only chunk_put and what follows it. */
 int writer_open_bare(struct repo *r, const struct writer_options *o, struct writer **ret, struct error *err) PK_CHECK;
+/* A writer for a snapshot that is copied, for frame_put and chunk_put: it resumes, and has no memory of a surface. */
+int writer_open_copy(struct repo *r, const struct writer_options *o, struct writer **ret, struct error *err) PK_CHECK;
+/* writer_finish for a snapshot whose root is stored already. `kept` is staged. */
+int writer_finish_copy(struct writer *w, const struct snapshot_info *source, const struct digest *kept, struct error *err) PK_CHECK;
 int run_flush(struct writer *w, struct error *err) PK_CHECK; /* entries so far into a run object (staged) */
 
 #endif

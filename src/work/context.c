@@ -162,7 +162,14 @@ int work_unlock(struct work *w, const char *environment, struct unlock *ret, str
         if (!e && w->config->environments.count) e = w->config->environments.items[0];
         const struct config_repository *r = repository_of(w, e);
         if (r && r->encrypt && r->encrypt->key && e) {
-            rc = config_repository_key(w->config, e, &name, &kind, err);
+            if (e->repository && config_repository(w->config, e->repository) != r) {
+                /* named besides the environment's own, which has another key */
+                name = r->encrypt->key;
+                kind = r->encrypt->kind == CONFIG_KEY_UNSET ? CONFIG_KEY_PASSPHRASE
+                                                            : (enum config_key_kind)r->encrypt->kind;
+            } else {
+                rc = config_repository_key(w->config, e, &name, &kind, err);
+            }
             if (rc == 0) rc = secret_resolve(w->config, e, name, &s, err);
         }
     }

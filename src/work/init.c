@@ -151,7 +151,8 @@ static int make(struct init *i, struct error *err) {
     struct keyring *admin = NULL;
     int rc = config_open_store(i->config, NULL, i->r->url, true, &s, err);
     if (rc == 0) rc = promises_check(s, i->r->url, err);
-    if (rc == 0) rc = repo_create(s, NULL, &i->unlock, "admin", &admin, err);
+    const struct repo_params p = {.copy_of = i->q.source ? i->q.source->repo : NULL};
+    if (rc == 0) rc = repo_create(s, &p, &i->unlock, "admin", &admin, err);
     if (rc == 0) {
         hex_encode(admin->repo_id, sizeof admin->repo_id, i->r->id);
         if (i->passphrase && i->key) rc = second_slot(i, s, admin, err);
@@ -186,16 +187,26 @@ static int config_make(struct init *i, struct error *err) {
     return rc;
 }
 
+/* Before a key is made. */
+static int source_open(struct work *source, struct error *err) {
+    int rc = work_open_repo(source, NULL, err);
+    if (rc < 0 || repo_keys(source->repo)->id_key) return rc;
+    return error_set(err, ERR_KEY_ROLE, "a copy shares the content keys of its source, which a %s key does not have",
+                     key_role_name(repo_keys(source->repo)->role));
+}
+
 int work_init(const struct init_request *q, struct init_result *ret, struct error *err) {
     struct init i = {.q = *q, .r = ret};
     *ret = (struct init_result){0};
     int rc = config_find(&i, err);
     if (rc == 0) rc = url_find(&i, err);
     if (rc == 0) rc = place_check(&i, ret->url, err);
+    if (rc == 0 && q->source) rc = source_open(q->source, err);
     if (rc == 0) rc = keys_get(&i, err);
     if (rc == 0) rc = make(&i, err);
     if (rc == 0) ret->same_device = *ret->key_file && key_same_device(ret->key_file, ret->url);
-    if (rc == 0 && !i.config) rc = config_make(&i, err);
+    /* a copy is not what a starter would back up into */
+    if (rc == 0 && !i.config && !q->source) rc = config_make(&i, err);
     secret_free(i.key);
     secret_free(i.passphrase);
     config_free(i.config);

@@ -3,6 +3,7 @@
 #include "base/seam.h"
 #include "base/thread.h"
 #include "ledger/statement.h"
+#include "repo/copy.h"
 #include "work/point.h"
 
 int inspect_receipt(struct work *w, const struct snapshot_info *info, struct buf *ret, struct error *err) {
@@ -29,6 +30,27 @@ static int receipt_predicate_of(struct work *w, const struct snapshot_info *info
     return rc;
 }
 
+int inspect_source_receipt(struct work *w, const struct snapshot_info *info, struct buf *ret, struct error *err) {
+    return copy_source_read(w->repo, info, ret, NULL, err);
+}
+
+/* What is wrong with it is for the one who looks to see, not a reason to show nothing. */
+static json_t *source_facts(struct work *w, const struct snapshot_info *info) {
+    struct buf envelope = BUF_INIT(LEDGER_ENTRY_MAX_BYTES + 1);
+    struct error e = ERROR_INIT;
+    uint8_t signer[SIGN_PUBLIC_BYTES];
+    char hex[65];
+    json_t *j;
+    if (!info->is_copy) return json_null();
+    if (copy_source_read(w->repo, info, &envelope, signer, &e) == 0) {
+        hex_encode(signer, sizeof signer, hex);
+        j = json_pack("{s:s, s:s, s:n}", "signature", "VERIFIED", "signer", hex, "why");
+    } else
+        j = json_pack("{s:s, s:n, s:s}", "signature", "FAILED", "signer", "why", e.text);
+    buf_free(&envelope);
+    return j;
+}
+
 int inspect_facts(struct work *w, const struct snapshot_info *info, json_t **ret, struct error *err) {
     json_t *point = NULL, *receipt = NULL;
     struct snapshot *s = NULL;
@@ -36,8 +58,8 @@ int inspect_facts(struct work *w, const struct snapshot_info *info, json_t **ret
     if (rc == 0) rc = receipt_predicate_of(w, info, &receipt, err);
     if (rc == 0 && repo_keys(w->repo)->read_secret) rc = snapshot_open(w->repo, info, &s, err);
     if (rc == 0) {
-        *ret = json_pack("{s:O, s:O, s:o}", "point", point, "receipt", receipt, "snapshot",
-                         s ? json_incref((json_t *)snapshot_root(s)) : json_null());
+        *ret = json_pack("{s:O, s:O, s:o, s:o}", "point", point, "receipt", receipt, "source", source_facts(w, info),
+                         "snapshot", s ? json_incref((json_t *)snapshot_root(s)) : json_null());
         if (!*ret) rc = error_set(err, ERR_NO_MEMORY, "no memory for the facts");
     }
     snapshot_close(s);

@@ -7,7 +7,10 @@
 
 /* The signed envelope of a point's receipt as it stands in the log; its SHA-256 is snapshot_info.entry. */
 int inspect_receipt(struct work *w, const struct snapshot_info *info, struct buf *ret, struct error *err) PK_CHECK;
-/* The facts: {"point": {…}, "receipt": {…}, "snapshot": {…} or null when the key may not read}. */
+/* Of a copy: the envelope of its source's receipt. ERR_NO_POINT when it is none; else errors of copy_source_read. */
+int inspect_source_receipt(struct work *w, const struct snapshot_info *info, struct buf *ret, struct error *err) PK_CHECK;
+/* The facts: {"point": {…}, "receipt": {…}, "source": null or of a copy {"signature": "VERIFIED" | "FAILED", "signer", "why"},
+ * "snapshot": {…} or null when the key may not read}. */
 int inspect_facts(struct work *w, const struct snapshot_info *info, json_t **ret, struct error *err) PK_CHECK;
 
 /* {"name", "type", …} of an item: what its driver says, and "bytes" and "sha256" when it has content. */

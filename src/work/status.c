@@ -233,6 +233,23 @@ static int repository_add(struct run *run, const char *name, struct error *err) 
     return rc;
 }
 
+static int copies_add(struct run *run, const char *name, struct error *err) {
+    struct status *st = run->st;
+    const struct repo *repo = run->w->repo;
+    for (size_t i = 0; i < repo_copy_count(repo); i++) {
+        const struct copy_info *c = repo_copy(repo, i);
+        int rc = mem_grow((void **)&st->copies, &st->copy_cap, st->copy_count + 1, sizeof *st->copies, err);
+        if (rc < 0) return rc;
+        struct status_copy *s = &st->copies[st->copy_count++];
+        *s = (struct status_copy){.told_ns = c->time_ns};
+        snprintf(s->repository, sizeof s->repository, "%s", name);
+        snprintf(s->label, sizeof s->label, "%s", c->label);
+        hex_encode(c->repository, sizeof c->repository, s->id);
+        s->behind = repo_copy_lag(repo, c, &s->waiting_ns);
+    }
+    return 0;
+}
+
 static int look(void *ctx, const char *url, const struct error *failed, struct error *err) {
     struct run *run = ctx;
     const struct config *c = run->w->config;
@@ -254,6 +271,7 @@ static int look(void *ctx, const char *url, const struct error *failed, struct e
     if (failed && rc == 0 && log_wrong(failed)) return repository_add_inconsistent(run, name, err);
     if (failed || rc < 0) return rc;
     if ((rc = rows_left_over(run, from, name, err)) < 0) return rc;
+    if ((rc = copies_add(run, name, err)) < 0) return rc;
     return repository_add(run, name, err);
 }
 
@@ -280,6 +298,7 @@ int work_status(struct work *w, const struct selection *s, struct status *ret, s
 void status_free(struct status *s) {
     seam_free(s->rows);
     seam_free(s->repositories);
+    seam_free(s->copies);
     *s = (struct status){0};
 }
 

@@ -56,15 +56,23 @@ struct status_repository { /* one that could be opened, or whose log is not cons
     int64_t drift_ns; /* when its store's drift was last measured by this machine; 0: never */
     struct drift_totals drift;
 };
+struct status_copy { /* of one of these */
+    char repository[128], label[65], id[33];
+    size_t behind;       /* recovery points that it lacks by what the log was told last */
+    int64_t waiting_ns;  /* since when the oldest of them waits; 0: there is none */
+    int64_t told_ns;     /* when the log was told */
+};
 struct status {
     struct status_row *rows; /* worst first */
     size_t row_count;
     struct status_repository *repositories;
     size_t repository_count;
+    struct status_copy *copies;
+    size_t copy_count;
     int64_t now_ns;
     struct error unreachable; /* the first repository that could not be opened; ERR_NONE when all could */
     /* private */
-    size_t row_cap, repository_cap;
+    size_t row_cap, repository_cap, copy_cap;
 };
 /* Surfaces of the configuration, and those that the repositories have besides. 0 also when repositories could not be
  * opened: their rows are STATUS_UNKNOWN and ret->unreachable says why. */

@@ -54,11 +54,28 @@ static json_t *witness_json(const struct status_repository *r) {
                      r->silent, "says", r->witness);
 }
 
-static json_t *repository_json(const struct status_repository *r, int64_t now_ns) {
+static json_t *copies_json(const struct status *s, const struct status_repository *r) {
+    json_t *list = json_array();
+    for (size_t i = 0; i < s->copy_count && list; i++) {
+        const struct status_copy *c = &s->copies[i];
+        if (strcmp(c->repository, r->name) != 0) continue;
+        json_t *j = json_pack("{s:s, s:s, s:I, s:I, s:o}", "repository", c->id, "label", c->label, "behind_points",
+                              (json_int_t)c->behind, "behind_s",
+                              (json_int_t)(c->waiting_ns ? (s->now_ns - c->waiting_ns) / NS_PER_S : 0), "told_at",
+                              point_time_json(c->told_ns));
+        if (json_array_append_new(list, j) < 0) {
+            json_decref(list);
+            return NULL;
+        }
+    }
+    return list;
+}
+
+static json_t *repository_json(const struct status *s, const struct status_repository *r) {
     if (r->inconsistent) return json_pack("{s:s, s:b}", "name", r->name, "consistent", false);
-    return json_pack("{s:s, s:b, s:I, s:I, s:o, s:o}", "name", r->name, "consistent", true, "log_entries",
-                     (json_int_t)r->entries, "bytes", (json_int_t)r->bytes, "recovery_drill", drill_json(r, now_ns),
-                     "witness", witness_json(r));
+    return json_pack("{s:s, s:b, s:I, s:I, s:o, s:o, s:o}", "name", r->name, "consistent", true, "log_entries",
+                     (json_int_t)r->entries, "bytes", (json_int_t)r->bytes, "recovery_drill", drill_json(r, s->now_ns),
+                     "witness", witness_json(r), "copies", copies_json(s, r));
 }
 
 int status_json(const struct status *s, json_t **ret, struct error *err) {
@@ -71,7 +88,7 @@ int status_json(const struct status *s, json_t **ret, struct error *err) {
         rc = json_push(rows, row_json(&s->rows[i], s->now_ns), err);
     }
     for (size_t i = 0; i < s->repository_count && rc == 0; i++)
-        rc = json_push(repositories, repository_json(&s->repositories[i], s->now_ns), err);
+        rc = json_push(repositories, repository_json(s, &s->repositories[i]), err);
     if (rc < 0) return rc;
     *ret = json_pack("{s:o, s:b, s:O, s:O}", "checked_at", point_time_json(s->now_ns), "ok", ok, "surfaces", rows,
                      "repositories", repositories);
@@ -155,6 +172,20 @@ int status_metrics(const struct status *s, const char *version, struct buf *out,
         struct metric_sample drill = {
             .metric = METRIC_KEY_RECOVERY_DRILL, .repo = r->name, .value = seconds(r->drilled_ns)};
         if (rc == 0 && r->drilled_ns) rc = add(&l, &drill, err);
+    }
+    for (size_t i = 0; i < s->copy_count && rc == 0; i++) {
+        const struct status_copy *c = &s->copies[i];
+        struct metric_sample told = {
+            .metric = METRIC_COPY_TOLD, .repo = c->repository, .copy = c->id, .value = seconds(c->told_ns)};
+        struct metric_sample behind = {
+            .metric = METRIC_COPY_BEHIND, .repo = c->repository, .copy = c->id, .value = (double)c->behind};
+        struct metric_sample lag = {.metric = METRIC_COPY_LAG,
+                                    .repo = c->repository,
+                                    .copy = c->id,
+                                    .value = c->waiting_ns ? seconds(s->now_ns - c->waiting_ns) : 0};
+        rc = add(&l, &told, err);
+        if (rc == 0) rc = add(&l, &behind, err);
+        if (rc == 0) rc = add(&l, &lag, err);
     }
     if (rc == 0) rc = metrics_write(l.s, l.n, out, err);
     seam_free(l.s);

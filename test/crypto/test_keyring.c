@@ -23,7 +23,7 @@ static struct keyring *role_of(const struct keyring *admin, enum key_role role) 
 static bool bundle_holds(const struct keyring *k, const struct secret *s) {
     uint8_t b[BUNDLE_BYTES_MAX];
     bundle_encode(k, b);
-    return memmem(b, bundle_bytes(k->role), secret_bytes(s).ptr, secret_bytes(s).len) != NULL;
+    return memmem(b, bundle_bytes(k), secret_bytes(s).ptr, secret_bytes(s).len) != NULL;
 }
 
 static void roles_have_names(void **state) {
@@ -107,23 +107,59 @@ static void bundles_that_contradict_themselves_are_refused(void **state) {
     struct keyring *a = admin_of(repo_id), *r = role_of(a, ROLE_RESTORE), *k;
     uint8_t b[BUNDLE_BYTES_MAX];
     bundle_encode(a, b);
-    OK(bundle_decode(BYTES_OF(b, bundle_bytes(ROLE_ADMIN)), &k, e));
+    OK(bundle_decode(BYTES_OF(b, bundle_bytes(a)), &k, e));
     keyring_free(k);
     FAILS(ERR_OBJECT_CORRUPT, "not one of a known role", bundle_decode(BYTES_OF(b, 113), &k, e));
-    FAILS(ERR_OBJECT_CORRUPT, "not one of a known role", bundle_decode(BYTES_OF(b, bundle_bytes(1) - 1), &k, e));
+    FAILS(ERR_OBJECT_CORRUPT, "not one of a known role", bundle_decode(BYTES_OF(b, bundle_bytes(a) - 1), &k, e));
     b[1] = BUNDLE_MASTER | BUNDLE_READ;
-    FAILS(ERR_OBJECT_CORRUPT, "not one of a known role", bundle_decode(BYTES_OF(b, bundle_bytes(1)), &k, e));
+    FAILS(ERR_OBJECT_CORRUPT, "not one of a known role", bundle_decode(BYTES_OF(b, bundle_bytes(a)), &k, e));
     b[1] = BUNDLE_MASTER;
-    for (size_t at = 2; at < bundle_bytes(ROLE_ADMIN); at++) { /* id, seed, publics and master have to agree */
+    for (size_t at = 2; at < bundle_bytes(a); at++) { /* id, seed, publics and master have to agree */
         b[at] ^= 8;
         FAILS(ERR_OBJECT_CORRUPT, "do not follow from its master key",
-              bundle_decode(BYTES_OF(b, bundle_bytes(1)), &k, e));
+              bundle_decode(BYTES_OF(b, bundle_bytes(a)), &k, e));
         b[at] ^= 8;
     }
     bundle_encode(r, b);
     b[50] ^= 8;
-    FAILS(ERR_OBJECT_CORRUPT, "not the pair", bundle_decode(BYTES_OF(b, bundle_bytes(ROLE_RESTORE)), &k, e));
+    FAILS(ERR_OBJECT_CORRUPT, "not the pair", bundle_decode(BYTES_OF(b, bundle_bytes(r)), &k, e));
     keyring_free(a), keyring_free(r);
+}
+
+/* The administrator of a copy has the content keys of another repository in his bundle; what he derives has them too.
+ */
+static void a_copy_shares_content_keys_and_nothing_else(void **state) {
+    (void)state;
+    static const uint8_t other_id[16] = {9};
+    struct keyring *a = admin_of(repo_id), *r = role_of(a, ROLE_RESTORE), *p = role_of(a, ROLE_PRUNE), *c, *again, *w,
+                   *k;
+    FAILS(ERR_KEY_ROLE, "which a prune key does not have", keyring_create_sharing(other_id, p, &c, e));
+    OK(keyring_create_sharing(other_id, r, &c, e));
+    assert_true(keyring_shares_content(c, a) && keyring_shares_content(a, r));
+    assert_false(keyring_shares_content(a, p));
+    assert_memory_not_equal(secret_bytes(c->index_key).ptr, secret_bytes(a->index_key).ptr, KEY_BYTES);
+    assert_memory_not_equal(c->read_public, a->read_public, BOX_PUBLIC_BYTES);
+    assert_memory_not_equal(c->admin_public, a->admin_public, SIGN_PUBLIC_BYTES);
+    uint8_t b[BUNDLE_BYTES_MAX];
+    bundle_encode(c, b);
+    assert_int_equal(b[1], BUNDLE_MASTER | BUNDLE_ID | BUNDLE_CUT);
+    assert_int_equal(bundle_bytes(c), BUNDLE_FIXED_BYTES + 3 * KEY_BYTES);
+    OK(bundle_decode(BYTES_OF(b, bundle_bytes(c)), &again, e));
+    assert_true(again->shared_content && keyring_shares_content(again, a));
+    keyring_free(again);
+    OK(keyring_derive(c, ROLE_ADMIN, &again, e));
+    assert_true(again->shared_content && keyring_shares_content(again, a));
+    w = role_of(c, ROLE_WRITER);
+    assert_true(keyring_shares_content(w, a) && !w->shared_content);
+    b[1] = BUNDLE_MASTER;
+    FAILS(ERR_OBJECT_CORRUPT, "not one of a known role", bundle_decode(BYTES_OF(b, bundle_bytes(c)), &k, e));
+    b[1] = BUNDLE_MASTER | BUNDLE_ID;
+    FAILS(ERR_OBJECT_CORRUPT, "not one of a known role",
+          bundle_decode(BYTES_OF(b, bundle_bytes(c) - KEY_BYTES), &k, e));
+    b[1] = BUNDLE_MASTER | BUNDLE_ID | BUNDLE_CUT;
+    b[50] ^= 1;
+    FAILS(ERR_OBJECT_CORRUPT, "do not follow from its master key", bundle_decode(BYTES_OF(b, bundle_bytes(c)), &k, e));
+    keyring_free(a), keyring_free(r), keyring_free(p), keyring_free(c), keyring_free(again), keyring_free(w);
 }
 
 static void key_files_come_back(void **state) {
@@ -198,6 +234,7 @@ int main(void) {
         cmocka_unit_test(each_bundle_signs_with_a_seed_of_its_own),
         cmocka_unit_test(only_an_admin_makes_bundles),
         cmocka_unit_test(bundles_that_contradict_themselves_are_refused),
+        cmocka_unit_test(a_copy_shares_content_keys_and_nothing_else),
         cmocka_unit_test(key_files_come_back),
         cmocka_unit_test(key_files_that_are_none_are_refused),
         cmocka_unit_test(recipients_are_words),

@@ -106,14 +106,16 @@ class Keys:
     def __init__(self, bundle):
         c = Cursor(bundle, "a key bundle")
         self.role, flags = c.number(1), c.number(1)
-        need(self.FLAGS.get(self.role) == flags, "a key bundle of an unknown role")
+        own = self.FLAGS.get(self.role)
+        need(flags == own or (own == 1 and flags == 7), "a key bundle of an unknown role")
         self.repo_id, seed, self.read_public, self.admin = c.take(16), c.take(32), c.take(32), c.take(32)
         keys = {name: c.take(32) if flags >> i & 1 else None for i, name in enumerate(self.NAMES)}
         self.master, self.seed = keys["master"], seed
         need(c.done(), "a key bundle of another length than its role's")
         if keys["master"]:
             for name in ("id", "cut", "index", "read"):
-                keys[name] = hkdf(keys["master"], self.repo_id, b"proofkeep/v1/" + name.encode())
+                if keys[name] is None:  # those of a copy are its source's
+                    keys[name] = hkdf(keys["master"], self.repo_id, b"proofkeep/v1/" + name.encode())
             need(hkdf(keys["master"], self.repo_id, b"proofkeep/v1/admin-sign") == seed, "an admin's seed is not the master key's")
         self.id, self.index, self.read = keys["id"], keys["index"], keys["read"]
         self.sign_public = raw_public(Ed25519PrivateKey.from_private_bytes(seed))
@@ -181,7 +183,8 @@ PAYLOAD_TYPE = "application/vnd.in-toto+json"
 PREFIX = "https://proofkeep.dev/"
 ROLES = {"admin": 1, "writer": 2, "restore": 3, "prune": 4}
 MAY = {"key/v1": {1}, "backup-receipt/v1": {1, 2}, "verification/v1": {1, 3}, "forget/v1": {1, 4}, "delete/v1": {1, 4},
-       "hold/v1": {1, 3, 4}, "restore/v1": {1, 3}, "coverage/v1": {1, 3}, "repair/v1": {1}}
+       "hold/v1": {1, 3, 4}, "restore/v1": {1, 3}, "coverage/v1": {1, 3}, "repair/v1": {1},
+       "copy/v1": {1, 3}}
 
 
 def no_duplicates(pairs):
@@ -391,7 +394,7 @@ def index_object(repo, digest, *kinds):
     body = b"".join(unseal(box, struct.pack("<QI", i, 0), data[at:at + 65552], h, name)
                     for i, at in enumerate(range(128, len(data), 65552)))
     if h[10] != 4:
-        need(len(body) == (entries * 32 + packs * 40 if h[10] == 1 else entries * 32), f"{name}: its body does not add up")
+        need(len(body) == {1: entries * 32 + packs * 40, 5: entries}.get(h[10], entries * 32), f"{name}: its body does not add up")
     return body, entries, packs, h[10]
 
 
@@ -619,7 +622,7 @@ class Repository:
         self.path = os.fsencode(path)
         f = parse_json(self.read("format"), "format")
         need(f["magic"] == "proofkeep repository" and f["version"] == 1, "not a repository of version 1")
-        need(f["features"]["read"] == [], "the repository has features that this reader does not know")
+        need(set(f["features"]["read"]) <= {"shared-content-keys"}, "the repository has features that this reader does not know")
         self.id = bytes.fromhex(f["id"])
         self.pack_bytes = {False: f["data_pack_bytes"], True: f["meta_pack_bytes"]}
         secret, kind = key_file(key_path, passphrase)

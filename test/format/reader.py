@@ -20,7 +20,7 @@ import stat
 import struct
 import sys
 
-from objects import Cursor, Refused, Repository, merkle_root, need, parse_json, run_entries, sha256
+from objects import Cursor, Refused, Repository, envelope_open, index_object, merkle_root, need, parse_json, run_entries, sha256
 
 # ---- snapshot.md ----
 
@@ -203,6 +203,19 @@ def restore(repo, s, target):
 
 # ---- commands ----
 
+def source_receipt(repo, s):
+    """Of a copied snapshot: the predicate that its source signed, and the signer."""
+    c = s.receipt["copy"]
+    data = index_object(repo, bytes.fromhex(c["envelope"]), 5)[0]
+    need(sha256(data).hex() == c["receipt"], f"snapshot {s.seq} keeps another receipt of its source than it names")
+    statement, signer = envelope_open(data, "the receipt of a copy's source")
+    p = statement["predicate"]
+    need(p["backup_id"] == s.receipt["backup_id"] and p["repository"]["root"] == s.receipt["repository"]["root"],
+         f"snapshot {s.seq} keeps the receipt of another backup")
+    need(p["ledger"]["seq"] == c["seq"], f"snapshot {s.seq} names another entry of its source")
+    return p, signer
+
+
 def check(repo):
     frames = chunks = packs = 0
     for digest, meta in repo.all_packs():
@@ -215,6 +228,8 @@ def check(repo):
     stored = {digest for digest, _ in repo.all_packs()}
     for s in repo.state.snapshots.values():
         need(repo.snapshot_packs(s) <= stored, f"snapshot {s.seq} lacks a pack")
+        if "copy" in s.receipt:
+            source_receipt(repo, s)
     for run in repo.state.runs:
         for prefix, pack, meta, frame, length, kind, base in run_entries(repo, run):
             f = repo.pack(pack, meta).frames[frame]

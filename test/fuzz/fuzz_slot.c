@@ -41,7 +41,7 @@ static void bundle(struct bytes in) {
     int rc = bundle_decode(in, &k, &err);
     need(rc == 0 || rc == -ERR_OBJECT_CORRUPT || rc == -ERR_CRYPTO);
     if (rc < 0) return;
-    need(in.len == bundle_bytes(k->role));
+    need(in.len == bundle_bytes(k));
     bundle_encode(k, again);
     need(memcmp(again, in.ptr, in.len) == 0);
     keyring_free(k);

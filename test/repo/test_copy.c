@@ -1,0 +1,576 @@
+/* Copies of snapshots in a second repository: whole, small when there is little news, resumed, and never of damage. */
+#include "base/thread.h"
+#include "repo/copy.h"
+#include "repo/state_summary.h"
+#include "repo_kit.h"
+
+#include "../harness/fault.h"
+
+#include "base/time.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define FAILS(code_, says_, call)                                                                                      \
+    do {                                                                                                               \
+        struct error e_ = ERROR_INIT, *e = &e_;                                                                        \
+        int got_ = (call);                                                                                             \
+        if (got_ != -(code_)) fail_msg("%d (%s) instead of %s", got_, e->text, error_info(code_)->name);               \
+        if (!strstr(e->text, says_)) fail_msg("'%s' is not in '%s'", says_, e->text);                                  \
+    } while (0)
+
+/* A repository beside k's that takes copies of it. */
+static void dest_begin(struct kit *k, struct kit *to) {
+    struct error err = ERROR_INIT;
+    char dir[64], place[80];
+    struct store *s = NULL;
+    struct keyring *keys = NULL;
+    uint8_t key[32];
+    for (int i = 0; i < 32; i++) key[i] = (uint8_t)i;
+    struct unlock u = {.kind = SLOT_KEY_FILE, .secret = BYTES_OF(key, 32)};
+    struct repo_params p = {.copy_of = k->repo};
+    snprintf(dir, sizeof dir, "%s/pk-copy-XXXXXX", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+    assert_non_null(mkdtemp(dir));
+    snprintf(place, sizeof place, "%s/repo", dir);
+    kit_ok(store_local_open(place, true, &s, &err), &err);
+    kit_ok(repo_create(s, &p, &u, "test", &keys, &err), &err);
+    assert_true(keys->shared_content);
+    keyring_free(keys);
+    store_close(s);
+    kit_ok(kit_open_try(to, dir, &err), &err);
+}
+
+struct made {
+    const struct repo *from;
+    const struct snapshot_info *info;
+    bool lie; /* name another receipt than the one that is kept */
+};
+
+static int make_receipt(void *ctx, const json_t *source, struct writer *w, const json_t *repository,
+                        const struct digest *kept, json_t **ret, struct error *err) {
+    struct made *m = ctx;
+    struct digest d, entry = m->info->entry;
+    uint64_t bytes;
+    char uri[128], hex[65], kept_hex[65], entry_hex[65];
+    json_t *p = json_copy_whole(source), *r = json_copy_whole(repository);
+    if (m->lie) entry.b[0] ^= 1;
+    hex_encode(kept->b, 32, kept_hex);
+    hex_encode(entry.b, 32, entry_hex);
+    writer_artifact(w, &d, &bytes, uri);
+    hex_encode(d.b, 32, hex);
+    int rc = p && r ? 0 : error_set(err, ERR_NO_MEMORY, "no memory");
+    if (rc == 0) rc = json_put(r, "kind", json_string("test"), err);
+    if (rc == 0) rc = json_put(r, "complete", json_true(), err);
+    if (rc == 0) rc = json_put(p, "repository", json_incref(r), err);
+    if (rc == 0)
+        rc = json_put(p, "copy",
+                      json_pack("{s:s, s:I, s:s, s:s}", "repository", repo_id_hex(m->from), "seq",
+                                (json_int_t)m->info->seq, "receipt", entry_hex, "envelope", kept_hex),
+                      err);
+    if (rc == 0) {
+        json_object_del(p, "ledger");
+        *ret = json_pack("{s:s, s:[{s:s, s:{s:s}}], s:s, s:O}", "_type", STATEMENT_TYPE, "subject", "name", uri,
+                         "digest", "sha256", hex, "predicateType", PREDICATE_RECEIPT, "predicate", p);
+        if (!*ret) rc = error_set(err, ERR_NO_MEMORY, "no memory");
+    }
+    json_decref(p);
+    json_decref(r);
+    return rc;
+}
+
+static int copy_try(struct kit *from, uint64_t seq, struct kit *to, struct copy_options *o, bool lie,
+                    struct copy_stats *stats, uint64_t *ret_seq, struct error *err) {
+    struct copy_options usual = {.threads = 3};
+    struct copy_stats ignored;
+    struct digest entry;
+    bool there;
+    struct made m = {from->repo, kit_snapshot(from, seq), lie};
+    return copy_snapshot(from->repo, m.info, to->repo, o ? o : &usual, make_receipt, &m, stats ? stats : &ignored,
+                         ret_seq, &entry, &there, err);
+}
+
+static uint64_t copy(struct kit *from, uint64_t seq, struct kit *to, struct copy_stats *stats) {
+    struct error err = ERROR_INIT;
+    uint64_t at = 0;
+    kit_ok(copy_try(from, seq, to, NULL, false, stats, &at, &err), &err);
+    return at;
+}
+
+static void is_whole(struct kit *k) {
+    struct error err = ERROR_INIT;
+    struct check_options o = {.level = VERIFY_DECODE, .threads = 2};
+    struct check_totals t;
+    kit_ok(repo_check(k->repo, &o, &t, &err), &err);
+    assert_int_equal(t.result, CHECK_VERIFIED);
+}
+
+#define LARGE (3u << 20)
+struct content {
+    uint8_t *text, *random, *small;
+    struct kit_item items[64];
+    char names[64][16];
+    size_t n;
+};
+/* A large text, random bytes and many small files. */
+static void content_make(struct content *c) {
+    c->text = malloc(LARGE);
+    c->random = malloc(LARGE);
+    c->small = malloc(60 * 4000);
+    kit_text(c->text, LARGE, 1);
+    kit_random(c->random, LARGE, 2);
+    kit_text(c->small, 60 * 4000, 3);
+    c->n = 0;
+    for (int i = 0; i < 60; i++) {
+        snprintf(c->names[i], sizeof c->names[i], "f%02d", i);
+        c->items[c->n++] = (struct kit_item){c->names[i], CONTENT_FILE, c->small + i * 4000, 4000};
+    }
+    c->items[c->n++] = (struct kit_item){"none", CONTENT_NONE, NULL, 0};
+    c->items[c->n++] = (struct kit_item){"random", CONTENT_FILE, c->random, LARGE};
+    c->items[c->n++] = (struct kit_item){"text", CONTENT_FILE, c->text, LARGE};
+}
+static void content_free(struct content *c) {
+    free(c->text);
+    free(c->random);
+    free(c->small);
+}
+
+static void a_copy_restores_to_the_same_and_moves_only_what_is_new(void **state) {
+    (void)state;
+    struct kit a, b;
+    struct content c;
+    struct copy_stats s1, s2;
+    struct writer_stats ws;
+    kit_begin(&a);
+    content_make(&c);
+    uint64_t one = kit_backup(&a, "s", c.items, c.n, false, NULL);
+    uint8_t *before = malloc(LARGE);
+    memcpy(before, c.text, LARGE);
+    dest_begin(&a, &b);
+    uint64_t copied = copy(&a, one, &b, &s1);
+    kit_expect(&b, copied, c.items, c.n);
+    assert_int_equal(s1.encoded_chunks, 0);
+    assert_true(s1.frames > 3);
+    assert_true(s1.stored_bytes > LARGE);
+
+    memcpy(c.text + 1000000, "changed", 7);
+    uint64_t two = kit_backup(&a, "s", c.items, c.n, true, &ws);
+    assert_true(ws.delta_chunks > 0);
+    kit_reopen(&b, true);
+    uint64_t again = copy(&a, two, &b, &s2);
+    kit_expect(&b, again, c.items, c.n);
+    assert_true(s2.stored_bytes < 200000);
+    assert_true(s2.stored_bytes < ws.stored_bytes * 3 / 2 + 8192);
+    c.items[c.n - 1].data = before;
+    kit_expect(&b, copied, c.items, c.n);
+    is_whole(&b);
+    kit_reopen(&b, true);
+    is_whole(&b);
+
+    const struct snapshot_info *info = kit_snapshot(&b, again), *was = kit_snapshot(&a, two);
+    assert_true(info->is_copy);
+    assert_int_equal(info->source.seq, two);
+    assert_true(digest_equal(&info->source.entry, &was->entry));
+    assert_memory_equal(info->source.repository, repo_keys(a.repo)->repo_id, 16);
+    assert_int_equal(info->started_ns, was->started_ns);
+    assert_int_equal(info->completed_ns, was->completed_ns);
+    assert_int_equal(info->verified, VERIFY_NONE);
+    assert_ptr_equal(copy_find(a.repo, was, b.repo), info);
+    /* and the other way round: the original is what the copy is a copy of */
+    assert_ptr_equal(copy_find(b.repo, info, a.repo), was);
+    struct buf envelope = BUF_INIT(LEDGER_ENTRY_MAX_BYTES + 1), kept = BUF_INIT(LEDGER_ENTRY_MAX_BYTES + 1);
+    struct error err = ERROR_INIT;
+    uint8_t signer[32];
+    kit_ok(ledger_read(repo_ledger(a.repo), two, &envelope, &err), &err);
+    kit_ok(copy_source_read(b.repo, info, &kept, signer, &err), &err);
+    assert_true(bytes_equal(buf_bytes(&envelope), buf_bytes(&kept)));
+    assert_memory_equal(signer, was->writer, 32);
+    buf_free(&envelope);
+    buf_free(&kept);
+    free(before);
+    content_free(&c);
+    kit_end(&a);
+    kit_end(&b);
+}
+
+static void a_base_comes_along_with_its_delta(void **state) {
+    (void)state;
+    struct kit a, b;
+    struct content c;
+    kit_begin(&a);
+    content_make(&c);
+    kit_backup(&a, "s", c.items, c.n, false, NULL);
+    memcpy(c.text + 1000000, "changed", 7);
+    struct writer_stats ws;
+    uint64_t two = kit_backup(&a, "s", c.items, c.n, true, &ws);
+    assert_true(ws.delta_chunks > 0);
+    dest_begin(&a, &b);
+    uint64_t copied = copy(&a, two, &b, NULL); /* the first point, which holds the base, is not copied */
+    kit_expect(&b, copied, c.items, c.n);
+    is_whole(&b);
+    /* and what a collection keeps of the destination still restores */
+    struct gc_options o = {.grace_ns = 0, .now_ns = time_now_ns() + NS_PER_S, .repack_below = 1};
+    struct gc_plan done = {0};
+    struct error err = ERROR_INIT;
+    kit_ok(gc_run(b.repo, &o, &done, &err), &err);
+    gc_plan_free(&done);
+    kit_reopen(&b, true);
+    kit_expect(&b, copied, c.items, c.n);
+    is_whole(&b);
+    struct buf kept = BUF_INIT(LEDGER_ENTRY_MAX_BYTES + 1);
+    kit_ok(copy_source_read(b.repo, kit_snapshot(&b, copied), &kept, NULL, &err), &err);
+    buf_free(&kept);
+    content_free(&c);
+    kit_end(&a);
+    kit_end(&b);
+}
+
+static void of_a_frame_that_is_mostly_not_needed_the_rest_stays(void **state) {
+    (void)state;
+    struct kit a, b;
+    struct content c;
+    struct copy_stats s;
+    kit_begin(&a);
+    content_make(&c);
+    a.threads = 1;
+    kit_backup(&a, "s", c.items, 60, false, NULL); /* small ones share frames */
+    uint64_t few = kit_backup(&a, "t", c.items, 3, false, NULL);
+    uint64_t most = kit_backup(&a, "u", c.items, 50, false, NULL);
+    dest_begin(&a, &b);
+    uint64_t copied = copy(&a, few, &b, &s);
+    assert_int_equal(s.encoded_chunks, 3);
+    kit_expect(&b, copied, c.items, 3);
+    assert_true(s.stored_bytes < 40000);
+    copied = copy(&a, most, &b, &s);
+    assert_int_equal(s.encoded_chunks, 0);
+    kit_expect(&b, copied, c.items, 50);
+    is_whole(&b);
+    content_free(&c);
+    kit_end(&a);
+    kit_end(&b);
+}
+
+static void keys_decide(void **state) {
+    (void)state;
+    struct kit a, b, other;
+    struct content c;
+    struct error err = ERROR_INIT;
+    kit_begin(&a);
+    kit_begin(&other);
+    content_make(&c);
+    uint64_t one = kit_backup(&a, "s", c.items, 3, false, NULL);
+    dest_begin(&a, &b);
+    FAILS(ERR_COPY_FOREIGN, "does not share the content keys", copy_try(&a, one, &other, NULL, false, NULL, NULL, e));
+    FAILS(ERR_USAGE, "are one repository", copy_check(a.repo, a.repo, e));
+    assert_int_equal(repo_snapshot_count(other.repo), 0);
+
+    uint8_t key[4][32];
+    for (int role = ROLE_WRITER; role <= ROLE_PRUNE; role++) {
+        for (int i = 0; i < 32; i++) key[role - 1][i] = (uint8_t)(role * 40 + i);
+        struct unlock u = {.kind = SLOT_KEY_FILE, .secret = BYTES_OF(key[role - 1], 32)};
+        for (int side = 0; side < 2; side++) {
+            struct keyring *k = NULL;
+            struct repo *r = side ? b.repo : a.repo;
+            kit_ok(keyring_derive(repo_keys(r), (enum key_role)role, &k, &err), &err);
+            assert_false(k->shared_content);
+            kit_ok(repo_key_add(r, k, &u, "", &err), &err);
+            keyring_free(k);
+        }
+    }
+    /* what may be: a restore key of the source, a writer key of the destination */
+    a.unlock.secret = BYTES_OF(key[ROLE_RESTORE - 1], 32);
+    b.unlock.secret = BYTES_OF(key[ROLE_WRITER - 1], 32);
+    kit_reopen(&a, true);
+    kit_reopen(&b, true);
+    copy(&a, one, &b, NULL);
+    bool said = false;
+    struct copy_stats none = {0};
+    kit_ok(copy_tell(a.repo, b.repo, "there", 1, &none, "me", &said, &err), &err);
+    assert_true(said);
+    FAILS(ERR_KEY_ROLE, "needs a restore or admin key", copy_check(b.repo, a.repo, e));
+    a.unlock.secret = BYTES_OF(key[ROLE_WRITER - 1], 32);
+    b.unlock.secret = BYTES_OF(key[ROLE_RESTORE - 1], 32);
+    kit_reopen(&a, true);
+    FAILS(ERR_KEY_ROLE, "needs a restore or admin key", copy_try(&a, one, &b, NULL, false, NULL, NULL, e));
+    json_t *said_by_writer = json_pack("{s:s}", "predicateType", PREDICATE_COPY);
+    FAILS(ERR_KEY_ROLE, "may not sign an entry of type copy/v1", repo_append(a.repo, said_by_writer, NULL, NULL, e));
+    json_decref(said_by_writer);
+    a.unlock.secret = BYTES_OF(key[ROLE_RESTORE - 1], 32);
+    kit_reopen(&a, true);
+    kit_reopen(&b, true);
+    FAILS(ERR_KEY_ROLE, "needs a writer or admin key of it", copy_try(&a, one, &b, NULL, false, NULL, NULL, e));
+    b.unlock.secret = BYTES_OF(b.key, 32);
+    kit_reopen(&b, true);
+    assert_true(repo_keys(b.repo)->shared_content);
+    is_whole(&b);
+    /* a copy can be the source of another, by a restore key as well */
+    b.unlock.secret = BYTES_OF(key[ROLE_RESTORE - 1], 32);
+    kit_reopen(&b, true);
+    struct kit third;
+    dest_begin(&b, &third);
+    assert_true(keyring_shares_content(repo_keys(third.repo), repo_keys(a.repo)));
+    uint64_t hop = copy(&b, repo_snapshot(b.repo, 0)->seq, &third, NULL);
+    kit_expect(&third, hop, c.items, 3);
+    assert_non_null(copy_find(a.repo, kit_snapshot(&a, one), third.repo));
+    content_free(&c);
+    kit_end(&a);
+    kit_end(&b);
+    kit_end(&other);
+    kit_end(&third);
+}
+
+/* Flips a bit in the middle of the largest data pack of a repository. */
+static void harm(const char *dir) {
+    char command[300];
+    snprintf(command, sizeof command,
+             "f=$(find %s/repo/packs/d -type f -size +600k | sort | head -1); chmod u+w $f; "
+             "printf '\\377\\000\\377' | dd of=$f bs=1 seek=400000 conv=notrunc 2>/dev/null",
+             dir);
+    assert_int_equal(system(command), 0);
+}
+
+static void damage_is_never_copied(void **state) {
+    (void)state;
+    struct kit a, b;
+    struct content c;
+    struct error err = ERROR_INIT;
+    uint64_t seq;
+    struct copy_stats s;
+    kit_begin(&a);
+    content_make(&c);
+    uint64_t good = kit_backup(&a, "small", c.items, 60, false, NULL);
+    uint64_t bad = kit_backup(&a, "s", c.items, c.n, false, NULL);
+    dest_begin(&a, &b);
+    harm(a.dir);
+    kit_reopen(&a, true);
+    FAILS(ERR_OBJECT_CORRUPT, "frame", copy_try(&a, bad, &b, NULL, false, NULL, NULL, e));
+    assert_int_equal(repo_snapshot_count(b.repo), 0);
+    kit_ok(copy_try(&a, good, &b, NULL, false, &s, &seq, &err), &err);
+    kit_expect(&b, seq, c.items, 60);
+    assert_int_equal(repo_snapshot_count(b.repo), 1);
+    is_whole(&b);
+    content_free(&c);
+    kit_end(&a);
+    kit_end(&b);
+}
+
+static void stop_soon(void *ctx, uint64_t read_bytes, uint64_t stored_bytes) {
+    (void)ctx, (void)read_bytes;
+    if (stored_bytes > 2u << 20) stop_signal = 2;
+}
+
+static void an_interrupted_copy_goes_on_where_it_was(void **state) {
+    (void)state;
+    struct kit a, b;
+    struct error err = ERROR_INIT;
+    struct copy_stats s, rest;
+    const size_t n = 20u << 20;
+    uint8_t *data = malloc(n);
+    kit_random(data, n, 9);
+    struct kit_item item = {"large", CONTENT_FILE, data, n};
+    kit_begin(&a);
+    uint64_t one = kit_backup(&a, "s", &item, 1, false, NULL), seq;
+    dest_begin(&a, &b);
+    struct copy_options o = {.threads = 2, .checkpoint_bytes = 1u << 20, .progress = stop_soon};
+    FAILS(ERR_INTERRUPTED, "", copy_try(&a, one, &b, &o, false, &s, &seq, e));
+    stop_signal = 0;
+    assert_int_equal(repo_snapshot_count(b.repo), 0);
+    assert_in_range(s.stored_bytes, 2u << 20, n - (2u << 20));
+    kit_reopen(&b, true);
+    kit_ok(copy_try(&a, one, &b, NULL, false, &rest, &seq, &err), &err);
+    kit_expect(&b, seq, &item, 1);
+    assert_in_range(rest.frame_bytes, 1, n - s.stored_bytes + (1u << 20));
+    is_whole(&b);
+    free(data);
+    kit_end(&a);
+    kit_end(&b);
+}
+
+static void a_receipt_that_is_not_its_sources_is_told(void **state) {
+    (void)state;
+    struct kit a, b;
+    struct content c;
+    struct error err = ERROR_INIT;
+    uint64_t seq = 0;
+    kit_begin(&a);
+    content_make(&c);
+    uint64_t one = kit_backup(&a, "s", c.items, 3, false, NULL);
+    dest_begin(&a, &b);
+    kit_ok(copy_try(&a, one, &b, NULL, true, NULL, &seq, &err), &err);
+    struct buf kept = BUF_INIT(LEDGER_ENTRY_MAX_BYTES + 1);
+    FAILS(ERR_LEDGER_BROKEN, "another than the one named",
+          copy_source_read(b.repo, kit_snapshot(&b, seq), &kept, NULL, e));
+    struct check_options o = {.level = VERIFY_CHECKSUM, .threads = 2};
+    struct check_totals t;
+    kit_ok(repo_check(b.repo, &o, &t, &err), &err);
+    assert_int_equal(t.result, CHECK_CORRUPT);
+    FAILS(ERR_NO_POINT, "is no copy", copy_source_read(a.repo, kit_snapshot(&a, one), &kept, NULL, e));
+    /* a source's entry that was replaced in its log is noticed before anything is copied */
+    char command[200];
+    snprintf(command, sizeof command, "f=%s/repo/log/%016d; chmod u+w $f; sed -i 's/payloadType/payloadtype/' $f",
+             a.dir, (int)one);
+    assert_int_equal(system(command), 0);
+    FAILS(ERR_LEDGER_BROKEN, "", copy_try(&a, one, &b, NULL, false, NULL, NULL, e));
+    buf_free(&kept);
+    content_free(&c);
+    kit_end(&a);
+    kit_end(&b);
+}
+
+/* A summary of the log says of copies what the log says. */
+static void is_summed_up(struct kit *k) {
+    struct error err = ERROR_INIT;
+    struct state again = {0};
+    json_t *doc = NULL, *twice = NULL;
+    kit_ok(state_write(&k->repo->state, &doc, &err), &err);
+    assert_int_equal(json_integer_value(json_object_get(doc, "version")), STATE_VERSION);
+    kit_ok(state_read(doc, ledger_size(repo_ledger(k->repo)), NULL, repo_keys(k->repo)->admin_public, &again, &err),
+           &err);
+    kit_ok(state_write(&again, &twice, &err), &err);
+    assert_true(json_equal(doc, twice));
+    assert_int_equal(again.copy_count, k->repo->state.copy_count);
+    for (size_t i = 0; i < again.snapshot_count; i++) {
+        const struct snapshot_info *s = &again.snapshots[i], *was = repo_snapshot(k->repo, i);
+        assert_int_equal(s->is_copy, was->is_copy);
+        assert_memory_equal(&s->source, &was->source, sizeof s->source);
+    }
+    state_free(&again);
+    json_decref(doc);
+    json_decref(twice);
+}
+
+static void the_source_knows_how_far_its_copy_is(void **state) {
+    (void)state;
+    struct kit a, b;
+    struct content c;
+    struct error err = ERROR_INIT;
+    struct copy_stats none = {0};
+    int64_t since;
+    bool said;
+    kit_begin(&a);
+    content_make(&c);
+    uint64_t seqs[4];
+    for (int i = 0; i < 3; i++) seqs[i] = kit_backup(&a, "s", c.items + i, 3, false, NULL);
+    dest_begin(&a, &b);
+    copy(&a, seqs[0], &b, NULL);
+    copy(&a, seqs[2], &b, NULL); /* the middle one is left out */
+    kit_ok(copy_tell(a.repo, b.repo, "the cellar", 2, &none, "me", &said, &err), &err);
+    for (int again = 0; again < 2; again++) {
+        assert_int_equal(repo_copy_count(a.repo), 1);
+        const struct copy_info *i = repo_copy(a.repo, 0);
+        assert_string_equal(i->label, "the cellar");
+        assert_memory_equal(i->repository, repo_keys(b.repo)->repo_id, 16);
+        assert_int_equal(i->newest, seqs[2]);
+        assert_int_equal(i->missing_count, 1);
+        assert_int_equal(repo_copy_lag(a.repo, i, &since), 1);
+        assert_int_equal(since, kit_snapshot(&a, seqs[1])->stored_ns);
+        kit_reopen(&a, true);
+    }
+    is_summed_up(&a);
+    is_summed_up(&b);
+    seqs[3] = kit_backup(&a, "s", c.items + 3, 3, false, NULL);
+    assert_int_equal(repo_copy_lag(a.repo, repo_copy(a.repo, 0), NULL), 2);
+    kit_ok(repo_forget(a.repo, &seqs[1], 1, "old", &err), &err);
+    assert_int_equal(repo_copy_lag(a.repo, repo_copy(a.repo, 0), NULL), 1);
+    copy(&a, seqs[3], &b, NULL);
+    kit_ok(copy_tell(a.repo, b.repo, "the cellar", 1, &none, "me", &said, &err), &err);
+    assert_int_equal(repo_copy_count(a.repo), 1);
+    assert_int_equal(repo_copy_lag(a.repo, repo_copy(a.repo, 0), &since), 0);
+    assert_int_equal(since, 0);
+    content_free(&c);
+    kit_end(&a);
+    kit_end(&b);
+}
+
+/* ---- every call to the system fails in turn ---- */
+
+static int copy_opened(struct kit *from, uint64_t seq, const char *dir, uint64_t *ret_seq, struct error *err) {
+    struct kit to;
+    struct copy_options o = {.threads = 2, .checkpoint_bytes = 1u << 20};
+    int rc = kit_open_try(&to, dir, err);
+    if (rc < 0) return rc;
+    rc = copy_try(from, seq, &to, &o, false, NULL, ret_seq, err);
+    kit_close(&to);
+    return rc;
+}
+
+/* A failing disk or a lack of memory is told as such, nothing is committed that is not whole, and the next try
+ * succeeds. PK_COPY_STEP=1 takes every call; else a sample. */
+static void whatever_fails_on_the_way_the_next_copy_is_whole(void **state) {
+    (void)state;
+    struct kit a, b;
+    struct content c;
+    struct error err = ERROR_INIT;
+    char command[400], dir[64];
+    uint64_t seq = 0, calls;
+    kit_begin(&a);
+    content_make(&c);
+    uint64_t one = kit_backup(&a, "s", c.items, c.n, false, NULL);
+    memcpy(c.text + 1000000, "changed", 7);
+    uint64_t two = kit_backup(&a, "s", c.items, c.n, true, NULL);
+    (void)one;
+    dest_begin(&a, &b);
+    kit_close(&b);
+    snprintf(dir, sizeof dir, "%s", b.dir);
+    snprintf(command, sizeof command, "rm -rf %s/was && mkdir %s/was && cp -a %s/repo %s/was/", dir, dir, dir, dir);
+    assert_int_equal(system(command), 0);
+    fault_install();
+    kit_ok(copy_opened(&a, two, dir, &seq, &err), &err);
+    calls = fault_calls();
+    fault_remove();
+    assert_true(calls > 300);
+    const char *said = getenv("PK_COPY_STEP");
+    uint64_t step = said ? (uint64_t)atoi(said) : 1 + calls / 60;
+    static const struct {
+        int sys_errno;
+        bool on;
+    } ways[] = {{0, false}, {0, true}, {EIO, true}, {ENOSPC, false}};
+    unsigned hits = 0, failed = 0;
+    for (uint64_t n = 1, k = 0; n <= calls; n += step, k++) {
+        snprintf(command, sizeof command, "rm -rf %s/repo %s/cache && cp -a %s/was/repo %s/", dir, dir, dir, dir);
+        assert_int_equal(system(command), 0);
+        struct error e = ERROR_INIT;
+        fault_install();
+        fault_fail(n, ways[k % 4].sys_errno, ways[k % 4].on);
+        int rc = copy_opened(&a, two, dir, &seq, &e);
+        hits += fault_hits() > 0;
+        fault_remove();
+        failed += rc < 0;
+        kit_reopen(&a, false); /* a handle that could not read its index says so for good */
+        if (rc < 0 && (rc != -(int)e.code || error_info(rc)->status == EXIT_INTEGRITY || rc == -ERR_INTERNAL ||
+                       rc == -ERR_KEY_WRONG || rc == -ERR_COPY_FOREIGN))
+            fail_msg("call %llu of %llu: %s: %s", (unsigned long long)n, (unsigned long long)calls,
+                     error_info(rc)->name, e.text);
+        kit_ok(kit_open_try(&b, dir, &err), &err);
+        for (size_t i = 0; i < repo_snapshot_count(b.repo); i++)
+            kit_expect(&b, repo_snapshot(b.repo, i)->seq, c.items, c.n);
+        if (!copy_find(a.repo, kit_snapshot(&a, two), b.repo)) seq = copy(&a, two, &b, NULL);
+        assert_int_equal(repo_snapshot_count(b.repo), 1);
+        kit_expect(&b, repo_snapshot(b.repo, 0)->seq, c.items, c.n);
+        is_whole(&b);
+        kit_close(&b);
+    }
+    assert_true(hits > 30 && failed > 10);
+    print_message("# %llu calls, %u hits, %u failures\n", (unsigned long long)calls, hits, failed);
+    kit_ok(kit_open_try(&b, dir, &err), &err);
+    content_free(&c);
+    kit_end(&a);
+    kit_end(&b);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_copy_restores_to_the_same_and_moves_only_what_is_new),
+        cmocka_unit_test(a_base_comes_along_with_its_delta),
+        cmocka_unit_test(of_a_frame_that_is_mostly_not_needed_the_rest_stays),
+        cmocka_unit_test(keys_decide),
+        cmocka_unit_test(damage_is_never_copied),
+        cmocka_unit_test(an_interrupted_copy_goes_on_where_it_was),
+        cmocka_unit_test(a_receipt_that_is_not_its_sources_is_told),
+        cmocka_unit_test(the_source_knows_how_far_its_copy_is),
+        cmocka_unit_test(whatever_fails_on_the_way_the_next_copy_is_whole),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
