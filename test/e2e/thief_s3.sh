@@ -77,7 +77,7 @@ claim 'whoever sees the repository for the first time sees through it too'
 # ---- undone
 s3 undo kept a/log/ && pk verify "${admin[@]}" --all --level checksum && says 'overwritten by somebody (first seen: index/'
 claim 'without the versions that he stored over the log the index object that he wrote over is named'
-s3 undo kept a/index/ && pk verify "${admin[@]}" --all --level checksum && says 'overwritten by somebody (first seen: packs/d/'
+s3 undo kept a/index/ && pk verify "${admin[@]}" --all --level checksum && says 'overwritten by somebody (first seen: packs/'
 claim 'then the pack'
 s3 undo kept a/packs/ && pk verify "${admin[@]:0:4}" --cache-dir "$T/cache-newer" --all --level decode
 claim 'without his versions of those, every byte is there'
