@@ -6,8 +6,6 @@
 #include "ledger/proof.h"
 #include <inttypes.h>
 
-#define BUNDLE_BYTES_MAX ((size_t)TREE_FANOUT * (2 + LEDGER_ENTRY_MAX_BYTES))
-
 /* The envelopes of one full bundle, when they give the hash that the tree has above them. */
 static int bundle_take(struct ledger *l, struct past *p, uint64_t index, struct buf *bundle, bool *ret_good,
                        struct error *err) {
@@ -113,38 +111,28 @@ int ledger_note(struct ledger *l, struct buf *ret, bool *ret_found, struct error
     return error_wrap(err, "checkpoint of the log");
 }
 
-static int derive_bundle(struct ledger *l, uint64_t index, unsigned width, ledger_object_cb cb, void *ctx,
-                         struct error *err) {
-    CLEANUP(buf_free) struct buf bundle = BUF_INIT(BUNDLE_BYTES_MAX);
+struct deriving {
+    struct ledger *ledger;
+    struct buf bundle;
+    ledger_object_cb cb;
+    void *ctx;
+};
+
+static int derive_one(void *ctx, int level, uint64_t index, unsigned width, struct error *err) {
+    struct deriving *d = ctx;
     char path[TILE_PATH_MAX];
-    for (unsigned i = 0; i < width; i++) {
-        buf_clear(&l->scratch);
-        if (ledger_fetch(l, index * TREE_FANOUT + i, &l->scratch, err) < 0 ||
-            bundle_append(&bundle, buf_bytes(&l->scratch), err) < 0)
-            return -(int)err->code;
-    }
-    tile_path(TILE_ENTRIES, index, width, path);
-    return cb(ctx, path, buf_bytes(&bundle), err);
+    struct bytes content;
+    if (derived_content(d->ledger, level, index, width, &d->bundle, &content, err) < 0) return -(int)err->code;
+    tile_path(level, index, width, path);
+    return d->cb(d->ctx, path, content, err);
 }
 
 int ledger_derive(struct ledger *l, uint64_t old, uint64_t size, ledger_object_cb cb, void *ctx, struct error *err) {
+    struct deriving d = {l, BUF_INIT(BUNDLE_BYTES_MAX), cb, ctx};
     int rc = past_complete(l, err);
-    for (int level = TILE_ENTRIES; level < (int)TREE_LEVELS && rc == 0; level++) {
-        unsigned of = level == TILE_ENTRIES ? 0 : (unsigned)level;
-        uint64_t have = tile_hashes(size, of), had = tile_hashes(old, of);
-        for (uint64_t index = had / TREE_FANOUT; index * TREE_FANOUT < have && rc == 0; index++) {
-            uint64_t left = have - index * TREE_FANOUT;
-            unsigned width = left < TREE_FANOUT ? (unsigned)left : TREE_FANOUT;
-            char path[TILE_PATH_MAX];
-            if (level == TILE_ENTRIES) {
-                rc = derive_bundle(l, index, width, cb, ctx, err);
-                continue;
-            }
-            tile_path(level, index, width, path);
-            rc = cb(ctx, path, BYTES_OF(tree_hashes(l->tree, of, index * TREE_FANOUT), width * sizeof(struct digest)),
-                    err);
-        }
-    }
+    for (int level = TILE_ENTRIES; level < (int)TREE_LEVELS && rc == 0; level++)
+        rc = tile_each(level, old, size, derive_one, &d, err);
+    buf_free(&d.bundle);
     return rc;
 }
 

@@ -7,8 +7,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#define BUNDLE_MAX ((size_t)TREE_FANOUT * (2 + LEDGER_ENTRY_MAX_BYTES))
-
 /* ---- tiles and bundles ---- */
 
 /* 0, or why the object is wrong: ERR_OBJECT_MISSING, ERR_OBJECT_CORRUPT; other codes are failures. */
@@ -25,11 +23,11 @@ static int tile_judge(struct ledger *l, int level, uint64_t index, unsigned widt
 }
 
 static int bundle_judge(struct ledger *l, uint64_t index, unsigned width, struct error *err) {
-    CLEANUP(buf_free) struct buf b = BUF_INIT(BUNDLE_MAX + 1);
+    CLEANUP(buf_free) struct buf b = BUF_INIT(BUNDLE_BYTES_MAX + 1);
     char path[TILE_PATH_MAX];
     struct bytes one;
     tile_path(TILE_ENTRIES, index, width, path);
-    if (store_read_all(l->store, path, BUNDLE_MAX, &b, err) < 0) return -(int)err->code;
+    if (store_read_all(l->store, path, BUNDLE_BYTES_MAX, &b, err) < 0) return -(int)err->code;
     struct bytes rest = buf_bytes(&b);
     for (unsigned i = 0; i < width; i++) {
         struct error e = ERROR_INIT;
@@ -52,25 +50,11 @@ struct walk {
     uint64_t *mended; /* NULL: only look */
 };
 
-static int bundle_make(struct ledger *l, uint64_t index, unsigned width, struct buf *ret, struct error *err) {
-    for (unsigned i = 0; i < width; i++) {
-        buf_clear(&l->scratch);
-        if (ledger_fetch(l, index * TREE_FANOUT + i, &l->scratch, err) < 0 ||
-            bundle_append(ret, buf_bytes(&l->scratch), err) < 0)
-            return -(int)err->code;
-    }
-    return 0;
-}
-
 static int object_mend(struct walk *w, int level, uint64_t index, unsigned width, struct error *err) {
-    CLEANUP(buf_free) struct buf bundle = BUF_INIT(BUNDLE_MAX);
+    CLEANUP(buf_free) struct buf bundle = BUF_INIT(BUNDLE_BYTES_MAX);
     char path[TILE_PATH_MAX];
     struct bytes content;
-    if (level == TILE_ENTRIES) {
-        if (bundle_make(w->l, index, width, &bundle, err) < 0) return -(int)err->code;
-        content = buf_bytes(&bundle);
-    } else
-        content = BYTES_OF(tree_hashes(w->l->tree, (unsigned)level, index * TREE_FANOUT), width * DIGEST_BYTES);
+    if (derived_content(w->l, level, index, width, &bundle, &content, err) < 0) return -(int)err->code;
     tile_path(level, index, width, path);
     if (store_replace(w->l->store, path, content, err) < 0) return error_wrap(err, "%s", path);
     ++*w->mended;
@@ -85,7 +69,8 @@ static bool superseded(struct walk *w, unsigned width) {
     return width < TREE_FANOUT && ledger_published(w->l, &found, &now, &e) == 0 && found && now.size != w->size;
 }
 
-static int object_see(struct walk *w, int level, uint64_t index, unsigned width, struct error *err) {
+static int object_see(void *ctx, int level, uint64_t index, unsigned width, struct error *err) {
+    struct walk *w = ctx;
     struct error e = ERROR_INIT;
     char path[TILE_PATH_MAX];
     ++*w->objects;
@@ -101,15 +86,10 @@ static int object_see(struct walk *w, int level, uint64_t index, unsigned width,
 }
 
 static int all_see(struct walk *w, struct error *err) {
-    for (int level = TILE_ENTRIES; level < (int)TREE_LEVELS; level++) {
-        uint64_t have = tile_hashes(w->size, level == TILE_ENTRIES ? 0 : (unsigned)level);
-        for (uint64_t index = 0; index * TREE_FANOUT < have; index++) {
-            uint64_t left = have - index * TREE_FANOUT;
-            int rc = object_see(w, level, index, left < TREE_FANOUT ? (unsigned)left : TREE_FANOUT, err);
-            if (rc < 0) return rc;
-        }
-    }
-    return 0;
+    int rc = 0;
+    for (int level = TILE_ENTRIES; level < (int)TREE_LEVELS && rc == 0; level++)
+        rc = tile_each(level, 0, w->size, object_see, w, err);
+    return rc;
 }
 
 static int see_any(void *ctx, const struct store_object *o, struct error *err) {
@@ -217,14 +197,14 @@ static int see_bundle(void *ctx, const struct store_object *o, struct error *err
 }
 
 static int bundle_take(struct store *s, uint64_t seq, struct buf *ret, bool *ret_found, struct error *err) {
-    CLEANUP(buf_free) struct buf content = BUF_INIT(BUNDLE_MAX + 1);
+    CLEANUP(buf_free) struct buf content = BUF_INIT(BUNDLE_BYTES_MAX + 1);
     struct bundles b = {.want = seq};
     struct bytes one;
     *ret_found = false;
     if (store_list(s, "tile/entries/", see_bundle, &b, err) < 0) return -(int)err->code;
     if (!*b.path) return 0;
     struct error e = ERROR_INIT;
-    if (store_read_all(s, b.path, BUNDLE_MAX, &content, &e) < 0) {
+    if (store_read_all(s, b.path, BUNDLE_BYTES_MAX, &content, &e) < 0) {
         if (e.code == ERR_OBJECT_MISSING || e.code == ERR_OBJECT_CORRUPT) return 0;
         *err = e;
         return -(int)err->code;

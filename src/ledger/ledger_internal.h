@@ -119,6 +119,8 @@ struct past {
 };
 int past_range(struct past *p, uint64_t begin, uint64_t end, struct digest *ret, struct error *err) PK_CHECK;
 void past_end(struct past *p);
+/* The bytes of a tile, or of a bundle, which is made in `bundle`; *ret lies in it or in the tree, which must be whole for it. */
+int derived_content(struct ledger *l, int level, uint64_t index, unsigned width, struct buf *bundle, struct bytes *ret, struct error *err) PK_CHECK;
 /* Read the entries below and make the tree whole. Nothing to do when it is. */
 int past_complete(struct ledger *l, struct error *err) PK_CHECK;
 int bundle_read(struct ledger *l, uint64_t index, unsigned width, struct buf *ret, char path[TILE_PATH_MAX],

@@ -135,7 +135,7 @@ static int add_stored(struct ledger *l, struct tree *t, struct error *err) {
 
 /* The entries of one bundle; *ret_whole is false, and the tree has some of them, when it is of no use. */
 static int add_bundle(struct ledger *l, struct tree *t, bool *ret_whole, struct error *err) {
-    CLEANUP(buf_free) struct buf bundle = BUF_INIT((size_t)TREE_FANOUT * (2 + LEDGER_ENTRY_MAX_BYTES) + 1);
+    CLEANUP(buf_free) struct buf bundle = BUF_INIT(BUNDLE_BYTES_MAX + 1);
     struct error e = ERROR_INIT;
     char path[TILE_PATH_MAX];
     uint64_t index = tree_size(t) / TREE_FANOUT;

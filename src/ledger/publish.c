@@ -28,37 +28,36 @@ static int put(struct ledger *l, const char *path, struct bytes content, struct 
     return 0;
 }
 
-static int put_bundle(struct ledger *l, uint64_t index, unsigned width, struct error *err) {
-    CLEANUP(buf_free) struct buf bundle = BUF_INIT((size_t)TREE_FANOUT * (2 + LEDGER_ENTRY_MAX_BYTES));
-    char path[TILE_PATH_MAX];
-    for (unsigned i = 0; i < width; i++) {
+int derived_content(struct ledger *l, int level, uint64_t index, unsigned width, struct buf *bundle, struct bytes *ret,
+                    struct error *err) {
+    buf_clear(bundle);
+    for (unsigned i = 0; i < width && level == TILE_ENTRIES; i++) {
         buf_clear(&l->scratch);
         if (ledger_fetch(l, index * TREE_FANOUT + i, &l->scratch, err) < 0 ||
-            bundle_append(&bundle, buf_bytes(&l->scratch), err) < 0)
+            bundle_append(bundle, buf_bytes(&l->scratch), err) < 0)
             return -(int)err->code;
     }
-    tile_path(TILE_ENTRIES, index, width, path);
-    return put(l, path, buf_bytes(&bundle), err);
+    *ret = level == TILE_ENTRIES
+               ? buf_bytes(bundle)
+               : BYTES_OF(tree_hashes(l->tree, (unsigned)level, index * TREE_FANOUT), width * sizeof(struct digest));
+    return 0;
+}
+
+static int put_one(void *ctx, int level, uint64_t index, unsigned width, struct error *err) {
+    struct ledger *l = ctx;
+    CLEANUP(buf_free) struct buf bundle = BUF_INIT(BUNDLE_BYTES_MAX);
+    char path[TILE_PATH_MAX];
+    struct bytes content;
+    if (derived_content(l, level, index, width, &bundle, &content, err) < 0) return -(int)err->code;
+    tile_path(level, index, width, path);
+    return put(l, path, content, err);
 }
 
 /* The tiles of one level (or the bundles) that a tree of `size` has and one of `old` had not. */
 static int put_level(struct ledger *l, int level, uint64_t old, uint64_t size, struct error *err) {
     unsigned of = level == TILE_ENTRIES ? 0 : (unsigned)level;
-    uint64_t have = tile_hashes(size, of), had = tile_hashes(old, of);
-    if (have == had) return 0;
-    for (uint64_t index = had / TREE_FANOUT; index * TREE_FANOUT < have; index++) {
-        uint64_t left = have - index * TREE_FANOUT;
-        unsigned width = left < TREE_FANOUT ? (unsigned)left : TREE_FANOUT;
-        char path[TILE_PATH_MAX];
-        if (level == TILE_ENTRIES) {
-            if (put_bundle(l, index, width, err) < 0) return -(int)err->code;
-            continue;
-        }
-        const struct digest *hashes = tree_hashes(l->tree, of, index * TREE_FANOUT);
-        tile_path(level, index, width, path);
-        if (put(l, path, BYTES_OF(hashes, width * sizeof(*hashes)), err) < 0) return -(int)err->code;
-    }
-    return 0;
+    if (tile_hashes(size, of) == tile_hashes(old, of)) return 0;
+    return tile_each(level, old, size, put_one, l, err);
 }
 
 /* The partial tiles of a checkpoint that was just replaced. Stores that forbid removal keep them; they are small, never

@@ -226,7 +226,7 @@ int start_check_ahead(struct ledger *l, const struct survey *s, struct error *er
 
 /* Take in what a bundle has beyond the entries known. */
 static int take_bundle(struct ledger *l, const struct survey *s, uint64_t index, unsigned width, struct error *err) {
-    CLEANUP(buf_free) struct buf bundle = BUF_INIT((size_t)TREE_FANOUT * (2 + LEDGER_ENTRY_MAX_BYTES) + 1);
+    CLEANUP(buf_free) struct buf bundle = BUF_INIT(BUNDLE_BYTES_MAX + 1);
     char path[TILE_PATH_MAX];
     if (bundle_read(l, index, width, &bundle, path, err) < 0) return -(int)err->code;
     struct bytes rest = buf_bytes(&bundle), envelope;

@@ -21,6 +21,17 @@ uint64_t tile_hashes(uint64_t size, unsigned level) {
     return level < 8 ? size >> 8 * level : 0;
 }
 
+int tile_each(int level, uint64_t old, uint64_t size, tile_cb cb, void *ctx, struct error *err) {
+    unsigned of = level == TILE_ENTRIES ? 0 : (unsigned)level;
+    uint64_t have = tile_hashes(size, of);
+    for (uint64_t index = tile_hashes(old, of) / TREE_FANOUT; index * TREE_FANOUT < have; index++) {
+        uint64_t left = have - index * TREE_FANOUT;
+        int rc = cb(ctx, level, index, left < TREE_FANOUT ? (unsigned)left : TREE_FANOUT, err);
+        if (rc != 0) return rc;
+    }
+    return 0;
+}
+
 int bundle_append(struct buf *bundle, struct bytes entry, struct error *err) {
     if (entry.len > UINT16_MAX)
         return error_set(err, ERR_LEDGER_TOO_BIG, "an entry of %zu bytes does not fit a bundle", entry.len);

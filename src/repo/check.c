@@ -420,7 +420,7 @@ static int others_check(struct checking *c, struct error *err) {
     struct ledger *l = NULL;
     struct summaries_check derived;
     char origin[64], key[96], hex[65];
-    snprintf(origin, sizeof origin, "proofkeep/%s", r->id_hex);
+    repo_origin(r, origin);
     int rc = summaries_check_begin(r, &derived, &e);
     if (rc == 0) rc = ledger_open(r->store, origin, NULL, summaries_judge, &derived, &l, &e);
     if (rc == 0) rc = ledger_sync(l, &e);

@@ -73,12 +73,8 @@ int writer_item_open(struct writer *w, uint64_t seq, struct bytes name, enum con
 }
 
 int writer_item_hold(struct writer *w, uint64_t seq, struct bytes name, struct witem **ret, struct error *err) {
-    if (!w->known_valid || !bytes_equal(w->known.name, name))
-        return error_set(err, ERR_INTERNAL, "an item was to be held that was not known");
-    pthread_mutex_lock(&w->former_lock);
-    const struct memo_item *m = &w->known; /* stays as it is until this thread asks again */
-    w->known_valid = false;
-    pthread_mutex_unlock(&w->former_lock);
+    const struct memo_item *m = known_take(w, name);
+    if (!m) return error_set(err, ERR_INTERNAL, "an item was to be held that was not known");
     struct witem *it;
     void *mem;
     int rc = item_begin(w, seq, name, (enum content_kind)m->kind, &it, err);

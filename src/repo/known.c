@@ -95,13 +95,17 @@ void lists_copy(struct writer *w, const struct memo_item *m) {
     }
 }
 
-int writer_keep(struct writer *w, uint64_t seq, struct bytes name, struct bytes attr, struct error *err) {
-    if (!w->known_valid || !bytes_equal(w->known.name, name))
-        return error_set(err, ERR_INTERNAL, "an item was to be kept that was not known");
+const struct memo_item *known_take(struct writer *w, struct bytes name) {
+    if (!w->known_valid || !bytes_equal(w->known.name, name)) return NULL;
     pthread_mutex_lock(&w->former_lock);
-    const struct memo_item *m = &w->known; /* stays as it is until this thread asks again */
     w->known_valid = false;
     pthread_mutex_unlock(&w->former_lock);
+    return &w->known;
+}
+
+int writer_keep(struct writer *w, uint64_t seq, struct bytes name, struct bytes attr, struct error *err) {
+    const struct memo_item *m = known_take(w, name);
+    if (!m) return error_set(err, ERR_INTERNAL, "an item was to be kept that was not known");
     struct buf n = BUF_INIT(1u << 20), body = BUF_INIT(8u << 20);
     int rc = order_wait(w, seq, err);
     if (rc == 0) lists_copy(w, m);

@@ -5,10 +5,6 @@
 #include "ledger/statement.h"
 #include "repo/state_summary.h"
 
-void repo_origin(const struct repo *r, char out[64]) {
-    snprintf(out, 64, "proofkeep/%s", r->id_hex);
-}
-
 int repo_verifier(const struct repo *r, const uint8_t pub[SIGN_PUBLIC_BYTES], struct note_key *ret, struct error *err) {
     char origin[64];
     repo_origin(r, origin);

@@ -23,8 +23,6 @@ typedef int (*log_entry_view_cb)(void *ctx, const struct log_entry_view *e, stru
 /* All entries that `r` has seen, in order, judged from entry 0 on. */
 int repo_log_each(struct repo *r, log_entry_view_cb cb, void *ctx, struct error *err) PK_CHECK;
 
-/* The name of the log and of every key that signs its checkpoints; out has at least 64 bytes. */
-void repo_origin(const struct repo *r, char out[64]);
 /* The verifier key that others are given of a key of the log. */
 int repo_verifier(const struct repo *r, const uint8_t pub[SIGN_PUBLIC_BYTES], struct note_key *ret,
                   struct error *err) PK_CHECK;

@@ -105,10 +105,6 @@ void moving_release(struct fetched *c) {
     fetch_release(c->from, c);
 }
 
-static int view_judge(void *ctx, const struct ledger_entry *e, struct error *err) {
-    return state_judge(ctx, e, err);
-}
-
 int repo_view_open(struct repo *r, struct repo **ret, struct error *err) {
     void *mem;
     char origin[64];
@@ -125,9 +121,9 @@ int repo_view_open(struct repo *r, struct repo **ret, struct error *err) {
     v->mending = r->mending;
     pthread_mutex_init(&v->lock, NULL);
     pthread_mutex_init(&v->mended.lock, NULL);
-    snprintf(origin, sizeof origin, "proofkeep/%s", v->id_hex);
+    repo_origin(v, origin);
     if (r->cache_dir) rc = mem_strdup(r->cache_dir, &v->cache_dir, err);
-    if (rc == 0) rc = ledger_open(v->store, origin, v->cache_dir, view_judge, v, &v->ledger, err);
+    if (rc == 0) rc = ledger_open(v->store, origin, v->cache_dir, state_judge, v, &v->ledger, err);
     if (rc == 0) rc = repo_sync(v, err);
     if (rc < 0) {
         repo_view_close(v);

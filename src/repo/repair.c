@@ -304,7 +304,7 @@ static int log_scan(struct scan *s, struct error *err) {
     struct ledger *l = NULL;
     struct summaries_check derived;
     char origin[64];
-    snprintf(origin, sizeof origin, "proofkeep/%s", r->id_hex);
+    repo_origin(r, origin);
     int rc = summaries_check_begin(r, &derived, err);
     if (rc == 0) rc = ledger_open(r->store, origin, NULL, summaries_judge, &derived, &l, err);
     if (rc == 0) rc = ledger_sync(l, err);

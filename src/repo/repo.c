@@ -58,8 +58,8 @@ int repo_append(struct repo *r, json_t *statement, uint64_t *ret_seq, struct dig
     return ledger_append(r->ledger, secret_bytes(r->keys->sign_seed), build_copy, &b, ret_seq, ret, err);
 }
 
-static int judge(void *ctx, const struct ledger_entry *e, struct error *err) {
-    return state_judge(ctx, e, err);
+void repo_origin(const struct repo *r, char out[64]) {
+    snprintf(out, 64, "proofkeep/%s", r->id_hex);
 }
 
 static int format_write(const struct repo *r, struct buf *out, struct error *err) {
@@ -181,8 +181,8 @@ int repo_create(struct store *s, const struct repo_params *p, const struct unloc
         goto out;
     }
     if ((rc = statement_make(PREDICATE_INIT, "format", &fd, predicate, &statement, err)) < 0) goto out;
-    snprintf(origin, sizeof origin, "proofkeep/%s", r.id_hex);
-    if ((rc = ledger_open(s, origin, NULL, judge, &r, &r.ledger, err)) < 0) goto out;
+    repo_origin(&r, origin);
+    if ((rc = ledger_open(s, origin, NULL, state_judge, &r, &r.ledger, err)) < 0) goto out;
     struct built b = {statement};
     if ((rc = ledger_append(r.ledger, secret_bytes(keys->sign_seed), build_copy, &b, NULL, NULL, err)) < 0) goto out;
     /* `format` is what readers look for first, so it comes last: an interrupted init leaves no repository. */
@@ -370,8 +370,8 @@ static int open_with(struct store *s, const struct unlock *u, const char *cache_
         if (rc < 0) goto fail;
     }
     char origin[64];
-    snprintf(origin, sizeof origin, "proofkeep/%s", r->id_hex);
-    if ((rc = ledger_open(s, origin, r->cache_dir, judge, r, &r->ledger, err)) < 0) goto fail;
+    repo_origin(r, origin);
+    if ((rc = ledger_open(s, origin, r->cache_dir, state_judge, r, &r->ledger, err)) < 0) goto fail;
     state_start_from_summaries(r);
     if ((rc = repo_sync(r, err)) < 0) goto fail;
     if (!r->state.initialised) {

@@ -141,6 +141,8 @@ const struct keyring *repo_keys(const struct repo *r);
 struct store *repo_store(const struct repo *r);
 struct ledger *repo_ledger(const struct repo *r);
 const char *repo_id_hex(const struct repo *r);
+/* The name of the log and of every key that signs its checkpoints; out has at least 64 bytes. */
+void repo_origin(const struct repo *r, char out[64]);
 const char *repo_cache_dir(const struct repo *r); /* NULL without */
 
 size_t repo_snapshot_count(const struct repo *r);

@@ -63,7 +63,8 @@ struct state {
 };
 /* Whether our own key may sign such an entry: asked before it is built, as a refusal afterwards comes too late. */
 int state_may(const struct repo *r, const char *type, struct error *err) PK_CHECK;
-int state_judge(struct repo *r, const struct ledger_entry *e, struct error *err) PK_CHECK;
+/* The judge of the log (ledger_judge): ctx is the struct repo that folds it. */
+int state_judge(void *ctx, const struct ledger_entry *e, struct error *err) PK_CHECK;
 void state_free(struct state *s);
 /* Whether a live run is none: the keys of an epoch lie among them. */
 bool state_epoch_object(const struct state *s, const struct digest *run);

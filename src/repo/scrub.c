@@ -124,7 +124,7 @@ static int format_check(struct scrub *s, struct error *err) {
 static int log_check(struct scrub *s, struct error *err) {
     char origin[64];
     struct error e = ERROR_INIT;
-    snprintf(origin, sizeof origin, "proofkeep/%s", s->bare.id_hex);
+    repo_origin(&s->bare, origin);
     int rc = ledger_open(s->store, origin, NULL, judge, s, &s->bare.ledger, err);
     if (rc == 0) rc = summaries_check_begin(&s->bare, &s->derived, err);
     if (rc < 0) return rc;
@@ -265,7 +265,7 @@ static int named_now(struct scrub *s, struct digests *want, bool *ret_collected,
     struct ledger *l = NULL;
     char origin[64];
     memcpy(a.fold.id_hex, s->bare.id_hex, sizeof a.fold.id_hex);
-    snprintf(origin, sizeof origin, "proofkeep/%s", s->bare.id_hex);
+    repo_origin(&s->bare, origin);
     int rc = ledger_open(s->store, origin, NULL, judge_again, &a, &l, err);
     if (rc == 0) rc = ledger_sync(l, err);
     if (rc == 0) rc = named_list(&a.fold.state, want, err);

@@ -389,7 +389,8 @@ int state_may(const struct repo *r, const char *type, struct error *err) {
     return 0;
 }
 
-int state_judge(struct repo *r, const struct ledger_entry *e, struct error *err) {
+int state_judge(void *ctx, const struct ledger_entry *e, struct error *err) {
+    struct repo *r = ctx;
     struct state *s = &r->state;
     const char *type = text_of(e->statement, "predicateType");
     const json_t *p = json_object_get(e->statement, "predicate");

@@ -42,10 +42,6 @@ static void fold_begin(const struct repo *r, struct repo *fold) {
     memcpy(fold->id_hex, r->id_hex, sizeof fold->id_hex);
 }
 
-static int judge(void *ctx, const struct ledger_entry *e, struct error *err) {
-    return state_judge(ctx, e, err);
-}
-
 /* The state of the first `size` entries, from the log or from where this handle began. */
 static int state_at(struct repo *r, uint64_t size, json_t **ret, struct error *err) {
     if (size == ledger_size(r->ledger)) return state_write(&r->state, ret, err);
@@ -61,7 +57,7 @@ static int state_at(struct repo *r, uint64_t size, json_t **ret, struct error *e
         if (rc == 0) rc = load(&fold, s.state, base, NULL, err);
         ledger_summary_free(&s);
     }
-    if (rc == 0) rc = ledger_replay(r->ledger, base, size, judge, &fold, err);
+    if (rc == 0) rc = ledger_replay(r->ledger, base, size, state_judge, &fold, err);
     if (rc == 0) rc = state_write(&fold.state, ret, err);
     state_free(&fold.state);
     return rc;

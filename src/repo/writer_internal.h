@@ -100,6 +100,8 @@ size_t former_piece(struct former *f, uint64_t at, size_t len, uint64_t start_an
 int former_make(struct writer *w, const struct memo_item *m, struct former **ret, struct error *err) PK_CHECK;
 /* The same, if a delta may be used at all; *ret stays as it is when not. */
 void former_hold(struct writer *w, const struct memo_item *m, struct former **ret);
+/* What writer_known just found of that name, once; NULL when it found nothing. Stays as it is until this thread asks again. */
+const struct memo_item *known_take(struct writer *w, struct bytes name);
 void lists_copy(struct writer *w, const struct memo_item *m);
 
 struct done_item { /* waits for its turn in the manifest */
