@@ -5,6 +5,7 @@ Every engine encrypts; compression is zstd 1 (bupstash, borg), zstd-fastest (kop
 import json, os, shutil, subprocess, sys
 from pathlib import Path
 
+HERE = Path(__file__).resolve().parent
 ENV = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "LANG": "C.UTF-8"}
 
 

@@ -2,7 +2,7 @@
 """proofkeep beside its peers: the same data, the same disk, one run. Reports seconds, CPU seconds, peak memory and stored bytes,
 ratios to the fastest (or smallest) peer, and how these stand to the targets. Never asserts.
 
-  bench/run.py [--dir DIR] [--only tree|stream|delta|postgres|growth|scale]... [--peers A,B,…] [--repeat N] [--quick]
+  bench/run.py [--dir DIR] [--only tree|stream|delta|postgres|growth|scale|s3]... [--peers A,B,…] [--repeat N] [--quick]
 
 --quick leaves out of growth what is over 2 GB and over 100,000 files, and of scale what would be over half a terabyte. Results are also written to DIR/results.json."""
 
@@ -12,38 +12,10 @@ from pathlib import Path
 sys.dont_write_bytecode = True
 from cluster import Cluster, ROWS, UPDATES, has_postgres, user
 from data import Text, mixed_append, small_files
-from engines import KINDS, ProofkeepConfigured, run, stored
+from engines import HERE, KINDS, ProofkeepConfigured, run, stored
+from s3 import arguments as s3_arguments, bench_s3
 from scale import bench_scale
-
-HERE = Path(__file__).resolve().parent
-
-
-def tree_make(place):
-    """At least 3 GB in at least 80,000 files, copied from this machine's /usr; what is short is made up of text and noise."""
-    tree = place / "tree"
-    if tree.exists():
-        return tree
-    tree.mkdir(parents=True)
-    size = 0
-    for part in ["lib", "share", "include", "bin", "local"]:
-        for entry in sorted(Path("/usr", part).iterdir()):
-            if entry.is_symlink() or not entry.is_dir() or size > 3_600_000_000:
-                continue
-            copy = tree / f"{part}-{entry.name}"
-            subprocess.run(["cp", "-a", str(entry), str(copy)], check=False, stderr=subprocess.DEVNULL)
-            size += stored(copy)
-    text, files = Text(1, 64_000_000), sum(1 for p in tree.rglob("*") if p.is_file())
-    for n in range(max(0, 80_000 - files)):
-        d = tree / "made" / str(n // 500)
-        d.mkdir(parents=True, exist_ok=True)
-        (d / f"{n}.txt").write_bytes(text.row(300, 9000))
-    if (short := 3_000_000_000 - stored(tree)) > 0:
-        mixed_append(tree / "big", text, short, 0.5)
-    return tree
-
-
-def warm(tree):
-    subprocess.run(f"find {tree} -type f -print0 | xargs -0 cat >/dev/null", shell=True, check=True)
+from tree import tree_make, warm
 
 
 def cell(v):
@@ -338,7 +310,8 @@ def summary(results):
         print(f"  that is {name}")
 
 
-BENCHES = {"tree": bench_tree, "stream": bench_stream, "delta": bench_delta, "postgres": bench_postgres, "growth": bench_growth, "scale": bench_scale}
+BENCHES = {"tree": bench_tree, "stream": bench_stream, "delta": bench_delta, "postgres": bench_postgres, "growth": bench_growth, "scale": bench_scale,
+           "s3": lambda engines, o: bench_s3({name: e.program for name, e in engines.items()}, o)}
 
 
 def main():
@@ -349,6 +322,7 @@ def main():
     a.add_argument("--peers", default="bupstash,restic,rustic,kopia,borg")
     a.add_argument("--repeat", type=int, default=2)
     a.add_argument("--quick", action="store_true")
+    s3_arguments(a)
     o = a.parse_args()
     os.umask(0o077)
     o.dir.mkdir(parents=True, exist_ok=True)

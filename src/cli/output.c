@@ -33,6 +33,7 @@ void output_free(struct output *o) {
     if (!o) return;
     buf_free(&o->pending);
     json_decref(o->result);
+    json_decref(o->requests);
     pthread_mutex_destroy(&o->lock);
     seam_free(o);
 }
@@ -193,6 +194,17 @@ void output_detail(struct output *o, const char *fmt, ...) {
     va_end(ap);
 }
 
+void output_fine_detail(struct output *o, const char *fmt, ...) {
+    if (o->config.json || o->config.quiet || o->config.verbose < 2) return;
+    va_list ap;
+    va_start(ap, fmt);
+    {
+        WITH_LOCK(o);
+        line_err_locked(o, STYLE_DIM, "", fmt, ap);
+    }
+    va_end(ap);
+}
+
 /* For JSON, which carries only UTF-8; control characters are JSON's own business, but these texts are for people. */
 static json_t *text_to_json(const char *text) {
     struct error err = ERROR_INIT;
@@ -286,6 +298,12 @@ void output_set_result(struct output *o, json_t *fields) {
     o->result = fields;
 }
 
+void output_set_requests(struct output *o, json_t *fields) {
+    WITH_LOCK(o);
+    json_decref(o->requests);
+    o->requests = fields;
+}
+
 static const char *exit_status_name(enum exit_status s) {
     switch (s) {
 #define EXIT_STATUS(name, number, text)                                                                                \
@@ -314,6 +332,10 @@ static void result_write_locked(struct output *o, const struct error *failure, e
     int r = fields ? 0 : -ERR_NO_MEMORY;
     if (r == 0 && failure->code != ERR_NONE) r = error_to_json(failure, &problem, &err);
     if (r == 0 && problem) r = json_put(fields, "error", problem, &err);
+    if (r == 0 && o->requests) {
+        r = json_put(fields, "requests", o->requests, &err);
+        o->requests = NULL;
+    }
     if (r == 0) r = json_put_int(fields, "exit", status, &err);
     if (r == 0) r = json_put_str(fields, "status", exit_status_name(status), &err);
     if (r == 0) r = event_write_locked(o, "result", fields, &err);

@@ -53,6 +53,8 @@ void output_raw(struct output *o, struct bytes data);
 void output_remark(struct output *o, const char *fmt, ...) PK_PRINTF(2, 3); /* not with --quiet */
 void output_detail(struct output *o, const char *fmt, ...) PK_PRINTF(2, 3); /* only with --verbose */
 
+void output_fine_detail(struct output *o, const char *fmt, ...) PK_PRINTF(2, 3); /* only with --verbose twice */
+
 /* ---- for both: a line on standard error, or an event. surface may be NULL. */
 void output_warning(struct output *o, const char *surface, const char *fmt, ...) PK_PRINTF(3, 4);
 
@@ -62,6 +64,9 @@ void output_event(struct output *o, const char *type, json_t *fields);
 void output_document(struct output *o, json_t *document);
 /* What the result line says beside the exit status; the last call counts. */
 void output_set_result(struct output *o, json_t *fields);
+
+/* What the result line says as `requests`, whatever its other fields are. */
+void output_set_requests(struct output *o, json_t *fields);
 
 /* End the output: the result line, or the error in words, or nothing. `failure` may hold ERR_NONE. `job` says that a
  * result line is due even on success. Returns the program's exit status. Call once. */

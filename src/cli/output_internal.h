@@ -26,7 +26,7 @@ struct output {
     struct buf pending;   /* text for people, not yet on standard output */
     struct error failure; /* the first: standard output is lost, or memory was short */
     bool lost;            /* standard output is lost: write no more of it */
-    json_t *result;
+    json_t *result, *requests;
     bool finished;
     struct progress_slot slots[PROGRESS_SURFACES_MAX];
     unsigned drawn_lines; /* live progress lines below which the cursor stands */

@@ -29,6 +29,30 @@ static void on_receipt(void *ctx, const char *surface, const json_t *predicate, 
                            "receipt", predicate));
 }
 
+static void on_requests(void *ctx, const struct store_requests *r) {
+    struct cli *c = ctx;
+    char text[200] = "", sent[32], received[32];
+    size_t n = 0;
+    uint64_t all = 0;
+    json_t *fields = json_object();
+    for (enum store_verb v = 0; v < STORE_VERBS; v++) {
+        all += r->count[v];
+        if (fields) json_object_set_new(fields, store_verb_name(v), json_integer((json_int_t)r->count[v]));
+        if (r->count[v])
+            n += (size_t)snprintf(text + n, sizeof text - n, "%s%s %llu", n ? ", " : "", store_verb_name(v),
+                                  (unsigned long long)r->count[v]);
+    }
+    if (fields) {
+        json_object_set_new(fields, "bytes_sent", json_integer((json_int_t)r->bytes_sent));
+        json_object_set_new(fields, "bytes_received", json_integer((json_int_t)r->bytes_received));
+    }
+    output_set_requests(c->output, fields);
+    size_format(r->bytes_sent, sent);
+    size_format(r->bytes_received, received);
+    output_fine_detail(c->output, "%llu requests to the store (%s); %s sent, %s received", (unsigned long long)all,
+                       text, sent, received);
+}
+
 static int on_passphrase(void *ctx, struct buf *ret, struct error *err) {
     const struct cli *c = ctx;
     struct prompt p = {"Passphrase of the repository", "--passphrase-file PATH or --key-file PATH", ERR_KEY_NONE};
@@ -48,6 +72,7 @@ static struct work_options work_options_of(struct cli *c) {
     };
     if (job) w.events.progress = on_progress;
     if (job) w.events.receipt = on_receipt;
+    w.events.requests = on_requests;
     if (job || !output_is_json(c->output)) w.events.warning = on_warning;
     return w;
 }

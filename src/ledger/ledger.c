@@ -36,6 +36,7 @@ void ledger_close(struct ledger *l) {
     seam_free(l->signers.keys);
     buf_free(&l->scratch);
     buf_free(&l->base_summary);
+    seam_free(l->peeks.mem);
     seam_free(l->origin);
     seam_free(l);
 }
@@ -104,11 +105,17 @@ int ledger_take(struct ledger *l, struct bytes envelope, const struct entry *e, 
     return 0;
 }
 
-int ledger_stored(struct ledger *l, uint64_t seq, struct buf *ret, bool *ret_found, struct error *err) {
+/* The same with its time, 0 when that was not told along. */
+static int stored_with_time(struct ledger *l, uint64_t seq, struct buf *ret, bool *ret_found, int64_t *ret_ns,
+                            struct error *err) {
     char key[ENTRY_KEY_BYTES];
     struct error e = ERROR_INIT;
+    struct bytes peeked;
+    if (ledger_peeked(l, seq, ret_found, &peeked, ret_ns))
+        return *ret_found ? buf_append(ret, peeked.ptr, peeked.len, err) : 0;
     entry_key(seq, key);
     *ret_found = false;
+    *ret_ns = 0;
     if (store_read_all(l->store, key, LEDGER_ENTRY_MAX_BYTES, ret, &e) < 0) {
         if (e.code == ERR_OBJECT_MISSING) return 0;
         if (e.code == ERR_OBJECT_CORRUPT)
@@ -118,6 +125,11 @@ int ledger_stored(struct ledger *l, uint64_t seq, struct buf *ret, bool *ret_fou
     }
     *ret_found = true;
     return 0;
+}
+
+int ledger_stored(struct ledger *l, uint64_t seq, struct buf *ret, bool *ret_found, struct error *err) {
+    int64_t stored_ns;
+    return stored_with_time(l, seq, ret, ret_found, &stored_ns, err);
 }
 
 struct ending {
@@ -197,28 +209,36 @@ int ledger_replay_cache(struct ledger *l, struct error *err) {
     return 0;
 }
 
-/* The next entry, into l->scratch, checked. */
-static int read_next(struct ledger *l, uint64_t seq, bool *ret_found, struct entry *ret, struct error *err) {
+/* The next entry, into l->scratch, checked; with its time, 0 when that was not told along. */
+static int read_next(struct ledger *l, uint64_t seq, bool *ret_found, int64_t *ret_stored_ns, struct entry *ret,
+                     struct error *err) {
     buf_clear(&l->scratch);
-    int rc = ledger_stored(l, seq, &l->scratch, ret_found, err);
+    int rc = stored_with_time(l, seq, &l->scratch, ret_found, ret_stored_ns, err);
     return rc < 0 || !*ret_found ? rc : entry_check(buf_bytes(&l->scratch), seq, &l->last, false, ret, err);
 }
 
 int ledger_read_on(struct ledger *l, uint64_t end, struct error *err) {
+    unsigned more = 1; /* to fetch at once, once those that were are used up */
     while (ledger_size(l) < end) {
         uint64_t seq = ledger_size(l), size;
         char key[ENTRY_KEY_BYTES];
         int64_t stored_ns;
         struct entry e;
         bool found;
-        int rc = read_next(l, seq, &found, &e, err);
-        if (rc == -ERR_LEDGER_BROKEN && see_past(l, seq)) {
+        if (!ledger_peek_has(l, seq)) {
+            if (l->listed_end > seq)
+                more = l->listed_end - seq < PEEKS_MAX ? (unsigned)(l->listed_end - seq) + 1 : PEEKS_MAX;
+            ledger_peek(l, seq, more);
+            more = more < PEEKS_MAX ? more * 2 : PEEKS_MAX;
+        }
+        int rc = read_next(l, seq, &found, &stored_ns, &e, err);
+        if (rc == -ERR_LEDGER_BROKEN && see_past(l, seq)) { /* what was peeked is given out once, so this one asks */
             error_clear(err);
-            rc = read_next(l, seq, &found, &e, err);
+            rc = read_next(l, seq, &found, &stored_ns, &e, err);
         }
         if (rc < 0 || !found) return rc;
         entry_key(seq, key);
-        if (store_stat(l->store, key, &size, &stored_ns, err) < 0 || ledger_reserve(l, err) < 0) {
+        if ((!stored_ns && store_stat(l->store, key, &size, &stored_ns, err) < 0) || ledger_reserve(l, err) < 0) {
             entry_free(&e);
             return -(int)err->code;
         }
@@ -294,6 +314,7 @@ static int check_published(struct ledger *l, struct error *err) {
 
 int ledger_settle(struct ledger *l, const struct cache_pin *pin, struct error *err) {
     struct digest root;
+    if (l->unbound && ledger_size(l) > 0) ledger_peek(l, ledger_size(l) - 1, 2);
     if (read_newcomers(l, err) < 0 || check_gap(l, err) < 0) return -(int)err->code;
     if (pin->size > ledger_size(l)) return rolled_back(l, pin->size, err);
     tree_root(l->tree, pin->size, &root);
@@ -329,6 +350,7 @@ static int prime(struct ledger *l, struct error *err) {
     /* Where versions are kept the list shows what was hidden or covered, so it comes before anything is believed. */
     if (store_keeps_versions(l->store, &kept, err) < 0 || (kept && find_end(l, &l->listed_end, err) < 0))
         return -(int)err->code;
+    if (pin.size > 0) ledger_peek(l, pin.size - 1, 2); /* the newest known, and whether there is another */
     if (pin.size > 0 && (check_newest(l, pin.size, &pin.last, err) < 0 || cache_load(l->cache, NULL, &good, err) < 0))
         return -(int)err->code;
     if (!good && l->start) {
@@ -346,13 +368,22 @@ int ledger_pin(struct ledger *l, struct error *err) {
     return cache_pin(l->cache, &pin, err);
 }
 
-int ledger_sync(struct ledger *l, struct error *err) {
+static int look(struct ledger *l, struct error *err) {
     if (!l->primed) {
         if (prime(l, err) < 0) return -(int)err->code;
     } else {
+        if (ledger_size(l) > 0) ledger_peek(l, ledger_size(l) - 1, 2);
         if (ledger_size(l) > 0 && check_newest(l, ledger_size(l), &l->last, err) < 0) return -(int)err->code;
         if (read_newcomers(l, err) < 0) return -(int)err->code;
     }
+    return 0;
+}
+
+int ledger_sync(struct ledger *l, struct error *err) {
+    ledger_peeks_drop(l);
+    int rc = look(l, err);
+    ledger_peeks_drop(l);
+    if (rc < 0) return rc;
     /* A pin that cannot be renewed (a full disk, say) stays at what was seen before, which is still true; that must not
      * keep anyone from restoring. */
     struct error e = ERROR_INIT;

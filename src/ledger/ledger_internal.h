@@ -28,6 +28,19 @@ struct survey {
     size_t size_count;
 };
 
+/* Entries fetched together, shortly before they are asked for. */
+#define PEEKS_MAX 16
+struct peeks {
+    uint8_t *mem; /* of PEEKS_MAX entries; NULL until needed */
+    uint64_t from;
+    unsigned count;
+    struct {
+        bool found, used;
+        size_t len;
+        int64_t stored_ns;
+    } at[PEEKS_MAX];
+};
+
 struct ledger {
     struct store *store;
     char *origin;
@@ -44,6 +57,7 @@ struct ledger {
     char refused[512];                /* why a summary or a bundle was not used; empty: none */
     uint64_t listed_end;              /* while beginning: one past the highest entry listed; 0: not listed */
     uint64_t refused_size;            /* of the newest summary that was refused */
+    struct peeks peeks;
     bool primed;        /* the cache was replayed and the store was held against pin, listing and checkpoint */
 };
 
@@ -82,6 +96,15 @@ bool signers_have(const struct signers *s, const uint8_t pub[SIGN_PUBLIC_BYTES])
 int signers_add(struct ledger *l, const uint8_t pub[SIGN_PUBLIC_BYTES], struct error *err) PK_CHECK;
 /* An entry as the store has it. *ret_found is false, and nothing is appended, when there is none. */
 int ledger_stored(struct ledger *l, uint64_t seq, struct buf *ret, bool *ret_found, struct error *err) PK_CHECK;
+
+/* ---- peek.c: for stores whose requests take long; elsewhere nothing happens ---- */
+/* Fetch entries from .. from+n-1 (n at most PEEKS_MAX) at once, for ledger_stored. They are as the store had them now, so
+ * this is for who asks for them next. */
+void ledger_peek(struct ledger *l, uint64_t from, unsigned n);
+void ledger_peeks_drop(struct ledger *l);
+/* False when it was not fetched. An entry is given out once; stored_ns 0: unknown. */
+bool ledger_peek_has(const struct ledger *l, uint64_t seq);
+bool ledger_peeked(struct ledger *l, uint64_t seq, bool *ret_found, struct bytes *ret, int64_t *ret_stored_ns);
 /* Take in what the store has beyond the entries known, at most up to `end`. */
 int ledger_read_on(struct ledger *l, uint64_t end, struct error *err) PK_CHECK;
 /* Give the cached entries to the judge. Their digests were held against the pin and the newest one against the store;

@@ -63,15 +63,19 @@ static int put_level(struct ledger *l, int level, uint64_t old, uint64_t size, s
 /* The partial tiles of a checkpoint that was just replaced. Stores that forbid removal keep them; they are small, never
  * wrong and never read. */
 static void drop_partial(struct ledger *l, uint64_t old, uint64_t size) {
+    char path[TREE_LEVELS + 1][TILE_PATH_MAX];
+    const char *paths[TREE_LEVELS + 1];
+    size_t n = 0;
+    struct error e = ERROR_INIT;
     for (int level = TILE_ENTRIES; level < (int)TREE_LEVELS; level++) {
         unsigned of = level == TILE_ENTRIES ? 0 : (unsigned)level;
         uint64_t had = tile_hashes(old, of);
-        char path[TILE_PATH_MAX];
-        struct error e = ERROR_INIT;
         if (had % TREE_FANOUT == 0 || had == tile_hashes(size, of)) continue;
-        tile_path(level, had / TREE_FANOUT, (unsigned)(had % TREE_FANOUT), path);
-        if (store_remove(l->store, path, &e) < 0) error_clear(&e);
+        tile_path(level, had / TREE_FANOUT, (unsigned)(had % TREE_FANOUT), path[n]);
+        paths[n] = path[n];
+        n++;
     }
+    (void)!store_remove_many(l->store, paths, n, &e);
 }
 
 int ledger_publish(struct ledger *l, struct bytes sign_seed, struct error *err) {

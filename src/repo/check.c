@@ -43,6 +43,7 @@ struct checking {
 };
 /* Packs that one task reads: two, so that their names are recomputed together. */
 #define PACKS_AT_ONCE 2
+#define PACKS_FAR 5 /* in memory at a time, with the one of the thread that hands them out */
 struct task {
     struct checking *c;
     unsigned count;
@@ -86,13 +87,13 @@ static enum check_result result_of(int rc) {
 
 /* Every frame of a pack that is in memory, whose bytes are those of its name or not (`named`). Answers how many are
  * bad. */
-static size_t frames_check(struct checking *c, const struct pack_fact *f, const uint8_t *bytes, bool named) {
+static size_t frames_check(struct checking *c, const struct pack_fact *f, struct bytes bytes, bool named) {
     struct error err = ERROR_INIT;
     struct pack_in *in = NULL;
     struct codec *codec = NULL;
     void *plain = NULL;
     size_t bad = 0, cap = 0;
-    int rc = pack_in_open(c->r, f->meta, &f->name, &in, &err);
+    int rc = pack_in_open_from(c->r, f->meta, &f->name, 0, bytes, &in, &err);
     if (rc == 0) rc = codec_new(&codec, &err);
     if (rc < 0) {
         char text[256];
@@ -116,7 +117,7 @@ static size_t frames_check(struct checking *c, const struct pack_fact *f, const 
         }
         if (one == 0 && fr->codec == CODEC_ZSTD_DELTA) one = fetch_base(c->fetcher, fr->base.b, &fr->base, &base, &e);
         if (one == 0)
-            one = frame_decode(c->r, in, i, codec, BYTES_OF(bytes + fr->at, fr->stored_len), base.data, plain, NULL,
+            one = frame_decode(c->r, in, i, codec, BYTES_OF(bytes.ptr + fr->at, fr->stored_len), base.data, plain, NULL,
                                NULL, &e);
         if (base.hold) fetch_release(c->fetcher, &base);
         if (one == 0) continue;
@@ -132,30 +133,41 @@ static size_t frames_check(struct checking *c, const struct pack_fact *f, const 
     return bad;
 }
 
+static uint8_t *pack_unread(struct checking *c, const struct pack_fact *f, int rc, const struct error *err) {
+    damage_pack(c, f, result_of(rc), rc == -ERR_OBJECT_MISSING ? "the object is not there" : err->text);
+    return NULL;
+}
+
+static uint8_t *pack_resized(struct checking *c, const struct pack_fact *f) {
+    damage_pack(c, f, CHECK_CORRUPT, "the object does not have the size that the index records");
+    return NULL;
+}
+
 /* The whole object, or what is wrong with it is noted and nothing answered. Only looked at below level checksum. */
 static uint8_t *pack_bytes(struct checking *c, const struct pack_fact *f, size_t *ret_got) {
     struct error err = ERROR_INIT;
     char key[96];
     uint64_t size;
     pack_key(f->meta, &f->name, key);
-    int rc = store_stat(c->r->store, key, &size, NULL, &err);
-    if (rc < 0) {
-        damage_pack(c, f, result_of(rc), rc == -ERR_OBJECT_MISSING ? "the object is not there" : err.text);
-        return NULL;
-    }
-    if (size != f->bytes && store_pin_first_version(c->r->store, key))
+    /* Where a request takes long the size is seen by reading one byte more than there should be. */
+    const bool read = c->o->level >= VERIFY_CHECKSUM, ask = !read || !store_reads_many(c->r->store);
+    int rc = ask ? store_stat(c->r->store, key, &size, NULL, &err) : 0;
+    if (rc < 0) return pack_unread(c, f, rc, &err);
+    if (ask && size != f->bytes && store_pin_first_version(c->r->store, key))
         rc = store_stat(c->r->store, key, &size, NULL, &err);
-    if (rc < 0 || size != f->bytes) {
-        damage_pack(c, f, CHECK_CORRUPT, "the object does not have the size that the index records");
-        return NULL;
-    }
-    if (c->o->level < VERIFY_CHECKSUM) return NULL;
+    if (ask && (rc < 0 || size != f->bytes)) return pack_resized(c, f);
+    if (!read) return NULL;
+    size = f->bytes + !ask;
     uint8_t *bytes = seam_alloc_aligned(4096, (size + 4095) & ~(size_t)4095);
     if (!bytes) rc = error_set(&err, ERR_NO_MEMORY, "no memory to read a pack of %llu bytes", (unsigned long long)size);
     if (rc == 0) rc = store_read(c->r->store, key, 0, bytes, size, ret_got, &err);
-    if (rc == 0) return bytes;
-    damage_pack(c, f, CHECK_UNREADABLE, err.text);
+    if (rc == 0 && !ask && *ret_got != f->bytes && store_pin_first_version(c->r->store, key))
+        rc = store_read(c->r->store, key, 0, bytes, size, ret_got, &err);
+    if (rc == 0 && (ask || *ret_got == f->bytes)) return bytes;
     seam_free(bytes);
+    if (rc == 0) return pack_resized(c, f);
+    if (!ask) return pack_unread(c, f, rc, &err);
+    damage_pack(c, f, CHECK_UNREADABLE, err.text);
     return NULL;
 }
 
@@ -165,7 +177,7 @@ static void pack_judge(struct checking *c, const struct pack_fact *f, struct byt
         damage_pack(c, f, CHECK_CORRUPT, NAME_DIFFERS);
     } else if (!whole || c->o->level >= VERIFY_DECODE) {
         /* with the read key the damage can be narrowed down to frames */
-        size_t bad = frames_check(c, f, in.ptr, whole);
+        size_t bad = frames_check(c, f, in, whole);
         if (!whole && bad == 0) {
             struct damage n = {
                 .pack = f->name, .meta = f->meta, .frame = FRAME_ALL, .result = CHECK_CORRUPT, .harmless = true};
@@ -184,7 +196,7 @@ static void see_past(struct checking *c, const struct pack_fact *f, uint8_t **by
     if (!store_pin_first_version(c->r->store, key)) return;
     seam_free(*bytes);
     *bytes = pack_bytes(c, f, &got);
-    *in = BYTES_OF(*bytes, got);
+    *in = BYTES_OF(*bytes, *bytes ? got : 0);
     sha256(*in, d);
 }
 
@@ -196,7 +208,7 @@ static void packs_check(void *arg) {
     for (unsigned i = 0; i < t->count; i++) {
         size_t got = 0;
         bytes[i] = pack_bytes(t->c, &t->facts[i], &got);
-        in[i] = BYTES_OF(bytes[i], got);
+        in[i] = BYTES_OF(bytes[i], bytes[i] ? got : 0);
     }
     sha256_many(in, d, t->count);
     for (unsigned i = 0; i < t->count; i++) {
@@ -561,6 +573,7 @@ struct pack_walk {
     const struct nameset *all;
     uint8_t *seen;
     struct task *task;
+    unsigned at_once; /* packs a task */
 };
 
 static int pack_task(struct pack_walk *w, const struct pack_fact *f, struct error *err) {
@@ -570,7 +583,7 @@ static int pack_task(struct pack_walk *w, const struct pack_fact *f, struct erro
     if (!w->task) w->task = mem;
     w->task->c = w->c;
     w->task->facts[w->task->count++] = *f;
-    if (w->task->count < PACKS_AT_ONCE) return 0;
+    if (w->task->count < w->at_once) return 0;
     pool_submit(w->c->pool, packs_check, w->task);
     w->task = NULL;
     return stop_check(err);
@@ -633,7 +646,8 @@ static int budget_run(struct pack_walk *w, struct error *err) {
 }
 
 static int packs_run(struct checking *c, const struct nameset *all, struct budgeted *within, struct error *err) {
-    struct pack_walk w = {.c = c, .within = within, .all = all};
+    struct pack_walk w = {.c = c, .within = within, .all = all, .at_once = PACKS_AT_ONCE};
+    if (store_reads_many(c->r->store)) w.at_once = 1;
     const struct state *s = &c->r->state;
     void *mem;
     int rc = mem_alloc(all->count / 8 + 1, &mem, err);
@@ -674,7 +688,11 @@ int repo_check(struct repo *r, const struct check_options *o, struct check_total
     struct budgeted within = {0};
     pthread_mutex_init(&c.lock, NULL);
     if (r->keys->read_secret && (rc = fetcher_new(r, &r->index, NULL, 32u << 20, &c.fetcher, err)) < 0) goto out;
-    if ((rc = pool_new(o->threads ? o->threads : thread_cpus(), 2, &c.pool, err)) < 0) goto out;
+    /* Where reads take long, more of them are under way than there are processors, each of one pack. */
+    const bool far = store_reads_many(r->store);
+    unsigned threads = o->threads ? o->threads : thread_cpus();
+    if (far && threads < PACKS_FAR) threads = PACKS_FAR;
+    if ((rc = pool_new(threads, 2, &c.pool, err)) < 0) goto out;
     if ((rc = others_check(&c, err)) < 0) goto out;
     for (size_t i = 0; i < r->state.snapshot_count && rc == 0; i++)
         if (r->state.snapshots[i].is_copy && wanted(&c, &r->state.snapshots[i]))

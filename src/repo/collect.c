@@ -3,6 +3,8 @@
 #include "repo/packlist.h"
 #include "repo/run.h"
 
+#define DOOMED_AT_ONCE 256
+
 #define MARKINGS_MAX 16 /* of one collection, before it leaves the log to those who keep committing */
 
 struct build_at {
@@ -227,8 +229,7 @@ static int plan_make(struct repo *r, const struct gc_options *o, const struct na
         }
     }
     if (p.thin_count) qsort(p.thin, p.thin_count, sizeof *p.thin, digest_order);
-    if ((rc = store_list(r->store, "packs/d/", pack_see, &p, err)) < 0) goto out;
-    if ((rc = store_list(r->store, "packs/m/", pack_see, &p, err)) < 0) goto out;
+    if ((rc = store_list(r->store, "packs/", pack_see, &p, err)) < 0) goto out;
     struct {
         int64_t before;
         uint64_t n;
@@ -314,10 +315,45 @@ static int sweep_plan(struct repo *r, const struct gc_options *o, const struct d
     return rc;
 }
 
-/* What is locked is counted and left. */
-static int reclaim(struct repo *r, const char *key, uint64_t bytes, struct gc_plan *plan, struct error *err) {
+/* Removes packs and what else goes. Together where nothing can be locked; else one by one, and what is locked is
+ * counted and left. */
+struct doomed {
+    struct repo *r;
+    struct gc_plan *plan;
+    bool together;
+    size_t n;
+    char keys[DOOMED_AT_ONCE][96];
+};
+
+static int doomed_begin(struct doomed *d, struct repo *r, struct gc_plan *plan, struct error *err) {
+    bool kept;
+    int rc = store_keeps_versions(r->store, &kept, err);
+    if (rc < 0) return rc;
+    d->r = r;
+    d->plan = plan;
+    d->together = !kept && r->store->locks.mode == STORE_LOCK_NONE;
+    d->n = 0;
+    return 0;
+}
+
+static int doomed_end(struct doomed *d, struct error *err) {
+    const char *keys[DOOMED_AT_ONCE];
+    for (size_t i = 0; i < d->n; i++) keys[i] = d->keys[i];
+    int rc = store_remove_many(d->r->store, keys, d->n, err);
+    d->n = 0;
+    return rc;
+}
+
+static int doomed_add(struct doomed *d, const char *key, struct error *err) {
+    snprintf(d->keys[d->n++], sizeof d->keys[0], "%s", key);
+    return d->n < DOOMED_AT_ONCE ? 0 : doomed_end(d, err);
+}
+
+static int reclaim(struct doomed *d, const char *key, uint64_t bytes, struct error *err) {
+    struct gc_plan *plan = d->plan;
     int64_t until_ns;
-    int rc = store_reclaim(r->store, key, &until_ns, err);
+    if (d->together) return doomed_add(d, key, err);
+    int rc = store_reclaim(d->r->store, key, &until_ns, err);
     if (rc < 0 || until_ns == 0) return rc;
     plan->locked++;
     plan->locked_packs += bytes > 0;
@@ -327,14 +363,32 @@ static int reclaim(struct repo *r, const char *key, uint64_t bytes, struct gc_pl
 }
 
 static int sweep_act(struct repo *r, const struct sweep *s, struct gc_plan *plan, struct error *err) {
-    int rc = 0;
+    struct doomed d;
+    if (s->index.n + s->n == 0) return 0;
+    int rc = doomed_begin(&d, r, plan, err);
     for (size_t i = 0; i < s->index.n && rc == 0; i++) {
         char key[96];
         run_key(&s->index.d[i], key);
-        rc = reclaim(r, key, 0, plan, err);
+        rc = reclaim(&d, key, 0, err);
     }
-    for (size_t i = 0; i < s->n && rc == 0; i++) rc = store_remove(r->store, s->sessions[i], err);
-    return rc;
+    for (size_t i = 0; i < s->n && rc == 0; i++)
+        rc = d.together ? doomed_add(&d, s->sessions[i], err) : store_remove(r->store, s->sessions[i], err);
+    return rc < 0 ? rc : doomed_end(&d, err);
+}
+
+static int packs_remove(struct repo *r, const struct digests *gone, const struct pack_facts *all, struct gc_plan *plan,
+                        struct error *err) {
+    struct doomed d;
+    if (gone->n == 0) return 0;
+    int rc = doomed_begin(&d, r, plan, err);
+    for (size_t i = 0; i < gone->n && rc == 0; i++) {
+        const struct pack_fact *f = pack_fact_find(all, &gone->d[i]);
+        char key[96];
+        if (!f) continue;
+        pack_key(f->meta, &f->name, key);
+        rc = reclaim(&d, key, f->bytes, err);
+    }
+    return rc < 0 ? rc : doomed_end(&d, err);
 }
 
 /* Takes out of `names` what an earlier entry has deleted: it only still lies there, and the log need not say so twice.
@@ -400,13 +454,7 @@ static int collect_once(struct repo *r, const struct gc_options *o, struct names
                            err);
         if (rc == 0) rc = repo_sync(r, err);
     }
-    for (size_t i = 0; i < gone.n && rc == 0; i++) {
-        const struct pack_fact *f = pack_fact_find(&all, &gone.d[i]);
-        char key[96];
-        if (!f) continue;
-        pack_key(f->meta, &f->name, key);
-        rc = reclaim(r, key, f->bytes, plan, err);
-    }
+    if (rc == 0) rc = packs_remove(r, &gone, &all, plan, err);
     if (rc == 0) rc = sweep_act(r, &sweep, plan, err);
     if (plan->dead_count < plan->dead_packs) /* there will be another part */
         for (size_t i = 0; i < gone.n && rc == 0; i++) rc = nameset_add(tried, gone.d[i].b, err);

@@ -1,7 +1,7 @@
 /* Decoded chunks through two caches: pack directories, and decoded frames (a frame holds neighbours that are asked for
  * next). A frame that one thread is decoding is waited for by the others. */
 #include "crypto/sha256_x2.h"
-#include "repo/repo_internal.h"
+#include "repo/ahead.h"
 
 #define DIRS_MAX 64
 #define MEMBERS_AT_ONCE 64
@@ -24,7 +24,8 @@ struct cached_frame {
 };
 struct cached_dir {
     struct digest pack;
-    struct pack_in *in;
+    struct pack_in *in; /* NULL while a thread loads it */
+    bool loading;
     unsigned holds;
     uint64_t used;
 };
@@ -43,6 +44,7 @@ struct fetcher {
     size_t bytes, bytes_max;
     uint64_t clock;
     struct seat *seats;
+    struct ahead *ahead; /* NULL where reads cost little */
 };
 
 int fetcher_new(struct repo *r, const struct index *x, pthread_rwlock_t *lock, size_t cache_bytes, struct fetcher **ret,
@@ -59,6 +61,11 @@ int fetcher_new(struct repo *r, const struct index *x, pthread_rwlock_t *lock, s
     f->bytes_max = cache_bytes;
     pthread_mutex_init(&f->lock, NULL);
     pthread_cond_init(&f->cond, NULL);
+    /* what it knows of the index must not change under it */
+    if (!lock && (rc = ahead_new(r, x, cache_bytes / 3 * 5, &f->ahead, err)) < 0) {
+        fetcher_free(f);
+        return rc;
+    }
     *ret = f;
     return 0;
 }
@@ -74,6 +81,7 @@ static void frame_free(struct cached_frame *c) {
 
 void fetcher_free(struct fetcher *f) {
     if (!f) return;
+    ahead_free(f->ahead);
     for (size_t i = 0; i < 256; i++)
         while (f->frames[i]) {
             struct cached_frame *c = f->frames[i];
@@ -111,14 +119,25 @@ static void evict(struct fetcher *f) {
     }
 }
 
-/* A pack's directory, held. */
-static int dir_get(struct fetcher *f, bool meta, const struct digest *pack, struct cached_dir **ret,
+/* Where one copy of a chunk lies. */
+struct copy {
+    struct digest pack;
+    struct location at;
+    uint64_t bytes; /* of the pack */
+    bool meta, based;
+};
+
+/* A pack's directory, held. `whole` is the pack, when it is at hand. */
+static int dir_get(struct fetcher *f, const struct copy *l, struct bytes whole, struct cached_dir **ret,
                    struct error *err) {
+    const struct digest *pack = &l->pack;
     pthread_mutex_lock(&f->lock);
     for (;;) {
         struct cached_dir *spare = NULL;
+        bool coming = false;
         for (int i = 0; i < DIRS_MAX; i++) {
             struct cached_dir *d = &f->dirs[i];
+            coming |= d->loading && digest_equal(&d->pack, pack);
             if (d->in && digest_equal(&d->pack, pack)) {
                 d->holds++;
                 d->used = ++f->clock;
@@ -128,17 +147,19 @@ static int dir_get(struct fetcher *f, bool meta, const struct digest *pack, stru
             }
             if (!d->holds && (!spare || !d->in || (spare->in && d->used < spare->used))) spare = d;
         }
-        if (spare) {
+        if (spare && !coming) {
             spare->holds = 1; /* ours while we load */
             struct pack_in *old = spare->in;
             spare->in = NULL;
+            spare->pack = *pack;
+            spare->loading = true;
             pthread_mutex_unlock(&f->lock);
             pack_in_free(old);
             struct pack_in *in = NULL;
-            int rc = pack_in_open(f->repo, meta, pack, &in, err);
+            int rc = pack_in_open_from(f->repo, l->meta, pack, l->bytes, whole, &in, err);
             pthread_mutex_lock(&f->lock);
-            spare->pack = *pack;
             spare->in = in;
+            spare->loading = false;
             spare->used = ++f->clock;
             if (rc < 0) spare->holds = 0;
             pthread_cond_broadcast(&f->cond);
@@ -246,10 +267,16 @@ static int base_is_delta(struct error *err) {
     return error_set(err, ERR_OBJECT_CORRUPT, "a delta's base is a delta itself");
 }
 
-static int load(struct fetcher *f, bool meta, bool as_base, struct cached_frame *c, struct error *err) {
+static int load(struct fetcher *f, const struct copy *l, bool as_base, struct cached_frame *c, struct error *err) {
     struct cached_dir *d;
-    int rc = dir_get(f, meta, &c->pack, &d, err);
-    if (rc < 0) return rc;
+    struct ahead_hold held = {0};
+    struct bytes sealed = {0};
+    const bool whole = ahead_whole(f->ahead, &l->at, &held);
+    int rc = dir_get(f, l, held.bytes, &d, err);
+    if (rc < 0) {
+        ahead_release(f->ahead, &l->at, &held);
+        return rc;
+    }
     struct fetched base = {0};
     struct seat *seat = NULL;
     const struct frame *fr = pack_in_frame(d->in, c->ordinal);
@@ -285,38 +312,41 @@ static int load(struct fetcher *f, bool meta, bool as_base, struct cached_frame 
             goto out;
         }
     }
+    if ((whole || ahead_range(f->ahead, &l->at, d->in, &held)) && fr->at >= held.at &&
+        fr->at - held.at + fr->stored_len <= held.bytes.len)
+        sealed = BYTES_OF(held.bytes.ptr + (fr->at - held.at), fr->stored_len);
     seat = seat_get(f, err);
-    rc = seat ? frame_decode(f->repo, d->in, c->ordinal, seat->codec, BYTES_OF(NULL, 0), base.data, c->plain, c->ids,
-                             c->shas, err)
+    rc = seat ? frame_decode(f->repo, d->in, c->ordinal, seat->codec, sealed, base.data, c->plain, c->ids, c->shas, err)
               : -(int)err->code;
+    if (rc == -ERR_OBJECT_CORRUPT && sealed.len) {
+        /* what came ahead is asked for again, and seen past or mended then */
+        error_clear(err);
+        rc = frame_decode(f->repo, d->in, c->ordinal, seat->codec, BYTES_OF(NULL, 0), base.data, c->plain, c->ids,
+                          c->shas, err);
+    }
     c->cost = sizeof *c + c->plain_len + c->count * 72u;
 out:
     if (seat) seat_put(f, seat);
     if (base.hold) fetch_release(f, &base);
+    ahead_release(f->ahead, &l->at, &held);
     dir_put(f, d);
     return rc;
 }
 
-/* Where one copy of a chunk lies. */
-struct copy {
-    struct digest pack;
-    uint32_t frame;
-    bool meta, delta, based;
-};
-
 /* Copies in the order in which they are worth trying: plain ones, deltas whose base is there, the others. */
 static unsigned copies_find(struct fetcher *f, const uint8_t *id_prefix, bool as_base, struct copy *ret) {
     struct copies at = {0};
-    struct location l, base;
+    struct copy c;
+    struct location base;
     unsigned n = 0;
     if (f->index_lock) pthread_rwlock_rdlock(f->index_lock);
-    while (n < COPIES_MAX && index_copy(f->index, id_prefix, &at, &l)) {
-        struct copy c = {.frame = l.frame, .delta = l.delta};
-        if (l.delta && as_base) continue;
-        c.based = l.delta && index_find_plain(f->index, l.base, &base);
-        if (!index_pack(f->index, &l, &c.pack, NULL, &c.meta)) continue;
+    while (n < COPIES_MAX && index_copy(f->index, id_prefix, &at, &c.at)) {
+        const bool delta = c.at.delta;
+        if (delta && as_base) continue;
+        c.based = delta && index_find_plain(f->index, c.at.base, &base);
+        if (!index_pack(f->index, &c.at, &c.pack, &c.bytes, &c.meta)) continue;
         unsigned to = n++;
-        for (; to > 0 && (c.delta ? c.based && ret[to - 1].delta && !ret[to - 1].based : ret[to - 1].delta); to--)
+        for (; to > 0 && (delta ? c.based && ret[to - 1].at.delta && !ret[to - 1].based : ret[to - 1].at.delta); to--)
             ret[to] = ret[to - 1];
         ret[to] = c;
     }
@@ -328,11 +358,11 @@ static int fetch_copy(struct fetcher *f, const struct copy *l, const uint8_t *id
                       enum chunk_kind kind, bool as_base, struct fetched *ret, struct error *err) {
     const struct digest pack = l->pack;
     int rc = 0;
-    struct cached_frame **b = bucket(f, &pack, l->frame), *c;
+    struct cached_frame **b = bucket(f, &pack, l->at.frame), *c;
     pthread_mutex_lock(&f->lock);
 again:
     for (c = *b; c; c = c->next)
-        if (!c->failed && c->ordinal == l->frame && digest_equal(&c->pack, &pack)) break;
+        if (!c->failed && c->ordinal == l->at.frame && digest_equal(&c->pack, &pack)) break;
     if (c) {
         c->holds++;
         while (!c->ready && !c->failed && !(as_base && c->delta)) pthread_cond_wait(&f->cond, &f->lock);
@@ -354,12 +384,12 @@ again:
         }
         c = mem;
         c->pack = pack;
-        c->ordinal = l->frame;
+        c->ordinal = l->at.frame;
         c->holds = 1;
         c->next = *b;
         *b = c;
         pthread_mutex_unlock(&f->lock);
-        rc = load(f, l->meta, as_base, c, err);
+        rc = load(f, l, as_base, c, err);
         pthread_mutex_lock(&f->lock);
         if (rc < 0) {
             for (struct cached_frame **p = b; *p; p = &(*p)->next)
@@ -435,4 +465,43 @@ void fetch_release(struct fetcher *f, struct fetched *h) {
     pthread_mutex_lock(&f->lock);
     c->holds--;
     pthread_mutex_unlock(&f->lock);
+}
+
+void fetch_expect(struct fetcher *f, const struct digest *id) {
+    struct location l, base;
+    if (!f->ahead || !index_find(f->index, id->b, &l)) return;
+    if (l.delta && index_find_plain(f->index, l.base, &base)) ahead_expect(f->ahead, &base);
+    ahead_expect(f->ahead, &l);
+}
+
+void fetch_expect_at(struct fetcher *f, const struct location *at) {
+    ahead_expect(f->ahead, at);
+}
+
+void fetch_share(struct fetcher *f, unsigned share) {
+    ahead_share(f->ahead, share);
+}
+
+int fetch_dir(struct fetcher *f, const struct location *at, const struct pack_in **ret, void **ret_hold,
+              struct error *err) {
+    struct cached_dir *d;
+    struct ahead_hold held = {0};
+    struct copy c = {.at = *at};
+    if (!index_pack(f->index, at, &c.pack, &c.bytes, &c.meta)) {
+        int behind = repo_index_whole(f->repo, err);
+        return behind < 0 ? behind : error_set(err, ERR_OBJECT_MISSING, "a pack is in no run that the index knows");
+    }
+    (void)ahead_whole(f->ahead, at, &held);
+    int rc = dir_get(f, &c, held.bytes, &d, err);
+    struct location none = *at;
+    none.frame = UINT32_MAX; /* no frame of it is taken */
+    ahead_release(f->ahead, &none, &held);
+    if (rc < 0) return rc;
+    *ret = d->in;
+    *ret_hold = d;
+    return 0;
+}
+
+void fetch_dir_release(struct fetcher *f, void *hold) {
+    dir_put(f, hold);
 }

@@ -2,6 +2,8 @@
 #include "repo/nameset.h"
 #include "repo/run_image.h"
 
+#define RUNS_AT_ONCE 4
+
 static void run_free(struct run *x) {
     while (x) {
         struct run *next = x->healed;
@@ -36,7 +38,9 @@ static int run_load(struct repo *r, const struct digest *name, struct run **ret,
     uint32_t packs;
     uint8_t *body, *image;
     size_t len, image_len;
-    if ((rc = run_read_body(r, name, RUN_TYPE_INDEX, &entries, &packs, &body, &len, err)) < 0) goto fail;
+    if (!run_own_take(r, name, &entries, &packs, &body) &&
+        (rc = run_read_body(r, name, RUN_TYPE_INDEX, &entries, &packs, &body, &len, err)) < 0)
+        goto fail;
     rc = run_image_build(body, entries, packs, &image, &image_len, err);
     seam_free(body);
     if (rc < 0) goto fail;
@@ -92,14 +96,16 @@ static struct run *run_heal(const struct index *x, size_t i, struct run *rotten)
     return fresh;
 }
 
-int index_add(struct repo *r, struct index *x, const struct digest *name, struct error *err) {
+static bool index_has(const struct index *x, const struct digest *name) {
     for (size_t i = 0; i < x->count; i++)
-        if (digest_equal(&x->names[i], name)) return 0;
-    struct run *run = NULL;
-    int rc = run_load(r, name, &run, err);
-    if (rc < 0) return rc;
+        if (digest_equal(&x->names[i], name)) return true;
+    return false;
+}
+
+/* Takes run over. */
+static int index_put(struct repo *r, struct index *x, const struct digest *name, struct run *run, struct error *err) {
     size_t cap = x->cap;
-    rc = mem_grow((void **)&x->runs, &cap, x->count + 1, sizeof *x->runs, err);
+    int rc = mem_grow((void **)&x->runs, &cap, x->count + 1, sizeof *x->runs, err);
     if (rc == 0) rc = mem_grow((void **)&x->names, &x->cap, x->count + 1, sizeof *x->names, err);
     if (rc < 0) {
         run_free(run);
@@ -109,6 +115,55 @@ int index_add(struct repo *r, struct index *x, const struct digest *name, struct
     x->runs[x->count] = run;
     x->names[x->count++] = *name;
     return 0;
+}
+
+int index_add(struct repo *r, struct index *x, const struct digest *name, struct error *err) {
+    if (index_has(x, name)) return 0;
+    struct run *run = NULL;
+    int rc = run_load(r, name, &run, err);
+    return rc < 0 ? rc : index_put(r, x, name, run, err);
+}
+
+static bool run_lacks(const struct repo *r, const struct index *x, const struct digest *name) {
+    return !state_epoch_object(&r->state, name) && !index_has(x, name);
+}
+
+struct run_task {
+    struct repo *r;
+    const struct digest *name;
+    struct run *run;
+    struct error err;
+};
+
+static void run_task_do(void *arg) {
+    struct run_task *t = arg;
+    (void)!run_load(t->r, t->name, &t->run, &t->err);
+}
+
+/* Runs that are far away come several at a time. */
+static int index_add_many(struct repo *r, struct index *x, const struct digest *names, size_t n, struct error *err) {
+    struct run_task tasks[RUNS_AT_ONCE];
+    struct pool *pool = NULL;
+    int rc = pool_new(RUNS_AT_ONCE, RUNS_AT_ONCE, &pool, err);
+    for (size_t at = 0; at < n && rc == 0;) {
+        size_t count = 0;
+        for (; at < n && count < RUNS_AT_ONCE; at++)
+            if (run_lacks(r, x, &names[at])) tasks[count++] = (struct run_task){.r = r, .name = &names[at]};
+        for (size_t i = 0; i < count; i++) pool_submit(pool, run_task_do, &tasks[i]);
+        pool_drain(pool);
+        for (size_t i = 0; i < count; i++) {
+            if (rc == 0 && tasks[i].err.code) {
+                *err = tasks[i].err;
+                rc = -(int)err->code;
+            }
+            if (rc == 0)
+                rc = index_put(r, x, tasks[i].name, tasks[i].run, err);
+            else
+                run_free(tasks[i].run);
+        }
+    }
+    pool_free(pool);
+    return rc;
 }
 
 void index_drop(struct repo *r, struct index *x, size_t i, bool forget) {
@@ -133,6 +188,10 @@ int index_follow(struct repo *r, struct index *x, struct error *err) {
         }
         index_drop(r, x, i, true);
     }
+    size_t missing = 0;
+    for (size_t j = 0; j < r->state.run_count; j++) missing += run_lacks(r, x, &r->state.runs[j]);
+    if (missing > 1 && !r->mending && store_reads_many(r->store))
+        return index_add_many(r, x, r->state.runs, r->state.run_count, err);
     for (size_t j = 0; j < r->state.run_count; j++) {
         if (state_epoch_object(&r->state, &r->state.runs[j])) continue;
         int rc = index_add(r, x, &r->state.runs[j], err);

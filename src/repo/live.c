@@ -47,7 +47,8 @@ bool pack_fact_object(const struct store_object *o, struct pack_fact *ret) {
     const char *name = strrchr(o->key, '/');
     *ret =
         (struct pack_fact){.bytes = o->bytes, .created_ns = o->created_ns, .meta = strncmp(o->key, "packs/m/", 8) == 0};
-    return name && hex_decode(name + 1, strlen(name + 1), ret->name.b, DIGEST_BYTES);
+    return (ret->meta || strncmp(o->key, "packs/d/", 8) == 0) && name &&
+           hex_decode(name + 1, strlen(name + 1), ret->name.b, DIGEST_BYTES);
 }
 
 static int add_pack(void *ctx, const struct store_object *o, struct error *err) {
@@ -61,8 +62,7 @@ static int add_pack(void *ctx, const struct store_object *o, struct error *err) 
 
 int store_packs(struct repo *r, struct pack_facts *ret, struct error *err) {
     *ret = (struct pack_facts){0};
-    int rc = store_list(r->store, "packs/d/", add_pack, ret, err);
-    if (rc == 0) rc = store_list(r->store, "packs/m/", add_pack, ret, err);
+    int rc = store_list(r->store, "packs/", add_pack, ret, err);
     if (rc < 0) {
         seam_free(ret->f);
         *ret = (struct pack_facts){0};
@@ -142,8 +142,10 @@ static int refs_walk(struct live_walk *w, struct bytes refs, bool in_list, struc
 static int snapshot_chunks(struct live_walk *w, const struct snapshot_info *info, struct error *err) {
     struct root_doc root = {0};
     int rc = 0;
+    for (size_t i = 0; i < info->root_count; i++) fetch_expect(w->f, &info->root[i]);
     for (size_t i = 0; i < info->root_count && rc == 0; i++) rc = w->cb(w->ctx, info->root[i].b, err);
     if (rc == 0) rc = root_read(w->f, info, &root, err);
+    for (size_t i = 0; i < root.chunk_count && rc == 0; i++) fetch_expect(w->f, &root.chunks[i].id);
     for (size_t i = 0; i < root.chunk_count && rc == 0; i++) {
         struct fetched c;
         if ((rc = w->cb(w->ctx, root.chunks[i].id.b, err)) < 0) break;
@@ -172,6 +174,10 @@ int snapshot_chunk_ids(struct repo *r, const struct snapshot_info *info,
 int live_chunks(struct repo *r, int (*cb)(void *, const uint8_t *, struct error *), void *ctx, struct error *err) {
     struct live_walk w = {r, NULL, cb, ctx};
     int rc = fetcher_new(r, &r->index, NULL, 16u << 20, &w.f, err);
+    for (size_t i = 0; i < r->state.snapshot_count && rc == 0; i++)
+        if (!r->state.snapshots[i].forgotten)
+            for (size_t k = 0; k < r->state.snapshots[i].root_count; k++)
+                fetch_expect(w.f, &r->state.snapshots[i].root[k]);
     for (size_t i = 0; i < r->state.snapshot_count && rc == 0; i++)
         if (!r->state.snapshots[i].forgotten) rc = snapshot_chunks(&w, &r->state.snapshots[i], err);
     fetcher_free(w.f);

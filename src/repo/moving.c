@@ -105,6 +105,10 @@ void moving_release(struct fetched *c) {
     fetch_release(c->from, c);
 }
 
+void moving_expect(struct moving *m, const struct digest *id) {
+    fetch_expect(m->views[0].fetcher, id);
+}
+
 int repo_view_open(struct repo *r, struct repo **ret, struct error *err) {
     void *mem;
     char origin[64];

@@ -17,6 +17,7 @@ void moving_free(struct moving *m);
 int moving_root(struct moving *m, const struct snapshot_info *info, struct root_doc *ret, struct error *err) PK_CHECK;
 int moving_chunk(struct moving *m, const struct digest *id, enum chunk_kind kind, struct fetched *ret, struct error *err) PK_CHECK;
 void moving_release(struct fetched *c);
+void moving_expect(struct moving *m, const struct digest *id); /* like fetch_expect */
 
 /* A handle of its own on what `r` has open, with the log as it is now; keys and store are r's, which outlives it. */
 int repo_view_open(struct repo *r, struct repo **ret, struct error *err) PK_CHECK;

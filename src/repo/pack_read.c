@@ -4,6 +4,7 @@
 
 #define ORDINAL_DIRECTORY UINT32_C(0xffffffff)
 #define ORDINAL_FOOTER UINT32_C(0xfffffffe)
+#define TAIL_BYTES (512u << 10) /* directories end before the padding */
 
 struct pack_in {
     char key[96];
@@ -15,7 +16,9 @@ struct pack_in {
     struct frame *frames;
     uint32_t frame_count;
     struct digest name;
-    bool mended; /* what is in the store does not open, and is mended for each read */
+    bool mended;          /* what is in the store does not open, and is mended for each read */
+    struct bytes ends[2]; /* while opening: what is there of the object already, and where it lies */
+    uint64_t ends_at[2];
 };
 
 struct member frame_member(const struct frame *f, unsigned i) {
@@ -50,6 +53,11 @@ static int opens_not(struct pack_in *p, int rc, const char *what, struct error *
 static int read_exact(struct repo *r, struct pack_in *p, uint64_t at, void *buf, size_t n, struct error *err) {
     size_t got;
     if (p->mended) return mended_read(r, p->meta, &p->name, at, buf, n, NULL, err);
+    for (int i = 0; i < 2; i++)
+        if (at >= p->ends_at[i] && at - p->ends_at[i] <= p->ends[i].len && n <= p->ends[i].len - (at - p->ends_at[i])) {
+            memcpy(buf, p->ends[i].ptr + (at - p->ends_at[i]), n);
+            return 0;
+        }
     int rc = store_read(r->store, p->key, at, buf, n, &got, err);
     if (rc < 0) return rc;
     return got == n ? 0 : corrupt(p, "it is shorter than it says", err);
@@ -101,14 +109,33 @@ int pack_epoch(struct repo *r, bool meta, const struct digest *name, unsigned *r
     return rc;
 }
 
-static int open_parts(struct repo *r, struct pack_in *p, struct error *err) {
+/* Header and end at once, the end with a guess at how long the directory is. What is missing is read again, and says
+ * why. */
+static uint8_t *ends_read(struct repo *r, struct pack_in *p, uint64_t size) {
+    uint64_t tail = size < TAIL_BYTES ? size : TAIL_BYTES;
+    uint8_t *mem = seam_alloc(PACK_HEADER_BYTES + tail);
+    if (!mem) return NULL;
+    struct store_get get[2] = {{.key = p->key, .p = mem, .len = PACK_HEADER_BYTES},
+                               {.key = p->key, .p = mem + PACK_HEADER_BYTES, .len = tail, .at = size - tail}};
+    store_get_many(r->store, get, 2);
+    for (int i = 0; i < 2; i++)
+        if (!get[i].err.code && get[i].n == get[i].len) {
+            p->ends[i] = BYTES_OF(get[i].p, get[i].n);
+            p->ends_at[i] = get[i].at;
+        }
+    return mem;
+}
+
+/* `size` is 0 when it is not known. */
+static int open_parts(struct repo *r, struct pack_in *p, uint64_t size, struct error *err) {
     const bool meta = p->meta;
     void *mem;
-    int rc;
-    uint64_t size;
+    int rc = 0;
     uint8_t *h = p->header, sealed[PACK_FOOTER_BYTES], foot[PACK_FOOTER_BYTES - AEAD_TAG_BYTES];
-    rc = p->mended ? mended_read(r, meta, &p->name, 0, h, 0, &size, err)
-                   : store_stat(r->store, p->key, &size, NULL, err);
+    if (p->mended)
+        rc = mended_read(r, meta, &p->name, 0, h, 0, &size, err);
+    else if (!size)
+        rc = store_stat(r->store, p->key, &size, NULL, err);
     if (rc < 0) return rc;
     if (size < PACK_HEADER_BYTES + PACK_FOOTER_BYTES || size > PACK_BYTES_MAX)
         return corrupt(p, "its size is impossible", err);
@@ -158,7 +185,31 @@ static void parts_drop(struct pack_in *p) {
     p->frame_count = 0;
 }
 
+/* From what is at hand, or was fetched together by a size that is known; 1 when there is neither or it does not open,
+ * and the store is to be asked as usual. */
+static int open_near(struct repo *r, struct pack_in *p, uint64_t bytes, struct bytes whole, struct error *err) {
+    if (!whole.len && (!bytes || !store_reads_many(r->store))) return 1;
+    const uint64_t size = whole.len ? whole.len : bytes;
+    uint8_t *ends = NULL;
+    if (whole.len)
+        p->ends[0] = whole;
+    else if (size >= PACK_HEADER_BYTES + PACK_FOOTER_BYTES && size <= PACK_BYTES_MAX)
+        ends = ends_read(r, p, size);
+    int rc = open_parts(r, p, size, err);
+    seam_free(ends);
+    p->ends[0] = p->ends[1] = BYTES_OF(NULL, 0);
+    if (rc != -ERR_OBJECT_CORRUPT) return rc;
+    error_clear(err);
+    parts_drop(p);
+    return 1;
+}
+
 int pack_in_open(struct repo *r, bool meta, const struct digest *name, struct pack_in **ret, struct error *err) {
+    return pack_in_open_from(r, meta, name, 0, BYTES_OF(NULL, 0), ret, err);
+}
+
+int pack_in_open_from(struct repo *r, bool meta, const struct digest *name, uint64_t bytes, struct bytes whole,
+                      struct pack_in **ret, struct error *err) {
     void *mem;
     int rc = mem_alloc(sizeof(struct pack_in), &mem, err);
     if (rc < 0) return rc;
@@ -166,18 +217,19 @@ int pack_in_open(struct repo *r, bool meta, const struct digest *name, struct pa
     p->meta = meta;
     p->name = *name;
     pack_key(meta, name, p->key);
-    rc = open_parts(r, p, err);
+    rc = open_near(r, p, bytes, whole, err);
+    if (rc == 1) rc = open_parts(r, p, 0, err);
     /* What somebody put over a pack is seen through: its first version is the pack. */
     if (rc == -ERR_OBJECT_CORRUPT && store_pin_first_version(r->store, p->key)) {
         error_clear(err);
         parts_drop(p);
-        rc = open_parts(r, p, err);
+        rc = open_parts(r, p, 0, err);
     }
     if (rc == -ERR_OBJECT_CORRUPT) {
         struct error lost = ERROR_INIT;
         parts_drop(p);
         p->mended = true;
-        if (open_parts(r, p, &lost) == 0) {
+        if (open_parts(r, p, 0, &lost) == 0) {
             error_clear(err);
             rc = 0;
         }

@@ -127,6 +127,7 @@ static size_t chunk_of(const struct snapshot *s, struct bytes name) {
 int snapshot_walk(struct snapshot *s, struct bytes prefix, item_cb cb, void *ctx, struct error *err) {
     bool done = false;
     int rc = 0;
+    for (size_t i = 0; !prefix.len && i < s->root.chunk_count; i++) moving_expect(s->chunks, &s->root.chunks[i].id);
     for (size_t i = chunk_of(s, prefix); i < s->root.chunk_count && rc == 0 && !done; i++)
         rc = walk_chunk(s, &s->root.chunks[i], prefix, &done, cb, ctx, err);
     return rc;
@@ -492,4 +493,20 @@ int ritem_chunks(struct snapshot *s, const struct item_head *h,
         if (ref.type == REF_CHUNK && (rc = cb(ctx, &ref.id, (uint32_t)ref.len, err)) != 0) break;
     ritem_close(it);
     return rc;
+}
+
+void snapshot_expect_chunk(struct snapshot *s, const struct digest *id) {
+    moving_expect(s->chunks, id);
+}
+
+static int expect_chunk(void *ctx, const struct digest *id, uint32_t len, struct error *err) {
+    struct snapshot *s = ctx;
+    (void)len, (void)err;
+    moving_expect(s->chunks, id);
+    return 0;
+}
+
+void snapshot_expect(struct snapshot *s, const struct item_head *h) {
+    struct error e = ERROR_INIT; /* whoever reads the item finds it out */
+    if (h->bytes && store_reads_many(s->repo->store)) (void)!ritem_chunks(s, h, expect_chunk, s, &e);
 }

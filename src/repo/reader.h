@@ -32,6 +32,10 @@ typedef int (*walk_cb)(void *ctx, const struct item_head *h, struct bytes *skip,
 int snapshot_walk_from(struct snapshot *s, struct bytes start, walk_cb cb, void *ctx, struct error *err) PK_CHECK;
 /* The item of that ordinal; answers what cb does. ERR_NO_POINT beyond the last. */
 int snapshot_item_at(struct snapshot *s, uint64_t ordinal, item_cb cb, void *ctx, struct error *err) PK_CHECK;
+/* The item's content will be read: with many told of beforehand, a store whose requests take long is asked for them in few.
+ * Nothing to do elsewhere. Any thread. */
+void snapshot_expect(struct snapshot *s, const struct item_head *h);
+void snapshot_expect_chunk(struct snapshot *s, const struct digest *id); /* the same for a chunk of data */
 /* Decodes and checks a chunk of data into the cache, where an item's reader finds it. Any thread. */
 int snapshot_prefetch(struct snapshot *s, const struct digest *id, struct error *err) PK_CHECK;
 

@@ -3,6 +3,8 @@
 #include "repo/nameset.h"
 #include "repo/writer_internal.h"
 
+#define MOVE_SHARE 6 /* a pack is sooner read whole than in pieces, one after the other */
+
 struct marks {
     struct repo *r;
     uint8_t **live; /* a bit an entry, for each run */
@@ -77,10 +79,69 @@ int packs_use(struct repo *r, int (*cb)(void *, const struct pack_use *, struct 
     return rc;
 }
 
+/* Where something live is in each pack that is moved; `found` is false when the index knows of nothing. */
+struct move {
+    struct location at;
+    bool found;
+};
+
+/* What is live in the packs that are moved, of one run. With `f` the fetcher is told of it, else `moves` is filled. */
+static int moves_scan(const struct marks *m, size_t run, const struct pack_facts *which, struct fetcher *f,
+                      struct move *moves, struct error *err) {
+    struct run_view v;
+    void *mem = NULL;
+    int rc = index_scan(&m->r->index, run, true, &v, err);
+    if (rc == 0) rc = mem_alloc((v.pack_count + 1) * sizeof(struct pack_fact *), &mem, err);
+    const struct pack_fact **of = mem;
+    for (uint32_t p = 0; p < v.pack_count && rc == 0; p++) {
+        struct digest name;
+        memcpy(name.b, v.packs + (size_t)p * RUN_PACK_BYTES, DIGEST_BYTES);
+        of[p] = pack_fact_find(which, &name);
+    }
+    for (uint64_t k = 0; k < v.entry_count && rc == 0; k++) {
+        const uint8_t *e = v.entries + k * RUN_ENTRY_BYTES;
+        struct location l = {.run = run, .entry = k, .pack = get_u32(e + 16), .frame = get_u32(e + 20)};
+        if (get_u32(e + 28) & ENTRY_DELTA) k++;
+        if (l.pack >= v.pack_count || !of[l.pack] || !bit_get(m->live[run], l.entry)) continue;
+        if (f)
+            fetch_expect_at(f, &l);
+        else
+            moves[of[l.pack] - which->f] = (struct move){l, true};
+    }
+    index_scan_end(&v);
+    seam_free(mem);
+    return rc;
+}
+
+/* Tells the fetcher what pack_move will ask for, in that order of packs. *ret stays NULL where that is no help. */
+static int moves_expect(struct repo *r, const struct marks *m, struct fetcher *f, const struct pack_facts *which,
+                        struct move **ret, struct error *err) {
+    void *mem;
+    if (!store_reads_many(r->store)) return 0;
+    int rc = mem_alloc((which->n + 1) * sizeof(struct move), &mem, err);
+    if (rc < 0) return rc;
+    *ret = mem;
+    for (size_t i = 0; i < r->index.count && rc == 0; i++) rc = moves_scan(m, i, which, NULL, *ret, err);
+    fetch_share(f, MOVE_SHARE);
+    for (size_t i = 0; i < which->n && rc == 0; i++)
+        if ((*ret)[i].found) fetch_expect_at(f, &(*ret)[i].at);
+    for (size_t i = 0; i < r->index.count && rc == 0; i++) rc = moves_scan(m, i, which, f, NULL, err);
+    return rc;
+}
+
+/* `at` is NULL, or of that pack. */
 static int pack_move(struct writer *w, struct marks *m, struct fetcher *f, const struct pack_fact *p,
-                     struct error *err) {
-    struct pack_in *in = NULL;
-    int rc = pack_in_open(w->repo, p->meta, &p->name, &in, err);
+                     const struct move *at, struct error *err) {
+    struct pack_in *own = NULL;
+    const struct pack_in *in = NULL;
+    void *hold = NULL;
+    int rc;
+    if (at && at->found) {
+        rc = fetch_dir(f, &at->at, &in, &hold, err);
+    } else {
+        rc = pack_in_open(w->repo, p->meta, &p->name, &own, err);
+        in = own;
+    }
     for (uint32_t i = 0; rc == 0 && i < pack_in_frames(in); i++) {
         const struct frame *fr = pack_in_frame(in, i);
         for (unsigned k = 0; k < fr->member_count && rc == 0; k++) {
@@ -97,7 +158,8 @@ static int pack_move(struct writer *w, struct marks *m, struct fetcher *f, const
                 rc = error_set(err, ERR_INTERNAL, "a moved chunk changed its id");
         }
     }
-    pack_in_free(in);
+    if (hold) fetch_dir_release(f, hold);
+    pack_in_free(own);
     return rc;
 }
 
@@ -112,7 +174,7 @@ int moved_epoch(struct writer *w, unsigned epoch, struct error *err) {
 }
 
 static int packs_move(struct writer *w, struct marks *m, struct fetcher *f, const struct pack_facts *which,
-                      struct error *err) {
+                      const struct move *moves, struct error *err) {
     void *mem;
     int rc = mem_alloc((which->n + 1) * sizeof(unsigned), &mem, err);
     if (rc < 0) return rc;
@@ -122,7 +184,7 @@ static int packs_move(struct writer *w, struct marks *m, struct fetcher *f, cons
     for (unsigned e = 0; e <= w->repo->epoch && rc == 0; e++) {
         rc = moved_epoch(w, e, err);
         for (size_t i = 0; i < which->n && rc == 0; i++)
-            if (epochs[i] == e) rc = pack_move(w, m, f, &which->f[i], err);
+            if (epochs[i] == e) rc = pack_move(w, m, f, &which->f[i], moves ? &moves[i] : NULL, err);
     }
     seam_free(mem);
     return rc;
@@ -151,15 +213,18 @@ int repack(struct repo *r, const struct pack_facts *which, struct digests *new_p
     struct marks m = {0};
     struct writer *w = NULL;
     struct fetcher *f = NULL;
+    struct move *moves = NULL;
     size_t runs_before = r->index.count;
     struct writer_options o = {.environment = "", .surface = "repack", .no_delta = true};
     int rc = writer_open_bare(r, &o, &w, err);
     if (rc == 0) rc = marks_make(r, &m, err);
     if (rc == 0) rc = fetcher_new(r, &r->index, NULL, 32u << 20, &f, err);
-    if (rc == 0) rc = packs_move(w, &m, f, which, err);
+    if (rc == 0) rc = moves_expect(r, &m, f, which, &moves, err);
+    if (rc == 0) rc = packs_move(w, &m, f, which, moves, err);
     if (rc == 0) rc = repo_index_whole(r, err); /* else what lives may not have been seen to */
     if (w) rc = moved_finish(w, rc, new_packs, new_runs, ret_bytes, err);
     fetcher_free(f);
+    seam_free(moves);
     marks_free(&m, runs_before);
     writer_free(w);
     return rc;

@@ -1,6 +1,7 @@
 #include "ledger/statement.h"
 #include "repo/moving.h"
 #include "repo/repair.h"
+#include "repo/run.h"
 #include "repo/state_summary.h"
 
 json_t *json_digest(const struct digest *d) {
@@ -383,6 +384,7 @@ static int open_with(struct store *s, const struct unlock *u, const char *cache_
         rc = error_set(err, ERR_OBJECT_CORRUPT, "the object 'format' is not the one that the log's first entry names");
         goto fail;
     }
+    r->fresh_ns = time_monotonic_ns();
     *ret = r;
     return 0;
 fail:
@@ -415,11 +417,15 @@ int repo_index_whole(const struct repo *r, struct error *err) {
 }
 
 int repo_sync(struct repo *r, struct error *err) {
+    r->fresh_ns = 0;
     int rc = ledger_sync(r->ledger, err);
-    if (rc < 0) return rc;
+    return rc < 0 ? rc : repo_follow(r, err);
+}
+
+int repo_follow(struct repo *r, struct error *err) {
     for (int tries = 0;; tries++) {
         struct error e = ERROR_INIT;
-        rc = epochs_load(r, &e);
+        int rc = epochs_load(r, &e);
         if (rc == 0) rc = index_follow(r, &r->index, &e);
         r->index_behind = rc < 0;
         if (rc == 0) return 0;
@@ -436,6 +442,7 @@ void repo_close(struct repo *r) {
     state_free(&r->state);
     index_free(&r->index);
     epochs_free(r);
+    run_own_drop(r);
     for (size_t i = 0; i < r->session_count; i++) secret_free(r->sessions[i].key);
     seam_free(r->sessions);
     keyring_free(r->keys);

@@ -203,6 +203,9 @@ struct pack_in; /* a pack's directory, read and opened */
 int pack_in_open(struct repo *r, bool meta, const struct digest *name, struct pack_in **ret, struct error *err) PK_CHECK;
 /* From its header alone. */
 int pack_epoch(struct repo *r, bool meta, const struct digest *name, unsigned *ret, struct error *err) PK_CHECK;
+/* The same from `whole` when that has bytes, which are borrowed for the call; else `bytes` (0: not known) is the object's size by
+ * the index, which spares asking for it where that costs a request. */
+int pack_in_open_from(struct repo *r, bool meta, const struct digest *name, uint64_t bytes, struct bytes whole, struct pack_in **ret, struct error *err) PK_CHECK;
 uint32_t pack_in_frames(const struct pack_in *p);
 const struct frame *pack_in_frame(const struct pack_in *p, uint32_t ordinal); /* NULL when out of range */
 /* A frame's sealed bytes (frame->stored_len of them) as they are stored; or as the pack's parity mends them, false when it
@@ -239,6 +242,15 @@ int fetch_base(struct fetcher *f, const uint8_t *id_prefix, const struct digest 
 void fetch_release(struct fetcher *f, struct fetched *c);
 /* Decode an opened frame's payload and check every member against its id. Otherwise as frame_decode. */
 int frame_verify(struct repo *r, struct pack_in *in, uint32_t ordinal, struct codec *codec, struct bytes payload, struct bytes base, uint8_t *plain, struct digest *ids, struct digest *shas, struct error *err) PK_CHECK;
+/* That chunk will be asked for, and what belongs to it (a delta's base): where reads cost a request, what is told before comes
+ * in few of them. */
+void fetch_expect(struct fetcher *f, const struct digest *id);
+void fetch_expect_at(struct fetcher *f, const struct location *at);
+/* Packs of which one frame in `share` is expected come whole; half to begin with. Before anything is expected. */
+void fetch_share(struct fetcher *f, unsigned share);
+/* A pack's directory, held until it is let go; `at` is a chunk in that pack. */
+int fetch_dir(struct fetcher *f, const struct location *at, const struct pack_in **ret, void **ret_hold, struct error *err) PK_CHECK;
+void fetch_dir_release(struct fetcher *f, void *hold);
 /* Open, decode and check one frame: from sealed_in, or read from the store when that is empty. plain has plain_len bytes; ids
  * and shas (may be NULL) one entry a member. */
 int frame_decode(struct repo *r, struct pack_in *in, uint32_t ordinal, struct codec *codec, struct bytes sealed_in, struct bytes base, uint8_t *plain, struct digest *ids, struct digest *shas, struct error *err) PK_CHECK;
@@ -291,6 +303,7 @@ int root_read(struct fetcher *f, const struct snapshot_info *info, struct root_d
 void root_free(struct root_doc *d);
 
 /* ---- the repository ---- */
+#define OWN_RUNS 3
 struct session_key { uint8_t id[16]; struct secret *key; };
 struct repo {
     struct store *store;
@@ -328,6 +341,14 @@ struct repo {
         uint8_t *bytes; /* NULL: it cannot be mended */
         size_t len;
     } mended;
+    int64_t fresh_ns; /* when it was opened, by the monotonic clock; 0 once somebody has gone on from there */
+    struct { /* what run_write made last; under the lock */
+        struct digest name;
+        uint64_t entries;
+        uint32_t packs;
+        uint8_t *body; /* NULL: nothing */
+    } own_runs[OWN_RUNS];
+    unsigned own_next;
 };
 /* Bytes of a damaged pack as its own parity gives them, with the length of the whole; ERR_OBJECT_CORRUPT when it cannot be
  * mended. One such pack is kept in memory. Any thread. */
@@ -348,6 +369,8 @@ int repo_writable(struct repo *r, struct error *err) PK_CHECK;
 /* Reads the log's newcomers into the state (not the index); whether there were any. What is missing may have been removed
  * by a collection that came in between. */
 bool repo_log_moved(struct repo *r);
+/* Loads the index runs that the state names, without looking at the log again. */
+int repo_follow(struct repo *r, struct error *err) PK_CHECK;
 /* Refuses to look things up in an index that is known to lack runs: what it lacks is not missing. */
 int repo_index_whole(const struct repo *r, struct error *err) PK_CHECK;
 int repo_needs_read(const struct repo *r, const char *what, struct error *err) PK_CHECK;

@@ -1,8 +1,36 @@
 #include "repo/run.h"
 
+#define RUN_BYTES_MAX (UINT64_C(1) << 34)
+#define READ_FIRST_BYTES ((size_t)512 << 10)
+
 static int bad(const char *key, const char *what, struct error *err) {
     error_clear(err);
     return error_set(err, ERR_OBJECT_CORRUPT, "%s: %s", key, what);
+}
+
+/* The whole object. Where a request takes long its size is not asked for first. */
+static int body_read(struct repo *r, const char *key, uint8_t **ret, uint64_t *ret_size, size_t *ret_got,
+                     struct error *err) {
+    void *mem = NULL;
+    size_t cap = 0, got = 0, n = 0;
+    int rc = 0;
+    if (!store_reads_many(r->store)) {
+        if ((rc = store_stat(r->store, key, ret_size, NULL, err)) < 0) return rc;
+        if (*ret_size < RUN_HEADER_BYTES || *ret_size > RUN_BYTES_MAX) return bad(key, "its size is impossible", err);
+        if ((rc = mem_alloc(*ret_size, &mem, err)) < 0) return rc;
+        *ret = mem;
+        return store_read(r->store, key, 0, mem, *ret_size, ret_got, err);
+    }
+    for (size_t step = READ_FIRST_BYTES; rc == 0 && got == cap; step *= 4) {
+        if (cap > RUN_BYTES_MAX) rc = bad(key, "its size is impossible", err);
+        if (rc == 0) rc = mem_grow(&mem, &cap, cap + step, 1, err);
+        if (rc == 0) rc = store_read(r->store, key, got, (uint8_t *)mem + got, cap - got, &n, err);
+        if (rc == 0) got += n;
+    }
+    if (rc == 0 && got < RUN_HEADER_BYTES) rc = bad(key, "its size is impossible", err);
+    *ret = mem;
+    *ret_size = *ret_got = got;
+    return rc;
 }
 
 static int read_once(struct repo *r, const struct digest *name, uint8_t type, uint8_t other, uint8_t *ret_type,
@@ -13,12 +41,9 @@ static int read_once(struct repo *r, const struct digest *name, uint8_t type, ui
     void *mem = NULL;
     struct aead *a = NULL;
     run_key(name, key);
-    int rc = store_stat(r->store, key, &size, NULL, err);
-    if (rc < 0) return rc;
-    if (size < RUN_HEADER_BYTES || size > (UINT64_C(1) << 34)) return bad(key, "its size is impossible", err);
-    if ((rc = mem_alloc(size, &mem, err)) < 0) return rc;
+    int rc = body_read(r, key, (uint8_t **)&mem, &size, &got, err);
     uint8_t *p = mem;
-    if ((rc = store_read(r->store, key, 0, p, size, &got, err)) < 0) goto out;
+    if (rc < 0) goto out;
     struct digest d;
     sha256(BYTES_OF(p, got), &d);
     if (got != size || !digest_equal(&d, name)) {

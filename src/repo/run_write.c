@@ -130,8 +130,42 @@ int run_write(struct repo *r, struct run_entry *entries, size_t n, const uint8_t
         rows += len / RUN_ENTRY_BYTES;
     }
     if (rc == 0) rc = run_write_body(r, RUN_TYPE_INDEX, rows, pack_count, buf_bytes(&body), ret, NULL, err);
+    if (rc == 0 && store_reads_many(r->store)) {
+        pthread_mutex_lock(&r->lock);
+        unsigned i = r->own_next++ % OWN_RUNS;
+        seam_free(r->own_runs[i].body);
+        r->own_runs[i].name = *ret;
+        r->own_runs[i].entries = rows;
+        r->own_runs[i].packs = pack_count;
+        r->own_runs[i].body = body.ptr;
+        pthread_mutex_unlock(&r->lock);
+        return 0;
+    }
     buf_free(&body);
     return rc;
+}
+
+bool run_own_take(struct repo *r, const struct digest *name, uint64_t *ret_entries, uint32_t *ret_packs,
+                  uint8_t **ret) {
+    bool ours = false;
+    pthread_mutex_lock(&r->lock);
+    for (unsigned i = 0; i < OWN_RUNS && !ours; i++) {
+        ours = r->own_runs[i].body && digest_equal(&r->own_runs[i].name, name);
+        if (!ours) continue;
+        *ret_entries = r->own_runs[i].entries;
+        *ret_packs = r->own_runs[i].packs;
+        *ret = r->own_runs[i].body;
+        r->own_runs[i].body = NULL;
+    }
+    pthread_mutex_unlock(&r->lock);
+    return ours;
+}
+
+void run_own_drop(struct repo *r) {
+    for (unsigned i = 0; i < OWN_RUNS; i++) {
+        seam_free(r->own_runs[i].body);
+        r->own_runs[i].body = NULL;
+    }
 }
 
 int packlist_write(struct repo *r, struct digest *names, size_t n, struct digest *ret, uint64_t *ret_bytes,

@@ -3,6 +3,8 @@
 #include "repo/run_merge.h"
 #include "repo/writer_internal.h"
 
+#define FRESH_NS (INT64_C(5) * NS_PER_S)
+
 struct sess_scan {
     char (*keys)[96];
     size_t n, cap;
@@ -183,7 +185,10 @@ static int open_base(struct repo *r, const struct writer_options *o, bool bare, 
     w->root_chunks = BUF_INIT(1u << 30);
     if ((rc = mem_alloc(ORDER_WINDOW * sizeof *w->window, &mem, err)) < 0) goto fail;
     w->window = mem;
-    if (!bare && (rc = repo_sync(r, err)) < 0) goto fail;
+    /* A handle that was opened a moment ago has read the log; what came since is read before the commit anyway. */
+    const bool fresh = store_reads_many(r->store) && r->fresh_ns && time_monotonic_ns() - r->fresh_ns < FRESH_NS;
+    r->fresh_ns = 0;
+    if (!bare && !fresh && (rc = repo_sync(r, err)) < 0) goto fail;
     w->opened_at = ledger_size(r->ledger);
     if ((rc = session_new(r, &w->session, err)) < 0) goto fail;
     if ((rc = pool_new(w->threads, 2 * w->threads, &w->pool, err)) < 0) goto fail;
@@ -490,7 +495,7 @@ int writer_commit(struct writer *w, ledger_build build, void *ctx, uint64_t *ret
         if (w->repo->keys->role != ROLE_WRITER) (void)!store_remove(w->repo->store, w->sess_keys[i], &e);
     }
     struct error e = ERROR_INIT; /* whoever reads or writes next syncs again, and is told */
-    (void)!repo_sync(w->repo, &e);
+    (void)!repo_follow(w->repo, &e);
     return 0;
 }
 

@@ -116,6 +116,43 @@ int store_remove(struct store *s, const char *key, struct error *err) {
     return rc < 0 ? rc : s->ops->remove(s, key, err);
 }
 
+bool store_reads_many(const struct store *s) {
+    return s->ops->get_many != NULL;
+}
+
+void store_get_many(struct store *s, struct store_get *gets, size_t n) {
+    bool good = s->ops->get_many != NULL;
+    for (size_t i = 0; i < n && good; i++) good = store_key_valid(gets[i].key);
+    if (good) {
+        s->ops->get_many(s, gets, n);
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        struct store_get *g = &gets[i];
+        g->created_ns = 0;
+        (void)!store_read(s, g->key, g->at, g->p, g->len, &g->n, &g->err);
+    }
+}
+
+int store_remove_many(struct store *s, const char *const *keys, size_t n, struct error *err) {
+    int rc = 0;
+    for (size_t i = 0; i < n && rc == 0; i++) rc = check_key(keys[i], err);
+    if (rc == 0 && s->ops->remove_many) return s->ops->remove_many(s, keys, n, err);
+    for (size_t i = 0; i < n && rc == 0; i++) rc = s->ops->remove(s, keys[i], err);
+    return rc;
+}
+
+bool store_requests(struct store *s, struct store_requests *ret) {
+    if (!s->ops->requests) return false;
+    s->ops->requests(s, ret);
+    return true;
+}
+
+const char *store_verb_name(enum store_verb v) {
+    static const char *const names[] = {"GET", "HEAD", "LIST", "PUT", "POST", "DELETE"};
+    return names[v];
+}
+
 int store_free_space(struct store *s, uint64_t *ret_bytes, struct error *err) {
     return s->ops->free_space(s, ret_bytes, err);
 }

@@ -50,6 +50,26 @@ struct store_object {
 };
 typedef int (*store_list_cb)(void *ctx, const struct store_object *o, struct error *err); /* non-zero stops */
 
+/* One of several reads. */
+struct store_get {
+    const char *key;
+    uint64_t at;
+    void *p;
+    size_t len;
+    /* results, as store_read's; err.code 0: it was read */
+    size_t n;
+    int64_t created_ns; /* of the object; 0: unknown */
+    struct error err;
+};
+
+/* What a handle has asked of a server so far: every try, by what it was for, and bytes of bodies. */
+enum store_verb { STORE_VERB_GET, STORE_VERB_HEAD, STORE_VERB_LIST, STORE_VERB_PUT, STORE_VERB_POST, STORE_VERB_DELETE, STORE_VERBS };
+struct store_requests {
+    uint64_t count[STORE_VERBS];
+    uint64_t bytes_sent, bytes_received;
+};
+const char *store_verb_name(enum store_verb v); /* "GET" */
+
 struct store;
 struct store_ops {
     const char *name;
@@ -79,6 +99,11 @@ struct store_ops {
     void (*close)(struct store *); /* drops what is staged */
     /* Optional: adds what only the driver can find out to what store_probe found. `folder` is a fresh one of the probe's own. */
     int (*probe)(struct store *, const char *folder, struct store_facts *facts, struct error *);
+    /* Optional, for places where a request takes long and many do not take longer: they are under way at the same time. */
+    void (*get_many)(struct store *, struct store_get *gets, size_t n);
+    int (*remove_many)(struct store *, const char *const *keys, size_t n, struct error *);
+    /* Optional, for places behind a server. */
+    void (*requests)(struct store *, struct store_requests *ret);
     const struct store_version_ops *versions; /* NULL: the place keeps neither versions nor retention */
 };
 struct store {
@@ -93,12 +118,19 @@ int store_commit(struct store *s, struct error *err) PK_CHECK;
 int store_create(struct store *s, const char *key, struct bytes content, struct error *err) PK_CHECK;
 int store_replace(struct store *s, const char *key, struct bytes content, struct error *err) PK_CHECK;
 int store_read(struct store *s, const char *key, uint64_t at, void *p, size_t len, size_t *ret_n, struct error *err) PK_CHECK;
+/* Each as store_read; only drivers that read many at once tell when objects were created. */
+void store_get_many(struct store *s, struct store_get *gets, size_t n);
+/* Whether reads cost a request each, and several at once no more time than one. */
+bool store_reads_many(const struct store *s);
 /* The whole object appended to ret. ERR_OBJECT_CORRUPT when it has more than max bytes, as then it is not what was stored. */
 int store_read_all(struct store *s, const char *key, size_t max, struct buf *ret, struct error *err) PK_CHECK;
 /* Either result may be NULL. */
 int store_stat(struct store *s, const char *key, uint64_t *ret_bytes, int64_t *ret_created_ns, struct error *err) PK_CHECK;
 int store_list(struct store *s, const char *prefix, store_list_cb cb, void *ctx, struct error *err) PK_CHECK;
 int store_remove(struct store *s, const char *key, struct error *err) PK_CHECK;
+/* In any order. After a failure some are removed and some are not. */
+int store_remove_many(struct store *s, const char *const *keys, size_t n, struct error *err) PK_CHECK;
+bool store_requests(struct store *s, struct store_requests *ret); /* false: there is no server to ask */
 int store_free_space(struct store *s, uint64_t *ret_bytes, struct error *err) PK_CHECK;
 void store_close(struct store *s); /* NULL is fine */
 unsigned store_promises(const struct store *s);

@@ -83,6 +83,9 @@ struct source_ops {
      * after the content's SHA-256 was checked against the item's (ERR_RESTORE_DIFFERS). Valid until the next call. */
     int (*next)(struct source_item *, struct bytes *ret, struct error *);
     void (*close)(struct source_item *);
+    /* Optional, from the walk's cb: the item will be opened, in about this order. Told of all before the first is opened, a
+     * source that is far away can fetch them in few pieces. */
+    void (*expect)(struct source *, const struct source_head *);
 };
 struct source { const struct source_ops *ops; };
 

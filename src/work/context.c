@@ -96,8 +96,11 @@ fail:
 void work_close(struct work *w) {
     if (!w) return;
     struct error e = ERROR_INIT;
+    struct store_requests asked;
     witnesses_free(w->witnesses);
     repo_close(w->repo);
+    if (w->store && w->options.events.requests && store_requests(w->store, &asked))
+        w->options.events.requests(w->options.events.ctx, &asked);
     store_close(w->store);
     config_free(w->config);
     if (*w->scratch_dir) (void)!io_remove_tree(AT_FDCWD, w->scratch_dir, &e);

@@ -12,6 +12,7 @@
 #include "repo/writer.h"
 #include "surface/surface.h"
 #include "work/known_secrets.h"
+#include <stdatomic.h>
 
 #define ADHOC_ENVIRONMENT "local" /* of surfaces backed up without a configuration */
 
@@ -23,6 +24,8 @@ struct work_events {
     void (*warning)(void *ctx, const char *surface, const char *text);
     /* A receipt was committed: its predicate (borrowed), its place in the log, the digest of its envelope. */
     void (*receipt)(void *ctx, const char *surface, const json_t *predicate, uint64_t seq, const struct digest *entry);
+    /* The repository behind a server was closed: what was asked of it in all. */
+    void (*requests)(void *ctx, const struct store_requests *r);
 };
 
 struct work_options {
@@ -112,7 +115,7 @@ bool work_sights(const struct work *w, char *out, size_t n);
 /* Sink over a writer, source over a snapshot. `ctx` outlives it. */
 struct work_sink { struct sink sink; struct writer *writer; };
 void work_sink_init(struct work_sink *s, struct writer *w);
-struct work_source { struct source source; struct snapshot *snapshot; };
+struct work_source { struct source source; struct snapshot *snapshot; atomic_bool told; /* what to expect */ };
 void work_source_init(struct work_source *s, struct snapshot *snapshot);
 
 /* A scratch folder below the work's own, new and empty, mode 0700. out has at least 4096 bytes. */

@@ -126,6 +126,7 @@ static size_t ahead(struct mount_file *f, uint64_t at, struct run_task **tasks) 
             run = 0;
         }
         tasks[n - 1]->ids[tasks[n - 1]->count++] = x.id;
+        snapshot_expect_chunk(f->snapshot, &x.id);
         run += x.len;
     }
     return n;

@@ -80,7 +80,16 @@ static int source_walk(struct source *s, struct bytes prefix,
 
 static int source_open(struct source *s, const struct source_head *h, struct source_item **ret, struct error *err) {
     struct item_head i = {h->name, h->attr, (enum content_kind)h->kind, h->bytes, h->sha256, h->ordinal};
-    return ritem_open(((struct work_source *)s)->snapshot, &i, (struct ritem **)ret, err);
+    struct work_source *w = (struct work_source *)s;
+    if (!atomic_load(&w->told)) snapshot_expect(w->snapshot, &i);
+    return ritem_open(w->snapshot, &i, (struct ritem **)ret, err);
+}
+
+static void source_expect(struct source *s, const struct source_head *h) {
+    struct item_head i = {h->name, h->attr, (enum content_kind)h->kind, h->bytes, h->sha256, h->ordinal};
+    struct work_source *w = (struct work_source *)s;
+    atomic_store(&w->told, true);
+    snapshot_expect(w->snapshot, &i);
 }
 
 static int source_next(struct source_item *it, struct bytes *ret, struct error *err) {
@@ -90,8 +99,8 @@ static void source_close(struct source_item *it) {
     ritem_close((struct ritem *)it);
 }
 
-static const struct source_ops source_table = {source_walk, source_open, source_next, source_close};
+static const struct source_ops source_table = {source_walk, source_open, source_next, source_close, source_expect};
 
 void work_source_init(struct work_source *s, struct snapshot *snapshot) {
-    *s = (struct work_source){{&source_table}, snapshot};
+    *s = (struct work_source){.source = {&source_table}, .snapshot = snapshot};
 }

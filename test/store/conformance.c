@@ -375,6 +375,44 @@ static void lists_are_whole_and_exact(void **state) {
     store_close(s);
 }
 
+static void many_are_read_and_removed_at_once(void **state) {
+    (void)state;
+    enum { MANY = 70 };
+    struct store *s = handle();
+    char keys[MANY][32], read[MANY + 1][8];
+    const char *gone[MANY];
+    struct store_get get[MANY + 1];
+    for (int i = 0; i < MANY; i++) {
+        char content[8];
+        snprintf(keys[i], sizeof keys[i], "batch/%d/x", i);
+        snprintf(content, sizeof content, "n %d", i);
+        gone[i] = keys[i];
+        OK(store_create(s, keys[i], text(content), e));
+        get[i] = (struct store_get){.key = keys[i], .at = 2, .p = read[i], .len = sizeof read[i]};
+    }
+    get[MANY] = (struct store_get){.key = "batch/none", .p = read[MANY], .len = sizeof read[MANY]};
+    store_get_many(s, get, MANY + 1);
+    for (int i = 0; i < MANY; i++) {
+        uint64_t bytes;
+        int64_t created_ns;
+        assert_int_equal(get[i].err.code, ERR_NONE);
+        assert_int_equal(get[i].n, i < 10 ? 1 : 2);
+        read[i][get[i].n] = 0;
+        assert_int_equal(atoi(read[i]), i);
+        OK(store_stat(s, keys[i], &bytes, &created_ns, e));
+        if (store_reads_many(s)) assert_int_equal(get[i].created_ns, created_ns);
+    }
+    assert_int_equal(get[MANY].err.code, ERR_OBJECT_MISSING);
+    assert_non_null(strstr(get[MANY].err.text, "batch/none"));
+    OK(store_remove_many(s, gone, MANY, e));
+    OK(store_remove_many(s, gone, MANY, e));
+    OK(store_remove_many(s, gone, 0, e));
+    assert_int_equal(listed(s, "batch/"), 0);
+    gone[3] = "not//good";
+    FAILS(ERR_STORE_KEY, "not//good", store_remove_many(s, gone, MANY, e));
+    store_close(s);
+}
+
 static int remove_it(void *ctx, const struct store_object *o, struct error *err) {
     return store_remove(ctx, o->key, err);
 }
@@ -523,6 +561,7 @@ int conformance_run(store_opener open, void *ctx) {
         cmocka_unit_test(what_is_removed_is_gone),
         cmocka_unit_test(lists_are_whole_and_exact),
         cmocka_unit_test(a_list_may_remove_what_it_lists),
+        cmocka_unit_test(many_are_read_and_removed_at_once),
         cmocka_unit_test(names_that_are_no_keys_are_refused),
         cmocka_unit_test(read_all_keeps_to_its_limit),
         cmocka_unit_test(a_large_object_comes_back),

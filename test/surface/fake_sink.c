@@ -446,7 +446,7 @@ static void on_source_close(struct source_item *r) {
     free(r);
 }
 
-static const struct source_ops source_ops = {on_walk, on_source_open, on_next, on_source_close};
+static const struct source_ops source_ops = {on_walk, on_source_open, on_next, on_source_close, NULL};
 
 struct source *fake_source(struct fake *f) {
     return &f->source;

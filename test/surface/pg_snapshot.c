@@ -166,7 +166,7 @@ static void source_close(struct source_item *it) {
 void snapshot_init(struct snapshot *s) {
     static const struct sink_ops sink_ops = {sink_known, sink_keep,    sink_open,  sink_space, sink_advance,
                                              sink_hole,  sink_restart, sink_close, sink_drop};
-    static const struct source_ops source_ops = {source_walk, source_open, source_next, source_close};
+    static const struct source_ops source_ops = {source_walk, source_open, source_next, source_close, NULL};
     *s = (struct snapshot){.sink = {&sink_ops},
                            .source = {&source_ops},
                            .items = calloc(SNAPSHOT_ITEMS_MAX + 1, sizeof *s->items),

@@ -149,9 +149,9 @@ static bool range_parse(const char *s, uint64_t *ret_from, uint64_t *ret_to) {
     return s && sscanf(s, "bytes %" SCNu64 "-%" SCNu64 "/", ret_from, ret_to) == 2;
 }
 
-/* `query` names a version; NULL: the one that this handle reads. */
+/* `query` names a version; NULL: the one that this handle reads. *ret_created_ns is 0 when nobody says it. */
 static int read_range(struct s3_store *s, const char *key, const char *query, uint64_t at, void *p, size_t len,
-                      size_t *ret_n, struct error *err) {
+                      size_t *ret_n, int64_t *ret_created_ns, struct error *err) {
     char what[S3_KEY_BYTES_MAX], range[64];
     snprintf(what, sizeof what, "read the object %s", key);
     snprintf(range, sizeof range, "bytes=%" PRIu64 "-%" PRIu64, at, at + len - 1);
@@ -179,31 +179,39 @@ static int read_range(struct s3_store *s, const char *key, const char *query, ui
                        what, s->name, s->host, range, c.answer.status, n,
                        http_header(&c.answer, "content-range") ? http_header(&c.answer, "content-range") : "no range");
     }
+    const char *time = rc == 0 && c.answer.status != 416 ? http_header(&c.answer, "last-modified") : NULL;
+    if (!time || !http_date_parse(time, ret_created_ns)) *ret_created_ns = 0;
     s3_call_free(&c);
     return rc == -ERR_S3_DENIED ? s3_denied_read(s, key, err) : rc;
 }
 
-int s3_read(struct store *st, const char *key, uint64_t at, void *p, size_t len, size_t *ret_n, struct error *err) {
+int s3_get(struct s3_store *s, const char *key, uint64_t at, void *p, size_t len, size_t *ret_n,
+           int64_t *ret_created_ns, struct error *err) {
     /* Nothing is asked for, or no object is that long: then it is only whether there is one. */
     if (len == 0 || at > (uint64_t)INT64_MAX - len) {
         uint64_t bytes;
-        int64_t created_ns;
-        int rc = s3_stat(st, key, &bytes, &created_ns, err);
+        int rc = s3_stat(&s->base, key, &bytes, ret_created_ns, err);
         if (rc == 0) *ret_n = 0;
         return rc;
     }
-    return read_range((struct s3_store *)st, key, NULL, at, p, len, ret_n, err);
+    return read_range(s, key, NULL, at, p, len, ret_n, ret_created_ns, err);
+}
+
+int s3_read(struct store *st, const char *key, uint64_t at, void *p, size_t len, size_t *ret_n, struct error *err) {
+    int64_t created_ns;
+    return s3_get((struct s3_store *)st, key, at, p, len, ret_n, &created_ns, err);
 }
 
 int s3_read_version(struct store *st, const char *key, const char *id, uint64_t at, void *p, size_t len, size_t *ret_n,
                     struct error *err) {
     CLEANUP(buf_free) struct buf q = BUF_INIT(4096);
     uint8_t nothing[1];
+    int64_t created_ns;
     bool none = len == 0 || at > (uint64_t)INT64_MAX - len;
     int rc = s3_version_query(&q, "", id, err);
     if (rc == 0)
         rc = read_range((struct s3_store *)st, key, (const char *)q.ptr, none ? 0 : at, none ? nothing : p,
-                        none ? 1 : len, ret_n, err);
+                        none ? 1 : len, ret_n, &created_ns, err);
     if (rc == 0 && none) *ret_n = 0;
     return rc;
 }

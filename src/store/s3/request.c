@@ -144,6 +144,21 @@ static int64_t timeout_of(const struct s3_store *s, const struct s3_call *c) {
     return 2 * s->place.timeout_ns / 1000000 + (int64_t)(bytes * 1000 / rate);
 }
 
+/* A GET of the bucket is a list of objects, versions or uploads; else of one of its settings. */
+static enum store_verb verb_of(const struct s3_call *c) {
+    const bool list = !c->key && c->query && (strstr(c->query, "prefix=") || strstr(c->query, "uploads="));
+    enum store_verb v = list ? STORE_VERB_LIST : STORE_VERB_GET;
+    for (enum store_verb i = 0; i < STORE_VERBS; i++)
+        if (i != STORE_VERB_GET && strcmp(c->method, store_verb_name(i)) == 0) v = i;
+    return v;
+}
+
+static void count(struct s3_store *s, const struct s3_call *c) {
+    atomic_fetch_add(&s->asked[verb_of(c)], 1);
+    for (size_t i = 0; i < c->body_count; i++) atomic_fetch_add(&s->bytes_sent, c->body[i].len);
+    atomic_fetch_add(&s->bytes_received, c->answer.body_bytes);
+}
+
 static int try_once(struct s3_store *s, struct s3_call *c, const struct credential *k, struct buf *text,
                     struct error *err) {
     struct signed_request r = {.lines = BUF_INIT((size_t)64 << 10)};
@@ -162,7 +177,10 @@ static int try_once(struct s3_store *s, struct s3_call *c, const struct credenti
         .cancel = c->cancel,
     };
     http_response_free(&c->answer);
-    if (rc == 0) rc = http_send(s->http, &q, &c->answer, err);
+    if (rc == 0) {
+        rc = http_send(s->http, &q, &c->answer, err);
+        count(s, c);
+    }
     if (r.lines.ptr) wipe(r.lines.ptr, r.lines.cap); /* the session's token */
     buf_free(&r.lines);
     return rc;

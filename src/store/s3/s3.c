@@ -8,10 +8,18 @@ static int s3_free_space(struct store *st, uint64_t *ret_bytes, struct error *er
     return 0;
 }
 
+static void s3_requests(struct store *st, struct store_requests *ret) {
+    struct s3_store *s = (struct s3_store *)st;
+    for (int i = 0; i < STORE_VERBS; i++) ret->count[i] = atomic_load(&s->asked[i]);
+    ret->bytes_sent = atomic_load(&s->bytes_sent);
+    ret->bytes_received = atomic_load(&s->bytes_received);
+}
+
 static void s3_close(struct store *st) {
     struct s3_store *s = (struct s3_store *)st;
     atomic_store(&s->closing, true);
     s3_stager_free(s->stager);
+    pool_free(s->readers);
     s3_pins_free(s->pins);
     credential_chain_free(s->chain);
     http_free(s->http);
@@ -50,6 +58,9 @@ static const struct store_ops s3_ops = {
     .close = s3_close,
     .probe = s3_probe,
     .versions = &s3_versions,
+    .get_many = s3_get_many,
+    .remove_many = s3_remove_many,
+    .requests = s3_requests,
 };
 
 /* Where requests go. AWS's own hosts end in amazonaws.com.cn in China. */

@@ -61,10 +61,13 @@ struct s3_store {
     struct credential_chain *chain;
     struct store_access access;
     atomic_bool no_checksum; /* this server refuses x-amz-checksum-sha256 */
+    atomic_bool no_batch;    /* it removes objects one by one only */
+    atomic_uint_fast64_t asked[STORE_VERBS], bytes_sent, bytes_received;
     atomic_bool closing;
     atomic_bool bucket_seen; /* something was found there, so what is missing is an object */
-    pthread_mutex_t lock;    /* stager is made at the first stage */
+    pthread_mutex_t lock;    /* stager and readers are made when first needed */
     struct stager *stager;
+    struct pool *readers;     /* made when several objects are first asked for at once */
     atomic_int keeps;         /* whether the bucket keeps versions */
     atomic_bool any_pins;     /* else pins need not be looked at */
     pthread_mutex_t pin_lock; /* pins */
@@ -170,6 +173,13 @@ int s3_stat_top(struct s3_store *s, const char *key, uint64_t *ret_bytes, int64_
 /* Staging (stage.c) */
 void s3_stager_free(struct stager *g);
 
+/* As s3_read, with the object's time (0 when the server does not say it). */
+int s3_get(struct s3_store *s, const char *key, uint64_t at, void *p, size_t len, size_t *ret_n, int64_t *ret_created_ns,
+           struct error *err) PK_CHECK;
+
+/* Each by a request of its own, several at a time (many.c). */
+int s3_remove_each(struct s3_store *s, const char *const *keys, size_t n, struct error *err) PK_CHECK;
+
 /* The driver's functions. */
 int s3_stage(struct store *, const char *key, const struct bytes *parts, size_t n, struct error *) PK_CHECK;
 int s3_commit(struct store *, struct error *) PK_CHECK;
@@ -179,6 +189,8 @@ int s3_read(struct store *, const char *key, uint64_t at, void *p, size_t len, s
 int s3_stat(struct store *, const char *key, uint64_t *ret_bytes, int64_t *ret_created_ns, struct error *) PK_CHECK;
 int s3_list(struct store *, const char *prefix, store_list_cb cb, void *ctx, struct error *) PK_CHECK;
 int s3_remove(struct store *, const char *key, struct error *) PK_CHECK;
+void s3_get_many(struct store *, struct store_get *gets, size_t n);
+int s3_remove_many(struct store *, const char *const *keys, size_t n, struct error *) PK_CHECK;
 int s3_probe(struct store *, const char *folder, struct store_facts *facts, struct error *) PK_CHECK;
 int s3_list_versions(struct store *, const char *prefix, store_version_cb cb, void *ctx, struct error *) PK_CHECK;
 int s3_list_kept(struct store *, const char *prefix, store_list_cb cb, void *ctx, struct error *) PK_CHECK;

@@ -256,6 +256,7 @@ static int item_check(struct restore *r, const struct source_head *h, const stru
     if (rc || !selected) return rc;
     r->items_total++;
     if (a->type == FILE_REGULAR) r->bytes_total += h->bytes;
+    if (a->type == FILE_REGULAR && r->src->ops->expect) r->src->ops->expect(r->src, h);
     if (a->type == FILE_HARDLINK) rc = stand_in_note(r, h->name, a, err);
     return rc;
 }

@@ -1,0 +1,410 @@
+#include "repo/ahead.h"
+
+#define THREADS 4
+#define WANTS_MAX (1u << 20) /* packs */
+#define RANGE_BYTES_MAX (4u << 20)
+#define GAP_BYTES_MAX (256u << 10) /* sooner read than asked for a second time */
+#define SMALL_BYTES (1u << 20)
+#define META_WHOLE_MAX (8u << 20)
+
+/* What is wanted of one pack. */
+struct want {
+    struct digest pack;
+    bool meta, come; /* come: it was fetched whole, or is being */
+    uint64_t bytes;
+    size_t run;
+    uint32_t run_pack;
+    uint32_t left; /* frames wanted and not yet taken */
+    uint32_t words;
+    uint64_t *frames;  /* a bit each */
+    struct want *next; /* same slot */
+};
+struct segment {
+    struct want *w;
+    uint64_t at, len;
+    uint8_t *bytes;
+    enum { SEGMENT_COMING, SEGMENT_THERE, SEGMENT_FAILED } state;
+    unsigned holds;
+    bool whole, queued;
+    uint32_t left; /* of a range: frames wanted and not yet taken */
+    uint64_t used;
+    struct segment *next;
+};
+/* How many frames each pack of a run has. */
+struct run_frames {
+    struct digest run; /* that was counted */
+    uint32_t packs, count[];
+};
+struct ahead {
+    struct repo *repo;
+    const struct index *index;
+    size_t bytes, bytes_max;
+    unsigned share;
+    pthread_mutex_t lock; /* everything below */
+    pthread_cond_t moved;
+    struct want **slots;
+    size_t slot_count;
+    struct want **order;        /* as first wanted */
+    size_t count, cap, next;    /* next: the first that was not asked for yet */
+    struct run_frames **frames; /* NULL until asked */
+    size_t run_count;
+    struct segment *segments;
+    uint64_t clock;
+    pthread_t threads[THREADS];
+    unsigned thread_count;
+    bool started, closing;
+};
+
+int ahead_new(struct repo *r, const struct index *x, size_t bytes_max, struct ahead **ret, struct error *err) {
+    *ret = NULL;
+    if (!store_reads_many(r->store)) return 0;
+    void *mem;
+    int rc = mem_alloc(sizeof(struct ahead), &mem, err);
+    if (rc < 0) return rc;
+    struct ahead *a = mem;
+    a->repo = r;
+    a->index = x;
+    a->bytes_max = bytes_max;
+    a->share = 2;
+    pthread_mutex_init(&a->lock, NULL);
+    pthread_cond_init(&a->moved, NULL);
+    a->slot_count = 4096;
+    rc = mem_alloc(a->slot_count * sizeof(struct want *), &mem, err);
+    if (rc == 0) {
+        a->slots = mem;
+        a->run_count = x->count;
+        rc = mem_alloc((x->count + 1) * sizeof *a->frames, &mem, err);
+    }
+    if (rc == 0) a->frames = mem;
+    if (rc < 0)
+        ahead_free(a);
+    else
+        *ret = a;
+    return rc;
+}
+
+void ahead_share(struct ahead *a, unsigned share) {
+    if (a) a->share = share;
+}
+
+void ahead_free(struct ahead *a) {
+    if (!a) return;
+    pthread_mutex_lock(&a->lock);
+    a->closing = true;
+    pthread_cond_broadcast(&a->moved);
+    pthread_mutex_unlock(&a->lock);
+    for (unsigned i = 0; i < a->thread_count; i++) pthread_join(a->threads[i], NULL);
+    while (a->segments) {
+        struct segment *g = a->segments;
+        a->segments = g->next;
+        seam_free(g->bytes);
+        seam_free(g);
+    }
+    for (size_t i = 0; i < a->slot_count && a->slots; i++)
+        while (a->slots[i]) {
+            struct want *w = a->slots[i];
+            a->slots[i] = w->next;
+            seam_free(w->frames);
+            seam_free(w);
+        }
+    for (size_t i = 0; a->frames && i < a->run_count; i++) seam_free(a->frames[i]);
+    seam_free(a->frames);
+    seam_free(a->slots);
+    seam_free(a->order);
+    pthread_cond_destroy(&a->moved);
+    pthread_mutex_destroy(&a->lock);
+    seam_free(a);
+}
+
+/* ---- what is wanted; the lock is held ---- */
+
+static struct want **slot_of(const struct ahead *a, const struct digest *pack) {
+    return &a->slots[get_u64(pack->b) % a->slot_count];
+}
+
+/* NULL without memory. */
+static struct want *want_get(struct ahead *a, const struct location *l) {
+    struct digest pack;
+    uint64_t bytes;
+    bool meta;
+    struct error e = ERROR_INIT;
+    void *mem;
+    if (!index_pack(a->index, l, &pack, &bytes, &meta)) return NULL;
+    struct want **slot = slot_of(a, &pack);
+    for (struct want *w = *slot; w; w = w->next)
+        if (digest_equal(&w->pack, &pack)) return w;
+    if (a->count >= WANTS_MAX || mem_alloc(sizeof(struct want), &mem, &e) < 0) return NULL;
+    struct want *w = mem;
+    *w = (struct want){.pack = pack, .meta = meta, .bytes = bytes, .run = l->run, .run_pack = l->pack, .next = *slot};
+    if (mem_grow((void **)&a->order, &a->cap, a->count + 1, sizeof *a->order, &e) < 0) {
+        seam_free(w);
+        return NULL;
+    }
+    a->order[a->count++] = w;
+    return *slot = w;
+}
+
+static bool wanted(const struct want *w, uint32_t frame) {
+    return frame / 64 < w->words && w->frames[frame / 64] >> frame % 64 & 1;
+}
+
+static void want_frame(struct want *w, uint32_t frame) {
+    struct error e = ERROR_INIT;
+    size_t cap = w->words, need = frame / 64 + 1;
+    if (frame > w->bytes / AEAD_TAG_BYTES) return; /* an index that lies */
+    if (need > w->words) {
+        if (mem_grow((void **)&w->frames, &cap, need, sizeof *w->frames, &e) < 0) return;
+        memset(w->frames + w->words, 0, (cap - w->words) * sizeof *w->frames);
+        w->words = (uint32_t)cap;
+    }
+    if (wanted(w, frame)) return;
+    w->frames[frame / 64] |= UINT64_C(1) << frame % 64;
+    w->left++;
+}
+
+void ahead_expect(struct ahead *a, const struct location *l) {
+    if (!a) return;
+    pthread_mutex_lock(&a->lock);
+    struct want *w = want_get(a, l);
+    if (w) want_frame(w, l->frame);
+    pthread_mutex_unlock(&a->lock);
+}
+
+/* How many frames a pack has, by its run; 0 when that cannot be told. */
+static uint32_t frames_of(struct ahead *a, const struct want *w) {
+    struct error e = ERROR_INIT;
+    void *mem;
+    if (w->run >= a->run_count || w->run >= a->index->count) return 0;
+    struct run_frames *f = a->frames[w->run];
+    if (!f) {
+        struct run_view v;
+        if (index_scan(a->index, w->run, true, &v, &e) < 0) return 0;
+        if (mem_alloc(sizeof *f + v.pack_count * sizeof(uint32_t), &mem, &e) < 0) {
+            index_scan_end(&v);
+            return 0;
+        }
+        f = a->frames[w->run] = mem;
+        f->run = a->index->names[w->run];
+        f->packs = v.pack_count;
+        uint32_t *n = f->count;
+        for (uint64_t i = 0; i < v.entry_count; i++) {
+            const uint8_t *entry = v.entries + i * RUN_ENTRY_BYTES;
+            const uint32_t pack = get_u32(entry + 16), frame = get_u32(entry + 20);
+            if (pack < v.pack_count && frame < UINT32_MAX && frame + 1 > n[pack]) n[pack] = frame + 1;
+            if (get_u32(entry + 28) & ENTRY_DELTA) i++;
+        }
+        index_scan_end(&v);
+    }
+    if (!digest_equal(&f->run, &a->index->names[w->run])) return 0; /* the index has moved on */
+    return w->run_pack < f->packs ? f->count[w->run_pack] : 0;
+}
+
+/* Whether it is best fetched whole. One frame alone never is, as to count costs a look at all of the run. */
+static bool worth_whole(struct ahead *a, const struct want *w) {
+    if (w->bytes > a->bytes_max / 2 || w->bytes < PACK_HEADER_BYTES + PACK_FOOTER_BYTES) return false;
+    if (w->meta) return w->bytes <= META_WHOLE_MAX;
+    if (w->left && w->bytes <= SMALL_BYTES) return true;
+    return w->left > 1 && w->left >= frames_of(a, w) / a->share;
+}
+
+/* ---- segments; the lock is held ---- */
+
+static void segment_drop(struct ahead *a, struct segment *g) {
+    struct segment **at = &a->segments;
+    while (*at != g) at = &(*at)->next;
+    *at = g->next;
+    a->bytes -= g->len;
+    seam_free(g->bytes);
+    seam_free(g);
+}
+
+/* Nobody needs it any more: metadata is asked for again and again, data once. */
+static bool spent(const struct segment *g) {
+    return !g->holds && (g->state == SEGMENT_FAILED ||
+                         (g->state == SEGMENT_THERE && !g->w->meta && (g->whole ? g->w->left : g->left) == 0));
+}
+
+/* Within bounds; who waits for the bytes may go over them by a third before others have to go. */
+static bool make_room(struct ahead *a, uint64_t len, bool waits) {
+    for (;;) {
+        if (a->bytes + len <= a->bytes_max) return true;
+        const bool evict = waits && a->bytes + len > a->bytes_max + a->bytes_max / 3;
+        struct segment *oldest = NULL;
+        for (struct segment *g = a->segments; g; g = g->next)
+            if (!g->holds && g->state != SEGMENT_COMING && (spent(g) || evict || (g->w->meta && !g->w->left)) &&
+                (!oldest || g->used < oldest->used))
+                oldest = g;
+        if (!oldest) return false;
+        segment_drop(a, oldest);
+    }
+}
+
+static struct segment *segment_new(struct ahead *a, struct want *w, uint64_t at, uint64_t len, bool whole) {
+    struct error e = ERROR_INIT;
+    void *mem;
+    if (mem_alloc(sizeof(struct segment), &mem, &e) < 0) return NULL;
+    struct segment *g = mem;
+    *g = (struct segment){.w = w, .at = at, .len = len, .whole = whole, .used = ++a->clock, .next = a->segments};
+    if (!(g->bytes = seam_alloc(len))) {
+        seam_free(g);
+        return NULL;
+    }
+    a->bytes += len;
+    w->come |= whole;
+    return a->segments = g;
+}
+
+/* Fetches it; the lock is let go for that. */
+static void segment_fetch(struct ahead *a, struct segment *g) {
+    char key[96];
+    struct error e = ERROR_INIT;
+    size_t got = 0;
+    pack_key(g->w->meta, &g->w->pack, key);
+    g->holds++;
+    g->queued = false;
+    pthread_mutex_unlock(&a->lock);
+    int rc = store_read(a->repo->store, key, g->at, g->bytes, g->len, &got, &e);
+    pthread_mutex_lock(&a->lock);
+    g->holds--;
+    g->state = rc == 0 && got == g->len ? SEGMENT_THERE : SEGMENT_FAILED;
+    pthread_cond_broadcast(&a->moved);
+}
+
+static void *work(void *arg) {
+    struct ahead *a = arg;
+    pthread_mutex_lock(&a->lock);
+    while (!a->closing) {
+        struct segment *first = NULL;
+        for (struct segment *g = a->segments; g; g = g->next)
+            if (g->queued && (!first || g->used < first->used)) first = g;
+        if (first)
+            segment_fetch(a, first);
+        else
+            pthread_cond_wait(&a->moved, &a->lock);
+    }
+    pthread_mutex_unlock(&a->lock);
+    return NULL;
+}
+
+/* Asks for the packs that are wanted next, as far as there is room. */
+static void advance(struct ahead *a) {
+    bool queued = false;
+    while (a->next < a->count && !a->closing) {
+        struct want *w = a->order[a->next];
+        if (w->come || w->left == 0 || !worth_whole(a, w)) {
+            a->next++;
+            continue;
+        }
+        if (!make_room(a, w->bytes, false)) break;
+        struct segment *g = segment_new(a, w, 0, w->bytes, true);
+        if (!g) break;
+        g->queued = queued = true;
+        a->next++;
+    }
+    if (queued && !a->started) {
+        struct error e = ERROR_INIT;
+        a->started = true;
+        while (a->thread_count < THREADS && thread_start(&a->threads[a->thread_count], work, a, &e) == 0)
+            a->thread_count++;
+    }
+    if (queued) pthread_cond_broadcast(&a->moved);
+}
+
+static bool hold(struct ahead *a, struct segment *g, struct ahead_hold *ret) {
+    g->holds++;
+    g->used = ++a->clock;
+    while (g->state == SEGMENT_COMING) {
+        if (g->queued) {
+            segment_fetch(a, g); /* no other thread has begun it */
+            break;
+        }
+        pthread_cond_wait(&a->moved, &a->lock);
+    }
+    if (g->state == SEGMENT_THERE) {
+        *ret = (struct ahead_hold){BYTES_OF(g->bytes, g->len), g->at, g};
+        return true;
+    }
+    g->holds--;
+    if (spent(g)) segment_drop(a, g);
+    return false;
+}
+
+static struct segment *segment_find(struct ahead *a, const struct want *w, uint64_t at, uint64_t len) {
+    for (struct segment *g = a->segments; g; g = g->next)
+        if (g->w == w && g->at <= at && at - g->at <= g->len && len <= g->len - (at - g->at) &&
+            g->state != SEGMENT_FAILED)
+            return g;
+    return NULL;
+}
+
+bool ahead_whole(struct ahead *a, const struct location *l, struct ahead_hold *ret) {
+    if (!a) return false;
+    pthread_mutex_lock(&a->lock);
+    struct want *w = want_get(a, l);
+    struct segment *g = w ? segment_find(a, w, 0, w->bytes) : NULL;
+    if (w && !g && (!w->come || w->meta) && worth_whole(a, w)) {
+        (void)make_room(a, w->bytes, true);
+        g = segment_new(a, w, 0, w->bytes, true);
+        if (g) g->queued = true;
+    }
+    if (g) g->holds++; /* stays while others are asked for */
+    advance(a);
+    if (g) g->holds--;
+    bool found = g && hold(a, g, ret);
+    pthread_mutex_unlock(&a->lock);
+    return found;
+}
+
+/* From the frame on, over what is wanted behind it and gaps that are small. */
+static uint64_t range_end(const struct want *w, const struct pack_in *in, uint32_t ordinal, uint32_t *ret_frames) {
+    const struct frame *f = pack_in_frame(in, ordinal);
+    uint64_t from = f->at, end = f->at + f->stored_len;
+    *ret_frames = 1;
+    for (uint32_t i = ordinal + 1; (f = pack_in_frame(in, i)) && f->at - end <= GAP_BYTES_MAX; i++) {
+        if (!wanted(w, i)) continue;
+        if (f->at + f->stored_len - from > RANGE_BYTES_MAX) break;
+        end = f->at + f->stored_len;
+        ++*ret_frames;
+    }
+    return end;
+}
+
+bool ahead_range(struct ahead *a, const struct location *l, const struct pack_in *in, struct ahead_hold *ret) {
+    const struct frame *f = pack_in_frame(in, l->frame);
+    if (!a || !f) return false;
+    pthread_mutex_lock(&a->lock);
+    struct want *w = want_get(a, l);
+    struct segment *g = w ? segment_find(a, w, f->at, f->stored_len) : NULL;
+    if (w && !g && wanted(w, l->frame)) {
+        uint32_t frames;
+        uint64_t len = range_end(w, in, l->frame, &frames) - f->at;
+        (void)make_room(a, len, true);
+        g = segment_new(a, w, f->at, len, false);
+        if (g) {
+            g->queued = true;
+            g->left = frames;
+        }
+    }
+    bool found = g && hold(a, g, ret);
+    pthread_mutex_unlock(&a->lock);
+    return found;
+}
+
+void ahead_release(struct ahead *a, const struct location *l, struct ahead_hold *h) {
+    struct segment *g = h->segment;
+    if (!g) return;
+    h->segment = NULL;
+    pthread_mutex_lock(&a->lock);
+    struct want *w = g->w;
+    if (wanted(w, l->frame)) {
+        w->frames[l->frame / 64] &= ~(UINT64_C(1) << l->frame % 64);
+        w->left--;
+        if (g->left) g->left--;
+    }
+    g->holds--;
+    if (spent(g)) {
+        segment_drop(a, g);
+        advance(a);
+    }
+    pthread_mutex_unlock(&a->lock);
+}

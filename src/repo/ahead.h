@@ -1,0 +1,36 @@
+/* Sealed bytes of packs on their way from a store where a request costs more than what it brings: what will be wanted is
+ * told beforehand, and fetched pack by pack in the order told, several at a time. A pack that is wanted by half or
+ * more, or that holds metadata, comes whole, its directory with it; of others come ranges that reach over small gaps.
+ *
+ * Invariants
+ *  1. It is help and no more: what it cannot fetch, the caller reads by itself, and learns there why.
+ *  2. Nothing here is believed: who takes bytes opens and checks them as if the store had just given them.
+ *  3. Memory: bytes_max, and beyond that only what threads hold at this moment.
+ */
+#ifndef PK_REPO_AHEAD_H
+#define PK_REPO_AHEAD_H
+
+#include "repo/repo_internal.h"
+
+struct ahead;
+struct ahead_hold { /* bytes of a pack that stay until they are let go */
+    struct bytes bytes;
+    uint64_t at; /* of the first of them in the pack */
+    void *segment;
+};
+/* *ret is NULL, which every function takes, where reads cost little. */
+int ahead_new(struct repo *r, const struct index *x, size_t bytes_max, struct ahead **ret, struct error *err) PK_CHECK;
+/* Packs come whole from one frame in `share` on; 2 to begin with. */
+void ahead_share(struct ahead *a, unsigned share);
+void ahead_free(struct ahead *a);
+/* The frame of this location will be fetched. Costs memory of about 100 bytes a pack; what there is no memory for is
+ * forgotten. */
+void ahead_expect(struct ahead *a, const struct location *l);
+/* The whole pack of this location, when it is worth fetching whole (or was); waits for it. */
+bool ahead_whole(struct ahead *a, const struct location *l, struct ahead_hold *ret);
+/* Bytes that hold the frame, by the pack's directory: with what is wanted behind it. Fetches them in this thread. */
+bool ahead_range(struct ahead *a, const struct location *l, const struct pack_in *in, struct ahead_hold *ret);
+/* Done with the frame of this location. */
+void ahead_release(struct ahead *a, const struct location *l, struct ahead_hold *h);
+
+#endif

@@ -1,0 +1,114 @@
+#!/bin/bash
+# What the program asks of a server: how often, counted by a proxy that shares nothing with it (bench/s3_meter.py), and that
+# what is fetched ahead is held to account like anything else.
+. "${SOURCE_ROOT:?the project}/test/e2e/lib/tap.sh"
+. "$SOURCE_ROOT/test/harness/s3_server.sh"
+trap 's3_stop' EXIT
+s3_start "${S3_KIND:-versitygw}" "$T/server"
+case $? in
+0) ;;
+77) echo "1..0 # SKIP $S3_WHY" && exit 0 ;;
+*) echo "Bail out! $S3_WHY" && exit 1 ;;
+esac
+coproc METER { exec python3 "$SOURCE_ROOT/bench/s3_meter.py" "${S3_ENDPOINT#http://}"; }
+S3_PIDS+=("$METER_PID")
+read -r port <&"${METER[0]}" && s3 mb backups || { echo 'Bail out! no bucket or no proxy' && exit 1; }
+meter() { # ORDER: its answer
+  echo "$1" >&"${METER[1]}"
+  local line
+  read -r line <&"${METER[0]}"
+  echo "$line"
+}
+metered() { # FIELD of the last count
+  python3 -c 'import json, sys; print(json.loads(sys.argv[1]).get(sys.argv[2], 0))' "$counted" "$1"
+}
+export AWS_ACCESS_KEY_ID=$S3_ACCESS AWS_SECRET_ACCESS_KEY=$S3_SECRET AWS_REGION=$S3_REGION AWS_EC2_METADATA_DISABLED=true no_proxy='*'
+unset AWS_SESSION_TOKEN AWS_PROFILE AWS_DEFAULT_REGION
+cat >c.yaml <<YAML
+version: 1
+platform: test
+secrets: { k: { file: $T/key } }
+repositories: { main: { url: "s3://backups/a?endpoint=http://127.0.0.1:$port", encrypt: { key: k, kind: key_file } } }
+surfaces: { it: { kind: files, class: truth, paths: [$T/tree] } }
+environments: { lab: { repository: main, policy: { rpo: 24h, rto: 1h, retention: { keep: { last: 1 }, min_copies: 1 } } } }
+YAML
+counted='{}'
+same() { diff -r tree "$1" >"$T/diff"; }
+run() { # VERB ARGUMENT…: from an empty cache
+  rm -rf "$XDG_CACHE_HOME"
+  meter count >/dev/null
+  pk "$@" --config c.yaml --json
+  local status=$?
+  counted=$(meter count)
+  return $status
+}
+python3 - <<'PY'
+import os, random
+r = random.Random(1)
+for d in range(40):
+    os.makedirs(f"tree/{d:02}")
+    for f in range(30):
+        with open(f"tree/{d:02}/{f:02}", "wb") as out:
+            out.write(r.randbytes(r.choice((500, 5_000, 150_000))))
+with open("tree/large", "wb") as out:
+    out.write(r.randbytes(20_000_000))
+PY
+
+run init --repository main && run backup lab/it && [ "$(result requests.PUT)" = "$(metered PUT)" ] &&
+  [ "$(result requests.GET)" = "$(metered GET)" ] && [ "$(result requests.LIST)" = "$(metered LIST)" ]
+claim 'the result says how many requests of each kind there were, as a proxy counts them'
+packs=$(s3 ls backups a/packs/ | wc -l)
+[ "$packs" -ge 5 ] && [ "$(metered PUT)" -le $((packs + 6)) ] && [ $(($(metered GET) + $(metered HEAD) + $(metered LIST))) -le 16 ]
+claim "a first backup puts its $packs packs, an index, a list, an entry, two tiles and a checkpoint, and asks little else"
+run restore lab/it@latest --into "$T/back" && same back
+claim 'what is fetched ahead is restored as it was'
+[ "$(metered GET)" -le $((packs + 22)) ]
+claim "a restore from an empty cache asks about once for each of $packs packs"
+run verify lab/it@latest --level decode && [ "$(metered GET)" -le $((packs + 30)) ]
+claim 'and so does a verification that decodes everything'
+run restore lab/it@latest --path 07/03 --into "$T/one"
+cmp tree/07/03 "$(find one -type f | head -n 1)" && [ "$(find one -type f | wc -l)" = 1 ] && [ "$(metered down)" -lt 6000000 ]
+claim 'one file of many takes a part of what there is'
+meter 'late 60' >/dev/null
+run restore lab/it@latest --into "$T/late" && [ $(($(metered GET) + $(metered LIST))) -le $((packs + 26)) ]
+claim 'nor are there more requests when each takes long'
+meter 'late 0' >/dev/null
+
+victim=$(s3 ls backups a/packs/d/ | awk '{ print $1 }' | head -n 1)
+s3 get backups "$victim" >whole && python3 - <<'PY'
+b = bytearray(open("whole", "rb").read())
+b[len(b) // 3] ^= 1
+open("harmed", "wb").write(b)
+PY
+s3 rm backups "$victim" && s3 put backups "$victim" <harmed
+run restore lab/it@latest --into "$T/harmed-out"
+[ $? = 4 ] && grep -q "${victim#a/}" "$T/out" && [ ! -e harmed-out ]
+claim 'one bit that is other than it was ends a restore, with the name of the pack'
+s3 rm backups "$victim" && { run restore lab/it@latest --into "$T/lost-out"; [ $? = 4 ]; } && grep -q "${victim#a/}" "$T/out"
+claim 'so does a pack that is not there'
+head -c 100000 whole | s3 put backups "$victim"
+run restore lab/it@latest --into "$T/short-out"
+[ $? = 4 ] && grep -q "${victim#a/}" "$T/out" && ! run verify lab/it@latest --level decode && grep -q 'does not have the size' "$T/out"
+claim 'and one that is shorter than it was'
+s3 rm backups "$victim" && s3 put backups "$victim" <whole
+
+rm -rf tree/*[02468] && run backup lab/it && run verify lab/it@latest --level decode && before=$(s3 ls backups a/packs/ | awk '{ n += $2 } END { print n }') &&
+  run prune lab/it --grace 0s && after=$(s3 ls backups a/packs/ | awk '{ n += $2 } END { print n }') && [ $((after * 10)) -lt $((before * 8)) ]
+claim "a prune frees what only the older point had ($before bytes before, $after after)"
+[ "$(metered POST)" -ge 1 ] && [ "$(metered DELETE)" -le 4 ] && [ "$(metered GET)" -le $((packs + 40)) ]
+claim 'and asks little'
+run verify --all --level decode && run restore lab/it@latest --into "$T/after" && same after
+claim 'what it left is whole'
+
+# What comes ahead is damaged: it is asked for again, and mended by the pack's own parity.
+sed -e "s|backups/a?|backups/p?|" -e "s|$T/key|$T/parity.key|" -e 's|kind: key_file }|&, parity: 5|' c.yaml >p.yaml
+mv p.yaml c.yaml
+run init --repository main && run backup lab/it && victim=$(s3 ls backups p/packs/d/ | awk '{ print $1 }' | head -n 1) && s3 get backups "$victim" >whole
+claim 'packs may have parity in a bucket too'
+for place in 'len(b) // 3' 'len(b) - 20'; do # a frame; what finds the directory
+  PLACE=$place python3 -c 'import os; b = bytearray(open("whole", "rb").read()); b[eval(os.environ["PLACE"])] ^= 1; open("harmed", "wb").write(b)'
+  s3 rm backups "$victim" && s3 put backups "$victim" <harmed && rm -rf mended &&
+    run restore lab/it@latest --into "$T/mended" && same mended
+  claim "what is damaged at $place comes mended"
+done
+finish
