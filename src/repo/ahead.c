@@ -6,6 +6,7 @@
 #define GAP_BYTES_MAX (256u << 10) /* sooner read than asked for a second time */
 #define SMALL_BYTES (1u << 20)
 #define META_WHOLE_MAX (8u << 20)
+#define KEPT_BYTES_MAX (16u << 20) /* of frames that are wanted again, of packs that are not */
 
 /* What is wanted of one pack. */
 struct want {
@@ -16,7 +17,7 @@ struct want {
     uint32_t run_pack;
     uint32_t left; /* frames wanted and not yet taken */
     uint32_t words;
-    uint64_t *frames;  /* a bit each */
+    uint64_t *frames;  /* two bits each: wanted and not yet taken; wanted at more than one place */
     struct want *next; /* same slot */
 };
 struct segment {
@@ -25,8 +26,8 @@ struct segment {
     uint8_t *bytes;
     enum { SEGMENT_COMING, SEGMENT_THERE, SEGMENT_FAILED } state;
     unsigned holds;
-    bool whole, queued;
-    uint32_t left; /* of a range: frames wanted and not yet taken */
+    bool whole, queued, kept; /* kept: a frame that was taken and will be wanted again */
+    uint32_t left;            /* of a range: frames wanted and not yet taken */
     uint64_t used;
     struct segment *next;
 };
@@ -49,6 +50,9 @@ struct ahead {
     struct run_frames **frames; /* NULL until asked */
     size_t run_count;
     struct segment *segments;
+    size_t kept_bytes;
+    const struct want *last; /* what was expected last, so that neighbours in one frame count once */
+    uint32_t last_frame;
     uint64_t clock;
     pthread_t threads[THREADS];
     unsigned thread_count;
@@ -144,21 +148,36 @@ static struct want *want_get(struct ahead *a, const struct location *l) {
     return *slot = w;
 }
 
-static bool wanted(const struct want *w, uint32_t frame) {
-    return frame / 64 < w->words && w->frames[frame / 64] >> frame % 64 & 1;
+enum { WANTED = 0, AGAIN = 1 };
+static bool bit(const struct want *w, uint32_t frame, unsigned which) {
+    return frame / 32 < w->words && w->frames[frame / 32] >> (frame % 32 * 2 + which) & 1;
+}
+static void bit_set(struct want *w, uint32_t frame, unsigned which, bool on) {
+    const uint64_t mask = UINT64_C(1) << (frame % 32 * 2 + which);
+    w->frames[frame / 32] = on ? w->frames[frame / 32] | mask : w->frames[frame / 32] & ~mask;
 }
 
-static void want_frame(struct want *w, uint32_t frame) {
+static bool wanted(const struct want *w, uint32_t frame) {
+    return bit(w, frame, WANTED);
+}
+
+static void want_frame(struct ahead *a, struct want *w, uint32_t frame) {
     struct error e = ERROR_INIT;
-    size_t cap = w->words, need = frame / 64 + 1;
+    size_t cap = w->words, need = frame / 32 + 1;
+    const bool same = a->last == w && a->last_frame == frame;
     if (frame > w->bytes / AEAD_TAG_BYTES) return; /* an index that lies */
     if (need > w->words) {
         if (mem_grow((void **)&w->frames, &cap, need, sizeof *w->frames, &e) < 0) return;
         memset(w->frames + w->words, 0, (cap - w->words) * sizeof *w->frames);
         w->words = (uint32_t)cap;
     }
-    if (wanted(w, frame)) return;
-    w->frames[frame / 64] |= UINT64_C(1) << frame % 64;
+    a->last = w;
+    a->last_frame = frame;
+    if (wanted(w, frame)) {
+        if (!same) bit_set(w, frame, AGAIN, true);
+        return;
+    }
+    bit_set(w, frame, WANTED, true);
     w->left++;
 }
 
@@ -166,7 +185,7 @@ void ahead_expect(struct ahead *a, const struct location *l) {
     if (!a) return;
     pthread_mutex_lock(&a->lock);
     struct want *w = want_get(a, l);
-    if (w) want_frame(w, l->frame);
+    if (w) want_frame(a, w, l->frame);
     pthread_mutex_unlock(&a->lock);
 }
 
@@ -213,15 +232,16 @@ static void segment_drop(struct ahead *a, struct segment *g) {
     struct segment **at = &a->segments;
     while (*at != g) at = &(*at)->next;
     *at = g->next;
-    a->bytes -= g->len;
+    *(g->kept ? &a->kept_bytes : &a->bytes) -= g->len;
     seam_free(g->bytes);
     seam_free(g);
 }
 
 /* Nobody needs it any more: metadata is asked for again and again, data once. */
 static bool spent(const struct segment *g) {
-    return !g->holds && (g->state == SEGMENT_FAILED ||
-                         (g->state == SEGMENT_THERE && !g->w->meta && (g->whole ? g->w->left : g->left) == 0));
+    return !g->holds && !g->kept &&
+           (g->state == SEGMENT_FAILED ||
+            (g->state == SEGMENT_THERE && !g->w->meta && (g->whole ? g->w->left : g->left) == 0));
 }
 
 /* Within bounds; who waits for the bytes may go over them by a third before others have to go. */
@@ -231,26 +251,28 @@ static bool make_room(struct ahead *a, uint64_t len, bool waits) {
         const bool evict = waits && a->bytes + len > a->bytes_max + a->bytes_max / 3;
         struct segment *oldest = NULL;
         for (struct segment *g = a->segments; g; g = g->next)
-            if (!g->holds && g->state != SEGMENT_COMING && (spent(g) || evict || (g->w->meta && !g->w->left)) &&
-                (!oldest || g->used < oldest->used))
+            if (!g->holds && g->state != SEGMENT_COMING &&
+                (spent(g) || (evict && !g->kept) || (g->w->meta && !g->w->left)) && (!oldest || g->used < oldest->used))
                 oldest = g;
         if (!oldest) return false;
         segment_drop(a, oldest);
     }
 }
 
-static struct segment *segment_new(struct ahead *a, struct want *w, uint64_t at, uint64_t len, bool whole) {
+enum segment_kind { RANGE, WHOLE, KEPT };
+static struct segment *segment_new(struct ahead *a, struct want *w, uint64_t at, uint64_t len, enum segment_kind k) {
     struct error e = ERROR_INIT;
     void *mem;
     if (mem_alloc(sizeof(struct segment), &mem, &e) < 0) return NULL;
     struct segment *g = mem;
-    *g = (struct segment){.w = w, .at = at, .len = len, .whole = whole, .used = ++a->clock, .next = a->segments};
+    *g = (struct segment){
+        .w = w, .at = at, .len = len, .whole = k == WHOLE, .kept = k == KEPT, .used = ++a->clock, .next = a->segments};
     if (!(g->bytes = seam_alloc(len))) {
         seam_free(g);
         return NULL;
     }
-    a->bytes += len;
-    w->come |= whole;
+    *(g->kept ? &a->kept_bytes : &a->bytes) += len;
+    w->come |= g->whole;
     return a->segments = g;
 }
 
@@ -296,7 +318,7 @@ static void advance(struct ahead *a) {
             continue;
         }
         if (!make_room(a, w->bytes, false)) break;
-        struct segment *g = segment_new(a, w, 0, w->bytes, true);
+        struct segment *g = segment_new(a, w, 0, w->bytes, WHOLE);
         if (!g) break;
         g->queued = queued = true;
         a->next++;
@@ -344,7 +366,7 @@ bool ahead_whole(struct ahead *a, const struct location *l, struct ahead_hold *r
     struct segment *g = w ? segment_find(a, w, 0, w->bytes) : NULL;
     if (w && !g && (!w->come || w->meta) && worth_whole(a, w)) {
         (void)make_room(a, w->bytes, true);
-        g = segment_new(a, w, 0, w->bytes, true);
+        g = segment_new(a, w, 0, w->bytes, WHOLE);
         if (g) g->queued = true;
     }
     if (g) g->holds++; /* stays while others are asked for */
@@ -353,6 +375,18 @@ bool ahead_whole(struct ahead *a, const struct location *l, struct ahead_hold *r
     bool found = g && hold(a, g, ret);
     pthread_mutex_unlock(&a->lock);
     return found;
+}
+
+/* Room for a frame that is wanted again after its pack went; the least recently used others go. */
+static struct segment *keep(struct ahead *a, struct want *w, uint64_t at, uint32_t len) {
+    while (len <= KEPT_BYTES_MAX && a->kept_bytes + len > KEPT_BYTES_MAX) {
+        struct segment *oldest = NULL;
+        for (struct segment *g = a->segments; g; g = g->next)
+            if (g->kept && !g->holds && (!oldest || g->used < oldest->used)) oldest = g;
+        if (!oldest) return NULL;
+        segment_drop(a, oldest);
+    }
+    return len <= KEPT_BYTES_MAX ? segment_new(a, w, at, len, KEPT) : NULL;
 }
 
 /* From the frame on, over what is wanted behind it and gaps that are small. */
@@ -379,27 +413,36 @@ bool ahead_range(struct ahead *a, const struct location *l, const struct pack_in
         uint32_t frames;
         uint64_t len = range_end(w, in, l->frame, &frames) - f->at;
         (void)make_room(a, len, true);
-        g = segment_new(a, w, f->at, len, false);
+        g = segment_new(a, w, f->at, len, RANGE);
         if (g) {
             g->queued = true;
             g->left = frames;
         }
+    } else if (w && !g && bit(w, l->frame, AGAIN)) {
+        g = keep(a, w, f->at, f->stored_len);
+        if (g) g->queued = true;
     }
     bool found = g && hold(a, g, ret);
     pthread_mutex_unlock(&a->lock);
     return found;
 }
 
-void ahead_release(struct ahead *a, const struct location *l, struct ahead_hold *h) {
+void ahead_release(struct ahead *a, const struct location *l, uint64_t at, uint32_t len, struct ahead_hold *h) {
     struct segment *g = h->segment;
     if (!g) return;
     h->segment = NULL;
     pthread_mutex_lock(&a->lock);
     struct want *w = g->w;
+    struct segment *again;
     if (wanted(w, l->frame)) {
-        w->frames[l->frame / 64] &= ~(UINT64_C(1) << l->frame % 64);
+        bit_set(w, l->frame, WANTED, false);
         w->left--;
         if (g->left) g->left--;
+        if (len && !w->meta && bit(w, l->frame, AGAIN) && segment_find(a, w, at, len) == g &&
+            (again = keep(a, w, at, len))) {
+            memcpy(again->bytes, h->bytes.ptr + (at - h->at), len);
+            again->state = SEGMENT_THERE;
+        }
     }
     g->holds--;
     if (spent(g)) {

@@ -274,7 +274,7 @@ static int load(struct fetcher *f, const struct copy *l, bool as_base, struct ca
     const bool whole = ahead_whole(f->ahead, &l->at, &held);
     int rc = dir_get(f, l, held.bytes, &d, err);
     if (rc < 0) {
-        ahead_release(f->ahead, &l->at, &held);
+        ahead_release(f->ahead, &l->at, 0, 0, &held);
         return rc;
     }
     struct fetched base = {0};
@@ -328,7 +328,7 @@ static int load(struct fetcher *f, const struct copy *l, bool as_base, struct ca
 out:
     if (seat) seat_put(f, seat);
     if (base.hold) fetch_release(f, &base);
-    ahead_release(f->ahead, &l->at, &held);
+    ahead_release(f->ahead, &l->at, sealed.len ? fr->at : 0, (uint32_t)sealed.len, &held);
     dir_put(f, d);
     return rc;
 }
@@ -495,7 +495,7 @@ int fetch_dir(struct fetcher *f, const struct location *at, const struct pack_in
     int rc = dir_get(f, &c, held.bytes, &d, err);
     struct location none = *at;
     none.frame = UINT32_MAX; /* no frame of it is taken */
-    ahead_release(f->ahead, &none, &held);
+    ahead_release(f->ahead, &none, 0, 0, &held);
     if (rc < 0) return rc;
     *ret = d->in;
     *ret_hold = d;

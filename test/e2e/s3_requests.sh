@@ -100,6 +100,23 @@ claim 'and asks little'
 run verify --all --level decode && run restore lab/it@latest --into "$T/after" && same after
 claim 'what it left is whole'
 
+# The same files at both ends of more than is held at once: what was fetched for the first serves the last.
+rm -rf tree && mkdir -p tree/a tree/b && python3 - <<'PY'
+import random, shutil
+r = random.Random(2)
+for f in range(20):
+    open(f"tree/a/{f:02}", "wb").write(r.randbytes(300_000))
+for f in range(6):
+    open(f"tree/b/{f}", "wb").write(r.randbytes(20_000_000))
+shutil.copytree("tree/a", "tree/c")
+PY
+packs=$(s3 ls backups a/packs/ | wc -l)
+run backup lab/it && packs=$(($(s3 ls backups a/packs/ | wc -l) - packs)) && run restore lab/it@latest --into "$T/again" && same again
+claim 'files that are twice in a large tree come back'
+[ "$packs" -ge 7 ] && [ "$(metered GET)" -le $((packs + 20)) ]
+claim "and their bytes were asked for once: $(metered GET) reads for $packs packs"
+rm -rf again tree && mkdir -p tree/a && head -c 3000000 /dev/urandom >tree/a/b
+
 # What comes ahead is damaged: it is asked for again, and mended by the pack's own parity.
 sed -e "s|backups/a?|backups/p?|" -e "s|$T/key|$T/parity.key|" -e 's|kind: key_file }|&, parity: 5|' c.yaml >p.yaml
 mv p.yaml c.yaml

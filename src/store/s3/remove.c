@@ -2,7 +2,6 @@
 #include "store/s3/s3_internal.h"
 
 #define BATCH_MAX 1000 /* of the interface */
-#define BATCH_MIN 3    /* fewer go one by one */
 
 /* Whether there is one that was not removed. */
 static int see(void *ctx, const char *path, struct bytes text, struct error *err) {
@@ -48,7 +47,7 @@ int s3_remove_many(struct store *st, const char *const *keys, size_t n, struct e
         bool done = false;
         int rc = 0;
         /* Without a digest that the server checks it would want another kind. */
-        if (some >= BATCH_MIN && s->place.digests && !atomic_load(&s->no_checksum) && !atomic_load(&s->no_batch))
+        if (some > 1 && s->place.digests && !atomic_load(&s->no_checksum) && !atomic_load(&s->no_batch))
             rc = batch(s, keys + at, some, &done, err);
         if (rc == 0 && !done) rc = s3_remove_each(s, keys + at, some, err);
         if (rc < 0) return rc;
