@@ -135,32 +135,3 @@ int ledger_derive(struct ledger *l, uint64_t old, uint64_t size, ledger_object_c
     buf_free(&d.bundle);
     return rc;
 }
-
-struct comparing {
-    struct ledger *ledger;
-    uint64_t *objects;
-    ledger_found_cb found;
-    void *ctx;
-};
-
-static int compare(void *ctx, const char *key, struct bytes content, struct error *err) {
-    struct comparing *c = ctx;
-    CLEANUP(buf_free) struct buf there = BUF_INIT(content.len + 1);
-    struct error e = ERROR_INIT;
-    int rc = store_read_all(c->ledger->store, key, content.len, &there, &e);
-    ++*c->objects;
-    if (rc == 0 && !bytes_equal(buf_bytes(&there), content))
-        rc = error_set(&e, ERR_OBJECT_CORRUPT, "it is not what the log's entries give");
-    if (rc == 0) return 0;
-    if (error_info(rc)->status != EXIT_INTEGRITY) {
-        *err = e;
-        return error_wrap(err, "%s", key);
-    }
-    return c->found(c->ctx, key, rc, e.text, err);
-}
-
-int ledger_check_derived(struct ledger *l, uint64_t old, uint64_t size, uint64_t *ret_objects, ledger_found_cb found,
-                         void *ctx, struct error *err) {
-    struct comparing c = {l, ret_objects, found, ctx};
-    return ledger_derive(l, old, size, compare, &c, err);
-}

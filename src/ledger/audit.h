@@ -21,9 +21,5 @@ int ledger_note(struct ledger *l, struct buf *ret, bool *ret_found, struct error
 typedef int (*ledger_object_cb)(void *ctx, const char *key, struct bytes content, struct error *err);
 int ledger_derive(struct ledger *l, uint64_t old, uint64_t size, ledger_object_cb cb, void *ctx,
                   struct error *err) PK_CHECK;
-/* Hold each of them against the store. `found` is told of each that is missing or differs, with the reason. */
-typedef int (*ledger_found_cb)(void *ctx, const char *key, int code, const char *text, struct error *err);
-int ledger_check_derived(struct ledger *l, uint64_t old, uint64_t size, uint64_t *ret_objects, ledger_found_cb found,
-                         void *ctx, struct error *err) PK_CHECK;
 
 #endif

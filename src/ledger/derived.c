@@ -85,11 +85,18 @@ static int object_see(void *ctx, int level, uint64_t index, unsigned width, stru
     return w->found(w->ctx, path, rc, rc == -ERR_OBJECT_MISSING ? "the object is not there" : e.text, err);
 }
 
-static int all_see(struct walk *w, struct error *err) {
+static int all_see(struct walk *w, uint64_t old, struct error *err) {
     int rc = 0;
     for (int level = TILE_ENTRIES; level < (int)TREE_LEVELS && rc == 0; level++)
-        rc = tile_each(level, 0, w->size, object_see, w, err);
+        rc = tile_each(level, old, w->size, object_see, w, err);
     return rc;
+}
+
+int derived_check_tiles(struct ledger *l, uint64_t old, uint64_t size, uint64_t *objects, derived_found found,
+                        void *ctx, struct error *err) {
+    struct walk w = {l, size, objects, found, ctx, NULL};
+    int rc = past_complete(l, err);
+    return rc < 0 ? rc : all_see(&w, old, err);
 }
 
 static int see_any(void *ctx, const struct store_object *o, struct error *err) {
@@ -133,7 +140,7 @@ int derived_check(struct ledger *l, uint64_t *objects, derived_found found, void
                      why == -ERR_OBJECT_MISSING ? "the object is not there" : "no key of the log has signed it", err);
     if (!published) return 0;
     struct walk w = {l, c.size, objects, found, ctx, NULL};
-    return all_see(&w, err);
+    return all_see(&w, 0, err);
 }
 
 int ledger_mend_derived(struct ledger *l, struct bytes sign_seed, uint64_t *ret_mended, struct error *err) {
@@ -146,7 +153,7 @@ int ledger_mend_derived(struct ledger *l, struct bytes sign_seed, uint64_t *ret_
         return error_wrap(err, "what is derived from the log");
     /* without a checkpoint everything is derived for the present size, and then counted by a new one */
     struct walk w = {l, published ? c.size : ledger_size(l), &looked, NULL, NULL, ret_mended};
-    if ((published || why) && all_see(&w, err) < 0) return error_wrap(err, "deriving from the log again");
+    if ((published || why) && all_see(&w, 0, err) < 0) return error_wrap(err, "deriving from the log again");
     int rc = ledger_publish(l, sign_seed, err);
     if (rc == 0 && why) ++*ret_mended;
     return rc;

@@ -13,6 +13,8 @@ typedef int (*derived_found)(void *ctx, const char *object, int code, const char
 /* Every tile and bundle that the published checkpoint counts, and the checkpoint itself. A log that was never published has
  * none. What is replaced by another publisher meanwhile is no finding. *objects grows by what was looked at. */
 int derived_check(struct ledger *l, uint64_t *objects, derived_found found, void *ctx, struct error *err) PK_CHECK;
+/* Of these only what the tree of `size` has and that of `old` had not, `old`'s own partial ones included; whatever the checkpoint says. */
+int derived_check_tiles(struct ledger *l, uint64_t old, uint64_t size, uint64_t *objects, derived_found found, void *ctx, struct error *err) PK_CHECK;
 /* Write anew what derived_check would find wrong, and publish the log as far as it is known. Replaces only objects that
  * are derived and wrong. ERR_LEDGER_BROKEN, and nothing is signed, when a published checkpoint that counts has another
  * root. *ret_mended counts objects. */

@@ -1,6 +1,7 @@
 #include "repo/log_view.h"
 
 #include "ledger/audit.h"
+#include "ledger/derived.h"
 #include "ledger/proof.h"
 #include "ledger/statement.h"
 #include "repo/state_summary.h"
@@ -161,7 +162,7 @@ static int look_at_checkpoint(struct audit *a, bool *ret_again, struct error *er
     }
     a->ret->checkpoint_size = p.head.size;
     a->note = buf_bytes(&note);
-    rc = ledger_check_derived(a->log, 0, p.head.size, &a->ret->objects, tell_derived, a, err);
+    rc = derived_check_tiles(a->log, 0, p.head.size, &a->ret->objects, tell_derived, a, err);
     *ret_again = rc > 0;
     return rc < 0 ? rc : 0;
 }

@@ -2,6 +2,7 @@
 
 #include "ledger/audit.h"
 #include "ledger/cache.h"
+#include "ledger/derived.h"
 #include "ledger/proof.h"
 #include "repo/repo_internal.h"
 
@@ -199,7 +200,7 @@ static int look(struct witness_log *w, const struct witness_seen *seen, bool who
                          (unsigned long long)v->parts.head.size);
     struct damage d = {w, v};
     v->objects = 0;
-    return ledger_check_derived(w->ledger, whole ? 0 : seen->size, v->parts.head.size, &v->objects, damaged, &d, err);
+    return derived_check_tiles(w->ledger, whole ? 0 : seen->size, v->parts.head.size, &v->objects, damaged, &d, err);
 }
 
 int witness_log_look(struct witness_log *w, const struct witness_seen *seen, bool whole, struct witness_view *ret,
