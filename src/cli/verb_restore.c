@@ -1,3 +1,5 @@
+#include "cli/verb_restore.h"
+
 #include "base/time.h"
 #include "cli/prompt.h"
 #include "cli/verb.h"
@@ -101,6 +103,7 @@ int verb_run_restore(struct cli *c, struct error *err) {
                                 .terminate_connections = options_flag(c->options, OPT_TERMINATE),
                                 .no_owner = options_flag(c->options, OPT_NO_OWNER)};
     bool dry = options_flag(c->options, OPT_DRY_RUN);
+    if (verb_restore_is_rows(c)) return verb_restore_rows(c, err);
     output_set_job(c->output, "restore");
     int rc = verb_work(c, &w, err);
     if (rc == 0)

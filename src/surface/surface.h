@@ -170,6 +170,8 @@ struct surface_driver {
      * takes the next extended attribute out of a run; false at its end. */
     int (*stat)(struct bytes attr, struct item_stat *ret, struct error *);
     bool (*xattr_next)(struct bytes *run, struct bytes *ret_key, struct bytes *ret_value);
+    /* Optional: for surfaces that have tables (rows.h). */
+    const struct rows_driver *rows;
 };
 extern const struct surface_driver surface_files;
 extern const struct surface_driver surface_postgres;

@@ -1,4 +1,5 @@
 #include "surface/postgres/postgres_internal.h"
+#include "surface/postgres/rows_diff.h"
 
 const struct surface_driver surface_postgres = {
     .kind = "postgres",
@@ -14,4 +15,5 @@ const struct surface_driver surface_postgres = {
     .describe = pg_describe,
     .export_name = pg_export_name,
     .export_tree = pg_export_tree,
+    .rows = &pg_rows_driver,
 };
