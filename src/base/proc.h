@@ -38,4 +38,8 @@ void proc_free(struct proc *p);
 /* Start, collect all stdout (at most max_bytes) into out (may be NULL), wait. */
 int proc_run(const struct proc_spec *spec, struct buf *out, struct error *err) PK_CHECK;
 
+/* Let `run` go on in a process of its own that outlives us: a session of its own, standard streams on /dev/null, and it ends
+ * when run returns, without the clean-up of ours. Only before any thread was started. */
+int proc_detach(void (*run)(void *), void *arg, struct error *err) PK_CHECK;
+
 #endif

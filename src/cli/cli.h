@@ -24,5 +24,7 @@ extern const verb_run verb_runs[VERB_COUNT]; /* from verbs.def; NULL: this build
 
 /* The whole program: parse, run, print, and the exit status. main() adds signals and the process's own settings. */
 enum exit_status cli_run(int argc, char *const *argv, int out_fd, int err_fd);
+/* The exit status that is due for a failure: 'wal get' has statuses of its own. */
+enum exit_status cli_status(int argc, char *const *argv, enum exit_status status, enum error_code code);
 
 #endif

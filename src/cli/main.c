@@ -46,18 +46,18 @@ static enum exit_status refuse(const struct error *err) {
 }
 
 int main(int argc, char **argv) {
-    if (streams_open() < 0 || signals_install() < 0) return EXIT_FAILED;
+    if (streams_open() < 0 || signals_install() < 0) return cli_status(argc, argv, EXIT_FAILED, ERR_INTERNAL);
     umask(077);
     mem_init();
     /* For the width of characters alone; words and numbers do not follow the locale. */
     setlocale(LC_CTYPE, "C.UTF-8");
     struct error err = ERROR_INIT;
-    if (crypto_init(&err) < 0) return refuse(&err);
+    if (crypto_init(&err) < 0) return cli_status(argc, argv, refuse(&err), err.code);
     enum exit_status status = cli_run(argc, argv, STDOUT_FILENO, STDERR_FILENO);
     /* Some file systems tell of a full disk only here. */
     if (seam_close(STDOUT_FILENO) < 0 && status == EXIT_OK) {
         (void)!error_set_errno(&err, ERR_IO_WRITE, "standard output");
-        return refuse(&err);
+        return cli_status(argc, argv, refuse(&err), err.code);
     }
     return status;
 }

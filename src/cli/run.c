@@ -43,6 +43,22 @@ static int dispatch(struct cli *c, struct error *err) {
     return error_set(err, ERR_USAGE, "this build cannot run '%s'", verb_table[verb].name);
 }
 
+/* By the words alone, as a command line that is wrong must not look like the end of the archive either. */
+static bool answers_recovery(int argc, char *const *argv) {
+    bool wal = false;
+    for (int i = 1; i < argc; i++) {
+        if (wal && strcmp(argv[i], "get") == 0) return true;
+        wal |= strcmp(argv[i], "wal") == 0;
+    }
+    return false;
+}
+
+/* A server in recovery takes 1 to 125 for "there is no such file", ends its recovery there and opens for writing. */
+enum exit_status cli_status(int argc, char *const *argv, enum exit_status status, enum error_code code) {
+    if (status == EXIT_OK || status > EXIT_WRONG_KEY || !answers_recovery(argc, argv)) return status;
+    return code == ERR_WAL_ABSENT ? EXIT_FAILED : EXIT_CANNOT_TELL;
+}
+
 enum exit_status cli_run(int argc, char *const *argv, int out_fd, int err_fd) {
     struct options_early early = options_peek(argc, argv);
     struct output_config config = {0};
@@ -56,7 +72,7 @@ enum exit_status cli_run(int argc, char *const *argv, int out_fd, int err_fd) {
     if (output_new(&config, &c.output, &err) < 0) {
         static const char text[] = "error PK-SYS-001: The system refused memory\n";
         (void)!io_write_full(err_fd, text, sizeof text - 1, "standard error", &err);
-        return EXIT_FAILED;
+        return cli_status(argc, argv, EXIT_FAILED, ERR_NO_MEMORY);
     }
     int r = options_parse(argc, argv, &options, &err);
     c.options = options;
@@ -67,5 +83,5 @@ enum exit_status cli_run(int argc, char *const *argv, int out_fd, int err_fd) {
     enum exit_status status = output_finish(c.output, &err, options && options_is_job(options));
     options_free(options);
     output_free(c.output);
-    return status;
+    return cli_status(argc, argv, status, err.code);
 }

@@ -95,7 +95,7 @@ enum config_lock { CONFIG_LOCK_UNSET, CONFIG_LOCK_GOVERNANCE, CONFIG_LOCK_COMPLI
 struct config_immutability { /* how long objects of each class are locked; unset: see config_locks */
     struct config_head head;
     int mode; /* enum config_lock */
-    struct config_duration log, keys, packs, index;
+    struct config_duration log, keys, packs, index, wal;
 };
 struct config_repository {
     struct config_head head;
@@ -129,6 +129,13 @@ struct config_invariant {
     const char *name, *sql, *database;
     int expect; /* enum config_expect */
 };
+enum config_wal_mode { CONFIG_WAL_UNSET, CONFIG_WAL_NONE, CONFIG_WAL_ARCHIVE, CONFIG_WAL_STREAM };
+struct config_wal { /* how a server's write-ahead log gets into the repository */
+    struct config_head head;
+    int mode; /* enum config_wal_mode */
+    const char *slot, *system, *spool;
+    struct config_duration every;
+};
 struct config_surface {
     struct config_head head;
     int kind;  /* enum config_kind */
@@ -139,6 +146,7 @@ struct config_surface {
     struct config_connect *connect; /* postgres */
     struct config_strings databases;
     const char *tools_dir, *run_as;
+    struct config_wal *wal;
     CONFIG_LIST(config_invariant) invariants;
 };
 

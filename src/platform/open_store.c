@@ -30,8 +30,9 @@ struct store_locks config_locks(const struct config_repository *r) {
                   {"keys/", span(&i->keys, 90)},
                   {"format", span(&i->keys, 90)},
                   {"packs/", span(&i->packs, 35)},
-                  {"index/", span(&i->index, 35)}},
-        .count = 5,
+                  {"index/", span(&i->index, 35)},
+                  {"wal/", span(&i->wal, 35)}},
+        .count = 6,
     };
     return l;
 }

@@ -13,6 +13,7 @@ static const char *const levels[] = {"present", "checksum", "decode", "spot", "f
 static const char *const s3_styles[] = {"path", "virtual", NULL};
 static const char *const s3_encryptions[] = {"AES256", "aws:kms", NULL};
 static const char *const s3_digests[] = {"signed", "unsigned", NULL};
+static const char *const wal_modes[] = {"none", "archive", "stream", NULL};
 static const char *const lock_modes[] = {"governance", "compliance", NULL};
 static const char *const sslmodes[] = {"disable", "allow", "prefer", "require", "verify-ca", "verify-full", NULL};
 
@@ -167,6 +168,7 @@ static const struct field immutability_rows[] = {
     LOCKED(keys, "key slots and the object `format`", "90d"),
     LOCKED(packs, "packs", "35d"),
     LOCKED(index, "index runs and pack lists", "35d"),
+    LOCKED(wal, "objects of the write-ahead log", "35d"),
 };
 static const struct schema immutability_schema = {
     .name = "immutability",
@@ -234,6 +236,28 @@ static const struct schema invariant_schema = {
     ROWS(invariant_rows),
     .bytes = sizeof(struct config_invariant),
 };
+static const struct field wal_rows[] = {
+    ROW(config_wal, mode, ENUM, .flags = FIELD_REQUIRED, .values = wal_modes,
+        .doc = "`archive`: the server hands its segments to `proofkeep wal push`. `stream`: `proofkeep wal receive` takes "
+               "them from a replication slot. `none`: there is no WAL, and recovery ends with a base backup."),
+    ROW(config_wal, slot, STRING, .flags = FIELD_ENV, .doc = "The replication slot of mode `stream`.",
+        .fallback = "proofkeep"),
+    ROW(config_wal, every, DURATION,
+        .doc = "How often at the latest what came of an unfinished segment is stored, in mode `stream`.",
+        .fallback = "10s"),
+    ROW(config_wal, system, STRING,
+        .doc = "The system identifier of the only cluster whose WAL is taken, as `pg_controldata` prints it.",
+        .fallback = "that of the first WAL that was stored for the surface"),
+    ROW(config_wal, spool, PATH, .flags = FIELD_ENV,
+        .doc = "A folder for marks of what was stored ahead, and for what a recovery will ask for next.",
+        .fallback = "below the cache folder"),
+};
+static const struct schema wal_schema = {
+    .name = "wal",
+    .doc = "How the write-ahead log of a PostgreSQL server gets into the repository.",
+    ROWS(wal_rows),
+    .bytes = sizeof(struct config_wal),
+};
 static const struct field surface_rows[] = {
     ROW(config_surface, kind, ENUM, .flags = FIELD_REQUIRED, .values = kinds, .doc = "Which driver captures it."),
     ROW(config_surface, class, ENUM, .flags = FIELD_REQUIRED, .values = classes,
@@ -257,6 +281,8 @@ static const struct field surface_rows[] = {
     ROW(config_surface, run_as, STRING, .only = "postgres",
         .doc = "System user that the tools, and scratch servers, run as when we are root.",
         .fallback = "the user we run as; as root, no scratch server can then be started"),
+    ROW(config_surface, wal, OBJECT, .object = &wal_schema, .only = "postgres",
+        .doc = "Its write-ahead log, for recovery to any instant.", .fallback = "none is stored"),
     ROW(config_surface, invariants, LIST, .object = &invariant_schema, .only = "postgres",
         .doc = "What is compared after a restore."),
 };

@@ -79,6 +79,30 @@ static int add_parts(struct repo *r, struct live_objects *o, struct error *err) 
     return rc;
 }
 
+static int add_wal(struct repo *r, struct live_objects *o, struct error *err) {
+    int rc = 0;
+    for (size_t i = 0; i < r->state.wal_count && rc == 0; i++) {
+        struct wal_row *rows = NULL;
+        size_t n = 0;
+        rc = wal_log_rows(r, &r->state.wal[i], &rows, &n, err);
+        for (size_t k = 0; k < n && rc == 0; k++) {
+            rc = add(o, LIVE_WAL, rows[k].key, 0, err);
+            if (rc == 0) o->items[o->count - 1].digest = rows[k].digest;
+        }
+        seam_free(rows);
+    }
+    return rc;
+}
+
+/* A piece gives way to its whole segment, and may be removed then. */
+static bool gave_way(const struct live_objects *o, const struct live_object *x) {
+    const char *pieces = x->kind == LIVE_WAL ? strstr(x->key, ".pieces/") : NULL;
+    char whole[sizeof x->key];
+    if (!pieces) return false;
+    snprintf(whole, sizeof whole, "%.*s", (int)(pieces - x->key), x->key);
+    return live_object_find(o, whole) != NULL;
+}
+
 static int order(const void *a, const void *b) {
     return strcmp(((const struct live_object *)a)->key, ((const struct live_object *)b)->key);
 }
@@ -107,6 +131,7 @@ int repo_live_objects(struct repo *r, struct live_objects *ret, struct error *er
     }
     if (rc == 0) rc = add_parts(r, &o, err);
     if (rc == 0) rc = add_packs(r, &o, err);
+    if (rc == 0) rc = add_wal(r, &o, err);
     if (rc < 0) {
         live_objects_free(&o);
         return error_wrap(err, "listing what is in use");
@@ -115,6 +140,13 @@ int repo_live_objects(struct repo *r, struct live_objects *ret, struct error *er
     size_t w = 0;
     for (size_t i = 0; i < o.count; i++)
         if (w == 0 || strcmp(o.items[i].key, o.items[w - 1].key) != 0) o.items[w++] = o.items[i];
+    o.count = w;
+    w = 0;
+    /* what moves down leaves the order as it is, so that what was not looked at yet is still found */
+    for (size_t i = 0; i < o.count; i++) {
+        struct live_object x = o.items[i];
+        if (!gave_way(&o, &x)) o.items[w++] = x;
+    }
     o.count = w;
     *ret = o;
     return 0;
@@ -138,6 +170,10 @@ int live_object_is(struct repo *r, const struct live_object *o, struct bytes con
     const char *name = strrchr(o->key, '/');
     if (o->kind == LIVE_ENTRY) return ledger_knows(r->ledger, o->seq, content, ret, err);
     sha256(content, &d);
+    if (o->kind == LIVE_WAL) {
+        *ret = digest_equal(&d, &o->digest);
+        return 0;
+    }
     hex_encode(d.b, DIGEST_BYTES, hex);
     *ret = o->kind == LIVE_FORMAT ? digest_equal(&d, &r->state.format) : name && strcmp(name + 1, hex) == 0;
     return 0;

@@ -342,14 +342,16 @@ static int slots_open(struct repo *r, const struct unlock *u, struct error *err)
     return rc;
 }
 
-static int open_with(struct store *s, const struct unlock *u, const char *cache_dir, bool mending, struct repo **ret,
-                     struct error *err) {
+enum opening { OPEN_WHOLE, OPEN_MENDING, OPEN_LOG };
+static int open_with(struct store *s, const struct unlock *u, const char *cache_dir, enum opening how,
+                     struct repo **ret, struct error *err) {
     void *p;
     int rc = mem_alloc(sizeof(struct repo), &p, err);
     if (rc < 0) return rc;
     struct repo *r = p;
     r->store = s;
-    r->mending = mending;
+    r->mending = how == OPEN_MENDING;
+    r->no_index = how == OPEN_LOG;
     pthread_mutex_init(&r->lock, NULL);
     pthread_mutex_init(&r->mended.lock, NULL);
     struct digest fd;
@@ -397,12 +399,17 @@ void repo_parity_set(struct repo *r, unsigned percent) {
 }
 
 int repo_open(struct store *s, const struct unlock *u, const char *cache_dir, struct repo **ret, struct error *err) {
-    return open_with(s, u, cache_dir, false, ret, err);
+    return open_with(s, u, cache_dir, OPEN_WHOLE, ret, err);
 }
 
 int repo_open_damaged(struct store *s, const struct unlock *u, const char *cache_dir, struct repo **ret,
                       struct error *err) {
-    return open_with(s, u, cache_dir, true, ret, err);
+    return open_with(s, u, cache_dir, OPEN_MENDING, ret, err);
+}
+
+int repo_open_log(struct store *s, const struct unlock *u, const char *cache_dir, struct repo **ret,
+                  struct error *err) {
+    return open_with(s, u, cache_dir, OPEN_LOG, ret, err);
 }
 
 bool repo_log_moved(struct repo *r) {
@@ -426,8 +433,8 @@ int repo_follow(struct repo *r, struct error *err) {
     for (int tries = 0;; tries++) {
         struct error e = ERROR_INIT;
         int rc = epochs_load(r, &e);
-        if (rc == 0) rc = index_follow(r, &r->index, &e);
-        r->index_behind = rc < 0;
+        if (rc == 0 && !r->no_index) rc = index_follow(r, &r->index, &e);
+        r->index_behind = rc < 0 || r->no_index;
         if (rc == 0) return 0;
         /* a run that was live when the log was read may be gone when it is loaded: then the log has more to say */
         if (rc == -ERR_OBJECT_MISSING && tries < 64 && repo_log_moved(r)) continue;

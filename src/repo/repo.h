@@ -33,6 +33,7 @@
 #define PREDICATE_REPAIR PREDICATE_PREFIX "repair/v1"
 #define PREDICATE_COVERAGE PREDICATE_PREFIX "coverage/v1"
 #define PREDICATE_COPY PREDICATE_PREFIX "copy/v1"
+#define PREDICATE_WAL PREDICATE_PREFIX "wal/v1"
 
 /* The rungs of verification, as far as the state tells them apart; the texts are evidence's. */
 enum verify_level { VERIFY_NONE = 0, VERIFY_PRESENT, VERIFY_CHECKSUM, VERIFY_DECODE, VERIFY_SPOT, VERIFY_FULL, VERIFY_REBUILD };
@@ -130,6 +131,8 @@ struct repo_params {
 int repo_create(struct store *s, const struct repo_params *p, const struct unlock *slot, const char *label, struct keyring **ret, struct error *err) PK_CHECK;
 /* Open with whatever slot `u` opens. `s` is borrowed. cache_dir may be NULL (then: no pins, no local index). Syncs the log. */
 int repo_open(struct store *s, const struct unlock *u, const char *cache_dir, struct repo **ret, struct error *err) PK_CHECK;
+/* The same without the index, for what only reads and writes the log and WAL (wal_object.h): whatever looks up a chunk is refused. */
+int repo_open_log(struct store *s, const struct unlock *u, const char *cache_dir, struct repo **ret, struct error *err) PK_CHECK;
 void repo_close(struct repo *r);
 /* Packs that are written from now on carry so much parity of their bytes (parity.h); 0, which is how it begins, is none.
  * At most PARITY_PERCENT_MAX. */

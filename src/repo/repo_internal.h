@@ -9,6 +9,7 @@
 #include "repo/codec.h"
 #include "repo/cut.h"
 #include "repo/repo.h"
+#include "repo/wal_object.h"
 #include "repo/writer.h"
 #include <stdatomic.h>
 
@@ -55,6 +56,8 @@ struct state {
     struct drill_info drill; /* seq 0: none */
     struct copy_info *copies;
     size_t copy_count, copy_cap;
+    struct wal_batch *wal; /* wal_log.c */
+    size_t wal_count, wal_cap;
     struct digest format; /* of the object 'format', by entry 0 */
     bool initialised;
     size_t void_count;  /* entries that count for nothing: see state.c */
@@ -66,6 +69,7 @@ int state_may(const struct repo *r, const char *type, struct error *err) PK_CHEC
 /* The judge of the log (ledger_judge): ctx is the struct repo that folds it. */
 int state_judge(void *ctx, const struct ledger_entry *e, struct error *err) PK_CHECK;
 void state_free(struct state *s);
+int judge_wal(struct state *s, const struct ledger_entry *e, const json_t *p, struct error *err) PK_CHECK; /* wal_log.c */
 /* Whether a live run is none: the keys of an epoch lie among them. */
 bool state_epoch_object(const struct state *s, const struct digest *run);
 
@@ -329,6 +333,7 @@ struct repo {
     bool latched;
     size_t part_names; /* of pack lists; 0: PART_NAMES */
     bool index_behind; /* the runs that the log names could not all be loaded */
+    bool no_index;     /* opened by repo_open_log */
     bool mending;      /* opened by repo_open_damaged: runs that are lost are left out of the index */
     struct session_key *sessions;
     size_t session_count, session_cap;

@@ -229,6 +229,56 @@ static int objects_check(struct scrub *s, const struct checked *memory, struct e
     return rc;
 }
 
+/* ---- write-ahead log: names that the log has, with their digests ---- */
+
+static bool whole_is_there(struct scrub *s, const char *key) {
+    const char *pieces = strstr(key, ".pieces/");
+    char whole[WAL_OBJECT_KEY_BYTES];
+    struct error e = ERROR_INIT;
+    if (!pieces) return false;
+    snprintf(whole, sizeof whole, "%.*s", (int)(pieces - key), key);
+    return store_stat(s->store, whole, NULL, NULL, &e) == 0;
+}
+
+static int wal_row_check(struct scrub *s, const struct wal_row *row, struct error *err) {
+    struct error e = ERROR_INIT;
+    int rc = object_check_name(s->store, row->key, row->object_bytes, &row->digest, &e);
+    s->totals.objects++;
+    s->totals.bytes += row->object_bytes;
+    /* a piece goes once its segment is whole */
+    if (rc == 0 || (rc == -ERR_OBJECT_MISSING && whole_is_there(s, row->key))) return 0;
+    return say(s, row->key, result_of(rc), rc == -ERR_OBJECT_MISSING ? "the log names it, and it is not there" : e.text,
+               err);
+}
+
+/* With a budget, as many batches as it still has room for, from another one every time: when they were checked nobody
+ * remembers. */
+static int wal_check(struct scrub *s, int64_t begun_ns, struct error *err) {
+    const struct state *st = &s->derived.fold.state;
+    bool limited = s->o->budget_ns || s->o->budget_bytes;
+    uint64_t taken = 0;
+    uint32_t start = 0;
+    int rc = limited && st->wal_count ? random_bytes(&start, sizeof start, err) : 0;
+    for (size_t i = 0; i < st->wal_count && rc == 0; i++) {
+        struct wal_row *rows = NULL;
+        size_t n = 0;
+        const struct wal_batch *b = &st->wal[(start + i) % st->wal_count];
+        if ((s->o->budget_ns && time_monotonic_ns() - begun_ns >= s->o->budget_ns) ||
+            (s->o->budget_bytes && taken >= s->o->budget_bytes)) {
+            s->totals.wal_left += b->objects;
+            continue;
+        }
+        rc = wal_log_rows(&s->bare, b, &rows, &n, err);
+        for (size_t k = 0; k < n && rc == 0; k++) {
+            rc = wal_row_check(s, &rows[k], err);
+            taken += rows[k].object_bytes;
+            if (rc == 0) rc = stop_check(err);
+        }
+        seam_free(rows);
+    }
+    return rc;
+}
+
 /* ---- what the log names ---- */
 
 struct look_again {
@@ -361,7 +411,7 @@ int repo_scrub(struct store *store, const struct scrub_options *o, struct scrub_
     struct scrub s = {.store = store, .o = o, .bare = {.store = store}};
     struct checked memory = {0};
     char path[4200] = "";
-    int64_t now_ns = time_now_ns();
+    int64_t now_ns = time_now_ns(), begun_ns = time_monotonic_ns();
     *ret = (struct scrub_totals){0};
     s.bare.keys = &s.keys;
     pthread_mutex_init(&s.lock, NULL);
@@ -376,10 +426,13 @@ int repo_scrub(struct store *store, const struct scrub_options *o, struct scrub_
     }
     if (rc == 0) rc = objects_check(&s, &memory, err);
     if (rc == 0 && ledger_size(s.bare.ledger) && s.derived.fold.state.initialised) rc = missing_check(&s, err);
+    if (rc == 0) rc = wal_check(&s, begun_ns, err);
     if (rc == 0 && *path) rc = remember(&s, &memory, path, now_ns, err);
     if (rc == 0) tell(&s, now_ns);
     if (rc == 0) {
-        s.totals.result = s.totals.findings ? CHECK_CORRUPT : s.totals.packs_left ? CHECK_NOT_CHECKED : CHECK_VERIFIED;
+        s.totals.result = s.totals.findings                          ? CHECK_CORRUPT
+                          : s.totals.packs_left || s.totals.wal_left ? CHECK_NOT_CHECKED
+                                                                     : CHECK_VERIFIED;
         *ret = s.totals;
     }
     ledger_close(s.bare.ledger);

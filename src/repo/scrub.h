@@ -2,7 +2,7 @@
  *
  * Looked at: 'format' against entry 0; every pack, index object and key slot against the SHA-256 in its name; the log's
  * entries (signature, place, chain) and which of them their signers may not say; tiles, bundles, checkpoint and summaries
- * against the entries; that every index object that the log names is there.
+ * against the entries; that every index object that the log names is there; every object of WAL that the log has, against its digest there.
  * Not to be seen without a key: that a pack is missing (pack lists are sealed), and whether the admin key of entry 0 is yours:
  * compare ret->admin with 'proofkeep key list'. Nothing is written to the store.
  */
@@ -25,6 +25,7 @@ struct scrub_totals {
     uint64_t objects, bytes;        /* that were looked at */
     uint64_t packs, pack_bytes;     /* that the store lists */
     uint64_t packs_left, bytes_left; /* of these, what the budget did not reach */
+    uint64_t wal_left;              /* registered objects of WAL that the budget did not reach */
     uint64_t entries, void_entries, findings;
     int64_t oldest_ns; /* when the pack that was checked longest ago was; 0: one never was, or there is none */
     enum check_result result; /* CHECK_VERIFIED only when everything was looked at and is whole */

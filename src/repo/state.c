@@ -320,6 +320,7 @@ static const struct {
     {PREDICATE_REPAIR, 1u << ROLE_ADMIN},
     {PREDICATE_COVERAGE, 1u << ROLE_ADMIN | 1u << ROLE_RESTORE},
     {PREDICATE_COPY, 1u << ROLE_ADMIN | 1u << ROLE_RESTORE},
+    {PREDICATE_WAL, 1u << ROLE_ADMIN | 1u << ROLE_WRITER},
 };
 
 static int fold(struct state *s, const struct ledger_entry *e, const char *type, const json_t *p, struct error *err) {
@@ -334,6 +335,7 @@ static int fold(struct state *s, const struct ledger_entry *e, const char *type,
     if (strcmp(type, PREDICATE_VERIFICATION) == 0) return judge_verification(s, e, p, err);
     if (strcmp(type, PREDICATE_KEY) == 0) return judge_key(s, e, p, err);
     if (strcmp(type, PREDICATE_COPY) == 0) return judge_copy(s, e, p, err);
+    if (strcmp(type, PREDICATE_WAL) == 0) return judge_wal(s, e, p, err);
     if (strcmp(type, PREDICATE_KEY_DRILL) == 0) {
         s->drill = (struct drill_info){.seq = e->seq, .time_ns = e->time_ns, .role = k->role};
         memcpy(s->drill.signer, e->signer, sizeof s->drill.signer);
@@ -434,6 +436,11 @@ void state_free(struct state *s) {
         seam_free(s->jobs[i].surface);
     }
     for (size_t i = 0; i < s->copy_count; i++) seam_free(s->copies[i].missing);
+    for (size_t i = 0; i < s->wal_count; i++) {
+        seam_free(s->wal[i].environment);
+        seam_free(s->wal[i].surface);
+    }
+    seam_free(s->wal);
     seam_free(s->copies);
     seam_free(s->snapshots);
     seam_free(s->jobs);

@@ -96,6 +96,13 @@ static json_t *copy_row(const struct copy_info *c) {
                      (json_int_t)c->newest, missing, (json_int_t)c->time_ns);
 }
 
+static json_t *wal_row(const struct wal_batch *b) {
+    char system[24];
+    snprintf(system, sizeof system, "%llu", (unsigned long long)b->system);
+    return json_pack("[I, s, s, s, I]", (json_int_t)b->seq, b->environment, b->surface, system,
+                     (json_int_t)b->objects);
+}
+
 static json_t *epoch_row(const struct epoch_info *e) {
     return json_pack("[I, o]", (json_int_t)e->seq, json_digest(&e->keys));
 }
@@ -132,14 +139,15 @@ static int put_runs(json_t *doc, const struct state *s, struct error *err) {
 static bool is_plain(const struct state *s) {
     for (size_t i = 0; i < s->snapshot_count; i++)
         if (s->snapshots[i].is_copy) return false;
-    return s->epoch_count == 0 && s->copy_count == 0;
+    return s->epoch_count == 0 && s->copy_count == 0 && s->wal_count == 0;
 }
 
 int state_write(const struct state *s, json_t **ret, struct error *err) {
     json_auto_t *doc = json_object();
     if (!doc) return error_set(err, ERR_NO_MEMORY, "no memory for a summary of the log");
     const bool plain = is_plain(s);
-    int rc = json_put_int(doc, "version", plain ? STATE_VERSION_PLAIN : STATE_VERSION, err);
+    int version = plain ? STATE_VERSION_PLAIN : s->wal_count ? STATE_VERSION : STATE_VERSION_NO_WAL;
+    int rc = json_put_int(doc, "version", version, err);
     if (rc == 0) rc = json_put(doc, "format", json_digest(&s->format), err);
     if (rc == 0 && plain) PUT_ROWS(doc, "keys", s->keys, s->key_count, key_row_plain);
     if (rc == 0 && !plain) PUT_ROWS(doc, "keys", s->keys, s->key_count, key_row);
@@ -150,6 +158,7 @@ int state_write(const struct state *s, json_t **ret, struct error *err) {
     if (rc == 0) PUT_ROWS(doc, "deletes", s->deletes, s->delete_count, delete_row);
     if (rc == 0 && !plain) PUT_ROWS(doc, "epochs", s->epochs, s->epoch_count, epoch_row);
     if (rc == 0 && !plain) PUT_ROWS(doc, "copies", s->copies, s->copy_count, copy_row);
+    if (rc == 0 && s->wal_count) PUT_ROWS(doc, "wal", s->wal, s->wal_count, wal_row);
     if (rc == 0) rc = put_runs(doc, s, err);
     if (rc == 0) rc = json_put(doc, "drill", drill_row(&s->drill), err);
     if (rc == 0)
@@ -408,6 +417,23 @@ static int load_copies(struct state *s, const json_t *list, uint64_t size, struc
     return 0;
 }
 
+static int load_wal(struct state *s, const json_t *list, uint64_t size, struct error *err) {
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        struct row r = {.array = json_array_get(list, i)};
+        int rc = mem_grow((void **)&s->wal, &s->wal_cap, i + 1, sizeof *s->wal, err);
+        if (rc < 0) return rc;
+        struct wal_batch *b = &s->wal[s->wal_count++];
+        *b = (struct wal_batch){.seq = col_below(&r, size)};
+        if ((rc = mem_strdup(col_text(&r), &b->environment, err)) < 0 ||
+            (rc = mem_strdup(col_text(&r), &b->surface, err)) < 0)
+            return rc;
+        r.bad |= !wal_system_parse(col_text(&r), &b->system);
+        b->objects = col_below(&r, WAL_ROWS_MAX + 1);
+        if (r.bad) return malformed(err, "batch of WAL");
+    }
+    return 0;
+}
+
 static int load_runs(struct state *s, const json_t *list, struct error *err) {
     for (size_t i = 0; i < json_array_size(list); i++) {
         int rc = mem_grow((void **)&s->runs, &s->run_cap, i + 1, sizeof *s->runs, err);
@@ -440,13 +466,13 @@ static int load_drill(struct state *s, const json_t *row, uint64_t size, struct 
 }
 
 static int load(struct state *s, const json_t *doc, uint64_t size, const int64_t *stored_ns, struct error *err) {
-    json_t *keys, *snapshots, *jobs, *holds, *deletes, *epochs = NULL, *copies = NULL, *runs, *voids;
+    json_t *keys, *snapshots, *jobs, *holds, *deletes, *epochs = NULL, *copies = NULL, *wal = NULL, *runs, *voids;
     const char *what = "summed-up state";
     int64_t version;
     int rc;
     if ((rc = json_need_int(doc, "version", what, &version, err)) < 0) return rc;
     const bool plain = version == STATE_VERSION_PLAIN;
-    if (version != STATE_VERSION && !plain)
+    if (version != STATE_VERSION && version != STATE_VERSION_NO_WAL && !plain)
         return error_set(err, ERR_LEDGER_BROKEN, "the summed-up state is of version %lld, which is unknown here",
                          (long long)version);
     if ((rc = json_need_array(doc, "keys", what, &keys, err)) < 0 ||
@@ -456,6 +482,7 @@ static int load(struct state *s, const json_t *doc, uint64_t size, const int64_t
         (rc = json_need_array(doc, "deletes", what, &deletes, err)) < 0 ||
         (!plain && (rc = json_need_array(doc, "epochs", what, &epochs, err)) < 0) ||
         (!plain && (rc = json_need_array(doc, "copies", what, &copies, err)) < 0) ||
+        (version == STATE_VERSION && (rc = json_need_array(doc, "wal", what, &wal, err)) < 0) ||
         (rc = json_need_array(doc, "runs", what, &runs, err)) < 0 ||
         (rc = json_need_array(doc, "void", what, &voids, err)) < 0)
         return rc;
@@ -464,7 +491,8 @@ static int load(struct state *s, const json_t *doc, uint64_t size, const int64_t
         (rc = load_snapshots(s, snapshots, size, plain, stored_ns, err)) < 0 ||
         (rc = load_jobs(s, jobs, size, err)) < 0 || (rc = load_holds(s, holds, size, err)) < 0 ||
         (rc = load_deletes(s, deletes, size, err)) < 0 || (rc = load_epochs(s, epochs, size, err)) < 0 ||
-        (rc = load_copies(s, copies, size, err)) < 0 || (rc = load_runs(s, runs, err)) < 0 ||
+        (rc = load_copies(s, copies, size, err)) < 0 || (rc = load_wal(s, wal, size, err)) < 0 ||
+        (rc = load_runs(s, runs, err)) < 0 ||
         (rc = load_drill(s, json_object_get(doc, "drill"), size, err)) < 0 || (rc = load_void(s, voids, size, err)) < 0)
         return rc;
     s->initialised = true;

@@ -83,7 +83,8 @@ struct store_ops {
      * that already holds exactly these bytes is fine. One barrier for all. After another failure what is not stored stays
      * staged, and another commit tries again, unless the handle has latched. */
     int (*commit)(struct store *, struct error *);
-    /* Create at once, durable when it returns. ERR_OBJECT_EXISTS when the name is taken, whatever its bytes. */
+    /* Create at once, durable when it returns. ERR_OBJECT_EXISTS when the name is taken, whatever its bytes: what has it is
+     * durable then, whoever made it. */
     int (*create)(struct store *, const char *key, struct bytes content, struct error *);
     /* Replace (only for derived objects such as `checkpoint`). Durable when it returns. */
     int (*replace)(struct store *, const char *key, struct bytes content, struct error *);

@@ -53,6 +53,7 @@ struct work {
     char principal[128];         /* "root@host", for receipts */
     struct paper_kit kit;              /* of options.recovery_kit, once it was read */
     struct known_secrets known;  /* all that this run was told: cleaned out of what drivers and tools say */
+    bool log_only;               /* repositories are opened by repo_open_log: for WAL */
     bool mending;                /* repositories are opened by repo_open_damaged: for repairs */
     int scratch_fd;              /* holds the lock that says that scratch_dir is in use */
     unsigned scratch_removed;    /* scratch folders of killed runs that work_open removed */

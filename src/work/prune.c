@@ -5,6 +5,7 @@
 #include "platform/guard.h"
 #include "platform/policy.h"
 #include "work/counted.h"
+#include "work/wal.h"
 
 #include <stdio.h>
 
@@ -228,7 +229,10 @@ static int collect(struct work *w, const struct prune_plan *p, struct prune_done
         e->warning(e->ctx, "repository",
                    "a recovery point lacks data, so packs were freed whole and none was rewritten: 'proofkeep repair' says more");
     gc_plan_free(&done);
-    return 0;
+    uint64_t pieces, bytes;
+    rc = work_wal_collect(w, &pieces, &bytes, err);
+    ret->freed_bytes += bytes;
+    return rc;
 }
 
 static int plan_same(struct work *w, const struct prune_plan *p, struct error *err) {

@@ -38,6 +38,7 @@ static const struct grant grants[] = {
       {ALL, "index/*"}, /* runs to find what is stored already, pack lists to know what is in use */
       {ALL, "witness/*"},
       {W | A, "sess/*"},
+      {W | R | A, "wal/*"}, /* a writer looks at the header of what has the name already */
       {R | A, "packs/*"}}},
     {"Create",
      {"s3:PutObject"},
@@ -48,6 +49,7 @@ static const struct grant grants[] = {
       {W | P | A, "checkpoint"},
       {W | A, "packs/*"}, /* repacking reads, so it is the admin's */
       {W | A, "sess/*"},
+      {W | A, "wal/*"},
       {A, "summary/*"}, /* nobody believes another's */
       {A, "keys/*"},
       {A, "format"}}},
@@ -58,18 +60,25 @@ static const struct grant grants[] = {
      {{ALL, "log/*"},
       {W | P | A, "index/*"},
       {W | A, "packs/*"},
+      {W | A, "wal/*"},
       {W | A, "keys/*"},
       {W | A, "format"}}},
     {"Versions", /* to see through what was put over an object */
      {"s3:GetObjectVersion"},
      false,
-     {{R | A, "packs/*"}, {R | P | A, "index/*"}, {R | P | A, "log/*"}, {R | P | A, "keys/*"}, {R | P | A, "format"}}},
-    {"Abort", {"s3:AbortMultipartUpload"}, false, {{W | P | A, "index/*"}, {W | P | A, "packs/*"}}},
+     {{R | A, "packs/*"},
+      {R | A, "wal/*"},
+      {R | P | A, "index/*"},
+      {R | P | A, "log/*"},
+      {R | P | A, "keys/*"},
+      {R | P | A, "format"}}},
+    {"Abort", {"s3:AbortMultipartUpload"}, false, {{W | P | A, "index/*"}, {W | P | A, "packs/*"}, {W | A, "wal/*"}}},
     {"Remove",
      {"s3:DeleteObject"},
      false,
      {{P | A, "packs/*"},
       {P | A, "index/*"},
+      {P | A, "wal/*"}, /* pieces of what is whole by now */
       {P | A, "sess/*"},
       {P | A, "tile/*"}, /* those that a fuller one replaces */
       {A, "summary/*"},
@@ -114,6 +123,7 @@ static const struct grant once = {"NeverReplace",
                                    {W | P | A, "tile/*"},
                                    {W | A, "packs/*"},
                                    {W | A, "sess/*"},
+                                   {W | A, "wal/*"},
                                    {A, "keys/*"},
                                    {A, "format"}}};
 

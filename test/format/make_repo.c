@@ -9,7 +9,8 @@
  *   make_repo reindex DIR
  *   make_repo keys DIR                       DIR/writer.key, DIR/identity.key and the passphrase "golden" open it too
  *   make_repo epoch DIR [NAME ROLE]          begins one; then, with a name, adds the key DIR/NAME
- *   make_repo publish DIR                    tiles and checkpoint
+ *   make_repo wal DIR NAME FILE              stores the file as the object wal/1/NAME, and registers it unless NAME
+ * ends in "x" make_repo publish DIR                    tiles and checkpoint
  *
  * PK_WRITER set: put opens with DIR/writer.key; PK_KEY: any verb opens with that file of DIR. PK_PARITY: packs get so
  * many percent of it. PK_PART_NAMES: packs in a part of a list. What put prints: a line "snapshot SEQ
@@ -356,6 +357,20 @@ static void keys(void) {
     keyring_free(writer);
 }
 
+static void wal(const char *name, const char *file) {
+    struct error err = ERROR_INIT;
+    struct buf b = BUF_INIT(64u << 20);
+    struct wal_object_stored s;
+    struct wal_row row;
+    ok(io_read_file(AT_FDCWD, file, b.max_bytes, &b, &err), &err);
+    snprintf(row.key, sizeof row.key, "wal/1/%.80s", name);
+    ok(wal_object_put(repo, row.key, buf_bytes(&b), 16u << 20, &s, &err), &err);
+    row.digest = s.digest;
+    row.object_bytes = s.object_bytes;
+    if (name[strlen(name) - 1] != 'x') ok(wal_log_append(repo, ENVIRONMENT, "db", 1, &row, 1, &err), &err);
+    buf_free(&b);
+}
+
 int main(int argc, char **argv) {
     struct error err = ERROR_INIT;
     const char *verb = argc > 2 ? argv[1] : "";
@@ -381,6 +396,8 @@ int main(int argc, char **argv) {
         keys();
     else if (strcmp(verb, "epoch") == 0 && (argc == 3 || argc == 5))
         epoch(argc == 5 ? argv[3] : NULL, argc == 5 ? argv[4] : NULL);
+    else if (strcmp(verb, "wal") == 0 && argc == 5)
+        wal(argv[3], argv[4]);
     else if (strcmp(verb, "publish") == 0)
         ok(repo_publish(repo, &err), &err);
     else if (strcmp(verb, "init") != 0) {

@@ -184,7 +184,7 @@ PREFIX = "https://proofkeep.dev/"
 ROLES = {"admin": 1, "writer": 2, "restore": 3, "prune": 4}
 MAY = {"key/v1": {1}, "backup-receipt/v1": {1, 2}, "verification/v1": {1, 3}, "forget/v1": {1, 4}, "delete/v1": {1, 4},
        "hold/v1": {1, 3, 4}, "restore/v1": {1, 3}, "coverage/v1": {1, 3}, "repair/v1": {1},
-       "copy/v1": {1, 3}}
+       "copy/v1": {1, 3}, "wal/v1": {1, 2}}
 
 
 def no_duplicates(pairs):
@@ -257,6 +257,7 @@ class State:
         self.repo = repo
         self.signers, self.all_snapshots, self.forgotten, self.holds = {}, {}, set(), collections.Counter()
         self.runs, self.collections, self.leaves, self.jobs, self.void = [], [], [], 0, []
+        self.wal = {}  # registered objects: name, digest, length
         self.epochs, self.key_epochs = [], {}  # objects that hold the keys of epoch 1 and on; whose keys a bundle holds
         prev = bytes(32)
         while True:
@@ -352,6 +353,12 @@ class State:
             return
         self.runs_change(p, "index_added", "index_removed", name)()
         self.collections.append((seq, p.get("packs"), p.get("replaced_by")))
+
+    def entry_wal(self, seq, p, name, digest, role):
+        need(p["environment"] and p["surface"] and re.fullmatch("[1-9][0-9]{0,19}", p["system"]), f"{name} does not say whose WAL it is")
+        need(1 <= len(p["objects"]) <= 200, f"{name} registers no objects, or too many")
+        rows = {f"wal/{p['system']}/{o[0]}": (hex_digest(o[1], name), int(o[2])) for o in p["objects"]}
+        self.wal.update(rows)
 
     def entry_hold(self, seq, p, name, digest, role):
         need(p["seq"] in self.all_snapshots, f"{name} holds a snapshot that is not there")

@@ -7,6 +7,7 @@ those pages are enough. Needs Python's `cryptography` and `zstandard`.
   reader.py ...                                  list              live snapshots
   reader.py ...                                  digests [SEQ...]  a line for each snapshot and each item, all checked
   reader.py ...                                  cat SEQ NAME      the content of an item, NAME in hex or as text
+  reader.py ...                                  wal [NAME]        every object of the write-ahead log, or the bytes of one
   reader.py ...                                  restore SEQ DIR   a snapshot of kind `files` into DIR, which must not exist
 
 REPOSITORY is a local folder. FILE is a key file, an identity or, with --passphrase, a file that holds a passphrase.
@@ -20,6 +21,7 @@ import stat
 import struct
 import sys
 
+import wal
 from objects import Cursor, Refused, Repository, envelope_open, index_object, merkle_root, need, parse_json, run_entries, sha256
 
 # ---- snapshot.md ----
@@ -260,7 +262,7 @@ def main():
     parser.add_argument("--passphrase", action="store_true")
     parser.add_argument("--from-packs", action="store_true")
     parser.add_argument("repository")
-    parser.add_argument("command", choices=["verify", "check", "list", "digests", "cat", "restore"])
+    parser.add_argument("command", choices=["verify", "check", "list", "digests", "cat", "wal", "restore"])
     parser.add_argument("rest", nargs="*")
     args = parser.parse_args()
     try:
@@ -280,6 +282,10 @@ def main():
         elif args.command == "digests":
             for s in list(live.values()) if not args.rest else [live[int(n)] for n in args.rest]:
                 digests(repo, s)
+        elif args.command == "wal" and args.rest:
+            sys.stdout.buffer.write(wal.read(repo, args.rest[0]))
+        elif args.command == "wal":
+            print("{} objects, {} of them registered".format(*wal.check(repo)))
         elif args.command == "cat":
             items = snapshot_items(repo, live[int(args.rest[0])])
             next(items)

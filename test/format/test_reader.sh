@@ -269,4 +269,29 @@ claim 'a gap in the log is noticed' $?
 mv "$work/entry" "$r/log/0000000000000003"
 reads "$r" verify
 claim 'and all is well again' $?
+
+# ---- write-ahead log ----
+"$python" -c '
+import random, sys
+random.seed(7)
+open(sys.argv[1] + "/segment", "wb").write(b"".join(random.choice((b"text that repeats ", random.randbytes(40))) * 40 for _ in range(4000)))
+open(sys.argv[1] + "/noise", "wb").write(random.randbytes(1500000))' "$work"
+: >"$work/empty"
+wal=wal/1/00000001/000000010000000000000001
+run "$make_repo" wal "$work/a" 00000001/000000010000000000000001 "$work/segment"
+claim 'a segment is stored' $?
+PK_WRITER=1 run "$make_repo" wal "$work/a" 00000001/000000010000000000000002 "$work/noise" &&
+  run "$make_repo" wal "$work/a" 00000002/empty "$work/empty" && run "$make_repo" wal "$work/a" 00000002/x "$work/noise"
+claim 'and more of them, by a key that only writes, empty, and not registered' $?
+reads "$r" wal && grep -qx '4 objects, 3 of them registered' "$work/out"
+claim 'the reader checks all of them' $?
+reads "$r" wal $wal && cmp -s "$work/out" "$work/segment"
+claim 'and has the bytes' $?
+flip "$r/$wal" 5000
+refuses 'does not open' "$r" wal $wal
+claim 'a changed bit in wal is noticed' $?
+flip "$r/$wal" 5000
+cp "$r/$wal" "$r/wal/1/00000001/000000010000000000000003"
+refuses 'does not open' "$r" wal wal/1/00000001/000000010000000000000003
+claim 'and an object under another name' $?
 echo "1..$n"

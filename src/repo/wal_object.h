@@ -1,0 +1,68 @@
+/* Objects of the write-ahead log: one file of PostgreSQL (or a piece of a segment) an object, under a name that says what it
+ * is, and not deduplicated. What a name means is the caller's business; doc/format/wal.md has the bytes.
+ *
+ * Invariants
+ *  1. A name is created once. Other plain bytes under it are ERR_WAL_DIFFERS, and what is there stays.
+ *  2. What was sealed was opened, decoded and compared before the store was given it.
+ *  3. The keyed id of an object covers its plain bytes and its name: only who has the id key of its epoch can have made it,
+ *     and it cannot stand under another name.
+ *  4. An object counts as stored from its creation on. Its entry in the log (wal/v1) comes later and serves checks that have
+ *     no key, locks and copies: one without an entry is whole, authentic by (3), and waits for the next batch.
+ */
+#ifndef PK_REPO_WAL_OBJECT_H
+#define PK_REPO_WAL_OBJECT_H
+
+#include "repo/repo.h"
+
+#define WAL_OBJECT_KEY_BYTES 96                /* of a name, with the NUL */
+#define WAL_OBJECT_BYTES_MAX (UINT32_C(1) << 30) /* plain bytes */
+#define WAL_OBJECT_HEADER_BYTES 256
+
+/* What an object's header says to everybody. */
+struct wal_object_head {
+    unsigned epoch;          /* of the id key that made `keyed` */
+    struct digest keyed;
+    uint64_t plain_bytes;
+    uint32_t segment_bytes;  /* of its cluster; 0: not known when it was made */
+};
+struct wal_object_stored {
+    struct digest digest; /* of the object */
+    uint64_t object_bytes;
+    bool was_there;       /* with the same plain bytes; digest and size are then of what is there */
+};
+/* Store `plain` as the object `key` ("wal/…"), durable when it returns. ERR_WAL_DIFFERS (1). ERR_KEY_ROLE when the name is
+ * taken by an object of an epoch whose id key we lack, so that nobody can tell. Any thread; memory is the object's size. */
+int wal_object_put(struct repo *r, const char *key, struct bytes plain, uint32_t segment_bytes, struct wal_object_stored *ret, struct error *err) PK_CHECK;
+/* Its header. ERR_OBJECT_MISSING when there is none of that name, ERR_OBJECT_CORRUPT when it is no such object. Needs no key. */
+int wal_object_head(struct repo *r, const char *key, struct wal_object_head *ret, struct error *err) PK_CHECK;
+/* Its plain bytes, appended and checked against the keyed id. ERR_OBJECT_MISSING, ERR_OBJECT_CORRUPT; ERR_KEY_ROLE without the
+ * read key. Any thread. */
+int wal_object_get(struct repo *r, const char *key, struct buf *ret, struct error *err) PK_CHECK;
+
+/* ---- the log ---- */
+struct wal_row { /* of a batch */
+    char key[WAL_OBJECT_KEY_BYTES];
+    struct digest digest;
+    uint64_t object_bytes;
+};
+/* Register objects of one cluster in the log: as many entries as it takes (WAL_ROWS_MAX objects each). The same object may be
+ * registered again. ERR_KEY_ROLE for a key that may not. */
+#define WAL_ROWS_MAX 200
+int wal_log_append(struct repo *r, const char *environment, const char *surface, uint64_t system, const struct wal_row *rows, size_t n, struct error *err) PK_CHECK;
+/* A system identifier as the log and names of objects have it: decimal, no zero in front. */
+bool wal_system_parse(const char *text, uint64_t *ret);
+/* Which cluster a surface's WAL is of: that of its newest batch. False: there is none. */
+bool wal_log_system(const struct repo *r, const char *environment, const char *surface, uint64_t *ret);
+/* Entries of the log that register objects, oldest first. */
+struct wal_batch {
+    uint64_t seq;
+    char *environment, *surface;
+    uint64_t system;
+    uint64_t objects;
+};
+size_t wal_log_count(const struct repo *r);
+const struct wal_batch *wal_log_batch(const struct repo *r, size_t i); /* until the next sync */
+/* The objects of one, as its entry names them. Array freed with seam_free. */
+int wal_log_rows(struct repo *r, const struct wal_batch *b, struct wal_row **ret, size_t *ret_n, struct error *err) PK_CHECK;
+
+#endif

@@ -1,0 +1,71 @@
+/* The write-ahead log of a PostgreSQL surface in its repository: what joins surface/wal.h to repo/wal_object.h, and the use
+ * cases of `proofkeep wal`. One thread uses a handle, unless said otherwise. */
+#ifndef PK_WORK_WAL_H
+#define PK_WORK_WAL_H
+
+#include "repo/wal_object.h"
+#include "surface/wal.h"
+#include "work/context.h"
+
+/* Names of objects: "wal/<system>/<timeline>/<file>", and "…/<segment>.pieces/<from>-<to>" for a piece. */
+void wal_object_name(uint64_t system, const struct wal_name *n, char out[WAL_OBJECT_KEY_BYTES]);
+void wal_piece_name(uint64_t system, const struct wal_name *n, uint32_t from, uint32_t to, char out[WAL_OBJECT_KEY_BYTES]);
+
+struct work_wal;
+/* WAL of one surface. Opens the repository of `w` (set w->log_only before, where nothing else is done with it). */
+int work_wal_open(struct work *w, const char *environment, const char *surface, struct work_wal **ret, struct error *err) PK_CHECK;
+/* Drops what is not registered yet, which the next handle with the same spool folder registers. NULL is fine. */
+void work_wal_close(struct work_wal *h);
+/* The tables of surface/wal.h. `put` and `put_piece` may be called by several threads at once. They refuse (ERR_PG_WAL) WAL of
+ * another cluster than the surface's: the one of the configuration, of the log, or else of what is put first. */
+struct wal_sink *work_wal_sink(struct work_wal *h);
+struct wal_source *work_wal_source(struct work_wal *h);
+/* The surface's cluster; false: nothing was stored yet and the configuration does not say. */
+bool work_wal_system(const struct work_wal *h, uint64_t *ret);
+/* Register in the log what was put through the surface's spool folder: when it is due (64 objects, or ten minutes after the
+ * first, or the first ever), or at once. What cannot be registered now is by the next call. */
+int work_wal_register(struct work_wal *h, bool now, struct error *err) PK_CHECK;
+
+/* ---- archive_command and restore_command ---- */
+struct wal_pushed {
+    struct wal_name name;
+    bool ahead_of_time;   /* an earlier run had stored it */
+    unsigned ahead;       /* files stored beside it, whose turn comes next */
+    uint64_t bytes;
+};
+/* Store the file `path`, and with it some of those that PostgreSQL has ready next. Success only when it is durable; what failed of
+ * the others fails when its turn comes. */
+int work_wal_push(struct work *w, const char *environment, const char *surface, const char *path, struct wal_pushed *ret, struct error *err) PK_CHECK;
+/* Write a file of the archive to `path`, under a temporary name beside it first. ERR_WAL_ABSENT: it is not there, surely.
+ * Before any thread was started: a process of its own goes on to fetch what comes next. */
+int work_wal_get(struct work *w, const char *environment, const char *surface, const char *name, const char *path, struct error *err) PK_CHECK;
+
+/* ---- looking ---- */
+struct wal_gap {
+    uint32_t timeline;
+    uint64_t from, to;  /* missing; of the same timeline, or what a later one needs of the one that it left */
+    uint32_t needed_by; /* timeline */
+};
+struct wal_view {
+    uint64_t system; /* 0: nothing is stored */
+    uint32_t segment_bytes;
+    struct wal_range *ranges;
+    size_t range_count;
+    struct wal_gap *gaps;
+    size_t gap_count;
+    uint64_t objects, registered; /* of those */
+    uint64_t missing;             /* registered, and not there */
+    uint64_t stored_bytes;
+    uint64_t checked, damaged;    /* by work_wal_verify with `decode` */
+};
+/* What there is: every range, and what is missing between. With `decode` (needs the read key) every object is read, opened and
+ * checked against its name; `damaged` (may be NULL) is told of each that fails or is missing, and the rest is still checked; with an admin
+ * key what is whole and not registered is registered then. */
+typedef void (*wal_damaged)(void *ctx, const char *object, const struct error *why);
+int work_wal_verify(struct work *w, const char *environment, const char *surface, bool decode, wal_damaged damaged, void *ctx, struct wal_view *ret, struct error *err) PK_CHECK;
+void wal_view_free(struct wal_view *v);
+/* Remove pieces whose segment is stored whole by now, of every cluster that the log knows; what a lock keeps stays. The
+ * repository is open with a prune or admin key. Nothing else of WAL is ever removed. */
+int work_wal_collect(struct work *w, uint64_t *ret_objects, uint64_t *ret_bytes, struct error *err) PK_CHECK;
+
+#endif

@@ -1,0 +1,251 @@
+/* restore_command: one process a file. While the server replays it, a process of its own fetches what comes next into
+ * the spool folder; nothing there is believed before its header was checked again. */
+#include "work/wal_internal.h"
+
+#include "base/proc.h"
+#include "base/time.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#define AHEAD_BYTES (UINT64_C(256) << 20)
+#define AHEAD_MAX 16
+#define WAIT_NS (60 * NS_PER_S)
+#define POLL_NS (10 * 1000000)
+
+static void fetched_path(const struct wal_spool *s, const struct wal_name *n, const char *more,
+                         char out[WAL_SPOOL_BYTES + 80]) {
+    char name[WAL_NAME_BYTES];
+    wal_name_format(n, name);
+    snprintf(out, WAL_SPOOL_BYTES + 80, "%s/get/%s%s", s->path, name, more);
+}
+
+static int write_new(const char *path, struct bytes content, struct error *err) {
+    (void)!seam_unlinkat(AT_FDCWD, path, 0);
+    int fd = seam_openat(AT_FDCWD, path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0) return error_set_errno(err, ERR_IO_WRITE, "cannot make %s", path);
+    int rc = io_write_full(fd, content.ptr, content.len, path, err);
+    if (seam_close(fd) < 0 && rc == 0) rc = error_set_errno(err, ERR_IO_WRITE, "writing %s", path);
+    if (rc < 0) (void)!seam_unlinkat(AT_FDCWD, path, 0);
+    return rc;
+}
+
+/* Not made durable: the server that asks reads it now, and asks again after a crash. */
+static int deliver(const char *path, struct bytes content, struct error *err) {
+    char tmp[4200];
+    snprintf(tmp, sizeof tmp, "%s.proofkeep-%d", path, (int)getpid());
+    int rc = write_new(tmp, content, err);
+    if (rc == 0 && seam_renameat2(AT_FDCWD, tmp, AT_FDCWD, path, 0) < 0) {
+        rc = error_set_errno(err, ERR_IO_WRITE, "cannot rename %s to %s", tmp, path);
+        (void)!seam_unlinkat(AT_FDCWD, tmp, 0);
+    }
+    return rc;
+}
+
+/* ---- fetching ahead ---- */
+
+struct ahead {
+    struct work *w;
+    char environment[128], surface[128];
+    struct wal_spool spool;
+    struct wal_name after;
+};
+
+static int lock_ahead(const struct wal_spool *s) {
+    char path[WAL_SPOOL_BYTES + 80];
+    snprintf(path, sizeof path, "%s/get.lock", s->path);
+    int fd = seam_openat(AT_FDCWD, path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd >= 0 && io_lock(fd) < 0) io_close(&fd);
+    return fd;
+}
+
+static bool lies_there(const struct wal_spool *s, const struct wal_name *n) {
+    char path[WAL_SPOOL_BYTES + 80];
+    struct stat st;
+    fetched_path(s, n, "", path);
+    return seam_fstatat(AT_FDCWD, path, &st, 0) == 0;
+}
+
+static int fetch_one(struct work_wal *h, uint64_t system, const struct wal_spool *s, const struct wal_name *n,
+                     struct buf *b, struct error *err) {
+    char path[WAL_SPOOL_BYTES + 80], tmp[WAL_SPOOL_BYTES + 80];
+    fetched_path(s, n, "", path);
+    fetched_path(s, n, ".part", tmp);
+    int rc = write_new(tmp, BYTES_OF(NULL, 0), err); /* tells who wants it that it comes */
+    buf_clear(b);
+    if (rc == 0) rc = work_wal_source(h)->ops->get(work_wal_source(h), system, n, b, err);
+    if (rc < 0) (void)!seam_unlinkat(AT_FDCWD, tmp, 0);
+    if (rc == 0) rc = write_new(tmp, buf_bytes(b), err);
+    if (rc < 0) return rc;
+    if (seam_renameat2(AT_FDCWD, tmp, AT_FDCWD, path, 0) == 0) return 0;
+    return error_set_errno(err, ERR_IO_WRITE, "cannot rename %s", tmp);
+}
+
+/* What lies before the place that the recovery has come to, and what a killed run left. */
+static void tidy(const struct wal_spool *s, const struct wal_name *from) {
+    char folder[WAL_SPOOL_BYTES + 8], keep[WAL_NAME_BYTES];
+    snprintf(folder, sizeof folder, "%s/get", s->path);
+    wal_name_format(from, keep);
+    int fd = seam_openat(AT_FDCWD, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    int dup = fd < 0 ? -1 : seam_openat(AT_FDCWD, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    DIR *d = dup < 0 ? NULL : seam_fdopendir(dup);
+    for (struct dirent *x; d && (x = seam_readdir(d));) {
+        struct wal_name n;
+        struct error e = ERROR_INIT;
+        if (x->d_name[0] == '.') continue;
+        if (wal_name_parse(x->d_name, &n, &e) < 0 || strcmp(x->d_name, keep) < 0)
+            (void)!seam_unlinkat(fd, x->d_name, 0);
+    }
+    if (d)
+        (void)!seam_closedir(d);
+    else
+        io_close(&dup);
+    io_close(&fd);
+}
+
+static struct wal_name following(const struct wal_name *n, uint32_t segment_bytes) {
+    struct wal_name next = *n;
+    if (++next.seg >= (uint32_t)(UINT64_C(0x100000000) / segment_bytes)) next.seg = 0, next.log++;
+    return next;
+}
+
+static void fetch_following(struct ahead *a, struct work_wal *h, uint64_t system) {
+    struct error e = ERROR_INIT;
+    struct buf b = BUF_INIT(WAL_SEGMENT_MAX);
+    struct wal_place asked = {.name = a->after};
+    struct wal_name n = a->after;
+    uint32_t segment;
+    if (wal_place_segment_bytes(h->w->repo, system, &asked, 1, &segment, &e) < 0 || !segment) return;
+    for (unsigned i = 0; i < AHEAD_MAX; i++) {
+        n = following(&n, segment);
+        if ((uint64_t)(i + 1) * segment > AHEAD_BYTES && i >= 2) break;
+        if (!lies_there(&a->spool, &n) && fetch_one(h, system, &a->spool, &n, &b, &e) < 0) break;
+    }
+    buf_free(&b);
+}
+
+/* Whatever goes wrong here, the one who asks next finds out by himself. */
+static void run_ahead(void *arg) {
+    struct ahead *a = arg;
+    struct error e = ERROR_INIT;
+    struct work_wal *h = NULL;
+    uint64_t system;
+    int lock = lock_ahead(&a->spool);
+    if (lock < 0) return;
+    tidy(&a->spool, &a->after);
+    a->w->log_only = true;
+    a->w->options.events = (struct work_events){0};
+    if (work_wal_open(a->w, a->environment, a->surface, &h, &e) == 0 && work_wal_system(h, &system))
+        fetch_following(a, h, system);
+    work_wal_close(h);
+    io_close(&lock);
+}
+
+/* As there are few left: half of what may lie there has been taken. */
+static bool running_low(const struct wal_spool *s, const struct wal_name *n, uint32_t segment_bytes) {
+    struct wal_name at = *n;
+    for (unsigned i = 0; i < AHEAD_MAX / 2; i++) {
+        at = following(&at, segment_bytes);
+        if (!lies_there(s, &at)) return true;
+    }
+    return false;
+}
+
+static void start_ahead(struct work *w, const char *environment, const char *surface, const struct wal_spool *s,
+                        const struct wal_name *n) {
+    static struct ahead a; /* outlives this call in the other process */
+    struct error e = ERROR_INIT;
+    int lock = lock_ahead(s);
+    if (lock < 0) return; /* one is at it */
+    io_close(&lock);
+    a.w = w;
+    a.spool = *s;
+    a.after = *n;
+    snprintf(a.environment, sizeof a.environment, "%s", environment);
+    snprintf(a.surface, sizeof a.surface, "%s", surface);
+    if (proc_detach(run_ahead, &a, &e) < 0 && w->options.events.warning)
+        w->options.events.warning(w->options.events.ctx, surface, e.text);
+}
+
+/* ---- one file ---- */
+
+/* A segment that was fetched ahead; false when there is none that is what it should be. */
+static bool take_fetched(const struct wal_spool *s, const struct wal_name *n, struct buf *b, uint32_t *ret_segment) {
+    char path[WAL_SPOOL_BYTES + 80];
+    struct error e = ERROR_INIT;
+    struct wal_header h;
+    fetched_path(s, n, "", path);
+    buf_clear(b);
+    bool good = io_read_file(AT_FDCWD, path, WAL_SEGMENT_MAX, b, &e) == 0 &&
+                wal_segment_check(n, buf_bytes(b), 0, &e) == 0 && wal_header_read(buf_bytes(b), &h, &e) == 0 &&
+                b->len == h.segment_bytes;
+    if (good) *ret_segment = h.segment_bytes;
+    if (!good) (void)!seam_unlinkat(AT_FDCWD, path, 0);
+    return good;
+}
+
+/* Another process may just be fetching it: then it comes sooner from there. */
+static bool wait_fetched(const struct wal_spool *s, const struct wal_name *n, struct buf *b, uint32_t *ret_segment) {
+    char part[WAL_SPOOL_BYTES + 80];
+    struct stat st;
+    int64_t until = time_monotonic_ns() + WAIT_NS;
+    for (;;) {
+        if (lies_there(s, n)) return take_fetched(s, n, b, ret_segment);
+        fetched_path(s, n, ".part", part);
+        int lock = lock_ahead(s);
+        bool idle = lock >= 0;
+        io_close(&lock);
+        if (idle || seam_fstatat(AT_FDCWD, part, &st, 0) < 0 || time_monotonic_ns() > until) break;
+        (void)!seam_poll(NULL, 0, POLL_NS / 1000000);
+    }
+    return lies_there(s, n) && take_fetched(s, n, b, ret_segment);
+}
+
+static int one_is_there(void *ctx, const struct store_object *o, struct error *err) {
+    (void)o, (void)err;
+    *(bool *)ctx = true;
+    return 1;
+}
+
+/* No entry of the log says whose WAL the surface takes. That means that there is none only where there is none at all.
+ */
+static int nobody_knows(const struct work *w, const char *environment, const char *surface, struct error *err) {
+    bool any = false;
+    int rc = store_list(w->store, "wal/", one_is_there, &any, err);
+    if (rc < 0) return rc;
+    if (!any) return error_set(err, ERR_WAL_ABSENT, "nothing was ever stored for %s/%s", environment, surface);
+    error_set(err, ERR_UNVERIFIABLE, "the log does not say which cluster %s/%s is, and there is WAL", environment,
+              surface);
+    return error_next(err, "Name the cluster by wal.system of the surface in the configuration.");
+}
+
+int work_wal_get(struct work *w, const char *environment, const char *surface, const char *name, const char *path,
+                 struct error *err) {
+    struct wal_spool spool;
+    struct wal_name n;
+    struct work_wal *h = NULL;
+    struct buf b = BUF_INIT(WAL_SEGMENT_MAX);
+    uint32_t segment = 0;
+    uint64_t system;
+    if (strlen(path) >= 4000) return error_set(err, ERR_USAGE, "the file's name is too long");
+    int rc = wal_name_parse(name, &n, err);
+    if (rc == 0) rc = wal_spool_open(w, environment, surface, &spool, err);
+    if (rc < 0) return rc;
+    bool is_segment = n.kind == WAL_SEGMENT;
+    if (is_segment && wait_fetched(&spool, &n, &b, &segment)) {
+        rc = deliver(path, buf_bytes(&b), err);
+        if (rc == 0 && running_low(&spool, &n, segment)) start_ahead(w, environment, surface, &spool, &n);
+        buf_free(&b);
+        return rc;
+    }
+    if (is_segment) start_ahead(w, environment, surface, &spool, &n);
+    w->log_only = true;
+    rc = work_wal_open(w, environment, surface, &h, err);
+    if (rc == 0 && !work_wal_system(h, &system)) rc = nobody_knows(w, environment, surface, err);
+    if (rc == 0) rc = work_wal_source(h)->ops->get(work_wal_source(h), system, &n, &b, err);
+    if (rc == 0) rc = deliver(path, buf_bytes(&b), err);
+    work_wal_close(h);
+    buf_free(&b);
+    return rc;
+}

@@ -1,0 +1,270 @@
+/* archive_command: one process a file. What comes next is stored beside it, as far as the server has it ready, and left
+ * as marks: their turns cost no more than a look. A mark is set after its file is durable, and names the very file. */
+#include "work/wal_internal.h"
+
+#include "base/thread.h"
+#include "base/time.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define AHEAD_MAX 64
+#define AHEAD_NS (10 * NS_PER_S) /* no new ones after so long */
+#define MEMORY_BYTES (UINT64_C(192) << 20)
+#define THREADS_MAX 8
+
+static void folder_of(const char *path, char out[4096]) {
+    const char *slash = strrchr(path, '/');
+    if (!slash)
+        snprintf(out, 4096, ".");
+    else
+        snprintf(out, 4096, "%.*s", (int)(slash == path ? 1 : slash - path), path);
+}
+
+static const char *base_of(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+/* ---- one file ---- */
+
+/* Read, not mapped: a file that shrinks under a mapping kills who looks at it. */
+static int file_read(const char *path, struct buf *ret, struct stat *ret_st, struct error *err) {
+    struct stat after;
+    int fd = seam_openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
+    if (fd < 0) return error_set_errno(err, errno == ENOENT ? ERR_SOURCE_MISSING : ERR_IO_READ, "cannot open %s", path);
+    int rc = seam_fstat(fd, ret_st) < 0 ? error_set_errno(err, ERR_IO_READ, "cannot look at %s", path) : 0;
+    if (rc == 0 && (!S_ISREG(ret_st->st_mode) || (uint64_t)ret_st->st_size > WAL_SEGMENT_MAX))
+        rc = error_set(err, ERR_PG_WAL, "%s is no WAL file: it is no regular file, or too large", path);
+    if (rc == 0) rc = buf_reserve(ret, (size_t)ret_st->st_size + 1, err);
+    size_t n = 0;
+    if (rc == 0) rc = io_read_full(fd, ret->ptr, (size_t)ret_st->st_size + 1, &n, path, err);
+    if (rc == 0 && (n != (size_t)ret_st->st_size || seam_fstat(fd, &after) < 0 ||
+                    after.st_mtim.tv_sec != ret_st->st_mtim.tv_sec || after.st_mtim.tv_nsec != ret_st->st_mtim.tv_nsec))
+        rc = error_set(err, ERR_PG_WAL, "%s changed while it was read", path);
+    ret->len = n;
+    io_close(&fd);
+    return rc;
+}
+
+static uint64_t header_system(const char *path) {
+    uint8_t page[40];
+    size_t n = 0;
+    struct wal_header h;
+    struct error e = ERROR_INIT;
+    int fd = seam_openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
+    if (fd < 0) return 0;
+    int rc = io_read_full(fd, page, sizeof page, &n, path, &e);
+    io_close(&fd);
+    return rc == 0 && wal_header_read(BYTES_OF(page, n), &h, &e) == 0 ? h.system : 0;
+}
+
+/* Files without a header are of the cluster whose segments lie beside them. */
+uint64_t wal_file_system(const char *path, const struct wal_name *n, struct bytes file) {
+    char folder[4096], beside[4400];
+    struct wal_header h;
+    struct error e = ERROR_INIT;
+    if (n->kind == WAL_SEGMENT || n->kind == WAL_PARTIAL) return wal_header_read(file, &h, &e) == 0 ? h.system : 0;
+    uint64_t found = 0;
+    folder_of(path, folder);
+    int fd = seam_openat(AT_FDCWD, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    DIR *d = fd < 0 ? NULL : seam_fdopendir(fd);
+    if (!d) {
+        io_close(&fd);
+        return 0;
+    }
+    for (struct dirent *x; !found && (x = seam_readdir(d));) {
+        struct wal_name other;
+        struct error no = ERROR_INIT;
+        if (wal_name_parse(x->d_name, &other, &no) < 0 || other.kind != WAL_SEGMENT) continue;
+        snprintf(beside, sizeof beside, "%s/%.200s", folder, x->d_name);
+        found = header_system(beside);
+    }
+    (void)!seam_closedir(d);
+    return found;
+}
+
+static int put_file(struct work_wal *h, const char *path, const struct wal_name *n, struct stat *ret_st,
+                    uint64_t *ret_bytes, struct error *err) {
+    struct buf file = BUF_INIT(WAL_SEGMENT_MAX + 1);
+    uint64_t system;
+    int rc = file_read(path, &file, ret_st, err);
+    if (rc == 0) system = wal_file_system(path, n, buf_bytes(&file));
+    if (rc == 0 && !system && (n->kind == WAL_SEGMENT || n->kind == WAL_PARTIAL))
+        rc = wal_segment_check(n, buf_bytes(&file), 0, err); /* says why there is none */
+    if (rc == 0 && !system && !work_wal_system(h, &system))
+        rc = error_set(err, ERR_PG_WAL, "nothing says which cluster %s is of: no segment lies beside it", path);
+    if (rc == 0) rc = work_wal_sink(h)->ops->put(work_wal_sink(h), system, n, buf_bytes(&file), err);
+    *ret_bytes = file.len;
+    buf_free(&file);
+    return rc;
+}
+
+/* ---- what is ready next ---- */
+
+struct task {
+    struct wal_name name;
+    char path[4200];
+};
+struct push {
+    struct work_wal *h;
+    struct task tasks[AHEAD_MAX + 1]; /* the first is the one that was asked for */
+    size_t count;
+    int64_t begun_ns;
+    pthread_mutex_t lock; /* what follows */
+    size_t next;
+    bool stop;
+    unsigned ahead;
+    int asked_rc;
+    struct error asked;
+    uint64_t bytes;
+};
+
+static int order(const void *pa, const void *pb) {
+    return strcmp(((const struct task *)pa)->path, ((const struct task *)pb)->path);
+}
+
+/* Segments only: what else is ready is small, and comes first anyway. */
+static void find_ready(struct push *p, const struct wal_spool *spool, const char *path, const struct wal_name *asked) {
+    char folder[4096], status[4200], own[WAL_NAME_BYTES];
+    struct task *found = NULL;
+    size_t n = 0, cap = 0;
+    struct error e = ERROR_INIT;
+    folder_of(path, folder);
+    snprintf(status, sizeof status, "%s/archive_status", folder);
+    wal_name_format(asked, own);
+    int fd = seam_openat(AT_FDCWD, status, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    DIR *d = fd < 0 ? NULL : seam_fdopendir(fd);
+    if (!d) {
+        io_close(&fd);
+        return;
+    }
+    for (struct dirent *x; (x = seam_readdir(d));) {
+        struct error no = ERROR_INIT;
+        char name[WAL_NAME_BYTES];
+        struct task t;
+        size_t len = strlen(x->d_name);
+        if (len < 7 || len - 6 >= sizeof name || strcmp(x->d_name + len - 6, ".ready") != 0) continue;
+        memcpy(name, x->d_name, len - 6);
+        name[len - 6] = 0;
+        if (wal_name_parse(name, &t.name, &no) < 0 || t.name.kind != WAL_SEGMENT || strcmp(name, own) <= 0) continue;
+        snprintf(t.path, sizeof t.path, "%s/%s", folder, name);
+        if (mem_grow((void **)&found, &cap, n + 1, sizeof *found, &e) < 0) break;
+        found[n++] = t;
+    }
+    (void)!seam_closedir(d);
+    if (n) qsort(found, n, sizeof *found, order);
+    for (size_t i = 0; i < n && p->count <= AHEAD_MAX; i++) {
+        struct stat st;
+        if (seam_fstatat(AT_FDCWD, found[i].path, &st, 0) == 0 && !wal_mark_holds(spool, &found[i].name, &st))
+            p->tasks[p->count++] = found[i];
+    }
+    seam_free(found);
+}
+
+/* ---- storing ---- */
+
+static bool take(struct push *p, size_t *ret) {
+    struct error e = ERROR_INIT;
+    pthread_mutex_lock(&p->lock);
+    bool more = !p->stop && p->next < p->count;
+    if (more && p->next > 0 && (stop_check(&e) < 0 || time_monotonic_ns() - p->begun_ns > AHEAD_NS)) more = false;
+    if (more) *ret = p->next++;
+    pthread_mutex_unlock(&p->lock);
+    return more;
+}
+
+/* Once one of them fails no more are tried: each will fail, and say so, when its turn comes. */
+static void *run(void *arg) {
+    struct push *p = arg;
+    for (size_t i; take(p, &i);) {
+        struct task *t = &p->tasks[i];
+        struct error e = ERROR_INIT;
+        struct stat st;
+        uint64_t bytes = 0;
+        int rc = put_file(p->h, t->path, &t->name, &st, &bytes, &e);
+        if (rc == 0 && i > 0) rc = wal_mark_set(&p->h->spool, &t->name, &st, &e);
+        pthread_mutex_lock(&p->lock);
+        if (i == 0) {
+            p->asked_rc = rc;
+            p->asked = e;
+        } else if (rc == 0)
+            p->ahead++;
+        if (rc == 0) p->bytes += bytes;
+        p->stop |= rc < 0;
+        pthread_mutex_unlock(&p->lock);
+    }
+    return NULL;
+}
+
+static unsigned threads_for(const struct push *p) {
+    struct stat st;
+    uint64_t each = seam_fstatat(AT_FDCWD, p->tasks[0].path, &st, 0) == 0 ? 2 * (uint64_t)st.st_size : 0;
+    for (size_t i = 1; i < p->count; i++)
+        if (seam_fstatat(AT_FDCWD, p->tasks[i].path, &st, 0) == 0 && 2 * (uint64_t)st.st_size > each)
+            each = 2 * (uint64_t)st.st_size;
+    uint64_t fit = each ? MEMORY_BYTES / each : THREADS_MAX;
+    unsigned n = p->h->w->jobs < THREADS_MAX ? p->h->w->jobs : THREADS_MAX;
+    if (n > fit) n = fit ? (unsigned)fit : 1;
+    return n > p->count ? (unsigned)p->count : n;
+}
+
+static int store_all(struct push *p, struct error *err) {
+    pthread_t threads[THREADS_MAX];
+    unsigned want = threads_for(p), got = 0;
+    struct error e = ERROR_INIT;
+    pthread_mutex_init(&p->lock, NULL);
+    p->begun_ns = time_monotonic_ns();
+    p->asked_rc = -ERR_INTERNAL;
+    while (got + 1 < want && thread_start(&threads[got], run, p, &e) == 0) got++;
+    run(p);
+    for (unsigned i = 0; i < got; i++) pthread_join(threads[i], NULL);
+    pthread_mutex_destroy(&p->lock);
+    if (p->asked_rc == 0) return 0;
+    *err = p->asked;
+    return p->asked_rc;
+}
+
+int work_wal_push(struct work *w, const char *environment, const char *surface, const char *path,
+                  struct wal_pushed *ret, struct error *err) {
+    struct wal_spool spool;
+    struct work_wal *h = NULL;
+    struct stat st;
+    void *mem = NULL;
+    struct wal_pushed done = {0};
+    int rc = wal_name_parse(base_of(path), &done.name, err);
+    if (rc == 0) rc = wal_spool_open(w, environment, surface, &spool, err);
+    if (rc < 0) return rc;
+    if (strlen(path) >= 4000) return error_set(err, ERR_USAGE, "the file's name is too long");
+    if (seam_fstatat(AT_FDCWD, path, &st, 0) == 0 && wal_mark_holds(&spool, &done.name, &st)) {
+        wal_mark_drop(&spool, &done.name);
+        done.ahead_of_time = true;
+        *ret = done;
+        return 0;
+    }
+    w->log_only = true;
+    if ((rc = work_wal_open(w, environment, surface, &h, err)) < 0) return rc;
+    if ((rc = mem_alloc(sizeof(struct push), &mem, err)) == 0) {
+        struct push *p = mem;
+        p->h = h;
+        p->tasks[0].name = done.name;
+        snprintf(p->tasks[0].path, sizeof p->tasks[0].path, "%s", path);
+        p->count = 1;
+        find_ready(p, &spool, path, &done.name);
+        rc = store_all(p, err);
+        done.ahead = p->ahead;
+        done.bytes = p->bytes;
+    }
+    seam_free(mem);
+    if (rc == 0 && !h->registered)
+        rc = work_wal_register(h, true, err); /* the entry that says whose WAL the surface takes */
+    else if (rc == 0) {
+        struct error later = ERROR_INIT;
+        if (work_wal_register(h, false, &later) < 0 && w->options.events.warning)
+            w->options.events.warning(w->options.events.ctx, surface, later.text);
+    }
+    work_wal_close(h);
+    if (rc == 0) *ret = done;
+    return rc;
+}

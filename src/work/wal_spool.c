@@ -1,0 +1,222 @@
+#include "work/wal_internal.h"
+
+#include "base/time.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#define PENDING "pending"
+#define TAKEN "pending.taken"
+#define LOCK "pending.lock"
+#define PENDING_BYTES_MAX (16u << 20)
+#define DUE_ROWS 64
+#define DUE_NS (600 * NS_PER_S)
+
+static int spool_base(struct work *w, const char *environment, const char *surface, char out[4096], struct error *err) {
+    const struct config_environment *e = w->config ? config_environment(w->config, environment) : NULL;
+    const struct config_surface *s = w->config ? config_surface(w->config, surface) : NULL;
+    json_t *settings = NULL;
+    int rc = e && s ? config_surface_settings(w->config, e, s, &settings, err) : 0;
+    const char *given = json_string_value(json_object_get(json_object_get(settings, "wal"), "spool"));
+    if (rc == 0 && given)
+        snprintf(out, 4096, "%.4000s", given);
+    else
+        snprintf(out, 4096, "%.4000s/wal", w->cache_dir);
+    json_decref(settings);
+    return rc;
+}
+
+int wal_spool_open(struct work *w, const char *environment, const char *surface, struct wal_spool *ret,
+                   struct error *err) {
+    const char *url;
+    char base[4096], hex[2 * DIGEST_BYTES + 1], ok[WAL_SPOOL_BYTES + 8];
+    struct buf b = BUF_INIT(1u << 16);
+    struct digest d;
+    int rc = work_repo_url(w, environment, &url, err);
+    if (rc == 0) rc = spool_base(w, environment, surface, base, err);
+    if (rc == 0) rc = buf_printf(&b, err, "%s\n%s\n%s", url, environment, surface);
+    if (rc == 0) sha256(buf_bytes(&b), &d);
+    buf_free(&b);
+    if (rc < 0) return rc;
+    hex_encode(d.b, sizeof d.b, hex);
+    snprintf(ret->path, sizeof ret->path, "%s/%.16s", base, hex);
+    snprintf(ok, sizeof ok, "%s/ok", ret->path);
+    if ((rc = io_mkdirs(ok, 0700, err)) < 0) return error_wrap(err, "the spool folder");
+    snprintf(ok, sizeof ok, "%s/get", ret->path);
+    rc = io_mkdirs(ok, 0700, err);
+    return rc < 0 ? error_wrap(err, "the spool folder") : 0;
+}
+
+/* ---- marks ---- */
+
+static void mark_path(const struct wal_spool *s, const struct wal_name *n, char out[WAL_SPOOL_BYTES + 80]) {
+    char name[WAL_NAME_BYTES];
+    wal_name_format(n, name);
+    snprintf(out, WAL_SPOOL_BYTES + 80, "%s/ok/%s", s->path, name);
+}
+
+/* A segment is recycled by giving it another name and writing over it: same inode, another time. */
+static void mark_text(const struct stat *st, char out[160]) {
+    snprintf(out, 160, "%ju %ju %jd %jd.%09ld\n", (uintmax_t)st->st_dev, (uintmax_t)st->st_ino, (intmax_t)st->st_size,
+             (intmax_t)st->st_mtim.tv_sec, st->st_mtim.tv_nsec);
+}
+
+int wal_mark_set(const struct wal_spool *s, const struct wal_name *n, const struct stat *st, struct error *err) {
+    char path[WAL_SPOOL_BYTES + 80], text[160];
+    mark_path(s, n, path);
+    mark_text(st, text);
+    return io_replace_file(AT_FDCWD, path, BYTES_STR(text), 0600, err);
+}
+
+bool wal_mark_holds(const struct wal_spool *s, const struct wal_name *n, const struct stat *st) {
+    char path[WAL_SPOOL_BYTES + 80], text[160];
+    struct buf b = BUF_INIT(256);
+    struct error e = ERROR_INIT;
+    mark_path(s, n, path);
+    mark_text(st, text);
+    bool holds = io_read_file(AT_FDCWD, path, b.max_bytes, &b, &e) == 0 && bytes_equal(buf_bytes(&b), BYTES_STR(text));
+    buf_free(&b);
+    return holds;
+}
+
+void wal_mark_drop(const struct wal_spool *s, const struct wal_name *n) {
+    char path[WAL_SPOOL_BYTES + 80];
+    mark_path(s, n, path);
+    (void)!seam_unlinkat(AT_FDCWD, path, 0);
+}
+
+/* ---- what waits for the log ---- */
+
+static void in_spool(const struct wal_spool *s, const char *name, char out[WAL_SPOOL_BYTES + 80]) {
+    snprintf(out, WAL_SPOOL_BYTES + 80, "%s/%s", s->path, name);
+}
+
+int wal_pending_add(const struct wal_spool *s, const struct wal_row *row, struct error *err) {
+    char path[WAL_SPOOL_BYTES + 80], hex[2 * DIGEST_BYTES + 1], line[512];
+    in_spool(s, PENDING, path);
+    hex_encode(row->digest.b, DIGEST_BYTES, hex);
+    int n =
+        snprintf(line, sizeof line, "%" PRId64 " %s %s %" PRIu64 "\n", time_now_ns(), row->key, hex, row->object_bytes);
+    int fd = seam_openat(AT_FDCWD, path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    if (fd < 0) return error_set_errno(err, ERR_IO_WRITE, "cannot open %s", path);
+    int rc = io_write_full(fd, line, (size_t)n, path, err); /* one write: lines of several processes do not mix */
+    io_close(&fd);
+    return rc;
+}
+
+static bool take_word(struct bytes *line, char *out, size_t room) {
+    size_t n = 0;
+    while (n < line->len && line->ptr[n] != ' ') n++;
+    if (n == 0 || n >= room) return false;
+    memcpy(out, line->ptr, n);
+    out[n] = 0;
+    line->ptr += n + (n < line->len);
+    line->len -= n + (n < line->len);
+    return true;
+}
+
+static bool take_number(struct bytes *line, uint64_t *ret) {
+    char word[24];
+    uint64_t v = 0;
+    if (!take_word(line, word, sizeof word)) return false;
+    for (const char *p = word; *p; p++) {
+        if (*p < '0' || *p > '9') return false;
+        v = v * 10 + (uint64_t)(*p - '0');
+    }
+    *ret = v;
+    return true;
+}
+
+/* A line that a crash cut off is passed over: its object is found by listing. */
+static int rows_parse(struct bytes text, struct wal_row **ret, size_t *ret_n, uint64_t *ret_since, struct error *err) {
+    struct wal_row *rows = NULL;
+    size_t n = 0, cap = 0;
+    *ret_since = 0;
+    while (text.len) {
+        const uint8_t *end = memchr(text.ptr, '\n', text.len);
+        if (!end) break;
+        struct bytes line = BYTES_OF(text.ptr, (size_t)(end - text.ptr));
+        text.ptr += line.len + 1;
+        text.len -= line.len + 1;
+        struct wal_row row;
+        uint64_t since;
+        char hex[2 * DIGEST_BYTES + 1];
+        if (!take_number(&line, &since) || !take_word(&line, row.key, sizeof row.key) ||
+            !take_word(&line, hex, sizeof hex) || !hex_decode(hex, strlen(hex), row.digest.b, DIGEST_BYTES) ||
+            !take_number(&line, &row.object_bytes))
+            continue;
+        if (!*ret_since) *ret_since = since;
+        int rc = mem_grow((void **)&rows, &cap, n + 1, sizeof *rows, err);
+        if (rc < 0) {
+            seam_free(rows);
+            return rc;
+        }
+        rows[n++] = row;
+    }
+    *ret = rows;
+    *ret_n = n;
+    return 0;
+}
+
+static int lock_spool(const struct wal_spool *s, int *ret, struct error *err) {
+    char path[WAL_SPOOL_BYTES + 80];
+    in_spool(s, LOCK, path);
+    int fd = seam_openat(AT_FDCWD, path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0) return error_set_errno(err, ERR_IO_WRITE, "cannot open %s", path);
+    if (io_lock(fd) < 0) io_close(&fd);
+    *ret = fd;
+    return 0;
+}
+
+static int read_rows(const char *path, struct wal_row **ret, size_t *ret_n, uint64_t *ret_since, struct error *err) {
+    struct buf b = BUF_INIT(PENDING_BYTES_MAX);
+    int rc = io_read_file(AT_FDCWD, path, b.max_bytes, &b, err);
+    *ret = NULL;
+    *ret_n = 0;
+    *ret_since = 0;
+    if (rc == -ERR_IO_NOT_FOUND) {
+        error_clear(err);
+        rc = 0;
+    } else if (rc == 0)
+        rc = rows_parse(buf_bytes(&b), ret, ret_n, ret_since, err);
+    buf_free(&b);
+    return rc;
+}
+
+int wal_pending_take(const struct wal_spool *s, bool now, struct wal_row **ret, size_t *ret_n, int *ret_lock,
+                     struct error *err) {
+    char pending[WAL_SPOOL_BYTES + 80], taken[WAL_SPOOL_BYTES + 80];
+    uint64_t since;
+    *ret_n = 0;
+    *ret = NULL;
+    int rc = lock_spool(s, ret_lock, err);
+    if (rc < 0 || *ret_lock < 0) return rc;
+    in_spool(s, PENDING, pending);
+    in_spool(s, TAKEN, taken);
+    /* what a run took and could not register comes first */
+    rc = read_rows(taken, ret, ret_n, &since, err);
+    if (rc == 0 && *ret_n == 0) {
+        rc = read_rows(pending, ret, ret_n, &since, err);
+        bool due = now || *ret_n >= DUE_ROWS || (int64_t)since + DUE_NS < time_now_ns();
+        seam_free(*ret);
+        *ret = NULL;
+        if (rc == 0 && *ret_n && due) {
+            if (seam_renameat2(AT_FDCWD, pending, AT_FDCWD, taken, 0) < 0)
+                rc = error_set_errno(err, ERR_IO_WRITE, "cannot rename %s", pending);
+            else
+                rc = read_rows(taken, ret, ret_n, &since, err);
+        } else
+            *ret_n = 0;
+    }
+    if (rc < 0 || *ret_n == 0) io_close(ret_lock);
+    return rc;
+}
+
+void wal_pending_done(const struct wal_spool *s, bool registered, int *lock) {
+    char taken[WAL_SPOOL_BYTES + 80];
+    in_spool(s, TAKEN, taken);
+    if (registered) (void)!seam_unlinkat(AT_FDCWD, taken, 0);
+    io_close(lock);
+}

@@ -1,0 +1,298 @@
+/* WAL of a surface in its repository: whose it is, whole and in pieces, what there is of it, and what is left of a
+ * crash. */
+#include "work_kit.h"
+
+#include "repo/objects.h"
+#include "repo/scrub.h"
+#include "work/wal.h"
+#include "work/wal_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#define SYSTEM UINT64_C(7351234567890123456)
+#define SEGMENT (1u << 20) /* the smallest that servers have */
+
+static uint8_t file[SEGMENT];
+
+static struct bytes segment(uint32_t timeline, uint32_t number, uint64_t system, uint8_t fill) {
+    memset(file, fill, sizeof file);
+    memset(file, 0, 40);
+    put_u16(file, 0xD110);
+    put_u16(file + 2, 2);
+    put_u32(file + 4, timeline);
+    put_u64(file + 8, (uint64_t)number * SEGMENT);
+    put_u64(file + 24, system);
+    put_u32(file + 32, SEGMENT);
+    put_u32(file + 36, 8192);
+    return BYTES_OF(file, sizeof file);
+}
+
+static struct wal_name name(uint32_t timeline, uint32_t number) {
+    return (struct wal_name){WAL_SEGMENT, timeline, 0, number, 0};
+}
+
+static struct work_wal *open_wal(struct work_kit *k) {
+    struct error err = ERROR_INIT;
+    struct work_wal *h = NULL;
+    kit_ok(work_wal_open(k->work, "dev", "db", &h, &err), &err);
+    return h;
+}
+
+static int put(struct work_wal *h, uint32_t timeline, uint32_t number, uint8_t fill, struct error *err) {
+    struct wal_name n = name(timeline, number);
+    return work_wal_sink(h)->ops->put(work_wal_sink(h), SYSTEM, &n, segment(timeline, number, SYSTEM, fill), err);
+}
+
+static int put_piece(struct work_wal *h, uint32_t number, uint32_t from, uint32_t to, uint8_t fill, struct error *err) {
+    struct wal_name n = name(1, number);
+    struct bytes whole = segment(1, number, SYSTEM, fill);
+    return work_wal_sink(h)->ops->put_piece(work_wal_sink(h), SYSTEM, &n, from, BYTES_OF(whole.ptr + from, to - from),
+                                            err);
+}
+
+static int get(struct work_wal *h, uint32_t number, struct buf *b, struct error *err) {
+    struct wal_name n = name(1, number);
+    buf_clear(b);
+    return work_wal_source(h)->ops->get(work_wal_source(h), SYSTEM, &n, b, err);
+}
+
+static void a_surface_is_one_cluster(void **s) {
+    (void)s;
+    struct work_kit k;
+    work_kit_begin(&k, NULL);
+    struct work_wal *h = open_wal(&k);
+    uint64_t system = 0;
+    struct wal_name n = name(1, 2);
+    assert_false(work_wal_system(h, &system));
+    assert_works(put(h, 1, 1, 7, &err));
+    assert_true(work_wal_system(h, &system) && system == SYSTEM);
+    assert_fails(work_wal_sink(h)->ops->put(work_wal_sink(h), 5, &n, segment(1, 2, 5, 7), &err), ERR_PG_WAL,
+                 "is the cluster 7351234567890123456");
+    assert_fails(work_wal_sink(h)->ops->put(work_wal_sink(h), SYSTEM, &n, segment(1, 2, 5, 7), &err), ERR_PG_WAL,
+                 "system identifier 5");
+    assert_fails(put(h, 1, 1, 8, &err), ERR_WAL_DIFFERS, "other bytes");
+    assert_works(work_wal_register(h, false, &err)); /* the first waits for nothing */
+    assert_int_equal(wal_log_count(k.work->repo), 1);
+    assert_works(put(h, 1, 2, 7, &err));
+    assert_works(work_wal_register(h, false, &err));
+    assert_int_equal(wal_log_count(k.work->repo), 1);
+    work_wal_close(h);
+    h = open_wal(&k); /* who comes later finds what waits */
+    assert_true(work_wal_system(h, &system) && system == SYSTEM);
+    assert_works(work_wal_register(h, true, &err));
+    assert_int_equal(wal_log_count(k.work->repo), 2);
+    assert_works(work_wal_register(h, true, &err));
+    assert_int_equal(wal_log_count(k.work->repo), 2);
+    work_wal_close(h);
+    work_kit_end(&k);
+}
+
+static void pieces_make_a_beginning_and_give_way(void **s) {
+    (void)s;
+    struct work_kit k;
+    struct buf b = BUF_INIT(4 * SEGMENT);
+    uint32_t timeline, bytes;
+    uint64_t lsn;
+    work_kit_begin(&k, NULL);
+    struct work_wal *h = open_wal(&k);
+    assert_works(work_wal_sink(h)->ops->resume(work_wal_sink(h), SYSTEM, &timeline, &lsn, &bytes, &err));
+    assert_true(lsn == 0);
+    assert_works(put(h, 1, 1, 7, &err));
+    assert_works(put_piece(h, 2, 0, 3000, 9, &err));
+    assert_works(put_piece(h, 2, 3000, 8192, 9, &err));
+    assert_works(put_piece(h, 2, 0, 3000, 9, &err));
+    assert_works(put_piece(h, 2, 20000, 30000, 9, &err)); /* nothing goes before it */
+    assert_works(put_piece(h, 3, 100, 200, 9, &err));
+    assert_fails(put_piece(h, 2, 0, 3000, 8, &err), ERR_WAL_DIFFERS, "pieces/00000000-00000BB8");
+    assert_works(work_wal_sink(h)->ops->resume(work_wal_sink(h), SYSTEM, &timeline, &lsn, &bytes, &err));
+    assert_true(timeline == 1 && lsn == 2 * SEGMENT + 8192 && bytes == SEGMENT);
+    assert_works(get(h, 2, &b, &err));
+    assert_int_equal(b.len, SEGMENT);
+    assert_memory_equal(b.ptr, segment(1, 2, SYSTEM, 9).ptr, 8192);
+    for (size_t i = 8192; i < SEGMENT; i++) assert_int_equal(b.ptr[i], 0);
+    assert_fails(get(h, 3, &b, &err), ERR_WAL_ABSENT, "000000010000000000000003 is not in the repository");
+    assert_fails(get(h, 4, &b, &err), ERR_WAL_ABSENT, "is not in the repository");
+    assert_works(put(h, 1, 2, 9, &err));
+    assert_works(get(h, 2, &b, &err));
+    assert_memory_equal(b.ptr, segment(1, 2, SYSTEM, 9).ptr, SEGMENT);
+    assert_works(work_wal_register(h, true, &err));
+    struct live_objects live;
+    assert_works(repo_live_objects(k.work->repo, &live, &err));
+    unsigned wal = 0;
+    for (size_t i = 0; i < live.count; i++) wal += live.items[i].kind == LIVE_WAL;
+    assert_int_equal(wal, 3); /* two segments, and the piece of one that is not whole */
+    live_objects_free(&live);
+    uint64_t gone, freed;
+    assert_works(work_wal_collect(k.work, &gone, &freed, &err));
+    assert_int_equal(gone, 3);
+    assert_works(get(h, 2, &b, &err));
+    assert_works(work_wal_collect(k.work, &gone, &freed, &err));
+    assert_int_equal(gone, 0);
+    work_wal_close(h);
+    struct wal_view v;
+    assert_works(work_wal_verify(k.work, "dev", "db", true, NULL, NULL, &v, &err));
+    assert_true(v.missing == 0 && v.damaged == 0 && v.gap_count == 0 && v.range_count == 1 && v.objects == 3);
+    wal_view_free(&v);
+    buf_free(&b);
+    work_kit_end(&k);
+}
+
+static void gaps_are_found_within_and_between_timelines(void **s) {
+    (void)s;
+    struct work_kit k;
+    struct wal_view v;
+    work_kit_begin(&k, NULL);
+    struct work_wal *h = open_wal(&k);
+    static const uint32_t first[] = {1, 2, 5, 6};
+    for (size_t i = 0; i < 4; i++) assert_works(put(h, 1, first[i], 7, &err));
+    assert_works(put(h, 2, 9, 7, &err));
+    assert_works(work_wal_register(h, false, &err));
+    work_wal_close(h);
+    assert_works(work_wal_verify(k.work, "dev", "db", false, NULL, NULL, &v, &err));
+    assert_int_equal(v.range_count, 3);
+    assert_int_equal(v.gap_count, 2);
+    assert_true(v.gaps[0].timeline == 1 && v.gaps[0].from == 3 * SEGMENT && v.gaps[0].to == 5 * SEGMENT);
+    assert_true(v.gaps[1].timeline == 2 && v.gaps[1].to == 0); /* its history */
+    wal_view_free(&v);
+    h = open_wal(&k);
+    struct wal_name n = {.kind = WAL_HISTORY, .timeline = 2};
+    assert_fails(work_wal_sink(h)->ops->put(work_wal_sink(h), SYSTEM, &n, BYTES_STR("nonsense"), &err), ERR_PG_WAL,
+                 "line 1");
+    assert_works(work_wal_sink(h)->ops->put(work_wal_sink(h), SYSTEM, &n, BYTES_STR("1\t0/900100\tpromoted\n"), &err));
+    work_wal_close(h);
+    assert_works(work_wal_verify(k.work, "dev", "db", false, NULL, NULL, &v, &err));
+    assert_int_equal(v.gap_count, 2);
+    assert_true(v.gaps[1].timeline == 1 && v.gaps[1].needed_by == 2 && v.gaps[1].from == 7 * SEGMENT &&
+                v.gaps[1].to == 9 * SEGMENT);
+    wal_view_free(&v);
+    work_kit_end(&k);
+}
+
+static void files_that_are_not_whole_are_refused(void **s) {
+    (void)s;
+    struct work_kit k;
+    work_kit_begin(&k, NULL);
+    struct work_wal *h = open_wal(&k);
+    struct wal_name n = name(1, 1);
+    struct bytes b = segment(1, 1, SYSTEM, 1);
+    b.len = 9000;
+    assert_fails(work_wal_sink(h)->ops->put(work_wal_sink(h), SYSTEM, &n, b, &err), ERR_PG_WAL, "9000 bytes");
+    n.kind = WAL_PARTIAL;
+    assert_fails(work_wal_sink(h)->ops->put(work_wal_sink(h), SYSTEM, &n, b, &err), ERR_PG_WAL, "9000 bytes");
+    n = (struct wal_name){WAL_BACKUP, 1, 0, 1, 0x28};
+    assert_fails(work_wal_sink(h)->ops->put(work_wal_sink(h), SYSTEM, &n, BYTES_OF("", 0), &err), ERR_PG_WAL,
+                 "0 bytes");
+    assert_works(
+        work_wal_sink(h)->ops->put(work_wal_sink(h), SYSTEM, &n, BYTES_STR("START WAL LOCATION: 0/100028\n"), &err));
+    work_wal_close(h);
+    work_kit_end(&k);
+}
+
+static void a_mark_is_of_one_very_file(void **s) {
+    (void)s;
+    struct work_kit k;
+    struct wal_spool spool;
+    struct stat st = {.st_dev = 1, .st_ino = 2, .st_size = 3, .st_mtim = {4, 5}};
+    struct wal_name n = name(1, 1), other = name(1, 2);
+    work_kit_begin(&k, NULL);
+    assert_works(wal_spool_open(k.work, "dev", "db", &spool, &err));
+    assert_works(wal_mark_set(&spool, &n, &st, &err));
+    assert_true(wal_mark_holds(&spool, &n, &st));
+    assert_false(wal_mark_holds(&spool, &other, &st));
+    struct stat x = st;
+    x.st_mtim.tv_nsec++;
+    assert_false(wal_mark_holds(&spool, &n, &x));
+    x = st;
+    x.st_ino++;
+    assert_false(wal_mark_holds(&spool, &n, &x));
+    x = st;
+    x.st_size++;
+    assert_false(wal_mark_holds(&spool, &n, &x));
+    wal_mark_drop(&spool, &n);
+    assert_false(wal_mark_holds(&spool, &n, &st));
+    work_kit_end(&k);
+}
+
+static void what_waits_for_the_log_outlives_a_crash(void **s) {
+    (void)s;
+    struct work_kit k;
+    struct wal_spool spool;
+    struct wal_row row = {.key = "wal/1/00000001/000000010000000000000001", .object_bytes = 9}, *rows;
+    size_t n;
+    int lock, second;
+    work_kit_begin(&k, NULL);
+    assert_works(wal_spool_open(k.work, "dev", "db", &spool, &err));
+    assert_works(wal_pending_add(&spool, &row, &err));
+    assert_works(wal_pending_take(&spool, false, &rows, &n, &lock, &err));
+    assert_true(n == 0 && lock < 0);
+    assert_works(wal_pending_take(&spool, true, &rows, &n, &lock, &err));
+    assert_true(n == 1 && lock >= 0 && strcmp(rows[0].key, row.key) == 0 && rows[0].object_bytes == 9);
+    seam_free(rows);
+    assert_works(wal_pending_take(&spool, true, &rows, &n, &second, &err));
+    assert_true(n == 0 && second < 0);      /* one at a time */
+    wal_pending_done(&spool, false, &lock); /* it could not be registered */
+    row.object_bytes = 10;
+    assert_works(wal_pending_add(&spool, &row, &err));
+    assert_works(wal_pending_take(&spool, false, &rows, &n, &lock, &err));
+    assert_true(n == 1 && rows[0].object_bytes == 9);
+    seam_free(rows);
+    wal_pending_done(&spool, true, &lock);
+    assert_works(wal_pending_take(&spool, true, &rows, &n, &lock, &err));
+    assert_true(n == 1 && rows[0].object_bytes == 10);
+    seam_free(rows);
+    wal_pending_done(&spool, true, &lock);
+    assert_works(wal_pending_take(&spool, true, &rows, &n, &lock, &err));
+    assert_int_equal(n, 0);
+    work_kit_end(&k);
+}
+
+static int count_findings(void *ctx, const char *object, enum check_result r, const char *text, struct error *err) {
+    (void)err, (void)text;
+    if (strstr(object, "wal/")) ((unsigned *)ctx)[r == CHECK_MISSING]++;
+    return 0;
+}
+
+static void whoever_has_no_key_can_check_it(void **s) {
+    (void)s;
+    struct work_kit k;
+    unsigned found[2] = {0};
+    struct scrub_options o = {.threads = 1, .ctx = found, .finding = count_findings};
+    struct scrub_totals t;
+    char key[WAL_OBJECT_KEY_BYTES];
+    work_kit_begin(&k, NULL);
+    struct work_wal *h = open_wal(&k);
+    for (uint32_t i = 1; i < 4; i++) assert_works(put(h, 1, i, 7, &err));
+    assert_works(work_wal_register(h, true, &err));
+    work_wal_close(h);
+    assert_works(repo_scrub(k.work->store, &o, &t, &err));
+    assert_int_equal(t.findings, 0);
+    struct wal_name n = name(1, 2);
+    wal_object_name(SYSTEM, &n, key);
+    assert_works(store_remove(k.work->store, key, &err));
+    assert_works(store_create(k.work->store, key, BYTES_STR("something else"), &err));
+    n = name(1, 3);
+    wal_object_name(SYSTEM, &n, key);
+    assert_works(store_remove(k.work->store, key, &err));
+    assert_works(repo_scrub(k.work->store, &o, &t, &err));
+    assert_true(t.findings == 2 && found[0] == 1 && found[1] == 1);
+    struct wal_view v;
+    assert_works(work_wal_verify(k.work, "dev", "db", true, NULL, NULL, &v, &err));
+    assert_true(v.missing == 1 && v.damaged == 1 && v.checked == 2);
+    wal_view_free(&v);
+    work_kit_end(&k);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_surface_is_one_cluster),
+        cmocka_unit_test(pieces_make_a_beginning_and_give_way),
+        cmocka_unit_test(gaps_are_found_within_and_between_timelines),
+        cmocka_unit_test(files_that_are_not_whole_are_refused),
+        cmocka_unit_test(a_mark_is_of_one_very_file),
+        cmocka_unit_test(what_waits_for_the_log_outlives_a_crash),
+        cmocka_unit_test(whoever_has_no_key_can_check_it),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
