@@ -68,13 +68,15 @@ int writer_item_open(struct writer *w, uint64_t seq, struct bytes name, enum con
     int rc = item_begin(w, seq, name, kind, ret, err);
     if (rc == 0 && w->delta && (kind == CONTENT_RECORDS || kind == CONTENT_PAGES || kind == CONTENT_FILE))
         (*ret)->former = former_take(w, name);
-    if (rc == 0 && w->delta && kind == CONTENT_RECORDS && !(*ret)->former) (*ret)->former = former_find(w, name);
+    if (rc == 0 && w->delta && (kind == CONTENT_RECORDS || (seq == WRITER_ANY_ORDER && kind != CONTENT_OPAQUE)) &&
+        !(*ret)->former) (*ret)->former = former_find(w, name);
     return rc;
 }
 
 int writer_item_hold(struct writer *w, uint64_t seq, struct bytes name, struct witem **ret, struct error *err) {
     const struct memo_item *m = known_take(w, name);
     if (!m) return error_set(err, ERR_INTERNAL, "an item was to be held that was not known");
+    if (seq == WRITER_ANY_ORDER) return error_set(err, ERR_INTERNAL, "an item was to be held that has no number");
     struct witem *it;
     void *mem;
     int rc = item_begin(w, seq, name, (enum content_kind)m->kind, &it, err);

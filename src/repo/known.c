@@ -106,6 +106,7 @@ const struct memo_item *known_take(struct writer *w, struct bytes name) {
 int writer_keep(struct writer *w, uint64_t seq, struct bytes name, struct bytes attr, struct error *err) {
     const struct memo_item *m = known_take(w, name);
     if (!m) return error_set(err, ERR_INTERNAL, "an item was to be kept that was not known");
+    if (seq == WRITER_ANY_ORDER) return error_set(err, ERR_INTERNAL, "an item was to be kept that has no number");
     struct buf n = BUF_INIT(1u << 20), body = BUF_INIT(8u << 20);
     int rc = order_wait(w, seq, err);
     if (rc == 0) lists_copy(w, m);

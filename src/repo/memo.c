@@ -20,6 +20,8 @@ struct memo {
         struct bytes body;
     } * lists;
     size_t list_count, list_cap;
+    size_t *chunks; /* where the records of manifest chunks begin, in the order of names */
+    size_t chunk_count, chunk_cap;
     struct manifest_parser parser;
     bool parsing, ended, have;
     struct manifest_item item;
@@ -102,6 +104,13 @@ int memo_open(const struct repo *r, const char *path, const struct digest *snaps
             }
             m->lists[m->list_count].id = id;
             m->lists[m->list_count++].body = body;
+        } else {
+            rc = mem_grow((void **)&m->chunks, &m->chunk_cap, m->chunk_count + 1, sizeof *m->chunks, err);
+            if (rc < 0) {
+                memo_free(m);
+                return rc;
+            }
+            m->chunks[m->chunk_count++] = end;
         }
         end = at;
     }
@@ -161,10 +170,33 @@ bool memo_seek(struct memo *m, struct bytes name, struct memo_item *ret) {
     return true;
 }
 
+/* The first name of a manifest chunk: its first record shares nothing with one before. */
+static struct bytes first_name(const struct memo *m, size_t chunk) {
+    size_t at = m->chunks[chunk];
+    uint8_t kind;
+    const uint8_t *id;
+    struct bytes body;
+    if (!record_next(m, &at, &kind, &id, &body)) return BYTES_OF(NULL, 0);
+    struct cursor c = cursor_of(body);
+    (void)cursor_varint(&c);
+    return cursor_take(&c, cursor_varint(&c));
+}
+
 bool memo_find(struct memo *m, struct bytes name, struct memo_item *ret) {
-    if (m && (m->ended || (m->have && name_compare(m->item.name, name) > 0))) {
+    size_t lo = 0, hi = m ? m->chunk_count : 0;
+    while (lo < hi) { /* the first chunk that begins behind the name */
+        const size_t mid = lo + (hi - lo) / 2;
+        if (name_compare(first_name(m, mid), name) <= 0)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    if (lo == 0) return false;
+    const size_t from = m->chunks[lo - 1], end = lo < m->chunk_count ? m->chunks[lo] : m->len;
+    const bool within = m->have && m->at > from && m->at <= end && name_compare(m->item.name, name) <= 0;
+    if (!within) {
         if (m->parsing) manifest_parser_free(&m->parser);
-        m->at = MEMO_HEADER;
+        m->at = from;
         m->parsing = m->have = m->ended = false;
     }
     return memo_seek(m, name, ret);
@@ -175,6 +207,7 @@ void memo_free(struct memo *m) {
     if (m->parsing) manifest_parser_free(&m->parser);
     seam_munmap(m->map, m->len);
     seam_free(m->lists);
+    seam_free(m->chunks);
     seam_free(m);
 }
 

@@ -1,5 +1,6 @@
-/* Items finish in any order and enter the manifest in the order of their sequence numbers; manifest chunks end at names
- * that the names themselves choose, so that an unchanged folder gives unchanged chunks. */
+/* Items finish in any order and enter the manifest in the order of their sequence numbers, or of their names at the end
+ * when they have none; manifest chunks end at names that the names themselves choose, so that an unchanged folder gives
+ * unchanged chunks. */
 #include "repo/writer_internal.h"
 
 #define MANIFEST_MIN (32u << 10)
@@ -16,10 +17,26 @@ static void wait_some(struct writer *w) {
     pthread_cond_timedwait(&w->order_cond, &w->order_lock, &ts);
 }
 
+/* Under order_lock. */
+static int enter(struct writer *w, uint64_t seq, struct error *err) {
+    const bool any = seq == WRITER_ANY_ORDER;
+    if (any ? w->ordered : w->gather != NULL)
+        return error_set(err, ERR_INTERNAL, "items came both by number and in any order");
+    w->ordered = !any;
+    if (any && !w->gather) {
+        int rc = gather_new(w->repo->cache_dir, GATHER_BYTES, &w->gather, err);
+        if (rc < 0) return rc;
+    }
+    if (any) w->unfinished++;
+    return 0;
+}
+
 int order_wait(struct writer *w, uint64_t seq, struct error *err) {
-    int rc = 0;
     pthread_mutex_lock(&w->order_lock);
-    while (seq >= w->next_seq + ORDER_WINDOW && (rc = writer_alive(w, err)) == 0) wait_some(w);
+    int rc = enter(w, seq, err);
+    const bool any = seq == WRITER_ANY_ORDER;
+    if (rc == 0 && any) rc = writer_alive(w, err);
+    while (rc == 0 && !any && seq >= w->next_seq + ORDER_WINDOW && (rc = writer_alive(w, err)) == 0) wait_some(w);
     pthread_mutex_unlock(&w->order_lock);
     return rc;
 }
@@ -66,8 +83,8 @@ static bool chunk_ends(const struct writer *w, struct bytes name) {
     return (h >> 8 & 0x1ff) == 0;
 }
 
-static int emit(struct writer *w, struct done_item *d, struct error *err) {
-    struct bytes name = buf_bytes(&d->name);
+static int emit(void *ctx, struct bytes name, struct bytes body, struct error *err) {
+    struct writer *w = ctx;
     size_t shared = 0;
     int rc = 0;
     if (w->manifest_items) {
@@ -79,7 +96,7 @@ static int emit(struct writer *w, struct done_item *d, struct error *err) {
     if (rc == 0) rc = buf_append_varint(&w->manifest, shared, err);
     if (rc == 0) rc = buf_append_varint(&w->manifest, name.len - shared, err);
     if (rc == 0) rc = buf_append(&w->manifest, name.ptr + shared, name.len - shared, err);
-    if (rc == 0) rc = buf_append(&w->manifest, d->body.ptr, d->body.len, err);
+    if (rc == 0) rc = buf_append(&w->manifest, body.ptr, body.len, err);
     buf_clear(&w->last_name);
     if (rc == 0) rc = buf_append(&w->last_name, name.ptr, name.len, err);
     w->manifest_items++;
@@ -96,11 +113,19 @@ int order_done(struct writer *w, uint64_t seq, struct buf name, struct buf body,
         return rc;
     }
     pthread_mutex_lock(&w->order_lock);
+    if (seq == WRITER_ANY_ORDER) {
+        w->unfinished--;
+        if (!dropped) rc = gather_add(w->gather, buf_bytes(&name), buf_bytes(&body), err);
+        pthread_mutex_unlock(&w->order_lock);
+        buf_free(&name);
+        buf_free(&body);
+        return rc < 0 ? writer_fail(w, err) : 0;
+    }
     struct done_item *d = &w->window[seq % ORDER_WINDOW];
     *d = (struct done_item){true, dropped, name, body};
     while (rc == 0 && w->window[w->next_seq % ORDER_WINDOW].done) {
         d = &w->window[w->next_seq % ORDER_WINDOW];
-        if (!d->dropped) rc = emit(w, d, err);
+        if (!d->dropped) rc = emit(w, buf_bytes(&d->name), buf_bytes(&d->body), err);
         buf_free(&d->name);
         buf_free(&d->body);
         d->done = false;
@@ -116,5 +141,8 @@ int order_finish(struct writer *w, struct error *err) {
         if (w->window[i].done)
             return error_set(err, ERR_INTERNAL, "an item before number %llu was never finished",
                              (unsigned long long)w->next_seq);
-    return manifest_flush(w, err);
+    if (w->unfinished)
+        return error_set(err, ERR_INTERNAL, "%llu items were never finished", (unsigned long long)w->unfinished);
+    int rc = w->gather ? gather_each(w->gather, emit, w, err) : 0;
+    return rc == 0 ? manifest_flush(w, err) : rc;
 }

@@ -529,6 +529,7 @@ void writer_free(struct writer *w) {
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) seam_free(owned[i]);
     struct buf *bufs[] = {&w->manifest, &w->last_name, &w->first_name, &w->root_chunks};
     for (size_t i = 0; i < sizeof bufs / sizeof *bufs; i++) buf_free(bufs[i]);
+    gather_free(w->gather);
     memo_free(w->prev);
     memo_free(w->part);
     memo_writer_free(w->memo);

@@ -1,12 +1,16 @@
 /* Writing one snapshot: items in, packs out. See surface/surface.h for the meaning of the item calls; this is their engine.
  *
  * Memory: about 2 open data packs, 1 metadata pack, `threads` groups in work and at most `threads` packs being written, whatever the size of the data.
+ * Items in any order: 16 MiB more (gather.h), the rest of their records in a nameless file of the cache folder until writer_finish.
  * Threads: known and keep from one thread; every item from one thread at a time; items from many threads at once.
  */
 #ifndef PK_REPO_WRITER_H
 #define PK_REPO_WRITER_H
 
 #include "repo/repo.h"
+
+/* The number of an item that comes in any order of names (surface.h: SINK_ANY_ORDER). */
+#define WRITER_ANY_ORDER UINT64_MAX
 
 /* Kinds of items, as stored; the same numbers as enum item_kind of surface.h. */
 enum content_kind { CONTENT_NONE = 0, CONTENT_FILE = 1, CONTENT_RECORDS = 2, CONTENT_PAGES = 3, CONTENT_OPAQUE = 4 };

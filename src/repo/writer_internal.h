@@ -3,6 +3,7 @@
 #define PK_REPO_WRITER_INTERNAL_H
 
 #include "base/time.h"
+#include "repo/gather.h"
 #include "repo/maintain_internal.h"
 #include "repo/repo_internal.h"
 
@@ -65,7 +66,7 @@ struct memo_item {
 /* NULL in *ret when there is none for that header. */
 int memo_open(const struct repo *r, const char *path, const struct digest *snapshot, struct memo **ret, struct error *err) PK_CHECK;
 bool memo_seek(struct memo *m, struct bytes name, struct memo_item *ret); /* ascending */
-bool memo_find(struct memo *m, struct bytes name, struct memo_item *ret); /* in any order; goes back to the start for one that lies behind */
+bool memo_find(struct memo *m, struct bytes name, struct memo_item *ret); /* in any order; walks one manifest chunk at most */
 bool memo_list(const struct memo *m, const struct digest *id, struct bytes *ret);
 void memo_free(struct memo *m);
 struct memo_writer;
@@ -159,6 +160,9 @@ struct writer {
     pthread_cond_t order_cond;
     struct done_item *window;
     uint64_t next_seq;
+    bool ordered;          /* an item came by number; then none may come without */
+    struct gather *gather; /* of items that came without; NULL before the first */
+    uint64_t unfinished;   /* of those */
     struct buf manifest, last_name, root_chunks;
     uint32_t manifest_items;
     struct buf first_name;
@@ -217,10 +221,12 @@ void groups_free(struct writer *w);
 uint8_t *block_take(struct writer *w);
 void block_give(struct writer *w, uint8_t *b);
 
+/* Waits for the turn of a number; of WRITER_ANY_ORDER every one is it. */
 int order_wait(struct writer *w, uint64_t seq, struct error *err) PK_CHECK;
 /* Hand in a finished item; takes name and body over. */
 int order_done(struct writer *w, uint64_t seq, struct buf name, struct buf body, bool dropped, struct error *err) PK_CHECK;
-int order_finish(struct writer *w, struct error *err) PK_CHECK; /* the last manifest chunk */
+/* Items that came without a number, and the last manifest chunk. */
+int order_finish(struct writer *w, struct error *err) PK_CHECK;
 int meta_put(struct writer *w, enum chunk_kind kind, struct bytes body, struct digest *ret_id, struct error *err) PK_CHECK;
 struct former *former_take(struct writer *w, struct bytes name); /* NULL: none */
 /* The same for a name that was not asked about. */

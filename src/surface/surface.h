@@ -35,6 +35,9 @@ struct item_known { /* an item as the previous snapshot of this surface has it *
     uint64_t bytes;
     struct digest sha256;
 };
+/* The seq of an item that comes in any order of names. A capture gives it to all of its items or to none; keep, hold and confirm
+ * are not for such a capture, and nothing waits for another item. A name that comes twice fails the backup at its end. */
+#define SINK_ANY_ORDER UINT64_MAX
 struct sink_ops {
     /* Look up a name in the previous snapshot. One thread, names in ascending name_compare order (a lookup below an earlier
      * one answers "not known"). false when unknown, or when the previous snapshot's data for it is gone. */

@@ -6,6 +6,7 @@ _Static_assert((int)ITEM_FILE == (int)CONTENT_FILE && (int)ITEM_OPAQUE == (int)C
                    (int)ITEM_PAGES == (int)CONTENT_PAGES && (int)ITEM_RECORDS == (int)CONTENT_RECORDS &&
                    (int)ITEM_NONE == (int)CONTENT_NONE,
                "item kinds and content kinds are the same numbers");
+_Static_assert(SINK_ANY_ORDER == WRITER_ANY_ORDER, "one number says that items come in any order");
 
 static struct writer *writer_of(struct sink *s) {
     return ((struct work_sink *)s)->writer;

@@ -48,6 +48,7 @@ struct fake {
     pthread_mutex_t lock;
     pthread_cond_t moved;
     uint64_t oldest; /* unfinished seq */
+    bool any_order, ordered; /* how items came */
     uint8_t *finished;
     size_t finished_cap;
     pthread_t walker;
@@ -106,6 +107,7 @@ static void breach(struct fake *f, const char *text, struct bytes name) {
 
 /* A seq is used up; the lock is held. */
 static void finish(struct fake *f, uint64_t seq) {
+    if (seq == SINK_ANY_ORDER) return;
     if (seq >= f->finished_cap) {
         size_t n = f->finished_cap ? f->finished_cap : 1024;
         while (n <= seq) n *= 2;
@@ -151,6 +153,7 @@ static int on_keep(struct sink *s, uint64_t seq, struct bytes name, struct bytes
     struct item *old = f->answered;
     if (!old || !bytes_equal(item_name(old), name))
         breach(f, "something was kept that known did not just answer", name);
+    if (seq == SINK_ANY_ORDER) breach(f, "something was kept without a number", name);
     if (old) {
         struct item *it = need(calloc(1, sizeof *it));
         it->name = copy(name.ptr, name.len);
@@ -180,7 +183,9 @@ static int on_open(struct sink *s, uint64_t seq, struct bytes name, enum item_ki
     pthread_mutex_lock(&f->lock);
     bool fail = f->fail_open && --f->fail_open == 0;
     if (fail) f->fail_open = 1;
-    while (!fail && seq > f->oldest + WINDOW) pthread_cond_wait(&f->moved, &f->lock);
+    *(seq == SINK_ANY_ORDER ? &f->any_order : &f->ordered) = true;
+    if (f->any_order && f->ordered) breach(f, "items came both by number and in any order", name);
+    while (!fail && seq != SINK_ANY_ORDER && seq > f->oldest + WINDOW) pthread_cond_wait(&f->moved, &f->lock);
     f->counts.opened++;
     if (fail) finish(f, seq);
     pthread_mutex_unlock(&f->lock);
@@ -348,6 +353,7 @@ struct sink *fake_sink(struct fake *f) {
     f->asked = f->finished = NULL;
     f->asked_len = f->finished_cap = f->cursor = 0;
     f->oldest = 0;
+    f->any_order = f->ordered = false;
     f->has_walker = false;
     f->counts = (struct fake_counts){0};
     f->breach[0] = 0;
@@ -356,6 +362,7 @@ struct sink *fake_sink(struct fake *f) {
 
 static int seq_compare(const void *a, const void *b) {
     const struct item *x = *(struct item *const *)a, *y = *(struct item *const *)b;
+    if (x->seq == SINK_ANY_ORDER && y->seq == SINK_ANY_ORDER) return name_compare(item_name(x), item_name(y));
     return x->seq < y->seq ? -1 : x->seq > y->seq;
 }
 
@@ -364,7 +371,8 @@ int fake_seal(struct fake *f, struct error *err) {
     if (s->n) qsort(s->items, s->n, sizeof *s->items, seq_compare);
     for (size_t i = 1; i < s->n; i++)
         if (name_compare(item_name(s->items[i - 1]), item_name(s->items[i])) >= 0)
-            breach(f, "seq numbers are not in the order of names", item_name(s->items[i]));
+            breach(f, f->any_order ? "a name came twice" : "seq numbers are not in the order of names",
+                   item_name(s->items[i]));
     for (size_t i = f->oldest; i < f->finished_cap; i++)
         if (f->finished[i]) breach(f, "a seq was left out", (struct bytes){0});
     if (f->breach[0]) return error_set(err, ERR_INTERNAL, "the driver broke the sink's contract: %s", f->breach);

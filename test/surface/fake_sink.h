@@ -1,5 +1,5 @@
 /* A sink and a source in memory, for drivers' tests. It holds the drivers to surface.h: seq numbers used once and in
- * name order, known asked in name order by one thread, keep only of what known just answered, no item too far ahead of
+ * name order (or none used at all), known asked in name order by one thread, keep only of what known just answered, no item too far ahead of
  * the oldest unfinished one. A breach is remembered and fails fake_seal. Plain malloc throughout, so that faults at the
  * seam are the driver's alone. */
 #ifndef PK_TEST_SURFACE_FAKE_SINK_H

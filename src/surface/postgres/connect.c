@@ -104,10 +104,9 @@ static PGconn *connect_as(const struct pg_settings *s, const char *const *keys, 
     return c;
 }
 
-int pg_connect(const struct pg_settings *s, const char *dbname, PGconn **ret, struct error *err) {
+static int connect_to(const struct pg_settings *s, const char *dbname, bool replication, PGconn **ret,
+                      struct error *err) {
     CLEANUP(secret_freep) struct secret *password = NULL;
-    bool maintenance = !dbname; /* names in facts and requests are UTF-8 */
-    if (maintenance) dbname = s->dbname;
     if (s->password) {
         /* libpq wants a terminated string. */
         struct bytes b = secret_bytes(s->password);
@@ -131,6 +130,8 @@ int pg_connect(const struct pg_settings *s, const char *dbname, PGconn **ret, st
                           "application_name",
                           "tcp_user_timeout",
                           "keepalives_idle",
+                          "replication",
+                          "options",
                           NULL};
     const char *values[] = {dbname,
                             s->host,
@@ -143,16 +144,33 @@ int pg_connect(const struct pg_settings *s, const char *dbname, PGconn **ret, st
                             "proofkeep",
                             "60000",
                             "30",
+                            replication ? "true" : NULL,
+                            replication ? "-c statement_timeout=0 -c idle_session_timeout=0" : NULL,
                             NULL};
     PGconn *c = connect_as(s, keys, values);
     if (!c || PQstatus(c) != CONNECTION_OK) {
         char text[512];
         one_line(c ? PQerrorMessage(c) : "no memory", text, sizeof text);
         PQfinish(c);
-        return error_set(err, ERR_PG_CONNECT, "connect to database %s: %s", dbname, text);
+        return error_set(err, ERR_PG_CONNECT, replication ? "connect for replication: %s%s" : "connect to database %s: %s",
+                         replication ? "" : dbname, text);
     }
     PQsetNoticeReceiver(c, quiet, NULL);
-    int r = pg_command(c, err,
+    *ret = c;
+    return 0;
+}
+
+int pg_connect_replication(const struct pg_settings *s, PGconn **ret, struct error *err) {
+    return connect_to(s, s->dbname, true, ret, err);
+}
+
+int pg_connect(const struct pg_settings *s, const char *dbname, PGconn **ret, struct error *err) {
+    bool maintenance = !dbname; /* names in facts and requests are UTF-8 */
+    PGconn *c;
+    if (maintenance) dbname = s->dbname;
+    int r = connect_to(s, dbname, false, &c, err);
+    if (r < 0) return r;
+    r = pg_command(c, err,
                        "SET standard_conforming_strings = on; SET datestyle = ISO; SET intervalstyle = postgres;"
                        "SET timezone = 'UTC'; SET extra_float_digits = 3; SET bytea_output = hex;"
                        "SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0;"

@@ -46,6 +46,8 @@ int pg_connect(const struct pg_settings *s, const char *dbname, PGconn **ret, st
 /* For a restore: to connect.dbname, unless that is lost or is `avoid` (may be NULL), else to postgres or template1. The
  * error is that of connect.dbname. */
 int pg_connect_admin(const struct pg_settings *s, const char *avoid, PGconn **ret, struct error *err) PK_CHECK;
+/* To the WAL sender, for replication commands; none of the settings above can be made there. ERR_PG_CONNECT. */
+int pg_connect_replication(const struct pg_settings *s, PGconn **ret, struct error *err) PK_CHECK;
 void pg_finishp(PGconn **c);
 void pg_clearp(PGresult **r);
 /* A statement with text parameters; *ret is freed with PQclear and has tuples. ERR_PG_QUERY, ERR_PG_PRIVILEGE (42501),
