@@ -5,7 +5,7 @@ prints its port. Each line of its standard input is an order, answered by a line
 
 With LOG every request is a line there: seconds, method, path, range. Orders:
   late MS   from now on a connection takes MS to be made, and each request MS to come through
-  count     what passed since the last count: requests by kind, bytes up and down, as JSON"""
+  count     what passed since the last count: requests by kind, bytes up and down, PUTs of log entries once more (`entries`), as JSON"""
 
 import json, socket, sys, threading, time
 
@@ -76,6 +76,8 @@ class Up:
             head = self.head()
             line = head[:head.index(b"\r\n")]
             add(kind(line), 1)
+            if line.startswith(b"PUT ") and b"/log/" in line:
+                add("entries", 1)
             if log:
                 print(f"{time.monotonic():.3f} {line[:-9].decode()} {(header(head, b'range') or b'').decode()}", file=log, flush=True)
             if late:

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Writers and a collector against one bucket: from one to eight hosts back up at the same time, over and over, while another one
-prunes; then everything is decoded. Reports what the writers got through together, runs that failed or gave up to others, and
-whether everything decodes and comes back as it was. Never asserts.
+prunes; then everything is decoded. Reports what the writers got through together and to what ratio of one writer, the CPU seconds of
+all runs and per GB, runs that failed or gave up to others, how often a commit lost the race for an entry of the log and was tried
+again, and whether everything decodes and comes back as it was. Never asserts.
 
   bench/s3_writers.py [--dir DIR] [--servers versitygw,minio] [--late 0] [--writers 1,2,4,8] [--rounds 4] [--mb 24]"""
 
-import argparse, json, os, shutil, subprocess, sys, time
+import argparse, json, os, resource, shutil, subprocess, sys, time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -61,7 +62,7 @@ def work(fleet, i, o):
     return stored, failures
 
 
-def measure(program, server, writers, o):
+def measure(program, server, writers, o, base):
     place, bucket = o.dir / "writers", f"writers-{writers}"
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir()
@@ -74,6 +75,7 @@ def measure(program, server, writers, o):
     if status:
         sys.exit(said)
     server.order("count")
+    entries = len(server.client("ls", bucket, "f/log/").splitlines())
     done, prunes = False, {"runs": 0, "busy": 0, "held": 0, "failed": []}
 
     def collect():
@@ -87,14 +89,19 @@ def measure(program, server, writers, o):
                     prunes["failed"].append(said[-600:])
             time.sleep(0.05)
 
-    began = time.monotonic()
+    def cpu():
+        u = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return u.ru_utime + u.ru_stime
+
+    began, used = time.monotonic(), cpu()
     with ThreadPoolExecutor(writers + 1) as pool:
         collector = pool.submit(collect)
         results = [f.result() for f in [pool.submit(work, fleet, i, o) for i in range(writers)]]
         seconds = time.monotonic() - began
         done = True
         collector.result()
-    requests = server.order("count")
+    requests, used = server.order("count"), cpu() - used
+    races = requests.get("entries", 0) - (len(server.client("ls", bucket, "f/log/").splitlines()) - entries)
     shutil.rmtree(place / "collector" / "cache", ignore_errors=True)
     status, result, said = fleet.run("collector", "verify", "--all", "--level", "decode")
     wrong = 0
@@ -107,7 +114,8 @@ def measure(program, server, writers, o):
     puts = {k: requests.get(k, 0) for k in ("GET", "HEAD", "LIST", "PUT", "POST", "DELETE")}
     failures = [f for _, fs in results for f in fs] + prunes["failed"]
     mb = sum(n for n, _ in results) / 1e6
-    print(f"{writers:>8}{seconds:>9.1f} s{mb / seconds:>12.1f} MB/s{len([f for _, fs in results for f in fs]):>10}{prunes['runs']:>9}"
+    before = base or mb / seconds
+    print(f"{writers:>8}{seconds:>9.1f} s{mb / seconds:>12.1f} MB/s{mb / seconds / before:>7.2f}{used:>8.1f} s{used / mb * 1000:>7.1f}{races:>7}{len([f for _, fs in results for f in fs]):>10}{prunes['runs']:>9}"
           f"{prunes['busy']:>7}{len(prunes['failed']):>8}{'yes' if status == 0 else 'NO':>9}{writers - wrong:>6} of {writers}  " +
           " ".join(f"{k} {n}" for k, n in puts.items()), flush=True)
     for f in failures[:3]:
@@ -116,7 +124,7 @@ def measure(program, server, writers, o):
         print(said[-1500:])
     shutil.rmtree(place)
     return {"seconds": seconds, "mb_per_s": mb / seconds, "failures": len(failures), "prunes": prunes["runs"], "busy": prunes["busy"],
-            "verified": status == 0, "restored": writers - wrong, "requests": puts}
+            "cpu_s": used, "lost_races": races, "verified": status == 0, "restored": writers - wrong, "requests": puts}
 
 
 def main():
@@ -136,9 +144,12 @@ def main():
         try:
             with Server(kind, o.dir / "s3-server") as server:
                 server.order(f"late {o.late}")
-                print(f"\n{kind}, {o.late:g} ms late; load {os.getloadavg()[0]:.1f}\n{'writers':>8}{'time':>11}{'together':>17}{'failed':>10}"
+                print(f"\n{kind}, {o.late:g} ms late; load {os.getloadavg()[0]:.1f}\n{'writers':>8}{'time':>11}{'together':>17}{'ratio':>7}{'CPU':>10}{'s/GB':>7}{'races':>7}{'failed':>10}"
                       f"{'prunes':>9}{'busy':>7}{'failed':>8}{'decodes':>9}  restored")
-                results[kind] = {n: measure(o.program.resolve(), server, n, o) for n in map(int, o.writers.split(","))}
+                results[kind] = {}
+                for n in map(int, o.writers.split(",")):
+                    first = next(iter(results[kind].values()), None)
+                    results[kind][n] = measure(o.program.resolve(), server, n, o, first and first["mb_per_s"])
         except LookupError as why:
             print(f"{kind} is left out: {why}", file=sys.stderr)
     (o.dir / "s3_writers.json").write_text(json.dumps(results, indent=1))

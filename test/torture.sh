@@ -1,7 +1,7 @@
 #!/bin/sh
 # Everything that `make test` samples, whole, under AddressSanitizer and UndefinedBehaviorSanitizer: each call failed in five
-# ways, a kill at each call, a power loss behind each change in four modes, minutes of racing; and, where there is clang, the
-# fuzzers. It takes hours. test/torture.sh [faults|kill|power|race|fuzz ...] runs only those.
+# ways, a kill at each call and at each request to a bucket, a power loss behind each change in four modes, minutes of racing; and, where there is clang, the
+# fuzzers. It takes hours. test/torture.sh [faults|kill|kill-s3|power|race|fuzz ...] runs only those.
 #   TORTURE_PART     K/N: of the calls and changes of faults, kill and power every N-th, from the K-th on; so N machines, or
 #                    N evenings, share one sweep
 #   TORTURE_MINUTES  of racing (10) and of each fuzzer (10); a race with several seeds would tell nothing else
@@ -14,7 +14,7 @@ minutes=${TORTURE_MINUTES:-10}
 build=${BUILD_ASAN:-build-asan}
 logs=${TORTURE_FOLDER:-$(mktemp -d)}
 mkdir -p "$logs"
-parts=${*:-faults kill power race fuzz}
+parts=${*:-faults kill kill-s3 power race fuzz}
 [ -f "$build/build.ninja" ] || meson setup -Db_sanitize=address,undefined -Db_lundef=false "$build"
 build=$(cd "$build" && pwd)
 export ASAN_OPTIONS="detect_leaks=1:strict_string_checks=1" UBSAN_OPTIONS="halt_on_error=1:print_stacktrace=1"
@@ -40,6 +40,12 @@ for part in $parts; do
     faults | kill | power)
         ninja -j "${JOBS:-2}" -C "$build" "test/repo/test_repo_$part" > /dev/null
         run "$part" env TORTURE=full "$build/test/repo/test_repo_$part"
+        ;;
+    kill-s3)
+        ninja -j "${JOBS:-2}" -C "$build" proofkeep > /dev/null
+        scratch=$(mktemp -d)
+        run kill-s3 env TORTURE=full "PROOFKEEP=$build/proofkeep" "SOURCE_ROOT=$root" "TMPDIR=$scratch" "$root/test/e2e/kill_s3.sh"
+        rm -rf "$scratch"
         ;;
     race)
         ninja -j "${JOBS:-2}" -C "$build" test/repo/test_repo_race > /dev/null

@@ -5,7 +5,7 @@
 # Elsewhere than on Debian it leaves the matter to the build, which says what it cannot find.
 set -eu
 
-build='libc6-dev meson ninja-build pkg-config libssl-dev libsodium-dev libzstd-dev libpq-dev libjansson-dev libyaml-dev libcurl4-openssl-dev libfuse3-dev libisal-dev libcmocka-dev python3'
+build='libc6-dev meson ninja-build pkg-config libssl-dev libsodium-dev libzstd-dev libpq-dev libjansson-dev libyaml-dev libcurl4-openssl-dev libfuse3-dev libisal-dev libmicrohttpd-dev libcmocka-dev python3'
 demo='make attr acl util-linux'
 tools='fuse3 python3-cryptography python3-zstandard python3-prometheus-client mandoc zsh fish jq git clang clang-format gcovr e2fsprogs'
 

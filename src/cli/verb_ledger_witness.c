@@ -7,8 +7,10 @@
 #include "cli/verb_ledger.h"
 #include "work/counted.h"
 #include "work/witness.h"
+#include "work/witness_serve.h"
 
 #define SLICE_MS 200
+#define SERVE_SLICE_NS (INT64_C(3600) * NS_PER_S)
 
 static int init(struct cli *c, struct error *err) {
     CLEANUP(buf_free) struct buf verifier = BUF_INIT(4096);
@@ -87,12 +89,59 @@ static int again(struct cli *c, struct witness *w, struct error *err) {
     }
 }
 
+/* What stands in the buffer is seen now by whoever reads along. */
+static void flush(struct cli *c) {
+    output_raw(c->output, BYTES_OF(NULL, 0));
+}
+
+static void answered(void *ctx, const struct witness_answer *a, const char *from) {
+    struct cli *c = ctx;
+    if (output_is_json(c->output)) {
+        output_event(c->output, "answered",
+                     json_pack("{s:s, s:i, s:I, s:s}", "from", from, "status", a->status, "size", (json_int_t)a->size,
+                               "why", a->why));
+        return;
+    }
+    if (a->status == 200)
+        output_print(c->output, "%s: %s vouched for\n", from, COUNTED(a->size, "entry"));
+    else
+        output_warning(c->output, NULL, "%s is answered %d: %s", from, a->status, a->why);
+    flush(c);
+}
+
+/* Until it is told to stop. */
+static int serve(struct cli *c, struct witness *w, struct error *err) {
+    struct witness_events events = {.ctx = c, .answered = answered};
+    struct witness_server *s = NULL;
+    int rc = witness_server_start(w, options_text(c->options, OPT_LISTEN), &events, &s, err);
+    if (rc < 0) return rc;
+    if (output_is_json(c->output))
+        output_event(c->output, "listening", json_pack("{s:s}", "url", witness_server_url(s)));
+    else
+        output_print(c->output, "listening at %s, for the log of %s\n", witness_server_url(s), witness_url(w));
+    flush(c);
+    if (witness_server_is_open(s))
+        output_warning(c->output, NULL,
+                       "others than this host can reach it, without TLS; a proxy before it should have that");
+    while ((rc = rest(SERVE_SLICE_NS, err)) == 0) continue;
+    witness_server_stop(s);
+    return rc;
+}
+
 int ledger_witness(struct cli *c, struct error *err) {
     struct witness *w = NULL;
     if (options_flag(c->options, OPT_WITNESS_INIT)) return init(c, err);
+    const bool looks = options_given(c->options, OPT_EVERY) || options_given(c->options, OPT_PUBLISH) ||
+                       options_given(c->options, OPT_OUT) || options_flag(c->options, OPT_ALL);
+    if (options_given(c->options, OPT_LISTEN) && looks)
+        return error_set(err, ERR_USAGE,
+                         "--listen answers who asks; --every, --publish, --out and --all are for looking");
     int rc = witness_open(options_text(c->options, OPT_STATE), options_text(c->options, OPT_REPOSITORY), &w, err);
     if (rc < 0) return rc;
-    rc = options_given(c->options, OPT_EVERY) ? again(c, w, err) : once(c, w, err);
+    if (options_given(c->options, OPT_LISTEN))
+        rc = serve(c, w, err);
+    else
+        rc = options_given(c->options, OPT_EVERY) ? again(c, w, err) : once(c, w, err);
     witness_close(w);
     return rc;
 }

@@ -41,6 +41,12 @@ static void harmed(void *ctx, const char *snapshot, const json_t *paths, uint64_
     }
 }
 
+static void archived_print(struct cli *c, const struct repair_plan *p) {
+    if (p->archived)
+        output_print(c->output, "  not looked at: %s that lie in an archive class of the bucket\n",
+                     COUNTED(p->archived, "pack"));
+}
+
 static void planned(void *ctx, const char *id, const struct repair_plan *p) {
     struct cli *c = ctx;
     uint64_t bytes = 0;
@@ -59,6 +65,7 @@ static void planned(void *ctx, const char *id, const struct repair_plan *p) {
     }
     if (repair_plan_empty(p) && !p->harmed) {
         output_print(c->output, "nothing to repair: %s looked at\n", COUNTED(p->objects, "object"));
+        archived_print(c, p);
         return;
     }
     size_format(bytes, size);
@@ -77,6 +84,7 @@ static void planned(void *ctx, const char *id, const struct repair_plan *p) {
         output_print(c->output, "; lost: %s%s\n", COUNTED(p->chunks_lost, "chunk"),
                      p->run_count ? " (more is known once the index is rebuilt)" : "");
     }
+    archived_print(c, p);
     if (p->unreadable)
         output_print(c->output, "  leave as they are: %s that could not be read\n", COUNTED(p->unreadable, "pack"));
 }

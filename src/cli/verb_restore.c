@@ -5,6 +5,7 @@
 #include "cli/verb.h"
 #include "work/counted.h"
 #include "work/restore.h"
+#include "work/thaw.h"
 
 #include <stdio.h>
 
@@ -18,6 +19,45 @@ static void warnings_print(struct cli *c, const json_t *list) {
     size_t i;
     json_array_foreach(list, i, one)
         output_styled(c->output, STYLE_WARN, "  warning   %s\n", json_string_value(one) ? json_string_value(one) : "-");
+}
+
+#define THAW_DAYS 7
+#define THAW_DAYS_MAX 3650
+
+/* What must come out of an archive first, and how long that takes by tier. */
+static void thaw_print(struct cli *c, const json_t *t) {
+    char size[32], took[32];
+    const char *tier;
+    const json_t *seconds;
+    if (!t) return;
+    const uint64_t frozen = (uint64_t)json_integer_value(json_object_get(t, "frozen_packs")),
+                   asked = (uint64_t)json_integer_value(json_object_get(t, "asked_packs"));
+    size_format((uint64_t)json_integer_value(json_object_get(t, "frozen_bytes")), size);
+    if (frozen)
+        output_print(c->output, "  thaw      %s (%s) of %lld must come out of %s first\n", COUNTED(frozen, "pack"),
+                     size, (long long)json_integer_value(json_object_get(t, "packs")), text(t, "class"));
+    if (asked)
+        output_print(c->output, "  thaw      %s are on their way out of %s\n", COUNTED(asked, "pack"),
+                     text(t, "class"));
+    json_object_foreach(json_object_get(t, "tiers"), tier, seconds) {
+        duration_format(json_integer_value(seconds) * NS_PER_S, took);
+        output_print(c->output, "  thaw      --thaw %s takes up to %s\n", tier, took);
+    }
+}
+
+static int thaw_tier(struct cli *c, struct thaw_request *ret, bool *ret_given, struct error *err) {
+    const char *name = options_text(c->options, OPT_THAW);
+    *ret = (struct thaw_request){.tier = STORE_TIER_STANDARD,
+                                 .days = options_count(c->options, OPT_THAW_DAYS, THAW_DAYS),
+                                 .no_wait = options_flag(c->options, OPT_NO_WAIT)};
+    *ret_given = name != NULL;
+    for (enum store_tier t = 0; name && t < STORE_TIERS; t++)
+        if (strcmp(name, store_tier_name(t)) == 0) ret->tier = t;
+    if (!name && (options_given(c->options, OPT_THAW_DAYS) || ret->no_wait))
+        return error_set(err, ERR_USAGE, "--thaw-days and --no-wait are of --thaw, which is not given");
+    if (ret->days < 1 || ret->days > THAW_DAYS_MAX)
+        return error_set(err, ERR_USAGE, "--thaw-days wants 1 to %d", THAW_DAYS_MAX);
+    return 0;
 }
 
 static void plan_print(struct cli *c, const struct restore_plan *p) {
@@ -36,7 +76,16 @@ static void plan_print(struct cli *c, const struct restore_plan *p) {
                  (long long)json_integer_value(json_object_get(d, "items")));
     output_print(c->output, "  target    %s\n",
                  json_string_value(json_object_get(t, "target")) ? text(t, "target") : text(d, "into"));
-    output_print(c->output, "  time      %s\n", estimate);
+    thaw_print(c, json_object_get(d, "thaw"));
+    if (json_object_get(d, "thaw") && !json_is_integer(json_object_get(d, "estimated_seconds"))) {
+        duration_format(json_integer_value(json_object_get(json_object_get(d, "thaw"), "seconds")) * NS_PER_S,
+                        estimate);
+        output_print(
+            c->output,
+            "  time      up to %s before it begins, then unknown: no restore of this surface is on record yet\n",
+            estimate);
+    } else
+        output_print(c->output, "  time      %s\n", estimate);
     json_array_foreach(json_object_get(t, "steps"), i, step)
         output_print(c->output, "  step %zu    %s\n", i + 1, json_string_value(step) ? json_string_value(step) : "-");
     warnings_print(c, json_object_get(d, "warnings"));
@@ -65,16 +114,20 @@ static int confirm_get(struct cli *c, const struct restore_plan *p, struct buf *
     return rc;
 }
 
-static int run(struct cli *c, struct work *w, const struct restore_plan *p, struct error *err) {
+static int run(struct cli *c, struct work *w, struct restore_plan *p, const struct thaw_request *thaw,
+               struct error *err) {
     struct buf typed = BUF_INIT(4096);
     const char *confirm = NULL;
     struct restore_done done = {0};
     char took[32], size[32], rate[40];
     int rc = confirm_get(c, p, &typed, &confirm, err);
+    if (rc == 0 && thaw) rc = restore_thaw(w, p, confirm, thaw, err);
     if (rc == 0) rc = restore_run(w, p, confirm, &done, err);
     buf_free(&typed);
     if (rc < 0) {
-        if (err->code != ERR_CONFIRM) output_progress_end(c->output, p->label, STYLE_BAD, "FAILED");
+        if (err->code == ERR_S3_THAWING) output_set_result(c->output, json_pack("{s:s}", "plan", p->id));
+        if (err->code != ERR_CONFIRM && err->code != ERR_S3_THAWING)
+            output_progress_end(c->output, p->label, STYLE_BAD, "FAILED");
         json_decref(done.facts);
         return rc;
     }
@@ -102,10 +155,14 @@ int verb_run_restore(struct cli *c, struct error *err) {
                                 .swap = options_flag(c->options, OPT_SWAP),
                                 .terminate_connections = options_flag(c->options, OPT_TERMINATE),
                                 .no_owner = options_flag(c->options, OPT_NO_OWNER)};
-    bool dry = options_flag(c->options, OPT_DRY_RUN);
+    bool dry = options_flag(c->options, OPT_DRY_RUN), thawing = false;
+    struct thaw_request thaw;
     if (verb_restore_is_rows(c)) return verb_restore_rows(c, err);
     output_set_job(c->output, "restore");
-    int rc = verb_work(c, &w, err);
+    int rc = thaw_tier(c, &thaw, &thawing, err);
+    o.thaw = thawing;
+    o.tier = thaw.tier;
+    if (rc == 0) rc = verb_work(c, &w, err);
     if (rc == 0)
         rc = plan ? restore_plan_load(w, plan, &p, err)
                   : restore_plan_make(w, options_operand(c->options, 0), &o, &p, err);
@@ -114,6 +171,7 @@ int verb_run_restore(struct cli *c, struct error *err) {
     if (dry || (!plan && (p.protected || !p.fresh))) {
         output_set_result(c->output, json_pack("{s:s}", "plan", p.id));
         output_print(c->output, "\nTo carry it out:\n  proofkeep restore --plan %s", p.id);
+        if (thaw_planned(p.doc)) output_print(c->output, " --thaw %s", store_tier_name(thaw.tier));
         if (p.protected) output_print(c->output, " --confirm '%s'", p.phrase);
         output_print(c->output, "\n");
         if (!dry)
@@ -121,7 +179,7 @@ int verb_run_restore(struct cli *c, struct error *err) {
                            "%s, so the plan %s must be carried out by name",
                            p.protected ? "the environment is protected" : "the target is not new and empty", p.id);
     } else
-        rc = run(c, w, &p, err);
+        rc = run(c, w, &p, thawing ? &thaw : NULL, err);
 out:
     restore_plan_free(&p);
     work_close(w);

@@ -34,10 +34,15 @@ static void print(struct cli *c, const struct scrub_totals *t, int64_t duration_
                         COUNTED(t->objects, "object"), size, took, rate, COUNTED(t->entries, "entry"), t->admin);
     if (t->packs_left) {
         verb_age(t->oldest_ns, time_now_ns(), age);
-        output_print(c->output, "not reached: %s of %llu, %s; the oldest check of a pack from here: %s\n",
+        output_print(c->output, "not read: %s of %llu, %s; the oldest check of a pack from here: %s\n",
                      COUNTED(t->packs_left, "pack"), (unsigned long long)t->packs, left, t->oldest_ns ? age : "never");
     }
     if (t->wal_left) output_print(c->output, "not reached: %s of WAL\n", COUNTED(t->wal_left, "object"));
+    if (t->packs_archived) {
+        size_format(t->bytes_archived, left);
+        output_print(c->output, "of these, %s (%s) lie in an archive class of the bucket\n",
+                     COUNTED(t->packs_archived, "pack"), left);
+    }
     if (t->void_entries)
         output_styled(c->output, STYLE_WARN,
                       "  %s of the log count for nothing: their signers may not say such things\n",
@@ -60,16 +65,17 @@ int verb_run_scrub(struct cli *c, struct error *err) {
     if (t.oldest_ns) time_format(t.oldest_ns, oldest);
     print(c, &t, took);
     output_set_result(
-        c->output, json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s?, s:I}", "result",
-                             t.findings                   ? "FAILED"
-                             : t.packs_left || t.wal_left ? "INCOMPLETE"
-                                                          : "PASSED",
-                             "repository", t.repository, "admin", t.admin, "objects", (json_int_t)t.objects, "bytes",
-                             (json_int_t)t.bytes, "packs", (json_int_t)t.packs, "pack_bytes", (json_int_t)t.pack_bytes,
-                             "packs_left", (json_int_t)t.packs_left, "bytes_left", (json_int_t)t.bytes_left, "wal_left",
-                             (json_int_t)t.wal_left, "entries", (json_int_t)t.entries, "void_entries",
-                             (json_int_t)t.void_entries, "findings", (json_int_t)t.findings, "oldest",
-                             *oldest ? oldest : NULL, "duration_ms", (json_int_t)(took / 1000000)));
+        c->output,
+        json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s?, s:I, s:I}", "result",
+                  t.findings                   ? "FAILED"
+                  : t.packs_left || t.wal_left ? "INCOMPLETE"
+                                               : "PASSED",
+                  "repository", t.repository, "admin", t.admin, "objects", (json_int_t)t.objects, "bytes",
+                  (json_int_t)t.bytes, "packs", (json_int_t)t.packs, "pack_bytes", (json_int_t)t.pack_bytes,
+                  "packs_left", (json_int_t)t.packs_left, "bytes_left", (json_int_t)t.bytes_left, "wal_left",
+                  (json_int_t)t.wal_left, "entries", (json_int_t)t.entries, "void_entries", (json_int_t)t.void_entries,
+                  "findings", (json_int_t)t.findings, "oldest", *oldest ? oldest : NULL, "duration_ms",
+                  (json_int_t)(took / 1000000), "packs_archived", (json_int_t)t.packs_archived));
     if (t.findings) {
         error_set(err, ERR_VERIFY_FAILED, "%s", COUNTED(t.findings, "damaged object"));
         rc = error_next(

@@ -45,6 +45,20 @@ static int row(struct listing *l, const struct status_row *r, int64_t now_ns, st
     return rc;
 }
 
+/* What checks with a budget have read, by age. */
+static void coverage_print(struct cli *c, const struct status_repository *r, int64_t now_ns) {
+    const struct coverage_sum *s = &r->coverage;
+    char oldest[48] = "never";
+    if (!s->any || !s->bytes) return;
+    if (s->oldest_ns) verb_age(s->oldest_ns, now_ns, oldest);
+    output_remark(
+        c->output,
+        "%s: read again by checks with a budget: %.1f %% of the stored bytes within 7 d, %.1f %% within 30 d, "
+        "%.1f %% within 90 d; %.1f %% never; the oldest check of a pack: %s",
+        r->name, 100.0 * (double)s->within[0] / (double)s->bytes, 100.0 * (double)s->within[1] / (double)s->bytes,
+        100.0 * (double)s->within[2] / (double)s->bytes, 100.0 * (double)s->never / (double)s->bytes, oldest);
+}
+
 static int print(struct cli *c, const struct status *st, struct error *err) {
     struct listing *l = NULL;
     int rc = listing_new(columns, COLUMNS, &l, err);
@@ -61,6 +75,7 @@ static int print(struct cli *c, const struct status *st, struct error *err) {
             continue;
         }
         if (r->witnessed) output_remark(c->output, "%s: %s", r->name, r->witness);
+        coverage_print(c, r, st->now_ns);
         if (r->drilled_ns) verb_age(r->drilled_ns, st->now_ns, age);
         output_remark(c->output, "%s: key recovery drilled %s%s%s%s", r->name, age, r->drilled_ns ? " with " : "",
                       r->drilled_ns ? key_role_name(r->drill_role) : "", r->drilled_ns ? " kit" : "");

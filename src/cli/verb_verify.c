@@ -76,6 +76,22 @@ static int choose_address(struct work *w, const char *text, struct chosen *s, st
     return rc;
 }
 
+static void archived_print(struct cli *c, const struct verify_result *r) {
+    char size[32];
+    size_format(r->bytes_archived, size);
+    if (r->packs_archived)
+        output_styled(c->output, STYLE_WARN, "not read: %s (%s) that lie in an archive class of the bucket\n",
+                      COUNTED(r->packs_archived, "pack"), size);
+}
+
+/* Nothing is damaged, and yet nothing can be vouched for. */
+static int unread_error(const struct verify_result *r, struct error *err) {
+    error_set(err, ERR_UNVERIFIABLE, "%s could not be read, as they lie in an archive class; %s got no result",
+              COUNTED(r->packs_archived, "pack"), COUNTED(r->unread, "recovery point"));
+    return error_next(err, "Look only whether they are there with --level present, or bring them back first: 'proofkeep "
+                           "restore ADDRESS --dry-run' says what that takes.");
+}
+
 /* A check that had a budget never says VERIFIED: it says what it saw, and how far that reaches. */
 static int budget_print(struct cli *c, const struct verify_result *r, const char *level, struct error *err) {
     char size[32], took[32], oldest[48] = "never", when[32] = "";
@@ -91,6 +107,7 @@ static int budget_print(struct cli *c, const struct verify_result *r, const char
                         (unsigned long long)(r->packs - r->packs_left), COUNTED(r->packs, "pack"), size, took);
     output_print(c->output, "coverage at level %s: %.1f %% of the bytes within 30 d; the oldest check of a pack: %s\n",
                  level, share, oldest);
+    archived_print(c, r);
     if (r->vouched)
         output_print(c->output, "%s checked in full within that time\n", COUNTED(r->vouched, "recovery point"));
     output_set_result(
@@ -136,24 +153,35 @@ int verb_run_verify(struct cli *c, struct error *err) {
         char size[32], took[32], rate[40];
         const json_t *d;
         size_t i;
+        const bool undecided = !r.passed && !r.findings && !json_array_size(r.differences) && r.packs_archived;
         size_format(r.bytes, size);
         duration_format(r.duration_ns, took);
         verb_rate(r.bytes, r.duration_ns, rate);
         output_progress_end(c->output, "repository", r.passed ? STYLE_GOOD : STYLE_BAD,
-                            "%s  level %s: %s, %s, %s, in %s (%s)", r.passed ? "VERIFIED" : "DAMAGED",
+                            "%s  level %s: %s, %s, %s, in %s (%s)",
+                            r.passed ? "VERIFIED"
+                            : undecided ? "NOT READ"
+                                        : "DAMAGED",
                             name ? name : "decode", COUNTED(r.points, "recovery point"), COUNTED(r.objects, "object"),
                             size, took, rate);
+        archived_print(c, &r);
         json_array_foreach(r.differences, i, d) output_print(
             c->output, "DIFFERS  %s: %s\n", json_string_value(json_object_get(d, "invariant")),
             json_string_value(json_object_get(d, "found")) ? json_string_value(json_object_get(d, "found"))
                                                            : "the restored copy does not match what was captured");
         output_set_result(c->output,
                           json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:O}", "level", name ? name : "decode",
-                                    "result", r.passed ? "PASSED" : "FAILED", "snapshots", (json_int_t)r.points,
+                                    "result",
+                                    r.passed    ? "PASSED"
+                                    : undecided ? "INCOMPLETE"
+                                                : "FAILED",
+                                    "snapshots", (json_int_t)r.points,
                                     "objects", (json_int_t)r.objects, "bytes", (json_int_t)r.bytes, "findings",
                                     (json_int_t)r.findings, "duration_ms", (json_int_t)(r.duration_ns / 1000000),
                                     "differences", r.differences));
-        if (!r.passed)
+        if (undecided)
+            rc = unread_error(&r, err);
+        else if (!r.passed)
             rc = error_set(err, ERR_VERIFY_FAILED, "%s, %s", COUNTED(r.findings, "damaged object"),
                            COUNTED(json_array_size(r.differences), "differing invariant"));
     }

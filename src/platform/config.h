@@ -77,7 +77,7 @@ struct config_encrypt {
 enum config_s3_style { CONFIG_S3_STYLE_UNSET, CONFIG_S3_STYLE_PATH, CONFIG_S3_STYLE_VIRTUAL };
 struct config_s3 {
     struct config_head head;
-    const char *endpoint, *region, *ca_file, *profile, *credentials_file, *kms_key, *storage_class;
+    const char *endpoint, *region, *ca_file, *profile, *credentials_file, *kms_key, *storage_class, *data_storage_class;
     const char *credentials; /* name of a secret */
     int style, sse, payload_digests;
     struct config_size bandwidth;
@@ -88,6 +88,7 @@ struct config_witness {
     struct config_head head;
     struct config_strings keys; /* verifier keys */
     const char *from;           /* NULL: the repository itself */
+    struct config_strings ask;  /* addresses of witnesses that are offered checkpoints */
     struct config_int quorum;
     struct config_duration silent_after;
 };

@@ -36,6 +36,7 @@ static int join(const struct config_s3 *s, struct buf *url, struct error *err) {
         {"sse", word("sse", s->sse)},
         {"kms_key", s->kms_key},
         {"storage_class", s->storage_class},
+        {"data_storage_class", s->data_storage_class},
         {"payload_digests", word("payload_digests", s->payload_digests)},
         {"bandwidth", s->bandwidth.set ? s->bandwidth.text : NULL},
         {"timeout", s->timeout.state == CONFIG_SET ? s->timeout.text : NULL},

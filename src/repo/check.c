@@ -36,6 +36,7 @@ struct checking {
     pthread_mutex_t lock;
     struct damage *damage;
     size_t damage_count, damage_cap;
+    struct nameset archived; /* packs */
     uint64_t done, total;
     struct error failed;
     bool has_failed;
@@ -66,6 +67,21 @@ static void damage_pack(struct checking *c, const struct pack_fact *f, enum chec
     struct damage d = {.pack = f->name, .meta = f->meta, .frame = FRAME_ALL, .result = result};
     snprintf(d.text, sizeof d.text, "%s", text);
     damage_add(c, &d);
+}
+
+/* Packs in an archive are not damaged; nothing is known of what is in them. */
+static void pack_archived(struct checking *c, const struct pack_fact *f) {
+    struct error e = ERROR_INIT;
+    pthread_mutex_lock(&c->lock);
+    if (nameset_add(&c->archived, f->name.b, &e) < 0 && !c->has_failed) {
+        c->failed = e;
+        c->has_failed = true;
+    }
+    c->totals.packs_archived++;
+    c->totals.bytes_archived += f->bytes;
+    c->totals.objects--;
+    c->totals.bytes -= f->bytes;
+    pthread_mutex_unlock(&c->lock);
 }
 
 static void progress(struct checking *c, uint64_t bytes) {
@@ -121,6 +137,10 @@ static size_t frames_check(struct checking *c, const struct pack_fact *f, struct
                                NULL, &e);
         if (base.hold) fetch_release(c->fetcher, &base);
         if (one == 0) continue;
+        if (one == -ERR_S3_ARCHIVED) { /* its base lies in one */
+            pack_archived(c, f);
+            break;
+        }
         struct damage d = {.pack = f->name, .meta = f->meta, .frame = i, .result = result_of(one)};
         d.if_used = fr->codec == CODEC_ZSTD_DELTA && one == -ERR_OBJECT_MISSING;
         snprintf(d.text, sizeof d.text, "%s%.190s", named ? "" : NAME_DIFFERS ": ", e.text);
@@ -134,6 +154,10 @@ static size_t frames_check(struct checking *c, const struct pack_fact *f, struct
 }
 
 static uint8_t *pack_unread(struct checking *c, const struct pack_fact *f, int rc, const struct error *err) {
+    if (rc == -ERR_S3_ARCHIVED) {
+        pack_archived(c, f);
+        return NULL;
+    }
     damage_pack(c, f, result_of(rc), rc == -ERR_OBJECT_MISSING ? "the object is not there" : err->text);
     return NULL;
 }
@@ -166,7 +190,7 @@ static uint8_t *pack_bytes(struct checking *c, const struct pack_fact *f, size_t
     if (rc == 0 && (ask || *ret_got == f->bytes)) return bytes;
     seam_free(bytes);
     if (rc == 0) return pack_resized(c, f);
-    if (!ask) return pack_unread(c, f, rc, &err);
+    if (!ask || rc == -ERR_S3_ARCHIVED) return pack_unread(c, f, rc, &err);
     damage_pack(c, f, CHECK_UNREADABLE, err.text);
     return NULL;
 }
@@ -363,6 +387,25 @@ static int report(struct checking *c, struct error *err) {
     return rc;
 }
 
+/* Which snapshots nothing was found out about, for packs that could not be read. */
+static int archived_tell(struct checking *c, struct error *err) {
+    struct repo *r = c->r;
+    int rc = 0;
+    nameset_sort(&c->archived);
+    for (size_t k = 0; k < r->state.snapshot_count && rc == 0 && c->archived.count && c->o->archived; k++) {
+        const struct snapshot_info *s = &r->state.snapshots[k];
+        struct nameset packs;
+        struct error e = ERROR_INIT;
+        bool hit = false;
+        if (!wanted(c, s) || packlist_union(r, is_one, NULL, (void *)s, &packs, &e) < 0) continue;
+        for (size_t i = 0; i < packs.count && !hit; i++)
+            hit = nameset_find(&c->archived, packs.names[i]) != NAMESET_NONE;
+        nameset_free(&packs);
+        if (hit) rc = c->o->archived(c->o->ctx, s, err);
+    }
+    return rc;
+}
+
 static int object_finding(struct checking *c, const char *object, int code, const char *text, struct error *err) {
     const char *none[] = {NULL};
     struct check_finding f = {object, result_of(code), text, none, NULL, 0, 0};
@@ -541,11 +584,12 @@ bool collected_meanwhile(struct repo *r) {
     return seen;
 }
 
-static bool pack_is_bad(void *ctx, const struct digest *pack) {
+static enum check_result pack_result(void *ctx, const struct digest *pack) {
     const struct checking *c = ctx;
+    if (nameset_find(&c->archived, pack->b) != NAMESET_NONE) return CHECK_NOT_CHECKED;
     for (size_t i = 0; i < c->damage_count; i++)
-        if (digest_equal(&c->damage[i].pack, pack)) return true;
-    return false;
+        if (digest_equal(&c->damage[i].pack, pack)) return CHECK_CORRUPT;
+    return CHECK_VERIFIED;
 }
 
 static bool see_snapshot(void *ctx, const struct snapshot_info *s) {
@@ -706,12 +750,13 @@ int repo_check(struct repo *r, const struct check_options *o, struct check_total
         rc = -(int)err->code;
     }
     if (rc == 0) rc = report(&c, err);
+    if (rc == 0) rc = archived_tell(&c, err);
     if (rc == 0 && c.fetcher) rc = lost_check(&c, err);
     if (rc == 0 && c.totals.findings && collected_meanwhile(r)) {
         rc = error_set(err, ERR_REPO_BUSY, "a collection removed objects while they were being checked");
         (void)!error_state(err, "Nothing is said about the repository; it is not known to be damaged.");
     }
-    if (rc == 0 && o->budget) rc = budget_end(&within.budget, o, within.reached, pack_is_bad, &c, &c.totals, err);
+    if (rc == 0 && o->budget) rc = budget_end(&within.budget, o, within.reached, pack_result, &c, &c.totals, err);
     if (rc == 0 && o->parts) budget_parts(&within.budget, o->parts);
 out:
     budget_free(&within.budget);
@@ -719,6 +764,7 @@ out:
     pool_free(c.pool);
     fetcher_free(c.fetcher);
     nameset_free(&all);
+    nameset_free(&c.archived);
     for (size_t i = 0; i < c.damage_count; i++) {
         for (size_t k = 0; k < c.damage[i].path_count; k++) buf_free(&c.damage[i].paths[k]);
         seam_free(c.damage[i].paths);
@@ -726,7 +772,8 @@ out:
     seam_free(c.damage);
     pthread_mutex_destroy(&c.lock);
     if (rc < 0) return rc;
-    c.totals.result = c.totals.findings ? CHECK_CORRUPT : c.totals.packs_left ? CHECK_NOT_CHECKED : CHECK_VERIFIED;
+    const bool left = c.totals.packs_left || c.totals.packs_archived;
+    c.totals.result = c.totals.findings ? CHECK_CORRUPT : left ? CHECK_NOT_CHECKED : CHECK_VERIFIED;
     *ret = c.totals;
     return 0;
 }

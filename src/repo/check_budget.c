@@ -30,6 +30,17 @@ static int64_t remembered(const struct checked *m, const struct digest *name, en
     return level >= VERIFY_DECODE || decode > sum ? decode : sum;
 }
 
+/* Whether this cache was written after all that the log says: then it has taken that in. */
+static bool memory_is_newer(const struct checked *m, const struct coverage *c, size_t n) {
+    int64_t newest = 0;
+    for (size_t i = 0; i < m->n; i++)
+        for (int l = 0; l < CHECKED_LEVELS; l++)
+            if (m->rows[i].at_ns[l] > newest) newest = m->rows[i].at_ns[l];
+    for (size_t i = 0; i < n; i++)
+        if (c[i].stored_ns > newest) return false;
+    return newest > 0;
+}
+
 /* What the log says counts for packs that this cache knows nothing of, and that were there when it was said. */
 static int log_says(struct budget *b, struct ordered *list, struct error *err) {
     struct pack_facts stored = {0};
@@ -40,6 +51,7 @@ static int log_says(struct budget *b, struct ordered *list, struct error *err) {
     int rc = mem_alloc(COVERAGES * sizeof(struct coverage), &mem, err);
     struct coverage *c = mem;
     if (rc == 0) rc = coverage_find(b->r, b->level, c, COVERAGES, &n, err);
+    if (rc == 0 && n && memory_is_newer(&b->memory, c, n)) n = 0;
     if (rc == 0 && n) rc = store_packs(b->r, &stored, err);
     for (size_t i = 0; i < b->n && rc == 0 && n; i++) {
         const struct pack_fact *f = pack_fact_find(&stored, &list[i].fact.name);
@@ -155,13 +167,15 @@ static int tell(const struct budget *b, const struct check_options *o, struct er
 }
 
 int budget_end(struct budget *b, const struct check_options *o, size_t reached,
-               bool (*bad)(void *ctx, const struct digest *pack), void *ctx, struct check_totals *t,
+               enum check_result (*result)(void *ctx, const struct digest *pack), void *ctx, struct check_totals *t,
                struct error *err) {
     int64_t oldest = b->now_ns;
     t->packs = b->n;
-    t->packs_left = b->n - reached;
+    t->packs_left = b->n - reached + t->packs_archived;
+    t->bytes_left = t->bytes_archived;
     for (size_t i = 0; i < b->n; i++) {
-        if (i < reached) b->seen_ns[i] = bad(ctx, &b->packs[i].name) ? 0 : b->now_ns;
+        const enum check_result how = i < reached ? result(ctx, &b->packs[i].name) : CHECK_NOT_CHECKED;
+        if (how != CHECK_NOT_CHECKED) b->seen_ns[i] = how == CHECK_VERIFIED ? b->now_ns : 0;
         t->pack_bytes += b->packs[i].bytes;
         if (i >= reached) t->bytes_left += b->packs[i].bytes;
         if (b->seen_ns[i] && b->seen_ns[i] >= b->now_ns - b->limits->window_ns) t->bytes_covered += b->packs[i].bytes;
@@ -184,4 +198,34 @@ void budget_free(struct budget *b) {
     checked_free(&b->memory);
     seam_free(b->seen_ns);
     *b = (struct budget){0};
+}
+
+#define DAY_NS (INT64_C(24) * 3600 * 1000000000)
+const int64_t coverage_window_ns[COVERAGE_WINDOWS] = {7 * DAY_NS, 30 * DAY_NS, 90 * DAY_NS};
+
+int coverage_sum_make(struct repo *r, struct coverage_sum *ret, struct error *err) {
+    const struct check_budget none = {.ns = 0};
+    const struct check_options o = {.level = VERIFY_CHECKSUM, .budget = &none};
+    struct pack_facts all = {0};
+    struct budget b = {0};
+    struct coverage_sum s = {.oldest_ns = INT64_MAX};
+    int rc = index_packs(r, &all, err);
+    if (rc == 0) rc = budget_begin(r, &o, all.f, all.n, &b, err);
+    for (size_t i = 0; i < all.n && rc == 0; i++) {
+        const uint64_t bytes = all.f[i].bytes;
+        const int64_t seen = b.seen_ns[i];
+        s.packs++;
+        s.bytes += bytes;
+        s.any |= seen != 0;
+        if (!seen) s.never += bytes;
+        if (seen < s.oldest_ns) s.oldest_ns = seen;
+        for (int w = 0; w < COVERAGE_WINDOWS && seen; w++)
+            if (seen >= b.now_ns - coverage_window_ns[w]) s.within[w] += bytes;
+    }
+    if (!s.packs) s.oldest_ns = 0;
+    budget_free(&b);
+    seam_free(all.f);
+    if (rc < 0) return error_wrap(err, "adding up what was checked");
+    *ret = s;
+    return 0;
 }

@@ -185,7 +185,8 @@ static int pack_see(void *ctx, const struct store_object *o, struct error *err) 
         plan->live_bytes += f.bytes;
         const struct thin *t =
             p->thin_count && !young ? bsearch(&f.name, p->thin, p->thin_count, sizeof *t, digest_order) : NULL;
-        if (!t) return 0;
+        if (t && o->archived) plan->archived_packs++;
+        if (!t || o->archived) return 0;
         plan->repack_packs++;
         plan->repack_bytes += f.bytes;
         plan->repack_live_bytes += (uint64_t)((double)f.bytes * (double)t->share);

@@ -30,6 +30,9 @@ struct check_options {
     /* With a budget, for each snapshot asked for, once the packs were checked: when the one of its packs that was checked
      * longest ago was (0: never). May be NULL. */
     int (*covered)(void *ctx, const struct snapshot_info *s, int64_t oldest_ns, struct error *err);
+    /* For each snapshot asked for that needs packs which lie in an archive class and were not read: it is neither whole nor
+     * damaged. May be NULL. */
+    int (*archived)(void *ctx, const struct snapshot_info *s, struct error *err);
     int64_t *parts; /* with a budget: COVERAGE_PARTS times for coverage_add; may be NULL */
     const struct snapshot_info *const *snapshots; /* NULL-terminated; NULL: every live one */
     unsigned threads;
@@ -39,7 +42,8 @@ struct check_options {
 };
 struct check_totals {
     uint64_t objects, bytes, findings;
-    /* With a budget: packs in all, those it did not reach, and what is covered, today's included. */
+    uint64_t packs_archived, bytes_archived; /* that could not be read for that; not among objects */
+    /* With a budget: packs in all, those it did not reach or could not read for that, and what is covered, today's included. */
     uint64_t packs, packs_left, pack_bytes, bytes_left, bytes_covered;
     int64_t oldest_ns; /* when the pack that was checked longest ago was; 0: one never was */
     enum check_result result; /* CHECK_VERIFIED only when everything that was asked for was checked and whole */
@@ -63,6 +67,7 @@ struct gc_plan {
     uint64_t live_packs, live_bytes, dead_packs, dead_bytes, young_packs, young_bytes;
     uint64_t repack_packs, repack_bytes, repack_live_bytes;
     uint64_t sessions;      /* stale resume states to remove */
+    uint64_t archived_packs; /* not rewritten though little of them is live: they would have to be brought back first */
     bool damaged;           /* a live snapshot lacks chunks, so nothing is rewritten, and only whole packs are freed */
     struct pack_fact *dead; /* those that go first: at most GC_DEAD_MAX of dead_packs */
     size_t dead_count;

@@ -79,7 +79,10 @@ static void pack_scan(void *arg) {
     s->plan->bytes += t->fact.bytes;
     if (is_damage(rc))
         rc = pack_damaged(s, &t->fact, rc, rc == -ERR_OBJECT_MISSING ? "the object is not there" : e.text, &lost);
-    else if (rc < 0) {
+    else if (rc == -ERR_S3_ARCHIVED) {
+        s->plan->archived++;
+        rc = 0;
+    } else if (rc < 0) {
         s->plan->unreadable++;
         rc = say(s, key, rc, e.text, false, &lost);
     }

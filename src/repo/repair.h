@@ -51,6 +51,7 @@ struct repair_plan {
     uint64_t derived;    /* tiles, bundles, checkpoint */
     uint64_t unmendable; /* findings that no repair can do anything about: key slots */
     uint64_t unreadable; /* packs that could not be read, so that nothing is known of them */
+    uint64_t archived;   /* packs that lie in an archive class: left as they are */
     uint64_t chunks_salvaged, chunks_rescued, chunks_lost; /* as the packs are now */
     uint64_t objects, bytes; /* looked at */
     uint64_t harmed;         /* snapshots */

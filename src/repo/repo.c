@@ -350,6 +350,7 @@ static int open_with(struct store *s, const struct unlock *u, const char *cache_
     if (rc < 0) return rc;
     struct repo *r = p;
     r->store = s;
+    store_set_cold(s, PACKS_COLD);
     r->mending = how == OPEN_MENDING;
     r->no_index = how == OPEN_LOG;
     pthread_mutex_init(&r->lock, NULL);

@@ -309,6 +309,9 @@ void root_free(struct root_doc *d);
 /* ---- the repository ---- */
 #define OWN_RUNS 3
 struct session_key { uint8_t id[16]; struct secret *key; };
+/* What may lie in an archive: data is read by restores and checks only. */
+#define PACKS_COLD "packs/d/"
+
 struct repo {
     struct store *store;
     struct keyring *keys;

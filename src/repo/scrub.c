@@ -165,6 +165,13 @@ static void object_check(void *arg) {
     object_key(o, key);
     int rc = object_check_name(s->store, key, o->bytes, &o->name, &e);
     pthread_mutex_lock(&s->lock);
+    if (rc == -ERR_S3_ARCHIVED && o->class <= CLASS_META) {
+        s->totals.packs_archived++;
+        s->totals.bytes_archived += o->bytes;
+        pthread_mutex_unlock(&s->lock);
+        seam_free(t);
+        return;
+    }
     o->done = true;
     o->bad = rc < 0;
     s->totals.objects++;

@@ -24,7 +24,8 @@ struct scrub_totals {
     char repository[33], admin[65]; /* as the log's first entry has them */
     uint64_t objects, bytes;        /* that were looked at */
     uint64_t packs, pack_bytes;     /* that the store lists */
-    uint64_t packs_left, bytes_left; /* of these, what the budget did not reach */
+    uint64_t packs_left, bytes_left; /* of these, what the budget did not reach, and what lies in an archive class */
+    uint64_t packs_archived, bytes_archived; /* the latter, as far as it was tried: it is not damaged, and nothing is known of it */
     uint64_t wal_left;              /* registered objects of WAL that the budget did not reach */
     uint64_t entries, void_entries, findings;
     int64_t oldest_ns; /* when the pack that was checked longest ago was; 0: one never was, or there is none */

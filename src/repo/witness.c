@@ -129,6 +129,15 @@ static int check_signer(struct witness_log *w, struct witness_view *v, struct er
     return error_set(err, ERR_LEDGER_BROKEN, "the checkpoint is signed by no key that the log's entries have in force");
 }
 
+int witness_log_signed(struct witness_log *w, const struct checkpoint_parts *p, char ret_signer[65],
+                       struct error *err) {
+    struct witness_view v = {.parts = *p};
+    int rc = ledger_sync(w->ledger, err);
+    if (rc == 0) rc = check_signer(w, &v, err);
+    if (rc == 0) snprintf(ret_signer, 65, "%s", v.signer);
+    return rc;
+}
+
 /* What was vouched for must be the beginning of what is there. */
 static int check_seen(struct witness_log *w, const struct witness_seen *seen, const struct checkpoint *now,
                       struct error *err) {

@@ -41,6 +41,9 @@ void witness_log_close(struct witness_log *w); /* NULL is fine */
  * ret->note holds the checkpoint that was found also when it failed, as far as there was one. */
 int witness_log_look(struct witness_log *w, const struct witness_seen *seen, bool whole, struct witness_view *ret,
                      struct error *err) PK_CHECK;
+/* Read what is new of the log, and find who of the keys in force signed this checkpoint: its label. ERR_LEDGER_BROKEN when none
+ * did. The checkpoint need not be of what is there. */
+int witness_log_signed(struct witness_log *w, const struct checkpoint_parts *p, char ret_signer[65], struct error *err) PK_CHECK;
 /* After ERR_LEDGER_ROLLBACK: the first entry that is not the one remembered, as it was and as it is (empty: missing).
  * *ret_found is false when every remembered entry is there. */
 int witness_log_difference(struct witness_log *w, bool *ret_found, uint64_t *ret_seq, struct buf *ret_was,

@@ -10,6 +10,7 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
+#include "store/archive.h"
 #include "store/versions.h"
 #include <stdbool.h>
 #include <stdint.h>
@@ -47,6 +48,7 @@ struct store_object {
     const char *key;       /* borrowed for the call */
     uint64_t bytes;
     int64_t created_ns;    /* by the server's clock */
+    bool archived;         /* its class is one of store/archive.h, whether or not it has been thawed */
 };
 typedef int (*store_list_cb)(void *ctx, const struct store_object *o, struct error *err); /* non-zero stops */
 
@@ -106,10 +108,12 @@ struct store_ops {
     /* Optional, for places behind a server. */
     void (*requests)(struct store *, struct store_requests *ret);
     const struct store_version_ops *versions; /* NULL: the place keeps neither versions nor retention */
+    const struct store_archive_ops *archive;  /* NULL: everything is readable at once */
 };
 struct store {
     const struct store_ops *ops;
     struct store_locks locks;
+    const char *cold; /* see store_set_cold; NULL: nothing is */
     atomic_ullong hidden, covered; /* keys that were seen through: see store_sights */
     char first_seen[128];          /* written before either of them leaves zero */
 };
@@ -153,7 +157,8 @@ int store_local_open(const char *path, bool create, struct store **ret, struct e
  *   style=path|virtual            where the bucket stands; path with an endpoint, else virtual
  *   ca_file=/PATH                 PEM certificates instead of the system's
  *   profile=NAME, credentials_file=/PATH   see store/s3/credentials.h
- *   sse=AES256|aws:kms, kms_key=ID, storage_class=NAME   sent with every object
+ *   sse=AES256|aws:kms, kms_key=ID, storage_class=NAME   sent with every object; no archive class
+ *   data_storage_class=NAME   of cold objects (store/archive.h) instead; it may be GLACIER or DEEP_ARCHIVE
  *   payload_digests=signed|unsigned   unsigned: for servers that refuse them
  *   bandwidth=SIZE                bytes a second, each way
  *   timeout=DURATION              after which a request in which nothing moves is given up; 30s

@@ -8,6 +8,7 @@
 #include "work/leftover.h"
 #include "work/recovery.h"
 #include "work/witnesses.h"
+#include "work/witnesses_offer.h"
 
 #include <pwd.h>
 #include <stdio.h>
@@ -97,6 +98,7 @@ void work_close(struct work *w) {
     if (!w) return;
     struct error e = ERROR_INIT;
     struct store_requests asked;
+    witnesses_offer(w);
     witnesses_free(w->witnesses);
     repo_close(w->repo);
     if (w->store && w->options.events.requests && store_requests(w->store, &asked))
@@ -220,6 +222,7 @@ int work_open_repo(struct work *w, const char *environment, struct error *err) {
     int rc = work_repo_url(w, environment, &url, err);
     if (rc < 0) return rc;
     if (w->repo && strcmp(w->url, url) == 0) return 0;
+    witnesses_offer(w);
     witnesses_free(w->witnesses);
     repo_close(w->repo);
     store_close(w->store);
@@ -248,6 +251,7 @@ int work_open_repo(struct work *w, const char *environment, struct error *err) {
     const struct config_repository *c = config_repository_at(w->config, url);
     if (c && c->parity.set) repo_parity_set(w->repo, (unsigned)c->parity.value);
     if (c && c->jobs.set && !w->options.jobs) w->jobs = (unsigned)c->jobs.value;
+    w->size_opened = ledger_size(repo_ledger(w->repo));
     if ((rc = witnesses_ask(w, &w->witnesses, err)) < 0) {
         repo_close(w->repo); /* nobody works with what a witness contradicts */
         w->repo = NULL;

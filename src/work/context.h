@@ -48,6 +48,7 @@ struct work {
     unsigned jobs;
     struct store *store;         /* of the open repository, NULL before */
     struct repo *repo;
+    uint64_t size_opened;        /* of its log when it was opened */
     struct work_witnesses *witnesses; /* what they say of its log (witnesses.h); NULL when none are configured */
     char url[4096];
     char principal[128];         /* "root@host", for receipts */

@@ -9,11 +9,11 @@ const struct metric_info metric_table[METRIC_COUNT] = {
 #undef METRIC
 };
 
-#define LABEL_COUNT 6
-static const char *const label_names[LABEL_COUNT] = {"env", "surface", "repo", "level", "version", "copy"};
+#define LABEL_COUNT 7
+static const char *const label_names[LABEL_COUNT] = {"env", "surface", "repo", "level", "version", "copy", "within"};
 
 static const char *label_value(const struct metric_sample *s, size_t label) {
-    const char *const values[LABEL_COUNT] = {s->env, s->surface, s->repo, s->level, s->version, s->copy};
+    const char *const values[LABEL_COUNT] = {s->env, s->surface, s->repo, s->level, s->version, s->copy, s->within};
     return values[label];
 }
 

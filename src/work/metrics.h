@@ -20,7 +20,7 @@ extern const struct metric_info metric_table[METRIC_COUNT];
 /* One value. Exactly the labels that the table names for the metric are set (UTF-8, borrowed); the others are NULL. */
 struct metric_sample {
     enum metric metric;
-    const char *env, *surface, *repo, *level, *version, *copy;
+    const char *env, *surface, *repo, *level, *version, *copy, *within;
     double value;
 };
 

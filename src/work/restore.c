@@ -6,6 +6,7 @@
 #include "work/leftover.h"
 #include "work/reading.h"
 #include "work/receipt.h"
+#include "work/thaw.h"
 
 #include <stdio.h>
 
@@ -186,6 +187,7 @@ int restore_plan_make(struct work *w, const char *address, const struct restore_
     if (rc == 0) rc = json_put(doc, "terminate_connections", json_boolean(o->terminate_connections), err);
     if (rc == 0) rc = json_put(doc, "no_owner", json_boolean(o->no_owner), err);
     if (rc == 0) rc = estimate(w, info, doc, err);
+    if (rc == 0) rc = thaw_plan(w, info, o->thaw, o->tier, doc, err);
     if (rc == 0) rc = driver_plan(w, info, doc, &target, &protected, err);
     if (rc == 0) {
         /* a default target is named now, so that running the plan restores to just that place */
@@ -293,6 +295,7 @@ int restore_run(struct work *w, const struct restore_plan *p, const char *confir
     if (!info) return stale(err, p->id, "its recovery point is not there any more");
     const struct config_environment *e = w->config ? config_environment(w->config, info->environment) : NULL;
     int rc = e ? guard_confirm(e, GUARD_RESTORE, info->surface, p->snapshot_id, confirm, err) : 0;
+    if (rc == 0) rc = thaw_check(w, p, info, err);
     if (rc < 0) return rc;
     int64_t started = time_now_ns();
     rc = work_reading_open(w, info, &in, err);

@@ -8,6 +8,8 @@ struct restore_options {
     const char *into;                 /* NULL: the driver's default */
     const char *const *paths;         /* NULL-terminated; NULL or empty: everything */
     bool in_place, swap, terminate_connections, no_owner;
+    bool thaw; /* something may lie in an archive class (work/thaw.h): look at every pack */
+    enum store_tier tier;             /* that the estimate is made for */
 };
 struct restore_plan {
     char id[32];                      /* pln-<hex> */
@@ -16,6 +18,7 @@ struct restore_plan {
     bool protected;                   /* the target environment asks for the phrase */
     bool fresh;                       /* the target is new and empty, so plan and act may be one command */
     char phrase[512];
+    bool thawed;                      /* restore_thaw has seen to it that everything can be read */
     json_t *doc;                      /* the whole plan, for people and programs; owned */
 };
 /* Make a plan and keep it in the cache folder, so that it can be carried out by its id. Changes nothing else. */
@@ -31,7 +34,8 @@ struct restore_done {
     json_t *facts; /* owned by the caller */
 };
 /* Carry it out. `confirm` is the typed phrase, NULL when none was given (ERR_CONFIRM where one is needed). A receipt of the
- * outcome goes into the log where the key may sign one. */
+ * outcome goes into the log where the key may sign one. ERR_S3_ARCHIVED when something lies in an archive class: nothing was
+ * begun (work/thaw.h). */
 int restore_run(struct work *w, const struct restore_plan *p, const char *confirm, struct restore_done *ret, struct error *err) PK_CHECK;
 
 #endif

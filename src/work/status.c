@@ -228,6 +228,7 @@ static int repository_add(struct run *run, const char *name, struct error *err) 
     const struct work_events *events = &run->w->options.events;
     char seen[400];
     if (events->warning && work_sights(run->w, seen, sizeof seen)) events->warning(events->ctx, name, seen);
+    if ((rc = coverage_sum_make(run->w->repo, &r->coverage, err)) < 0) return rc;
     if (!drift_last(run->w, &r->drift, &r->drift_ns)) r->drift_ns = 0;
     if ((rc = repo_totals(run->w->repo, &packs, &r->bytes, err)) == 0) st->repository_count++;
     return rc;

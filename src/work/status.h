@@ -2,6 +2,7 @@
 #ifndef PK_WORK_STATUS_H
 #define PK_WORK_STATUS_H
 
+#include "repo/check_budget.h"
 #include "work/drift.h"
 #include "work/metrics.h"
 #include "work/select.h"
@@ -55,6 +56,7 @@ struct status_repository { /* one that could be opened, or whose log is not cons
     enum key_role drill_role;
     int64_t drift_ns; /* when its store's drift was last measured by this machine; 0: never */
     struct drift_totals drift;
+    struct coverage_sum coverage; /* by checks with a budget; `any` false: there were none */
 };
 struct status_copy { /* of one of these */
     char repository[128], label[65], id[33];

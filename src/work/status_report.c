@@ -54,6 +54,22 @@ static json_t *witness_json(const struct status_repository *r) {
                      r->silent, "says", r->witness);
 }
 
+static const char *const windows[COVERAGE_WINDOWS] = {"7d", "30d", "90d"};
+
+static json_t *coverage_json(const struct coverage_sum *c, int64_t now_ns) {
+    if (!c->any) return json_null();
+    json_t *within = json_object();
+    for (int i = 0; i < COVERAGE_WINDOWS && within; i++)
+        if (json_object_set_new(within, windows[i], json_integer((json_int_t)c->within[i])) < 0) {
+            json_decref(within);
+            within = NULL;
+        }
+    return json_pack("{s:I, s:I, s:o, s:I, s:o, s:o}", "packs", (json_int_t)c->packs, "bytes", (json_int_t)c->bytes,
+                     "within_bytes", within, "never_bytes", (json_int_t)c->never, "oldest",
+                     c->oldest_ns ? point_time_json(c->oldest_ns) : json_null(), "oldest_age_s",
+                     age_json(c->oldest_ns, now_ns));
+}
+
 static json_t *copies_json(const struct status *s, const struct status_repository *r) {
     json_t *list = json_array();
     for (size_t i = 0; i < s->copy_count && list; i++) {
@@ -73,9 +89,9 @@ static json_t *copies_json(const struct status *s, const struct status_repositor
 
 static json_t *repository_json(const struct status *s, const struct status_repository *r) {
     if (r->inconsistent) return json_pack("{s:s, s:b}", "name", r->name, "consistent", false);
-    return json_pack("{s:s, s:b, s:I, s:I, s:o, s:o, s:o}", "name", r->name, "consistent", true, "log_entries",
+    return json_pack("{s:s, s:b, s:I, s:I, s:o, s:o, s:o, s:o}", "name", r->name, "consistent", true, "log_entries",
                      (json_int_t)r->entries, "bytes", (json_int_t)r->bytes, "recovery_drill", drill_json(r, s->now_ns),
-                     "witness", witness_json(r), "copies", copies_json(s, r));
+                     "witness", witness_json(r), "copies", copies_json(s, r), "coverage", coverage_json(&r->coverage, s->now_ns));
 }
 
 int status_json(const struct status *s, json_t **ret, struct error *err) {
@@ -146,6 +162,21 @@ static int add_row(struct samples *l, const struct status_row *r, struct error *
     return rc;
 }
 
+static int add_coverage(struct samples *l, const struct status_repository *r, struct error *err) {
+    const struct coverage_sum *c = &r->coverage;
+    int rc = 0;
+    for (int i = 0; i < COVERAGE_WINDOWS && rc == 0 && c->any; i++) {
+        struct metric_sample s = {
+            .metric = METRIC_COVERAGE, .repo = r->name, .within = windows[i], .value = (double)c->within[i]};
+        rc = add(l, &s, err);
+    }
+    struct metric_sample of = {.metric = METRIC_COVERAGE_OF, .repo = r->name, .value = (double)c->bytes};
+    struct metric_sample oldest = {.metric = METRIC_COVERAGE_OLDEST, .repo = r->name, .value = seconds(c->oldest_ns)};
+    if (rc == 0 && c->any) rc = add(l, &of, err);
+    if (rc == 0 && c->any && c->oldest_ns) rc = add(l, &oldest, err);
+    return rc;
+}
+
 int status_metrics(const struct status *s, const char *version, struct buf *out, struct error *err) {
     struct samples l = {0};
     struct metric_sample build = {.metric = METRIC_BUILD_INFO, .version = version, .value = 1};
@@ -172,6 +203,7 @@ int status_metrics(const struct status *s, const char *version, struct buf *out,
         struct metric_sample drill = {
             .metric = METRIC_KEY_RECOVERY_DRILL, .repo = r->name, .value = seconds(r->drilled_ns)};
         if (rc == 0 && r->drilled_ns) rc = add(&l, &drill, err);
+        if (rc == 0) rc = add_coverage(&l, r, err);
     }
     for (size_t i = 0; i < s->copy_count && rc == 0; i++) {
         const struct status_copy *c = &s->copies[i];

@@ -51,6 +51,7 @@ static const struct grant grants[] = {
       {W | A, "sess/*"},
       {W | A, "wal/*"},
       {A, "summary/*"}, /* nobody believes another's */
+      {ALL, "witness/*"}, /* what witnesses that were asked have signed */
       {A, "keys/*"},
       {A, "format"}}},
     /* A lock is set when an object is created, and made longer while it is used; shorter it can be made by nobody here. */
@@ -83,6 +84,7 @@ static const struct grant grants[] = {
       {P | A, "tile/*"}, /* those that a fuller one replaces */
       {A, "summary/*"},
       {A, "keys/*"}}},
+    {"Thaw", {"s3:RestoreObject"}, false, {{R | A, "packs/*"}}, .aws = true},
     {"Try", /* what init and doctor find out by doing it */
      {"s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload", "s3:DeleteObject", "s3:DeleteObjectVersion",
       "s3:PutObjectRetention", "s3:BypassGovernanceRetention"},
@@ -124,6 +126,7 @@ static const struct grant once = {"NeverReplace",
                                    {W | A, "packs/*"},
                                    {W | A, "sess/*"},
                                    {W | A, "wal/*"},
+                                   {ALL, "witness/*"},
                                    {A, "keys/*"},
                                    {A, "format"}}};
 

@@ -16,7 +16,7 @@ struct covered {
 };
 struct run {
     struct work *w;
-    json_t *harmed;                  /* {id: true} */
+    json_t *harmed, *archived;       /* {id: true} */
     struct verify_finding *findings; /* kept back until the check stands: one that was overtaken proves nothing */
     size_t count, cap;
     int64_t started_ns;
@@ -40,6 +40,11 @@ static void findings_clear(struct run *r) {
     }
     r->count = 0;
     json_object_clear(r->harmed);
+    json_object_clear(r->archived);
+}
+
+static int archived(void *ctx, const struct snapshot_info *s, struct error *err) {
+    return json_put(((struct run *)ctx)->archived, s->id, json_true(), err);
 }
 
 static int finding(void *ctx, const struct check_finding *f, struct error *err) {
@@ -166,6 +171,7 @@ static int check(struct run *r, const uint64_t *seqs, size_t n, enum verify_leve
                               .snapshots = list,
                               .budget = b,
                               .covered = b ? covered : NULL,
+                              .archived = archived,
                               .parts = b ? r->parts : NULL,
                               .threads = r->w->jobs,
                               .ctx = r,
@@ -201,13 +207,13 @@ static void warn_of_void_entries(struct work *w) {
 
 int verify_snapshots(struct work *w, const struct snapshot_info *const *snapshots, size_t n, enum verify_level level,
                      verify_finding_cb cb, void *ctx, struct verify_result *ret, struct error *err) {
-    struct run r = {.w = w, .harmed = json_object(), .started_ns = time_now_ns()};
+    struct run r = {.w = w, .harmed = json_object(), .archived = json_object(), .started_ns = time_now_ns()};
     *ret = (struct verify_result){.level = level, .differences = json_array()};
     uint64_t *seqs = NULL;
     void *mem;
     struct check_totals totals = {0};
-    int rc = r.harmed && ret->differences ? mem_alloc((n + 1) * sizeof *seqs, &mem, err)
-                                          : error_set(err, ERR_NO_MEMORY, "no memory for a verification");
+    int rc = r.harmed && r.archived && ret->differences ? mem_alloc((n + 1) * sizeof *seqs, &mem, err)
+                                                        : error_set(err, ERR_NO_MEMORY, "no memory for a verification");
     if (rc < 0) goto out;
     seqs = mem;
     for (size_t i = 0; i < n; i++) seqs[i] = snapshots[i]->seq;
@@ -218,11 +224,17 @@ int verify_snapshots(struct work *w, const struct snapshot_info *const *snapshot
     ret->bytes = totals.bytes;
     ret->findings = totals.findings;
     ret->passed = totals.result == CHECK_VERIFIED;
+    ret->packs_archived = totals.packs_archived;
+    ret->bytes_archived = totals.bytes_archived;
     for (size_t i = 0; i < n && rc == 0; i++) {
         /* appending may move the array that the pointers lead into, so each is looked up again */
         const struct snapshot_info *info = point(w, seqs[i]);
         if (!info) continue;
         bool good = !json_object_get(r.harmed, info->id) && !json_object_get(r.harmed, "*");
+        if (good && json_object_get(r.archived, info->id)) {
+            ret->unread++;
+            continue;
+        }
         bool full = good && level >= VERIFY_FULL;
         /* restoring each takes its own time, while the check before was one for all of them */
         int64_t started_ns = full ? time_now_ns() : r.started_ns;
@@ -262,6 +274,7 @@ out:
     findings_clear(&r);
     seam_free(r.findings);
     json_decref(r.harmed);
+    json_decref(r.archived);
     if (rc < 0) {
         json_decref(ret->differences);
         ret->differences = NULL;
@@ -295,15 +308,15 @@ static int vouch(struct run *r, const uint64_t *seqs, size_t n, enum verify_leve
 int verify_budget(struct work *w, const struct snapshot_info *const *snapshots, size_t n, enum verify_level level,
                   const struct check_budget *b, verify_finding_cb cb, void *ctx, struct verify_result *ret,
                   struct error *err) {
-    struct run r = {.w = w, .harmed = json_object(), .started_ns = time_now_ns()};
+    struct run r = {.w = w, .harmed = json_object(), .archived = json_object(), .started_ns = time_now_ns()};
     struct check_totals t = {0};
     enum key_role role = repo_keys(w->repo)->role;
     uint64_t *seqs = NULL;
     void *mem;
     *ret = (struct verify_result){.level = level};
     if (level > VERIFY_DECODE) return error_set(err, ERR_USAGE, "a budget is for levels checksum and decode");
-    int rc = r.harmed ? mem_alloc((n + 1) * sizeof *seqs, &mem, err)
-                      : error_set(err, ERR_NO_MEMORY, "no memory for a verification");
+    int rc = r.harmed && r.archived ? mem_alloc((n + 1) * sizeof *seqs, &mem, err)
+                                    : error_set(err, ERR_NO_MEMORY, "no memory for a verification");
     if (rc < 0) goto out;
     seqs = mem;
     for (size_t i = 0; i < n; i++) seqs[i] = snapshots[i]->seq;
@@ -316,6 +329,8 @@ int verify_budget(struct work *w, const struct snapshot_info *const *snapshots, 
     ret->passed = t.findings == 0;
     ret->packs = t.packs;
     ret->packs_left = t.packs_left;
+    ret->packs_archived = t.packs_archived;
+    ret->bytes_archived = t.bytes_archived;
     ret->pack_bytes = t.pack_bytes;
     ret->bytes_left = t.bytes_left;
     ret->bytes_covered = t.bytes_covered;
@@ -333,6 +348,7 @@ out:
     seam_free(r.findings);
     seam_free(r.covered);
     json_decref(r.harmed);
+    json_decref(r.archived);
     if (rc < 0) ret->passed = false;
     return rc;
 }

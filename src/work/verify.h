@@ -14,6 +14,8 @@ struct verify_result {
     enum verify_level level;
     bool passed;
     uint64_t objects, bytes, findings;
+    uint64_t packs_archived, bytes_archived; /* in an archive class, so not read */
+    size_t unread;  /* points that need such packs, and of which there is no result for that */
     size_t points; /* of which there is a result: what was forgotten in the meantime has none */
     uint64_t packs, packs_left, pack_bytes, bytes_left, bytes_covered; /* with a budget: see struct check_totals */
     int64_t oldest_ns;                                                 /* likewise */
@@ -27,6 +29,7 @@ typedef void (*verify_finding_cb)(void *ctx, const struct verify_finding *f);
  * What a concurrent collection moves is followed: the check is taken again by the newer log, a few times (ERR_REPO_BUSY).
  * Each one's receipt at full has the time of its own restore; below full, the time of the check that all had in common.
  * Entries of the log that count for nothing are named to the warning event.
+ * A point that needs packs out of an archive class gets no receipt unless something else of it is damaged, and nothing passes.
  * Full first checks up to decode, then restores each into a scratch place and compares invariants. */
 int verify_snapshots(struct work *w, const struct snapshot_info *const *snapshots, size_t n, enum verify_level level, verify_finding_cb cb, void *ctx, struct verify_result *ret, struct error *err) PK_CHECK;
 

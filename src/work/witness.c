@@ -2,23 +2,13 @@
 
 #include "base/seam.h"
 #include "base/time.h"
+#include "work/witness_internal.h"
 #include <errno.h>
 #include <stdio.h>
 #include <unistd.h>
 
 #define STATE_MAX_BYTES (64u << 10)
 #define KEPT 2u /* of its own objects in a place */
-
-struct witness {
-    char dir[4096], *url;
-    int fd, lock; /* the folder; the lock on it */
-    struct note_key key, log;
-    struct secret *seed;
-    struct store *store;
-    struct witness_log *watch;
-    struct buf cosigned; /* empty: nothing yet */
-    struct witness_seen seen;
-};
 
 void witness_object(const uint8_t pub[SIGN_PUBLIC_BYTES], uint64_t size, int64_t time_s, char *out) {
     char hex[2 * SIGN_PUBLIC_BYTES + 1];
@@ -236,37 +226,49 @@ static int evidence_keep(struct witness *w, const struct witness_view *v, const 
     return rc;
 }
 
+int witness_vouch(struct witness *w, struct bytes note, const struct checkpoint_parts *p, int64_t time_s,
+                  struct buf *ret_note, size_t *ret_line, struct error *err) {
+    int rc = buf_append(ret_note, note.ptr, note.len, err);
+    *ret_line = ret_note->len;
+    if (rc == 0) rc = checkpoint_line(p->text, &w->key, secret_bytes(w->seed), time_s, ret_note, err);
+    if (rc == 0) rc = io_replace_file(w->fd, "cosigned", buf_bytes(ret_note), 0600, err);
+    if (rc < 0) return error_wrap(err, "vouching for the checkpoint");
+    w->seen = (struct witness_seen){p->head.size, p->head.root};
+    buf_clear(&w->cosigned);
+    return buf_append(&w->cosigned, ret_note->ptr, ret_note->len, err);
+}
+
 static int cosign(struct witness *w, const struct witness_view *v, struct witnessed *ret, struct error *err) {
     int64_t now = time_now_ns() / NS_PER_S;
-    int rc = buf_append(&ret->note, v->note.ptr, v->note.len, err);
-    if (rc == 0) rc = checkpoint_line(v->parts.text, &w->key, secret_bytes(w->seed), now, &ret->note, err);
-    if (rc == 0) rc = io_replace_file(w->fd, "cosigned", buf_bytes(&ret->note), 0600, err);
-    if (rc < 0) return error_wrap(err, "vouching for the checkpoint");
+    size_t line;
     ret->former = w->seen.size;
+    int rc = witness_vouch(w, buf_bytes(&v->note), &v->parts, now, &ret->note, &line, err);
+    if (rc < 0) return rc;
     ret->size = v->parts.head.size;
     ret->root = v->parts.head.root;
     ret->entries = v->entries;
     ret->objects = v->objects;
     ret->time_s = now;
     snprintf(ret->signer, sizeof ret->signer, "%s", v->signer);
-    w->seen = (struct witness_seen){ret->size, ret->root};
-    buf_clear(&w->cosigned);
-    return buf_append(&w->cosigned, ret->note.ptr, ret->note.len, err);
+    return 0;
 }
 
-/* After a failure nothing of a handle is used again. */
-static void forget_handles(struct witness *w) {
+void witness_unwatch(struct witness *w) {
     witness_log_close(w->watch);
     store_close(w->store);
     w->watch = NULL;
     w->store = NULL;
 }
 
+int witness_watch(struct witness *w, struct error *err) {
+    int rc = w->store ? 0 : store_open(w->url, false, &w->store, err);
+    return rc < 0 || w->watch ? rc : witness_log_open(w->store, &w->log, w->dir, &w->watch, err);
+}
+
 int witness_look(struct witness *w, bool whole, struct witnessed *ret, struct error *err) {
     struct witness_view v = {.note = BUF_INIT(1)};
     *ret = (struct witnessed){.note = BUF_INIT(CHECKPOINT_MAX_BYTES + 1)};
-    int rc = w->store ? 0 : store_open(w->url, false, &w->store, err);
-    if (rc == 0 && !w->watch) rc = witness_log_open(w->store, &w->log, w->dir, &w->watch, err);
+    int rc = witness_watch(w, err);
     if (rc == 0) rc = witness_log_look(w->watch, &w->seen, whole, &v, err);
     if (rc == 0) rc = cosign(w, &v, ret, err);
     if (rc < 0 && error_info(rc)->status == EXIT_INTEGRITY && w->watch) {
@@ -279,7 +281,7 @@ int witness_look(struct witness *w, bool whole, struct witnessed *ret, struct er
             error_state(err, "Nothing was vouched for; what was seen and what was found is in %.150s", ret->evidence);
     }
     buf_free(&v.note);
-    if (rc < 0) forget_handles(w);
+    if (rc < 0) witness_unwatch(w);
     return rc < 0 ? error_wrap(err, "the log of %s", w->url) : 0;
 }
 

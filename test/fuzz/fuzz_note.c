@@ -1,5 +1,7 @@
 /* Checkpoints, proofs and keys of witnesses, as anyone may hand them in. First byte 0: a checkpoint. 1: a proof. 2: a
- * verifier key. 3: a witness's secret. What is taken is written again and must be the same. */
+ * verifier key. 3: a witness's secret. 4: a request for a cosignature. What is taken is written again and must be the
+ * same. */
+#include "ledger/add_checkpoint.h"
 #include "ledger/cosign.h"
 #include "ledger/tlog_proof.h"
 #include "repo_fixture.h"
@@ -79,6 +81,21 @@ static void secret(struct bytes in) {
     secret_free(seed);
 }
 
+static void request(struct bytes in) {
+    struct add_checkpoint a, again;
+    struct error err = ERROR_INIT;
+    struct buf out = BUF_INIT(ADD_CHECKPOINT_BYTES_MAX + 1);
+    uint64_t size;
+    int rc = add_checkpoint_parse(in, &a, &err);
+    need(rc == 0 || rc == -ERR_LEDGER_BROKEN);
+    if (rc == 0) {
+        need(add_checkpoint_format(&a, &out, &err) == 0 && add_checkpoint_parse(buf_bytes(&out), &again, &err) == 0);
+        need(again.old_size == a.old_size && again.proof.count == a.proof.count && bytes_equal(again.note, a.note));
+    }
+    (void)add_checkpoint_size(in, &size);
+    buf_free(&out);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct fixture f;
     if (size < 1 || size > 1u << 18) return 0;
@@ -88,6 +105,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (data[0] == 1) proof(in);
     if (data[0] == 2) verifier(in);
     if (data[0] == 3) secret(in);
+    if (data[0] == 4) request(in);
     fixture_free(&f);
     return 0;
 }

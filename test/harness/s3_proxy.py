@@ -2,7 +2,7 @@
 """A proxy that harms HTTP on its way, by seed. It listens on 127.0.0.1, prints its port, and runs until its standard input
 ends. It understands just enough HTTP to know where a request and an answer end.
 
-  s3_proxy.py HOST:PORT [--seed N] [--rate PERCENT] [--stall SECONDS] [--latency MS]
+  s3_proxy.py HOST:PORT [--seed N] [--rate PERCENT] [--stall SECONDS] [--latency MS] [--victim FILE]
 
 Faults, each drawn with the request's number from the seed:
   refuse     the connection is reset before anything is passed on
@@ -15,10 +15,15 @@ Faults, each drawn with the request's number from the seed:
   late       the answer comes after a while
 Besides, with a percentage of their own,
   flip       one bit of the request's body, or else of the range of an object that is answered, is another
-PUT /.proxy/SEED/PERCENT[/PERCENT of flips] begins anew; GET /.proxy answers how many faults there were."""
+PUT /.proxy/SEED/PERCENT[/PERCENT of flips] begins anew; GET /.proxy answers how many faults there were.
+
+PUT /.kill/N/HOW counts requests anew; at the Nth (0: none) the process whose id --victim holds is killed: `before` the request is
+passed on, with `half` of its body passed on, or `after` it was carried out. GET /.kill answers how many requests there were."""
 import argparse
 import hashlib
+import os
 import random
+import signal
 import socket
 import struct
 import sys
@@ -32,6 +37,12 @@ class State:
     def __init__(self, seed, rate):
         self.lock = threading.Lock()
         self.begin(seed, rate)
+        self.count, self.kill_at, self.how = 0, 0, ""
+
+    def kill_now(self):
+        with self.lock:
+            self.count += 1
+            return self.how if self.count == self.kill_at else ""
 
     def begin(self, seed, rate, flips=0):
         self.seed, self.rate, self.flips, self.number, self.storm, self.faults = seed, rate, flips, 0, 0, 0
@@ -110,6 +121,11 @@ def reset(sock):
     sock.close()
 
 
+def gone(sock, first):
+    first()
+    reset(sock)
+
+
 def flipped(parts, at):
     for part in parts:
         if 0 <= at < len(part):
@@ -137,11 +153,34 @@ def one(client, client_sock, state, args):
             text = str(state.faults).encode()
         client_sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(text), text))
         return True
+    if path.startswith(b"/.kill"):
+        with state.lock:
+            parts = path.decode().split("/")
+            text = str(state.count).encode()
+            if len(parts) > 3:
+                state.count, state.kill_at, state.how = 0, int(parts[2]), parts[3]
+        client_sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(text), text))
+        return True
     fault, dice = state.draw()
+    how = state.kill_now()
+    if how:
+        fault = {"before": "refuse", "half": "half" if length else "refuse", "after": "lost"}[how]
+    if not how:
+        return passed(client, client_sock, state, args, head, method, path, length, fault, dice)
+    # Its connections stay open until it is dead, so that it learns nothing.
+    return passed(client, client_sock, state, args, head, method, path, length, fault, dice, lambda: victim_kill(args))
+
+
+def victim_kill(args):
+    with open(args.victim) as f:
+        os.kill(int(f.read()), signal.SIGKILL)
+
+
+def passed(client, client_sock, state, args, head, method, path, length, fault, dice, first=lambda: None):
     if args.latency:
         time.sleep(args.latency / 1000)
     if fault == "refuse":
-        return reset(client_sock)
+        return gone(client_sock, first)
     if fault in ("error503", "error"):
         for _ in client.body(length):
             pass
@@ -152,7 +191,7 @@ def one(client, client_sock, state, args):
         return True
     if fault == "stall":
         time.sleep(args.stall)
-        return reset(client_sock)
+        return gone(client_sock, first)
     server_sock = socket.create_connection(args.target, timeout=60)
     try:
         server = Stream(server_sock)
@@ -164,11 +203,11 @@ def one(client, client_sock, state, args):
         for part in flipped(body, most) if fault == "flip" and length else body:
             if fault == "half" and sent + len(part) > most:
                 server_sock.sendall(part[: most - sent])
-                return reset(client_sock)
+                return gone(client_sock, first)
             server_sock.sendall(part)
             sent += len(part)
         if fault == "half":
-            return reset(client_sock)
+            return gone(client_sock, first)
         reply = server.head()
         if fault == "late":
             time.sleep(dice.uniform(0.05, 0.4))
@@ -188,7 +227,7 @@ def one(client, client_sock, state, args):
         if fault == "lost":
             for _ in parts or ():
                 pass
-            return reset(client_sock)
+            return gone(client_sock, first)
         lines = [l for l in reply[:-4].split(b"\r\n") if not l.lower().startswith(b"connection:")]
         client_sock.sendall(b"\r\n".join(lines) + (b"\r\nConnection: close\r\n\r\n" if parts is None else b"\r\n\r\n"))
         left = dice.randint(0, max(int(size or 64) - 1, 0))
@@ -234,6 +273,7 @@ def main():
     parser.add_argument("--rate", type=float, default=0)
     parser.add_argument("--stall", type=float, default=3)
     parser.add_argument("--latency", type=float, default=0)
+    parser.add_argument("--victim")
     args = parser.parse_args()
     host, _, port = args.target.partition(":")
     args.target = (host, int(port))

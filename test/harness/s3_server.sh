@@ -1,11 +1,12 @@
 #!/bin/bash
 # Starts a real S3 server on 127.0.0.1 for tests. To be sourced by bash; the caller ends what it started with s3_stop.
-#   s3_start versitygw|minio|ceph FOLDER   sets S3_ENDPOINT; answers 77, with the reason in S3_WHY, when it cannot be had
+#   s3_start versitygw|minio|ceph|moto FOLDER   sets S3_ENDPOINT; answers 77, with the reason in S3_WHY, when it cannot be had
 #   s3_user NAME SECRET FOLDER             another user of versitygw or MinIO, who may do what policies let them
 # With S3_SIDECAR, a folder, versitygw keeps there what it else keeps in extended attributes, which hold 4 KiB: more policies.
 #   s3_stop                                ends it, by its process ids
 # Keys are S3_ACCESS and S3_SECRET. The servers are built once by `go install` into PROOFKEEP_TEST_CACHE (by default a folder
-# of our own in /var/tmp), ceph comes from Debian's packages, when they are there.
+# of our own in /var/tmp), ceph comes from Debian's packages, when they are there. moto, which emulates AWS in memory (archive
+# classes too, which the others do not have; it checks no signatures), comes from PyPI.
 S3_ACCESS=testkey S3_SECRET=testsecret123 S3_REGION=us-east-1
 S3_PIDS=() S3_ENDPOINT='' S3_WHY='' S3_STARTED=''
 S3_CACHE=${PROOFKEEP_TEST_CACHE:-/var/tmp/proofkeep-test-$(id -u)}
@@ -36,6 +37,25 @@ s3_build() {
       mv "$S3_CACHE/new/$1" "$S3_CACHE/bin/$1"
   ) 9>"$S3_CACHE/lock" && return 0
   S3_WHY="$1 could not be built; see $S3_CACHE/$1.log"
+  return 77
+}
+
+# moto in a Python environment of its own in the cache
+s3_moto() {
+  local home=$S3_CACHE/moto-5.2.5
+  [ -x "$home/bin/moto_server" ] && return 0
+  (umask 077 && mkdir -p "$S3_CACHE") || return 1
+  if [ ! -O "$S3_CACHE" ]; then
+    S3_WHY="$S3_CACHE belongs to another"
+    return 77
+  fi
+  (
+    flock 9
+    [ -x "$home/bin/moto_server" ] && exit 0
+    rm -rf "$home" && python3 -m venv "$home" && nice -n 10 "$home/bin/pip" -q --disable-pip-version-check install 'moto[server]==5.2.5'
+  ) 9>"$S3_CACHE/lock" >"$S3_CACHE/moto.log" 2>&1 && return 0
+  rm -rf "$home"
+  S3_WHY="moto could not be installed; see $S3_CACHE/moto.log"
   return 77
 }
 
@@ -78,6 +98,10 @@ s3_start() {
     MINIO_ROOT_USER=$S3_ACCESS MINIO_ROOT_PASSWORD=$S3_SECRET MINIO_UPDATE=off MINIO_BROWSER=off MINIO_DOMAIN=localhost GOMEMLIMIT=400MiB \
       MINIO_KMS_SECRET_KEY="k1:$(head -c 32 /dev/zero | base64)" HOME=$folder \
       "$S3_CACHE/bin/minio" server --quiet --address "127.0.0.1:$port" "$folder/data" >"$folder/log" 2>&1 &
+    ;;
+  moto)
+    s3_moto || return
+    "$S3_CACHE/moto-5.2.5/bin/moto_server" -H 127.0.0.1 -p "$port" >"$folder/log" 2>&1 &
     ;;
   ceph)
     command -v radosgw >/dev/null && command -v ceph-mon >/dev/null && command -v ceph-osd >/dev/null || {

@@ -1,6 +1,7 @@
 /* Verifier keys, cosignatures and proofs: what is refused, and that no bit of what is signed can be flipped unnoticed.
  */
 #include "fixture.h"
+#include "ledger/add_checkpoint.h"
 #include "ledger/cosign.h"
 #include "ledger/tlog_proof.h"
 
@@ -176,6 +177,65 @@ static void what_is_no_proof_is_refused(void **state) {
     EXPECT_FAIL(tlog_proof_parse(buf_bytes(&many), &p, &err), err, LEDGER_BROKEN, "more hashes than a tree can");
 }
 
+/* C2SP tlog-witness, its example of a request, with the hashes of three of its lines. */
+static void requests_come_back_as_they_went(void **state) {
+    (void)state;
+    static const char text[] = "old 20852014\n"
+                               "PlRNCrwHpqhGrupue0L7gxbjbMiKA9temvuZZDDpkaw=\n"
+                               "jrJZDmY8Y7SyJE0MWLpLozkIVMSMZcD5kvuKxPC3swk=\n"
+                               "5+pKlUdi2LeF/BcMHBn+Ku6yhPGNCswZZD1X/6QgPd8=\n"
+                               "\n"
+                               "example.com/behind-the-sofa\n20852163\n";
+    struct add_checkpoint a;
+    struct error err;
+    CLEANUP(buf_free) struct buf out = BUF_INIT(ADD_CHECKPOINT_BYTES_MAX);
+    EXPECT_OK(add_checkpoint_parse(BYTES_STR(text), &a, &err), err);
+    assert_int_equal(a.old_size, 20852014);
+    assert_int_equal(a.proof.count, 3);
+    assert_int_equal(a.proof.hashes[2].b[0], 0xe7);
+    EXPECT_OK(add_checkpoint_format(&a, &out, &err), err);
+    assert_true(bytes_equal(buf_bytes(&out), BYTES_STR(text)));
+}
+
+static void what_is_no_request_is_refused(void **state) {
+    (void)state;
+    static const struct {
+        const char *text, *says;
+    } bad[] = {
+        {"", "does not begin with an old size"},
+        {"old 1", "does not begin with an old size"},
+        {"old \n\n", "does not begin with an old size"},
+        {"old 01\n\n", "does not begin with an old size"},
+        {"old +1\n\n", "does not begin with an old size"},
+        {"old 18446744073709551616\n\n", "does not begin with an old size"},
+        {"Old 1\n\n", "does not begin with an old size"},
+        {"old 1\n", "does not end with an empty line"},
+        {"old 1\nPlRNCrwHpqhGrupue0L7gxbjbMiKA9temvuZZDDpkaw=\n", "does not end with an empty line"},
+        {"old 1\nPlRNCrwHpqhGrupue0L7gxbjbMiKA9temvuZZDDpkaw\n\n", "line 1 of the request's proof is no hash"},
+        {"old 1\nAAAA\n\n", "line 1 of the request's proof is no hash"},
+    };
+    struct add_checkpoint a;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct error err = ERROR_INIT;
+        assert_int_equal(add_checkpoint_parse(BYTES_STR(bad[i].text), &a, &err), -ERR_LEDGER_BROKEN);
+        if (!strstr(err.text, bad[i].says)) fail_msg("%zu: %s", i, err.text);
+    }
+    CLEANUP(buf_free) struct buf many = BUF_INIT(8192);
+    struct error err = ERROR_INIT;
+    EXPECT_OK(buf_append_str(&many, "old 1\n", &err), err);
+    for (unsigned i = 0; i <= ADD_CHECKPOINT_PROOF_MAX; i++)
+        EXPECT_OK(buf_append_str(&many, "PlRNCrwHpqhGrupue0L7gxbjbMiKA9temvuZZDDpkaw=\n", &err), err);
+    EXPECT_OK(buf_append_str(&many, "\n", &err), err);
+    assert_int_equal(add_checkpoint_parse(buf_bytes(&many), &a, &err), -ERR_LEDGER_BROKEN);
+    assert_non_null(strstr(err.text, "more than 63 hashes"));
+    uint64_t size = 0;
+    assert_true(add_checkpoint_size(BYTES_STR("42\n"), &size));
+    assert_int_equal(size, 42);
+    static const char *const none[] = {"", "42", "042\n", "42\n\n", "-1\n", "x\n"};
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++)
+        assert_false(add_checkpoint_size(BYTES_STR(none[i]), &size));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(verifier_keys_come_back_as_they_went),
@@ -184,6 +244,8 @@ int main(void) {
         cmocka_unit_test(signatures_of_others_do_not_count),
         cmocka_unit_test(what_is_no_checkpoint_is_refused),
         cmocka_unit_test(what_is_no_proof_is_refused),
+        cmocka_unit_test(requests_come_back_as_they_went),
+        cmocka_unit_test(what_is_no_request_is_refused),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }

@@ -383,14 +383,14 @@ static void settings_go_out_with_every_object(void **state) {
     keys_in_environment();
     setenv("AWS_SESSION_TOKEN", "IQoJ/token==", 1);
     struct http_server *h = http_server_start(&a, 1);
-    struct store *s = open_at(h, "&sse=aws:kms&kms_key=alias/k&storage_class=GLACIER");
+    struct store *s = open_at(h, "&sse=aws:kms&kms_key=alias/k&storage_class=GLACIER_IR");
     OK(store_create(s, "x", text("body"), e));
     const char *q = http_server_request(h, 0, NULL);
     assert_non_null(strstr(q, "PUT /bucket/pre/x HTTP/1.1\r\n"));
     static const char *const lines[] = {
         "x-amz-server-side-encryption: aws:kms",
         "x-amz-server-side-encryption-aws-kms-key-id: alias/k",
-        "x-amz-storage-class: GLACIER",
+        "x-amz-storage-class: GLACIER_IR",
         "x-amz-security-token: IQoJ/token==",
         "x-amz-content-sha256: 230d8358dc8e8890b4c58deeb62912ee2f20357ae92a5cc861b98e68fe31acb5",
         "x-amz-checksum-sha256: Iw2DWNyOiJC0xY3utikS7i8gNXrpKlzIYbmOaP4xrLU="};

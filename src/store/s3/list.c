@@ -9,6 +9,7 @@ struct row {
     size_t key_at; /* in the page's names */
     uint64_t bytes;
     int64_t created_ns;
+    bool archived;
 };
 
 /* One page of the list. */
@@ -19,7 +20,7 @@ struct page {
     size_t row_count, row_cap;
     bool truncated, escaped;
     char token[TOKEN_BYTES_MAX];
-    char key[S3_KEY_BYTES_MAX + 1], size[24], time[40]; /* of the row that is being read */
+    char key[S3_KEY_BYTES_MAX + 1], size[24], time[40], class[STORE_CLASS_BYTES]; /* of the row that is being read */
     bool key_ok;
 };
 
@@ -32,7 +33,9 @@ static bool copy(char *to, size_t cap, struct bytes text) {
 
 static int end_row(struct page *p, struct error *err) {
     char *end;
-    struct row r = {.key_at = p->names.len, .bytes = strtoull(p->size, &end, 10)};
+    struct row r = {.key_at = p->names.len,
+                    .bytes = strtoull(p->size, &end, 10),
+                    .archived = s3_class_depth(p->class) != STORE_DEPTH_NONE};
     if (!p->size[0] || *end || !time_parse(p->time, &r.created_ns))
         return error_set(err, ERR_NET_ANSWER, "the list has an object without size or time");
     const char *key = p->key;
@@ -52,7 +55,7 @@ static int end_row(struct page *p, struct error *err) {
     }
     if (!good) error_clear(err);
     buf_free(&plain);
-    p->key[0] = p->size[0] = p->time[0] = 0;
+    p->key[0] = p->size[0] = p->time[0] = p->class[0] = 0;
     return rc;
 }
 
@@ -62,6 +65,7 @@ static int take(void *ctx, const char *path, struct bytes text, struct error *er
     if (strcmp(name, "Contents/Key") == 0) p->key_ok = copy(p->key, sizeof p->key, text);
     if (strcmp(name, "Contents/Size") == 0) (void)copy(p->size, sizeof p->size, text);
     if (strcmp(name, "Contents/LastModified") == 0) (void)copy(p->time, sizeof p->time, text);
+    if (strcmp(name, "Contents/StorageClass") == 0) (void)copy(p->class, sizeof p->class, text);
     if (strcmp(name, "Contents") == 0) return end_row(p, err);
     if (strcmp(name, "IsTruncated") == 0) p->truncated = bytes_equal(text, BYTES_STR("true"));
     if (strcmp(name, "EncodingType") == 0) p->escaped = bytes_equal(text, BYTES_STR("url"));
@@ -119,7 +123,7 @@ int s3_list(struct store *st, const char *prefix, store_list_cb cb, void *ctx, s
         rc = get_page(s, prefix, p, &text, err);
         for (size_t i = 0; i < p->row_count && rc == 0; i++) {
             struct store_object o = {(const char *)p->names.ptr + p->rows[i].key_at, p->rows[i].bytes,
-                                     p->rows[i].created_ns};
+                                     p->rows[i].created_ns, p->rows[i].archived};
             rc = cb(ctx, &o, err);
         }
     } while (rc == 0 && p->truncated);

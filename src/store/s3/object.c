@@ -55,7 +55,7 @@ int s3_same(struct s3_store *s, const char *key, const struct bytes *parts, size
 int s3_same_or_sent(struct s3_store *s, const char *key, const struct bytes *parts, size_t n, bool unsure,
                     bool *ret_same, struct error *err) {
     int rc = s3_same(s, key, parts, n, ret_same, err);
-    if (rc != -ERR_S3_DENIED || !unsure) return rc;
+    if ((rc != -ERR_S3_DENIED && rc != -ERR_S3_ARCHIVED) || !unsure) return rc;
     error_clear(err);
     return 0;
 }

@@ -71,7 +71,12 @@ static const char *take(struct s3_place *p, const char *name, char *v, bool *ret
     if (strcmp(name, "kms_key") == 0)
         return words_ok(v, "-_:/") && text_into(p->kms_key, sizeof p->kms_key, v) ? NULL : "a key's id, alias or ARN";
     if (strcmp(name, "storage_class") == 0)
-        return words_ok(v, "_-") && text_into(p->storage_class, sizeof p->storage_class, v) ? NULL : "a storage class";
+        return s3_class_depth(v) == STORE_DEPTH_NONE && words_ok(v, "_-") &&
+                       text_into(p->storage_class, sizeof p->storage_class, v)
+                   ? NULL
+                   : "a storage class that is read at once (data_storage_class, of packs only, may be an archive)";
+    if (strcmp(name, "data_storage_class") == 0)
+        return words_ok(v, "_-") && text_into(p->data_class, sizeof p->data_class, v) ? NULL : "a storage class";
     if (strcmp(name, "payload_digests") == 0) {
         p->digests = strcmp(v, "signed") == 0;
         return p->digests || strcmp(v, "unsigned") == 0 ? NULL : "signed or unsigned";
@@ -92,9 +97,9 @@ static const char *take(struct s3_place *p, const char *name, char *v, bool *ret
 
 /* p..end is "name=value". */
 static int take_parameter(struct s3_place *place, const char *p, size_t n, uint32_t *seen, struct error *err) {
-    static const char *const names[] = {"endpoint",  "region",  "style",      "ca_file",       "credentials_file",
-                                        "profile",   "sse",     "kms_key",    "storage_class", "payload_digests",
-                                        "bandwidth", "timeout", "connections"};
+    static const char *const names[] = {"endpoint",  "region",  "style",       "ca_file",           "credentials_file",
+                                        "profile",   "sse",     "kms_key",     "storage_class",     "payload_digests",
+                                        "bandwidth", "timeout", "connections", "data_storage_class"};
     const char *equals = memchr(p, '=', n);
     if (!equals || equals == p || equals - p > 32)
         return error_set(err, ERR_USAGE, "'%.*s' in the address is not name=value", (int)(n < 60 ? n : 60), p);
@@ -117,7 +122,7 @@ static int take_parameter(struct s3_place *place, const char *p, size_t n, uint3
         return error_set(
             err, ERR_USAGE,
             "the address says %s, which is none of endpoint, region, style, ca_file, credentials_file, profile, "
-            "sse, kms_key, storage_class, payload_digests, bandwidth, timeout and connections",
+            "sse, kms_key, storage_class, data_storage_class, payload_digests, bandwidth, timeout and connections",
             name);
     if (wants) return error_set(err, ERR_USAGE, "%s in the address wants %s, not '%.60s'", name, wants, (char *)v.ptr);
     return 0;

@@ -20,7 +20,8 @@ void s3_header_add(struct s3_call *c, const char *name, const char *value) {
 void s3_write_headers(struct s3_store *s, struct s3_call *c) {
     s3_header_add(c, "x-amz-server-side-encryption", s->place.sse);
     s3_header_add(c, "x-amz-server-side-encryption-aws-kms-key-id", s->place.kms_key);
-    s3_header_add(c, "x-amz-storage-class", s->place.storage_class);
+    const bool cold = s->place.data_class[0] && c->key && store_is_cold(&s->base, c->key);
+    s3_header_add(c, "x-amz-storage-class", cold ? s->place.data_class : s->place.storage_class);
 }
 
 void s3_call_free(struct s3_call *c) {

@@ -43,6 +43,12 @@ static const struct store_version_ops s3_versions = {
     .kept = s3_kept,
 };
 
+static const struct store_archive_ops s3_archive = {
+    .look = s3_look_cold,
+    .thaw = s3_thaw,
+    .writes = s3_writes_cold,
+};
+
 static const struct store_ops s3_ops = {
     .name = "s3",
     .promises = STORE_ATOMIC_CREATE | STORE_READ_AFTER_WRITE | STORE_LIST_AFTER_WRITE,
@@ -58,6 +64,7 @@ static const struct store_ops s3_ops = {
     .close = s3_close,
     .probe = s3_probe,
     .versions = &s3_versions,
+    .archive = &s3_archive,
     .get_many = s3_get_many,
     .remove_many = s3_remove_many,
     .requests = s3_requests,

@@ -41,7 +41,7 @@ struct s3_place {
     bool path_style, style_given;
     bool digests; /* payloads are signed and sent with their SHA-256 */
     char ca_file[1024], credentials_file[1024], profile[128];
-    char sse[16], kms_key[512], storage_class[40];
+    char sse[16], kms_key[512], storage_class[40], data_class[40];
     uint64_t bytes_per_s;
     int64_t timeout_ns;
     unsigned connections;
@@ -105,7 +105,7 @@ struct s3_call {
 int s3_call(struct s3_store *s, struct s3_call *c, struct error *err) PK_CHECK;
 void s3_call_free(struct s3_call *c);
 void s3_header_add(struct s3_call *c, const char *name, const char *value); /* "" and NULL add nothing */
-/* What every new object is sent with: encryption, storage class. */
+/* What every new object is sent with: encryption, storage class (of c->key). */
 void s3_write_headers(struct s3_store *s, struct s3_call *c);
 
 /* Failures (answer.c): the server's status and body as our error. */
@@ -134,7 +134,7 @@ int s3_same(struct s3_store *s, const char *key, const struct bytes *parts, size
             struct error *err) PK_CHECK;
 /* After a name was found taken: an object that may not be read, and that an earlier try of the same call may have
  * stored
- * (`unsure`), is the same when it is as long. */
+ * (`unsure`), is the same when it is as long; so is one that lies in an archive by now. */
 int s3_same_or_sent(struct s3_store *s, const char *key, const struct bytes *parts, size_t n, bool unsure,
                     bool *ret_same, struct error *err) PK_CHECK;
 int s3_exists_error(struct s3_store *s, const char *key, struct error *err);
@@ -204,5 +204,12 @@ int s3_hold(struct store *, const char *key, bool on, struct error *) PK_CHECK;
 int s3_reclaim(struct store *, const char *key, int64_t *ret_until_ns, struct error *) PK_CHECK;
 int s3_bucket(struct store *, struct store_bucket *ret, struct error *) PK_CHECK;
 int s3_kept(struct store *, bool *ret, struct error *) PK_CHECK;
+
+/* Archive classes (archive.c) */
+enum store_depth s3_class_depth(const char *name);
+int s3_look_cold(struct store *, const char *key, struct store_coldness *, struct error *) PK_CHECK;
+int s3_thaw(struct store *, const char *key, const struct store_coldness *, enum store_tier, unsigned days,
+            struct error *) PK_CHECK;
+enum store_depth s3_writes_cold(struct store *);
 
 #endif

@@ -1,0 +1,165 @@
+#include "repo/thaw.h"
+
+#include "repo/maintain_internal.h"
+#include "repo/nameset.h"
+#include "repo/packlist.h"
+
+#include <stdio.h>
+
+#define FIRST_PACKS 1000 /* one page of a list */
+#define AT_ONCE 8
+#define FORGOTTEN_MAX 5
+
+struct survey {
+    struct thaw_survey *s;
+    struct nameset need;
+    bool whole;
+    uint64_t seen;
+    size_t cap;
+};
+
+static bool is_one(void *ctx, const struct snapshot_info *s) {
+    return s == ctx;
+}
+
+static int see(void *ctx, const struct store_object *o, struct error *err) {
+    struct survey *v = ctx;
+    struct pack_fact f;
+    if (!v->whole && !o->archived && v->seen >= FIRST_PACKS) return 1;
+    v->seen++;
+    v->whole |= o->archived;
+    if (!pack_fact_object(o, &f) || nameset_find(&v->need, f.name.b) == NAMESET_NONE) return 0;
+    v->s->packs++;
+    v->s->bytes += f.bytes;
+    if (!o->archived) return 0;
+    int rc = mem_grow((void **)&v->s->cold, &v->cap, v->s->cold_count + 1, sizeof *v->s->cold, err);
+    if (rc < 0) return rc;
+    struct thaw_pack *p = &v->s->cold[v->s->cold_count++];
+    *p = (struct thaw_pack){.bytes = f.bytes};
+    snprintf(p->key, sizeof p->key, "%s", o->key);
+    return 0;
+}
+
+/* ---- a request for each, several at a time ---- */
+
+struct asking {
+    struct repo *r;
+    enum store_tier tier;
+    unsigned days;
+    bool ask;
+    pthread_mutex_t lock; /* what follows */
+    struct error failed;
+};
+struct task {
+    struct asking *a;
+    struct thaw_pack *p;
+};
+
+static void one(void *arg) {
+    struct task *t = arg;
+    struct asking *a = t->a;
+    struct error e = ERROR_INIT;
+    pthread_mutex_lock(&a->lock);
+    bool stop = a->failed.code != 0;
+    pthread_mutex_unlock(&a->lock);
+    int rc = 0;
+    if (!stop && a->ask) {
+        rc = store_thaw(a->r->store, t->p->key, &t->p->is, a->tier, a->days, &e);
+        if (rc == 0) t->p->is.thaw = STORE_THAW_ASKED;
+    } else if (!stop)
+        rc = store_look_cold(a->r->store, t->p->key, &t->p->is, &e);
+    if (rc < 0) {
+        pthread_mutex_lock(&a->lock);
+        if (!a->failed.code) a->failed = e;
+        pthread_mutex_unlock(&a->lock);
+    }
+    seam_free(t);
+}
+
+static int each(struct asking *a, struct thaw_survey *s, struct error *err) {
+    struct pool *pool = NULL;
+    int rc = pool_new(AT_ONCE, 2 * AT_ONCE, &pool, err);
+    pthread_mutex_init(&a->lock, NULL);
+    for (size_t i = 0; i < s->cold_count && rc == 0; i++) {
+        void *mem;
+        if (a->ask && (!store_is_frozen(&s->cold[i].is) || s->cold[i].is.thaw == STORE_THAW_ASKED)) continue;
+        if ((rc = stop_check(err)) < 0 || (rc = mem_alloc(sizeof(struct task), &mem, err)) < 0) break;
+        struct task *t = mem;
+        *t = (struct task){a, &s->cold[i]};
+        pool_submit(pool, one, t);
+    }
+    if (pool) pool_drain(pool);
+    pool_free(pool);
+    pthread_mutex_destroy(&a->lock);
+    if (rc == 0 && a->failed.code) {
+        *err = a->failed;
+        rc = -(int)err->code;
+    }
+    return rc;
+}
+
+static void count(struct thaw_survey *s) {
+    s->frozen = s->frozen_bytes = s->asked = s->asked_bytes = s->done = 0;
+    s->soonest_ns = 0;
+    for (size_t i = 0; i < s->cold_count; i++) {
+        const struct thaw_pack *p = &s->cold[i];
+        if (!store_is_frozen(&p->is)) {
+            s->done++;
+            if (p->is.until_ns && (!s->soonest_ns || p->is.until_ns < s->soonest_ns)) s->soonest_ns = p->is.until_ns;
+        } else if (p->is.thaw == STORE_THAW_ASKED) {
+            s->asked++;
+            s->asked_bytes += p->bytes;
+        } else {
+            s->frozen++;
+            s->frozen_bytes += p->bytes;
+        }
+    }
+}
+
+int thaw_survey_make(struct repo *r, const struct snapshot_info *info, bool whole, struct thaw_survey *ret,
+                     struct error *err) {
+    struct survey v = {.s = ret, .whole = whole || store_cold_depth(r->store) != STORE_DEPTH_NONE};
+    struct asking look = {.r = r};
+    *ret = (struct thaw_survey){0};
+    if (!store_has_archive(r->store)) return 0;
+    int rc = packlist_union(r, is_one, NULL, (void *)info, &v.need, err);
+    if (rc == 0) rc = store_list(r->store, "packs/", see, &v, err);
+    nameset_free(&v.need);
+    if (rc >= 0 && ret->cold_count) rc = each(&look, ret, err);
+    if (rc < 0) {
+        thaw_survey_free(ret);
+        return error_wrap(err, "looking for what lies in an archive");
+    }
+    count(ret);
+    return 0;
+}
+
+void thaw_survey_free(struct thaw_survey *s) {
+    seam_free(s->cold);
+    *s = (struct thaw_survey){0};
+}
+
+int thaw_ask(struct repo *r, struct thaw_survey *s, enum store_tier tier, unsigned days, struct error *err) {
+    struct asking ask = {.r = r, .tier = tier, .days = days, .ask = true};
+    int rc = each(&ask, s, err);
+    count(s);
+    return rc;
+}
+
+int thaw_look(struct repo *r, struct thaw_survey *s, bool *ret_done, struct error *err) {
+    int rc = 0;
+    *ret_done = true;
+    for (size_t i = 0; i < s->cold_count && rc == 0 && *ret_done; i++) {
+        struct thaw_pack *p = &s->cold[i];
+        if (!store_is_frozen(&p->is)) continue;
+        rc = store_look_cold(r->store, p->key, &p->is, err);
+        if (rc < 0 || !store_is_frozen(&p->is)) continue;
+        *ret_done = false;
+        if (p->is.thaw == STORE_THAW_ASKED) continue;
+        if (++p->forgotten > FORGOTTEN_MAX)
+            rc = error_set(err, ERR_S3_ARCHIVED, "the store was asked for %s, and does not bring it back", p->key);
+        p->is.thaw = STORE_THAW_ASKED;
+    }
+    count(s);
+    return rc;
+}
