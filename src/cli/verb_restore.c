@@ -154,7 +154,18 @@ int verb_run_restore(struct cli *c, struct error *err) {
                                 .in_place = options_flag(c->options, OPT_IN_PLACE),
                                 .swap = options_flag(c->options, OPT_SWAP),
                                 .terminate_connections = options_flag(c->options, OPT_TERMINATE),
-                                .no_owner = options_flag(c->options, OPT_NO_OWNER)};
+                                 .no_owner = options_flag(c->options, OPT_NO_OWNER),
+                                 .delta = options_flag(c->options, OPT_DELTA),
+                                 .tablespaces = options_list(c->options, OPT_TABLESPACE, &n),
+                                 .target = options_text(c->options, OPT_TARGET),
+                                 .target_time = options_text(c->options, OPT_TARGET_TIME),
+                                 .target_lsn = options_text(c->options, OPT_TARGET_LSN),
+                                 .target_xid = options_text(c->options, OPT_TARGET_XID),
+                                 .target_name = options_text(c->options, OPT_TARGET_NAME),
+                                 .target_timeline = options_text(c->options, OPT_TARGET_TIMELINE),
+                                 .target_action = options_text(c->options, OPT_TARGET_ACTION),
+                                 .target_exclusive = options_flag(c->options, OPT_TARGET_EXCLUSIVE),
+                                 .standby = options_flag(c->options, OPT_STANDBY)};
     bool dry = options_flag(c->options, OPT_DRY_RUN), thawing = false;
     struct thaw_request thaw;
     if (verb_restore_is_rows(c)) return verb_restore_rows(c, err);

@@ -129,6 +129,10 @@ static const char *enum_name(const struct schema *s, const char *field, int valu
 const char *config_kind_name(const struct config_surface *s) {
     return enum_name(schema_find(&schema_root, "surfaces")->object, "kind", s->kind);
 }
+const char *config_driver_name(const struct config_surface *s) {
+    if (s->kind == CONFIG_KIND_POSTGRES && s->method == CONFIG_METHOD_PHYSICAL) return "postgres-physical";
+    return config_kind_name(s);
+}
 const char *config_class_name(const struct config_surface *s) {
     return enum_name(schema_find(&schema_root, "surfaces")->object, "class", s->class);
 }

@@ -109,6 +109,8 @@ struct config_repository {
 };
 
 enum config_kind { CONFIG_KIND_UNSET, CONFIG_KIND_FILES, CONFIG_KIND_POSTGRES };
+enum config_method { CONFIG_METHOD_UNSET, CONFIG_METHOD_LOGICAL, CONFIG_METHOD_PHYSICAL };
+enum config_through { CONFIG_THROUGH_UNSET, CONFIG_THROUGH_REPLICATION, CONFIG_THROUGH_HOST };
 enum config_class {
     CONFIG_CLASS_UNSET,
     CONFIG_CLASS_TRUTH,
@@ -145,6 +147,9 @@ struct config_surface {
     struct config_strings paths, exclude; /* files */
     bool one_file_system;
     struct config_connect *connect; /* postgres */
+    int method;                     /* enum config_method */
+    int through;                    /* enum config_through */
+    const char *data_directory;
     struct config_strings databases;
     const char *tools_dir, *run_as;
     struct config_wal *wal;
@@ -234,6 +239,8 @@ bool config_environment_has(const struct config_environment *e, const struct con
 bool config_is_dev(const struct config_environment *e); /* the one named "dev": the only one that may read variables */
 
 const char *config_kind_name(const struct config_surface *s);  /* "files" */
+/* The kind of its snapshots and driver: "postgres-physical" of a postgres surface by that method, else the surface's. */
+const char *config_driver_name(const struct config_surface *s);
 const char *config_class_name(const struct config_surface *s); /* "truth" */
 const char *config_level_name(enum config_level level);        /* "decode"; "unset" */
 

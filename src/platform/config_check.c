@@ -62,6 +62,17 @@ static int check_environment(struct config_reader *r, const struct config_enviro
 }
 
 static int check_surface(struct config_reader *r, const struct config_surface *s, struct error *err) {
+    bool physical = s->method == CONFIG_METHOD_PHYSICAL;
+    const char *wrong = !physical && s->through          ? "through"
+                        : !physical && s->data_directory ? "data_directory"
+                        : physical && s->databases.count ? "databases"
+                                                         : NULL;
+    r->file = s->head.file;
+    if (wrong)
+        return config_refuse(r, ERR_CONFIG_VALUE, s->head.line, s->head.column, err,
+                             physical ? "surfaces.%s is a physical backup, which has all databases; take '%s' out"
+                                      : "surfaces.%s has '%s', which goes with 'method: physical' only",
+                             s->head.name, wrong);
     for (size_t i = 0; i < s->invariants.count; i++)
         for (size_t j = 0; j < i; j++) {
             const struct config_invariant *a = s->invariants.items[i], *b = s->invariants.items[j];

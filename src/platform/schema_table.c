@@ -7,6 +7,8 @@
 
 static const char *const key_kinds[] = {"passphrase", "key_file", NULL};
 static const char *const kinds[] = {"files", "postgres", NULL};
+static const char *const methods[] = {"logical", "physical", NULL};
+static const char *const ways[] = {"replication", "host", NULL};
 static const char *const classes[] = {"truth", "runtime", "cache", "config", NULL};
 static const char *const expects[] = {"equal", "not_shrunk", NULL};
 static const char *const levels[] = {"present", "checksum", "decode", "spot", "full", "rebuild", NULL};
@@ -281,8 +283,20 @@ static const struct field surface_rows[] = {
         .fallback = "false"),
     ROW(config_surface, connect, OBJECT, .object = &connect_schema, .only = "postgres", .doc = "How it is reached.",
         .fallback = "the local socket"),
+    ROW(config_surface, method, ENUM, .values = methods, .only = "postgres",
+        .doc = "`logical`: databases by `pg_dump`. `physical`: the whole cluster's files, which recovery brings to any "
+               "instant. A platform that wants both declares two surfaces.",
+        .fallback = "logical"),
+    ROW(config_surface, through, ENUM, .values = ways, .only = "postgres",
+        .doc = "How a physical backup reads the files: `replication`, over the network, or `host`, from the data "
+               "folder, in parallel.",
+        .fallback = "replication"),
+    ROW(config_surface, data_directory, PATH, .flags = FIELD_ENV, .only = "postgres",
+        .doc = "The server's data folder, for `through: host`, and beside which a physical backup is restored.",
+        .fallback = "what the server says"),
     ROW(config_surface, databases, STRINGS, .flags = FIELD_NON_EMPTY | FIELD_ENV, .only = "postgres",
-        .doc = "Databases to back up; `[all]` for every one that is no template and takes connections.",
+        .doc = "Databases to back up; `[all]` for every one that is no template and takes connections. A physical "
+               "backup has all.",
         .fallback = "`connect.dbname`"),
     ROW(config_surface, tools_dir, PATH, .only = "postgres", .doc = "Folder of `pg_dump` and its kin.",
         .fallback = "found by the server's version"),

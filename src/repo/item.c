@@ -76,7 +76,6 @@ int writer_item_open(struct writer *w, uint64_t seq, struct bytes name, enum con
 int writer_item_hold(struct writer *w, uint64_t seq, struct bytes name, struct witem **ret, struct error *err) {
     const struct memo_item *m = known_take(w, name);
     if (!m) return error_set(err, ERR_INTERNAL, "an item was to be held that was not known");
-    if (seq == WRITER_ANY_ORDER) return error_set(err, ERR_INTERNAL, "an item was to be held that has no number");
     struct witem *it;
     void *mem;
     int rc = item_begin(w, seq, name, (enum content_kind)m->kind, &it, err);

@@ -35,8 +35,8 @@ struct item_known { /* an item as the previous snapshot of this surface has it *
     uint64_t bytes;
     struct digest sha256;
 };
-/* The seq of an item that comes in any order of names. A capture gives it to all of its items or to none; keep, hold and confirm
- * are not for such a capture, and nothing waits for another item. A name that comes twice fails the backup at its end. */
+/* The seq of an item that comes in any order of names. A capture gives it to all of its items or to none; keep is not for
+ * such a capture, and nothing waits for another item. A name that comes twice fails the backup at its end. */
 #define SINK_ANY_ORDER UINT64_MAX
 struct sink_ops {
     /* Look up a name in the previous snapshot. One thread, names in ascending name_compare order (a lookup below an earlier
@@ -120,11 +120,24 @@ struct capture_result {
     const char *method;  /* "snapshot" | "logical_dump" | "physical_basebackup" */
     const char *consistency; /* "exact" | "fuzzy" */
 };
+/* Where a physical copy's recovery ends. Texts are borrowed; NULL means not set. At most one of the targets. */
+struct restore_recovery {
+    const char *time, *lsn, *xid, *name; /* as PostgreSQL reads them; time with its zone */
+    bool immediate;                      /* as soon as it is consistent */
+    bool exclusive;                      /* just before the target */
+    const char *timeline;                /* a number, "current" or "latest" */
+    const char *action;                  /* "pause" | "promote" | "shutdown" */
+    bool standby;                        /* it goes on recovering, as a standby */
+    const char *restore_command;         /* how WAL is had; NULL: only what the backup itself has */
+};
 struct restore_request {
     const char *target;          /* driver's own: a folder, a database name; NULL means the driver's default beside the live one */
     const char *const *include;  /* item names or globs; NULL-terminated, NULL means all */
     bool in_place, swap, terminate_connections, as_scratch;
     bool no_owner;               /* do not restore owners (also when not root) */
+    bool delta;                  /* into what an earlier state of it left: what is the same stays */
+    const char *const *tablespaces;          /* "OLD=NEW" folders; NULL-terminated, may be NULL */
+    const struct restore_recovery *recovery; /* NULL: none is asked for */
     const json_t *scratch;       /* connection facts of a scratch instance, for as_scratch */
     const json_t *facts;         /* the snapshot's facts, as captured */
     const json_t *invariants;    /* as captured; the driver compares what it can before a swap */
@@ -178,6 +191,7 @@ struct surface_driver {
 };
 extern const struct surface_driver surface_files;
 extern const struct surface_driver surface_postgres;
+extern const struct surface_driver surface_postgres_physical; /* kind "postgres-physical" */
 const struct surface_driver *surface_find(const char *kind); /* NULL when unknown */
 
 #endif

@@ -265,8 +265,8 @@ int work_surface_open(struct work *w, const struct config_environment *e, const 
     *ret = (struct work_surface){.config_environment = e, .config_surface = s, .protected = e->protected};
     snprintf(ret->environment, sizeof ret->environment, "%s", e->head.name);
     snprintf(ret->name, sizeof ret->name, "%s", s->head.name);
-    ret->driver = surface_find(config_kind_name(s));
-    if (!ret->driver) return error_set(err, ERR_INTERNAL, "no driver for surfaces of kind %s", config_kind_name(s));
+    ret->driver = surface_find(config_driver_name(s));
+    if (!ret->driver) return error_set(err, ERR_INTERNAL, "no driver for surfaces of kind %s", config_driver_name(s));
     ret->receipt_surface = s->receipt_surface ? s->receipt_surface : ret->driver->receipt_surface;
     ret->secrets = (struct secret_context){w->config, e};
     return config_surface_settings(w->config, e, s, &ret->settings, err);
@@ -275,7 +275,7 @@ int work_surface_open(struct work *w, const struct config_environment *e, const 
 int work_surface_of(struct work *w, const struct snapshot_info *info, struct work_surface *ret, struct error *err) {
     const struct config_environment *e = w->config ? config_environment(w->config, info->environment) : NULL;
     const struct config_surface *s = w->config ? config_surface(w->config, info->surface) : NULL;
-    if (e && s && strcmp(config_kind_name(s), info->kind) == 0) return work_surface_open(w, e, s, ret, err);
+    if (e && s && strcmp(config_driver_name(s), info->kind) == 0) return work_surface_open(w, e, s, ret, err);
     *ret = (struct work_surface){
         .config_environment = e, .protected = e && e->protected, .receipt_surface = info->receipt_surface};
     snprintf(ret->environment, sizeof ret->environment, "%s", info->environment);

@@ -4,6 +4,7 @@
 #include "base/time.h"
 #include "platform/guard.h"
 #include "work/leftover.h"
+#include "work/pitr.h"
 #include "work/reading.h"
 #include "work/receipt.h"
 #include "work/thaw.h"
@@ -15,18 +16,32 @@
 /* The request that a plan's document describes, for what is read. Borrowed from both. */
 struct request {
     struct restore_request q;
-    const char **include;
+    struct restore_recovery recovery;
+    const char **include, **tablespaces;
 };
 
-static int request_read(const json_t *doc, const struct work_reading *r, struct request *ret, struct error *err) {
-    const json_t *paths = json_object_get(doc, "paths");
+static void request_free(struct request *q) {
+    seam_free(q->include);
+    seam_free(q->tablespaces);
+}
+
+static int texts(const json_t *list, const char *what, const char ***ret, struct error *err) {
     void *mem;
-    *ret = (struct request){0};
-    if (json_array_size(paths) > INCLUDES_MAX) return error_set(err, ERR_USAGE, "more than %d paths", INCLUDES_MAX);
-    int rc = mem_alloc((json_array_size(paths) + 1) * sizeof *ret->include, &mem, err);
+    if (json_array_size(list) > INCLUDES_MAX) return error_set(err, ERR_USAGE, "more than %d %s", INCLUDES_MAX, what);
+    int rc = mem_alloc((json_array_size(list) + 1) * sizeof **ret, &mem, err);
     if (rc < 0) return rc;
-    ret->include = mem;
-    for (size_t i = 0; i < json_array_size(paths); i++) ret->include[i] = json_string_value(json_array_get(paths, i));
+    *ret = mem;
+    for (size_t i = 0; i < json_array_size(list); i++) (*ret)[i] = json_string_value(json_array_get(list, i));
+    return 0;
+}
+
+static int request_read(const json_t *doc, const struct work_reading *r, struct request *ret, struct error *err) {
+    const json_t *paths = json_object_get(doc, "paths"), *spaces = json_object_get(doc, "tablespaces");
+    *ret = (struct request){0};
+    int rc = texts(paths, "paths", &ret->include, err);
+    if (rc == 0) rc = texts(spaces, "tablespaces", &ret->tablespaces, err);
+    if (rc < 0) return rc;
+    bool recover = pitr_request(doc, &ret->recovery);
     ret->q =
         (struct restore_request){.target = json_string_value(json_object_get(doc, "into")),
                                  .include = json_array_size(paths) ? ret->include : NULL,
@@ -34,6 +49,9 @@ static int request_read(const json_t *doc, const struct work_reading *r, struct 
                                  .swap = json_is_true(json_object_get(doc, "swap")),
                                  .terminate_connections = json_is_true(json_object_get(doc, "terminate_connections")),
                                  .no_owner = json_is_true(json_object_get(doc, "no_owner")),
+                                 .delta = json_is_true(json_object_get(doc, "delta")),
+                                 .tablespaces = ret->tablespaces,
+                                 .recovery = recover ? &ret->recovery : NULL,
                                  .facts = r->facts,
                                  .invariants = r->invariants};
     return 0;
@@ -58,10 +76,14 @@ static int estimate(struct work *w, const struct snapshot_info *info, json_t *do
     return json_put(doc, "estimated_seconds", json_null(), err);
 }
 
+static bool makes_folder(const char *kind) {
+    return strcmp(kind, "files") == 0 || strcmp(kind, "postgres-physical") == 0;
+}
+
 /* The folder that a plan makes; NULL when it makes none. */
 static const char *plan_folder(const json_t *doc) {
     const char *kind = json_string_value(json_object_get(doc, "kind"));
-    if (!kind || strcmp(kind, "files") != 0) return NULL;
+    if (!kind || !makes_folder(kind)) return NULL;
     return json_string_value(json_object_get(json_object_get(doc, "target"), "target"));
 }
 
@@ -74,7 +96,7 @@ static int driver_plan(struct work *w, const struct snapshot_info *info, const j
     *ret_protected = r.surface.protected;
     if (rc == 0) rc = request_read(doc, &r, &q, err);
     if (rc == 0) rc = r.surface.driver->plan(&r.ctx, &q.q, ret, err);
-    seam_free(q.include);
+    request_free(&q);
     work_reading_close(&r);
     return known_secrets_error(&w->known, rc, err);
 }
@@ -123,7 +145,7 @@ static int plan_fill(struct work *w, struct restore_plan *p, bool protected, str
 static json_t *into_of(const struct snapshot_info *info, const char *into) {
     char here[3000], full[8000];
     if (!into) return json_null();
-    if (*into == '/' || strcmp(info->kind, "files") != 0 || !getcwd(here, sizeof here)) return json_string(into);
+    if (*into == '/' || !makes_folder(info->kind) || !getcwd(here, sizeof here)) return json_string(into);
     snprintf(full, sizeof full, "%s/%.4500s", here, into);
     return json_string(full);
 }
@@ -143,6 +165,41 @@ static int warnings(struct work *w, const struct snapshot_info *info, json_t *do
     return rc < 0 ? (json_decref(list), rc) : json_put(doc, "warnings", list, err);
 }
 
+/* The point that is meant; when only an instant is, the newest that recovery leads from to it. */
+static int find_point(struct work *w, const char *address, const struct restore_options *o,
+                      const struct snapshot_info **ret, struct error *err) {
+    const struct snapshot_info **points = NULL;
+    struct address a;
+    size_t n = 0;
+    int rc = address_parse(address, &a, err);
+    if (rc < 0 || !pitr_has_instant(o) || a.point.kind != POINT_UNSAID || a.surface_count != 1)
+        return rc < 0 ? rc : work_find_point(w, address, ret, err);
+    if ((rc = work_find_point(w, address, ret, err)) < 0) return rc; /* that there is one at all */
+    if (strcmp((*ret)->kind, "postgres-physical") != 0) return 0;
+    if ((rc = work_points(w, a.environment, a.surfaces[0], &points, &n, err)) < 0) return rc;
+    rc = 1;
+    while (rc == 1 && n-- > 0) {
+        json_t *doc = json_object(), *target = NULL;
+        bool protected;
+        if (!points[n]->complete || strcmp(points[n]->kind, "postgres-physical") != 0) {
+            json_decref(doc);
+            continue;
+        }
+        error_clear(err);
+        rc = doc ? json_put(doc, "into", into_of(points[n], o->into), err)
+                 : error_set(err, ERR_NO_MEMORY, "no memory for a plan");
+        if (rc == 0) rc = json_put(doc, "in_place", json_boolean(o->in_place), err);
+        if (rc == 0) rc = pitr_document(w, points[n], o, doc, err);
+        if (rc == 0) rc = driver_plan(w, points[n], doc, &target, &protected, err);
+        if (rc == 0) *ret = points[n];
+        if (rc == -ERR_PG_TARGET) rc = 1;
+        json_decref(doc);
+        json_decref(target);
+    }
+    seam_free(points);
+    return rc == 1 ? error_wrap(err, "%s", address) : rc;
+}
+
 int restore_plan_make(struct work *w, const char *address, const struct restore_options *o, struct restore_plan *ret,
                       struct error *err) {
     const struct snapshot_info *info;
@@ -151,7 +208,7 @@ int restore_plan_make(struct work *w, const char *address, const struct restore_
     uint8_t random[8];
     bool protected = false;
     *ret = (struct restore_plan){0};
-    int rc = work_find_point(w, address, &info, err);
+    int rc = find_point(w, address, o, &info, err);
     if (rc == 0)
         rc = repo_keys(w->repo)->read_secret
                  ? 0
@@ -186,6 +243,7 @@ int restore_plan_make(struct work *w, const char *address, const struct restore_
     if (rc == 0) rc = json_put(doc, "swap", json_boolean(o->swap), err);
     if (rc == 0) rc = json_put(doc, "terminate_connections", json_boolean(o->terminate_connections), err);
     if (rc == 0) rc = json_put(doc, "no_owner", json_boolean(o->no_owner), err);
+    if (rc == 0) rc = pitr_document(w, info, o, doc, err);
     if (rc == 0) rc = estimate(w, info, doc, err);
     if (rc == 0) rc = thaw_plan(w, info, o->thaw, o->tier, doc, err);
     if (rc == 0) rc = driver_plan(w, info, doc, &target, &protected, err);
@@ -325,7 +383,7 @@ int restore_run(struct work *w, const struct restore_plan *p, const char *confir
             w->options.events.warning(w->options.events.ctx, in.bridge.label, lost.text);
     }
 out:
-    seam_free(q.include);
+    request_free(&q);
     work_reading_close(&in);
     return rc;
 }

@@ -10,6 +10,11 @@ struct restore_options {
     bool in_place, swap, terminate_connections, no_owner;
     bool thaw; /* something may lie in an archive class (work/thaw.h): look at every pack */
     enum store_tier tier;             /* that the estimate is made for */
+    bool delta;
+    const char *const *tablespaces;   /* "OLD=NEW"; NULL-terminated, may be NULL */
+    /* Where a physical backup's recovery ends; NULL for what is not asked for. target: "latest" or "immediate". */
+    const char *target, *target_time, *target_lsn, *target_xid, *target_name, *target_timeline, *target_action;
+    bool target_exclusive, standby;
 };
 struct restore_plan {
     char id[32];                      /* pln-<hex> */

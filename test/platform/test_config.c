@@ -245,6 +245,19 @@ static void refuses_what_does_not_fit_together(void **state) {
                 "      - { name: n, sql: select 1, expect: equal }\n      - { name: n, sql: select 2, expect: equal "
                 "}\n" DEV_YAML,
                 ERR_CONFIG_KEY, "t.yaml:10:9: surfaces.p has two invariants called 'n'; the other is at line 9");
+    parse_fails("version: 1\nplatform: a\nrepositories: { main: { url: /b } }\n"
+                "surfaces:\n  p: { kind: postgres, class: truth, through: host }\n" DEV_YAML,
+                ERR_CONFIG_VALUE, "t.yaml:5:3: surfaces.p has 'through', which goes with 'method: physical' only");
+    parse_fails("version: 1\nplatform: a\nrepositories: { main: { url: /b } }\n"
+                "surfaces:\n  p: { kind: postgres, class: truth, data_directory: /d }\n" DEV_YAML,
+                ERR_CONFIG_VALUE, "t.yaml:5:3: surfaces.p has 'data_directory', which goes with 'method: physical' only");
+    parse_fails("version: 1\nplatform: a\nrepositories: { main: { url: /b } }\n"
+                "surfaces:\n  p: { kind: postgres, class: truth, method: physical, databases: [a] }\n" DEV_YAML,
+                ERR_CONFIG_VALUE, "t.yaml:5:3: surfaces.p is a physical backup, which has all databases; take 'databases' out");
+    parse_fails("version: 1\nplatform: a\nrepositories: { main: { url: /b } }\n"
+                "surfaces:\n  p: { kind: files, class: truth, paths: [/a], method: physical }\n" DEV_YAML,
+                ERR_CONFIG_KEY,
+                "t.yaml:5:48: the key 'method' belongs to surfaces of kind postgres, and surfaces.p is of kind files");
 }
 
 static void never_repeats_what_may_be_a_secret(void **state) {

@@ -261,6 +261,8 @@ int pg_plan(const struct surface_context *, const struct restore_request *, json
 int pg_restore(const struct surface_context *, struct source *, const struct restore_request *, struct restore_result *,
                struct error *) PK_CHECK;
 int pg_scratch_start(const struct surface_context *, const json_t *facts, json_t **ret, struct error *) PK_CHECK;
+/* The same, with the server's folders chosen but neither made into a cluster nor started; "data" is not there yet. */
+int pg_scratch_prepare(const struct surface_context *, const json_t *facts, json_t **ret, struct error *) PK_CHECK;
 void pg_scratch_stop(const struct surface_context *, json_t *scratch);
 int pg_measure(const struct surface_context *, const json_t *scratch, const json_t *facts, json_t **,
                struct error *) PK_CHECK;

@@ -100,11 +100,9 @@ static void add_log(struct starting *w, struct error *err) {
 }
 
 static int start(struct starting *w, const json_t *facts, const char *superuser, struct error *err) {
-    int r = choose_folders(w, err);
-    if (r < 0) return r;
     const char *init[] = {"--pgdata",        w->data,      "--username", superuser,           "--auth=trust",
                           "--encoding=UTF8", "--locale=C", "--no-sync",  "--no-instructions", NULL};
-    r = run_tool(w, "initdb", init, err);
+    int r = run_tool(w, "initdb", init, err);
     if (r == 0) r = configure(w, facts, err);
     const char *ctl[] = {"--pgdata", w->data, "--log", w->log, "--wait", "--timeout=60", "--silent", "start", NULL};
     if (r == 0 && (r = run_tool(w, "pg_ctl", ctl, err)) < 0) add_log(w, err);
@@ -129,7 +127,7 @@ static void remove_all(const char *folder, const char *sockets, bool own_sockets
     if (own_sockets) (void)!io_remove_tree(AT_FDCWD, sockets, &ignored);
 }
 
-int pg_scratch_start(const struct surface_context *ctx, const json_t *facts, json_t **ret, struct error *err) {
+static int scratch(const struct surface_context *ctx, const json_t *facts, bool run, json_t **ret, struct error *err) {
     CLEANUP(pg_settings_freep) struct pg_settings *s = NULL;
     struct starting w = {0};
     int64_t version = 0;
@@ -144,7 +142,8 @@ int pg_scratch_start(const struct surface_context *ctx, const json_t *facts, jso
     r = choose_user(s, err);
     if (r == 0) r = json_need_int(facts, "server_version_num", "the snapshot's facts", &version, err);
     if (r == 0) r = pg_tools_find(s, (int)(version / 10000), true, &w.tools, err);
-    if (r == 0) r = start(&w, facts, superuser, err);
+    if (r == 0) r = choose_folders(&w, err);
+    if (r == 0 && run) r = start(&w, facts, superuser, err);
     json_t *j = r == 0 ? describe(&w, superuser) : NULL;
     if (r == 0 && !j) r = error_set(err, ERR_NO_MEMORY, "no memory");
     if (r < 0) {
@@ -153,6 +152,14 @@ int pg_scratch_start(const struct surface_context *ctx, const json_t *facts, jso
     }
     *ret = j;
     return 0;
+}
+
+int pg_scratch_start(const struct surface_context *ctx, const json_t *facts, json_t **ret, struct error *err) {
+    return scratch(ctx, facts, true, ret, err);
+}
+
+int pg_scratch_prepare(const struct surface_context *ctx, const json_t *facts, json_t **ret, struct error *err) {
+    return scratch(ctx, facts, false, ret, err);
 }
 
 void pg_scratch_stop(const struct surface_context *ctx, json_t *scratch) {

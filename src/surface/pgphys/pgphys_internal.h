@@ -1,0 +1,137 @@
+/* What the parts of the physical method share.
+ *
+ * Invariants of capture from the host
+ *  1. Everything below the data folder is read between pg_backup_start and pg_backup_stop of one session; pg_control is
+ *     read after all other files, since its minimum recovery point is what says when a standby's copy is consistent.
+ *  2. Nothing is written into the data folder.
+ *  3. What was listed is read to its listed size: what grew since is in the WAL, what shrank is padded with zeros.
+ *  4. All WAL from start to stop is part of the snapshot, or there is no snapshot.
+ */
+#ifndef PK_SURFACE_PGPHYS_INTERNAL_H
+#define PK_SURFACE_PGPHYS_INTERNAL_H
+
+#include "base/seam.h"
+#include "base/thread.h"
+#include "base/time.h"
+#include "surface/pgphys/pgphys.h"
+#include <limits.h>
+
+#define PGPHYS_JOBS_MAX 64
+#define PGPHYS_CONTROL "global/pg_control"
+#define PGPHYS_CONTROL_BYTES 8192
+#define PGPHYS_CONFIG "proofkeep_config" /* below it: configuration from outside, by its absolute path */
+#define PGPHYS_MAJOR_MIN 15
+#define PGPHYS_MAJOR_MAX 18
+
+/* ---- session.c: the server's side of a backup ---- */
+struct pgphys_session {
+    PGconn *c;
+    int major;
+    bool standby, slot; /* slot: the server keeps the WAL while the session lives */
+    uint64_t system, start_lsn, stop_lsn, wal_segment_bytes;
+    uint32_t timeline, timeline_end; /* of the start, and the newest that was replayed */
+    int64_t start_ns, stop_ns;
+    char label_text[96];
+    struct buf label, map; /* backup_label, tablespace_map: as the server gave them */
+};
+/* Connects, takes the lock against a second run, starts the backup. ERR_PG_BASE, ERR_PG_VERSION, those of pg_query. The
+ * session is to be ended whatever comes. */
+int pgphys_session_start(struct pgphys_session *s, const struct pg_settings *settings, struct error *err) PK_CHECK;
+int pgphys_session_stop(struct pgphys_session *s, struct error *err) PK_CHECK;
+void pgphys_session_end(struct pgphys_session *s); /* aborts a backup that was not stopped */
+/* The server's data folder. */
+int pgphys_session_folder(struct pgphys_session *s, char out[PATH_MAX], struct error *err) PK_CHECK;
+/* ERR_PG_BASE unless the server behind the session is the one that runs in the folder, and on the same storage. */
+int pgphys_session_prove(struct pgphys_session *s, int dirfd, struct pgphys_control *ret, struct error *err) PK_CHECK;
+/* pg_control of a folder, read again while its checksum is wrong: a reading may be torn. out has PGPHYS_CONTROL_BYTES. */
+int pgphys_control_load(int dirfd, uint8_t *out, size_t *ret_n, struct pgphys_control *ret, struct error *err) PK_CHECK;
+void pgphys_pause(int ms);
+
+/* ---- list.c: what is in a data folder ---- */
+struct pgphys_entry {
+    char *name; /* in the list's memory */
+    enum pgphys_type type;
+    uint32_t mode, flags;
+    uint64_t bytes;
+    int64_t mtime_ns;
+    char *target;
+    bool pages, lost; /* lost: it was gone when it was to be read, and is no part of the backup */
+    struct digest sha256;
+};
+struct pgphys_list {
+    struct pgphys_entry *entries; /* in name order once it is made */
+    size_t n, cap;
+    char *block; /* memory of names */
+    size_t used, size;
+    void **blocks;
+    size_t n_blocks, cap_blocks;
+    uint64_t bytes, skipped;
+    char (*nested)[PATH_MAX]; /* tablespaces inside the data folder, seen from there */
+    size_t n_nested;
+};
+/* Everything that belongs into a backup, but for pg_control. catalog: of pg_control, names the folders of tablespaces. */
+int pgphys_list_make(struct pgphys_list *l, const struct pg_settings *s, int dirfd, const char *path, int major,
+                     uint32_t catalog, struct error *err) PK_CHECK;
+int pgphys_list_add(struct pgphys_list *l, struct bytes name, enum pgphys_type type, const struct stat *st,
+                    struct bytes target, struct error *err) PK_CHECK;
+void pgphys_list_sort(struct pgphys_list *l);
+void pgphys_list_free(struct pgphys_list *l);
+
+/* ---- read.c: files into items ---- */
+struct pgphys_bad { /* a file with pages whose checksum is wrong */
+    const struct pgphys_entry *entry;
+    uint64_t count;
+    uint32_t blocks[16];
+};
+struct pgphys_reading {
+    const struct surface_context *ctx;
+    struct sink *sink;
+    int dirfd;
+    const struct pgphys_control *control;
+    uint64_t start_lsn;
+    struct pgphys_list *list;
+    struct queue *queue; /* of files that are to be read */
+    atomic_uint_fast64_t bytes, items, vanished, shrunk, checked, unchecked;
+    atomic_int_fast64_t told_ns;
+    pthread_mutex_t lock; /* of all below */
+    struct pgphys_bad *bad;
+    size_t n_bad, cap_bad;
+    bool failed;
+    struct error err;
+};
+/* Reads the whole list with ctx->jobs threads. */
+int pgphys_read_all(struct pgphys_reading *r, struct error *err) PK_CHECK;
+/* Content that is in memory, as an item. ret_sha256 may be NULL. */
+int pgphys_put(struct sink *sink, const char *name, enum item_kind kind, struct pgphys_attr attr, struct bytes content,
+               struct digest *ret_sha256, struct error *err) PK_CHECK;
+int pgphys_attr_of(const struct pgphys_entry *e, struct buf *out, struct error *err) PK_CHECK;
+
+/* ---- segments.c: the WAL that completes it ---- */
+/* Segments from start to stop, and the histories of timelines, from the pg_wal of a folder. Names go into `names`. */
+int pgphys_segments_put(struct pgphys_session *s, int dirfd, struct sink *sink, json_t *names, uint64_t *bytes,
+                        struct error *err) PK_CHECK;
+
+/* ---- invariants.c ---- */
+/* Of the server that the settings lead to: its databases, of each its relations, extensions and what is declared for it;
+ * with facts (of a snapshot) what was declared then. Without facts, relations are lists of oids, for _steady. */
+int pgphys_invariants(const struct pg_settings *s, const json_t *facts, json_t *out, struct error *err) PK_CHECK;
+/* A backup's instant lies between two measurements: what changed from the one to the other cannot be expected of a copy, and
+ * is taken out of `after`; of what may only grow the smaller value stays, and of relations how many are in both. */
+int pgphys_invariants_steady(const json_t *before, json_t *after, struct error *err) PK_CHECK;
+/* The declared ones into the facts, each with its database. */
+int pgphys_declared_facts(const struct pg_settings *s, json_t *facts, struct error *err) PK_CHECK;
+
+/* ---- restore.c, scratch.c, plan.c: the driver's functions ---- */
+int pgphys_restore(const struct surface_context *, struct source *, const struct restore_request *, struct restore_result *,
+                   struct error *) PK_CHECK;
+/* Every item as it is below dirfd; a tablespace is a folder in pg_tblspc there. */
+int pgphys_export_tree(const struct surface_context *, struct source *, int dirfd, struct error *) PK_CHECK;
+int pgphys_plan(const struct surface_context *, const struct restore_request *, json_t **, struct error *) PK_CHECK;
+int pgphys_scratch_start(const struct surface_context *, const json_t *facts, json_t **ret, struct error *) PK_CHECK;
+/* Checks the restored scratch folder with the stock tool, starts a server from it and lets it come to its target. Adds what
+ * was done and how long it took to facts. ERR_RESTORE_DIFFERS, ERR_PG_RECOVERY. */
+int pgphys_scratch_run(const struct surface_context *, const struct restore_request *q, json_t *facts,
+                       struct error *) PK_CHECK;
+int pgphys_measure(const struct surface_context *, const json_t *scratch, const json_t *facts, json_t **, struct error *) PK_CHECK;
+
+#endif

@@ -1,0 +1,142 @@
+/* PostgreSQL's manual, "Recovery Target" and "Archive Recovery": versions 12 and newer have no recovery.conf; settings
+ * stand with the others, and an empty file says what the server is to do. */
+#include "surface/pgphys/restore_internal.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <strings.h>
+#include <time.h>
+
+static unsigned targets_of(const struct restore_recovery *q) {
+    return (q->time != NULL) + (q->lsn != NULL) + (q->xid != NULL) + (q->name != NULL) + q->immediate;
+}
+
+static bool one_of(const char *text, const char *a, const char *b, const char *c) {
+    return !strcmp(text, a) || !strcmp(text, b) || (c && !strcmp(text, c));
+}
+
+static bool all_digits(const char *s) {
+    return *s && strspn(s, "0123456789") == strlen(s);
+}
+
+static int too_early(struct error *err, const char *what, const char *want, const json_t *facts, const char *key) {
+    const char *end = json_string_value(json_object_get(facts, key));
+    error_set(err, ERR_PG_TARGET, "the %s %s lies before the end of this backup; the nearest that it reaches is %s",
+              what, want, end ? end : "its own");
+    return error_next(err, "Restore from an older backup, or choose %s or later.", end ? end : "its end");
+}
+
+int pgphys_recovery_check(const struct restore_recovery *q, const json_t *facts, struct error *err) {
+    uint64_t lsn = 0, stop = 0;
+    int64_t when, end;
+    const char *stop_lsn = json_string_value(json_object_get(facts, "stop_lsn"));
+    const char *stop_time = json_string_value(json_object_get(facts, "stop_time"));
+    if (!q) return 0;
+    if (targets_of(q) > 1)
+        return error_set(err, ERR_USAGE, "recovery has one target: a time, an LSN, an xid, a name or immediate");
+    if (q->standby && (targets_of(q) || q->action))
+        return error_set(err, ERR_USAGE,
+                         "a standby recovers for ever: it has no target, and nothing to do when it is reached");
+    if (q->exclusive && !q->time && !q->lsn && !q->xid)
+        return error_set(err, ERR_USAGE, "only a time, an LSN or an xid can be left out itself");
+    if (q->action && !one_of(q->action, "pause", "promote", "shutdown"))
+        return error_set(err, ERR_USAGE, "at the target a server can pause, promote or shut down, not '%.40s'",
+                         q->action);
+    if (q->action && !targets_of(q)) return error_set(err, ERR_USAGE, "what to do at the target needs a target");
+    if (q->timeline && !one_of(q->timeline, "current", "latest", NULL) && !all_digits(q->timeline))
+        return error_set(err, ERR_USAGE, "a timeline is a number, current or latest, not '%.40s'", q->timeline);
+    if (q->xid && !all_digits(q->xid)) return error_set(err, ERR_USAGE, "'%.40s' is no transaction's number", q->xid);
+    if (q->lsn && !wal_lsn_parse(q->lsn, &lsn))
+        return error_set(err, ERR_USAGE, "'%.40s' is no place in the WAL; it looks like 16/B374D848", q->lsn);
+    if (q->lsn && stop_lsn && wal_lsn_parse(stop_lsn, &stop) && lsn < stop)
+        return too_early(err, "place", q->lsn, facts, "stop_lsn");
+    if (q->time && !time_parse(q->time, &when))
+        return error_set(err, ERR_USAGE, "'%.40s' is no time; it looks like 2026-02-16T07:00:00Z", q->time);
+    if (q->time && stop_time && time_parse(stop_time, &end) && when < end)
+        return too_early(err, "time", q->time, facts, "stop_time");
+    if ((targets_of(q) > q->immediate || q->standby) && !q->restore_command)
+        return error_set(err, ERR_USAGE,
+                         "recovery beyond the backup needs WAL, and there is no command that fetches it");
+    return 0;
+}
+
+/* 'text' as the configuration's lexer reads it. */
+static int put(struct buf *b, const char *key, const char *value, struct error *err) {
+    int rc = buf_printf(b, err, "%s = '", key);
+    for (const char *p = value; rc == 0 && *p; p++) {
+        if (*p == '\n' || *p == '\r') return error_set(err, ERR_USAGE, "%s has a line break in its value", key);
+        if (*p == '\'' || *p == '\\') rc = buf_append(b, p, 1, err);
+        if (rc == 0) rc = buf_append(b, p, 1, err);
+    }
+    return rc == 0 ? buf_append_str(b, "'\n", err) : rc;
+}
+
+static bool stale(struct bytes line) {
+    static const char *const keys[] = {"recovery_target",          "recovery_target_time",
+                                       "recovery_target_lsn",      "recovery_target_xid",
+                                       "recovery_target_name",     "recovery_target_inclusive",
+                                       "recovery_target_timeline", "recovery_target_action",
+                                       "restore_command",          "primary_conninfo",
+                                       "primary_slot_name",        "recovery_end_command",
+                                       "archive_cleanup_command",  NULL};
+    while (line.len && (*line.ptr == ' ' || *line.ptr == '\t')) line = BYTES_OF(line.ptr + 1, line.len - 1);
+    size_t n = 0;
+    while (n < line.len && (isalnum(line.ptr[n]) || line.ptr[n] == '_')) n++;
+    for (size_t i = 0; keys[i]; i++)
+        if (n == strlen(keys[i]) && !strncasecmp((const char *)line.ptr, keys[i], n)) return true;
+    return false;
+}
+
+static int keep_lines(struct bytes was, struct buf *ret, struct error *err) {
+    int rc = 0;
+    while (rc == 0 && was.len) {
+        const uint8_t *end = memchr(was.ptr, '\n', was.len);
+        size_t n = end ? (size_t)(end - was.ptr) : was.len;
+        if (stale(BYTES_OF(was.ptr, n))) rc = buf_append_str(ret, "#", err);
+        if (rc == 0) rc = buf_append(ret, was.ptr, n, err);
+        if (rc == 0) rc = buf_append_str(ret, "\n", err);
+        n += end != NULL;
+        was = BYTES_OF(was.ptr + n, was.len - n);
+    }
+    return rc;
+}
+
+static int target(const struct restore_recovery *q, struct buf *b, struct error *err) {
+    int rc = 0;
+    if (q->immediate) rc = put(b, "recovery_target", "immediate", err);
+    if (q->time) {
+        /* The server reads it by its own zone otherwise. */
+        char text[64];
+        int64_t ns;
+        if (!time_parse(q->time, &ns)) return error_set(err, ERR_USAGE, "'%.40s' is no time", q->time);
+        time_t s = (time_t)(ns / NS_PER_S);
+        struct tm tm;
+        gmtime_r(&s, &tm);
+        size_t n = strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S", &tm);
+        snprintf(text + n, sizeof text - n, ".%06d+00", (int)(ns % NS_PER_S / 1000));
+        rc = put(b, "recovery_target_time", text, err);
+    }
+    if (rc == 0 && q->lsn) rc = put(b, "recovery_target_lsn", q->lsn, err);
+    if (rc == 0 && q->xid) rc = put(b, "recovery_target_xid", q->xid, err);
+    if (rc == 0 && q->name) rc = put(b, "recovery_target_name", q->name, err);
+    if (rc == 0 && q->exclusive) rc = put(b, "recovery_target_inclusive", "off", err);
+    if (rc == 0 && targets_of(q)) rc = put(b, "recovery_target_action", q->action ? q->action : "promote", err);
+    return rc;
+}
+
+int pgphys_recovery_text(const struct restore_recovery *q, bool archive_off, struct bytes was, struct buf *ret,
+                         const char **ret_signal, struct error *err) {
+    *ret_signal = NULL;
+    int rc = keep_lines(was, ret, err);
+    if (rc == 0) rc = buf_append_str(ret, "# by proofkeep, when this was restored:\n", err);
+    if (rc == 0 && archive_off) rc = put(ret, "archive_mode", "off", err);
+    if (rc < 0 || !q || (!q->restore_command && !q->standby && !targets_of(q))) return rc;
+    /* Without a command the server takes what the backup's own pg_wal has. */
+    rc = put(ret, "restore_command", q->restore_command ? q->restore_command : "false", err);
+    if (rc == 0 && q->timeline) rc = put(ret, "recovery_target_timeline", q->timeline, err);
+    /* A timeline that branched off later may not reach the point of consistency by this history. */
+    if (rc == 0 && !q->timeline && q->immediate) rc = put(ret, "recovery_target_timeline", "current", err);
+    if (rc == 0) rc = target(q, ret, err);
+    *ret_signal = q->standby ? "standby.signal" : "recovery.signal";
+    return rc;
+}

@@ -1,0 +1,308 @@
+#include "surface/pgphys/restore_internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#define PIECE_BYTES (256u << 10)
+#define QUEUE_FILES 256
+#define TOLD_NS (NS_PER_S / 10)
+
+static int dress(struct pgphys_restore *r, int fd, const char *name, const struct pgphys_attr *a, struct error *err) {
+    struct timespec ts[2] = {{.tv_nsec = UTIME_OMIT}, {0}};
+    int64_t s = a->mtime_ns / NS_PER_S, ns = a->mtime_ns % NS_PER_S;
+    ts[1] = (struct timespec){.tv_sec = (time_t)(ns < 0 ? s - 1 : s), .tv_nsec = (long)(ns < 0 ? ns + NS_PER_S : ns)};
+    if (r->own && seam_fchownat(fd, "", r->uid, r->gid, AT_EMPTY_PATH) < 0)
+        return error_set_errno(err, ERR_IO_WRITE, "give %s to the server's user", name);
+    if (seam_fchmod(fd, a->mode) < 0) return error_set_errno(err, ERR_IO_WRITE, "set the mode of %s", name);
+    char path[64];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    if (seam_utimensat(AT_FDCWD, path, ts, 0) < 0)
+        return error_set_errno(err, ERR_IO_WRITE, "set the time of %s", name);
+    return 0;
+}
+
+static void tell(struct pgphys_restore *r) {
+    const struct surface_events *e = &r->ctx->events;
+    int64_t now = time_monotonic_ns(), last = atomic_load_explicit(&r->told_ns, memory_order_relaxed);
+    if (!e->progress || now - last < TOLD_NS || !atomic_compare_exchange_strong(&r->told_ns, &last, now)) return;
+    e->progress(e->ctx, "writing", atomic_load(&r->bytes), r->total, atomic_load(&r->done));
+}
+
+static bool zeros(const uint8_t *p, size_t n) {
+    return n == 0 || (p[0] == 0 && memcmp(p, p + 1, n - 1) == 0);
+}
+
+struct place {
+    struct pgphys_restore *r;
+    int fd;
+    const char *name;
+    uint8_t *old;      /* PIECE_BYTES, or NULL: the file is new */
+    uint64_t at, size; /* size: of what was there */
+};
+
+/* Only what differs from what is there is written. */
+static int put(struct place *p, struct bytes d, struct error *err) {
+    while (d.len) {
+        size_t n = d.len < PIECE_BYTES ? d.len : PIECE_BYTES, have = 0;
+        int rc = 0;
+        if (p->old && p->at < p->size) rc = io_pread_full(p->fd, p->old, n, p->at, &have, p->name, err);
+        if (rc < 0) return rc;
+        bool same = have == n && (d.ptr ? memcmp(p->old, d.ptr, n) == 0 : zeros(p->old, n));
+        if (!same && d.ptr) {
+            rc = io_pwrite_full(p->fd, d.ptr, n, p->at, p->name, err);
+            atomic_fetch_add_explicit(&p->r->written, n, memory_order_relaxed);
+        } else if (!same && have) {
+            memset(p->old, 0, n);
+            rc = io_pwrite_full(p->fd, p->old, n, p->at, p->name, err);
+            atomic_fetch_add_explicit(&p->r->written, n, memory_order_relaxed);
+        }
+        if (rc < 0) return rc;
+        p->at += n;
+        d = BYTES_OF(d.ptr ? d.ptr + n : NULL, d.len - n);
+    }
+    return 0;
+}
+
+static int fill(struct place *p, const struct pgphys_item *it, struct error *err) {
+    struct pgphys_restore *r = p->r;
+    struct source_item *in;
+    struct source_head head = it->head;
+    head.name = BYTES_STR(it->name);
+    int rc = r->src->ops->open(r->src, &head, &in, err);
+    if (rc < 0) return rc;
+    while (rc == 0) {
+        struct bytes d;
+        rc = r->src->ops->next(in, &d, err);
+        if (rc < 0 || d.len == 0) break;
+        if (d.len > head.bytes - p->at) {
+            rc = error_set(err, ERR_RESTORE_DIFFERS, "%s has more content than the record says", it->name);
+            break;
+        }
+        rc = put(p, d, err);
+        atomic_fetch_add_explicit(&r->bytes, d.len, memory_order_relaxed);
+        tell(r);
+        if (rc == 0) rc = stop_check(err);
+    }
+    r->src->ops->close(in);
+    if (rc == 0 && p->at != head.bytes)
+        rc = error_set(err, ERR_RESTORE_DIFFERS, "%s has less content than the record says", it->name);
+    if (rc == 0 && seam_ftruncate(p->fd, (off_t)head.bytes) < 0)
+        rc = error_set_errno(err, ERR_IO_WRITE, "set the size of %s", it->name);
+    return rc;
+}
+
+/* Whether what is there has the content already. */
+static int same_content(struct pgphys_restore *r, int fd, const struct pgphys_item *it, uint8_t *p, bool *ret,
+                        struct error *err) {
+    struct sha256_state *sha;
+    struct digest is;
+    uint64_t at = 0;
+    size_t n = 1;
+    int rc = sha256_new(&sha, err);
+    if (rc < 0) return rc;
+    while (rc == 0 && n) {
+        rc = stop_check(err);
+        if (rc == 0) rc = io_pread_full(fd, p, PIECE_BYTES, at, &n, it->name, err);
+        if (rc < 0) break;
+        sha256_update(sha, BYTES_OF(p, n));
+        at += n;
+        tell(r);
+    }
+    sha256_finish(sha, &is);
+    sha256_free(sha);
+    *ret = rc == 0 && at == it->head.bytes && digest_equal(&is, &it->head.sha256);
+    return rc;
+}
+
+/* What is there under the name in a delta restore: a file's descriptor, or -1 when there is none of use. */
+static int old_file(struct pgphys_restore *r, const char *as, uint64_t *ret_size, struct error *err) {
+    struct stat st;
+    *ret_size = 0;
+    if (!r->delta || seam_fstatat(r->dirfd, as, &st, AT_SYMLINK_NOFOLLOW) < 0) return -1;
+    if (!S_ISREG(st.st_mode) || st.st_nlink != 1) {
+        (void)!io_remove_tree(r->dirfd, as, err);
+        return -1;
+    }
+    *ret_size = (uint64_t)st.st_size;
+    return seam_openat(r->dirfd, as, O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0);
+}
+
+int pgphys_file_write(struct pgphys_restore *r, const struct pgphys_item *it, const char *as, struct error *err) {
+    struct place p = {.r = r, .name = it->name};
+    bool same = false;
+    int rc = 0;
+    p.fd = old_file(r, as, &p.size, err);
+    if (err->code) return -(int)err->code;
+    if (p.fd >= 0 && !(p.old = seam_alloc_aligned(4096, PIECE_BYTES)))
+        rc = error_set(err, ERR_NO_MEMORY, "no memory to compare %s", it->name);
+    if (rc == 0 && p.fd >= 0 && p.size == it->head.bytes) rc = same_content(r, p.fd, it, p.old, &same, err);
+    if (p.fd < 0) {
+        p.fd = seam_openat(r->dirfd, as, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+        if (p.fd < 0) return error_set_errno(err, ERR_IO_WRITE, "make %s", it->name);
+    }
+    if (rc == 0 && same) {
+        atomic_fetch_add(&r->kept, 1);
+        atomic_fetch_add_explicit(&r->bytes, it->head.bytes, memory_order_relaxed);
+    } else if (rc == 0) {
+        rc = fill(&p, it, err);
+        atomic_fetch_add(&r->changed, 1);
+    }
+    if (rc == 0) rc = dress(r, p.fd, it->name, &it->attr, err);
+    seam_free(p.old);
+    if (seam_close(p.fd) < 0 && rc == 0) rc = error_set_errno(err, ERR_IO_WRITE, "close %s", it->name);
+    return rc;
+}
+
+int pgphys_text_write(struct pgphys_restore *r, const char *name, struct bytes content, mode_t mode,
+                      struct error *err) {
+    struct pgphys_attr a = {.type = PGPHYS_FILE, .mode = mode, .mtime_ns = time_now_ns()};
+    if (seam_unlinkat(r->dirfd, name, 0) < 0 && errno != ENOENT)
+        return error_set_errno(err, ERR_IO_WRITE, "remove %s", name);
+    int fd = seam_openat(r->dirfd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0) return error_set_errno(err, ERR_IO_WRITE, "make %s", name);
+    int rc = io_write_full(fd, content.ptr, content.len, name, err);
+    if (rc == 0) rc = dress(r, fd, name, &a, err);
+    if (seam_close(fd) < 0 && rc == 0) rc = error_set_errno(err, ERR_IO_WRITE, "close %s", name);
+    return rc;
+}
+
+static int folder_make(struct pgphys_restore *r, const struct pgphys_item *it, struct error *err) {
+    struct stat st;
+    if (r->delta && seam_fstatat(r->dirfd, it->name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+        bool linked = S_ISLNK(st.st_mode) && !strcmp(it->name, "pg_wal"); /* its own disk: that stays */
+        if (linked || S_ISDIR(st.st_mode)) goto dress_it;
+        int rc = io_remove_tree(r->dirfd, it->name, err);
+        if (rc < 0) return rc;
+    }
+    if (seam_mkdirat(r->dirfd, it->name, 0700) < 0)
+        return error_set_errno(err, ERR_IO_WRITE, "make the folder %s", it->name);
+dress_it:;
+    int fd = seam_openat(r->dirfd, it->name, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    if (fd < 0) return error_set_errno(err, ERR_IO_WRITE, "open the folder %s", it->name);
+    struct pgphys_attr a = it->attr;
+    if (a.type == PGPHYS_LINK) a.mode = 0700;
+    int rc = dress(r, fd, it->name, &a, err);
+    io_close(&fd);
+    return rc;
+}
+
+static int spaces_folder(struct pgphys_restore *r, struct error *err) {
+    struct stat st;
+    if (r->spaces_made || seam_fstatat(AT_FDCWD, r->spaces, &st, 0) == 0) return 0;
+    int rc = io_mkdirs(r->spaces, 0700, err);
+    if (rc < 0) return rc;
+    r->spaces_made = true;
+    if (r->own && seam_fchownat(AT_FDCWD, r->spaces, r->uid, r->gid, AT_SYMLINK_NOFOLLOW) < 0)
+        return error_set_errno(err, ERR_IO_WRITE, "give %s to the server's user", r->spaces);
+    return 0;
+}
+
+/* What lies above is the server's user's way to it. */
+static int folder_and_parents(const char *path, struct error *err) {
+    char above[PATH_MAX];
+    snprintf(above, sizeof above, "%.*s", (int)(strrchr(path, '/') - path), path);
+    int rc = above[0] ? io_mkdirs(above, 0755, err) : 0;
+    return rc == 0 ? io_mkdirs(path, 0700, err) : rc;
+}
+
+static int space_folder(struct pgphys_restore *r, struct pgphys_item *it, bool ours, struct error *err) {
+    struct pgphys_attr a = {.type = PGPHYS_FOLDER, .mode = 0700, .mtime_ns = it->attr.mtime_ns};
+    struct stat st;
+    size_t n = strlen(r->spaces);
+    int rc = !strncmp(it->target, r->spaces, n) && it->target[n] == '/' ? spaces_folder(r, err) : 0;
+    if (rc < 0) return rc;
+    bool was_there = seam_fstatat(AT_FDCWD, it->target, &st, 0) == 0;
+    if (was_there && !ours && !pgphys_folder_empty(it->target))
+        return error_set(err, ERR_TARGET_NOT_EMPTY,
+                         "the tablespace's folder %s is not empty; name another with --tablespace %s=NEW", it->target,
+                         it->was);
+    if (!was_there && (rc = folder_and_parents(it->target, err)) < 0) return rc;
+    it->made = !was_there;
+    int fd = seam_openat(AT_FDCWD, it->target, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW, 0);
+    if (fd < 0) return error_set_errno(err, ERR_IO_WRITE, "open the tablespace's folder %s", it->target);
+    rc = dress(r, fd, it->target, &a, err);
+    io_close(&fd);
+    return rc;
+}
+
+static int space_make(struct pgphys_restore *r, struct pgphys_item *it, struct error *err) {
+    char now[PATH_MAX];
+    struct stat st;
+    ssize_t n = seam_readlinkat(r->dirfd, it->name, now, sizeof now - 1);
+    now[n > 0 ? n : 0] = 0;
+    bool linked = n > 0 && !strcmp(now, it->target);
+    int rc = space_folder(r, it, linked, err);
+    if (rc < 0 || linked) return rc;
+    if (r->delta && seam_fstatat(r->dirfd, it->name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+        rc = io_remove_tree(r->dirfd, it->name, err);
+    if (rc < 0) return rc;
+    if (seam_symlinkat(it->target, r->dirfd, it->name) < 0)
+        return error_set_errno(err, ERR_IO_WRITE, "make the link %s", it->name);
+    if (r->own && seam_fchownat(r->dirfd, it->name, r->uid, r->gid, AT_SYMLINK_NOFOLLOW) < 0)
+        return error_set_errno(err, ERR_IO_WRITE, "give the link %s to the server's user", it->name);
+    return 0;
+}
+
+static bool failed(struct pgphys_restore *r) {
+    pthread_mutex_lock(&r->lock);
+    bool is = r->failed;
+    pthread_mutex_unlock(&r->lock);
+    return is;
+}
+
+static void fail(struct pgphys_restore *r, const struct error *err) {
+    pthread_mutex_lock(&r->lock);
+    if (!r->failed) r->err = *err;
+    r->failed = true;
+    pthread_mutex_unlock(&r->lock);
+}
+
+static void *writer_run(void *arg) {
+    struct pgphys_restore *r = arg;
+    void *p;
+    while (queue_pop(r->queue, &p)) {
+        const struct pgphys_item *it = p;
+        struct error err = ERROR_INIT;
+        if (!failed(r) && pgphys_file_write(r, it, it->name, &err) < 0) fail(r, &err);
+        atomic_fetch_add(&r->done, 1);
+    }
+    return NULL;
+}
+
+/* postgresql.auto.conf is written with what recovery needs, tablespace_map would lead the server to the old places, and
+ * pg_control comes last. */
+static bool written_elsewhere(const struct pgphys_restore *r, const struct pgphys_item *it) {
+    if (r->plain) return false;
+    return it == r->control || it == r->map || (it == r->manifest && r->map) || !strcmp(it->name, PGPHYS_AUTO_CONF);
+}
+
+int pgphys_files_write(struct pgphys_restore *r, struct error *err) {
+    pthread_t threads[PGPHYS_JOBS_MAX];
+    unsigned jobs = r->ctx->jobs ? r->ctx->jobs : 1, n = 0;
+    if (jobs > PGPHYS_JOBS_MAX) jobs = PGPHYS_JOBS_MAX;
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < r->n; i++) {
+        bool link = r->items[i].attr.type == PGPHYS_LINK;
+        if (r->items[i].attr.type == PGPHYS_FOLDER || (link && r->plain)) rc = folder_make(r, &r->items[i], err);
+        if (link && !r->plain) rc = space_make(r, &r->items[i], err);
+    }
+    if (rc < 0) return rc;
+    rc = queue_new(QUEUE_FILES, &r->queue, err);
+    while (rc == 0 && n < jobs) {
+        rc = thread_start(&threads[n], writer_run, r, err);
+        if (rc == 0) n++;
+    }
+    for (size_t i = 0; rc == 0 && i < r->n && !failed(r); i++)
+        if (r->items[i].attr.type == PGPHYS_FILE && !written_elsewhere(r, &r->items[i]))
+            queue_push(r->queue, &r->items[i]);
+    if (rc < 0) fail(r, err);
+    if (r->queue) queue_close(r->queue);
+    while (n > 0) pthread_join(threads[--n], NULL);
+    queue_free(r->queue);
+    r->queue = NULL;
+    if (rc == 0 && r->failed) {
+        *err = r->err;
+        rc = -(int)r->err.code;
+    }
+    return rc;
+}

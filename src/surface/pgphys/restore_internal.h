@@ -1,0 +1,71 @@
+/* The restore of a base: into a folder that gets its name when all is in it, or (delta) into what an earlier state left.
+ *
+ *  1. pg_control goes first (delta) and comes last: a half-restored folder is none that a server would start from.
+ *  2. Before pg_control is there, all else is durable.
+ *  3. Nothing is written through a link that the restore did not make or look at: tablespaces are folders of their own,
+ *     empty at the beginning, or (delta) those that the folder's links lead to.
+ */
+#ifndef PK_SURFACE_PGPHYS_RESTORE_INTERNAL_H
+#define PK_SURFACE_PGPHYS_RESTORE_INTERNAL_H
+
+#include "surface/pgphys/pgphys_internal.h"
+
+#define PGPHYS_AUTO_CONF "postgresql.auto.conf"
+
+struct pgphys_item { /* of the snapshot; name and target in the list's memory */
+    const char *name, *target; /* target: of a link, where it will lead */
+    const char *was;           /* where it led */
+    struct pgphys_attr attr;
+    struct source_head head;   /* without name and attr */
+    bool made;                 /* link: this run made its folder */
+};
+struct pgphys_restore {
+    const struct surface_context *ctx;
+    struct pg_settings *settings;
+    struct source *src;
+    const struct restore_request *q;
+    char target[PATH_MAX], parent[PATH_MAX], spaces[PATH_MAX];
+    char name[NAME_MAX + 1];             /* that is filled, in parent */
+    bool delta, exists, made, spaces_made;
+    bool plain; /* an export: all items as they are, tablespaces as folders */
+    int parentfd, dirfd;
+    bool own;                            /* files are given to uid and gid */
+    unsigned uid, gid;
+    mode_t folder_mode;
+    struct pgphys_item *items;
+    size_t n, cap;
+    struct pgphys_list names;            /* memory of names only */
+    struct pgphys_item *control;
+    const struct pgphys_item *map, *manifest;
+    int64_t major;
+    struct queue *queue;
+    atomic_uint_fast64_t bytes, written, kept, changed, done;
+    atomic_int_fast64_t told_ns;
+    uint64_t removed, total;
+    pthread_mutex_t lock;
+    bool failed;
+    struct error err;
+};
+
+/* target.c */
+/* Where it goes: fills target, parent, spaces, delta, exists. ERR_USAGE, ERR_TARGET_NOT_EMPTY, ERR_PG_IN_USE. */
+int pgphys_target_decide(struct pgphys_restore *r, struct error *err) PK_CHECK;
+/* Where the link of a tablespace will lead; out has PATH_MAX. */
+int pgphys_target_space(const struct pgphys_restore *r, const char *name, const char *was, char *out, struct error *err) PK_CHECK;
+bool pgphys_folder_empty(const char *path); /* or not there */
+
+/* restore_file.c */
+int pgphys_files_write(struct pgphys_restore *r, struct error *err) PK_CHECK; /* all but pg_control */
+int pgphys_file_write(struct pgphys_restore *r, const struct pgphys_item *it, const char *as, struct error *err) PK_CHECK;
+int pgphys_text_write(struct pgphys_restore *r, const char *name, struct bytes content, mode_t mode, struct error *err) PK_CHECK;
+
+/* recovery.c */
+/* postgresql.auto.conf as it is to be, from what it was: recovery targets that are there become comments, what the request
+ * asks for is appended. *ret_signal: "recovery.signal", "standby.signal", or NULL when the backup's own WAL is all. */
+int pgphys_recovery_text(const struct restore_recovery *q, bool archive_off, struct bytes was, struct buf *ret,
+                         const char **ret_signal, struct error *err) PK_CHECK;
+/* ERR_USAGE for what does not go together, and what cannot be read; ERR_PG_TARGET for a target that lies before the
+ * backup's end. */
+int pgphys_recovery_check(const struct restore_recovery *q, const json_t *facts, struct error *err) PK_CHECK;
+
+#endif

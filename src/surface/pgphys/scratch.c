@@ -1,0 +1,228 @@
+#include "surface/pgphys/pgphys_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define LOG_SHOWN 900
+#define START_SECONDS "86400" /* replay takes as long as there is WAL */
+#define TOOL_ARGS 16
+
+struct scratch {
+    const char *folder, *data, *bin, *sockets, *run_as;
+};
+
+static int read_scratch(const json_t *j, struct scratch *ret, struct error *err) {
+    *ret = (struct scratch){.run_as = json_string_value(json_object_get(j, "run_as"))};
+    int rc = json_need_str(j, "folder", "the scratch server's facts", &ret->folder, err);
+    if (rc == 0) rc = json_need_str(j, "data", "the scratch server's facts", &ret->data, err);
+    if (rc == 0) rc = json_need_str(j, "bin", "the scratch server's facts", &ret->bin, err);
+    return rc == 0 ? json_need_str(j, "host", "the scratch server's facts", &ret->sockets, err) : rc;
+}
+
+static bool have(const struct scratch *w, const char *program) {
+    char path[PATH_MAX];
+    struct stat st;
+    return snprintf(path, sizeof path, "%s/%s", w->bin, program) < PATH_MAX &&
+           seam_fstatat(AT_FDCWD, path, &st, 0) == 0;
+}
+
+static int tool(const struct scratch *w, const char *program, const char *const *args, struct error *err) {
+    char path[PATH_MAX + 32];
+    const char *argv[TOOL_ARGS + 2];
+    size_t n = 0;
+    snprintf(path, sizeof path, "%s/%s", w->bin, program);
+    for (argv[n++] = path; *args && n <= TOOL_ARGS; args++) argv[n++] = *args;
+    argv[n] = NULL;
+    struct proc_spec spec = {.argv = argv, .user = w->run_as, .cwd = w->folder, .keep_fd = -1};
+    return proc_run(&spec, NULL, err);
+}
+
+int pgphys_scratch_start(const struct surface_context *ctx, const json_t *facts, json_t **ret, struct error *err) {
+    int64_t version = 0;
+    json_t *j = NULL;
+    int rc = json_need_int(facts, "server_version_num", "the snapshot's facts", &version, err);
+    if (rc == 0) rc = pg_scratch_prepare(ctx, facts, &j, err);
+    if (rc < 0) return rc;
+    const char *found = json_string_value(json_object_get(j, "version"));
+    /* Files of one major version are nothing to another. */
+    if (!found || strtoll(found, NULL, 10) != version / 10000) {
+        rc = error_set(
+            err, ERR_PG_SCRATCH, "a physical backup of PostgreSQL %lld needs that server; %s in %s was found",
+            (long long)(version / 10000), found ? found : "none", json_string_value(json_object_get(j, "bin")));
+        pg_scratch_stop(ctx, j);
+        json_decref(j);
+        return rc;
+    }
+    *ret = j;
+    return 0;
+}
+
+/* ---- the configuration of a copy that nobody but us may reach ---- */
+
+static int line(struct buf *b, const char *key, const char *value, struct error *err) {
+    int rc = buf_printf(b, err, "%s = ", key);
+    if (rc == 0) rc = pg_literal(b, BYTES_STR(value), err);
+    return rc == 0 ? buf_append_str(b, "\n", err) : rc;
+}
+
+static int settings_text(const struct scratch *w, const json_t *facts, struct buf *b, struct error *err) {
+    const json_t *settings = json_object_get(facts, "settings"), *v;
+    const char *level = json_string_value(json_object_get(settings, "wal_level")), *key;
+    const char *libraries = json_string_value(json_object_get(settings, "shared_preload_libraries"));
+    char path[PATH_MAX + 16];
+    int rc = buf_append_str(b,
+                            "listen_addresses = ''\nport = 5432\nunix_socket_permissions = 0700\nfsync = off\n"
+                            "full_page_writes = off\narchive_mode = off\nautovacuum = off\nlogging_collector = off\n"
+                            "shared_buffers = '128MB'\nhot_standby = off\n",
+                            err);
+    if (rc == 0) rc = line(b, "unix_socket_directories", w->sockets, err);
+    if (rc == 0) rc = line(b, "data_directory", w->data, err);
+    if (rc == 0) rc = line(b, "wal_level", level && !strcmp(level, "logical") ? level : "replica", err);
+    snprintf(path, sizeof path, "%s/pg_hba.conf", w->folder);
+    if (rc == 0) rc = line(b, "hba_file", path, err);
+    snprintf(path, sizeof path, "%s/pg_ident.conf", w->folder);
+    if (rc == 0) rc = line(b, "ident_file", path, err);
+    if (rc == 0 && libraries && strstr(libraries, "timescaledb"))
+        rc = line(b, "shared_preload_libraries", "timescaledb", err);
+    json_object_foreach((json_t *)json_object_get(facts, "replica_settings"), key, v) {
+        if (rc == 0 && json_is_integer(v))
+            rc = buf_printf(b, err, "%s = %lld\n", key, (long long)json_integer_value(v));
+    }
+    return rc;
+}
+
+static int write_config(const struct scratch *w, const json_t *facts, struct error *err) {
+    CLEANUP(buf_free) struct buf b = BUF_INIT(64 << 10);
+    char path[PATH_MAX + 32];
+    int rc = settings_text(w, facts, &b, err);
+    snprintf(path, sizeof path, "%s/postgresql.conf", w->folder);
+    if (rc == 0) rc = io_replace_file(AT_FDCWD, path, buf_bytes(&b), 0644, err);
+    snprintf(path, sizeof path, "%s/pg_hba.conf", w->folder);
+    if (rc == 0) rc = io_replace_file(AT_FDCWD, path, BYTES_STR("local all all trust\n"), 0644, err);
+    snprintf(path, sizeof path, "%s/pg_ident.conf", w->folder);
+    return rc == 0 ? io_replace_file(AT_FDCWD, path, BYTES_OF(NULL, 0), 0644, err) : rc;
+}
+
+static void add_log(const char *path, struct error *err) {
+    CLEANUP(buf_free) struct buf log = BUF_INIT(16u << 20);
+    struct error ignored = ERROR_INIT;
+    if (io_read_file(AT_FDCWD, path, 16u << 20, &log, &ignored) < 0 || log.len == 0) return;
+    size_t n = log.len < LOG_SHOWN ? log.len : LOG_SHOWN;
+    error_wrap(err, "the server said: %.*s", (int)n, (const char *)log.ptr + log.len - n);
+}
+
+static int start(const struct scratch *w, struct error *err) {
+    char options[PATH_MAX + 64], log[PATH_MAX + 8];
+    struct error why = ERROR_INIT;
+    snprintf(options, sizeof options, "-c config_file=%s/postgresql.conf", w->folder);
+    snprintf(log, sizeof log, "%s/log", w->folder);
+    const char *args[] = {"--pgdata", w->data,     "--log", log,     "--wait", "--timeout=" START_SECONDS,
+                          "--silent", "--options", options, "start", NULL};
+    int rc = tool(w, "pg_ctl", args, &why);
+    if (rc == 0) return 0;
+    if (rc == -ERR_INTERRUPTED || rc == -ERR_TERMINATED) {
+        *err = why;
+        return rc;
+    }
+    error_set(err, ERR_PG_RECOVERY, "the restored server did not come up");
+    add_log(log, err);
+    return -(int)err->code;
+}
+
+/* It takes no connections before its recovery is at an end. */
+static int wait_up(const struct surface_context *ctx, const json_t *scratch, const struct scratch *w,
+                   struct error *err) {
+    CLEANUP(pg_settings_freep) struct pg_settings *s = NULL;
+    char pid[PATH_MAX + 32], log[PATH_MAX + 8];
+    struct stat st;
+    snprintf(pid, sizeof pid, "%s/postmaster.pid", w->data);
+    snprintf(log, sizeof log, "%s/log", w->folder);
+    int rc = pg_settings_load(ctx, scratch, &s, err);
+    while (rc == 0) {
+        CLEANUP(pg_finishp) PGconn *c = NULL;
+        struct error why = ERROR_INIT;
+        bool runs = seam_fstatat(AT_FDCWD, pid, &st, AT_SYMLINK_NOFOLLOW) == 0;
+        if (pg_connect(s, NULL, &c, &why) == 0) return 0;
+        if (!runs) {
+            error_set(err, ERR_PG_RECOVERY, "the restored server went down while it recovered");
+            add_log(log, err);
+            return -(int)err->code;
+        }
+        rc = stop_check(err);
+        if (rc == 0) pgphys_pause(100);
+    }
+    return rc;
+}
+
+static int verify(const struct scratch *w, json_t *facts, struct error *err) {
+    struct error why = ERROR_INIT;
+    const char *args[] = {"--quiet", w->data, NULL};
+    int64_t from = time_monotonic_ns();
+    if (!have(w, "pg_verifybackup")) return json_put(facts, "pg_verifybackup", json_null(), err);
+    int rc = tool(w, "pg_verifybackup", args, &why);
+    if (rc == -ERR_PROC_FAILED) return error_set(err, ERR_RESTORE_DIFFERS, "pg_verifybackup: %s", why.text);
+    if (rc < 0) {
+        *err = why;
+        return rc;
+    }
+    rc = json_put_str(facts, "pg_verifybackup", "verified", err);
+    return rc == 0 ? json_put_int(facts, "pg_verifybackup_ms", (time_monotonic_ns() - from) / 1000000, err) : rc;
+}
+
+int pgphys_scratch_run(const struct surface_context *ctx, const struct restore_request *q, json_t *facts,
+                       struct error *err) {
+    struct scratch w;
+    int rc = read_scratch(q->scratch, &w, err);
+    if (rc == 0) rc = verify(&w, facts, err);
+    if (rc == 0) rc = write_config(&w, q->facts, err);
+    int64_t from = time_monotonic_ns();
+    if (rc == 0) rc = start(&w, err);
+    if (rc == 0) rc = wait_up(ctx, q->scratch, &w, err);
+    return rc == 0 ? json_put_int(facts, "recovery_ms", (time_monotonic_ns() - from) / 1000000, err) : rc;
+}
+
+/* ---- measurement ---- */
+
+/* Of the databases in which its extension can be made; the copy is ours to change. */
+static int amcheck(const struct scratch *w, const struct pg_settings *s, struct error *err) {
+    CLEANUP(pg_finishp) PGconn *c = NULL;
+    CLEANUP(pg_clearp) PGresult *r = NULL;
+    struct error why = ERROR_INIT;
+    int rc = pg_connect(s, NULL, &c, err);
+    if (rc == 0)
+        rc = pg_query(c, &r, err, "SELECT 1 FROM pg_catalog.pg_available_extensions WHERE name = 'amcheck'", 0, NULL);
+    if (rc < 0 || PQntuples(r) != 1 || !have(w, "pg_amcheck")) return rc;
+    const char *args[] = {"--host", w->sockets,          "--port", "5432", "--username", s->user,
+                          "--all",  "--install-missing", NULL};
+    rc = tool(w, "pg_amcheck", args, &why);
+    if (rc == -ERR_PROC_FAILED) return error_set(err, ERR_PG_INVARIANT, "pg_amcheck: %s", why.text);
+    if (rc < 0) *err = why;
+    return rc;
+}
+
+static int came_up(const struct pg_settings *s, struct error *err) {
+    CLEANUP(pg_finishp) PGconn *c = NULL;
+    CLEANUP(pg_clearp) PGresult *r = NULL;
+    int rc = pg_connect(s, NULL, &c, err);
+    if (rc == 0) rc = pg_query(c, &r, err, "SELECT pg_catalog.pg_is_in_recovery()", 0, NULL);
+    if (rc == 0 && pg_true(r, 0, 0))
+        rc = error_set(err, ERR_PG_RECOVERY, "the restored server has not come to the end of its recovery");
+    return rc;
+}
+
+int pgphys_measure(const struct surface_context *ctx, const json_t *scratch, const json_t *facts, json_t **ret,
+                   struct error *err) {
+    CLEANUP(pg_settings_freep) struct pg_settings *s = NULL;
+    struct scratch w;
+    json_t *out = json_object();
+    int rc = out ? pg_settings_load(ctx, scratch, &s, err) : error_set(err, ERR_NO_MEMORY, "no memory");
+    if (rc == 0 && scratch) rc = read_scratch(scratch, &w, err);
+    if (rc == 0 && scratch) rc = came_up(s, err);
+    if (rc == 0) rc = pgphys_invariants(s, facts, out, err);
+    if (rc == 0 && scratch) rc = amcheck(&w, s, err); /* it adds an extension */
+    if (rc < 0)
+        json_decref(out);
+    else
+        *ret = out;
+    return rc;
+}

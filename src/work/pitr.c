@@ -1,0 +1,124 @@
+#include "work/pitr.h"
+
+#include "base/seam.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* A word for the shell that the server runs the command with; a percent sign is the server's. */
+static int word(struct buf *b, const char *text, struct error *err) {
+    static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-./:@=,+";
+    if (*text && text[strspn(text, plain)] == 0) return buf_printf(b, err, "%s%s", b->len ? " " : "", text);
+    int rc = buf_append_str(b, b->len ? " '" : "'", err);
+    for (const char *p = text; rc == 0 && *p; p++) {
+        if (*p == '\'')
+            rc = buf_append_str(b, "'\\''", err);
+        else if (*p == '%')
+            rc = buf_append_str(b, "%%", err);
+        else
+            rc = buf_append(b, p, 1, err);
+    }
+    return rc == 0 ? buf_append_str(b, "'", err) : rc;
+}
+
+static int option(struct buf *b, const char *name, const char *path, bool file, struct error *err) {
+    if (!path) return 0;
+    char *real = file ? realpath(path, NULL) : NULL;
+    int rc = word(b, name, err);
+    if (rc == 0) rc = word(b, real ? real : path, err);
+    free(real); /* seam: allocated by realpath */
+    return rc;
+}
+
+static int command(struct work *w, const struct snapshot_info *info, json_t *recovery, struct error *err) {
+    CLEANUP(buf_free) struct buf b = BUF_INIT(64 << 10);
+    const struct work_options *o = &w->options;
+    char self[4096], label[260];
+    ssize_t n = seam_readlinkat(AT_FDCWD, "/proc/self/exe", self, sizeof self - 1);
+    if (n <= 0) return error_set_errno(err, ERR_IO_READ, "find this program's own file");
+    self[n] = 0;
+    work_label(info, label);
+    int rc = word(&b, self, err);
+    if (rc == 0 && w->config) rc = option(&b, "--config", w->config->head.file, true, err);
+    if (rc == 0) rc = option(&b, "--repository", o->repository, false, err);
+    if (rc == 0) rc = option(&b, "--key-file", o->key_file, true, err);
+    if (rc == 0) rc = option(&b, "--passphrase-file", o->passphrase_file, true, err);
+    if (rc == 0) rc = buf_append_str(&b, " wal get", err);
+    if (rc == 0) rc = word(&b, label, err);
+    if (rc == 0) rc = buf_append_str(&b, " %f %p", err);
+    if (rc == 0) rc = buf_terminate(&b, err);
+    return rc == 0 ? json_put_str(recovery, "restore_command", (const char *)b.ptr, err) : rc;
+}
+
+bool pitr_has_instant(const struct restore_options *o) {
+    return o->target_time || o->target_lsn;
+}
+
+static bool asks(const struct restore_options *o) {
+    return o->target || o->target_time || o->target_lsn || o->target_xid || o->target_name || o->target_timeline ||
+           o->target_action || o->target_exclusive || o->standby;
+}
+
+static int put(json_t *o, const char *key, const char *value, struct error *err) {
+    return value ? json_put_str(o, key, value, err) : 0;
+}
+
+int pitr_document(struct work *w, const struct snapshot_info *info, const struct restore_options *o, json_t *doc,
+                  struct error *err) {
+    bool physical = strcmp(info->kind, "postgres-physical") == 0;
+    bool immediate = o->target && strcmp(o->target, "immediate") == 0;
+    json_t *spaces = json_array(), *recovery = json_object();
+    int rc = spaces && recovery ? 0 : error_set(err, ERR_NO_MEMORY, "no memory for a plan");
+    if (rc == 0 && asks(o) && !physical)
+        rc = error_set(
+            err, ERR_USAGE,
+            "%s is no physical backup: what it holds is of one instant, and there is no WAL that leads from it to "
+            "another",
+            info->id);
+    if (rc == 0 && (o->delta || (o->tablespaces && *o->tablespaces)) && !physical)
+        rc = error_set(err, ERR_USAGE, "--delta and --tablespace are for physical backups, and %s is none", info->id);
+    if (rc == 0 && o->target && (o->target_time || o->target_lsn || o->target_xid || o->target_name || o->standby))
+        rc = error_set(err, ERR_USAGE, "recovery has one target: --target is one, and another was given as well");
+    for (const char *const *p = o->tablespaces; rc == 0 && p && *p; p++) {
+        const char *equals = strchr(*p, '=');
+        if (**p != '/' || !equals || equals[1] != '/')
+            rc = error_set(err, ERR_USAGE, "--tablespace wants two absolute paths, OLD=NEW, not '%.200s'", *p);
+        if (rc == 0) rc = json_push(spaces, json_string(*p), err);
+    }
+    if (rc == 0) rc = put(recovery, "time", o->target_time, err);
+    if (rc == 0) rc = put(recovery, "lsn", o->target_lsn, err);
+    if (rc == 0) rc = put(recovery, "xid", o->target_xid, err);
+    if (rc == 0) rc = put(recovery, "name", o->target_name, err);
+    if (rc == 0) rc = put(recovery, "timeline", o->target_timeline, err);
+    if (rc == 0) rc = put(recovery, "action", o->target_action, err);
+    if (rc == 0) rc = json_put(recovery, "immediate", json_boolean(immediate), err);
+    if (rc == 0) rc = json_put(recovery, "exclusive", json_boolean(o->target_exclusive), err);
+    if (rc == 0) rc = json_put(recovery, "standby", json_boolean(o->standby), err);
+    if (rc == 0 && asks(o) && !immediate) rc = command(w, info, recovery, err);
+    if (rc == 0) rc = json_put(doc, "recovery", asks(o) ? json_incref(recovery) : json_null(), err);
+    if (rc == 0) rc = json_put(doc, "tablespaces", json_incref(spaces), err);
+    if (rc == 0) rc = json_put(doc, "delta", json_boolean(o->delta), err);
+    json_decref(spaces);
+    json_decref(recovery);
+    return rc;
+}
+
+static const char *text(const json_t *o, const char *key) {
+    return json_string_value(json_object_get(o, key));
+}
+
+bool pitr_request(const json_t *doc, struct restore_recovery *ret) {
+    const json_t *r = json_object_get(doc, "recovery");
+    if (!json_is_object(r)) return false;
+    *ret = (struct restore_recovery){.time = text(r, "time"),
+                                     .lsn = text(r, "lsn"),
+                                     .xid = text(r, "xid"),
+                                     .name = text(r, "name"),
+                                     .timeline = text(r, "timeline"),
+                                     .action = text(r, "action"),
+                                     .restore_command = text(r, "restore_command"),
+                                     .immediate = json_is_true(json_object_get(r, "immediate")),
+                                     .exclusive = json_is_true(json_object_get(r, "exclusive")),
+                                     .standby = json_is_true(json_object_get(r, "standby"))};
+    return true;
+}

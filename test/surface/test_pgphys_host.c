@@ -1,0 +1,423 @@
+/* Physical PostgreSQL without a server: attribute records, what is left out, backup_manifest, recovery settings, and
+ * the restore into new and old folders. */
+#include "harness/claims.h"
+#include "harness/scratch.h"
+#include "surface/fake_sink.h"
+#include "surface/pgphys/restore_internal.h"
+#include <stdlib.h>
+#include <unistd.h>
+
+static struct error err;
+
+static void an_attribute_record_comes_back(void **s) {
+    (void)s;
+    struct buf out = BUF_INIT(4096);
+    struct pgphys_attr b, a = {.type = PGPHYS_LINK,
+                               .mode = 0777,
+                               .flags = PGPHYS_BAD_PAGES | PGPHYS_GREW_SHORT,
+                               .mtime_ns = -1700000000000000001,
+                               .target = BYTES_STR("/srv/far")};
+    claim_ok(pgphys_attr_encode(&a, &out, &err), err);
+    claim_ok(pgphys_attr_decode(buf_bytes(&out), &b, &err), err);
+    assert_true(a.type == b.type && a.mode == b.mode && a.flags == b.flags && a.mtime_ns == b.mtime_ns);
+    assert_true(bytes_equal(a.target, b.target));
+    for (size_t n = 0; n < out.len; n++) {
+        int rc = pgphys_attr_decode(BYTES_OF(out.ptr, n), &b, &err);
+        assert_int_equal(rc, -ERR_OBJECT_CORRUPT);
+        error_clear(&err);
+    }
+    out.ptr[0] = 2;
+    claim_fails(pgphys_attr_decode(buf_bytes(&out), &b, &err), err, ERR_FORMAT_VERSION, "is of version 2");
+    buf_free(&out);
+}
+
+/* The vector of doc/format/postgres-physical.md. */
+static void an_attribute_record_is_as_documented(void **s) {
+    (void)s;
+    static const uint8_t want[] = {0x01, 0x66, 0x01, 0x02, 0x80, 0x03, 0x03, 0x08,
+                                   0x00, 0x60, 0x38, 0x5f, 0xef, 0xa7, 0x94, 0x18};
+    struct buf text = BUF_INIT(256);
+    struct pgphys_attr a = {.type = PGPHYS_FILE, .mode = 0600, .mtime_ns = INT64_C(1771225200) * 1000000000};
+    claim_ok(pgphys_attr_encode(&a, &text, &err), err);
+    assert_int_equal(text.len, sizeof want);
+    assert_memory_equal(text.ptr, want, sizeof want);
+    buf_free(&text);
+}
+
+static void malformed_attribute_records_are_refused(void **s) {
+    (void)s;
+    struct pgphys_attr a;
+    static const struct {
+        const char *bytes;
+        size_t n;
+        enum error_code code;
+        const char *text;
+    } cases[] = {
+        {"\1x", 2, ERR_OBJECT_CORRUPT, "its type is unknown"},
+        {"\1l", 2, ERR_OBJECT_CORRUPT, "its type and its link target do not go together"},
+        {"\1f\4\1x", 5, ERR_OBJECT_CORRUPT, "do not go together"},
+        {"\1f\1\2\x80\x20", 6, ERR_OBJECT_CORRUPT, "more than permission bits"},
+        {"\1f\2\1\1\1\1\1", 8, ERR_OBJECT_CORRUPT, "out of order"},
+        {"\1f\3\1\1", 5, ERR_OBJECT_CORRUPT, "impossible value"},
+        {"\1f\7\1\1", 5, ERR_FORMAT_VERSION, "a field 7"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        claim_fails(pgphys_attr_decode(BYTES_OF(cases[i].bytes, cases[i].n), &a, &err), err, cases[i].code,
+                    cases[i].text);
+    claim_ok(pgphys_attr_decode(BYTES_OF("\1f\x80\1x", 5), &a, &err), err); /* may be passed over */
+}
+
+static bool out(const char *name) {
+    return pgphys_left_out(BYTES_STR(name));
+}
+
+static void what_basebackup_leaves_out_is_left_out(void **s) {
+    (void)s;
+    static const char *const gone[] = {"postmaster.pid",
+                                       "postmaster.opts",
+                                       "backup_label",
+                                       "tablespace_map",
+                                       "backup_manifest",
+                                       "postgresql.auto.conf.tmp",
+                                       "current_logfiles.tmp",
+                                       "global/pg_internal.init",
+                                       "base/5/pg_internal.init.4711",
+                                       "base/pgsql_tmp",
+                                       "base/pgsql_tmp/pgsql_tmp12.0",
+                                       "base/5/t3_16400",
+                                       "base/5/t3_16400_fsm",
+                                       "base/5/t3_16400.1",
+                                       "recovery.signal",
+                                       "standby.signal",
+                                       "pg_tblspc/16400/PG_15_202209061/5/t12_77_vm"};
+    static const char *const stay[] = {
+        "PG_VERSION",          "postgresql.auto.conf", "current_logfiles", "base/5/16400", "base/5/t3",
+        "base/5/t3_x",         "base/5/t_16400",       "global/t3_16400",  "log/t3_16400", "base/x/t3_16400",
+        "sub/recovery.signal", "global/pg_control",    "pg_filenode.map"};
+    static const char *const emptied[] = {
+        "pg_wal",    "pg_wal/archive_status", "pg_wal/summaries", "pg_replslot", "pg_dynshmem", "pg_notify",
+        "pg_serial", "pg_snapshots",          "pg_stat_tmp",      "pg_subtrans"};
+    for (size_t i = 0; i < sizeof gone / sizeof *gone; i++)
+        if (!out(gone[i])) fail_msg("%s is taken", gone[i]);
+    for (size_t i = 0; i < sizeof stay / sizeof *stay; i++)
+        if (out(stay[i])) fail_msg("%s is left out", stay[i]);
+    for (size_t i = 0; i < sizeof emptied / sizeof *emptied; i++)
+        if (!pgphys_folder_emptied(BYTES_STR(emptied[i]))) fail_msg("%s is not emptied", emptied[i]);
+    assert_false(pgphys_folder_emptied(BYTES_STR("pg_xact")));
+    assert_false(pgphys_folder_emptied(BYTES_STR("base/pg_wal")));
+}
+
+static void relations_are_told_by_their_names(void **s) {
+    (void)s;
+    uint32_t segment;
+    unsigned fork;
+    assert_true(pgphys_relation(BYTES_STR("base/5/1259"), &segment, &fork) && segment == 0 && fork == 0);
+    assert_true(pgphys_relation(BYTES_STR("global/1262_vm"), &segment, &fork) && fork == 2);
+    assert_true(pgphys_relation(BYTES_STR("pg_tblspc/9/PG_17_202406281/5/16400_fsm.12"), &segment, &fork));
+    assert_true(segment == 12 && fork == 1);
+    assert_true(pgphys_relation(BYTES_STR("base/5/16400_init"), &segment, &fork) && fork == 3);
+    static const char *const others[] = {
+        "base/5/PG_VERSION", "base/5/1259.", "base/5/1259.0",         "base/5/1259_x",      "base/5/01259",
+        "pg_xact/0000",      "base/1259",    "pg_tblspc/9/other/5/1", "base/5/1259_vm_fsm", "pg_tblspc/x/PG_15_1/5/1"};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (pgphys_relation(BYTES_STR(others[i]), NULL, NULL)) fail_msg("%s is a relation", others[i]);
+}
+
+static void a_manifest_is_as_the_manual_has_it(void **s) {
+    (void)s;
+    static const char want[] =
+        "{ \"PostgreSQL-Backup-Manifest-Version\": 2,\n\"System-Identifier\": 7284726,\n\"Files\": [\n"
+        "{ \"Path\": \"base/5/1\", \"Size\": 0, \"Last-Modified\": \"2026-02-16 07:00:00 GMT\", "
+        "\"Checksum-Algorithm\": \"SHA256\", "
+        "\"Checksum\": \"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\" },\n"
+        "{ \"Encoded-Path\": \"22c3a4\", \"Size\": 3, \"Last-Modified\": \"1969-12-31 23:59:59 GMT\", "
+        "\"Checksum-Algorithm\": "
+        "\"SHA256\", \"Checksum\": \"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\" }\n],\n"
+        "\"WAL-Ranges\": [\n{ \"Timeline\": 3, \"Start-LSN\": \"0/2000028\", \"End-LSN\": \"1/100\" }\n],\n";
+    struct pgphys_manifest *m;
+    struct buf text = BUF_INIT(1 << 20);
+    struct digest empty, sum;
+    char hex[65];
+    sha256(BYTES_OF(NULL, 0), &empty);
+    claim_ok(pgphys_manifest_new(17, 7284726, &m, &err), err);
+    claim_ok(pgphys_manifest_add(m, BYTES_STR("base/5/1"), 0, INT64_C(1771225200) * 1000000000, &empty, &err), err);
+    claim_ok(pgphys_manifest_add(m, BYTES_STR("\"\xc3\xa4"), 3, -1, &empty, &err), err);
+    claim_ok(pgphys_manifest_finish(m, 3, 0x2000028, 0x100000100, &text, &err), err);
+    assert_true(text.len > sizeof want && memcmp(text.ptr, want, sizeof want - 1) == 0);
+    sha256(BYTES_STR(want), &sum);
+    hex_encode(sum.b, sizeof sum.b, hex);
+    assert_memory_equal(text.ptr + sizeof want - 1, "\"Manifest-Checksum\": \"", 22);
+    assert_memory_equal(text.ptr + sizeof want - 1 + 22, hex, 64);
+    assert_memory_equal(text.ptr + text.len - 3, "\"}\n", 3);
+    pgphys_manifest_free(m);
+    buf_clear(&text);
+    claim_ok(pgphys_manifest_new(16, 1, &m, &err), err);
+    claim_ok(pgphys_manifest_finish(m, 1, 1, 2, &text, &err), err);
+    assert_memory_equal(text.ptr, "{ \"PostgreSQL-Backup-Manifest-Version\": 1,\n\"Files\": [", 53);
+    pgphys_manifest_free(m);
+    buf_free(&text);
+}
+
+static void recovery_settings_are_of_the_version_and_replace_old_ones(void **s) {
+    (void)s;
+    const char *signal,
+        was[] = "work_mem = '8MB'\nrecovery_target_time = 'then'\n Restore_Command = 'old'\nprimary_conninfo='x'";
+    struct buf text = BUF_INIT(1 << 16);
+    struct restore_recovery q = {.time = "2026-02-16T08:00:00.25+01:00",
+                                 .exclusive = true,
+                                 .timeline = "latest",
+                                 .action = "pause",
+                                 .restore_command = "get it's %f \\ %p"};
+    claim_ok(pgphys_recovery_text(&q, true, BYTES_STR(was), &text, &signal, &err), err);
+    claim_ok(buf_terminate(&text, &err), err);
+    assert_string_equal(
+        text.ptr,
+        "work_mem = '8MB'\n#recovery_target_time = 'then'\n# Restore_Command = 'old'\n#primary_conninfo='x'\n"
+        "# by proofkeep, when this was restored:\narchive_mode = 'off'\nrestore_command = 'get it''s %f \\\\ %p'\n"
+        "recovery_target_timeline = 'latest'\nrecovery_target_time = '2026-02-16 07:00:00.250000+00'\n"
+        "recovery_target_inclusive = 'off'\nrecovery_target_action = 'pause'\n");
+    assert_string_equal(signal, "recovery.signal");
+    buf_clear(&text);
+    claim_ok(pgphys_recovery_text(NULL, false, BYTES_OF(NULL, 0), &text, &signal, &err), err);
+    assert_null(signal);
+    assert_false(memmem(text.ptr, text.len, "archive_mode", 12));
+    q = (struct restore_recovery){.standby = true, .restore_command = "x"};
+    claim_ok(pgphys_recovery_text(&q, false, BYTES_OF(NULL, 0), &text, &signal, &err), err);
+    assert_string_equal(signal, "standby.signal");
+    q.restore_command = "x\ny";
+    claim_fails(pgphys_recovery_text(&q, false, BYTES_OF(NULL, 0), &text, &signal, &err), err, ERR_USAGE, "line break");
+    buf_free(&text);
+}
+
+static void targets_that_make_no_sense_are_refused(void **s) {
+    (void)s;
+    json_t *facts = json_pack("{s:s, s:s}", "stop_lsn", "0/5000000", "stop_time", "2026-02-16T07:00:00Z");
+    const struct {
+        struct restore_recovery q;
+        enum error_code code;
+        const char *text;
+    } cases[] = {
+        {{.time = "2026-03-01", .xid = "5"}, ERR_USAGE, "one target"},
+        {{.standby = true, .xid = "5"}, ERR_USAGE, "a standby recovers for ever"},
+        {{.immediate = true, .exclusive = true}, ERR_USAGE, "can be left out"},
+        {{.xid = "5", .action = "dance"}, ERR_USAGE, "not 'dance'"},
+        {{.action = "pause"}, ERR_USAGE, "needs a target"},
+        {{.xid = "5", .timeline = "new"}, ERR_USAGE, "not 'new'"},
+        {{.xid = "5x"}, ERR_USAGE, "no transaction's number"},
+        {{.lsn = "7"}, ERR_USAGE, "no place in the WAL"},
+        {{.time = "noon"}, ERR_USAGE, "is no time"},
+        {{.xid = "5"}, ERR_USAGE, "no command that fetches it"},
+        {{.lsn = "0/4FFFFFF", .restore_command = "x"}, ERR_PG_TARGET, "the nearest that it reaches is 0/5000000"},
+        {{.time = "2026-02-16T06:59:59Z", .restore_command = "x"}, ERR_PG_TARGET, "reaches is 2026-02-16T07:00:00Z"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        claim_fails(pgphys_recovery_check(&cases[i].q, facts, &err), err, cases[i].code, cases[i].text);
+    struct restore_recovery good = {.lsn = "0/5000000", .restore_command = "x", .exclusive = true};
+    claim_ok(pgphys_recovery_check(&good, facts, &err), err);
+    claim_ok(pgphys_recovery_check(NULL, facts, &err), err);
+    json_decref(facts);
+}
+
+/* ---- restore ---- */
+
+struct bed {
+    struct scratch scratch;
+    char target[SCRATCH_PATH_MAX]; /* a scratch path is good for eight calls only */
+    struct fake *fake;
+    json_t *facts, *settings;
+    struct surface_context ctx;
+    struct restore_request q;
+    struct restore_result r;
+};
+
+static void add(struct bed *b, const char *name, enum pgphys_type type, const char *target, struct bytes content) {
+    struct buf attr = BUF_INIT(8192);
+    struct pgphys_attr a = {.type = type, .mode = type == PGPHYS_FILE ? 0600 : 0700, .mtime_ns = 1700000000000000000};
+    if (target) a.target = BYTES_STR(target);
+    claim_ok(pgphys_attr_encode(&a, &attr, &err), err);
+    fake_add(b->fake, name, buf_bytes(&attr), type == PGPHYS_FILE ? ITEM_FILE : ITEM_NONE, content);
+    buf_free(&attr);
+}
+
+static void bed_open(struct bed *b, const char *leave_out) {
+    static uint8_t pages[3 * 8192];
+    memset(pages, 'p', sizeof pages);
+    scratch_make(&b->scratch);
+    b->fake = fake_new();
+    snprintf(b->target, sizeof b->target, "%s", scratch_path(&b->scratch, "data"));
+    b->facts = json_pack("{s:i, s:s, s:s, s:s, s:i}", "server_version_num", 150004, "start_lsn", "0/2000028",
+                         "stop_lsn", "0/2000100", "system_identifier", "7", "timeline", 1);
+    b->settings = json_object();
+    b->ctx = (struct surface_context){.settings = b->settings, .jobs = 2};
+    b->q = (struct restore_request){.target = b->target, .no_owner = true, .facts = b->facts};
+    static const struct {
+        const char *name, *text;
+    } items[] = {{"PG_VERSION", "15\n"},
+                 {"backup_label", "label"},
+                 {"backup_manifest", "manifest"},
+                 {"base", NULL},
+                 {"base/5", NULL},
+                 {"base/5/1", ""},
+                 {"global", NULL},
+                 {"global/pg_control", "control"},
+                 {"pg_tblspc", NULL},
+                 {"pg_wal", NULL},
+                 {"pg_wal/000000010000000000000002", "wal"},
+                 {"pg_wal/archive_status", NULL},
+                 {"postgresql.auto.conf", "a = 1\n"}};
+    for (size_t i = 0; i < sizeof items / sizeof *items; i++) {
+        if (leave_out && !strcmp(items[i].name, leave_out)) continue;
+        if (!items[i].text)
+            add(b, items[i].name, PGPHYS_FOLDER, NULL, BYTES_OF(NULL, 0));
+        else
+            add(b, items[i].name, PGPHYS_FILE, NULL,
+                *items[i].text ? BYTES_STR(items[i].text) : BYTES_OF(pages, sizeof pages));
+    }
+}
+
+static void bed_close(struct bed *b) {
+    fake_free(b->fake);
+    json_decref(b->facts);
+    json_decref(b->settings);
+    json_decref(b->r.facts);
+    scratch_remove(&b->scratch);
+}
+
+static int restore(struct bed *b) {
+    json_decref(b->r.facts);
+    b->r = (struct restore_result){0};
+    return surface_postgres_physical.restore(&b->ctx, fake_source(b->fake), &b->q, &b->r, &err);
+}
+
+static const char *has(struct bed *b, const char *name) {
+    static char text[65536];
+    long n = scratch_read(&b->scratch, name, text, sizeof text - 1);
+    return n < 0 ? NULL : text;
+}
+
+static bool nothing_left(struct bed *b) {
+    return pgphys_folder_empty(b->scratch.path);
+}
+
+static void a_new_folder_gets_everything(void **s) {
+    (void)s;
+    struct bed b = {0};
+    bed_open(&b, NULL);
+    claim_ok(restore(&b), err);
+    assert_string_equal(has(&b, "data/global/pg_control"), "control");
+    assert_string_equal(has(&b, "data/backup_manifest"), "manifest");
+    assert_string_equal(has(&b, "data/postgresql.auto.conf"),
+                        "a = 1\n# by proofkeep, when this was restored:\narchive_mode = 'off'\n");
+    assert_non_null(has(&b, "data/pg_wal/archive_status/000000010000000000000002.done"));
+    assert_null(has(&b, "data/recovery.signal"));
+    claim_fails(restore(&b), err, ERR_TARGET_NOT_EMPTY, "is not empty; --delta");
+    bed_close(&b);
+}
+
+static void an_old_folder_keeps_what_is_the_same(void **s) {
+    (void)s;
+    struct bed b = {0};
+    bed_open(&b, NULL);
+    claim_ok(restore(&b), err);
+    char page[8192];
+    memset(page, 'x', sizeof page);
+    FILE *f = fopen(scratch_path(&b.scratch, "data/base/5/1"), "r+");
+    assert_non_null(f);
+    fseek(f, 8192, SEEK_SET);
+    fwrite(page, 1, sizeof page, f);
+    fclose(f);
+    scratch_write(&b.scratch, "data/base/5/2", "extra", 5);
+    scratch_write(&b.scratch, "data/recovery.signal", "", 0);
+    b.q.delta = true;
+    scratch_write(&b.scratch, "data/postmaster.pid", "1", 1);
+    claim_fails(restore(&b), err, ERR_PG_IN_USE, "postmaster.pid is there");
+    unlink(scratch_path(&b.scratch, "data/postmaster.pid"));
+    claim_ok(restore(&b), err);
+    assert_null(has(&b, "data/base/5/2"));
+    assert_null(has(&b, "data/recovery.signal"));
+    const char *is = has(&b, "data/base/5/1");
+    assert_true(is[0] == 'p' && is[8192] == 'p' && is[3 * 8192 - 1] == 'p');
+    /* The changed file, and pg_control, which is written anew. */
+    assert_int_equal(json_integer_value(json_object_get(b.r.facts, "files_written")), 2);
+    assert_int_equal(json_integer_value(json_object_get(b.r.facts, "files_kept")), 4);
+    unlink(scratch_path(&b.scratch, "data/PG_VERSION"));
+    claim_fails(restore(&b), err, ERR_TARGET_NOT_EMPTY, "no data folder of PostgreSQL either");
+    bed_close(&b);
+}
+
+static void a_broken_delta_leaves_a_folder_without_pg_control(void **s) {
+    (void)s;
+    struct bed b = {0};
+    bed_open(&b, NULL);
+    claim_ok(restore(&b), err);
+    unlink(scratch_path(&b.scratch, "data/base/5/1"));
+    fake_spoil(b.fake, "base/5/1");
+    b.q.delta = true;
+    claim_fails(restore(&b), err, ERR_RESTORE_DIFFERS, "spoilt");
+    assert_null(has(&b, "data/global/pg_control"));
+    bed_close(&b);
+}
+
+static void a_failed_restore_leaves_nothing(void **s) {
+    (void)s;
+    struct bed b = {0};
+    bed_open(&b, NULL);
+    fake_spoil(b.fake, "base/5/1");
+    claim_fails(restore(&b), err, ERR_RESTORE_DIFFERS, "spoilt");
+    assert_true(nothing_left(&b));
+    bed_close(&b);
+}
+
+static void what_is_no_base_is_refused(void **s) {
+    (void)s;
+    static const char *const needed[] = {"global/pg_control", "PG_VERSION", "backup_label"};
+    for (size_t i = 0; i < 3; i++) {
+        struct bed b = {0};
+        bed_open(&b, needed[i]);
+        claim_fails(restore(&b), err, ERR_RESTORE_DIFFERS, "no whole base backup");
+        assert_true(nothing_left(&b));
+        bed_close(&b);
+    }
+}
+
+static void names_do_not_lead_out_of_the_folder(void **s) {
+    (void)s;
+    static const struct {
+        const char *name, *target, *text;
+    } cases[] = {{"../x", NULL, "no path below"},
+                 {"/x", NULL, "no path below"},
+                 {"a//x", NULL, "no path below"},
+                 {"a/./x", NULL, "no path below"},
+                 {"a/", NULL, "no path below"},
+                 {"zz", "/etc", "is a link, and no tablespace"},
+                 {"pg_tblspc/1x", "/etc", "no tablespace"},
+                 {"pg_tblspc/", "/etc", "no path below"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct bed b = {0};
+        bed_open(&b, NULL);
+        add(&b, cases[i].name, cases[i].target ? PGPHYS_LINK : PGPHYS_FILE, cases[i].target, BYTES_OF(NULL, 0));
+        claim_fails(restore(&b), err, ERR_IO_ESCAPE, cases[i].text);
+        assert_true(nothing_left(&b));
+        bed_close(&b);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_attribute_record_comes_back),
+        cmocka_unit_test(an_attribute_record_is_as_documented),
+        cmocka_unit_test(malformed_attribute_records_are_refused),
+        cmocka_unit_test(what_basebackup_leaves_out_is_left_out),
+        cmocka_unit_test(relations_are_told_by_their_names),
+        cmocka_unit_test(a_manifest_is_as_the_manual_has_it),
+        cmocka_unit_test(recovery_settings_are_of_the_version_and_replace_old_ones),
+        cmocka_unit_test(targets_that_make_no_sense_are_refused),
+        cmocka_unit_test(a_new_folder_gets_everything),
+        cmocka_unit_test(an_old_folder_keeps_what_is_the_same),
+        cmocka_unit_test(a_broken_delta_leaves_a_folder_without_pg_control),
+        cmocka_unit_test(a_failed_restore_leaves_nothing),
+        cmocka_unit_test(what_is_no_base_is_refused),
+        cmocka_unit_test(names_do_not_lead_out_of_the_folder),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
