@@ -1,4 +1,4 @@
-#include "cli/verb.h"
+#include "cli/verb_wal.h"
 
 #include "base/seam.h"
 #include "base/time.h"
@@ -150,6 +150,8 @@ int verb_run_wal(struct cli *c, struct error *err) {
     if (rc < 0) return rc;
     if (options_is_action(c->options, "push")) return push(c, w, &a, err);
     if (options_is_action(c->options, "get")) return get(c, w, &a, err);
+    if (options_is_action(c->options, "receive")) return wal_receive(c, w, &a, err);
+    if (options_is_action(c->options, "switch")) return wal_switch(c, w, &a, err);
     bool verify = options_is_action(c->options, "verify");
     if (verify) output_set_job(c->output, "wal verify");
     return look(c, w, &a, verify, err);

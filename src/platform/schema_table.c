@@ -254,7 +254,7 @@ static const struct field wal_rows[] = {
         .fallback = "proofkeep"),
     ROW(config_wal, every, DURATION,
         .doc = "How often at the latest what came of an unfinished segment is stored, in mode `stream`.",
-        .fallback = "10s"),
+        .fallback = "2s"),
     ROW(config_wal, system, STRING,
         .doc = "The system identifier of the only cluster whose WAL is taken, as `pg_controldata` prints it.",
         .fallback = "that of the first WAL that was stored for the surface"),

@@ -69,10 +69,14 @@ static bool lies_there(const struct wal_spool *s, const struct wal_name *n) {
 
 static int fetch_one(struct work_wal *h, uint64_t system, const struct wal_spool *s, const struct wal_name *n,
                      struct buf *b, struct error *err) {
-    char path[WAL_SPOOL_BYTES + 80], tmp[WAL_SPOOL_BYTES + 80];
+    char path[WAL_SPOOL_BYTES + 80], tmp[WAL_SPOOL_BYTES + 80], key[WAL_OBJECT_KEY_BYTES];
+    struct wal_object_head whole;
     fetched_path(s, n, "", path);
     fetched_path(s, n, ".part", tmp);
-    int rc = write_new(tmp, BYTES_OF(NULL, 0), err); /* tells who wants it that it comes */
+    /* Of one that is in pieces there may be more by the time that it is asked for. */
+    wal_object_name(system, n, key);
+    int rc = wal_object_head(h->w->repo, key, &whole, err);
+    if (rc == 0) rc = write_new(tmp, BYTES_OF(NULL, 0), err); /* tells who wants it that it comes */
     buf_clear(b);
     if (rc == 0) rc = work_wal_source(h)->ops->get(work_wal_source(h), system, n, b, err);
     if (rc < 0) (void)!seam_unlinkat(AT_FDCWD, tmp, 0);

@@ -86,7 +86,7 @@ static int prepare(struct stream *k, struct error *err) {
     if (rc == 0) rc = size_fact(k, "segment_blocks", 1, &k->base.segment_blocks, err);
     if (rc == 0) rc = size_fact(k, "wal_segment_bytes", WAL_SEGMENT_MIN, &k->base.wal_segment_bytes, err);
     if (rc == 0) rc = choose_map(k, err);
-    if (rc == 0) rc = pg_connect_replication(k->s, &k->copy, err);
+    if (rc == 0) rc = pg_connect_replication(k->s, "proofkeep", &k->copy, err);
     if (rc == 0) rc = identify(k, err);
     return rc;
 }
@@ -96,7 +96,7 @@ static int prepare(struct stream *k, struct error *err) {
 static void keep_wal(struct stream *k) {
     struct error e = ERROR_INIT;
     char command[128], text[640];
-    if (pg_connect_replication(k->s, &k->keep, &e) == 0) {
+    if (pg_connect_replication(k->s, "proofkeep", &k->keep, &e) == 0) {
         snprintf(command, sizeof command,
                  "CREATE_REPLICATION_SLOT \"proofkeep_base_%d\" TEMPORARY PHYSICAL RESERVE_WAL", PQbackendPID(k->keep));
         PGresult *r = PQexec(k->keep, command);

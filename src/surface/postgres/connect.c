@@ -104,8 +104,9 @@ static PGconn *connect_as(const struct pg_settings *s, const char *const *keys, 
     return c;
 }
 
-static int connect_to(const struct pg_settings *s, const char *dbname, bool replication, PGconn **ret,
-                      struct error *err) {
+/* Connects and no more; with `replication` for its protocol (libpq's setting of that name), else as a client. */
+static int open_as(const struct pg_settings *s, const char *dbname, const char *replication, const char *application,
+                   PGconn **ret, struct error *err) {
     CLEANUP(secret_freep) struct secret *password = NULL;
     if (s->password) {
         /* libpq wants a terminated string. */
@@ -141,10 +142,10 @@ static int connect_to(const struct pg_settings *s, const char *dbname, bool repl
                             s->sslmode,
                             s->sslrootcert,
                             "15",
-                            "proofkeep",
+                            application,
                             "60000",
                             "30",
-                            replication ? "true" : NULL,
+                            replication,
                             replication ? "-c statement_timeout=0 -c idle_session_timeout=0" : NULL,
                             NULL};
     PGconn *c = connect_as(s, keys, values);
@@ -160,22 +161,25 @@ static int connect_to(const struct pg_settings *s, const char *dbname, bool repl
     return 0;
 }
 
-int pg_connect_replication(const struct pg_settings *s, PGconn **ret, struct error *err) {
-    return connect_to(s, s->dbname, true, ret, err);
+int pg_connect_replication(const struct pg_settings *s, const char *application, PGconn **ret, struct error *err) {
+    PGconn *c;
+    int r = open_as(s, s->dbname, "true", application, &c, err);
+    if (r == 0) *ret = c;
+    return r;
 }
 
 int pg_connect(const struct pg_settings *s, const char *dbname, PGconn **ret, struct error *err) {
-    bool maintenance = !dbname; /* names in facts and requests are UTF-8 */
     PGconn *c;
+    bool maintenance = !dbname; /* names in facts and requests are UTF-8 */
     if (maintenance) dbname = s->dbname;
-    int r = connect_to(s, dbname, false, &c, err);
+    int r = open_as(s, dbname, NULL, "proofkeep", &c, err);
     if (r < 0) return r;
     r = pg_command(c, err,
-                       "SET standard_conforming_strings = on; SET datestyle = ISO; SET intervalstyle = postgres;"
-                       "SET timezone = 'UTC'; SET extra_float_digits = 3; SET bytea_output = hex;"
-                       "SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0;"
-                       "SET row_security = off; SET synchronize_seqscans = off; SET search_path = '';"
-                       "SET default_transaction_read_only = off");
+                   "SET standard_conforming_strings = on; SET datestyle = ISO; SET intervalstyle = postgres;"
+                   "SET timezone = 'UTC'; SET extra_float_digits = 3; SET bytea_output = hex;"
+                   "SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0;"
+                   "SET row_security = off; SET synchronize_seqscans = off; SET search_path = '';"
+                   "SET default_transaction_read_only = off");
     const char *encoding = maintenance ? "UTF8" : PQparameterStatus(c, "server_encoding");
     if (r == 0 && encoding && PQsetClientEncoding(c, encoding) != 0)
         r = error_set(err, ERR_PG_QUERY, "use the encoding %s of database %s: %s", encoding, dbname, PQerrorMessage(c));

@@ -43,11 +43,11 @@ int pg_scratch_folder(const struct pg_settings *s, const char *name, bool own, c
 /* A connection with the output settings of a dump (ISO dates, UTC, full floats, empty search path, the database's own
  * encoding). dbname NULL: the maintenance database, in UTF-8. ERR_PG_CONNECT. Freed with PQfinish. */
 int pg_connect(const struct pg_settings *s, const char *dbname, PGconn **ret, struct error *err) PK_CHECK;
+/* For the replication protocol, physical: no SQL but SHOW. ERR_PG_CONNECT. */
+int pg_connect_replication(const struct pg_settings *s, const char *application, PGconn **ret, struct error *err) PK_CHECK;
 /* For a restore: to connect.dbname, unless that is lost or is `avoid` (may be NULL), else to postgres or template1. The
  * error is that of connect.dbname. */
 int pg_connect_admin(const struct pg_settings *s, const char *avoid, PGconn **ret, struct error *err) PK_CHECK;
-/* To the WAL sender, for replication commands; none of the settings above can be made there. ERR_PG_CONNECT. */
-int pg_connect_replication(const struct pg_settings *s, PGconn **ret, struct error *err) PK_CHECK;
 void pg_finishp(PGconn **c);
 void pg_clearp(PGresult **r);
 /* A statement with text parameters; *ret is freed with PQclear and has tuples. ERR_PG_QUERY, ERR_PG_PRIVILEGE (42501),

@@ -1,0 +1,138 @@
+#include "work/wal_receive.h"
+
+#include "work/wal_internal.h"
+
+#define SLOT "proofkeep"
+
+/* A server's surface, ready for what asks its server. */
+struct server {
+    struct work_surface surface;
+    struct work_bridge bridge;
+    struct surface_context ctx;
+    const struct config_wal *wal; /* may be NULL */
+};
+
+static int server_open(struct work *w, const char *environment, const char *surface, struct server *s,
+                       struct error *err) {
+    const struct config *config;
+    memset(s, 0, sizeof *s);
+    int rc = work_need_config(w, &config, err);
+    if (rc < 0) return rc;
+    const struct config_environment *e = config_environment(config, environment);
+    const struct config_surface *c = config_surface(config, surface);
+    if (!e || !c)
+        return error_set(err, ERR_NO_POINT, "the configuration has no %s %s", e ? "surface" : "environment",
+                         e ? surface : environment);
+    if (c->kind != CONFIG_KIND_POSTGRES)
+        return error_set(err, ERR_USAGE, "%s is no PostgreSQL server: only those have WAL", surface);
+    s->wal = c->wal;
+    rc = work_surface_open(w, e, c, &s->surface, err);
+    if (rc < 0) return rc;
+    rc = work_bridge_open(w, &s->surface, &s->bridge, &s->ctx, err);
+    if (rc < 0) work_surface_close(&s->surface);
+    return rc;
+}
+
+static void server_close(struct server *s) {
+    work_bridge_close(&s->bridge);
+    work_surface_close(&s->surface);
+}
+
+static const char *slot_of(const struct server *s, const char *said) {
+    if (said) return said;
+    return s->wal && s->wal->slot ? s->wal->slot : SLOT;
+}
+
+/* ---- the surface's sink, and behind each put the log: on the storing thread, where it holds up no stream ---- */
+struct registering {
+    struct wal_sink sink;
+    struct work_wal *wal;
+    const char *label;
+};
+
+static int registered(struct registering *r, struct error *err) {
+    bool first = !r->wal->registered; /* the entry that says whose WAL the surface takes */
+    struct error later = ERROR_INIT;
+    int rc = work_wal_register(r->wal, false, &later);
+    if (rc < 0 && first) {
+        *err = later;
+        return rc;
+    }
+    const struct work_events *e = &r->wal->w->options.events;
+    if (rc < 0 && e->warning) e->warning(e->ctx, r->label, later.text);
+    return 0;
+}
+
+static int put(struct wal_sink *s, uint64_t system, const struct wal_name *n, struct bytes file, struct error *err) {
+    struct registering *r = (struct registering *)s;
+    struct wal_sink *inner = work_wal_sink(r->wal);
+    int rc = inner->ops->put(inner, system, n, file, err);
+    return rc < 0 ? rc : registered(r, err);
+}
+
+static int put_piece(struct wal_sink *s, uint64_t system, const struct wal_name *n, uint32_t from, struct bytes piece,
+                     struct error *err) {
+    struct registering *r = (struct registering *)s;
+    struct wal_sink *inner = work_wal_sink(r->wal);
+    int rc = inner->ops->put_piece(inner, system, n, from, piece, err);
+    return rc < 0 ? rc : registered(r, err);
+}
+
+static int resume(struct wal_sink *s, uint64_t system, uint32_t *ret_timeline, uint64_t *ret_lsn,
+                  uint32_t *ret_segment_bytes, struct error *err) {
+    struct wal_sink *inner = work_wal_sink(((struct registering *)s)->wal);
+    return inner->ops->resume(inner, system, ret_timeline, ret_lsn, ret_segment_bytes, err);
+}
+
+static int receive(struct work *w, struct server *s, struct work_wal *wal, const struct receive_options *said,
+                   struct receive_state *ret, struct error *err) {
+    static const struct wal_sink_ops ops = {put, put_piece, resume};
+    struct registering sink = {{&ops}, wal, s->bridge.label};
+    struct receive_options o = *said;
+    struct error late = ERROR_INIT;
+    o.slot = slot_of(s, said->slot);
+    if (!o.piece_ns && s->wal && s->wal->every.state == CONFIG_SET) o.piece_ns = s->wal->every.ns;
+    (void)!work_wal_system(wal, &o.system);
+    int rc = known_secrets_error(&w->known, pgphys_receive(&s->ctx, &sink.sink, &o, ret, err), err);
+    /* Those without an entry are whole, and found by the next run. */
+    if (work_wal_register(wal, true, &late) < 0 && w->options.events.warning)
+        w->options.events.warning(w->options.events.ctx, s->bridge.label, late.text);
+    return rc;
+}
+
+int work_wal_receive(struct work *w, const char *environment, const char *surface, const struct receive_options *o,
+                     struct receive_state *ret, struct error *err) {
+    struct server s;
+    struct work_wal *wal = NULL;
+    *ret = (struct receive_state){0};
+    int rc = server_open(w, environment, surface, &s, err);
+    if (rc < 0) return rc;
+    w->log_only = true;
+    rc = work_wal_open(w, environment, surface, &wal, err);
+    if (rc == 0) rc = receive(w, &s, wal, o, ret, err);
+    work_wal_close(wal);
+    server_close(&s);
+    return rc;
+}
+
+int work_wal_slot_drop(struct work *w, const char *environment, const char *surface, const char *slot,
+                       const char **ret_slot, struct error *err) {
+    struct server s;
+    int rc = server_open(w, environment, surface, &s, err);
+    if (rc < 0) return rc;
+    const char *name = slot_of(&s, slot);
+    rc = known_secrets_error(&w->known, pgphys_slot_drop(&s.ctx, name, err), err);
+    if (rc == 0) *ret_slot = name;
+    server_close(&s);
+    return rc;
+}
+
+int work_wal_switch(struct work *w, const char *environment, const char *surface, bool *ret_switched,
+                    struct wal_name *ret, struct error *err) {
+    struct server s;
+    int rc = server_open(w, environment, surface, &s, err);
+    if (rc < 0) return rc;
+    rc = known_secrets_error(&w->known, pgphys_wal_switch(&s.ctx, ret_switched, ret, err), err);
+    server_close(&s);
+    return rc;
+}
