@@ -3,6 +3,7 @@
 #include "base/seam.h"
 #include "base/time.h"
 #include "cli/prompt.h"
+#include "work/any_copy.h"
 
 #include <stdio.h>
 
@@ -77,13 +78,30 @@ static struct work_options work_options_of(struct cli *c) {
     return w;
 }
 
-int verb_work(struct cli *c, struct work **ret, struct error *err) {
+static int work_first(struct cli *c, const char *from, struct work **ret, struct error *err) {
     struct work_options w = work_options_of(c);
+    w.from = from;
     w.repository = options_text(c->options, OPT_REPOSITORY);
     w.key_file = options_text(c->options, OPT_KEY_FILE);
     w.passphrase_file = options_text(c->options, OPT_PASSPHRASE_FILE);
     w.recovery_kit = options_text(c->options, OPT_RECOVERY_KIT);
     return work_open(&w, ret, err);
+}
+
+int verb_work(struct cli *c, struct work **ret, struct error *err) {
+    return work_first(c, NULL, ret, err);
+}
+
+int verb_work_reading(struct cli *c, struct work **ret, struct error *err) {
+    int rc = work_first(c, options_text(c->options, OPT_FROM), ret, err);
+    if (rc == 0) (*ret)->any_copy = true;
+    return rc;
+}
+
+void verb_copies_say(struct cli *c, const struct work *w) {
+    char text[600];
+    if (w && any_copy_sentence(w, text, sizeof text))
+        output_warning(c->output, "copies", "%s, as the repository itself could not give them whole", text);
 }
 
 int verb_work_other(struct cli *c, const char *repository, const char *key_file, struct work **ret, struct error *err) {

@@ -10,6 +10,10 @@
 int verb_work(struct cli *c, struct work **ret, struct error *err) PK_CHECK;
 /* The same for another repository than --repository, opened with this key file or as the configuration says. */
 int verb_work_other(struct cli *c, const char *repository, const char *key_file, struct work **ret, struct error *err) PK_CHECK;
+/* Like verb_work, for verbs that read recovery points: with the help of copies, or from the one that --from names. */
+int verb_work_reading(struct cli *c, struct work **ret, struct error *err) PK_CHECK;
+/* Warn of what came from copies, before the work is closed. */
+void verb_copies_say(struct cli *c, const struct work *w);
 void verb_work_close(struct work **w); /* for CLEANUP() */
 
 /* "5 m ago"; out has at least 48 bytes. */

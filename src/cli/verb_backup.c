@@ -9,6 +9,8 @@
 
 struct tally {
     unsigned done, partial, failed;
+    unsigned elsewhere; /* of those done or partial, stored in a fallback */
+    char fallback[200];
     struct error first; /* of a failed surface */
     json_t *surfaces;
     uint64_t unreadable; /* items, of all surfaces */
@@ -28,6 +30,10 @@ static int result_add(struct tally *t, const struct backup_result *r, const stru
                   (json_int_t)r->changed, "skipped", (json_int_t)r->skipped);
     int rc = 0;
     if (j && r->stored) rc = json_put_int(j, "seq", (int64_t)r->seq, err);
+    if (j && *r->fallback && rc == 0)
+        rc = json_put(
+            j, "fallback",
+            json_pack("{s:s, s:s, s:s}", "repository", r->fallback, "of", r->fallback_of, "why", r->fallback_why), err);
     if (j && failure && rc == 0) rc = json_put_str(j, "code", error_info(failure->code)->code, err);
     return rc < 0 ? rc : json_push(t->surfaces, j, err);
 }
@@ -41,9 +47,10 @@ static void say(struct cli *c, const struct backup_result *r, const struct error
     if (failure)
         output_progress_end(c->output, r->label, STYLE_BAD, "FAILED  %s", failure->text);
     else
-        output_progress_end(c->output, r->label, r->complete ? STYLE_GOOD : STYLE_WARN,
-                            "%s  %s: %s, %s, stored %s, in %s (%s)", r->complete ? "OK" : "PARTIAL", r->id,
-                            COUNTED(r->items, "item"), bytes, stored, took, rate);
+        output_progress_end(c->output, r->label, r->complete && !*r->fallback ? STYLE_GOOD : STYLE_WARN,
+                            "%s%s%s  %s: %s, %s, stored %s, in %s (%s)", r->complete ? "OK" : "PARTIAL",
+                            *r->fallback ? ", IN THE FALLBACK " : "", r->fallback, r->id, COUNTED(r->items, "item"),
+                            bytes, stored, took, rate);
 }
 
 static int one(struct cli *c, struct work *w, const struct work_surface *s, const struct backup_options *o,
@@ -64,6 +71,8 @@ static int one(struct cli *c, struct work *w, const struct work_surface *s, cons
     else
         t->partial++;
     t->unreadable += r.unreadable;
+    if (rc == 0 && *r.fallback && !t->elsewhere++)
+        snprintf(t->fallback, sizeof t->fallback, "%s in the place of %s", r.fallback, r.fallback_of);
     int add = result_add(t, &r, rc < 0 ? &e : NULL, err);
     if (rc == -ERR_INTERRUPTED || rc == -ERR_TERMINATED) {
         *err = e;
@@ -134,5 +143,11 @@ int verb_run_backup(struct cli *c, struct error *err) {
         return error_set(err, t.unreadable ? ERR_SOURCE_UNREADABLE : ERR_SOURCE_CHANGED,
                          "%u of %s %s partial: see the warnings above and the receipt", t.partial,
                          COUNTED(t.partial + t.done, "backup"), t.partial == 1 ? "is" : "are");
+    if (t.elsewhere) {
+        error_set(err, ERR_FALLBACK, "%s %s stored in %s, which is out of reach", COUNTED(t.elsewhere, "backup"),
+                  t.elsewhere == 1 ? "was" : "were", t.fallback);
+        return error_state(err,
+                           "they are whole, and protect only as far as the fallback does until they are forwarded");
+    }
     return 0;
 }

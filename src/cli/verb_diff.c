@@ -82,7 +82,7 @@ static int compare(struct cli *c, struct work *w, const struct snapshot_info *a,
 int verb_run_diff(struct cli *c, struct error *err) {
     CLEANUP(verb_work_close) struct work *w = NULL;
     const struct snapshot_info *a, *b;
-    int rc = verb_work(c, &w, err);
+    int rc = verb_work_reading(c, &w, err);
     if (rc == 0) rc = work_find_point(w, options_operand(c->options, 0), &a, err);
     if (rc < 0) return rc;
     const struct repo *first = w->repo;

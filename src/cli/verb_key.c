@@ -153,7 +153,8 @@ static int revoke_key(struct cli *c, struct work *w, struct error *err) {
 static int rotate_ids(struct cli *c, struct work *w, struct error *err) {
     unsigned epoch = 0;
     uint64_t keys = 0;
-    int rc = repo_epoch_begin(w->repo, &epoch, &keys, err);
+    int rc =
+        (options_flag(c->options, OPT_LEAVE_SOURCE) ? repo_epoch_leave : repo_epoch_begin)(w->repo, &epoch, &keys, err);
     if (rc < 0) return rc;
     output_print(c->output, "epoch %u has begun; %s of writers and for pruning can enter it\n", epoch,
                  COUNTED((size_t)keys, "key"));

@@ -19,8 +19,9 @@ int verb_run_mount(struct cli *c, struct error *err) {
         .ctx = c,
     };
     output_set_job(c->output, "mount");
-    int rc = verb_work(c, &w, err);
+    int rc = verb_work_reading(c, &w, err);
     if (rc == 0) rc = mount_run(w, &o, err);
+    verb_copies_say(c, w);
     if (rc == 0) output_set_result(c->output, json_pack("{s:s}", "folder", o.dir));
     return rc;
 }

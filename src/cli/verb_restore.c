@@ -3,6 +3,7 @@
 #include "base/time.h"
 #include "cli/prompt.h"
 #include "cli/verb.h"
+#include "work/any_copy.h"
 #include "work/counted.h"
 #include "work/restore.h"
 #include "work/thaw.h"
@@ -136,12 +137,16 @@ static int run(struct cli *c, struct work *w, struct restore_plan *p, const stru
     verb_rate(done.bytes, done.duration_ns, rate);
     output_progress_end(c->output, p->label, STYLE_GOOD, "RESTORED  to %s: %s, %s, in %s (%s)", done.target,
                         COUNTED(done.items, "item"), size, took, rate);
+    verb_copies_say(c, w);
+    json_t *copies = NULL;
+    rc = any_copy_json(w, &copies, err);
     output_set_result(c->output,
-                      json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:o}", "plan", p->id, "snapshot", p->snapshot_id,
-                                "target", done.target, "items", (json_int_t)done.items, "bytes", (json_int_t)done.bytes,
-                                "duration_ms", (json_int_t)(done.duration_ns / 1000000), "facts",
-                                done.facts ? done.facts : json_object()));
-    return 0;
+                      json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:o, s:s?, s:o}", "plan", p->id, "snapshot",
+                                p->snapshot_id, "target", done.target, "items", (json_int_t)done.items, "bytes",
+                                (json_int_t)done.bytes, "duration_ms", (json_int_t)(done.duration_ns / 1000000),
+                                "facts", done.facts ? done.facts : json_object(), "read_from", any_copy_read_from(w),
+                                "copies", copies ? copies : json_array()));
+    return rc;
 }
 
 int verb_run_restore(struct cli *c, struct error *err) {
@@ -173,7 +178,7 @@ int verb_run_restore(struct cli *c, struct error *err) {
     int rc = thaw_tier(c, &thaw, &thawing, err);
     o.thaw = thawing;
     o.tier = thaw.tier;
-    if (rc == 0) rc = verb_work(c, &w, err);
+    if (rc == 0) rc = verb_work_reading(c, &w, err);
     if (rc == 0)
         rc = plan ? restore_plan_load(w, plan, &p, err)
                   : restore_plan_make(w, options_operand(c->options, 0), &o, &p, err);

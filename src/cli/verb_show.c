@@ -68,6 +68,9 @@ static void print_json(struct output *o, const char *title, const json_t *j) {
 
 static void print_source(struct output *o, const struct snapshot_info *p, const json_t *source) {
     char repository[33], entry[65];
+    if (p->fallback)
+        output_print(o, "fallback   %s as %s was out of reach\n", p->is_copy ? "first stored there," : "stored here,",
+                     p->fallback);
     if (!p->is_copy) return;
     hex_encode(p->source.repository, sizeof p->source.repository, repository);
     hex_encode(p->source.entry.b, sizeof p->source.entry.b, entry);
@@ -120,7 +123,7 @@ int verb_run_show(struct cli *c, struct error *err) {
     const struct snapshot_info *info;
     size_t n;
     const char *const *operands = options_operands(c->options, &n);
-    int rc = verb_work(c, &w, err);
+    int rc = verb_work_reading(c, &w, err);
     if (rc == 0 && options_flag(c->options, OPT_RECEIPT) && n > 1)
         rc = error_set(err, ERR_USAGE, "--receipt shows a whole recovery point's; it takes no path");
     if (rc == 0 && options_flag(c->options, OPT_SOURCE_RECEIPT) && (n > 1 || options_flag(c->options, OPT_RECEIPT)))

@@ -59,6 +59,23 @@ static void coverage_print(struct cli *c, const struct status_repository *r, int
         100.0 * (double)s->within[2] / (double)s->bytes, 100.0 * (double)s->never / (double)s->bytes, oldest);
 }
 
+static void offline(struct cli *c, const struct status_copy *p, int64_t now_ns) {
+    char told[48], reread[48] = "never", due[32];
+    if (!p->told_ns) {
+        output_remark(c->output, "%s: the offline copy %s was never written", p->repository, p->label);
+        return;
+    }
+    verb_age(p->told_ns, now_ns, told);
+    if (p->reread_ns) verb_age(p->reread_ns, now_ns, reread);
+    duration_format(p->due_ns > now_ns ? p->due_ns - now_ns : now_ns - p->due_ns, due);
+    output_remark(c->output, "%s: the offline copy %s lacks %s; last told %s; all of it read again %s, %s%s%s",
+                  p->repository, p->label, COUNTED(p->behind, "recovery point"), told, reread,
+                  p->reread_failed ? "and since then found DAMAGED or another"
+                  : p->overdue     ? "OVERDUE for "
+                                   : "due in ",
+                  p->reread_failed ? "" : due, "");
+}
+
 static int print(struct cli *c, const struct status *st, struct error *err) {
     struct listing *l = NULL;
     int rc = listing_new(columns, COLUMNS, &l, err);
@@ -83,6 +100,10 @@ static int print(struct cli *c, const struct status *st, struct error *err) {
     for (size_t i = 0; i < st->copy_count && rc == 0; i++) {
         const struct status_copy *p = &st->copies[i];
         char told[48], lag[32];
+        if (p->offline) {
+            offline(c, p, st->now_ns);
+            continue;
+        }
         verb_age(p->told_ns, st->now_ns, told);
         duration_format(p->waiting_ns ? st->now_ns - p->waiting_ns : 0, lag);
         if (p->behind)
@@ -91,6 +112,19 @@ static int print(struct cli *c, const struct status *st, struct error *err) {
         else
             output_remark(c->output, "%s: the copy %s has every recovery point; last told %s", p->repository, p->label,
                           told);
+    }
+    for (size_t i = 0; i < st->fallback_count && rc == 0; i++) {
+        const struct status_fallback *f = &st->fallbacks[i];
+        char since[48];
+        verb_age(f->since_ns, st->now_ns, since);
+        if (*f->why)
+            output_remark(c->output, "%s: its fallback %s could not be used: %s", f->repository, f->name, f->why);
+        else if (f->waiting)
+            output_remark(c->output, "%s: %s in its fallback %s %s to be forwarded, the oldest stored %s",
+                          f->repository, COUNTED(f->waiting, "recovery point"), f->name,
+                          f->waiting == 1 ? "waits" : "wait", since);
+        else
+            output_remark(c->output, "%s: nothing waits in its fallback %s", f->repository, f->name);
     }
     return rc;
 }

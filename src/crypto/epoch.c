@@ -40,8 +40,29 @@ int epoch_keys_derive(const struct keyring *admin, unsigned n, struct epoch_keys
     return rc;
 }
 
+int epoch_keys_follow(const struct keyring *admin, unsigned n, struct bytes id, struct bytes cut,
+                      struct epoch_keys *ret, struct error *err) {
+    struct epoch_keys k;
+    int rc = epoch_keys_derive(admin, n, &k, err);
+    if (rc < 0) return rc;
+    secret_free(k.id);
+    secret_free(k.cut);
+    k.id = k.cut = NULL;
+    rc = secret_new(id, &k.id, err);
+    if (rc == 0) rc = secret_new(cut, &k.cut, err);
+    if (rc < 0)
+        epoch_keys_clear(&k);
+    else
+        *ret = k;
+    return rc;
+}
+
+bool epoch_key_same(struct bytes a, struct bytes b) {
+    return a.len == b.len && a.len && sodium_memcmp(a.ptr, b.ptr, a.len) == 0;
+}
+
 static void take(struct secret **to, struct secret **from) {
-    if (!*to) return;
+    if (!*to || !*from) return;
     secret_free(*to);
     *to = *from;
     *from = NULL;
@@ -57,6 +78,21 @@ int keyring_enter_epoch(struct keyring *bundle, const struct keyring *admin, uns
     take(&bundle->index_key, &k.index);
     epoch_keys_clear(&k);
     return 0;
+}
+
+int keyring_enter_epoch_keys(struct keyring *bundle, const struct epoch_keys *keys, struct error *err) {
+    struct epoch_keys k = {0};
+    if (bundle->role == ROLE_ADMIN) return 0;
+    int rc = keys->id ? copy(keys->id, &k.id, err) : 0;
+    if (rc == 0 && keys->cut) rc = copy(keys->cut, &k.cut, err);
+    if (rc == 0 && keys->index) rc = copy(keys->index, &k.index, err);
+    if (rc == 0) {
+        take(&bundle->id_key, &k.id);
+        take(&bundle->cut_key, &k.cut);
+        take(&bundle->index_key, &k.index);
+    }
+    epoch_keys_clear(&k);
+    return rc;
 }
 
 int sign_box_public(const uint8_t pub[SIGN_PUBLIC_BYTES], uint8_t ret[BOX_PUBLIC_BYTES], struct error *err) {

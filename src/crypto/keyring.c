@@ -89,10 +89,10 @@ int keyring_create(const uint8_t repo_id[16], struct keyring **ret, struct error
     return keyring_from_master(repo_id, secret_bytes(master), ret, err);
 }
 
-static int share_content(struct keyring *k, const struct keyring *source, struct error *err) {
+static int take_content(struct keyring *k, struct bytes id_bytes, struct bytes cut_bytes, struct error *err) {
     struct secret *id = NULL, *cut = NULL;
-    int rc = secret_new(secret_bytes(source->id_key), &id, err);
-    if (rc == 0) rc = secret_new(secret_bytes(source->cut_key), &cut, err);
+    int rc = secret_new(id_bytes, &id, err);
+    if (rc == 0) rc = secret_new(cut_bytes, &cut, err);
     if (rc < 0) {
         secret_free(id);
         return rc;
@@ -102,6 +102,21 @@ static int share_content(struct keyring *k, const struct keyring *source, struct
     k->id_key = id;
     k->cut_key = cut;
     k->shared_content = true;
+    return 0;
+}
+
+static int share_content(struct keyring *k, const struct keyring *source, struct error *err) {
+    return take_content(k, secret_bytes(source->id_key), secret_bytes(source->cut_key), err);
+}
+
+int keyring_create_with(const uint8_t repo_id[16], struct bytes id, struct bytes cut, struct keyring **ret,
+                        struct error *err) {
+    CLEANUP(keyring_freep) struct keyring *k = NULL;
+    int rc = keyring_create(repo_id, &k, err);
+    if (rc == 0) rc = take_content(k, id, cut, err);
+    if (rc < 0) return rc;
+    *ret = k;
+    k = NULL;
     return 0;
 }
 

@@ -47,6 +47,8 @@ struct keyring {
 int keyring_create(const uint8_t repo_id[16], struct keyring **ret, struct error *err) PK_CHECK;
 /* The same for a repository that shares the content keys of another, whose bundle (not ROLE_PRUNE: ERR_KEY_ROLE) is `source`. */
 int keyring_create_sharing(const uint8_t repo_id[16], const struct keyring *source, struct keyring **ret, struct error *err) PK_CHECK;
+/* The same with the keys themselves: those of its epoch 0. */
+int keyring_create_with(const uint8_t repo_id[16], struct bytes id, struct bytes cut, struct keyring **ret, struct error *err) PK_CHECK;
 /* Whether chunks of both repositories have the same ids. False when either bundle lacks the content keys. */
 bool keyring_shares_content(const struct keyring *a, const struct keyring *b);
 /* A bundle of `role` from an admin's keyring, with a fresh signing seed (ROLE_ADMIN: the same keys). ERR_KEY_ROLE if not admin. */

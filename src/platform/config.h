@@ -106,6 +106,10 @@ struct config_repository {
     struct config_encrypt *encrypt; /* NULL when not configured; the key then comes from the command line */
     struct config_int jobs, parity;
     struct config_witness *witness; /* NULL when not configured */
+    const char *fallback;           /* name of the repository that takes backups while this one is out of reach */
+    struct config_strings copies;   /* names of repositories that hold copies of what this one has */
+    bool offline;                   /* its medium is attached at times only */
+    struct config_duration reread;  /* of offline: how often all of it is to be read */
 };
 
 enum config_kind { CONFIG_KIND_UNSET, CONFIG_KIND_FILES, CONFIG_KIND_POSTGRES };

@@ -85,6 +85,29 @@ static int check_surface(struct config_reader *r, const struct config_surface *s
     return 0;
 }
 
+static int check_repository(struct config_reader *r, const struct config_repository *p, struct error *err) {
+    const struct config_head *h = &p->head;
+    const struct config_repository *f = p->fallback ? config_repository(r->config, p->fallback) : NULL;
+    bool itself = f == p;
+    r->file = h->file;
+    for (size_t i = 0; i < p->copies.count; i++) itself |= strcmp(p->copies.items[i], h->name) == 0;
+    if (itself)
+        return config_refuse(r, ERR_CONFIG_VALUE, h->line, h->column, err,
+                             "repositories.%s names itself as its fallback or copy", h->name);
+    if (f && f->fallback)
+        return config_refuse(r, ERR_CONFIG_VALUE, h->line, h->column, err,
+                             "repositories.%s: its fallback '%s' has a fallback itself; only one is ever tried",
+                             h->name, f->head.name);
+    if (f && f->offline)
+        return config_refuse(r, ERR_CONFIG_VALUE, h->line, h->column, err,
+                             "repositories.%s: its fallback '%s' is offline, and may not be there when it is needed",
+                             h->name, f->head.name);
+    if (p->reread.state != CONFIG_UNSET && !p->offline)
+        return config_refuse(r, ERR_CONFIG_VALUE, h->line, h->column, err,
+                             "repositories.%s: 'reread' is of media with 'offline: true'", h->name);
+    return 0;
+}
+
 int config_check(struct config_reader *r, struct error *err) {
     struct config *c = r->config;
     for (size_t i = 0; i < schema_root.field_count; i++)
@@ -98,6 +121,7 @@ int config_check(struct config_reader *r, struct error *err) {
     }
     for (size_t i = 0; i < c->repositories.count; i++) {
         int rc = config_s3_join(r, c->repositories.items[i], err);
+        if (rc == 0) rc = check_repository(r, c->repositories.items[i], err);
         if (rc < 0) return rc;
     }
     for (size_t i = 0; i < c->surfaces.count; i++) {

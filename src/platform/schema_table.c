@@ -199,11 +199,28 @@ static const struct field repository_rows[] = {
     ROW(config_repository, jobs, INT, .min = 1, .max = 256, .doc = "Threads that work for this repository.",
         .fallback = "the number of processors"),
     ROW(config_repository, parity, INT, .min = 1, .max = 25,
-        .doc = "Reed-Solomon parity inside every pack that is stored from now on, in percent of it: that much of a pack may "
+        .doc = "Reed-Solomon parity inside every pack that is stored from now on, in percent of it: that much of a "
+               "pack may "
                "be damaged and is mended when it is read.",
         .fallback = "none"),
     ROW(config_repository, witness, OBJECT, .object = &witness_schema, .doc = "Its witnesses.",
         .fallback = "nobody watches its log"),
+    ROW(config_repository, fallback, REF, .refers = "repositories",
+        .doc = "The repository that takes backups while this one is out of reach, until they are forwarded; made with "
+               "`init --copy-of` this one.",
+        .fallback = "a backup fails then"),
+    ROW(config_repository, copies, REFS, .flags = FIELD_NON_EMPTY, .refers = "repositories",
+        .doc =
+            "Repositories that are copies of this one: a restore takes from them what is lost, damaged or out of reach "
+            "here. The fallback is one without being named.",
+        .fallback = "none but the fallback"),
+    ROW(config_repository, offline, BOOL,
+        .doc = "It is a copy on a medium that is attached at times only: that it is not there is no failure.",
+        .fallback = "false"),
+    ROW(config_repository, reread, DURATION,
+        .doc = "With `offline`: after so long all of it is to be read again (`copy --reread`); then `status` says that "
+               "it is due.",
+        .fallback = "90d"),
 };
 static const struct schema repository_schema = {
     .name = "repository",

@@ -1,6 +1,7 @@
 #include "repo/copy_internal.h"
 
 #include "ledger/statement.h"
+#include "repo/maintain_internal.h"
 
 #include <stdlib.h>
 
@@ -17,14 +18,13 @@ int copy_check(const struct repo *from, const struct repo *to, struct error *err
                          key_role_name(to->keys->role));
     if (memcmp(from->id, to->id, sizeof from->id) == 0)
         return error_set(err, ERR_USAGE, "the source and the destination are one repository, %s", from->id_hex);
-    const struct repo *changed = from->epoch ? from : to->epoch ? to : NULL;
-    if (changed)
-        return error_set(
-            err, ERR_COPY_FOREIGN,
-            "repository %s has begun an epoch of ids of its own (key rotate-ids), so its chunks are not told by the "
-            "same ids any more",
-            changed->id_hex);
-    if (keyring_shares_content(from->keys, to->keys)) return 0;
+    if (repo_shares_content(from, to) && from->epoch > to->epoch) {
+        error_set(err, ERR_COPY_FOREIGN,
+                  "repository %s has begun an epoch of ids (key rotate-ids) into which its copy %s has not followed",
+                  from->id_hex, to->id_hex);
+        return error_next(err, "Copy once with an admin key of the destination: it then follows.");
+    }
+    if (repo_shares_content(from, to)) return 0;
     return error_set(err, ERR_COPY_FOREIGN, "repository %s does not share the content keys of repository %s",
                      to->id_hex, from->id_hex);
 }
@@ -78,12 +78,20 @@ static bool checkpoint_due(const struct copier *c) {
     return writer_checkpoint_due(c->w) || c->w->since_checkpoint >= bytes;
 }
 
-static int window_flush(struct copier *c, struct error *err) {
+static size_t pack_end(const struct copier *c, size_t i) {
+    size_t k = i;
+    while (k < c->count && digest_equal(&c->window[k].pack, &c->window[i].pack)) k++;
+    return k;
+}
+
+/* What is needed of packs of one epoch; they go into packs of the same. */
+static int epoch_flush(struct copier *c, unsigned epoch, struct error *err) {
     int rc = 0;
-    if (c->count) qsort(c->window, c->count, sizeof *c->window, need_order);
     for (size_t i = 0, k; i < c->count && rc == 0; i = k) {
         void *mem;
-        for (k = i; k < c->count && digest_equal(&c->window[k].pack, &c->window[i].pack);) k++;
+        k = pack_end(c, i);
+        if (c->window[i].epoch != epoch) continue;
+        if (c->w->session.epoch != epoch && (rc = moved_epoch(c->w, epoch, err)) < 0) break;
         if ((rc = stopped(c, err)) < 0) break;
         if ((rc = mem_alloc(sizeof(struct copy_task) + (k - i) * sizeof(struct need), &mem, err)) < 0) break;
         struct copy_task *t = mem;
@@ -93,6 +101,18 @@ static int window_flush(struct copier *c, struct error *err) {
         pool_submit(c->w->pool, copy_pack, t);
         if (checkpoint_due(c)) rc = writer_checkpoint(c->w, err);
     }
+    return rc;
+}
+
+static int window_flush(struct copier *c, struct error *err) {
+    int rc = 0;
+    if (c->count) qsort(c->window, c->count, sizeof *c->window, need_order);
+    for (size_t i = 0, k; i < c->count && rc == 0; i = k) {
+        unsigned epoch = 0;
+        if (c->from->epoch) rc = pack_epoch(c->from, c->window[i].meta, &c->window[i].pack, &epoch, err);
+        for (k = pack_end(c, i); i < k; i++) c->window[i].epoch = epoch;
+    }
+    for (unsigned e = 0; e <= c->from->epoch && rc == 0; e++) rc = epoch_flush(c, e, err);
     c->count = 0;
     return rc;
 }
@@ -257,6 +277,7 @@ int copy_snapshot(struct repo *from, const struct snapshot_info *info, struct re
     rc = snapshot_need(&c, info, err);
     pool_drain(c.w->pool);
     if (rc == 0) rc = stopped(&c, err);
+    if (rc == 0) rc = moved_epoch(c.w, to->epoch, err);
     if (rc < 0) {
         keep(&c);
         goto end;
@@ -346,8 +367,34 @@ static int told(const struct repo *from, const struct repo *to, json_t *missing,
     return rc;
 }
 
+size_t copy_lost(const struct repo *from, const struct repo *to) {
+    const struct copy_info *c = NULL;
+    size_t n = 0;
+    for (size_t i = 0; i < from->state.copy_count; i++)
+        if (memcmp(from->state.copies[i].repository, to->id, sizeof to->id) == 0) c = &from->state.copies[i];
+    for (size_t i = 0; c && i < from->state.snapshot_count; i++) {
+        const struct snapshot_info *s = &from->state.snapshots[i];
+        bool told = s->seq <= c->newest && !s->forgotten && !repo_snapshot_suspect(from, s);
+        for (size_t k = 0; k < c->missing_count && told; k++) told = c->missing[k] != s->seq;
+        n += told && !copy_find(from, s, to);
+    }
+    return n;
+}
+
+static int put_reread(json_t *p, const struct copy_reread *r, struct error *err) {
+    char at[32];
+    time_format(r->at_ns, at);
+    int rc = json_put_str(p, "reread_at", at, err);
+    if (rc == 0) rc = json_put(p, "reread_ok", json_boolean(r->whole), err);
+    if (rc == 0) rc = json_put_int(p, "reread_objects", (int64_t)r->objects, err);
+    if (rc == 0) rc = json_put_int(p, "reread_bytes", (int64_t)r->bytes, err);
+    if (rc == 0) rc = json_put_int(p, "reread_findings", (int64_t)r->findings, err);
+    return rc == 0 ? json_put_int(p, "reread_lost", (int64_t)r->lost, err) : rc;
+}
+
 int copy_tell(struct repo *from, const struct repo *to, const char *label, unsigned points,
-              const struct copy_stats *stats, const char *principal, bool *ret_said, struct error *err) {
+              const struct copy_stats *stats, const struct copy_reread *reread, const char *principal, bool *ret_said,
+              struct error *err) {
     struct error may = ERROR_INIT;
     struct digest subject;
     json_t *missing = json_array(), *p = NULL, *s = NULL;
@@ -365,6 +412,7 @@ int copy_tell(struct repo *from, const struct repo *to, const char *label, unsig
                       (json_int_t)stats->frame_bytes, "stored_bytes", (json_int_t)stats->stored_bytes, "log_size",
                       (json_int_t)ledger_size(to->ledger), "principal", principal);
     if (rc == 0 && !p) rc = error_set(err, ERR_NO_MEMORY, "no memory for a statement");
+    if (rc == 0 && reread && reread->at_ns) rc = put_reread(p, reread, err);
     ledger_root(to->ledger, &subject);
     if (rc == 0) rc = statement_make(PREDICATE_COPY, "copy", &subject, p, &s, err);
     if (rc == 0) rc = repo_append(from, s, NULL, NULL, err);

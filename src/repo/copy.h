@@ -29,7 +29,7 @@ typedef int (*copy_build)(void *ctx, const json_t *source, struct writer *w, con
                           struct error *err);
 
 /* Whether snapshots of `from` can go to `to` by the keys of both handles. ERR_COPY_FOREIGN when they do not share content keys, or
- * one of them has begun an epoch of its own; ERR_KEY_ROLE; ERR_USAGE when they are one repository. */
+ * `from` is in an epoch into which `to` has not followed (repo_epoch_follow); ERR_KEY_ROLE; ERR_USAGE when they are one repository. */
 int copy_check(const struct repo *from, const struct repo *to, struct error *err) PK_CHECK;
 /* The snapshot of `to` that is this one of `from`: its copy by whatever way, or what it is a copy of. NULL: there is none.
  * Forgotten ones count. */
@@ -41,14 +41,29 @@ const struct snapshot_info *copy_find(const struct repo *from, const struct snap
 int copy_snapshot(struct repo *from, const struct snapshot_info *info, struct repo *to, const struct copy_options *o, copy_build build,
                   void *ctx, struct copy_stats *ret, uint64_t *ret_seq, struct digest *ret_entry, bool *ret_there, struct error *err) PK_CHECK;
 
+/* Whether a snapshot was stored here in the place of a repository that was out of reach, and still waits to be copied there
+ * ("forwarded") by what this log was told of that. */
+bool copy_waits(const struct repo *r, const struct snapshot_info *s);
+/* How many wait for the repository of that name, NULL for any; *ret_since_ns (may be NULL) is since when the oldest does. */
+size_t copy_waiting(const struct repo *r, const char *of, int64_t *ret_since_ns);
+
 /* The receipt of a copied snapshot as its source signed it: the envelope appended to ret, the signer's key (may be NULL). Its
  * signature holds, and it is of the same backup with the same root; ERR_LEDGER_BROKEN when not. Whether the signer was one of the
  * source's writers only the source's log knows. */
 int copy_source_read(struct repo *r, const struct snapshot_info *info, struct buf *ret, uint8_t ret_signer[SIGN_PUBLIC_BYTES], struct error *err) PK_CHECK;
 
+/* All of a copy was read again. */
+struct copy_reread {
+    int64_t at_ns; /* when that ended; 0: it was not */
+    bool whole;
+    uint64_t objects, bytes, findings; /* damaged or missing */
+    size_t lost;   /* snapshots that it had by what the log was told, and has not: it was rolled back, or is another */
+};
+/* Snapshots of `from` that its log says are at `to`, which knows nothing of them. */
+size_t copy_lost(const struct repo *from, const struct repo *to);
 /* Tell the log of `from` what `to` has of it, if its key may (else 0 and *ret_said false). `label`: where `to` is; `stats` of this
- * run. */
-int copy_tell(struct repo *from, const struct repo *to, const char *label, unsigned points, const struct copy_stats *stats, const char *principal,
-              bool *ret_said, struct error *err) PK_CHECK;
+ * run; `reread` may be NULL. */
+int copy_tell(struct repo *from, const struct repo *to, const char *label, unsigned points, const struct copy_stats *stats,
+              const struct copy_reread *reread, const char *principal, bool *ret_said, struct error *err) PK_CHECK;
 
 #endif

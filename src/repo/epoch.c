@@ -311,12 +311,15 @@ int epochs_load(struct repo *r, struct error *err) {
     int rc = 0;
     if (n == r->epoch && (n == 0 || r->epochs_known)) return 0;
     r->own_epoch = epoch_of_bundle(r);
-    if (r->keys->role == ROLE_ADMIN)
+    /* the content keys of a copy are its source's: what it was given lies in the box for readers */
+    if (r->keys->role == ROLE_ADMIN && !r->keys->shared_content)
         for (unsigned i = 1; i <= n && rc == 0; i++)
             rc = r->epochs[i].id ? 0 : epoch_keys_derive(r->keys, i, &r->epochs[i], err);
     else if (n)
         rc = fetch_keys(r, n, err);
-    if (rc == -ERR_OBJECT_MISSING || rc == -ERR_OBJECT_CORRUPT)
+    if ((rc == -ERR_OBJECT_MISSING || rc == -ERR_OBJECT_CORRUPT) && r->keys->shared_content)
+        (void)!error_next(err, "It is a copy: make a new one of its source, with proofkeep init --copy-of");
+    else if (rc == -ERR_OBJECT_MISSING || rc == -ERR_OBJECT_CORRUPT)
         (void)!error_next(err,
                           "Begin another epoch with an admin key, which needs none of it: proofkeep key rotate-ids");
     if (rc < 0) return error_wrap(err, "the keys of epoch %u", n);
@@ -354,16 +357,13 @@ static int build(void *ctx, uint64_t seq, json_t **ret, struct error *err) {
     return *ret ? 0 : error_set(err, ERR_NO_MEMORY, "no memory for a log entry");
 }
 
-static int begin_once(struct repo *r, uint64_t *ret_rows, struct error *err) {
+static int begin_with(struct repo *r, const struct epoch_keys *now, uint64_t *ret_rows, struct error *err) {
     struct beginning b = {
         .r = r, .epoch = newest(r) + 1, .keys = r->state.key_count, .removed = removed_keys(&r->state)};
     struct buf object = BUF_INIT(OBJECT_MAX);
-    struct epoch_keys now = {0};
     struct digest d;
     char key[96];
-    int rc = epoch_keys_derive(r->keys, b.epoch, &now, err);
-    if (rc == 0) rc = epoch_object_make(r, b.epoch, &now, &object, ret_rows, err);
-    epoch_keys_clear(&now);
+    int rc = epoch_object_make(r, b.epoch, now, &object, ret_rows, err);
     if (rc == 0) {
         sha256(buf_bytes(&object), &d);
         run_key(&d, key);
@@ -380,22 +380,104 @@ static int begin_once(struct repo *r, uint64_t *ret_rows, struct error *err) {
     return rc;
 }
 
-int repo_epoch_begin(struct repo *r, unsigned *ret_epoch, uint64_t *ret_keys, struct error *err) {
+/* The keys of source's epoch n as the box of that epoch holds them, as a handle keeps only those that it works with. */
+static int source_keys(const struct repo *source, unsigned n, uint8_t id[KEY_BYTES], uint8_t cut[KEY_BYTES],
+                       struct error *err) {
+    uint8_t plain[(EPOCHS_MAX + 3) * KEY_BYTES];
+    struct object o;
+    int rc = object_read(source, n, &o, err);
+    if (rc < 0) return rc;
+    rc = box_open(secret_bytes(source->keys->read_secret), o.readers, plain, err);
+    if (rc == 0) {
+        memcpy(cut, plain + KEY_BYTES, KEY_BYTES);
+        memcpy(id, plain + (size_t)(n + 2) * KEY_BYTES, KEY_BYTES);
+    }
+    wipe(plain, sizeof plain);
+    buf_free(&o.raw);
+    return rc;
+}
+
+static int keys_of(const struct repo *r, const struct repo *source, unsigned n, struct epoch_keys *ret,
+                   struct error *err) {
+    uint8_t id[KEY_BYTES], cut[KEY_BYTES];
+    if (!source) return epoch_keys_derive(r->keys, n, ret, err);
+    int rc = source_keys(source, n, id, cut, err);
+    if (rc == 0) rc = epoch_keys_follow(r->keys, n, BYTES_OF(id, sizeof id), BYTES_OF(cut, sizeof cut), ret, err);
+    wipe(id, sizeof id);
+    wipe(cut, sizeof cut);
+    return rc;
+}
+
+/* `source` NULL: with keys of its own. */
+static int begin(struct repo *r, const struct repo *source, uint64_t *ret_keys, struct error *err) {
     int rc = repo_writable(r, err);
     if (rc < 0) return rc;
     if (r->keys->role != ROLE_ADMIN)
         return error_set(err, ERR_KEY_ROLE, "an epoch is begun with an admin key, and this one is a %s key",
                          key_role_name(r->keys->role));
     for (int i = 1;; i++) {
+        struct epoch_keys now = {0};
         if ((rc = repo_sync(r, err)) < 0) break;
         if (newest(r) >= EPOCHS_MAX) {
             rc = error_set(err, ERR_POLICY, "the repository has had %u epochs, and more there cannot be", newest(r));
             break;
         }
-        rc = begin_once(r, ret_keys, err);
+        if (source && newest(r) >= newest(source)) return 0; /* another was first */
+        rc = keys_of(r, source, newest(r) + 1, &now, err);
+        if (rc == 0) rc = begin_with(r, &now, ret_keys, err);
+        epoch_keys_clear(&now);
         if (rc != -ERR_REPO_COMMIT_LOST || i == ATTEMPTS) break;
         error_clear(err);
     }
+    return rc;
+}
+
+int repo_epoch_follow(struct repo *copy, const struct repo *source, unsigned *ret_begun, struct error *err) {
+    uint64_t keys;
+    int rc = repo_needs_read(source, "following the epochs of a repository", err);
+    *ret_begun = 0;
+    if (rc == 0 && !repo_shares_content(copy, source))
+        rc = error_set(err, ERR_COPY_FOREIGN, "repository %s does not share the content keys of repository %s",
+                       copy->id_hex, source->id_hex);
+    while (rc == 0 && newest(copy) < newest(source)) {
+        rc = begin(copy, source, &keys, err);
+        if (rc == 0) rc = repo_sync(copy, err);
+        if (rc == 0) ++*ret_begun;
+    }
+    return rc < 0 ? error_wrap(err, "following into epoch %u of repository %s", newest(source), source->id_hex) : 0;
+}
+
+/* By the newest epoch of which both handles have the ids: 1 they agree, 0 they do not, -1 there is none. */
+static int compare(const struct repo *a, const struct repo *b) {
+    for (unsigned e = (a->epoch < b->epoch ? a->epoch : b->epoch) + 1; e-- > 0;) {
+        struct error lacks_it = ERROR_INIT;
+        struct bytes x, y;
+        if (repo_id_key(a, e, &x, &lacks_it) == 0 && repo_id_key(b, e, &y, &lacks_it) == 0) return epoch_key_same(x, y);
+    }
+    return -1;
+}
+
+bool repo_shares_content(const struct repo *a, const struct repo *b) {
+    return compare(a, b) == 1;
+}
+
+bool repo_content_differs(const struct repo *a, const struct repo *b) {
+    return compare(a, b) == 0;
+}
+
+int repo_epoch_begin(struct repo *r, unsigned *ret_epoch, uint64_t *ret_keys, struct error *err) {
+    if (r->keys->role == ROLE_ADMIN && r->keys->shared_content) {
+        error_set(err, ERR_POLICY, "this repository is a copy, which has the ids of its source");
+        (void)!error_state(err, "nothing was changed");
+        return error_next(
+            err, "Rotate the source's (key rotate-ids -r SOURCE); the next copy follows. When the source is gone "
+                 "for good: key rotate-ids --leave-source");
+    }
+    return repo_epoch_leave(r, ret_epoch, ret_keys, err);
+}
+
+int repo_epoch_leave(struct repo *r, unsigned *ret_epoch, uint64_t *ret_keys, struct error *err) {
+    int rc = begin(r, NULL, ret_keys, err);
     if (rc < 0) return error_wrap(err, "beginning an epoch");
     rc = repo_sync(r, err);
     if (rc < 0) return error_state(err, "the epoch has begun; it is entered by whoever opens the repository next");
@@ -406,7 +488,10 @@ int repo_epoch_begin(struct repo *r, unsigned *ret_epoch, uint64_t *ret_keys, st
 int repo_bundle_new(const struct repo *r, enum key_role role, struct keyring **ret, struct error *err) {
     struct keyring *k = NULL;
     int rc = keyring_derive(r->keys, role, &k, err);
-    if (rc == 0) rc = keyring_enter_epoch(k, r->keys, r->epoch, err);
+    if (rc == 0 && r->epoch && r->keys->shared_content)
+        rc = keyring_enter_epoch_keys(k, &r->epochs[r->epoch], err);
+    else if (rc == 0)
+        rc = keyring_enter_epoch(k, r->keys, r->epoch, err);
     if (rc < 0)
         keyring_free(k);
     else

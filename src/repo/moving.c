@@ -1,4 +1,5 @@
 #include "repo/moving.h"
+#include "repo/alternate_internal.h"
 
 struct view {
     struct repo *repo; /* NULL for the first: it is the caller's */
@@ -82,22 +83,32 @@ static bool look_again(struct moving *m, size_t at, struct error *err) {
 }
 
 int moving_root(struct moving *m, const struct snapshot_info *info, struct root_doc *ret, struct error *err) {
-    for (;;) {
-        struct fetcher *f;
-        size_t at = newest(m, &f);
-        int rc = root_read(f, info, ret, err);
-        if (rc != -ERR_OBJECT_MISSING || !look_again(m, at, err)) return rc;
+    struct buf raw = BUF_INIT(256u << 20);
+    int rc = 0;
+    for (size_t i = 0; i < info->root_count && rc == 0; i++) {
+        struct fetched c;
+        if ((rc = moving_chunk(m, &info->root[i], CHUNK_ROOT, &c, err)) < 0) break;
+        rc = buf_append(&raw, c.data.ptr, c.data.len, err);
+        moving_release(&c);
     }
+    if (rc == 0) return root_parse(raw, ret, err);
+    buf_free(&raw);
+    return rc;
 }
 
 int moving_chunk(struct moving *m, const struct digest *id, enum chunk_kind kind, struct fetched *ret,
                  struct error *err) {
+    if (alternates_first(m->repo) && alternate_chunk(m->repo, 0, id, kind, ret, err) == 0) return 0;
     for (;;) {
         struct fetcher *f;
         size_t at = newest(m, &f);
         int rc = fetch_chunk(f, id->b, id, kind, ret, err);
-        if (rc == 0) ret->from = f;
-        if (rc != -ERR_OBJECT_MISSING || !look_again(m, at, err)) return rc;
+        if (rc == 0) {
+            ret->from = f;
+            return 0;
+        }
+        if (rc != -ERR_OBJECT_MISSING || !look_again(m, at, err))
+            return alternate_chunk(m->repo, rc, id, kind, ret, err);
     }
 }
 

@@ -1,4 +1,5 @@
 #include "ledger/statement.h"
+#include "repo/alternate_internal.h"
 #include "repo/moving.h"
 #include "repo/repair.h"
 #include "repo/run.h"
@@ -139,6 +140,14 @@ void slot_key(struct bytes slot, char out[96]) {
     snprintf(out, 96, "keys/%s", hex);
 }
 
+/* Its epoch 0 has the source's ids of then. Nothing is ever cut in it once it follows into a later one. */
+static int keys_of_copy(const uint8_t id[16], const struct repo *source, struct keyring **ret, struct error *err) {
+    struct bytes key;
+    if (!source->epoch || !source->keys->cut_key) return keyring_create_sharing(id, source->keys, ret, err);
+    int rc = repo_id_key(source, 0, &key, err);
+    return rc < 0 ? rc : keyring_create_with(id, key, secret_bytes(source->keys->cut_key), ret, err);
+}
+
 int repo_create(struct store *s, const struct repo_params *p, const struct unlock *u, const char *label,
                 struct keyring **ret, struct error *err) {
     struct repo r = {.store = s};
@@ -158,13 +167,7 @@ int repo_create(struct store *s, const struct repo_params *p, const struct unloc
     if (rc == 0) return error_set(err, ERR_REPO_EXISTS, "the place holds a repository already; nothing was changed");
     if (rc != -ERR_OBJECT_MISSING) return rc;
     error_clear(err);
-    if (source && source->epoch) {
-        rc = error_set(err, ERR_COPY_FOREIGN,
-                       "repository %s has begun an epoch of ids of its own (key rotate-ids), and cannot be copied",
-                       source->id_hex);
-        goto out;
-    }
-    rc = source ? keyring_create_sharing(r.id, source->keys, &keys, err) : keyring_create(r.id, &keys, err);
+    rc = source ? keys_of_copy(r.id, source, &keys, err) : keyring_create(r.id, &keys, err);
     if (rc < 0) goto out;
     r.keys = keys;
     if ((rc = format_write(&r, &format, err)) < 0) goto out;
@@ -446,6 +449,7 @@ int repo_follow(struct repo *r, struct error *err) {
 
 void repo_close(struct repo *r) {
     if (!r) return;
+    alternates_free(r);
     ledger_close(r->ledger);
     state_free(&r->state);
     index_free(&r->index);

@@ -73,6 +73,8 @@ struct snapshot_info {
     unsigned holds;                /* in force */
     bool is_copy;
     struct copy_source source;     /* when is_copy */
+    char *fallback;                /* the repository that was out of reach, so that this one took the backup first (its name
+                                    * in the configuration); NULL: none was */
     bool forgotten;
     uint64_t forgotten_seq;        /* the entry that forgot it */
 };
@@ -109,6 +111,9 @@ struct copy_info {
     uint64_t *missing;      /* places of older snapshots that it did not have */
     size_t missing_count;
     int64_t time_ns;
+    int64_t first_ns;       /* when it was first heard of */
+    int64_t reread_ns;      /* when all of it was last read again; 0: never */
+    bool reread_failed;     /* and was not what it should be */
 };
 /* The newest proof that a recovery kit opens the repository. */
 struct drill_info {
@@ -124,6 +129,7 @@ struct repo_params {
     uint32_t data_pack_bytes;   /* 0: 16 MiB */
     uint32_t meta_pack_bytes;   /* 0: 4 MiB */
     const struct repo *copy_of; /* share its content keys and pack sizes, to take copies of its snapshots; NULL: keys of its own.
+                                 * When it has begun epochs, repo_epoch_follow is next, and takes a key that reads it.
                                  * ERR_KEY_ROLE when it is open with a key that has none. Borrowed. */
 };
 /* Make a repository in an empty store: format, first slot, entry 0. `k` (ROLE_ADMIN) is made here and owned by the caller.
@@ -163,6 +169,11 @@ const struct copy_info *repo_copy(const struct repo *r, size_t i); /* until the 
 /* Snapshots that are live, not suspect, and not at that copy by what was last said of it; *ret_waiting_ns (may be NULL) is since when the
  * oldest of them is in the log, 0 without any. */
 size_t repo_copy_lag(const struct repo *r, const struct copy_info *c, int64_t *ret_waiting_ns);
+/* Whether an error says that a repository cannot be reached at all: what answers and refuses can be. */
+bool repo_out_of_reach(int rc);
+/* Whether chunks of both are known to have the same ids, or to have others: neither, when the keys at hand cannot tell. */
+bool repo_shares_content(const struct repo *a, const struct repo *b);
+bool repo_content_differs(const struct repo *a, const struct repo *b);
 /* Whether a snapshot's writer was revoked as compromised at or before it was stored. What counts is the log's order: once
  * any snapshot was stored at or after that instant, all later ones of that writer are suspect, whatever clock they claim. */
 bool repo_snapshot_suspect(const struct repo *r, const struct snapshot_info *s);
@@ -201,9 +212,15 @@ int repo_key_revoke(struct repo *r, const uint8_t pub[SIGN_PUBLIC_BYTES], int64_
 int repo_slot_remove(struct repo *r, const char *name, struct error *err) PK_CHECK;
 /* Begin an epoch: from here on chunks have ids, streams are cut and the index is sealed with keys that no one has who was removed
  * before. Every key in force is given them, and needs nothing but the log to find them. ret_keys counts boxes made for writers
- * and prune keys. Admin only. ERR_POLICY after EPOCHS_MAX of them. What is stored stays as it is. Durable when it returns. */
+ * and prune keys. Admin only. ERR_POLICY after EPOCHS_MAX of them, and for a copy, which
+ * has the ids of its source. What is stored stays as it is. Durable when it returns. */
 int repo_epoch_begin(struct repo *r, unsigned *ret_epoch, uint64_t *ret_keys, struct error *err) PK_CHECK;
+/* The same of a copy whose source is gone for good: from here on it has ids of its own. */
+int repo_epoch_leave(struct repo *r, unsigned *ret_epoch, uint64_t *ret_keys, struct error *err) PK_CHECK;
 unsigned repo_epoch(const struct repo *r); /* 0: none was begun */
+/* Of a copy: begin the epochs that its source has begun since, with the source's id and cut keys, so that ids agree again. Takes the
+ * admin key of the copy and a key that reads the source. ERR_COPY_FOREIGN when they did not agree before. */
+int repo_epoch_follow(struct repo *copy, const struct repo *source, unsigned *ret_begun, struct error *err) PK_CHECK;
 /* A new bundle of `role` with the keys of the epoch in force. ERR_KEY_ROLE without an admin key. */
 int repo_bundle_new(const struct repo *r, enum key_role role, struct keyring **ret, struct error *err) PK_CHECK;
 /* Slots as objects, for 'key list'. */

@@ -349,6 +349,7 @@ struct repo {
         uint8_t *bytes; /* NULL: it cannot be mended */
         size_t len;
     } mended;
+    struct alternates *alternates; /* alternate.h; NULL: none */
     int64_t fresh_ns; /* when it was opened, by the monotonic clock; 0 once somebody has gone on from there */
     struct { /* what run_write made last; under the lock */
         struct digest name;

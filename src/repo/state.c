@@ -119,12 +119,14 @@ static int judge_receipt(struct state *s, const struct ledger_entry *e, const js
     n.bytes = (uint64_t)json_integer_value(json_object_get(repo, "bytes"));
     n.stored_bytes = (uint64_t)json_integer_value(json_object_get(repo, "stored_bytes"));
     if (!json_get_digest(json_object_get(repo, "packs"), &n.packs)) return broken(err, e, "names no pack list");
+    const char *fallback = text_of(json_object_get(p, "fallback"), "of");
     if ((rc = source_of(e, json_object_get(p, "copy"), &n, err)) < 0) return rc;
     if ((rc = digests_of(json_object_get(repo, "root"), &n.root, &n.root_count, err)) < 0) return rc;
     if ((rc = mem_strdup(text_of(p, "environment"), &n.environment, err)) < 0 ||
         (rc = mem_strdup(text_of(repo, "surface"), &n.surface, err)) < 0 ||
         (rc = mem_strdup(text_of(repo, "kind"), &n.kind, err)) < 0 ||
         (rc = mem_strdup(text_of(p, "surface"), &n.receipt_surface, err)) < 0 ||
+        (*fallback && (rc = mem_strdup(fallback, &n.fallback, err)) < 0) ||
         (rc = runs_change(s, json_object_get(repo, "index"), json_object_get(repo, "index_removed"), err)) < 0 ||
         (rc = mem_grow((void **)&s->snapshots, &s->snapshot_cap, s->snapshot_count + 1, sizeof *s->snapshots, err)) <
             0) {
@@ -133,6 +135,7 @@ static int judge_receipt(struct state *s, const struct ledger_entry *e, const js
         seam_free(n.surface);
         seam_free(n.kind);
         seam_free(n.receipt_surface);
+        seam_free(n.fallback);
         return rc;
     }
     n.packs_seq = n.seq;
@@ -296,10 +299,20 @@ static int judge_copy(struct state *s, const struct ledger_entry *e, const json_
         seam_free(mem);
         return rc;
     }
-    if (at == s->copy_count)
-        s->copy_count++;
+    const struct copy_info *was = at < s->copy_count ? &s->copies[at] : NULL;
+    c.first_ns = was ? was->first_ns : e->time_ns;
+    const char *reread = json_string_value(json_object_get(p, "reread_at"));
+    c.reread_ns = was ? was->reread_ns : 0;
+    c.reread_failed = was && was->reread_failed;
+    if (reread && json_is_true(json_object_get(p, "reread_ok"))) {
+        c.reread_failed = !time_parse(reread, &c.reread_ns);
+    } else if (reread) {
+        c.reread_failed = true;
+    }
+    if (was)
+        seam_free(was->missing);
     else
-        seam_free(s->copies[at].missing);
+        s->copy_count++;
     s->copies[at] = c;
     return 0;
 }
@@ -429,6 +442,7 @@ void state_free(struct state *s) {
         seam_free(s->snapshots[i].surface);
         seam_free(s->snapshots[i].kind);
         seam_free(s->snapshots[i].receipt_surface);
+        seam_free(s->snapshots[i].fallback);
         seam_free(s->snapshots[i].root);
     }
     for (size_t i = 0; i < s->job_count; i++) {

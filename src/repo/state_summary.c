@@ -65,7 +65,9 @@ static json_t *snapshot_row_plain(const struct snapshot_info *s) {
 
 static json_t *snapshot_row(const struct snapshot_info *s) {
     json_t *row = snapshot_row_plain(s);
-    if (row && json_array_append_new(row, source_row(s)) == 0) return row;
+    if (row && json_array_append_new(row, source_row(s)) == 0 &&
+        json_array_append_new(row, s->fallback ? json_string(s->fallback) : json_null()) == 0)
+        return row;
     json_decref(row);
     return NULL;
 }
@@ -92,8 +94,9 @@ static json_t *copy_row(const struct copy_info *c) {
             json_decref(missing);
             return NULL;
         }
-    return json_pack("[o, s, I, I, o, I]", hex_json(c->repository, sizeof c->repository), c->label, (json_int_t)c->seq,
-                     (json_int_t)c->newest, missing, (json_int_t)c->time_ns);
+    return json_pack("[o, s, I, I, o, I, I, I, b]", hex_json(c->repository, sizeof c->repository), c->label,
+                     (json_int_t)c->seq, (json_int_t)c->newest, missing, (json_int_t)c->time_ns,
+                     (json_int_t)c->first_ns, (json_int_t)c->reread_ns, c->reread_failed);
 }
 
 static json_t *wal_row(const struct wal_batch *b) {
@@ -138,7 +141,7 @@ static int put_runs(json_t *doc, const struct state *s, struct error *err) {
 
 static bool is_plain(const struct state *s) {
     for (size_t i = 0; i < s->snapshot_count; i++)
-        if (s->snapshots[i].is_copy) return false;
+        if (s->snapshots[i].is_copy || s->snapshots[i].fallback) return false;
     return s->epoch_count == 0 && s->copy_count == 0 && s->wal_count == 0;
 }
 
@@ -146,7 +149,7 @@ int state_write(const struct state *s, json_t **ret, struct error *err) {
     json_auto_t *doc = json_object();
     if (!doc) return error_set(err, ERR_NO_MEMORY, "no memory for a summary of the log");
     const bool plain = is_plain(s);
-    int version = plain ? STATE_VERSION_PLAIN : s->wal_count ? STATE_VERSION : STATE_VERSION_NO_WAL;
+    int version = plain ? STATE_VERSION_PLAIN : STATE_VERSION;
     int rc = json_put_int(doc, "version", version, err);
     if (rc == 0) rc = json_put(doc, "format", json_digest(&s->format), err);
     if (rc == 0 && plain) PUT_ROWS(doc, "keys", s->keys, s->key_count, key_row_plain);
@@ -158,7 +161,7 @@ int state_write(const struct state *s, json_t **ret, struct error *err) {
     if (rc == 0) PUT_ROWS(doc, "deletes", s->deletes, s->delete_count, delete_row);
     if (rc == 0 && !plain) PUT_ROWS(doc, "epochs", s->epochs, s->epoch_count, epoch_row);
     if (rc == 0 && !plain) PUT_ROWS(doc, "copies", s->copies, s->copy_count, copy_row);
-    if (rc == 0 && s->wal_count) PUT_ROWS(doc, "wal", s->wal, s->wal_count, wal_row);
+    if (rc == 0 && !plain) PUT_ROWS(doc, "wal", s->wal, s->wal_count, wal_row);
     if (rc == 0) rc = put_runs(doc, s, err);
     if (rc == 0) rc = json_put(doc, "drill", drill_row(&s->drill), err);
     if (rc == 0)
@@ -279,6 +282,13 @@ static void load_source(struct row *of, struct snapshot_info *n) {
     of->bad |= r.bad;
 }
 
+static int load_fallback(struct row *r, struct snapshot_info *n, struct error *err) {
+    const json_t *v = col(r);
+    if (json_is_null(v)) return 0;
+    r->bad |= !json_is_string(v);
+    return json_is_string(v) ? mem_strdup(json_string_value(v), &n->fallback, err) : 0;
+}
+
 /* n is in the state already, so that whatever it owns is freed with it. */
 static int load_snapshot(struct snapshot_info *n, struct row *r, uint64_t size, bool plain, struct error *err) {
     int rc;
@@ -314,7 +324,7 @@ static int load_snapshot(struct snapshot_info *n, struct row *r, uint64_t size, 
     n->forgotten = n->forgotten_seq > 0;
     n->packs_seq = col_below(r, size);
     if (!plain) load_source(r, n);
-    return 0;
+    return plain ? 0 : load_fallback(r, n, err);
 }
 
 static int load_snapshots(struct state *s, const json_t *list, uint64_t size, bool plain, const int64_t *stored_ns,
@@ -412,6 +422,9 @@ static int load_copies(struct state *s, const json_t *list, uint64_t size, struc
         struct row m = {.array = missing};
         while (m.at < json_array_size(missing)) c->missing[c->missing_count++] = col_below(&m, size);
         c->time_ns = col_int(&r);
+        c->first_ns = col_int(&r);
+        c->reread_ns = col_int(&r);
+        c->reread_failed = col_bool(&r);
         if (r.bad || m.bad) return malformed(err, "copy");
     }
     return 0;
@@ -472,7 +485,7 @@ static int load(struct state *s, const json_t *doc, uint64_t size, const int64_t
     int rc;
     if ((rc = json_need_int(doc, "version", what, &version, err)) < 0) return rc;
     const bool plain = version == STATE_VERSION_PLAIN;
-    if (version != STATE_VERSION && version != STATE_VERSION_NO_WAL && !plain)
+    if (version != STATE_VERSION && !plain)
         return error_set(err, ERR_LEDGER_BROKEN, "the summed-up state is of version %lld, which is unknown here",
                          (long long)version);
     if ((rc = json_need_array(doc, "keys", what, &keys, err)) < 0 ||
@@ -482,7 +495,7 @@ static int load(struct state *s, const json_t *doc, uint64_t size, const int64_t
         (rc = json_need_array(doc, "deletes", what, &deletes, err)) < 0 ||
         (!plain && (rc = json_need_array(doc, "epochs", what, &epochs, err)) < 0) ||
         (!plain && (rc = json_need_array(doc, "copies", what, &copies, err)) < 0) ||
-        (version == STATE_VERSION && (rc = json_need_array(doc, "wal", what, &wal, err)) < 0) ||
+        (!plain && (rc = json_need_array(doc, "wal", what, &wal, err)) < 0) ||
         (rc = json_need_array(doc, "runs", what, &runs, err)) < 0 ||
         (rc = json_need_array(doc, "void", what, &voids, err)) < 0)
         return rc;

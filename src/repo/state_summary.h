@@ -8,8 +8,8 @@
 
 /* Changes whenever the fold of the log does: a reader that folds otherwise must not begin at such a summary. */
 #define STATE_VERSION 6
-#define STATE_VERSION_NO_WAL 5 /* while no WAL was registered: the same without what tells of that */
-#define STATE_VERSION_PLAIN 3  /* while besides no epoch has begun and nothing was copied */
+/* While no epoch has begun, no WAL was registered and nothing was copied or stored as a fallback: the same without what tells of that. */
+#define STATE_VERSION_PLAIN 3
 
 /* The same state gives the same bytes, whoever writes it (json_write sorts members). */
 int state_write(const struct state *s, json_t **ret, struct error *err) PK_CHECK;

@@ -275,7 +275,7 @@ int writer_checkpoint(struct writer *w, struct error *err) {
     if (rc == 0) rc = run_flush(w, err);
     if (rc == 0 && w->run_count) {
         json_t *j = json_pack("{s:i, s:s, s:s, s:I, s:i, s:[]}", "version", 1, "environment", w->environment, "surface",
-                              w->surface, "log_size", (json_int_t)w->opened_at, "epoch", (int)w->session.epoch, "runs");
+                              w->surface, "log_size", (json_int_t)w->opened_at, "epoch", (int)w->repo->epoch, "runs");
         struct buf b = BUF_INIT(JSON_MAX_BYTES);
         char key[96], hex[33];
         uint8_t id[16];

@@ -4,6 +4,7 @@
 #include "base/thread.h"
 #include "base/time.h"
 #include "work/export.h"
+#include "work/fallback.h"
 #include "work/receipt.h"
 #include "work/renew.h"
 
@@ -163,21 +164,67 @@ static void renew_when_due(struct work *w, const char *label) {
     if (w->options.events.warning) w->options.events.warning(w->options.events.ctx, label, line);
 }
 
+/* Where this backup goes: ours, or by now the fallback. */
+static int repository_open(struct work *w, const char *environment, struct work_fallback **ret, struct error *err) {
+    if ((*ret = fallback_in_use(w, environment))) return 0;
+    int rc = work_open_repo(w, environment, err);
+    if (rc == 0) fallback_look(w, environment);
+    if (!repo_out_of_reach(rc)) return rc;
+    struct error why = *err;
+    error_clear(err);
+    rc = fallback_begin(w, environment, &why, ret, err);
+    if (rc < 0 || *ret) return rc;
+    *err = why;
+    return -(int)why.code;
+}
+
+/* Of an attempt that failed because its repository went out of reach meanwhile. */
+static struct work_fallback *fall_back(struct work *w, const char *environment, struct error *err) {
+    struct work_fallback *f = NULL;
+    struct error why = *err;
+    error_clear(err);
+    if (fallback_begin(w, environment, &why, &f, err) == 0 && !f) *err = why;
+    return f;
+}
+
+static void fallback_note(const struct work_fallback *f, const json_t *said, struct job *j, struct backup_result *ret) {
+    j->fallback = said;
+    snprintf(ret->fallback, sizeof ret->fallback, "%s", f->name);
+    snprintf(ret->fallback_of, sizeof ret->fallback_of, "%s", f->of);
+    snprintf(ret->fallback_why, sizeof ret->fallback_why, "%s", json_string_value(json_object_get(said, "why")));
+}
+
 int backup_surface(struct work *w, const struct work_surface *s, const struct backup_options *o,
                    struct backup_result *ret, struct error *err) {
     struct job j;
     *ret = (struct backup_result){0};
     snprintf(ret->label, sizeof ret->label, "%s/%s", s->environment, s->name);
-    int rc = o->dry_run
-                 ? dry_run(w, s, err)
-                 : work_open_repo(w, strcmp(s->environment, ADHOC_ENVIRONMENT) == 0 ? NULL : s->environment, err);
+    const char *environment = strcmp(s->environment, ADHOC_ENVIRONMENT) == 0 ? NULL : s->environment;
+    struct work_fallback *fallback = NULL;
+    struct work *at = w;
+    json_auto_t *said = NULL;
+    int rc = o->dry_run ? dry_run(w, s, err) : repository_open(w, environment, &fallback, err);
     if (rc < 0 || o->dry_run) return rc;
     if ((rc = job_begin(&j, "bkp", err)) < 0) return rc;
     j.note = o->note;
     j.ticket = o->ticket;
     snprintf(ret->id, sizeof ret->id, "%s", j.id);
     for (int i = 1;; i++) {
-        rc = attempt(w, s, o, &j, ret, err);
+        if (fallback && at == w) {
+            at = fallback->at;
+            rc = fallback_json(w, fallback, &said, err);
+            if (rc < 0) return rc;
+            fallback_note(fallback, said, &j, ret);
+        }
+        rc = attempt(at, s, o, &j, ret, err);
+        if (repo_out_of_reach(rc) && !fallback && (fallback = fall_back(w, environment, err))) {
+            /* whether the first was committed is not known, so this is another */
+            if ((rc = job_begin(&j, "bkp", err)) < 0) return rc;
+            j.note = o->note;
+            j.ticket = o->ticket;
+            snprintf(ret->id, sizeof ret->id, "%s", j.id);
+            continue;
+        }
         if (rc != -ERR_REPO_COMMIT_LOST || i == ATTEMPTS) break;
         if (w->options.events.warning)
             w->options.events.warning(w->options.events.ctx, ret->label,
@@ -187,7 +234,7 @@ int backup_surface(struct work *w, const struct work_surface *s, const struct ba
     ret->duration_ns = time_now_ns() - j.started_ns;
     if (rc < 0) {
         struct error e = ERROR_INIT;
-        if (receipt_failure(w, s, &j, err, &e) < 0 && w->options.events.warning) {
+        if (receipt_failure(at, s, &j, err, &e) < 0 && w->options.events.warning) {
             char line[700];
             snprintf(line, sizeof line, "the receipt of this failure could not be written: %.600s", e.text);
             w->options.events.warning(w->options.events.ctx, ret->label, line);
@@ -195,14 +242,14 @@ int backup_surface(struct work *w, const struct work_surface *s, const struct ba
         return rc;
     }
     struct error e = ERROR_INIT;
-    if (repo_publish(w->repo, &e) < 0 && w->options.events.warning)
+    if (repo_publish(at->repo, &e) < 0 && w->options.events.warning)
         w->options.events.warning(w->options.events.ctx, ret->label, e.text);
-    renew_when_due(w, ret->label);
+    renew_when_due(at, ret->label);
     if (o->export_dir) {
-        const struct snapshot_info *info = repo_latest(w->repo, s->environment, s->name);
+        const struct snapshot_info *info = repo_latest(at->repo, s->environment, s->name);
         char to[4096];
         snprintf(to, sizeof to, "%.3500s/%s-%s-%s", o->export_dir, s->environment, s->name, j.id);
-        rc = export_snapshot(w, info, to, err);
+        rc = export_snapshot(at, info, to, err);
     }
     return rc;
 }

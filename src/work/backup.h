@@ -17,6 +17,7 @@ struct backup_result {
     struct writer_stats stats;
     uint64_t unreadable, changed, skipped;
     char method[32], consistency[16];
+    char fallback[65], fallback_of[65], fallback_why[400]; /* it went to this repository in the place of that one; else empty */
 };
 /* One surface. A receipt is in the log whenever it could be written, for failures too. 0 with complete false: partial. */
 int backup_surface(struct work *w, const struct work_surface *s, const struct backup_options *o, struct backup_result *ret, struct error *err) PK_CHECK;

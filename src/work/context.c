@@ -5,6 +5,8 @@
 #include "base/time.h"
 #include "platform/open_store.h"
 #include "repo/repair.h"
+#include "work/any_copy.h"
+#include "work/fallback.h"
 #include "work/leftover.h"
 #include "work/recovery.h"
 #include "work/witnesses.h"
@@ -98,12 +100,14 @@ void work_close(struct work *w) {
     if (!w) return;
     struct error e = ERROR_INIT;
     struct store_requests asked;
+    fallback_free(w->fallback);
     witnesses_offer(w);
     witnesses_free(w->witnesses);
     repo_close(w->repo);
     if (w->store && w->options.events.requests && store_requests(w->store, &asked))
         w->options.events.requests(w->options.events.ctx, &asked);
     store_close(w->store);
+    any_copy_free(w->copies);
     config_free(w->config);
     if (*w->scratch_dir) (void)!io_remove_tree(AT_FDCWD, w->scratch_dir, &e);
     io_close(&w->scratch_fd);
@@ -217,18 +221,20 @@ int work_unlock(struct work *w, const char *environment, struct unlock *ret, str
     return 0;
 }
 
-int work_open_repo(struct work *w, const char *environment, struct error *err) {
-    const char *url;
-    int rc = work_repo_url(w, environment, &url, err);
-    if (rc < 0) return rc;
-    if (w->repo && strcmp(w->url, url) == 0) return 0;
+static void close_repo(struct work *w) {
     witnesses_offer(w);
     witnesses_free(w->witnesses);
     repo_close(w->repo);
     store_close(w->store);
+    any_copy_free(w->copies);
     w->witnesses = NULL;
     w->repo = NULL;
     w->store = NULL;
+    w->copies = NULL;
+}
+
+static int open_own(struct work *w, const char *environment, const char *url, struct error *err) {
+    int rc;
     struct unlock u;
     struct secret *secret = NULL;
     const struct config_environment *e = w->config && environment ? config_environment(w->config, environment) : NULL;
@@ -258,6 +264,22 @@ int work_open_repo(struct work *w, const char *environment, struct error *err) {
         return error_wrap(err, "%s", url);
     }
     return 0;
+}
+
+int work_open_repo(struct work *w, const char *environment, struct error *err) {
+    const char *url;
+    int rc = work_repo_url(w, environment, &url, err);
+    if (rc < 0) return rc;
+    if (w->repo && strcmp(w->url, url) == 0) return 0;
+    if (w->repo && any_copy_read_from(w) && strcmp(w->copies->url, url) == 0) return 0;
+    close_repo(w);
+    if (w->any_copy && w->options.from) return any_copy_instead(w, environment, NULL, err);
+    rc = open_own(w, environment, url, err);
+    if (!w->any_copy || (rc < 0 && !any_copy_due(rc))) return rc;
+    if (rc == 0) return any_copy_attach(w, environment, err);
+    struct error why = *err;
+    close_repo(w);
+    return any_copy_instead(w, environment, &why, err);
 }
 
 int work_surface_open(struct work *w, const struct config_environment *e, const struct config_surface *s,
@@ -374,7 +396,11 @@ int work_points(struct work *w, const char *environment, const char *surface, co
             seam_free(list);
             return rc;
         }
-        list[n++] = s;
+        /* what was copied late is not the newest for that; the clock of whoever wrote it may only say that it is older
+         */
+        size_t at = n++;
+        for (; s->is_copy && at > 0 && list[at - 1]->started_ns > s->started_ns; at--) list[at] = list[at - 1];
+        list[at] = s;
     }
     *ret = list;
     *ret_n = n;

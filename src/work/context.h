@@ -32,6 +32,7 @@ struct work_options {
     const char *config_path;     /* NULL: the usual places; having none is fine as long as nothing needs it */
     const char *repository;      /* URL, folder or a name of the configuration; NULL: the environment's */
     const char *key_file, *passphrase_file; /* stand above the configuration */
+    const char *from;            /* read from this copy of the repository instead (any_copy.h); NULL: from it */
     const char *recovery_kit;    /* stands above these; "-": on standard input */
     const char *cache_dir;       /* NULL: $XDG_CACHE_HOME/proofkeep, else ~/.cache/proofkeep, else /var/cache/proofkeep */
     unsigned jobs;               /* 0: one a CPU */
@@ -55,6 +56,10 @@ struct work {
     struct paper_kit kit;              /* of options.recovery_kit, once it was read */
     struct known_secrets known;  /* all that this run was told: cleaned out of what drivers and tools say */
     bool log_only;               /* repositories are opened by repo_open_log: for WAL */
+    struct work_fallback *fallback; /* that this run went over to (fallback.h); NULL: none */
+    bool forwarded;              /* whether anything is to be forwarded was looked at in this run */
+    bool any_copy;               /* recovery points are read with the help of copies (any_copy.h) */
+    struct work_copies *copies;  /* of the open repository, with any_copy; NULL: none */
     bool mending;                /* repositories are opened by repo_open_damaged: for repairs */
     int scratch_fd;              /* holds the lock that says that scratch_dir is in use */
     unsigned scratch_removed;    /* scratch folders of killed runs that work_open removed */
@@ -100,7 +105,7 @@ struct work_bridge {
 int work_bridge_open(struct work *w, const struct work_surface *s, struct work_bridge *b, struct surface_context *ret, struct error *err) PK_CHECK;
 void work_bridge_close(struct work_bridge *b);
 
-/* The recovery points of a surface, live ones in log order; `ret` is an array of borrowed pointers, owned by the caller (seam_free). */
+/* The recovery points of a surface, live ones in log order, but that one which was copied stands before those that began later; `ret` is an array of borrowed pointers, owned by the caller (seam_free). */
 int work_points(struct work *w, const char *environment, const char *surface, const struct snapshot_info ***ret, size_t *ret_n, struct error *err) PK_CHECK;
 /* The one an address means (exactly one surface). ERR_NO_POINT. Opens the repository when need be. */
 int work_find_point(struct work *w, const char *address, const struct snapshot_info **ret, struct error *err) PK_CHECK;

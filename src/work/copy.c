@@ -4,12 +4,15 @@
 #include "base/thread.h"
 #include "base/time.h"
 #include "evidence/copy.h"
+#include "work/any_copy.h"
+#include "work/counted.h"
 
 #include <stdio.h>
 
 #define TRIES 4        /* of one point, when collections come in between */
 #define THREADS_MIN 4  /* a thread mostly waits for the stores */
 #define THREADS_MAX 12 /* bounds memory */
+#define REREAD_NS (90 * INT64_C(86400) * NS_PER_S) /* where the configuration does not say */
 
 struct run {
     struct work *from, *to;
@@ -63,10 +66,11 @@ static int choose_all(struct run *run, struct error *err) {
         const struct snapshot_info *p = repo_snapshot(r, i);
         bool want = !p->forgotten && selected(run, p);
         for (size_t k = 0; k < n && !want; k++) want = said[k] == p->seq;
+        if (run->q->forward) want = want && copy_waits(r, p) && strcmp(p->fallback, run->q->forward) == 0;
         if (want) rc = choose(run, p->seq, err);
     }
     seam_free(said);
-    if (rc == 0 && run->count == 0)
+    if (rc == 0 && run->count == 0 && !run->q->forward)
         rc = error_set(err, ERR_NO_POINT, "nothing that is named has a recovery point to copy");
     return rc;
 }
@@ -95,7 +99,9 @@ static int label_make(struct run *run, struct error *err) {
     const char *name = run->to->url;
     struct buf clean = BUF_INIT(8192);
     char place[4096];
-    for (size_t i = 0; c && i < c->repositories.count; i++)
+    if (c && run->to->options.repository && config_repository(c, run->to->options.repository))
+        name = run->to->options.repository;
+    for (size_t i = 0; name == run->to->url && c && i < c->repositories.count; i++)
         if (strcmp(c->repositories.items[i]->url, run->to->url) == 0) name = c->repositories.items[i]->head.name;
     snprintf(place, sizeof place, "%.*s", (int)strcspn(name, "?"), name);
     int rc = redact_text(place, NULL, &clean, err);
@@ -236,6 +242,7 @@ static const struct copy_info *copy_known(const struct repo *from, const struct 
 static bool is_news(struct run *run) {
     const struct copy_info *c = copy_known(run->from->repo, run->to->repo);
     const struct repo *from = run->from->repo;
+    if (run->r->reread.at_ns) return true;
     if (!c) return run->r->done || run->r->there;
     for (size_t i = 0; i < repo_snapshot_count(from); i++) {
         const struct snapshot_info *s = repo_snapshot(from, i);
@@ -251,7 +258,7 @@ static int tell(struct run *run, struct error *err) {
     bool said = false;
     int rc = 0;
     if (is_news(run))
-        rc = copy_tell(run->from->repo, run->to->repo, run->r->label, run->r->done, &run->r->stats,
+        rc = copy_tell(run->from->repo, run->to->repo, run->r->label, run->r->done, &run->r->stats, &run->r->reread,
                        run->from->principal, &said, err);
     if (rc < 0) return error_wrap(err, "telling the source's log of the copy");
     if (said) rc = repo_publish(run->from->repo, &e);
@@ -263,13 +270,137 @@ static int tell(struct run *run, struct error *err) {
     return 0;
 }
 
+/* ---- media that are attached at times ---- */
+
+static const struct config_repository *offline_of(struct work *to) {
+    const struct config_repository *c =
+        to->config && to->options.repository ? config_repository(to->config, to->options.repository) : NULL;
+    const char *url;
+    struct error e = ERROR_INIT;
+    if (!c && to->config && work_repo_url(to, NULL, &url, &e) == 0) c = config_repository_at(to->config, url);
+    return c && c->offline ? c : NULL;
+}
+
+static int open_destination(struct run *run, struct error *err) {
+    int rc = work_open_repo(run->to, NULL, err);
+    const struct config_repository *c = offline_of(run->to);
+    if (!c || !any_copy_due(rc)) return rc;
+    error_clear(err);
+    run->r->absent = true;
+    snprintf(run->r->label, sizeof run->r->label, "%s", c->head.name);
+    return 0;
+}
+
+/* By its name the log knows it. */
+static int medium_check(struct run *run, struct error *err) {
+    const struct repo *from = run->from->repo;
+    for (size_t i = 0; offline_of(run->to) && i < repo_copy_count(from); i++) {
+        const struct copy_info *c = repo_copy(from, i);
+        char known[33];
+        if (strcmp(c->label, run->r->label) != 0 ||
+            memcmp(c->repository, repo_keys(run->to->repo)->repo_id, sizeof c->repository) == 0)
+            continue;
+        hex_encode(c->repository, sizeof c->repository, known);
+        error_set(err, ERR_COPY_MEDIUM, "what is attached as %s is repository %s, and the log knows %s by that name",
+                  run->r->label, repo_id_hex(run->to->repo), known);
+        (void)!error_state(err, "nothing was copied");
+        return error_next(err, "Attach the right medium; a new one gets a name of its own in the configuration.");
+    }
+    return 0;
+}
+
+struct reading {
+    struct run *run;
+    char first[300];
+};
+
+static int on_finding(void *ctx, const struct check_finding *f, struct error *err) {
+    struct reading *r = ctx;
+    (void)err;
+    if (!*r->first) snprintf(r->first, sizeof r->first, "%.90s: %.200s", f->object, f->text);
+    return 0;
+}
+
+static void on_read(void *ctx, uint64_t done, uint64_t total) {
+    struct reading *r = ctx;
+    const struct work_events *e = &r->run->from->options.events;
+    if (e->progress) e->progress(e->ctx, r->run->r->label, "reading again", done, total, 0, 0);
+}
+
+/* Every object against its digest, and what should be there. */
+static int reread(struct run *run, size_t lost, char first[300], struct error *err) {
+    struct copy_reread *r = &run->r->reread;
+    struct reading in = {.run = run};
+    struct check_options o = {
+        .level = VERIFY_CHECKSUM, .threads = run->to->jobs, .ctx = &in, .progress = on_read, .finding = on_finding};
+    struct check_totals t;
+    int rc = repo_check(run->to->repo, &o, &t, err);
+    if (rc < 0) return error_wrap(err, "reading all of %s again", run->r->label);
+    *r = (struct copy_reread){.at_ns = time_now_ns(),
+                              .whole = t.result == CHECK_VERIFIED && lost == 0,
+                              .objects = t.objects,
+                              .bytes = t.bytes,
+                              .findings = t.findings,
+                              .lost = lost};
+    snprintf(first, 300, "%s", in.first);
+    return 0;
+}
+
+static int reread_judge(const struct run *run, const char *first, struct error *err) {
+    const struct copy_reread *r = &run->r->reread;
+    if (!r->at_ns || r->whole) return 0;
+    if (r->lost)
+        error_set(err, ERR_COPY_MEDIUM,
+                  "%s has not got %s that the log says it had: it was rolled back, or is another%s%s", run->r->label,
+                  COUNTED(r->lost, "recovery point"), *first ? "; " : "", first);
+    else
+        error_set(err, ERR_COPY_MEDIUM, "%s: %s; the first: %s", run->r->label,
+                  COUNTED(r->findings, "object that is not what it was"), first);
+    return error_state(err, "the source is untouched, and its log knows of this");
+}
+
+static void due_set(struct run *run) {
+    const struct config_repository *c = offline_of(run->to);
+    const struct copy_info *i = copy_known(run->from->repo, run->to->repo);
+    if (c && i) run->r->reread_due_ns = copy_reread_due(c, i);
+}
+
+int64_t copy_reread_due(const struct config_repository *c, const struct copy_info *i) {
+    int64_t every = c->reread.state == CONFIG_SET ? c->reread.ns : REREAD_NS;
+    return (i->reread_ns ? i->reread_ns : i->first_ns) + every;
+}
+
+/* Into the epochs of the source, as the admin of the destination. */
+static int follow(struct run *run, struct error *err) {
+    const struct repo *from = run->from->repo;
+    struct repo *to = run->to->repo;
+    const struct work_events *e = &run->to->options.events;
+    unsigned begun;
+    char line[160];
+    if (run->q->dry_run || repo_keys(to)->role != ROLE_ADMIN || !repo_keys(to)->shared_content ||
+        repo_epoch(to) >= repo_epoch(from) || !repo_keys(from)->read_secret || !repo_shares_content(from, to))
+        return 0;
+    int rc = repo_epoch_follow(to, from, &begun, err);
+    if (rc < 0) return rc;
+    snprintf(line, sizeof line, "the copy has followed its source into epoch %u of its ids", repo_epoch(to));
+    if (begun && e->warning) e->warning(e->ctx, "repository", line);
+    return 0;
+}
+
 int work_copy(struct work *from, struct work *to, const struct copy_request *q, copy_point_cb cb, void *ctx,
               struct copy_result *ret, struct error *err) {
     struct run run = {.from = from, .to = to, .q = q, .r = ret};
     int64_t begun = time_now_ns();
+    char first[300] = "";
+    size_t lost = 0;
     *ret = (struct copy_result){0};
     int rc = open_source(&run, err);
-    if (rc == 0) rc = work_open_repo(to, NULL, err);
+    if (rc == 0) rc = open_destination(&run, err);
+    if (rc < 0 || ret->absent) {
+        seam_free(run.selections);
+        return rc;
+    }
+    if (rc == 0) rc = follow(&run, err);
     if (rc == 0) rc = copy_check(from->repo, to->repo, err);
     if (rc == -ERR_COPY_FOREIGN) {
         (void)!error_state(err, "nothing was copied");
@@ -277,9 +408,14 @@ int work_copy(struct work *from, struct work *to, const struct copy_request *q, 
                           from->url);
     }
     if (rc == 0) rc = label_make(&run, err);
-    if (rc == 0) rc = choose_all(&run, err);
+    if (rc == 0) rc = medium_check(&run, err);
+    if (rc == 0) lost = copy_lost(from->repo, to->repo);
+    if (rc == 0 && !q->none) rc = choose_all(&run, err);
     for (size_t i = 0; i < run.count && rc == 0; i++) rc = point_run(&run, run.seqs[i], cb, ctx, err);
+    if (rc == 0 && q->reread && !q->dry_run) rc = reread(&run, lost, first, err);
     if (rc == 0 && !q->dry_run) rc = tell(&run, err);
+    if (rc == 0) due_set(&run);
+    if (rc == 0) rc = reread_judge(&run, first, err);
     ret->duration_ns = time_now_ns() - begun;
     seam_free(run.selections);
     seam_free(run.seqs);

@@ -26,6 +26,9 @@ struct copy_request {
     const char *const
         *addresses; /* "env", "env/surface[,…][@point]", "env/all"; without a point: every one of the surface */
     size_t count;   /* 0: every recovery point of the repository */
+    const char *forward; /* only what waits for the repository of that name, which is the destination's; NULL: whatever there is */
+    bool none;           /* copy nothing: only read again */
+    bool reread;         /* afterwards read all of the destination, and tell the source's log */
     bool dry_run;
 };
 struct copy_result {
@@ -35,13 +38,21 @@ struct copy_result {
     int64_t duration_ns;
     struct error first; /* of a point that failed */
     char label[65];     /* what the source's log calls the destination */
+    bool absent;        /* the destination is an offline medium that is not attached: nothing was done */
+    struct copy_reread reread;
+    int64_t reread_due_ns; /* of an offline destination: when all of it is to be read again; else 0 */
     size_t behind;      /* recovery points of the source that the destination still lacks */
 };
 typedef int (*copy_point_cb)(void *ctx, const struct copy_point *p, struct error *err); /* non-zero stops */
 /* `from` and `to` are works of their own, each with its options.repository and the way to its key; both are opened
  * here. Oldest first. Damage of one point does not stop the others: 0, and ret->failed counts it. A failure that
- * concerns all ends the run. Afterwards the source's log is told what the copy has, when that is news. */
+ * concerns all ends the run. An offline destination (its configuration) that is not there is none, and one that is another
+ * repository than the source's log knows by that name is refused (ERR_COPY_MEDIUM), as is, after it was told to the log, one that
+ * was not whole when it was read again. Afterwards the source's log is told what the copy has, when that is news. */
 int work_copy(struct work *from, struct work *to, const struct copy_request *q, copy_point_cb cb, void *ctx,
               struct copy_result *ret, struct error *err) PK_CHECK;
+
+/* When all of an offline copy is to be read again: so often, counted from when it was first written or last read. */
+int64_t copy_reread_due(const struct config_repository *c, const struct copy_info *i);
 
 #endif

@@ -3,6 +3,9 @@
 #include "base/seam.h"
 #include "base/time.h"
 #include "platform/policy.h"
+#include "repo/copy.h"
+#include "work/any_copy.h"
+#include "work/beside.h"
 #include "work/counted.h"
 #include "work/drift.h"
 #include "work/leftover.h"
@@ -303,6 +306,42 @@ static int look_at_witnesses(struct doctor *d, const char *url, struct error *er
 }
 
 /* AWS's order has variables before files, so they serve everywhere; in a protected environment they are told of. */
+/* A fallback or a copy, as the open repository would use it. */
+static int look_at_other(struct doctor *d, const struct config_repository *own, const char *name, bool fallback,
+                         struct error *err) {
+    const struct config_repository *c = config_repository(d->w->config, name);
+    const char *check = fallback ? "fallback" : "copy";
+    struct work *at = NULL;
+    struct error e = ERROR_INIT;
+    int rc = beside_open(d->w, name, NULL, &at, &e);
+    if (any_copy_due(rc) && c->offline) {
+        rc = tell(d, FINDING_FACT, check, name, NULL, err, "it is offline, and not attached");
+    } else if (rc < 0) {
+        rc = tell(d, FINDING_WARNING, check, name, "Mend that before it is needed.", err, "it cannot be used: %s",
+                  e.text);
+    } else if (repo_content_differs(d->w->repo, at->repo)) {
+        rc = tell(d, FINDING_WARNING, check, name, "Make one that does, with 'proofkeep init --copy-of'.", err,
+                  "it does not share the content keys of %s, so it is no copy of it", own->head.name);
+    } else {
+        size_t n = copy_waiting(at->repo, own->head.name, NULL);
+        rc = tell(d, n ? FINDING_WARNING : FINDING_FACT, check, name, n ? "Run 'proofkeep copy --forward'." : NULL, err,
+                  "it opens with a%s %s key; %s to be forwarded to %s",
+                  repo_keys(at->repo)->role == ROLE_ADMIN ? "n" : "", key_role_name(repo_keys(at->repo)->role),
+                  n == 0 ? "nothing waits" : COUNTED(n, "recovery point"), own->head.name);
+    }
+    work_close(at);
+    return rc;
+}
+
+static int look_at_others(struct doctor *d, const char *url, struct error *err) {
+    const struct config_repository *own = config_repository_at(d->w->config, url);
+    int rc = own && own->fallback ? look_at_other(d, own, own->fallback, true, err) : 0;
+    for (size_t i = 0; own && i < own->copies.count && rc == 0; i++)
+        if (!own->fallback || strcmp(own->fallback, own->copies.items[i]) != 0)
+            rc = look_at_other(d, own, own->copies.items[i], false, err);
+    return rc;
+}
+
 static int look_at_variables(struct doctor *d, const char *url, struct error *err) {
     const struct config *c = d->w->config;
     const char *key = getenv("AWS_SECRET_ACCESS_KEY");
@@ -347,6 +386,7 @@ static int look_at_repository(void *ctx, const char *url, const struct error *fa
         rc = tell(d, FINDING_WARNING, "log", url, "Find out who stored it; 'proofkeep verify' names all such objects.", err,
                   "what is derived from the log was refused, and the log itself read instead: %s", refused);
     if (rc == 0) rc = look_at_witnesses(d, url, err);
+    if (rc == 0 && d->w->config) rc = look_at_others(d, url, err);
     if (rc == 0) rc = look_at_store(d, url, err);
     if (rc == 0) rc = look_at_drift(d, url, err);
     if (rc == 0) rc = look_at_space(d, url, err);

@@ -127,6 +127,16 @@ static int place_check(struct init *i, const char *url, struct error *err) {
     return rc;
 }
 
+/* A copy of a repository that has begun epochs begins with them. */
+static int follow_source(struct init *i, struct store *s, struct error *err) {
+    struct repo *r = NULL;
+    unsigned begun;
+    int rc = repo_open(s, &i->unlock, NULL, &r, err);
+    if (rc == 0) rc = repo_epoch_follow(r, i->q.source->repo, &begun, err);
+    repo_close(r);
+    return rc;
+}
+
 /* A second slot, when both a key file and a passphrase are to open it. */
 static int second_slot(struct init *i, struct store *s, const struct keyring *admin, struct error *err) {
     struct unlock u = {.kind = SLOT_PASSPHRASE, .secret = secret_bytes(i->passphrase)};
@@ -155,7 +165,8 @@ static int make(struct init *i, struct error *err) {
     if (rc == 0) rc = repo_create(s, &p, &i->unlock, "admin", &admin, err);
     if (rc == 0) {
         hex_encode(admin->repo_id, sizeof admin->repo_id, i->r->id);
-        if (i->passphrase && i->key) rc = second_slot(i, s, admin, err);
+        if (p.copy_of && repo_epoch(p.copy_of)) rc = follow_source(i, s, err);
+        if (rc == 0 && i->passphrase && i->key) rc = second_slot(i, s, admin, err);
         if (rc < 0) (void)!error_state(err, "the repository is made, and %s opens it", i->r->key_file);
     } else if (i->r->key_made && seam_unlinkat(AT_FDCWD, i->r->key_file, 0) == 0) {
         (void)!error_state(err, "no repository was made, and the key file was removed again");
@@ -190,7 +201,13 @@ static int config_make(struct init *i, struct error *err) {
 /* Before a key is made. */
 static int source_open(struct work *source, struct error *err) {
     int rc = work_open_repo(source, NULL, err);
-    if (rc < 0 || repo_keys(source->repo)->id_key) return rc;
+    if (rc < 0) return rc;
+    if (repo_epoch(source->repo) && !repo_keys(source->repo)->read_secret)
+        return error_set(err, ERR_KEY_ROLE,
+                         "a copy of a repository that has begun epochs of ids takes a restore or admin key of it, and "
+                         "this one is a %s key",
+                         key_role_name(repo_keys(source->repo)->role));
+    if (repo_keys(source->repo)->id_key) return rc;
     return error_set(err, ERR_KEY_ROLE, "a copy shares the content keys of its source, which a %s key does not have",
                      key_role_name(repo_keys(source->repo)->role));
 }

@@ -4,6 +4,7 @@
 #include "base/time.h"
 #include "platform/guard.h"
 #include "platform/policy.h"
+#include "repo/copy.h"
 #include "work/counted.h"
 #include "work/wal.h"
 
@@ -70,10 +71,10 @@ static int surface_decide(struct work *w, const struct prune_plan *p, struct pru
             .level = (unsigned)points[i]->verified,
             .bytes = points[i]->bytes,
             .items = points[i]->items,
-            .held = points[i]->holds > 0,
-            .status = points[i]->verify_failed ? RETENTION_DAMAGED
+            .held = points[i]->holds > 0 || copy_waits(w->repo, points[i]),
+            .status = points[i]->verify_failed                                            ? RETENTION_DAMAGED
                       : points[i]->complete && !repo_snapshot_suspect(w->repo, points[i]) ? RETENTION_WHOLE
-                                               : RETENTION_PARTIAL,
+                                                                                          : RETENTION_PARTIAL,
         };
     if (rc == 0) {
         rules_of(w, p, s->name, &rules);
@@ -83,6 +84,9 @@ static int surface_decide(struct work *w, const struct prune_plan *p, struct pru
             *to = (struct prune_point){
                 .seq = points[i]->seq, .time_ns = points[i]->stored_ns, .bytes = points[i]->bytes, .verdict = out[i]};
             snprintf(to->id, sizeof to->id, "%s", points[i]->id);
+            if (!points[i]->holds && copy_waits(w->repo, points[i]))
+                snprintf(to->verdict.reason, sizeof to->verdict.reason, "it waits to be forwarded to %.60s",
+                         points[i]->fallback);
         }
         s->point_count = n;
     }

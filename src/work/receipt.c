@@ -3,6 +3,7 @@
 #include "base/time.h"
 #include "evidence/receipt.h"
 #include "evidence/statement.h"
+#include "work/any_copy.h"
 #include "work/git.h"
 
 #include <stdio.h>
@@ -59,7 +60,7 @@ int receipt_success(struct work *w, const struct work_surface *s, const struct j
     int rc = writer_describe(writer, &repository, err);
     if (rc == 0) rc = json_put_str(repository, "kind", s->driver->kind, err);
     if (rc == 0) rc = json_put(repository, "complete", json_boolean(complete), err);
-    if (rc == 0 && !(extra = json_pack("{s:O}", "repository", repository)))
+    if (rc == 0 && !(extra = json_pack("{s:O, s:O*}", "repository", repository, "fallback", j->fallback)))
         rc = error_set(err, ERR_NO_MEMORY, "no memory for a receipt");
     r.extra = extra;
     if (rc == 0) rc = receipt_statement(&r, &secrets, ret, err);
@@ -78,8 +79,8 @@ int receipt_failure(struct work *w, const struct work_surface *s, const struct j
     snprintf(notes, sizeof notes, "%s: %s", error_info(cause->code)->code, cause->text);
     r.status = RECEIPT_FAILURE;
     r.notes = notes;
-    json_t *statement = NULL,
-           *extra = json_pack("{s:{s:s, s:s}}", "repository", "surface", s->name, "kind", s->driver->kind);
+    json_t *statement = NULL, *extra = json_pack("{s:{s:s, s:s}, s:O*}", "repository", "surface", s->name, "kind",
+                                                 s->driver->kind, "fallback", j->fallback);
     if (!extra) return error_set(err, ERR_NO_MEMORY, "no memory for a receipt");
     r.extra = extra;
     int rc = receipt_statement(&r, &secrets, &statement, err);
@@ -138,7 +139,14 @@ int receipt_restore(struct work *w, const struct snapshot_info *info, const char
     bool has_plan = plan_sha256 && hex_decode(plan_sha256, strlen(plan_sha256), plan.b, sizeof plan.b);
     int64_t now = time_now_ns();
     json_t *statement = NULL,
-           *extra = json_pack("{s:I}", "duration_ms", (json_int_t)((now - started_ns) / 1000000 + 1));
+           *extra = json_pack("{s:I}", "duration_ms", (json_int_t)((now - started_ns) / 1000000 + 1)), *copies = NULL;
+    if (any_copy_json(w, &copies, err) < 0 || !extra) {
+        json_decref(extra);
+        return -(int)ERR_NO_MEMORY;
+    }
+    if (json_array_size(copies)) json_object_set(extra, "copies", copies);
+    if (any_copy_read_from(w)) json_object_set_new(extra, "read_from", json_string(any_copy_read_from(w)));
+    json_decref(copies);
     struct restore_record r = {.environment = info->environment,
                                .surface = info->surface,
                                .target = target,

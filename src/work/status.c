@@ -56,6 +56,7 @@ static void gather(const struct repo *repo, struct status_row *r) {
         if (p->forgotten) continue;
         r->held += p->holds > 0;
         if (!p->complete || repo_snapshot_suspect(repo, p)) continue;
+        if (p->is_copy && point_time(p) < r->good_time_ns) continue; /* it came late */
         snprintf(r->good_id, sizeof r->good_id, "%s", p->id);
         r->good_time_ns = point_time(p);
         r->good_started_ns = p->started_ns;
@@ -234,23 +235,6 @@ static int repository_add(struct run *run, const char *name, struct error *err) 
     return rc;
 }
 
-static int copies_add(struct run *run, const char *name, struct error *err) {
-    struct status *st = run->st;
-    const struct repo *repo = run->w->repo;
-    for (size_t i = 0; i < repo_copy_count(repo); i++) {
-        const struct copy_info *c = repo_copy(repo, i);
-        int rc = mem_grow((void **)&st->copies, &st->copy_cap, st->copy_count + 1, sizeof *st->copies, err);
-        if (rc < 0) return rc;
-        struct status_copy *s = &st->copies[st->copy_count++];
-        *s = (struct status_copy){.told_ns = c->time_ns};
-        snprintf(s->repository, sizeof s->repository, "%s", name);
-        snprintf(s->label, sizeof s->label, "%s", c->label);
-        hex_encode(c->repository, sizeof c->repository, s->id);
-        s->behind = repo_copy_lag(repo, c, &s->waiting_ns);
-    }
-    return 0;
-}
-
 static int look(void *ctx, const char *url, const struct error *failed, struct error *err) {
     struct run *run = ctx;
     const struct config *c = run->w->config;
@@ -269,10 +253,11 @@ static int look(void *ctx, const char *url, const struct error *failed, struct e
                 selection_has(run->s, c, e->head.name, c->surfaces.items[k]->head.name))
                 rc = row_configured(run, e, c->surfaces.items[k], name, failed, err);
     }
+    if (rc == 0) rc = status_fallback_add(run->st, run->w, config_repository_at(c, url), err);
     if (failed && rc == 0 && log_wrong(failed)) return repository_add_inconsistent(run, name, err);
     if (failed || rc < 0) return rc;
     if ((rc = rows_left_over(run, from, name, err)) < 0) return rc;
-    if ((rc = copies_add(run, name, err)) < 0) return rc;
+    if ((rc = status_copies_add(run->st, run->w, name, err)) < 0) return rc;
     return repository_add(run, name, err);
 }
 
@@ -300,6 +285,7 @@ void status_free(struct status *s) {
     seam_free(s->rows);
     seam_free(s->repositories);
     seam_free(s->copies);
+    seam_free(s->fallbacks);
     *s = (struct status){0};
 }
 
@@ -318,6 +304,27 @@ int status_check(const struct status *s, struct error *err) {
         if (!r->silent) continue;
         if (n++ < 5 && len < sizeof list)
             len += (size_t)snprintf(list + len, sizeof list - len, "%s%.60s: %.190s", len ? "; " : "", r->name, r->witness);
+    }
+    for (size_t i = 0; i < s->copy_count; i++) {
+        const struct status_copy *c = &s->copies[i];
+        if (!c->overdue) continue;
+        if (n++ < 5 && len < sizeof list)
+            len += (size_t)snprintf(list + len, sizeof list - len, "%s%.60s: the offline copy %.60s %s",
+                                    len ? "; " : "", c->repository, c->label,
+                                    !c->told_ns        ? "was never written"
+                                    : c->reread_failed ? "was damaged or another when it was last read"
+                                                       : "is overdue for reading all of it again");
+    }
+    for (size_t i = 0; i < s->fallback_count; i++) {
+        const struct status_fallback *f = &s->fallbacks[i];
+        if (!status_fallback_fails(f)) continue;
+        if (n++ < 5 && len < sizeof list)
+            len += f->waiting ? (size_t)snprintf(list + len, sizeof list - len,
+                                                 "%s%.60s: %zu of its recovery points %s in %.60s", len ? "; " : "",
+                                                 f->repository, f->waiting, f->waiting == 1 ? "waits" : "wait", f->name)
+                              : (size_t)snprintf(list + len, sizeof list - len,
+                                                 "%s%.60s: its fallback %.60s cannot be used: %.90s", len ? "; " : "",
+                                                 f->repository, f->name, f->why);
     }
     if (n == 0) return 0;
     return error_set(err, ERR_TARGET_BREACHED, "%s%s", list, n > 5 ? "; and more" : "");

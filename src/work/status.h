@@ -3,6 +3,7 @@
 #define PK_WORK_STATUS_H
 
 #include "repo/check_budget.h"
+#include "repo/copy.h"
 #include "work/drift.h"
 #include "work/metrics.h"
 #include "work/select.h"
@@ -62,8 +63,20 @@ struct status_copy { /* of one of these */
     char repository[128], label[65], id[33];
     size_t behind;       /* recovery points that it lacks by what the log was told last */
     int64_t waiting_ns;  /* since when the oldest of them waits; 0: there is none */
-    int64_t told_ns;     /* when the log was told */
+    int64_t told_ns;     /* when the log was told; 0: never, and nothing was copied to it */
+    bool offline;        /* its medium is attached at times only; then also: */
+    int64_t reread_ns;   /* when all of it was last read again, and was whole; 0: never */
+    bool reread_failed;  /* and what was found last was not */
+    int64_t due_ns;      /* when that is due next */
+    bool overdue;        /* or it was never written, or failed: fails a check */
 };
+struct status_fallback { /* of a repository that has one */
+    char repository[65], name[65];
+    size_t waiting;   /* recovery points that it took and that were not forwarded */
+    int64_t since_ns; /* the oldest of them */
+    char why[400];    /* it could not be looked at: why; else empty */
+};
+bool status_fallback_fails(const struct status_fallback *f);
 struct status {
     struct status_row *rows; /* worst first */
     size_t row_count;
@@ -71,16 +84,21 @@ struct status {
     size_t repository_count;
     struct status_copy *copies;
     size_t copy_count;
+    struct status_fallback *fallbacks;
+    size_t fallback_count;
     int64_t now_ns;
     struct error unreachable; /* the first repository that could not be opened; ERR_NONE when all could */
     /* private */
-    size_t row_cap, repository_cap, copy_cap;
+    size_t row_cap, repository_cap, copy_cap, fallback_cap;
 };
+/* Of the repository that is open, called `name`; of one that need not be. */
+int status_copies_add(struct status *st, struct work *w, const char *name, struct error *err) PK_CHECK;
+int status_fallback_add(struct status *st, struct work *w, const struct config_repository *c, struct error *err) PK_CHECK;
 /* Surfaces of the configuration, and those that the repositories have besides. 0 also when repositories could not be
  * opened: their rows are STATUS_UNKNOWN and ret->unreachable says why. */
 int work_status(struct work *w, const struct selection *s, struct status *ret, struct error *err) PK_CHECK;
 void status_free(struct status *s);
-/* 0 when no row fails; ERR_TARGET_BREACHED names those that do. */
+/* 0 when no row fails, nothing waits to be forwarded and no offline copy is overdue; ERR_TARGET_BREACHED names what does. */
 int status_check(const struct status *s, struct error *err) PK_CHECK;
 /* The document of doc/reference/json.md, "status". */
 int status_json(const struct status *s, json_t **ret, struct error *err) PK_CHECK;

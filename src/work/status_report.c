@@ -75,10 +75,15 @@ static json_t *copies_json(const struct status *s, const struct status_repositor
     for (size_t i = 0; i < s->copy_count && list; i++) {
         const struct status_copy *c = &s->copies[i];
         if (strcmp(c->repository, r->name) != 0) continue;
-        json_t *j = json_pack("{s:s, s:s, s:I, s:I, s:o}", "repository", c->id, "label", c->label, "behind_points",
+        json_t *j = json_pack("{s:s, s:s, s:I, s:I, s:o, s:b}", "repository", c->id, "label", c->label, "behind_points",
                               (json_int_t)c->behind, "behind_s",
                               (json_int_t)(c->waiting_ns ? (s->now_ns - c->waiting_ns) / NS_PER_S : 0), "told_at",
-                              point_time_json(c->told_ns));
+                              point_time_json(c->told_ns), "offline", c->offline);
+        if (c->offline && j)
+            json_object_set_new(j, "reread",
+                                json_pack("{s:o, s:o, s:b, s:b}", "last", point_time_json(c->reread_ns), "due",
+                                          point_time_json(c->due_ns), "overdue", c->overdue, "failed",
+                                          c->reread_failed));
         if (json_array_append_new(list, j) < 0) {
             json_decref(list);
             return NULL;
@@ -94,20 +99,32 @@ static json_t *repository_json(const struct status *s, const struct status_repos
                      "witness", witness_json(r), "copies", copies_json(s, r), "coverage", coverage_json(&r->coverage, s->now_ns));
 }
 
+static json_t *fallback_json(const struct status_fallback *f, int64_t now_ns) {
+    return json_pack("{s:s, s:s, s:I, s:o, s:o, s:s?}", "repository", f->repository, "fallback", f->name,
+                     "waiting_points", (json_int_t)f->waiting, "since", point_time_json(f->since_ns), "waiting_s",
+                     age_json(f->since_ns, now_ns), "failed", *f->why ? f->why : NULL);
+}
+
 int status_json(const struct status *s, json_t **ret, struct error *err) {
     json_auto_t *rows = json_array();
     json_auto_t *repositories = json_array();
+    json_auto_t *fallbacks = json_array();
     bool ok = true;
-    int rc = rows && repositories ? 0 : error_set(err, ERR_NO_MEMORY, "no memory for the status");
+    int rc = rows && repositories && fallbacks ? 0 : error_set(err, ERR_NO_MEMORY, "no memory for the status");
     for (size_t i = 0; i < s->row_count && rc == 0; i++) {
         ok &= !status_fails(s->rows[i].state);
         rc = json_push(rows, row_json(&s->rows[i], s->now_ns), err);
     }
     for (size_t i = 0; i < s->repository_count && rc == 0; i++)
         rc = json_push(repositories, repository_json(s, &s->repositories[i]), err);
+    for (size_t i = 0; i < s->copy_count; i++) ok &= !s->copies[i].overdue;
+    for (size_t i = 0; i < s->fallback_count && rc == 0; i++) {
+        ok &= !status_fallback_fails(&s->fallbacks[i]);
+        rc = json_push(fallbacks, fallback_json(&s->fallbacks[i], s->now_ns), err);
+    }
     if (rc < 0) return rc;
-    *ret = json_pack("{s:o, s:b, s:O, s:O}", "checked_at", point_time_json(s->now_ns), "ok", ok, "surfaces", rows,
-                     "repositories", repositories);
+    *ret = json_pack("{s:o, s:b, s:O, s:O, s:O}", "checked_at", point_time_json(s->now_ns), "ok", ok, "surfaces", rows,
+                     "repositories", repositories, "fallbacks", fallbacks);
     return *ret ? 0 : error_set(err, ERR_NO_MEMORY, "no memory for the status");
 }
 
@@ -215,9 +232,19 @@ int status_metrics(const struct status *s, const char *version, struct buf *out,
                                     .repo = c->repository,
                                     .copy = c->id,
                                     .value = c->waiting_ns ? seconds(s->now_ns - c->waiting_ns) : 0};
+        struct metric_sample due = {
+            .metric = METRIC_COPY_REREAD_DUE, .repo = c->repository, .copy = c->id, .value = seconds(c->due_ns)};
+        if (!c->told_ns) continue;
         rc = add(&l, &told, err);
         if (rc == 0) rc = add(&l, &behind, err);
         if (rc == 0) rc = add(&l, &lag, err);
+        if (rc == 0 && c->offline) rc = add(&l, &due, err);
+    }
+    for (size_t i = 0; i < s->fallback_count && rc == 0; i++) {
+        const struct status_fallback *f = &s->fallbacks[i];
+        struct metric_sample waiting = {
+            .metric = METRIC_FALLBACK_WAITING, .repo = f->repository, .copy = f->name, .value = (double)f->waiting};
+        if (!*f->why) rc = add(&l, &waiting, err);
     }
     if (rc == 0) rc = metrics_write(l.s, l.n, out, err);
     seam_free(l.s);

@@ -211,8 +211,43 @@ pk status && says 'main: the copy offsite has every recovery point'
 claim 'and status calls it by its name'
 fails 2 PK-USE-001 copy lab/sub@latest,other --to offsite
 claim 'an address that is none is told'
-pk key rotate-ids -r main 2>/dev/null && fails 5 PK-CPY-001 copy --all -r main --to offsite && says 'has begun an epoch'
-claim 'after an epoch of ids began in one of the two, they have nothing in common any more'
+# ---- epochs of ids: the copy follows its source
+cp -a "$T/src/sub" "$T/sub.then"
+pk key rotate-ids -r main && echo more >"$T/src/sub/more" && sed -i 's/^100$/other/' "$T/src/sub/50" && pk backup lab/sub
+claim 'an epoch of ids begins in the source, and a backup is taken in it'
+fails 5 PK-POL-001 key rotate-ids -r offsite && says 'this repository is a copy, which has the ids of its source' && says 'key rotate-ids -r SOURCE'
+claim 'in a copy none is begun by itself'
+fails 5 PK-CPY-001 copy --all -r main --to offsite --to-key-file "$T/b.writer" && says 'into which its copy [0-9a-f]\{32\} has not followed' && says 'Copy once with an admin key of the destination'
+claim 'a writer key cannot let it follow, and it is said who can'
+pk copy --all -r main --to offsite --json && [ "$(result copied)" = 1 ] && grep -q 'the copy has followed its source into epoch 1' "$T/out"
+claim 'with the admin key it follows, and copying goes on'
+pk restore lab/sub@latest -r offsite --into "$T/epoch1" && diff -r "$T/src/sub" "$T/epoch1" && pk restore local/data@latest -r offsite --into "$T/epoch0" && diff -r "$T/src/text" "$T/epoch0/text"
+claim 'what was copied before and after restores'
+pk verify --all -r offsite --level decode && pk scrub -r "$B"
+claim 'and the copy verifies'
+if [ -n "$python" ]; then
+  PYTHONDONTWRITEBYTECODE=1 "$python" "$SOURCE_ROOT/test/format/reader.py" --key "$T/b2.key" "$B" check >"$T/out" 2>"$T/err"
+  claim 'so does it by the independent reader, with the admin key, which cannot derive these ids'
+fi
+echo again >"$T/src/sub/again" && pk backup lab/sub && pk copy lab/sub --to offsite --to-key-file "$T/b.writer" --json && [ "$(result copied)" = 1 ]
+claim 'from then on a writer key of before that was given the new keys copies'
+pk key add -r offsite --role restore --key-file-out "$T/b.restore1" && pk restore lab/sub@latest -r offsite --key-file "$T/b.restore1" --into "$T/epoch1b" && diff -r "$T/src/sub" "$T/epoch1b"
+claim 'keys that are added to the copy have its epoch'
+pk init -r "$T/late" --key-file "$T/late.key" --copy-of main --from-key-file "$T/a.restore" && pk copy --all -r main --to "$T/late" --to-key-file "$T/late.key" --json && [ "$(result failed)" = 0 ] && [ "$(result behind)" = 0 ]
+claim 'a copy that is made after an epoch began takes the points of all epochs'
+pk restore "local/data@$first" -r "$T/late" --key-file "$T/late.key" --into "$T/late0" && diff -r "$T/was" "$T/late0" && pk restore lab/sub@latest -r "$T/late" --key-file "$T/late.key" --into "$T/late1" && diff -r "$T/src/sub" "$T/late1" && pk verify --all -r "$T/late" --key-file "$T/late.key" --level decode
+claim 'and restores them'
+fails 5 PK-KEY-002 init -r "$T/never" --key-file "$T/never.key" --copy-of main --from-key-file "$T/a.writer" && says 'takes a restore or admin key'
+claim 'for that the key of the source must read'
+pk backup -r "$T/late" --key-file "$T/late.key" --files "$T/src/sub" --name came && pk copy -r "$T/late" --key-file "$T/late.key" local/came --to main --json && [ "$(result copied)" = 1 ] && pk restore local/came@latest -r main --into "$T/came" && diff -r "$T/src/sub" "$T/came"
+claim 'and a point of the copy goes the other way'
+pk key rotate-ids -r "$T/late" --key-file "$T/late.key" --leave-source && pk backup -r "$T/late" --key-file "$T/late.key" --files "$T/src/sub" --name own && pk restore local/own@latest -r "$T/late" --key-file "$T/late.key" --into "$T/own" && diff -r "$T/src/sub" "$T/own"
+claim 'a copy whose source is gone may leave it, and have ids of its own'
+pk key rotate-ids -r main && fails 5 PK-CPY-001 copy --all -r main --to "$T/late" --to-key-file "$T/late.key"
+claim 'then nothing is copied between the two'
+pk copy --all -r main --to offsite --json && [ "$(result failed)" = 0 ]
+claim 'while another copy follows into the next epoch'
+rm -rf "$T"/epoch* "$T"/late* "$T/came" "$T/own" "$T/src/sub" && mv "$T/sub.then" "$T/src/sub"
 
 KIND=${S3_KIND:-versitygw}
 s3_start "$KIND" "$T/server"

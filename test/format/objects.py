@@ -443,7 +443,7 @@ class Epochs:
         older = unseal(ChaCha20Poly1305(hkdf(self.indexes[n], h[32:64], b"proofkeep/v1/older-index")), bytes(12), chain, h, name)
         self.indexes.update({i: older[32 * i:32 * i + 32] for i in range(n)})
         for kind, got in (("id", self.ids), ("index", self.indexes)) if keys.master else ():
-            for i in range(n + 1):
+            for i in range(0 if kind == "id" and repo.shared_content else n + 1):
                 label = f"proofkeep/v1/{kind}/{i}" if i else f"proofkeep/v1/{kind}"
                 need(got[i] == hkdf(keys.master, keys.repo_id, label.encode()), f"{name} holds a key that is not the master key's")
 
@@ -630,6 +630,7 @@ class Repository:
         f = parse_json(self.read("format"), "format")
         need(f["magic"] == "proofkeep repository" and f["version"] == 1, "not a repository of version 1")
         need(set(f["features"]["read"]) <= {"shared-content-keys"}, "the repository has features that this reader does not know")
+        self.shared_content = "shared-content-keys" in f["features"]["read"]  # a copy: its ids are its source's
         self.id = bytes.fromhex(f["id"])
         self.pack_bytes = {False: f["data_pack_bytes"], True: f["meta_pack_bytes"]}
         secret, kind = key_file(key_path, passphrase)

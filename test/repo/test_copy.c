@@ -1,5 +1,6 @@
 /* Copies of snapshots in a second repository: whole, small when there is little news, resumed, and never of damage. */
 #include "base/thread.h"
+#include "repo/alternate.h"
 #include "repo/copy.h"
 #include "repo/state_summary.h"
 #include "repo_kit.h"
@@ -287,7 +288,7 @@ static void keys_decide(void **state) {
     copy(&a, one, &b, NULL);
     bool said = false;
     struct copy_stats none = {0};
-    kit_ok(copy_tell(a.repo, b.repo, "there", 1, &none, "me", &said, &err), &err);
+    kit_ok(copy_tell(a.repo, b.repo, "there", 1, &none, NULL, "me", &said, &err), &err);
     assert_true(said);
     FAILS(ERR_KEY_ROLE, "needs a restore or admin key", copy_check(b.repo, a.repo, e));
     a.unlock.secret = BYTES_OF(key[ROLE_WRITER - 1], 32);
@@ -435,6 +436,7 @@ static void is_summed_up(struct kit *k) {
         const struct snapshot_info *s = &again.snapshots[i], *was = repo_snapshot(k->repo, i);
         assert_int_equal(s->is_copy, was->is_copy);
         assert_memory_equal(&s->source, &was->source, sizeof s->source);
+        assert_string_equal(s->fallback ? s->fallback : "", was->fallback ? was->fallback : "");
     }
     state_free(&again);
     json_decref(doc);
@@ -456,7 +458,7 @@ static void the_source_knows_how_far_its_copy_is(void **state) {
     dest_begin(&a, &b);
     copy(&a, seqs[0], &b, NULL);
     copy(&a, seqs[2], &b, NULL); /* the middle one is left out */
-    kit_ok(copy_tell(a.repo, b.repo, "the cellar", 2, &none, "me", &said, &err), &err);
+    kit_ok(copy_tell(a.repo, b.repo, "the cellar", 2, &none, NULL, "me", &said, &err), &err);
     for (int again = 0; again < 2; again++) {
         assert_int_equal(repo_copy_count(a.repo), 1);
         const struct copy_info *i = repo_copy(a.repo, 0);
@@ -475,13 +477,167 @@ static void the_source_knows_how_far_its_copy_is(void **state) {
     kit_ok(repo_forget(a.repo, &seqs[1], 1, "old", &err), &err);
     assert_int_equal(repo_copy_lag(a.repo, repo_copy(a.repo, 0), NULL), 1);
     copy(&a, seqs[3], &b, NULL);
-    kit_ok(copy_tell(a.repo, b.repo, "the cellar", 1, &none, "me", &said, &err), &err);
+    kit_ok(copy_tell(a.repo, b.repo, "the cellar", 1, &none, NULL, "me", &said, &err), &err);
     assert_int_equal(repo_copy_count(a.repo), 1);
     assert_int_equal(repo_copy_lag(a.repo, repo_copy(a.repo, 0), &since), 0);
     assert_int_equal(since, 0);
     content_free(&c);
     kit_end(&a);
     kit_end(&b);
+}
+
+static void what_was_stored_for_another_waits_until_that_has_it(void **state) {
+    (void)state;
+    struct kit a, b;
+    struct content c;
+    struct error err = ERROR_INIT;
+    struct copy_stats none = {0};
+    struct copy_reread reread = {.at_ns = time_now_ns(), .whole = true, .objects = 3};
+    int64_t since;
+    bool said;
+    kit_begin(&a);
+    content_make(&c);
+    uint64_t one = kit_backup(&a, "s", c.items, 3, false, NULL), two = kit_backup(&a, "s", c.items + 1, 3, false, NULL);
+    assert_int_equal(copy_waiting(a.repo, NULL, &since), 0);
+    assert_int_equal(since, 0);
+    /* as a receipt says it */
+    for (size_t i = 0; i < a.repo->state.snapshot_count; i++)
+        kit_ok(mem_strdup("home", &a.repo->state.snapshots[i].fallback, &err), &err);
+    assert_int_equal(copy_waiting(a.repo, "home", &since), 2);
+    assert_int_equal(since, kit_snapshot(&a, one)->stored_ns);
+    assert_int_equal(copy_waiting(a.repo, "elsewhere", NULL), 0);
+    is_summed_up(&a);
+    dest_begin(&a, &b);
+    copy(&a, one, &b, NULL);
+    kit_ok(copy_tell(a.repo, b.repo, "another", 1, &none, NULL, "me", &said, &err), &err);
+    assert_int_equal(copy_waiting(a.repo, "home", NULL), 2);
+    kit_ok(copy_tell(a.repo, b.repo, "home", 1, &none, &reread, "me", &said, &err), &err);
+    assert_false(copy_waits(a.repo, kit_snapshot(&a, one)));
+    assert_true(copy_waits(a.repo, kit_snapshot(&a, two)));
+    assert_true(repo_copy(a.repo, 0)->reread_ns > 0 && repo_copy(a.repo, 0)->first_ns > 0);
+    assert_int_equal(copy_lost(a.repo, b.repo), 0);
+    int64_t read_ns = repo_copy(a.repo, 0)->reread_ns;
+    reread.whole = false;
+    kit_ok(copy_tell(a.repo, b.repo, "home", 1, &none, &reread, "me", &said, &err), &err);
+    assert_true(repo_copy(a.repo, 0)->reread_failed);
+    assert_int_equal(repo_copy(a.repo, 0)->reread_ns, read_ns);
+    kit_ok(copy_tell(a.repo, b.repo, "home", 1, &none, NULL, "me", &said, &err), &err);
+    assert_true(repo_copy(a.repo, 0)->reread_failed); /* until it is read again */
+    is_summed_up(&a);
+    content_free(&c);
+    kit_end(&a);
+    kit_end(&b);
+}
+
+struct others {
+    struct repo *list[2];
+    unsigned opened;
+};
+
+static int other_open(void *ctx, size_t i, struct repo **ret, struct error *err) {
+    struct others *o = ctx;
+    o->opened++;
+    if (!o->list[i]) return error_set(err, ERR_REPO_NONE, "there is no folder");
+    *ret = o->list[i];
+    return 0;
+}
+
+static void what_is_lost_comes_from_an_alternate_chunk_by_chunk(void **state) {
+    (void)state;
+    static const char *const labels[] = {"foreign", "copy"};
+    struct kit a, b, other;
+    struct content c;
+    struct error err = ERROR_INIT;
+    struct alternate_stats st;
+    char command[200];
+    kit_begin(&a);
+    kit_begin(&other);
+    content_make(&c);
+    uint64_t one = kit_backup(&a, "s", c.items, c.n, false, NULL);
+    dest_begin(&a, &b);
+    copy(&a, one, &b, NULL);
+    kit_reopen(&a, false);
+    struct others o = {{other.repo, b.repo}, 0};
+    kit_ok(repo_alternates_set(a.repo, labels, 2, other_open, &o, &err), &err);
+    kit_expect(&a, one, c.items, c.n);
+    assert_int_equal(o.opened, 0); /* nobody is asked for what is there */
+    snprintf(command, sizeof command, "rm -rf %s/packs", a.repo_dir);
+    assert_int_equal(system(command), 0);
+    kit_expect(&a, one, c.items, c.n);
+    assert_int_equal(o.opened, 2);
+    repo_alternate_stats(a.repo, 0, &st);
+    assert_true(st.failed && st.failed->code == ERR_COPY_FOREIGN && st.chunks == 0);
+    repo_alternate_stats(a.repo, 1, &st);
+    assert_true(!st.failed && st.chunks > 60 && st.bytes > 2 * LARGE);
+    uint64_t chunks = st.chunks;
+    kit_expect(&a, one, c.items, c.n);
+    repo_alternate_stats(a.repo, 1, &st);
+    assert_int_equal(st.chunks, chunks); /* each counts once */
+    struct check_options co = {.level = VERIFY_PRESENT, .threads = 2};
+    struct check_totals t;
+    kit_ok(repo_check(a.repo, &co, &t, &err), &err);
+    assert_int_equal(t.result != CHECK_VERIFIED, 1); /* a check is of its own repository */
+    /* the same is lost in both */
+    snprintf(command, sizeof command, "rm -rf %s/packs", b.repo_dir);
+    assert_int_equal(system(command), 0);
+    kit_reopen(&b, false);
+    kit_reopen(&a, false);
+    o = (struct others){{NULL, b.repo}, 0};
+    kit_ok(repo_alternates_set(a.repo, labels, 2, other_open, &o, &err), &err);
+    FAILS(ERR_OBJECT_MISSING, "", kit_expect_try(&a, one, c.items, c.n, e));
+    content_free(&c);
+    kit_end(&a);
+    kit_end(&b);
+    kit_end(&other);
+}
+
+static void a_copy_follows_its_source_into_its_epochs(void **state) {
+    (void)state;
+    struct kit a, b, late;
+    struct content c;
+    struct error err = ERROR_INIT;
+    unsigned epoch, begun;
+    uint64_t keys, one, two, at;
+    kit_begin(&a);
+    content_make(&c);
+    one = kit_backup(&a, "s", c.items, c.n, false, NULL);
+    dest_begin(&a, &b);
+    copy(&a, one, &b, NULL);
+    FAILS(ERR_POLICY, "this repository is a copy", repo_epoch_begin(b.repo, &epoch, &keys, e));
+    for (int i = 0; i < 2; i++) kit_ok(repo_epoch_begin(a.repo, &epoch, &keys, &err), &err);
+    two = kit_backup(&a, "s", c.items + 1, c.n - 1, false, NULL);
+    FAILS(ERR_COPY_FOREIGN, "has not followed", copy_check(a.repo, b.repo, e));
+    kit_ok(copy_check(b.repo, a.repo, &err), &err); /* the other way needs nothing */
+    kit_ok(repo_epoch_follow(b.repo, a.repo, &begun, &err), &err);
+    assert_int_equal(begun, 2);
+    kit_ok(repo_epoch_follow(b.repo, a.repo, &begun, &err), &err);
+    assert_int_equal(begun, 0);
+    kit_ok(copy_check(a.repo, b.repo, &err), &err);
+    at = copy(&a, two, &b, NULL);
+    kit_reopen(&b, true);
+    kit_expect(&b, at, c.items + 1, c.n - 1);
+    is_whole(&b);
+    dest_begin(&a, &late); /* its epoch 0 has the ids of then */
+    kit_ok(repo_epoch_follow(late.repo, a.repo, &begun, &err), &err);
+    assert_int_equal(begun, 2);
+    uint64_t old = copy(&a, one, &late, NULL);
+    at = copy(&a, two, &late, NULL);
+    kit_reopen(&late, true);
+    kit_expect(&late, old, c.items, c.n);
+    kit_expect(&late, at, c.items + 1, c.n - 1);
+    is_whole(&late);
+    kit_ok(repo_epoch_leave(late.repo, &epoch, &keys, &err), &err);
+    assert_int_equal(epoch, 3);
+    kit_reopen(&late, true);
+    kit_backup(&late, "s", c.items, c.n, false, NULL);
+    is_whole(&late);
+    kit_ok(repo_epoch_begin(a.repo, &epoch, &keys, &err), &err);
+    FAILS(ERR_COPY_FOREIGN, "does not share the content keys", copy_check(a.repo, late.repo, e));
+    FAILS(ERR_COPY_FOREIGN, "does not share the content keys", repo_epoch_follow(late.repo, a.repo, &begun, e));
+    content_free(&c);
+    kit_end(&a);
+    kit_end(&b);
+    kit_end(&late);
 }
 
 /* ---- every call to the system fails in turn ---- */
@@ -570,6 +726,9 @@ int main(void) {
         cmocka_unit_test(an_interrupted_copy_goes_on_where_it_was),
         cmocka_unit_test(a_receipt_that_is_not_its_sources_is_told),
         cmocka_unit_test(the_source_knows_how_far_its_copy_is),
+        cmocka_unit_test(what_was_stored_for_another_waits_until_that_has_it),
+        cmocka_unit_test(what_is_lost_comes_from_an_alternate_chunk_by_chunk),
+        cmocka_unit_test(a_copy_follows_its_source_into_its_epochs),
         cmocka_unit_test(whatever_fails_on_the_way_the_next_copy_is_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
