@@ -63,13 +63,8 @@ class Server:
     def kill(self):
         pid = int((self.data / "postmaster.pid").read_text().split()[0])
         os.kill(pid, signal.SIGKILL)
-        time.sleep(0.5)
+        time.sleep(1)  # what it left dies when it sees that its parent is gone
         (self.data / "postmaster.pid").unlink(missing_ok=True)
-        # what it left dies by itself when it sees that its parent is gone; its shared memory goes with the last of them
-        for _ in range(100):
-            if subprocess.run(["pgrep", "-f", f"-D {self.data}"], stdout=subprocess.DEVNULL).returncode:
-                break
-            time.sleep(0.1)
 
     def ask(self, sql, database="postgres"):
         done = self.pg("psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", database, "-c", sql)

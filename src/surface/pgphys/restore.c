@@ -186,7 +186,9 @@ static int segments_done(struct pgphys_restore *r, struct error *err) {
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < r->n; i++) {
         char name[PATH_MAX];
-        if (strncmp(r->items[i].name, "pg_wal/", 7) != 0 || r->items[i].attr.type != PGPHYS_FILE) continue;
+        if (strncmp(r->items[i].name, "pg_wal/", 7) != 0 || r->items[i].attr.type != PGPHYS_FILE ||
+            strchr(r->items[i].name + 7, '/')) /* the stream brings such marks itself */
+            continue;
         snprintf(name, sizeof name, "pg_wal/archive_status/%.200s.done", r->items[i].name + 7);
         rc = pgphys_text_write(r, name, BYTES_OF(NULL, 0), 0600, err);
     }
