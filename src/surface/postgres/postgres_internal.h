@@ -3,7 +3,8 @@
  * Invariants of the driver
  *  1. Nothing here changes the source's server: captures and measurements run in one read-only transaction.
  *  2. A snapshot's items come from one pg_dump, whose archive was read to its good end and whose exit status was 0.
- *  3. A restore writes only into databases that it made itself; on failure they are dropped.
+ *  3. A restore writes only into databases that it made itself; on failure they are dropped. Rows are put back into a live one
+ *     (apply_rows.c) by a change set alone, in one transaction.
  *  4. The live database is renamed, never dropped, and both renames of a swap are one transaction.
  *  5. A password is in this process's memory or in a nameless file that the client tool inherits; nowhere else.
  */
