@@ -118,6 +118,22 @@ static int sys_socket(int family, int type, int protocol) {
     return socket(family, type | SOCK_CLOEXEC, protocol);
 }
 
+/* A connection goes on being made after a signal, so it is waited for rather than asked for again. */
+static int sys_connect(int fd, const struct sockaddr *to, socklen_t len) {
+    if (connect(fd, to, len) == 0) return 0;
+    if (errno != EINTR) return -1;
+    struct pollfd p = {.fd = fd, .events = POLLOUT};
+    int e = 0;
+    socklen_t n = sizeof e;
+    if (sys_poll(&p, 1, -1) < 0 || getsockopt(fd, SOL_SOCKET, SO_ERROR, &e, &n) < 0) return -1;
+    errno = e;
+    return e ? -1 : 0;
+}
+
+static ssize_t sys_send(int fd, const void *p, size_t n) {
+    return send(fd, p, n, MSG_NOSIGNAL);
+}
+
 static int sys_net_perform(void *easy, int *ret_code) {
     *ret_code = (int)curl_easy_perform(easy);
     return 0;

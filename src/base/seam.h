@@ -22,6 +22,8 @@
 #include <sys/wait.h>
 #include <time.h>
 
+struct sockaddr;
+
 /* SEAM_OP(result, name, parameters, arguments). One list makes the table, the wrappers and the fault harness. */
 #define SEAM_OPS \
     SEAM_OP(int, openat, (int dirfd, const char *path, int flags, mode_t mode), (dirfd, path, flags, mode)) \
@@ -70,11 +72,13 @@
     SEAM_OP(int, clock_gettime, (clockid_t id, struct timespec *ts), (id, ts)) \
     SEAM_OP(ssize_t, getrandom, (void *p, size_t n), (p, n)) \
     SEAM_OP(int, socket, (int family, int type, int protocol), (family, type, protocol)) \
+    SEAM_OP(int, connect, (int fd, const struct sockaddr *to, unsigned len), (fd, to, len)) \
+    SEAM_OP(ssize_t, send, (int fd, const void *p, size_t n), (fd, p, n)) \
     SEAM_OP(int, net_perform, (void *easy, int *ret_code), (easy, ret_code))
 
 /* The *xattr_at calls act on `fd` itself when path is NULL, else on /proc/self/fd/<fd>/<path> without following a final
  * link (lgetxattr and so on). mmap maps at an address of the kernel's choosing. alloc(0) may return NULL.
- * net_perform carries out a transfer of libcurl: 0 with libcurl's own verdict, or -1 with errno when it was not tried. */
+ * send never raises SIGPIPE. net_perform carries out a transfer of libcurl: 0 with libcurl's own verdict, or -1 with errno when it was not tried. */
 
 enum seam_op {
 #define SEAM_OP(result, name, params, args) SEAM_##name,

@@ -112,7 +112,7 @@ struct config_repository {
     struct config_duration reread;  /* of offline: how often all of it is to be read */
 };
 
-enum config_kind { CONFIG_KIND_UNSET, CONFIG_KIND_FILES, CONFIG_KIND_POSTGRES };
+enum config_kind { CONFIG_KIND_UNSET, CONFIG_KIND_FILES, CONFIG_KIND_POSTGRES, CONFIG_KIND_REDIS };
 enum config_method { CONFIG_METHOD_UNSET, CONFIG_METHOD_LOGICAL, CONFIG_METHOD_PHYSICAL };
 enum config_through { CONFIG_THROUGH_UNSET, CONFIG_THROUGH_REPLICATION, CONFIG_THROUGH_HOST };
 enum config_class {
@@ -143,6 +143,16 @@ struct config_wal { /* how a server's write-ahead log gets into the repository *
     const char *slot, *system, *spool;
     struct config_duration every;
 };
+struct config_server { /* redis */
+    struct config_head head;
+    const char *host, *user;
+    const char *password; /* name of a secret */
+    struct config_int port;
+    bool tls;
+    const char *ca;
+    struct config_strings databases;
+    int method, conflicts;
+};
 struct config_surface {
     struct config_head head;
     int kind;  /* enum config_kind */
@@ -158,6 +168,7 @@ struct config_surface {
     const char *tools_dir, *run_as;
     struct config_wal *wal;
     CONFIG_LIST(config_invariant) invariants;
+    struct config_server *server; /* redis */
 };
 
 enum config_level {

@@ -6,9 +6,11 @@
     { .name = #key, .type = FIELD_##kind_of_field, .offset = offsetof(struct owner, key), __VA_ARGS__ }
 
 static const char *const key_kinds[] = {"passphrase", "key_file", NULL};
-static const char *const kinds[] = {"files", "postgres", NULL};
+static const char *const kinds[] = {"files", "postgres", "redis", NULL};
 static const char *const methods[] = {"logical", "physical", NULL};
 static const char *const ways[] = {"replication", "host", NULL};
+static const char *const redis_methods[] = {"replication", "scan", NULL};
+static const char *const redis_conflicts[] = {"abort", "replace", "skip", NULL};
 static const char *const classes[] = {"truth", "runtime", "cache", "config", NULL};
 static const char *const expects[] = {"equal", "not_shrunk", NULL};
 static const char *const levels[] = {"present", "checksum", "decode", "spot", "full", "rebuild", NULL};
@@ -285,6 +287,34 @@ static const struct schema wal_schema = {
     ROWS(wal_rows),
     .bytes = sizeof(struct config_wal),
 };
+static const struct field server_rows[] = {
+    ROW(config_server, host, STRING, .flags = FIELD_ENV, .doc = "Host name, address, or the path of a unix socket.",
+        .fallback = "`127.0.0.1`"),
+    ROW(config_server, port, INT, .min = 1, .max = 65535, .doc = "Port.", .fallback = "6379"),
+    ROW(config_server, user, STRING, .flags = FIELD_ENV, .doc = "The backup user of the server's ACL.",
+        .fallback = "the server's default user"),
+    ROW(config_server, password, REF, .refers = "secrets", .doc = "The secret that holds the password."),
+    ROW(config_server, tls, BOOL, .doc = "Speak TLS. The certificate is always checked, and the name in it.",
+        .fallback = "false"),
+    ROW(config_server, ca, PATH, .flags = FIELD_ENV, .doc = "Certificates, in PEM, that the server's is checked against.",
+        .fallback = "the system's"),
+    ROW(config_server, databases, STRINGS, .flags = FIELD_NON_EMPTY,
+        .doc = "Numbers of the databases to back up, in quotes: `['0', '3']`.", .fallback = "all"),
+    ROW(config_server, method, ENUM, .values = redis_methods,
+        .doc = "`replication`: one exact moment, as a replica gets it. `scan`: key by key, for services that do not let anyone "
+               "replicate; such backups are labelled fuzzy.",
+        .fallback = "replication"),
+    ROW(config_server, conflicts, ENUM, .values = redis_conflicts,
+        .doc = "What a restore into a running server does with keys that are there already: `abort` before anything is written, "
+               "`replace` them, or `skip` them.",
+        .fallback = "abort"),
+};
+static const struct schema server_schema = {
+    .name = "server",
+    .doc = "A Redis or Valkey server, and how it is backed up and restored.",
+    ROWS(server_rows),
+    .bytes = sizeof(struct config_server),
+};
 static const struct field surface_rows[] = {
     ROW(config_surface, kind, ENUM, .flags = FIELD_REQUIRED, .values = kinds, .doc = "Which driver captures it."),
     ROW(config_surface, class, ENUM, .flags = FIELD_REQUIRED, .values = classes,
@@ -324,6 +354,8 @@ static const struct field surface_rows[] = {
         .doc = "Its write-ahead log, for recovery to any instant.", .fallback = "none is stored"),
     ROW(config_surface, invariants, LIST, .object = &invariant_schema, .only = "postgres",
         .doc = "What is compared after a restore."),
+    ROW(config_surface, server, OBJECT, .object = &server_schema, .only = "redis", .doc = "The server.",
+        .fallback = "the one on this host"),
 };
 static const struct schema surface_schema = {
     .name = "surface",

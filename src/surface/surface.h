@@ -192,6 +192,7 @@ struct surface_driver {
 extern const struct surface_driver surface_files;
 extern const struct surface_driver surface_postgres;
 extern const struct surface_driver surface_postgres_physical; /* kind "postgres-physical" */
+extern const struct surface_driver surface_redis;
 const struct surface_driver *surface_find(const char *kind); /* NULL when unknown */
 
 #endif

@@ -3,6 +3,7 @@
 # in order, and each must succeed; a line "<!-- not run: why -->" before a block excuses it. The documents' /srv, /etc/proofkeep
 # and /var/run/postgresql are folders of this test, and the configuration is found there. Links between documents must lead somewhere, too.
 . "${SOURCE_ROOT:?the project}/test/e2e/lib/tap.sh"
+. "$SOURCE_ROOT/test/e2e/lib/redis.sh"
 . "$SOURCE_ROOT/tools/demo/cluster.sh"
 C=$T/pg
 trap 'cluster_stop "$C"' EXIT
@@ -29,6 +30,7 @@ for d in $(documents); do
   [ -s script ] || continue
   case $d in *mount*) if ! : 2>/dev/null <>/dev/fuse || ! command -v fusermount3 >/dev/null; then skip "$d" '/dev/fuse or fusermount3 is not there'; continue; fi ;; esac
   case $d in *postgres*) if [ -z "$PG_BIN" ]; then skip "$d" 'no PostgreSQL server is installed'; continue; fi ;; esac
+  case $d in *howto/redis*) if [ -z "$REDIS_SERVER" ]; then skip "$d" 'no Redis server is installed'; continue; fi ;; esac
   box=$T/$(echo "$d" | tr / -)
   mkdir -p "$box/srv" "$box/etc" "$box/here"
   # The server's own user passes through to scratch servers.

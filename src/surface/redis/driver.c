@@ -1,0 +1,17 @@
+#include "surface/redis/redis_internal.h"
+
+const struct surface_driver surface_redis = {
+    .kind = "redis",
+    .promises = SURFACE_ONLINE | SURFACE_EXACT | SURFACE_SELECTIVE,
+    .receipt_surface = "redis",
+    .probe = redis_probe,
+    .capture = redis_capture,
+    .plan = redis_plan,
+    .restore = redis_restore,
+    .scratch_start = redis_scratch_start,
+    .scratch_stop = redis_scratch_stop,
+    .measure = redis_measure,
+    .describe = redis_describe,
+    .export_name = redis_export_name,
+    .export_tree = redis_export_tree,
+};

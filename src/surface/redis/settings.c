@@ -1,0 +1,119 @@
+#include "surface/redis/redis_internal.h"
+
+#include "base/seam.h"
+#include <stdio.h>
+
+#define TIMEOUT_MS 60000
+#define PORT 6379
+
+static int text_of(const json_t *o, const char *key, char **ret, struct error *err) {
+    const json_t *v = json_object_get(o, key);
+    if (!v || json_is_null(v)) return 0;
+    if (!json_is_string(v)) return error_set(err, ERR_CONFIG_VALUE, "redis: %s wants a text", key);
+    return mem_strdup(json_string_value(v), ret, err);
+}
+
+static int choice(const json_t *o, const char *key, const char *const *words, int *ret, struct error *err) {
+    const char *v = json_string_value(json_object_get(o, key));
+    if (!v) return 0;
+    for (int i = 0; words[i]; i++)
+        if (!strcmp(v, words[i])) {
+            *ret = i;
+            return 0;
+        }
+    return error_set(err, ERR_CONFIG_VALUE, "redis: %s cannot be %s", key, v);
+}
+
+static int password(struct redis_settings *s, const json_t *server, struct error *err) {
+    char *ref = NULL;
+    int r = text_of(server, "password", &ref, err);
+    if (r == 0 && ref && !s->ctx->secret)
+        r = error_set(err, ERR_SECRET, "the password %s cannot be had here", ref);
+    else if (r == 0 && ref)
+        r = s->ctx->secret(s->ctx->secret_ctx, ref, &s->password, err);
+    seam_free(ref);
+    return r < 0 ? error_wrap(err, "redis: password of %s", s->ctx->name ? s->ctx->name : "the surface") : 0;
+}
+
+static int load(struct redis_settings *s, const json_t *scratch, struct error *err) {
+    static const char *const methods[] = {"replication", "scan", NULL};
+    static const char *const conflicts[] = {"abort", "replace", "skip", NULL};
+    const json_t *server = scratch ? scratch : json_object_get(s->ctx->settings, "server");
+    const json_t *port = json_object_get(server, "port");
+    int method = 0, conflict = 0;
+    int r = text_of(server, "host", &s->host, err);
+    s->port = port ? (unsigned)json_integer_value(port) : PORT;
+    if (r == 0 && !s->host) r = mem_strdup("127.0.0.1", &s->host, err);
+    if (r < 0 || scratch) return r;
+    s->tls = json_is_true(json_object_get(server, "tls"));
+    s->databases = json_object_get(server, "databases");
+    if ((r = text_of(server, "user", &s->user, err)) < 0 || (r = text_of(server, "ca", &s->ca, err)) < 0) return r;
+    if ((r = choice(server, "method", methods, &method, err)) < 0) return r;
+    if ((r = choice(server, "conflicts", conflicts, &conflict, err)) < 0) return r;
+    s->method = (enum redis_method)method;
+    s->conflicts = (enum redis_conflicts)conflict;
+    if (s->tls && s->host[0] == '/')
+        return error_set(err, ERR_CONFIG_VALUE, "redis: TLS has no place on a unix socket");
+    return password(s, server, err);
+}
+
+int redis_settings_load(const struct surface_context *ctx, const json_t *scratch, struct redis_settings **ret,
+                        struct error *err) {
+    struct redis_settings *s;
+    int r = mem_alloc(sizeof *s, (void **)&s, err);
+    if (r < 0) return r;
+    s->ctx = ctx;
+    s->scratch = scratch != NULL;
+    r = load(s, scratch, err);
+    if (r < 0)
+        redis_settings_free(s);
+    else
+        *ret = s;
+    return r;
+}
+
+void redis_settings_free(struct redis_settings *s) {
+    if (!s) return;
+    seam_free(s->host);
+    seam_free(s->user);
+    seam_free(s->ca);
+    secret_free(s->password);
+    seam_free(s);
+}
+
+void redis_settings_freep(struct redis_settings **s) {
+    redis_settings_free(*s);
+}
+
+bool redis_settings_has(const struct redis_settings *s, uint64_t database) {
+    char text[24];
+    const json_t *v;
+    size_t i;
+    if (!s->databases) return true;
+    snprintf(text, sizeof text, "%llu", (unsigned long long)database);
+    json_array_foreach(s->databases, i, v) {
+        const char *one = json_string_value(v);
+        if (one && !strcmp(one, text)) return true;
+    }
+    return false;
+}
+
+int redis_connect(const struct redis_settings *s, const char *host, unsigned port, struct resp *ret,
+                  struct error *err) {
+    struct resp_server server = {.host = host ? host : s->host,
+                                 .port = host ? port : s->port,
+                                 .user = s->user,
+                                 .password = s->password ? secret_bytes(s->password) : BYTES_OF(NULL, 0),
+                                 .tls = s->tls,
+                                 .ca = s->ca,
+                                 .timeout_ms = TIMEOUT_MS};
+    return resp_open(&server, ret, err);
+}
+
+void redis_note(const struct redis_settings *s, enum note_kind kind, const char *name, const char *text) {
+    if (s->ctx->events.note) s->ctx->events.note(s->ctx->events.ctx, kind, BYTES_STR(name), text);
+}
+
+void redis_progress(const struct redis_settings *s, const char *phase, uint64_t bytes, uint64_t items) {
+    if (s->ctx->events.progress) s->ctx->events.progress(s->ctx->events.ctx, phase, bytes, 0, items);
+}
