@@ -161,7 +161,7 @@ static int piece_take(struct work_wal *h, uint64_t system, const struct wal_plac
     if (rc == 0 && b.len != p->to - p->from)
         rc = error_set(err, ERR_OBJECT_CORRUPT, "%s has not the length that its name says", key);
     if (rc == 0 && over > b.len) over = b.len;
-    if (rc == 0 && memcmp(ret->ptr + start + p->from, b.ptr, over) != 0)
+    if (rc == 0 && over && memcmp(ret->ptr + start + p->from, b.ptr, over) != 0)
         rc = error_set(err, ERR_WAL_DIFFERS, "%s says otherwise than the piece before it", key);
     if (rc == 0 && b.len > over) rc = buf_append(ret, b.ptr + over, b.len - over, err);
     buf_free(&b);

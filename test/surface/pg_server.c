@@ -75,7 +75,7 @@ void pg_server_stop(struct pg_server *s, const char *mode) {
 }
 
 void pg_server_kill(struct pg_server *s) {
-    need(pg_server_shell(s, "p=$(head -n 1 %s/data/postmaster.pid); kill -9 $p $(ps -o pid= --ppid $p)", s->folder) ==
+    need(pg_server_shell(s, "p=$(head -n 1 %s/data/postmaster.pid); c=$(ps -o pid= --ppid $p); kill -9 $p && { kill -9 $c 2>/dev/null || :; }", s->folder) ==
              0,
          "kill");
     pg_server_gone(s);
