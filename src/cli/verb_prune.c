@@ -54,7 +54,14 @@ static int plan_print(struct cli *c, const struct prune_plan *p, struct error *e
                  COUNTED(p->forgotten, "recovery point"), size);
     size_format(p->unused_bytes, size);
     if (p->unused_known && p->unused_packs) output_print(c->output, "; %s are unused already", size);
+    size_format(p->wal_bytes, size);
+    if (p->wal_objects)
+        output_print(c->output, "; remove %s of WAL (%s) that no backup needs", COUNTED(p->wal_objects, "file"), size);
     output_print(c->output, "\n");
+    for (size_t i = 0; i < p->wal_count; i++)
+        if (*p->wal[i].why)
+            output_print(c->output, "WAL of the cluster %llu stays: %s\n", (unsigned long long)p->wal[i].system,
+                         p->wal[i].why);
     return 0;
 }
 
@@ -94,12 +101,13 @@ static int act(struct cli *c, struct work *w, const struct prune_plan *p, struct
                       COUNTED(d.locked, "unused object"), freed, until);
     }
     output_set_result(c->output,
-                      json_pack("{s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "plan", p->id, "forgotten",
-                                (int)d.forgotten, "freed_packs", (json_int_t)d.freed_packs, "freed_bytes",
+                      json_pack("{s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "plan", p->id,
+                                "forgotten", (int)d.forgotten, "freed_packs", (json_int_t)d.freed_packs, "freed_bytes",
                                 (json_int_t)d.freed_bytes, "repacked_packs", (json_int_t)d.repacked_packs,
                                 "repacked_live_bytes", (json_int_t)d.repacked_live_bytes, "young_bytes",
                                 (json_int_t)d.young_bytes, "locked_objects", (json_int_t)d.locked, "locked_bytes",
-                                (json_int_t)d.locked_bytes, "duration_ms", (json_int_t)(d.duration_ns / 1000000)));
+                                (json_int_t)d.locked_bytes, "wal_objects", (json_int_t)d.wal_objects, "wal_bytes",
+                                (json_int_t)d.wal_bytes, "duration_ms", (json_int_t)(d.duration_ns / 1000000)));
     return 0;
 }
 

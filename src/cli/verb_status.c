@@ -76,6 +76,21 @@ static void offline(struct cli *c, const struct status_copy *p, int64_t now_ns) 
                   p->reread_failed ? "" : due, "");
 }
 
+/* Between which instants a surface with WAL can be recovered. */
+static void wal_print(struct cli *c, const struct status_row *r, int64_t now_ns) {
+    char first[32], last[32] = "never", age[32];
+    if (!r->wal.any) return;
+    if (r->wal.newest_ns) time_format(r->wal.newest_ns, last);
+    duration_format(now_ns - r->wal.newest_ns, age);
+    if (r->wal.reaches) {
+        time_format(r->wal.first_ns, first);
+        output_remark(c->output, "%s/%s: recoverable to any instant from %s to %s, %s ago", r->environment, r->surface,
+                      first, last, age);
+    } else
+        output_remark(c->output, "%s/%s: the newest WAL was stored %s%s", r->environment, r->surface, last,
+                      r->wal.broken ? ", and some before it is MISSING" : "");
+}
+
 static int print(struct cli *c, const struct status *st, struct error *err) {
     struct listing *l = NULL;
     int rc = listing_new(columns, COLUMNS, &l, err);
@@ -84,6 +99,7 @@ static int print(struct cli *c, const struct status *st, struct error *err) {
     if (rc == 0 && st->row_count == 0 && st->unreachable.code == ERR_NONE)
         output_remark(c->output, "There is no backup, and nothing is configured.");
     listing_free(l);
+    for (size_t i = 0; i < st->row_count && rc == 0; i++) wal_print(c, &st->rows[i], st->now_ns);
     for (size_t i = 0; i < st->repository_count && rc == 0; i++) {
         const struct status_repository *r = &st->repositories[i];
         char age[48] = "never";

@@ -86,6 +86,7 @@ static int add_wal(struct repo *r, struct live_objects *o, struct error *err) {
         size_t n = 0;
         rc = wal_log_rows(r, &r->state.wal[i], &rows, &n, err);
         for (size_t k = 0; k < n && rc == 0; k++) {
+            if (state_wal_gone(&r->state, rows[k].key)) continue;
             rc = add(o, LIVE_WAL, rows[k].key, 0, err);
             if (rc == 0) o->items[o->count - 1].digest = rows[k].digest;
         }

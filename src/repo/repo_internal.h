@@ -58,6 +58,8 @@ struct state {
     size_t copy_count, copy_cap;
     struct wal_batch *wal; /* wal_log.c */
     size_t wal_count, wal_cap;
+    struct wal_first *wal_first; /* wal_gone.c; one for each timeline of a cluster */
+    size_t wal_first_count, wal_first_cap;
     struct digest format; /* of the object 'format', by entry 0 */
     bool initialised;
     size_t void_count;  /* entries that count for nothing: see state.c */
@@ -70,6 +72,8 @@ int state_may(const struct repo *r, const char *type, struct error *err) PK_CHEC
 int state_judge(void *ctx, const struct ledger_entry *e, struct error *err) PK_CHECK;
 void state_free(struct state *s);
 int judge_wal(struct state *s, const struct ledger_entry *e, const json_t *p, struct error *err) PK_CHECK; /* wal_log.c */
+int judge_wal_gone(struct state *s, const struct ledger_entry *e, const json_t *p, struct error *err) PK_CHECK; /* wal_gone.c */
+bool state_wal_gone(const struct state *s, const char *key);
 /* Whether a live run is none: the keys of an epoch lie among them. */
 bool state_epoch_object(const struct state *s, const struct digest *run);
 

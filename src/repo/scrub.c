@@ -252,8 +252,10 @@ static int wal_row_check(struct scrub *s, const struct wal_row *row, struct erro
     int rc = object_check_name(s->store, row->key, row->object_bytes, &row->digest, &e);
     s->totals.objects++;
     s->totals.bytes += row->object_bytes;
-    /* a piece goes once its segment is whole */
-    if (rc == 0 || (rc == -ERR_OBJECT_MISSING && whole_is_there(s, row->key))) return 0;
+    /* a piece goes once its segment is whole, and anything once no base needs it */
+    if (rc == 0 || (rc == -ERR_OBJECT_MISSING &&
+                    (state_wal_gone(&s->derived.fold.state, row->key) || whole_is_there(s, row->key))))
+        return 0;
     return say(s, row->key, result_of(rc), rc == -ERR_OBJECT_MISSING ? "the log names it, and it is not there" : e.text,
                err);
 }

@@ -360,6 +360,7 @@ static int fold(struct state *s, const struct ledger_entry *e, const char *type,
         if (n && ms > 0) n->restore_ns = ms * 1000000;
         return 0;
     }
+    if (strcmp(type, PREDICATE_DELETE) == 0 && json_object_get(p, "wal_first")) return judge_wal_gone(s, e, p, err);
     if (strcmp(type, PREDICATE_DELETE) == 0)
         return json_object_get(p, "epoch") ? judge_epoch(s, e, p, k->role, err) : judge_delete(s, e, p, err);
     if (strcmp(type, PREDICATE_REPAIR) == 0) return judge_repair(s, e, p, err);
@@ -455,6 +456,7 @@ void state_free(struct state *s) {
         seam_free(s->wal[i].surface);
     }
     seam_free(s->wal);
+    seam_free(s->wal_first);
     seam_free(s->copies);
     seam_free(s->snapshots);
     seam_free(s->jobs);

@@ -106,6 +106,12 @@ static json_t *wal_row(const struct wal_batch *b) {
                      (json_int_t)b->objects);
 }
 
+static json_t *wal_first_row(const struct wal_first *f) {
+    char system[24];
+    snprintf(system, sizeof system, "%llu", (unsigned long long)f->system);
+    return json_pack("[s, s]", system, f->name);
+}
+
 static json_t *epoch_row(const struct epoch_info *e) {
     return json_pack("[I, o]", (json_int_t)e->seq, json_digest(&e->keys));
 }
@@ -142,7 +148,7 @@ static int put_runs(json_t *doc, const struct state *s, struct error *err) {
 static bool is_plain(const struct state *s) {
     for (size_t i = 0; i < s->snapshot_count; i++)
         if (s->snapshots[i].is_copy || s->snapshots[i].fallback) return false;
-    return s->epoch_count == 0 && s->copy_count == 0 && s->wal_count == 0;
+    return s->epoch_count == 0 && s->copy_count == 0 && s->wal_count == 0 && s->wal_first_count == 0;
 }
 
 int state_write(const struct state *s, json_t **ret, struct error *err) {
@@ -162,6 +168,7 @@ int state_write(const struct state *s, json_t **ret, struct error *err) {
     if (rc == 0 && !plain) PUT_ROWS(doc, "epochs", s->epochs, s->epoch_count, epoch_row);
     if (rc == 0 && !plain) PUT_ROWS(doc, "copies", s->copies, s->copy_count, copy_row);
     if (rc == 0 && !plain) PUT_ROWS(doc, "wal", s->wal, s->wal_count, wal_row);
+    if (rc == 0 && !plain) PUT_ROWS(doc, "wal_first", s->wal_first, s->wal_first_count, wal_first_row);
     if (rc == 0) rc = put_runs(doc, s, err);
     if (rc == 0) rc = json_put(doc, "drill", drill_row(&s->drill), err);
     if (rc == 0)
@@ -447,6 +454,24 @@ static int load_wal(struct state *s, const json_t *list, uint64_t size, struct e
     return 0;
 }
 
+static int load_wal_first(struct state *s, const json_t *list, struct error *err) {
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        struct row r = {.array = json_array_get(list, i)};
+        int rc = mem_grow((void **)&s->wal_first, &s->wal_first_cap, i + 1, sizeof *s->wal_first, err);
+        if (rc < 0) return rc;
+        struct wal_first *f = &s->wal_first[s->wal_first_count++];
+        *f = (struct wal_first){0};
+        r.bad |= !wal_system_parse(col_text(&r), &f->system);
+        const char *name = col_text(&r);
+        r.bad |= !wal_first_valid(name);
+        for (size_t k = 0; k < i && !r.bad; k++)
+            r.bad = s->wal_first[k].system == f->system && strncmp(s->wal_first[k].name, name, 8) == 0;
+        if (r.bad) return malformed(err, "removal of WAL");
+        memcpy(f->name, name, sizeof f->name);
+    }
+    return 0;
+}
+
 static int load_runs(struct state *s, const json_t *list, struct error *err) {
     for (size_t i = 0; i < json_array_size(list); i++) {
         int rc = mem_grow((void **)&s->runs, &s->run_cap, i + 1, sizeof *s->runs, err);
@@ -480,6 +505,7 @@ static int load_drill(struct state *s, const json_t *row, uint64_t size, struct 
 
 static int load(struct state *s, const json_t *doc, uint64_t size, const int64_t *stored_ns, struct error *err) {
     json_t *keys, *snapshots, *jobs, *holds, *deletes, *epochs = NULL, *copies = NULL, *wal = NULL, *runs, *voids;
+    json_t *gone = NULL;
     const char *what = "summed-up state";
     int64_t version;
     int rc;
@@ -496,6 +522,7 @@ static int load(struct state *s, const json_t *doc, uint64_t size, const int64_t
         (!plain && (rc = json_need_array(doc, "epochs", what, &epochs, err)) < 0) ||
         (!plain && (rc = json_need_array(doc, "copies", what, &copies, err)) < 0) ||
         (!plain && (rc = json_need_array(doc, "wal", what, &wal, err)) < 0) ||
+        (!plain && (rc = json_need_array(doc, "wal_first", what, &gone, err)) < 0) ||
         (rc = json_need_array(doc, "runs", what, &runs, err)) < 0 ||
         (rc = json_need_array(doc, "void", what, &voids, err)) < 0)
         return rc;
@@ -505,7 +532,7 @@ static int load(struct state *s, const json_t *doc, uint64_t size, const int64_t
         (rc = load_jobs(s, jobs, size, err)) < 0 || (rc = load_holds(s, holds, size, err)) < 0 ||
         (rc = load_deletes(s, deletes, size, err)) < 0 || (rc = load_epochs(s, epochs, size, err)) < 0 ||
         (rc = load_copies(s, copies, size, err)) < 0 || (rc = load_wal(s, wal, size, err)) < 0 ||
-        (rc = load_runs(s, runs, err)) < 0 ||
+        (rc = load_wal_first(s, gone, err)) < 0 || (rc = load_runs(s, runs, err)) < 0 ||
         (rc = load_drill(s, json_object_get(doc, "drill"), size, err)) < 0 || (rc = load_void(s, voids, size, err)) < 0)
         return rc;
     s->initialised = true;

@@ -65,4 +65,18 @@ const struct wal_batch *wal_log_batch(const struct repo *r, size_t i); /* until 
 /* The objects of one, as its entry names them. Array freed with seam_free. */
 int wal_log_rows(struct repo *r, const struct wal_batch *b, struct wal_row **ret, size_t *ret_n, struct error *err) PK_CHECK;
 
+/* ---- WAL that was removed (delete/v1 with `wal_first`) ---- */
+struct wal_first {
+    uint64_t system;
+    char name[25]; /* a segment: what is of its timeline and before it may be gone; history files stay */
+};
+bool wal_first_valid(const char *name);
+/* Say in the log that what lies before these segments is needed no longer, before any of it is removed. ERR_KEY_ROLE for a
+ * key that is neither admin nor prune. */
+int wal_log_remove(struct repo *r, uint64_t system, const struct wal_first *firsts, size_t n, struct error *err) PK_CHECK;
+/* Whether an object of WAL need not be there by what the log says. It may be there: a lock kept it, or its removal has not ended. */
+bool wal_log_gone(const struct repo *r, const char *key);
+/* The first segment of a timeline that must be there, borrowed until the next sync; NULL: nothing was removed. */
+const char *wal_log_first(const struct repo *r, uint64_t system, uint32_t timeline);
+
 #endif

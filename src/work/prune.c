@@ -6,13 +6,14 @@
 #include "platform/policy.h"
 #include "repo/copy.h"
 #include "work/counted.h"
-#include "work/wal.h"
+#include "work/prune_wal.h"
 
 #include <stdio.h>
 
 void prune_plan_free(struct prune_plan *p) {
     for (size_t i = 0; i < p->count; i++) seam_free(p->list[i].points);
     seam_free(p->list);
+    prune_wal_free(p);
     *p = (struct prune_plan){0};
 }
 
@@ -114,6 +115,7 @@ static int plan_digest(struct prune_plan *p, struct error *err) {
                         p->environment, p->surfaces, (unsigned long long)p->log_size, p->options.collect_only,
                         (long long)p->options.grace_ns);
     for (size_t i = 0; i < p->count && rc == 0; i++) rc = digest_add(&b, &p->list[i], err);
+    if (rc == 0) rc = prune_wal_digest(p, &b, err);
     if (rc == 0) {
         sha256(buf_bytes(&b), &d);
         hex_encode(d.b, sizeof d.b, p->digest);
@@ -169,6 +171,7 @@ int prune_plan_make(struct work *w, const struct selection *s, const struct prun
     if (p.protected) rc = guard_phrase(GUARD_PRUNE, p.environment, p.surfaces, NULL, p.phrase, err);
     if (rc == 0 && !o->collect_only) rc = surfaces_collect(w, s, &p, err);
     for (size_t i = 0; i < p.count && rc == 0; i++) rc = surface_decide(w, &p, &p.list[i], now_ns, err);
+    if (rc == 0) rc = prune_wal_plan(w, s, &p, err);
     if (rc == 0) rc = plan_digest(&p, err);
     if (rc < 0) {
         prune_plan_free(&p);
@@ -236,7 +239,7 @@ static int collect(struct work *w, const struct prune_plan *p, struct prune_done
     uint64_t pieces, bytes;
     rc = work_wal_collect(w, &pieces, &bytes, err);
     ret->freed_bytes += bytes;
-    return rc;
+    return rc < 0 ? rc : prune_wal_run(w, p, ret, err);
 }
 
 static int plan_same(struct work *w, const struct prune_plan *p, struct error *err) {

@@ -4,13 +4,14 @@
  * Invariants
  *  1. Nothing is forgotten that platform/retention.h would not forget at the moment of acting.
  *  2. While a hold of retention's stands for one of the surfaces, the whole run forgets nothing (ERR_PRUNE_HELD).
- *  3. Space is freed only of what nothing live refers to, by repo/maintain.h.
+ *  3. Space is freed only of what nothing live refers to, by repo/maintain.h; of WAL, what no physical backup needs, by work/wal.h.
  */
 #ifndef PK_WORK_PRUNE_H
 #define PK_WORK_PRUNE_H
 
 #include "platform/retention.h"
 #include "work/select.h"
+#include "work/wal.h"
 
 #define PRUNE_GRACE_NS (24 * 3600 * INT64_C(1000000000))
 #define PRUNE_REPACK_BELOW 0.7 /* packs with less live data are rewritten, where the key may read */
@@ -48,6 +49,9 @@ struct prune_plan {
     uint64_t forgotten_bytes;
     uint64_t unused_bytes, unused_packs; /* what could be freed at once, without forgetting; when the key may collect */
     bool unused_known;
+    struct wal_leaving *wal; /* a cluster each, of the selected surfaces */
+    size_t wal_count;
+    uint64_t wal_objects, wal_bytes; /* that go */
 };
 /* For an environment's surfaces, which the repository holds. Opens the repository; changes nothing. */
 int prune_plan_make(struct work *w, const struct selection *s, const struct prune_options *o, struct prune_plan *ret,
@@ -66,6 +70,7 @@ struct prune_done {
     size_t forgotten;
     uint64_t freed_packs, freed_bytes;
     uint64_t repacked_packs, repacked_bytes, repacked_live_bytes;
+    uint64_t wal_objects, wal_bytes; /* removed because no backup needs them; part of freed_bytes */
     uint64_t young_bytes; /* left for running writers, by the grace */
     uint64_t locked, locked_bytes; /* objects that the store still has locked; the next run tries again */
     int64_t locked_until_ns;       /* the latest; INT64_MAX: nobody says */

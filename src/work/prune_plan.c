@@ -2,7 +2,7 @@
 #include "base/seam.h"
 #include "base/time.h"
 #include "work/point.h"
-#include "work/prune.h"
+#include "work/prune_wal.h"
 
 #include <stdio.h>
 
@@ -45,14 +45,17 @@ int prune_plan_json(const struct prune_plan *p, json_t **ret, struct error *err)
         rc = surface_json(&p->list[i], &one, err);
         if (rc == 0) rc = json_push(surfaces, one, err);
     }
+    json_t *wal = NULL;
+    if (rc == 0) rc = prune_wal_json(p, &wal, err);
     if (rc < 0) return rc;
-    *ret = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:b, s:s?, s:b, s:I, s:i, s:I, s:o, s:O}", "act",
+    *ret = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:b, s:s?, s:b, s:I, s:i, s:I, s:o, s:O, s:o}", "act",
                      "prune", "id", p->id, "digest", p->digest, "environment", p->environment, "surfaces", p->surfaces,
                      "repository", p->repository, "url", p->url, "log_size", (json_int_t)p->log_size, "protected",
                      p->protected, "phrase", p->protected ? p->phrase : NULL, "collect_only", p->options.collect_only,
                      "grace_s", (json_int_t)(p->options.grace_ns / NS_PER_S), "forgotten", (int)p->forgotten,
                      "forgotten_bytes", (json_int_t)p->forgotten_bytes, "unused_bytes",
-                     p->unused_known ? json_integer((json_int_t)p->unused_bytes) : json_null(), "plan", surfaces);
+                     p->unused_known ? json_integer((json_int_t)p->unused_bytes) : json_null(), "plan", surfaces, "wal",
+                     wal);
     return *ret ? 0 : error_set(err, ERR_NO_MEMORY, "no memory for a plan");
 }
 

@@ -88,14 +88,19 @@ static bool newest_is_damaged(const struct repo *repo, const struct status_row *
 static void judge(const struct repo *repo, struct status_row *r, int64_t now_ns) {
     char age[32], limit[32];
     const struct config_duration *rpo = &r->rpo, *rto = &r->rto;
-    duration_format(now_ns - r->good_time_ns, age);
+    int64_t good_ns = r->good_time_ns;
+    if (r->wal.reaches && r->wal.newest_ns > good_ns) good_ns = r->wal.newest_ns;
+    duration_format(now_ns - good_ns, age);
     r->state = STATUS_GOOD;
     if (!r->good_time_ns && rpo->state != CONFIG_NONE && r->configured) {
         worsen(r, rpo->state == CONFIG_SET ? STATUS_BREACHED : STATUS_NO_BACKUP, "there is no whole backup");
-    } else if (r->good_time_ns && rpo->state == CONFIG_SET && now_ns - r->good_time_ns > rpo->ns) {
+    } else if (r->good_time_ns && rpo->state == CONFIG_SET && now_ns - good_ns > rpo->ns) {
         duration_format(rpo->ns, limit);
-        worsen(r, STATUS_BREACHED, "the newest whole backup is %s old; the RPO is %s", age, limit);
+        worsen(r, STATUS_BREACHED, "the newest %s is %s old; the RPO is %s",
+               good_ns > r->good_time_ns ? "WAL" : "whole backup", age, limit);
     }
+    if (r->wal.broken)
+        worsen(r, STATUS_BREACHED, "WAL from %s to %s, after the newest backup, is missing", r->wal.from, r->wal.to);
     if (rto->state == CONFIG_SET && r->restored_ns && r->restore_took_ns > rto->ns) {
         duration_format(r->restore_took_ns, age);
         duration_format(rto->ns, limit);
@@ -106,7 +111,7 @@ static void judge(const struct repo *repo, struct status_row *r, int64_t now_ns)
     if (r->configured && r->good_time_ns && rpo->state != CONFIG_NONE) {
         if (!r->proven_time_ns)
             worsen(r, STATUS_UNPROVEN, "no backup is verified at '%s'", point_level(r->level_wanted));
-        else if (rpo->state == CONFIG_SET && now_ns - r->proven_time_ns > rpo->ns)
+        else if (rpo->state == CONFIG_SET && !r->wal.reaches && now_ns - r->proven_time_ns > rpo->ns)
             worsen(r, STATUS_UNPROVEN, "no backup within the RPO is verified at '%s'", point_level(r->level_wanted));
     }
     if (rto->state == CONFIG_SET && r->good_time_ns && !r->restored_ns)
@@ -148,7 +153,10 @@ static int row_configured(struct run *run, const struct config_environment *e, c
         return 0;
     }
     gather(run->w->repo, r);
+    struct error lost = ERROR_INIT;
+    int seen = status_wal_look(run->w, r, &lost);
     judge(run->w->repo, r, run->st->now_ns);
+    if (seen < 0) worsen(r, STATUS_UNKNOWN, "%.390s", lost.text);
     return 0;
 }
 

@@ -44,6 +44,14 @@ struct status_row {
     int64_t level_ns[VERIFY_REBUILD + 1]; /* when any point was last verified at this rung or a higher one */
     struct config_duration rpo, rto;
     unsigned held; /* points on hold */
+    struct {
+        bool any;           /* the log has WAL of it */
+        bool reaches;       /* from a backup on, without a gap; needs a key that reads */
+        bool broken;        /* WAL after the newest physical backup is missing: [from, to) */
+        char from[24], to[24];
+        int64_t first_ns;   /* when the first backup ended after which none is missing; 0: there is none, or this key cannot tell */
+        int64_t newest_ns;  /* when the newest WAL was stored; 0: none is there */
+    } wal;
 };
 struct status_repository { /* one that could be opened, or whose log is not consistent */
     char name[128];
@@ -93,6 +101,8 @@ struct status {
 };
 /* Of the repository that is open, called `name`; of one that need not be. */
 int status_copies_add(struct status *st, struct work *w, const char *name, struct error *err) PK_CHECK;
+/* What there is of a row's WAL. Of the repository that is open. */
+int status_wal_look(struct work *w, struct status_row *r, struct error *err) PK_CHECK;
 int status_fallback_add(struct status *st, struct work *w, const struct config_repository *c, struct error *err) PK_CHECK;
 /* Surfaces of the configuration, and those that the repositories have besides. 0 also when repositories could not be
  * opened: their rows are STATUS_UNKNOWN and ret->unreachable says why. */

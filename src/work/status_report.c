@@ -19,6 +19,13 @@ static json_t *age_json(int64_t then_ns, int64_t now_ns) {
     return then_ns ? json_integer((json_int_t)((now_ns - then_ns) / NS_PER_S)) : json_null();
 }
 
+static json_t *wal_json(const struct status_row *r, int64_t now_ns) {
+    if (!r->wal.any) return json_null();
+    return json_pack("{s:o, s:o, s:o, s:b}", "first", point_time_json(r->wal.first_ns), "last",
+                     point_time_json(r->wal.newest_ns), "age_s", age_json(r->wal.newest_ns, now_ns), "broken",
+                     r->wal.broken);
+}
+
 static json_t *row_json(const struct status_row *r, int64_t now_ns) {
     json_t *good = json_null(), *proven = json_null(), *restored = json_null(), *attempt = json_null();
     if (r->good_time_ns)
@@ -34,12 +41,13 @@ static json_t *row_json(const struct status_row *r, int64_t now_ns) {
                              (json_int_t)(r->restore_took_ns / 1000000));
     if (r->attempt_ns)
         attempt = json_pack("{s:o, s:b}", "at", point_time_json(r->attempt_ns), "failed", r->attempt_failed);
-    return json_pack("{s:s, s:s, s:s, s:s, s:b, s:b, s:s, s:b, s:s, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:i}",
+    return json_pack("{s:s, s:s, s:s, s:s, s:b, s:b, s:s, s:b, s:s, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:i, s:o}",
                      "environment", r->environment, "surface", r->surface, "kind", r->kind, "repository", r->repository,
                      "configured", r->configured, "protected", r->protected, "state", status_state_name(r->state), "ok",
                      !status_fails(r->state), "why", r->why, "rpo_s", duration_json(&r->rpo), "rto_s",
                      duration_json(&r->rto), "level_wanted", point_level(r->level_wanted), "last_good", good,
-                     "last_proven", proven, "last_restore", restored, "last_attempt", attempt, "held", (int)r->held);
+                     "last_proven", proven, "last_restore", restored, "last_attempt", attempt, "held", (int)r->held,
+                     "wal", wal_json(r, now_ns));
 }
 
 static json_t *drill_json(const struct status_repository *r, int64_t now_ns) {
@@ -150,7 +158,8 @@ static int add_row(struct samples *l, const struct status_row *r, struct error *
         {METRIC_BACKUP_DURATION, r->good_time_ns != 0, seconds(r->good_completed_ns - r->good_started_ns)},
         {METRIC_BACKUP_SIZE, r->good_time_ns != 0, (double)r->good_bytes},
         {METRIC_BACKUP_STORED, r->good_time_ns != 0, (double)r->good_stored_bytes},
-        {METRIC_RECOVERY_POINT, r->good_time_ns != 0, seconds(r->good_time_ns)},
+        {METRIC_RECOVERY_POINT, r->good_time_ns != 0,
+         seconds(r->wal.reaches && r->wal.newest_ns > r->good_time_ns ? r->wal.newest_ns : r->good_time_ns)},
     };
     int rc = 0;
     for (size_t i = 0; i < sizeof of_surface / sizeof *of_surface && rc == 0; i++) {

@@ -65,7 +65,31 @@ typedef void (*wal_damaged)(void *ctx, const char *object, const struct error *w
 int work_wal_verify(struct work *w, const char *environment, const char *surface, bool decode, wal_damaged damaged, void *ctx, struct wal_view *ret, struct error *err) PK_CHECK;
 void wal_view_free(struct wal_view *v);
 /* Remove pieces whose segment is stored whole by now, of every cluster that the log knows; what a lock keeps stays. The
- * repository is open with a prune or admin key. Nothing else of WAL is ever removed. */
+ * repository is open with a prune or admin key. */
 int work_wal_collect(struct work *w, uint64_t *ret_objects, uint64_t *ret_bytes, struct error *err) PK_CHECK;
+
+/* ---- retention ---- */
+/* What of a cluster's WAL no physical backup of the repository needs: all that ends at or before the beginning of the earliest that is
+ * not forgotten, of any surface, on the timelines that they are on or come from by history files. These files stay, as do the
+ * newest segment and what is younger than `grace_ns`. */
+struct wal_leaving {
+    uint64_t system;
+    struct wal_first *first; /* of each timeline, what stays */
+    size_t first_count;
+    uint64_t objects, bytes; /* that go */
+    char why[160];           /* nothing can be told to be needless, and why; else empty */
+};
+/* Whether a backup counts as forgotten already. */
+typedef bool (*wal_base_goes)(void *ctx, uint64_t seq);
+/* Looks only; `goes` may be NULL. The repository is open and synced. With a key that cannot read, `why` says so. */
+int work_wal_leaving(struct work *w, uint64_t system, int64_t grace_ns, wal_base_goes goes, void *ctx, struct wal_leaving *ret, struct error *err) PK_CHECK;
+void wal_leaving_free(struct wal_leaving *l);
+struct wal_removed {
+    uint64_t objects, bytes;
+    uint64_t locked, locked_bytes; /* left by the store's lock; a later run removes them */
+    int64_t locked_until_ns;       /* the latest */
+};
+/* Say so in the log, then remove. Adds to *ret, also on failure: what is left goes with the next run. */
+int work_wal_remove(struct work *w, const struct wal_leaving *l, int64_t grace_ns, struct wal_removed *ret, struct error *err) PK_CHECK;
 
 #endif

@@ -1,3 +1,4 @@
+#include "store/versions.h"
 #include "work/wal_internal.h"
 
 static bool same_segment(const struct wal_name *a, const struct wal_name *b) {
@@ -13,20 +14,15 @@ static int collect_cluster(struct work *w, uint64_t system, uint64_t *ret_object
     /* the whole segment comes before its pieces */
     for (size_t i = 0; i < n && rc == 0; i++) {
         char key[WAL_OBJECT_KEY_BYTES];
-        struct error e = ERROR_INIT;
+        int64_t locked_until_ns = 0;
         if (p[i].name.kind != WAL_SEGMENT) continue;
         if (!p[i].piece) whole = &p[i].name;
         if (!p[i].piece || !whole || !same_segment(whole, &p[i].name)) continue;
         wal_piece_name(system, &p[i].name, p[i].from, p[i].to, key);
-        int gone = store_remove(w->store, key, &e);
-        if (gone == -ERR_S3_LOCKED) continue;
-        if (gone < 0) {
-            *err = e;
-            rc = gone;
-        } else {
-            ++*ret_objects;
-            *ret_bytes += p[i].object_bytes;
-        }
+        rc = store_reclaim(w->store, key, &locked_until_ns, err);
+        if (rc < 0 || locked_until_ns) continue;
+        ++*ret_objects;
+        *ret_bytes += p[i].object_bytes;
     }
     seam_free(p);
     return rc;

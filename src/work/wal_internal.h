@@ -52,6 +52,18 @@ int wal_pieces(struct repo *r, uint64_t system, const struct wal_name *n, struct
 int wal_place_segment_bytes(struct repo *r, uint64_t system, const struct wal_place *p, size_t n, uint32_t *ret, struct error *err) PK_CHECK;
 int wal_place_ranges(const struct wal_place *p, size_t n, uint32_t segment_bytes, struct wal_range **ret, size_t *ret_n, struct error *err) PK_CHECK;
 
+/* ---- wal_retain.c ---- */
+struct wal_base { /* a physical backup: recovery from it reads WAL from `lsn` on */
+    uint64_t system, lsn;
+    uint32_t timeline;
+};
+/* By the root of its snapshot. False: it does not tell. */
+bool wal_base_of(const json_t *root, struct wal_base *ret);
+
+/* ---- wal_verify.c ---- */
+/* What is missing between v->ranges, and between timelines with a key that reads their histories. */
+int wal_find_gaps(struct repo *r, struct wal_view *v, struct error *err) PK_CHECK;
+
 /* The cluster that the file at `path` belongs to: its own header's, or for files without one that of a segment beside it. 0: unknown. */
 uint64_t wal_file_system(const char *path, const struct wal_name *n, struct bytes file);
 

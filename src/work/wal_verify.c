@@ -5,33 +5,47 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static int add_gap(struct wal_view *v, size_t *cap, struct wal_gap g, struct error *err) {
+/* What was removed is no gap. */
+static bool still_missing(const struct repo *r, const struct wal_view *v, struct wal_gap *g) {
+    struct wal_name n;
+    struct error e = ERROR_INIT;
+    const char *first = wal_log_first(r, v->system, g->timeline);
+    if (!first || g->from == g->to || wal_name_parse(first, &n, &e) < 0) return true;
+    uint64_t at = wal_name_lsn(&n, v->segment_bytes);
+    if (g->from < at) g->from = at;
+    return g->from < g->to;
+}
+
+static int add_gap(const struct repo *r, struct wal_view *v, size_t *cap, struct wal_gap g, struct error *err) {
+    if (!still_missing(r, v, &g)) return 0;
     int rc = mem_grow((void **)&v->gaps, cap, v->gap_count + 1, sizeof *v->gaps, err);
     if (rc == 0) v->gaps[v->gap_count++] = g;
     return rc;
 }
 
-static int gaps_within(struct wal_view *v, size_t *cap, struct error *err) {
+static int gaps_within(const struct repo *r, struct wal_view *v, size_t *cap, struct error *err) {
     int rc = 0;
     for (size_t i = 1; i < v->range_count && rc == 0; i++) {
         const struct wal_range *a = &v->ranges[i - 1], *b = &v->ranges[i];
         if (a->timeline == b->timeline)
-            rc = add_gap(v, cap, (struct wal_gap){a->timeline, a->to, b->from, b->timeline}, err);
+            rc = add_gap(r, v, cap, (struct wal_gap){a->timeline, a->to, b->from, b->timeline}, err);
     }
     return rc;
 }
 
 /* A timeline goes on from where it left its parent: the parent's WAL must reach the segment in which that is, of which
  * the new timeline's first segment is a copy. */
-static int gap_before(struct work_wal *h, struct wal_view *v, uint32_t timeline, size_t *cap, struct error *err) {
+static int gap_before(struct repo *r, struct wal_view *v, uint32_t timeline, size_t *cap, struct error *err) {
     struct wal_name n = {.kind = WAL_HISTORY, .timeline = timeline};
     struct wal_switch *list = NULL;
     struct buf b = BUF_INIT(WAL_HISTORY_BYTES_MAX);
     size_t count = 0;
-    int rc = work_wal_source(h)->ops->get(work_wal_source(h), v->system, &n, &b, err);
-    if (rc == -ERR_WAL_ABSENT) { /* without its history nothing before it can be joined to it */
+    char key[WAL_OBJECT_KEY_BYTES];
+    wal_object_name(v->system, &n, key);
+    int rc = wal_object_get(r, key, &b, err);
+    if (rc == -ERR_OBJECT_MISSING) { /* without its history nothing before it can be joined to it */
         error_clear(err);
-        rc = add_gap(v, cap, (struct wal_gap){timeline, 0, 0, timeline}, err);
+        rc = add_gap(r, v, cap, (struct wal_gap){timeline, 0, 0, timeline}, err);
     } else if (rc == 0)
         rc = wal_history_parse(buf_bytes(&b), timeline, &list, &count, err);
     if (rc == 0 && count) {
@@ -40,20 +54,20 @@ static int gap_before(struct work_wal *h, struct wal_view *v, uint32_t timeline,
         for (size_t i = 0; i < v->range_count; i++)
             if (v->ranges[i].timeline == parent && v->ranges[i].from <= need && v->ranges[i].to > reached)
                 reached = v->ranges[i].to;
-        if (reached && reached < need) rc = add_gap(v, cap, (struct wal_gap){parent, reached, need, timeline}, err);
+        if (reached && reached < need) rc = add_gap(r, v, cap, (struct wal_gap){parent, reached, need, timeline}, err);
     }
     seam_free(list);
     buf_free(&b);
     return rc;
 }
 
-static int find_gaps(struct work_wal *h, struct wal_view *v, struct error *err) {
+int wal_find_gaps(struct repo *r, struct wal_view *v, struct error *err) {
     size_t cap = 0;
-    bool reads = repo_keys(h->w->repo)->read_secret != NULL;
-    int rc = gaps_within(v, &cap, err);
+    bool reads = repo_keys(r)->read_secret != NULL;
+    int rc = gaps_within(r, v, &cap, err);
     for (size_t i = 0; i < v->range_count && rc == 0 && reads; i++)
         if (v->ranges[i].timeline > 1 && (i == 0 || v->ranges[i - 1].timeline != v->ranges[i].timeline))
-            rc = gap_before(h, v, v->ranges[i].timeline, &cap, err);
+            rc = gap_before(r, v, v->ranges[i].timeline, &cap, err);
     return rc;
 }
 
@@ -84,14 +98,14 @@ static int registered_names(struct repo *r, uint64_t system, struct names *ret, 
 }
 
 /* What the log has and the store has not; a piece may have gone once its segment was whole. */
-static void count_missing(const struct names *have, const struct names *registered, wal_damaged damaged, void *ctx,
-                          struct wal_view *v) {
+static void count_missing(const struct repo *r, const struct names *have, const struct names *registered,
+                          wal_damaged damaged, void *ctx, struct wal_view *v) {
     for (size_t i = 0; i < registered->n; i++) {
         const char *key = registered->keys[i], *pieces = strstr(key, ".pieces/");
         char whole[WAL_OBJECT_KEY_BYTES];
         struct error e = ERROR_INIT;
         if (i > 0 && strcmp(key, registered->keys[i - 1]) == 0) continue;
-        if (bsearch(key, have->keys, have->n, sizeof *have->keys, by_name)) continue;
+        if (bsearch(key, have->keys, have->n, sizeof *have->keys, by_name) || wal_log_gone(r, key)) continue;
         if (pieces) {
             snprintf(whole, sizeof whole, "%.*s", (int)(pieces - key), key);
             if (bsearch(whole, have->keys, have->n, sizeof *have->keys, by_name)) continue;
@@ -168,7 +182,7 @@ static int count_objects(struct work_wal *h, const struct wal_place *p, size_t n
         if (rc == 0) rc = stop_check(err);
     }
     if (rc == 0 && have.n) qsort(have.keys, have.n, sizeof *have.keys, by_name);
-    if (rc == 0) count_missing(&have, &names, damaged, ctx, v);
+    if (rc == 0) count_missing(h->w->repo, &have, &names, damaged, ctx, v);
     if (rc == 0) rc = wal_log_append(h->w->repo, h->environment, h->surface, v->system, unknown.rows, unknown.n, err);
     if (rc == 0) v->registered += unknown.n;
     seam_free(unknown.rows);
@@ -190,7 +204,7 @@ int work_wal_verify(struct work *w, const char *environment, const char *surface
         rc = wal_places(w->repo, v.system, &p, &n, err);
         if (rc == 0) rc = wal_place_segment_bytes(w->repo, v.system, p, n, &v.segment_bytes, err);
         if (rc == 0) rc = wal_place_ranges(p, n, v.segment_bytes, &v.ranges, &v.range_count, err);
-        if (rc == 0) rc = find_gaps(h, &v, err);
+        if (rc == 0) rc = wal_find_gaps(w->repo, &v, err);
         if (rc == 0) rc = count_objects(h, p, n, decode, damaged, ctx, &v, err);
     }
     seam_free(p);

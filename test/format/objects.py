@@ -258,6 +258,7 @@ class State:
         self.signers, self.all_snapshots, self.forgotten, self.holds = {}, {}, set(), collections.Counter()
         self.runs, self.collections, self.leaves, self.jobs, self.void = [], [], [], 0, []
         self.wal = {}  # registered objects: name, digest, length
+        self.wal_first = {}  # of a cluster's timeline, the first segment that must be there
         self.epochs, self.key_epochs = [], {}  # objects that hold the keys of epoch 1 and on; whose keys a bundle holds
         prev = bytes(32)
         while True:
@@ -350,6 +351,13 @@ class State:
             keys = hex_digest(p["epoch_keys"], name)
             need(keys.hex() in p["index_added"], f"{name} does not name its keys among the live runs")
             self.epochs.append(keys)
+            return
+        if "wal_first" in p:
+            need(re.fullmatch("[1-9][0-9]{0,19}", p["system"]) and 1 <= len(p["wal_first"]) <= 200, f"{name} does not say whose WAL is gone")
+            need(all(re.fullmatch("(?!0{8})[0-9A-F]{24}", n) for n in p["wal_first"]), f"{name} names no segments")
+            for n in p["wal_first"]:
+                folder = f"wal/{p['system']}/{n[:8]}/"
+                self.wal_first[folder] = max(n, self.wal_first.get(folder, n))
             return
         self.runs_change(p, "index_added", "index_removed", name)()
         self.collections.append((seq, p.get("packs"), p.get("replaced_by")))

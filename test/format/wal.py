@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import re
 import struct
 
 from objects import InvalidTag, aead, box_open, decompress, hkdf, need, padme, sha256, unseal, Refused
@@ -53,6 +54,12 @@ def read(repo, name):
     return plain
 
 
+def gone(repo, name):
+    """Whether it need not be there, by an entry that says which segment is the first."""
+    folder, segment = name[:name.index("/", 4) + 10], re.match("[0-9A-F]{24}", name[name.index("/", 4) + 10:])
+    return bool(segment) and segment[0] < repo.state.wal_first.get(folder, "")
+
+
 def check(repo):
     """Every object; how many, and how many of them the log has."""
     names = sorted(repo.names("wal/"))
@@ -62,5 +69,6 @@ def check(repo):
         if name in known:
             data = repo.read(name)
             need((sha256(data), len(data)) == known[name], f"{name} is not what the log registered")
-    need(set(known) <= set(names), "a registered object is missing")
+    for name in set(known) - set(names):  # a piece gives way to its whole segment
+        need(gone(repo, name) or ".pieces/" in name and name.partition(".pieces/")[0] in names, f"{name} is registered and missing")
     return len(names), len(known)

@@ -232,6 +232,46 @@ static void batches_are_in_the_log_and_in_its_summary(void **s) {
     kit_end(&k);
 }
 
+static void what_was_removed_is_summed_up(void **s) {
+    (void)s;
+    struct kit k = {0};
+    struct error err = ERROR_INIT;
+    struct wal_first first[] = {{SYSTEM, "000000010000000000000003"}, {SYSTEM, "0000000200000000000000A0"}};
+    struct state st;
+    json_t *doc = NULL, *again = NULL;
+    kit_begin(&k);
+    kit_ok(wal_log_remove(k.repo, SYSTEM, first, 2, &err), &err);
+    kit_ok(wal_log_remove(k.repo, SYSTEM, first, 0, &err), &err);
+    assert_int_equal(ledger_size(k.repo->ledger), 2); /* nothing is said of nothing */
+    kit_reopen(&k, true);
+    assert_true(wal_log_gone(k.repo, KEY) && wal_log_gone(k.repo, OTHER));
+    assert_null(wal_log_first(k.repo, SYSTEM, 3));
+    kit_ok(state_write(&k.repo->state, &doc, &err), &err);
+    assert_int_equal(json_integer_value(json_object_get(doc, "version")), STATE_VERSION);
+    kit_ok(state_read(doc, ledger_size(k.repo->ledger), NULL, k.repo->keys->admin_public, &st, &err), &err);
+    assert_true(st.wal_first_count == 2 && state_wal_gone(&st, KEY));
+    kit_ok(state_write(&st, &again, &err), &err);
+    assert_true(json_equal(doc, again));
+    state_free(&st);
+    json_decref(again);
+    static const char *const wrong[] = {"0000000200000000000000A1", "000000000000000000000003",
+                                        "00000001000000000000000g", "1"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) { /* the first names the other row's timeline again */
+        json_array_set_new(json_array_get(json_object_get(doc, "wal_first"), 0), 1, json_string(wrong[i]));
+        refused(state_read(doc, ledger_size(k.repo->ledger), NULL, k.repo->keys->admin_public, &st, &err),
+                ERR_LEDGER_BROKEN, &err, "removal of WAL");
+        error_clear(&err);
+    }
+    json_decref(doc);
+    /* an entry that says it wrongly counts for nothing */
+    struct wal_first none = {SYSTEM, "nonsense"};
+    kit_ok(wal_log_remove(k.repo, SYSTEM, &none, 1, &err), &err);
+    kit_reopen(&k, true);
+    assert_true(k.repo->state.void_count == 1 && k.repo->state.wal_first_count == 2);
+    assert_non_null(strstr(k.repo->state.void_text, "does not say which WAL was removed"));
+    kit_end(&k);
+}
+
 static void without_the_index_no_chunk_is_looked_up(void **s) {
     (void)s;
     struct kit k = {0};
@@ -262,6 +302,7 @@ int main(void) {
         cmocka_unit_test(every_bit_of_an_object_counts),
         cmocka_unit_test(a_writer_tells_the_same_bytes_and_reads_none),
         cmocka_unit_test(batches_are_in_the_log_and_in_its_summary),
+        cmocka_unit_test(what_was_removed_is_summed_up),
         cmocka_unit_test(without_the_index_no_chunk_is_looked_up),
     };
     return cmocka_run_group_tests(tests, prepare, NULL);

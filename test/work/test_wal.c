@@ -4,6 +4,7 @@
 
 #include "repo/objects.h"
 #include "repo/scrub.h"
+#include "repo/writer.h"
 #include "work/wal.h"
 #include "work/wal_internal.h"
 
@@ -284,6 +285,223 @@ static void whoever_has_no_key_can_check_it(void **s) {
     work_kit_end(&k);
 }
 
+/* ---- retention ---- */
+
+struct base_receipt {
+    struct writer *w;
+    const char *kind;
+};
+
+static int base_receipt_build(void *ctx, uint64_t seq, json_t **ret, struct error *err) {
+    const struct base_receipt *b = ctx;
+    (void)seq;
+    int rc = kit_receipt(b->w, "db", ret, err);
+    if (rc == 0)
+        json_object_set_new(json_object_get(json_object_get(*ret, "predicate"), "repository"), "kind",
+                            json_string(b->kind));
+    return rc;
+}
+
+/* A backup of `SYSTEM` that begins at `lsn`; NULL: one that does not say. */
+static uint64_t base(struct work_kit *k, uint32_t timeline, const char *lsn) {
+    struct error err = ERROR_INIT;
+    struct writer_options o = {.environment = "dev", .surface = "db", .threads = 1};
+    struct base_receipt b = {.kind = "postgres-physical"};
+    char system[24];
+    uint64_t seq = 0;
+    snprintf(system, sizeof system, "%llu", (unsigned long long)SYSTEM);
+    json_t *root = json_pack("{s:{s:s, s:I, s:s?}}", "facts", "system_identifier", system, "timeline",
+                             (json_int_t)timeline, "start_lsn", lsn);
+    kit_ok(repo_sync(k->kit.repo, &err), &err);
+    kit_ok(writer_open(k->kit.repo, &o, &b.w, &err), &err);
+    kit_ok(writer_finish(b.w, root, &err), &err);
+    kit_ok(writer_commit(b.w, base_receipt_build, &b, &seq, NULL, &err), &err);
+    writer_free(b.w);
+    json_decref(root);
+    kit_ok(repo_sync(k->work->repo, &err), &err);
+    return seq;
+}
+
+static struct wal_leaving leaving(struct work_kit *k, int64_t grace_ns, wal_base_goes goes, void *ctx) {
+    struct wal_leaving l = {0};
+    assert_works(work_wal_leaving(k->work, SYSTEM, grace_ns, goes, ctx, &l, &err));
+    return l;
+}
+
+static void stays(struct work_kit *k, wal_base_goes goes, void *ctx, const char *why) {
+    struct wal_leaving l = leaving(k, 0, goes, ctx);
+    if (l.objects || l.first_count || !strstr(l.why, why)) fail_msg("%d go: '%s'", (int)l.objects, l.why);
+    wal_leaving_free(&l);
+}
+
+static bool is_it(void *ctx, uint64_t seq) {
+    return seq == *(uint64_t *)ctx;
+}
+
+/* Timelines 1 (segments 1-8), 2 (from 5 on, 5-12) and 3, which nobody comes from. */
+static void stored(struct work_kit *k) {
+    struct wal_name history = {.kind = WAL_HISTORY, .timeline = 2}, backup = {WAL_BACKUP, 1, 0, 2, 0x28};
+    struct work_wal *h = open_wal(k);
+    for (uint32_t i = 1; i <= 8; i++)
+        if (i != 4) assert_works(put(h, 1, i, 7, &err));
+    assert_works(put_piece(h, 4, 0, 3000, 7, &err));
+    assert_works(work_wal_sink(h)->ops->put(work_wal_sink(h), SYSTEM, &backup, BYTES_STR("START\n"), &err));
+    assert_works(
+        work_wal_sink(h)->ops->put(work_wal_sink(h), SYSTEM, &history, BYTES_STR("1\t0/500100\tpromoted\n"), &err));
+    for (uint32_t i = 5; i <= 12; i++) assert_works(put(h, 2, i, 7, &err));
+    assert_works(put(h, 3, 3, 7, &err));
+    assert_works(work_wal_register(h, true, &err));
+    work_wal_close(h);
+}
+
+static bool there(struct work_kit *k, uint32_t timeline, uint32_t number) {
+    struct wal_name n = name(timeline, number);
+    char key[WAL_OBJECT_KEY_BYTES];
+    struct error e = ERROR_INIT;
+    wal_object_name(SYSTEM, &n, key);
+    return store_stat(k->work->store, key, NULL, NULL, &e) == 0;
+}
+
+static void what_no_base_needs_goes(void **s) {
+    (void)s;
+    struct work_kit k;
+    struct wal_removed gone = {0};
+    struct wal_view v;
+    struct live_objects live;
+    unsigned found[2] = {0};
+    struct scrub_options o = {.threads = 1, .ctx = found, .finding = count_findings};
+    struct scrub_totals t;
+    work_kit_begin(&k, NULL);
+    stored(&k);
+    stays(&k, NULL, NULL, "no physical backup of that cluster is kept");
+    uint64_t first = base(&k, 1, "0/380000"), second = base(&k, 2, "0/900100");
+    struct wal_leaving l = leaving(&k, 0, NULL, NULL); /* the first needs 3 and on, of whatever timeline */
+    assert_true(l.first_count == 2 && l.objects == 3); /* 1, 2 and what is told of a backup in 2 */
+    assert_string_equal(l.first[0].name, "000000010000000000000003");
+    assert_string_equal(l.first[1].name, "000000020000000000000003");
+    wal_leaving_free(&l);
+    l = leaving(&k, INT64_C(3600000000000), NULL, NULL);
+    assert_true(l.first_count == 2 && l.objects == 0); /* too young */
+    assert_works(work_wal_remove(k.work, &l, INT64_C(3600000000000), &gone, &err));
+    assert_true(gone.objects == 0 && !wal_log_first(k.work->repo, SYSTEM, 1));
+    wal_leaving_free(&l);
+    uint64_t mute = base(&k, 2, NULL);
+    stays(&k, is_it, &first, "does not tell where it begins");
+    assert_works(repo_forget(k.work->repo, &mute, 1, "a test", &err));
+
+    l = leaving(&k, 0, is_it, &first);
+    assert_int_equal(l.objects, 8 + 1 + 4); /* timeline 1 with its backup file, and 5 to 8 of timeline 2 */
+    assert_string_equal(l.first[0].name, "000000020000000000000009");
+    assert_string_equal(l.first[1].name, "000000010000000000000009");
+    wal_leaving_free(&l);
+    assert_works(repo_forget(k.work->repo, &first, 1, "a test", &err));
+    l = leaving(&k, 0, NULL, NULL);
+    assert_works(work_wal_remove(k.work, &l, 0, &gone, &err));
+    assert_true(gone.objects == 13 && gone.locked == 0 && gone.bytes > 0);
+    wal_leaving_free(&l);
+    for (uint32_t i = 1; i <= 8; i++) assert_false(there(&k, 1, i) || there(&k, 2, i));
+    for (uint32_t i = 9; i <= 12; i++) assert_true(there(&k, 2, i));
+    assert_true(there(&k, 3, 3));
+    assert_string_equal(wal_log_first(k.work->repo, SYSTEM, 2), "000000020000000000000009");
+    assert_null(wal_log_first(k.work->repo, SYSTEM, 3));
+
+    /* nobody takes it for damage: neither who has no key, nor who copies */
+    assert_works(repo_scrub(k.work->store, &o, &t, &err));
+    assert_int_equal(t.findings, 0);
+    assert_works(work_wal_verify(k.work, "dev", "db", true, NULL, NULL, &v, &err));
+    assert_true(v.missing == 0 && v.damaged == 0 && v.objects == 4 + 1 + 1);
+    assert_int_equal(v.gap_count, 1); /* the history of timeline 3, which never was there */
+    assert_int_equal(v.gaps[0].timeline, 3);
+    wal_view_free(&v);
+    assert_works(repo_live_objects(k.work->repo, &live, &err));
+    size_t wal = 0;
+    for (size_t i = 0; i < live.count; i++) wal += live.items[i].kind == LIVE_WAL;
+    assert_int_equal(wal, 4 + 1 + 1);
+    live_objects_free(&live);
+
+    /* again: nothing to do, and nothing to say */
+    uint64_t size = ledger_size(repo_ledger(k.work->repo));
+    l = leaving(&k, 0, NULL, NULL);
+    assert_int_equal(l.objects, 0);
+    assert_works(work_wal_remove(k.work, &l, 0, &gone, &err));
+    wal_leaving_free(&l);
+    assert_true(ledger_size(repo_ledger(k.work->repo)) == size);
+    /* what is put back below goes again without another entry */
+    struct work_wal *h = open_wal(&k);
+    assert_works(put(h, 1, 2, 7, &err));
+    work_wal_close(h);
+    l = leaving(&k, 0, NULL, NULL);
+    assert_int_equal(l.objects, 1);
+    assert_works(work_wal_remove(k.work, &l, 0, &gone, &err));
+    assert_true(gone.objects == 14 && !there(&k, 1, 2));
+    wal_leaving_free(&l);
+    assert_true(ledger_size(repo_ledger(k.work->repo)) == size);
+    /* what is needed and missing is missing */
+    struct wal_name n = name(2, 10);
+    char key[WAL_OBJECT_KEY_BYTES];
+    wal_object_name(SYSTEM, &n, key);
+    assert_works(store_remove(k.work->store, key, &err));
+    assert_works(repo_scrub(k.work->store, &o, &t, &err));
+    assert_int_equal(found[1], 1);
+    assert_works(work_wal_verify(k.work, "dev", "db", false, NULL, NULL, &v, &err));
+    assert_true(v.missing == 1 && v.gap_count == 2);
+    wal_view_free(&v);
+    (void)second;
+    work_kit_end(&k);
+}
+
+static void the_newest_segment_stays(void **s) {
+    (void)s;
+    struct work_kit k;
+    struct wal_removed gone = {0};
+    uint32_t timeline, bytes;
+    uint64_t lsn;
+    work_kit_begin(&k, NULL);
+    struct work_wal *h = open_wal(&k);
+    for (uint32_t i = 1; i <= 3; i++) assert_works(put(h, 1, i, 7, &err));
+    assert_works(work_wal_register(h, true, &err));
+    base(&k, 1, "0/900028");
+    struct wal_leaving l = leaving(&k, 0, NULL, NULL);
+    assert_works(work_wal_remove(k.work, &l, 0, &gone, &err));
+    wal_leaving_free(&l);
+    assert_true(gone.objects == 2 && there(&k, 1, 3));
+    assert_works(work_wal_sink(h)->ops->resume(work_wal_sink(h), SYSTEM, &timeline, &lsn, &bytes, &err));
+    assert_true(timeline == 1 && lsn == 4 * SEGMENT && bytes == SEGMENT);
+    work_wal_close(h);
+    work_kit_end(&k);
+}
+
+static void only_who_may_prune_says_that_wal_is_gone(void **s) {
+    (void)s;
+    struct work_kit k;
+    char path[160];
+    struct wal_first f = {.system = SYSTEM, .name = "000000010000000000000003"};
+    work_kit_begin(&k, NULL);
+    stored(&k);
+    base(&k, 1, "0/380000");
+    work_kit_key(&k, ROLE_WRITER, path);
+    work_kit_open(&k, path);
+    assert_fails(wal_log_remove(k.work->repo, SYSTEM, &f, 1, &err), ERR_KEY_ROLE, "writer key");
+    work_kit_open(&k, NULL);
+    work_kit_key(&k, ROLE_PRUNE, path);
+    work_kit_open(&k, path);
+    stays(&k, NULL, NULL, "this key reads no backup");
+    assert_works(wal_log_remove(k.work->repo, SYSTEM, &f, 1, &err));
+    memcpy(f.name, "000000010000000000000002", sizeof f.name); /* never back */
+    assert_works(wal_log_remove(k.work->repo, SYSTEM, &f, 1, &err));
+    assert_string_equal(wal_log_first(k.work->repo, SYSTEM, 1), "000000010000000000000003");
+    assert_true(wal_log_gone(k.work->repo, "wal/7351234567890123456/00000001/000000010000000000000002"));
+    assert_true(wal_log_gone(k.work->repo,
+                             "wal/7351234567890123456/00000001/000000010000000000000002.pieces/00000000-00000010"));
+    assert_false(wal_log_gone(k.work->repo, "wal/7351234567890123456/00000001/000000010000000000000003"));
+    assert_false(wal_log_gone(k.work->repo, "wal/7351234567890123456/00000001/00000001.history"));
+    assert_false(wal_log_gone(k.work->repo, "wal/7351234567890123456/00000002/000000020000000000000001"));
+    assert_false(wal_log_gone(k.work->repo, "wal/8/00000001/000000010000000000000001"));
+    memcpy(f.name, "00000001000000000000000x", sizeof f.name);
+    assert_false(wal_first_valid(f.name));
+    work_kit_end(&k);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_surface_is_one_cluster),
@@ -293,6 +511,9 @@ int main(void) {
         cmocka_unit_test(a_mark_is_of_one_very_file),
         cmocka_unit_test(what_waits_for_the_log_outlives_a_crash),
         cmocka_unit_test(whoever_has_no_key_can_check_it),
+        cmocka_unit_test(what_no_base_needs_goes),
+        cmocka_unit_test(the_newest_segment_stays),
+        cmocka_unit_test(only_who_may_prune_says_that_wal_is_gone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,90 @@
+/* How far back and how far forward the WAL of a surface reaches. */
+#include "base/seam.h"
+#include "repo/reader.h"
+#include "work/point.h"
+#include "work/status.h"
+#include "work/wal_internal.h"
+
+#include <inttypes.h>
+
+#define ROOT_CACHE_BYTES (1u << 20)
+
+static bool is_base(const struct repo *repo, const struct status_row *r, const struct snapshot_info *p) {
+    return !p->forgotten && p->complete && strcmp(p->environment, r->environment) == 0 &&
+           strcmp(p->surface, r->surface) == 0 && strcmp(p->kind, "postgres-physical") == 0 &&
+           !repo_snapshot_suspect(repo, p);
+}
+
+static int base_read(struct work *w, const struct snapshot_info *p, struct wal_base *ret, bool *ret_tells,
+                     struct error *err) {
+    struct snapshot *s = NULL;
+    int rc = snapshot_open_sized(w->repo, p, ROOT_CACHE_BYTES, &s, err);
+    *ret_tells = rc == 0 && wal_base_of(snapshot_root(s), ret);
+    snapshot_close(s);
+    if (rc == 0 || error_info(rc)->status != EXIT_INTEGRITY) return rc;
+    error_clear(err); /* that it is damaged is not said here */
+    return 0;
+}
+
+/* The first gap after the beginning of a base, or WAL of its timeline that begins too late. */
+static bool broken_after(const struct wal_view *v, const struct wal_base *b, struct wal_gap *ret) {
+    uint64_t start = b->lsn - b->lsn % v->segment_bytes, first = UINT64_MAX;
+    for (size_t i = 0; i < v->range_count; i++)
+        if (v->ranges[i].timeline == b->timeline && v->ranges[i].to > start && v->ranges[i].from < first)
+            first = v->ranges[i].from;
+    if (first != UINT64_MAX && first > start) {
+        *ret = (struct wal_gap){b->timeline, start, first, b->timeline};
+        return true;
+    }
+    for (size_t i = 0; i < v->gap_count; i++)
+        if (v->gaps[i].to > b->lsn && v->gaps[i].timeline >= b->timeline) {
+            *ret = v->gaps[i];
+            return true;
+        }
+    return false;
+}
+
+/* From the newest backup back, as far as nothing is missing after them. */
+static int bases_walk(struct work *w, const struct wal_view *v, struct status_row *r, struct error *err) {
+    bool newest = true;
+    int rc = 0;
+    for (size_t i = repo_snapshot_count(w->repo); i-- > 0 && rc == 0;) {
+        const struct snapshot_info *p = repo_snapshot(w->repo, i);
+        struct wal_base b;
+        struct wal_gap g;
+        bool tells;
+        if (!is_base(w->repo, r, p)) continue;
+        rc = base_read(w, p, &b, &tells, err);
+        if (rc < 0 || !tells || b.system != v->system) continue;
+        if (broken_after(v, &b, &g)) {
+            if (newest) {
+                r->wal.broken = true;
+                wal_lsn_format(g.from, r->wal.from);
+                wal_lsn_format(g.to, r->wal.to);
+            }
+            break;
+        }
+        newest = false;
+        if (p->completed_ns < r->wal.first_ns || !r->wal.first_ns) r->wal.first_ns = p->completed_ns;
+    }
+    return rc;
+}
+
+int status_wal_look(struct work *w, struct status_row *r, struct error *err) {
+    struct wal_view v = {0};
+    struct wal_place *p = NULL;
+    size_t n = 0;
+    if (!wal_log_system(w->repo, r->environment, r->surface, &v.system)) return 0;
+    r->wal.any = true;
+    int rc = wal_places(w->repo, v.system, &p, &n, err);
+    if (rc == 0) rc = wal_place_segment_bytes(w->repo, v.system, p, n, &v.segment_bytes, err);
+    if (rc == 0) rc = wal_place_ranges(p, n, v.segment_bytes, &v.ranges, &v.range_count, err);
+    if (rc == 0) rc = wal_find_gaps(w->repo, &v, err);
+    for (size_t i = 0; i < v.range_count && rc == 0; i++)
+        if (v.ranges[i].last_ns > r->wal.newest_ns) r->wal.newest_ns = v.ranges[i].last_ns;
+    if (rc == 0 && v.range_count && repo_keys(w->repo)->read_secret) rc = bases_walk(w, &v, r, err);
+    r->wal.reaches = rc == 0 && r->wal.first_ns != 0;
+    seam_free(p);
+    wal_view_free(&v);
+    return rc < 0 ? error_wrap(err, "looking at the WAL of %s/%s", r->environment, r->surface) : 0;
+}
