@@ -5,7 +5,7 @@ NINJA = ninja -j $(JOBS)
 DESTDIR ?=
 SETUP ?=
 
-.PHONY: all build deps demo test test-sanitize coverage test-tsan test-debian13 fuzz torture bench docs format install clean
+.PHONY: all build deps demo test test-sanitize coverage test-tsan test-debian13 test-recovery fuzz torture bench docs format install clean
 
 all: build
 
@@ -43,6 +43,10 @@ test-tsan:
 
 test-debian13:
 	test/debian13.sh
+
+# 200 random instants of a busy server's life, 50 for each way of base backup and of WAL.
+test-recovery: build
+	BUILD=$(BUILD) test/recovery/all.sh
 
 fuzz:
 	test/fuzz/run.sh

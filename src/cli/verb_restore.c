@@ -61,18 +61,50 @@ static int thaw_tier(struct cli *c, struct thaw_request *ret, bool *ret_given, s
     return 0;
 }
 
+/* What is lost, and for a recovery what leads to the instant. */
+static void point_print(struct cli *c, const json_t *d) {
+    const json_t *r = json_object_get(d, "recovery"), *wal = json_object_get(r, "wal");
+    char loss[32], size[32];
+    const bool target = json_object_get(r, "base_end") != NULL;
+    duration_format(json_integer_value(json_object_get(d, "loss_seconds")) * NS_PER_S, loss);
+    output_print(c->output, "  point     %s%s\n", text(d, "point"),
+                 json_is_true(json_object_get(r, "exclusive")) ? ", just before it" : "");
+    if (json_is_null(json_object_get(d, "loss_seconds")))
+        output_print(c->output, "  you lose  everything written after it\n");
+    else
+        output_print(c->output, "  you lose  everything written since: %s\n", loss);
+    if (target)
+        output_print(c->output, "  base      %s, which ended at %s\n", text(d, "snapshot"), text(r, "base_end"));
+    if (!json_is_object(wal)) return;
+    const uint64_t segments = (uint64_t)json_integer_value(json_object_get(wal, "segments"));
+    size_format((uint64_t)json_integer_value(json_object_get(wal, "bytes")), size);
+    output_print(c->output, "  WAL       %s to %s along timeline %lld, up to %s, stored at about %s\n",
+                 text(wal, "from"), text(wal, "to"), (long long)json_integer_value(json_object_get(wal, "timeline")),
+                 text(wal, "last"), text(wal, "newest"));
+    output_print(c->output, "  replay    about %s of it, in %s\n", size, COUNTED(segments, "segment"));
+}
+
+/* ", of which replaying WAL about 4 s", or nothing */
+static void replay_text(const json_t *d, char out[64]) {
+    char took[32];
+    const json_t *s = json_object_get(json_object_get(json_object_get(d, "recovery"), "wal"), "replay_seconds");
+    out[0] = 0;
+    if (!json_is_integer(s)) return;
+    duration_format(json_integer_value(s) * NS_PER_S, took);
+    snprintf(out, 64, ", of which replaying WAL about %s", took);
+}
+
 static void plan_print(struct cli *c, const struct restore_plan *p) {
     const json_t *d = p->doc, *t = json_object_get(d, "target"), *step;
-    char size[32], loss[32], estimate[64] = "unknown: no restore of this surface is on record yet";
+    char size[32], replay[64], estimate[64] = "unknown: no restore of this surface is on record yet";
     size_t i;
     size_format((uint64_t)json_integer_value(json_object_get(d, "bytes")), size);
-    duration_format(json_integer_value(json_object_get(d, "loss_seconds")) * NS_PER_S, loss);
+    replay_text(d, replay);
     if (json_is_integer(json_object_get(d, "estimated_seconds")))
         duration_format(json_integer_value(json_object_get(d, "estimated_seconds")) * NS_PER_S, estimate);
     output_styled(c->output, STYLE_BOLD, "Plan %s\n", p->id);
     output_print(c->output, "  restore   %s  from %s\n", p->label, p->snapshot_id);
-    output_print(c->output, "  point     %s\n", text(d, "point"));
-    output_print(c->output, "  you lose  everything written since: %s\n", loss);
+    point_print(c, d);
     output_print(c->output, "  size      %s in %lld items\n", size,
                  (long long)json_integer_value(json_object_get(d, "items")));
     output_print(c->output, "  target    %s\n",
@@ -86,7 +118,7 @@ static void plan_print(struct cli *c, const struct restore_plan *p) {
             "  time      up to %s before it begins, then unknown: no restore of this surface is on record yet\n",
             estimate);
     } else
-        output_print(c->output, "  time      %s\n", estimate);
+        output_print(c->output, "  time      %s%s\n", estimate, replay);
     json_array_foreach(json_object_get(t, "steps"), i, step)
         output_print(c->output, "  step %zu    %s\n", i + 1, json_string_value(step) ? json_string_value(step) : "-");
     warnings_print(c, json_object_get(d, "warnings"));
@@ -170,7 +202,7 @@ int verb_run_restore(struct cli *c, struct error *err) {
                                  .target_timeline = options_text(c->options, OPT_TARGET_TIMELINE),
                                  .target_action = options_text(c->options, OPT_TARGET_ACTION),
                                  .target_exclusive = options_flag(c->options, OPT_TARGET_EXCLUSIVE),
-                                 .standby = options_flag(c->options, OPT_STANDBY)};
+                                .standby = options_flag(c->options, OPT_STANDBY)};
     bool dry = options_flag(c->options, OPT_DRY_RUN), thawing = false;
     struct thaw_request thaw;
     if (verb_restore_is_rows(c)) return verb_restore_rows(c, err);

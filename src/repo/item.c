@@ -69,7 +69,8 @@ int writer_item_open(struct writer *w, uint64_t seq, struct bytes name, enum con
     if (rc == 0 && w->delta && (kind == CONTENT_RECORDS || kind == CONTENT_PAGES || kind == CONTENT_FILE))
         (*ret)->former = former_take(w, name);
     if (rc == 0 && w->delta && (kind == CONTENT_RECORDS || (seq == WRITER_ANY_ORDER && kind != CONTENT_OPAQUE)) &&
-        !(*ret)->former) (*ret)->former = former_find(w, name);
+        !(*ret)->former)
+        (*ret)->former = former_find(w, name);
     return rc;
 }
 

@@ -24,7 +24,7 @@ struct former *former_find(struct writer *w, struct bytes name) {
     struct former *f = NULL;
     struct memo_item m;
     pthread_mutex_lock(&w->former_lock);
-    known_close(w);
+    /* What was asked about last stays: another thread may be about to hold it. */
     if (memo_find(w->part, name, &m) || memo_find(w->prev, name, &m)) former_hold(w, &m, &f);
     pthread_mutex_unlock(&w->former_lock);
     return f;
@@ -62,14 +62,19 @@ static bool refs_usable(struct writer *w, struct bytes refs) {
 static bool known_find(struct writer *w, struct bytes name, struct known_item *ret) {
     known_close(w);
     struct memo_item m;
-    if (!memo_seek(w->part, name, &m) && !memo_seek(w->prev, name, &m)) return false;
+    struct error e = ERROR_INIT;
+    /* By former_find other threads move about in the same memories, in which a name stays only until then. */
+    if (!memo_find(w->part, name, &m) && !memo_find(w->prev, name, &m)) return false;
     if (m.kind != CONTENT_NONE) {
         pthread_rwlock_rdlock(&w->index_lock);
         bool usable = refs_usable(w, m.refs);
         pthread_rwlock_unlock(&w->index_lock);
         if (!usable) return false;
     }
+    buf_clear(&w->known_name);
+    if (buf_append(&w->known_name, name.ptr, name.len, &e) < 0) return false;
     w->known = m;
+    w->known.name = buf_bytes(&w->known_name);
     w->known_valid = true;
     *ret = (struct known_item){m.attr, m.kind, m.bytes, m.sha256};
     return true;
@@ -96,11 +101,11 @@ void lists_copy(struct writer *w, const struct memo_item *m) {
 }
 
 const struct memo_item *known_take(struct writer *w, struct bytes name) {
-    if (!w->known_valid || !bytes_equal(w->known.name, name)) return NULL;
     pthread_mutex_lock(&w->former_lock);
-    w->known_valid = false;
+    bool found = w->known_valid && bytes_equal(w->known.name, name);
+    if (found) w->known_valid = false;
     pthread_mutex_unlock(&w->former_lock);
-    return &w->known;
+    return found ? &w->known : NULL;
 }
 
 int writer_keep(struct writer *w, uint64_t seq, struct bytes name, struct bytes attr, struct error *err) {

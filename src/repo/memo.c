@@ -158,7 +158,7 @@ static bool advance(struct memo *m) {
     return m->have = false;
 }
 
-bool memo_seek(struct memo *m, struct bytes name, struct memo_item *ret) {
+static bool seek(struct memo *m, struct bytes name, struct memo_item *ret) {
     if (!m) return false;
     if (!m->have && !advance(m)) return false;
     int order;
@@ -199,7 +199,7 @@ bool memo_find(struct memo *m, struct bytes name, struct memo_item *ret) {
         m->at = from;
         m->parsing = m->have = m->ended = false;
     }
-    return memo_seek(m, name, ret);
+    return seek(m, name, ret);
 }
 
 void memo_free(struct memo *m) {

@@ -181,6 +181,7 @@ static int open_base(struct repo *r, const struct writer_options *o, bool bare, 
     pthread_cond_init(&w->order_cond, NULL);
     w->manifest = BUF_INIT(32u << 20);
     w->last_name = BUF_INIT(1u << 20);
+    w->known_name = BUF_INIT(1u << 20);
     w->first_name = BUF_INIT(1u << 20);
     w->root_chunks = BUF_INIT(1u << 30);
     if ((rc = mem_alloc(ORDER_WINDOW * sizeof *w->window, &mem, err)) < 0) goto fail;
@@ -527,7 +528,7 @@ void writer_free(struct writer *w) {
     void *owned[] = {w->window,    w->used,     w->entries,      w->packs,         w->own_packs,     w->own_runs,
                      w->sess_keys, w->root_ids, w->list_parts.d, w->merged_runs.d, w->removed_runs.d};
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) seam_free(owned[i]);
-    struct buf *bufs[] = {&w->manifest, &w->last_name, &w->first_name, &w->root_chunks};
+    struct buf *bufs[] = {&w->manifest, &w->last_name, &w->first_name, &w->root_chunks, &w->known_name};
     for (size_t i = 0; i < sizeof bufs / sizeof *bufs; i++) buf_free(bufs[i]);
     gather_free(w->gather);
     memo_free(w->prev);

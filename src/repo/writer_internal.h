@@ -65,8 +65,7 @@ struct memo_item {
 };
 /* NULL in *ret when there is none for that header. */
 int memo_open(const struct repo *r, const char *path, const struct digest *snapshot, struct memo **ret, struct error *err) PK_CHECK;
-bool memo_seek(struct memo *m, struct bytes name, struct memo_item *ret); /* ascending */
-bool memo_find(struct memo *m, struct bytes name, struct memo_item *ret); /* in any order; walks one manifest chunk at most */
+bool memo_find(struct memo *m, struct bytes name, struct memo_item *ret); /* in any order; walks one manifest chunk at most. The name is borrowed until the next call, the rest until free. */
 bool memo_list(const struct memo *m, const struct digest *id, struct bytes *ret);
 void memo_free(struct memo *m);
 struct memo_writer;
@@ -170,6 +169,7 @@ struct writer {
 
     struct memo *prev, *part;
     struct memo_item known;
+    struct buf known_name; /* of it */
     bool known_valid;
     pthread_mutex_t former_lock;
     struct former *formers[64];

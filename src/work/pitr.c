@@ -1,6 +1,7 @@
 #include "work/pitr.h"
 
 #include "base/seam.h"
+#include "base/time.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -121,4 +122,56 @@ bool pitr_request(const json_t *doc, struct restore_recovery *ret) {
                                      .exclusive = json_is_true(json_object_get(r, "exclusive")),
                                      .standby = json_is_true(json_object_get(r, "standby"))};
     return true;
+}
+
+/* The instant that is recovered to; 0: no time is known. */
+static int64_t instant(const struct restore_recovery *q, const char *base_end, const json_t *reach) {
+    const char *said = q->time ? q->time : q->immediate ? base_end : text(reach, "newest");
+    int64_t ns;
+    return !q->lsn && !q->xid && !q->name && said && time_parse(said, &ns) ? ns : 0;
+}
+
+static void name_point(const struct restore_recovery *q, int64_t ns, char out[600]) {
+    char when[32];
+    if (q->lsn)
+        snprintf(out, 600, "%.40s", q->lsn);
+    else if (q->xid)
+        snprintf(out, 600, "transaction %.40s", q->xid);
+    else if (q->name)
+        snprintf(out, 600, "restore point '%.500s'", q->name);
+    else if (!ns)
+        snprintf(out, 600, "the end of the WAL");
+    else {
+        time_format(ns, when);
+        if (ns % NS_PER_S)
+            snprintf(out, 600, "%.19s.%06dZ", when, (int)(ns % NS_PER_S / 1000));
+        else
+            snprintf(out, 600, "%s", when);
+    }
+}
+
+static int warn(json_t *doc, const char *missing_from, struct error *err) {
+    char line[200];
+    snprintf(line, sizeof line, "WAL is missing from %s on: recovery leads to there at most", missing_from);
+    return json_push(json_object_get(doc, "warnings"), json_string(line), err);
+}
+
+int pitr_tell(const json_t *facts, const json_t *reach, json_t *doc, struct error *err) {
+    struct restore_recovery q;
+    char point[600];
+    if (!pitr_request(doc, &q) || q.standby) return 0;
+    json_t *recovery = json_object_get(doc, "recovery"), *seconds = json_object_get(doc, "estimated_seconds");
+    const char *base_end = text(facts, "stop_time"), *missing = text(reach, "missing_from");
+    int64_t ns = instant(&q, base_end, reach), loss = ns ? (time_now_ns() - ns) / NS_PER_S : -1;
+    name_point(&q, ns, point);
+    int rc = json_put_str(doc, "point", point, err);
+    if (rc == 0)
+        rc = json_put(doc, "loss_seconds", ns ? json_integer((json_int_t)(loss > 0 ? loss : 0)) : json_null(), err);
+    if (rc == 0) rc = json_put(recovery, "base_end", base_end ? json_string(base_end) : json_null(), err);
+    if (rc == 0) rc = json_put(recovery, "wal", reach ? json_copy((json_t *)reach) : json_null(), err);
+    if (rc == 0 && json_is_integer(seconds))
+        rc = json_put_int(doc, "estimated_seconds",
+                          json_integer_value(seconds) + json_integer_value(json_object_get(reach, "replay_seconds")),
+                          err);
+    return rc == 0 && missing ? warn(doc, missing, err) : rc;
 }

@@ -10,6 +10,10 @@
 int pitr_document(struct work *w, const struct snapshot_info *info, const struct restore_options *o, json_t *doc, struct error *err) PK_CHECK;
 /* The request that a document describes; borrowed from it. false: none. */
 bool pitr_request(const json_t *doc, struct restore_recovery *ret);
+/* What a plan says once it is known how far the WAL leads (pitr_reach; NULL when it was not asked): "point" and "loss_seconds"
+ * (null when no time is known) become those of the target, "recovery" gets "wal" and "base_end", and "estimated_seconds" counts the
+ * WAL to replay. Nothing for a plan without recovery, or of a standby, which has no target. */
+int pitr_tell(const json_t *facts, const json_t *reach, json_t *doc, struct error *err) PK_CHECK;
 /* Whether the options name an instant that a newer backup may lie behind. */
 bool pitr_has_instant(const struct restore_options *o);
 

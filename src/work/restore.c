@@ -5,6 +5,7 @@
 #include "platform/guard.h"
 #include "work/leftover.h"
 #include "work/pitr.h"
+#include "work/pitr_reach.h"
 #include "work/reading.h"
 #include "work/receipt.h"
 #include "work/thaw.h"
@@ -87,15 +88,36 @@ static const char *plan_folder(const json_t *doc) {
     return json_string_value(json_object_get(json_object_get(doc, "target"), "target"));
 }
 
+/* What was found for a plan. */
+struct looked {
+    json_t *target; /* what the driver says about it now */
+    json_t *reach;  /* how far WAL leads; NULL when that is not asked */
+    json_t *facts;  /* of the point, when recovery is asked for */
+    bool protected;
+    bool before; /* the point lies before the target of its recovery */
+};
+
+static void looked_free(struct looked *l) {
+    json_decref(l->target);
+    json_decref(l->reach);
+    json_decref(l->facts);
+    *l = (struct looked){0};
+}
+
 /* What the driver says about the target now, with what it will be asked to do. */
-static int driver_plan(struct work *w, const struct snapshot_info *info, const json_t *doc, json_t **ret,
-                       bool *ret_protected, struct error *err) {
+static int driver_plan(struct work *w, const struct snapshot_info *info, const json_t *doc, struct looked *ret,
+                       struct error *err) {
     struct work_reading r;
     struct request q = {0};
     int rc = work_reading_open(w, info, &r, err);
-    *ret_protected = r.surface.protected;
+    ret->protected = r.surface.protected;
     if (rc == 0) rc = request_read(doc, &r, &q, err);
-    if (rc == 0) rc = r.surface.driver->plan(&r.ctx, &q.q, ret, err);
+    if (rc == 0) rc = r.surface.driver->plan(&r.ctx, &q.q, &ret->target, err);
+    if (rc == 0 && q.q.recovery) {
+        ret->before = true;
+        ret->facts = json_incref((json_t *)r.facts);
+        rc = pitr_reach(w, info, r.facts, q.q.recovery, &ret->reach, err);
+    }
     request_free(&q);
     work_reading_close(&r);
     return known_secrets_error(&w->known, rc, err);
@@ -169,6 +191,8 @@ static int warnings(struct work *w, const struct snapshot_info *info, json_t *do
 static int find_point(struct work *w, const char *address, const struct restore_options *o,
                       const struct snapshot_info **ret, struct error *err) {
     const struct snapshot_info **points = NULL;
+    char oldest[SNAPSHOT_ID_MAX] = "";
+    struct error kept = ERROR_INIT;
     struct address a;
     size_t n = 0;
     int rc = address_parse(address, &a, err);
@@ -179,8 +203,8 @@ static int find_point(struct work *w, const char *address, const struct restore_
     if ((rc = work_points(w, a.environment, a.surfaces[0], &points, &n, err)) < 0) return rc;
     rc = 1;
     while (rc == 1 && n-- > 0) {
-        json_t *doc = json_object(), *target = NULL;
-        bool protected;
+        struct looked found = {0};
+        json_t *doc = json_object();
         if (!points[n]->complete || strcmp(points[n]->kind, "postgres-physical") != 0) {
             json_decref(doc);
             continue;
@@ -190,23 +214,31 @@ static int find_point(struct work *w, const char *address, const struct restore_
                  : error_set(err, ERR_NO_MEMORY, "no memory for a plan");
         if (rc == 0) rc = json_put(doc, "in_place", json_boolean(o->in_place), err);
         if (rc == 0) rc = pitr_document(w, points[n], o, doc, err);
-        if (rc == 0) rc = driver_plan(w, points[n], doc, &target, &protected, err);
+        if (rc == 0) rc = driver_plan(w, points[n], doc, &found, err);
         if (rc == 0) *ret = points[n];
-        if (rc == -ERR_PG_TARGET) rc = 1;
+        if (rc == -ERR_PG_TARGET) {
+            rc = 1;
+            /* Why the newest before the target does not lead to it says more than that an older one does not either. */
+            if (found.before && !kept.code) kept = *err;
+            snprintf(oldest, sizeof oldest, "%s", points[n]->id);
+        }
         json_decref(doc);
-        json_decref(target);
+        looked_free(&found);
     }
     seam_free(points);
-    return rc == 1 ? error_wrap(err, "%s", address) : rc;
+    if (rc != 1) return rc;
+    if (!kept.code) return error_wrap(err, "%s, whose oldest whole backup is %s", address, oldest);
+    *err = kept;
+    return error_wrap(err, "%s", address);
 }
 
 int restore_plan_make(struct work *w, const char *address, const struct restore_options *o, struct restore_plan *ret,
                       struct error *err) {
     const struct snapshot_info *info;
-    json_t *doc = json_object(), *target = NULL, *paths = json_array();
+    json_t *doc = json_object(), *paths = json_array();
+    struct looked found = {0};
     char id[32], hex[17], when[32], loss[32], path[4200], digest[65], entry[65];
     uint8_t random[8];
-    bool protected = false;
     *ret = (struct restore_plan){0};
     int rc = find_point(w, address, o, &info, err);
     if (rc == 0)
@@ -246,14 +278,15 @@ int restore_plan_make(struct work *w, const char *address, const struct restore_
     if (rc == 0) rc = pitr_document(w, info, o, doc, err);
     if (rc == 0) rc = estimate(w, info, doc, err);
     if (rc == 0) rc = thaw_plan(w, info, o->thaw, o->tier, doc, err);
-    if (rc == 0) rc = driver_plan(w, info, doc, &target, &protected, err);
+    if (rc == 0) rc = driver_plan(w, info, doc, &found, err);
+    if (rc == 0) rc = pitr_tell(found.facts, found.reach, doc, err);
     if (rc == 0) {
         /* a default target is named now, so that running the plan restores to just that place */
-        const char *chosen = json_string_value(json_object_get(target, "target"));
-        bool one = json_array_size(json_object_get(target, "databases")) < 2;
+        const char *chosen = json_string_value(json_object_get(found.target, "target"));
+        bool one = json_array_size(json_object_get(found.target, "databases")) < 2;
         if (!o->into && !o->swap && !o->in_place && one && chosen) rc = json_put_str(doc, "into", chosen, err);
     }
-    if (rc == 0) rc = json_put(doc, "target", json_incref(target), err);
+    if (rc == 0) rc = json_put(doc, "target", json_incref(found.target), err);
     if (rc == 0) rc = plan_digest(doc, digest, err);
     if (rc == 0) rc = json_put_str(doc, "digest", digest, err);
     if (rc == 0) rc = plan_path(w, id, path, err);
@@ -266,12 +299,12 @@ int restore_plan_make(struct work *w, const char *address, const struct restore_
     if (rc == 0) {
         snprintf(ret->id, sizeof ret->id, "%s", id);
         ret->doc = json_incref(doc);
-        rc = plan_fill(w, ret, protected, err);
+        rc = plan_fill(w, ret, found.protected, err);
     }
     if (rc == 0 && plan_folder(doc)) work_partials_name(w, plan_folder(doc), ret->label);
 out:
     json_decref(doc);
-    json_decref(target);
+    looked_free(&found);
     json_decref(paths);
     if (rc < 0) restore_plan_free(ret);
     return rc;
@@ -289,8 +322,7 @@ static int stale(struct error *err, const char *id, const char *what) {
 int restore_plan_load(struct work *w, const char *id, struct restore_plan *ret, struct error *err) {
     char path[4200], digest[65];
     struct buf b = BUF_INIT(16u << 20);
-    json_t *target = NULL;
-    bool protected = false;
+    struct looked found = {0};
     *ret = (struct restore_plan){0};
     int rc = plan_path(w, id, path, err);
     if (rc == 0) rc = io_read_file(AT_FDCWD, path, b.max_bytes, &b, err);
@@ -315,16 +347,16 @@ int restore_plan_load(struct work *w, const char *id, struct restore_plan *ret, 
         rc = stale(err, id, "its recovery point is not there any more");
     if (rc < 0) goto out;
     snprintf(ret->id, sizeof ret->id, "%s", id);
-    if ((rc = driver_plan(w, info, ret->doc, &target, &protected, err)) < 0) {
+    if ((rc = driver_plan(w, info, ret->doc, &found, err)) < 0) {
         rc = error_wrap(err, "plan %s", id);
         goto out;
     }
     const char *then = json_string_value(json_object_get(json_object_get(ret->doc, "target"), "fingerprint")),
-               *now = json_string_value(json_object_get(target, "fingerprint"));
+               *now = json_string_value(json_object_get(found.target, "fingerprint"));
     if (!then || !now || strcmp(then, now) != 0) rc = stale(err, id, "the target has changed since");
-    if (rc == 0) rc = plan_fill(w, ret, protected, err);
+    if (rc == 0) rc = plan_fill(w, ret, found.protected, err);
 out:
-    json_decref(target);
+    looked_free(&found);
     buf_free(&b);
     if (rc < 0) restore_plan_free(ret);
     return rc;

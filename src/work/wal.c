@@ -239,8 +239,8 @@ static int configured_system(struct work *w, const char *surface, uint64_t *ret,
                      (unsigned)s->wal->head.line, surface);
 }
 
-int work_wal_open(struct work *w, const char *environment, const char *surface, struct work_wal **ret,
-                  struct error *err) {
+static int open_handle(struct work *w, const char *environment, const char *surface, bool spool, struct work_wal **ret,
+                       struct error *err) {
     uint64_t named;
     void *mem;
     int rc = configured_system(w, surface, &named, err);
@@ -254,7 +254,7 @@ int work_wal_open(struct work *w, const char *environment, const char *surface, 
     snprintf(h->environment, sizeof h->environment, "%s", environment);
     snprintf(h->surface, sizeof h->surface, "%s", surface);
     pthread_mutex_init(&h->lock, NULL);
-    rc = wal_spool_open(w, environment, surface, &h->spool, err);
+    rc = spool ? wal_spool_open(w, environment, surface, &h->spool, err) : 0;
     h->registered = wal_log_system(w->repo, environment, surface, &h->system);
     if (named) {
         h->registered = h->registered && h->system == named;
@@ -265,6 +265,16 @@ int work_wal_open(struct work *w, const char *environment, const char *surface, 
     else
         *ret = h;
     return rc;
+}
+
+int work_wal_open(struct work *w, const char *environment, const char *surface, struct work_wal **ret,
+                  struct error *err) {
+    return open_handle(w, environment, surface, true, ret, err);
+}
+
+int work_wal_open_source(struct work *w, const char *environment, const char *surface, struct work_wal **ret,
+                         struct error *err) {
+    return open_handle(w, environment, surface, false, ret, err);
 }
 
 void work_wal_close(struct work_wal *h) {

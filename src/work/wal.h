@@ -14,6 +14,8 @@ void wal_piece_name(uint64_t system, const struct wal_name *n, uint32_t from, ui
 struct work_wal;
 /* WAL of one surface. Opens the repository of `w` (set w->log_only before, where nothing else is done with it). */
 int work_wal_open(struct work *w, const char *environment, const char *surface, struct work_wal **ret, struct error *err) PK_CHECK;
+/* The same for its source alone: makes no spool folder, which the server's user could not write if it were another's. */
+int work_wal_open_source(struct work *w, const char *environment, const char *surface, struct work_wal **ret, struct error *err) PK_CHECK;
 /* Drops what is not registered yet, which the next handle with the same spool folder registers. NULL is fine. */
 void work_wal_close(struct work_wal *h);
 /* The tables of surface/wal.h. `put` and `put_piece` may be called by several threads at once. They refuse (ERR_PG_WAL) WAL of

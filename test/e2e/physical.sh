@@ -58,8 +58,10 @@ YAML
   printf 'environments:\n  lab: { repository: main }\n' >>"$file"
 }
 connect="connect: { host: $C/socket, user: postgres }"
-config proofkeep.yaml 'through: host' "$connect" 'invariants: [{ name: items, database: shop, sql: "SELECT count(*) FROM public.item", expect: not_shrunk }]'
+config proofkeep.yaml 'through: host' "$connect" 'invariants: [{ name: items, database: shop, sql: "SELECT count(*) FROM public.item", expect: not_shrunk }]' 'wal: { mode: stream }'
 pk init --repository main
+pk wal receive lab/pg --once --create-slot
+claim 'its WAL is stored from here on'
 
 pk backup lab/pg --json
 claim 'a physical backup through the host is taken'
@@ -155,6 +157,8 @@ rm -rf exported "$N/data"
 # ---- refusals ----
 fails 2 PK-PG-016 restore lab/pg --into "$N/data" --target-time 2001-01-01T00:00:00Z && says 'the time 2001-01-01T00:00:00Z lies before the end of this backup; the nearest that it reaches is 20'
 claim 'an instant before the oldest backup is refused with the nearest'
+sql -c 'SELECT pg_switch_wal()' >/dev/null && pk wal receive lab/pg --once && pk wal receive lab/pg --drop-slot
+claim 'WAL leads from both backups on'
 end=$(pk show "lab/pg@$first" --json && python3 -c 'import json; print(json.load(open("out"))["snapshot"]["facts"]["stop_time"])')
 pk restore lab/pg --into "$N/data" --target-time "$end" --dry-run --json && tail -n 2 out | head -n 1 | grep -q "\"snapshot\":\"$first\""
 claim 'an instant between the two is reached from the first'

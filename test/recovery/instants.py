@@ -219,6 +219,7 @@ environments: {{ lab: {{ repository: main }} }}
 
     def workload(self):
         self.go("backup", "lab/pg")
+        time.sleep(1.1)  # a backup's end is told in whole seconds, rounded up
         work, begun = Work(self.server, self.rng), time.time()
         plan = ["switch", "backup", "kill", "receiver", "promote", "switch", "backup", "receiver", "kill", "promote", "receiver"]
         for i, what in enumerate(plan):

@@ -344,6 +344,41 @@ static void a_backup_in_two_orders_or_with_a_name_twice_fails(void **state) {
     kit_end(&k);
 }
 
+/* One thread asks and holds while others open items in any order: what it was told stays, whatever they look for. */
+static void what_is_known_stays_while_others_open(void **state) {
+    (void)state;
+    struct error err = ERROR_INIT;
+    static const char *const names[] = {"base/1/1", "base/1/22", "base/1/333", "global/4", "pg_wal/55555"};
+    struct kit_item items[5];
+    uint32_t order[] = {0, 1, 2, 3, 4};
+    uint64_t seq = 0;
+    struct kit k;
+    kit_begin(&k);
+    for (size_t i = 0; i < 5; i++)
+        items[i] = (struct kit_item){
+            .name = names[i], .kind = CONTENT_FILE, .data = (const uint8_t *)names[i], .len = strlen(names[i])};
+    struct unordered u = {.items = items, .order = order, .n = 5, .commit = true};
+    kit_ok(backup(&k, &u, NULL, &seq, &err), &err);
+    const struct writer_options o = {.environment = "dev", .surface = "cluster", .threads = 1};
+    for (size_t asked = 0; asked < 5; asked++)
+        for (size_t other = 0; other < 5; other++) {
+            struct writer *w;
+            struct witem *held, *opened;
+            struct known_item known;
+            if (other == asked) continue;
+            kit_ok(writer_open(k.repo, &o, &w, &err), &err);
+            assert_true(writer_known(w, BYTES_STR(names[asked]), &known));
+            kit_ok(writer_item_open(w, WRITER_ANY_ORDER, BYTES_STR(names[other]), CONTENT_FILE, &opened, &err), &err);
+            kit_ok(writer_item_hold(w, WRITER_ANY_ORDER, BYTES_STR(names[asked]), &held, &err), &err);
+            kit_ok(witem_confirm(held, BYTES_STR("attr"), &err), &err);
+            for (size_t next = asked + 1; next < 5; next++)
+                assert_true(writer_known(w, BYTES_STR(names[next]), &known));
+            witem_drop(opened);
+            writer_free(w);
+        }
+    kit_end(&k);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_hundred_thousand_records_come_back_sorted_in_little_memory),
@@ -354,6 +389,7 @@ int main(void) {
         cmocka_unit_test(former_selves_are_found_in_any_order),
         cmocka_unit_test(an_interrupted_run_is_resumed),
         cmocka_unit_test(a_backup_in_two_orders_or_with_a_name_twice_fails),
+        cmocka_unit_test(what_is_known_stays_while_others_open),
     };
     return cmocka_run_group_tests_name("repo/unordered", tests, NULL, NULL);
 }

@@ -245,7 +245,7 @@ static int end(struct stream *k, struct error *err) {
     else if (r || PQstatus(k->copy) != CONNECTION_OK)
         rc = stream_server_error(k->copy, r, err);
     PQclear(r);
-    time_format(time_now_ns(), k->stop_time);
+    time_format(time_now_ns() + NS_PER_S - 1, k->stop_time); /* recovery to any instant from here on is possible */
     return rc;
 }
 
