@@ -9,7 +9,8 @@
 
 #include <stdio.h>
 
-#define SHOWN 10 /* rows of a table that the plan shows; -v shows all */
+#define SHOWN_TABLES 512 /* more than a plan can have */
+#define SHOWN 10         /* rows of a table that the plan shows; -v shows all */
 
 static const char *text(const json_t *j, const char *key) {
     const char *s = json_string_value(json_object_get(j, key));
@@ -85,13 +86,13 @@ static int on_row(void *ctx, size_t number, enum change_row kind, const json_t *
 
 static int on_table(void *ctx, size_t number, const json_t *line, struct error *err) {
     struct showing *s = ctx;
-    (void)number;
+    if (number >= SHOWN_TABLES) return error_set(err, ERR_CHANGE_SET, "the change set has too many tables");
     return json_push((json_t *)s->tables, json_incref((json_t *)line), err);
 }
 
 static int rows_print(struct cli *c, const struct rows_plan *p, struct error *err) {
     static const struct change_set_reader reader = {.table = on_table, .row = on_row};
-    uint64_t seen[512] = {0}; /* more tables than a plan can have */
+    uint64_t seen[SHOWN_TABLES] = {0};
     json_t *tables = json_array();
     struct showing s = {.c = c,
                         .tables = tables,

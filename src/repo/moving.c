@@ -98,7 +98,10 @@ int moving_root(struct moving *m, const struct snapshot_info *info, struct root_
 
 int moving_chunk(struct moving *m, const struct digest *id, enum chunk_kind kind, struct fetched *ret,
                  struct error *err) {
-    if (alternates_first(m->repo) && alternate_chunk(m->repo, 0, id, kind, ret, err) == 0) return 0;
+    if (alternates_first(m->repo)) {
+        int rc = alternate_chunk(m->repo, 0, id, kind, ret, err);
+        if (rc == 0 || err->code != ERR_NONE) return rc; /* a stop, or no memory; that none has it is no error yet */
+    }
     for (;;) {
         struct fetcher *f;
         size_t at = newest(m, &f);

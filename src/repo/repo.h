@@ -156,6 +156,7 @@ const char *repo_cache_dir(const struct repo *r); /* NULL without */
 
 size_t repo_snapshot_count(const struct repo *r);
 const struct snapshot_info *repo_snapshot(const struct repo *r, size_t i); /* in log order, forgotten ones included */
+const struct snapshot_info *repo_snapshot_at(const struct repo *r, uint64_t seq); /* of that entry; NULL: there is none */
 const struct snapshot_info *repo_latest(const struct repo *r, const char *environment, const char *surface); /* NULL: none */
 size_t repo_job_count(const struct repo *r); /* failed jobs */
 const struct job_info *repo_job(const struct repo *r, size_t i);

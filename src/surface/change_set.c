@@ -191,9 +191,24 @@ static int take_head(struct reading *w, const json_t *j, struct error *err) {
     return w->r->head ? w->r->head(w->ctx, j, err) : 0;
 }
 
+static bool are_columns(const json_t *list) {
+    const json_t *c;
+    size_t i;
+    json_array_foreach(list, i, c) if (!json_is_string(json_object_get(c, "name"))) return false;
+    return true;
+}
+
+static bool are_names(const json_t *list) {
+    const json_t *name;
+    size_t i;
+    json_array_foreach(list, i, name) if (!json_is_string(name)) return false;
+    return true;
+}
+
 static int take_table(struct reading *w, const json_t *j, struct error *err) {
     if (!json_is_string(json_object_get(j, "table")) || !json_is_array(json_object_get(j, "columns")) ||
-        !json_is_array(json_object_get(j, "key")) || w->rows)
+        !json_is_array(json_object_get(j, "key")) || w->rows || !are_columns(json_object_get(j, "columns")) ||
+        !are_names(json_object_get(j, "key")))
         return bad(w, err, "it is no table");
     size_t number = w->tables++;
     return w->r->table ? w->r->table(w->ctx, number, j, err) : 0;

@@ -53,8 +53,6 @@ struct bisect_result {
     size_t between;                     /* candidates between these two that gave no answer */
     int64_t duration_ns;
 };
-/* The word of an answer: "clean", "not clean", "unknown". */
-const char *bisect_word(enum bisect_answer a);
 /* each (may be NULL) is called after every try. ERR_NO_POINT when there are no candidates. 0 whatever was found. */
 int bisect_points(struct work *w, const struct bisect_options *o, void (*each)(void *ctx, const struct bisect_try *t),
                   void *ctx, struct bisect_result *ret, struct error *err) PK_CHECK;

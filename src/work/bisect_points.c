@@ -10,10 +10,6 @@
 
 #define TABLES_MAX 256
 
-const char *bisect_word(enum bisect_answer a) {
-    return a == BISECT_CLEAN ? "clean" : a == BISECT_NOT ? "not clean" : "unknown";
-}
-
 struct asking {
     struct work *w;
     const struct bisect_options *o;

@@ -15,12 +15,6 @@ static int may(const struct work *w, enum hold_action action, struct error *err)
                      action == HOLD_PLACE ? "an admin, prune or restore" : "an admin", key_role_name(role));
 }
 
-static const struct snapshot_info *by_seq(const struct work *w, uint64_t seq) {
-    for (size_t i = 0; i < repo_snapshot_count(w->repo); i++)
-        if (repo_snapshot(w->repo, i)->seq == seq) return repo_snapshot(w->repo, i);
-    return NULL;
-}
-
 static int change(struct work *w, const char *address, const char *reason, enum hold_action action,
                   struct hold_done *ret, struct error *err) {
     const struct snapshot_info *info;
@@ -40,7 +34,7 @@ static int change(struct work *w, const char *address, const char *reason, enum 
     if (rc == 0) rc = repo_append(w->repo, statement, &ret->seq, NULL, err);
     json_decref(statement);
     if (rc < 0) return rc;
-    info = by_seq(w, point);
+    info = repo_snapshot_at(w->repo, point);
     if (action == HOLD_PLACE && info && info->forgotten)
         return error_set(err, ERR_NO_POINT, "%s was forgotten by somebody else just before the hold", ret->id);
     struct error lost = ERROR_INIT;
@@ -86,7 +80,7 @@ int hold_list(struct work *w, const struct selection *s, hold_cb cb, void *ctx, 
     }
     for (size_t i = 0; i < repo_hold_count(w->repo); i++) {
         const struct hold_info *h = repo_hold(w->repo, i);
-        const struct snapshot_info *point = by_seq(w, h->snapshot);
+        const struct snapshot_info *point = repo_snapshot_at(w->repo, h->snapshot);
         if (h->released || !point || (only && point != only)) continue;
         if (!selection_has(s, w->config, point->environment, point->surface)) continue;
         int rc = line(w, h, point, cb, ctx, err);

@@ -186,12 +186,6 @@ int rows_plan_make(struct work *w, const char *address, const struct rows_option
 }
 
 /* ---- loading ---- */
-static const struct snapshot_info *by_seq(struct work *w, uint64_t seq) {
-    for (size_t i = 0; i < repo_snapshot_count(w->repo); i++)
-        if (repo_snapshot(w->repo, i)->seq == seq) return repo_snapshot(w->repo, i);
-    return NULL;
-}
-
 static int stale(struct error *err, const char *id, const char *what) {
     return error_set(err, ERR_PLAN_STALE, "plan %s: %s", id, what);
 }
@@ -219,11 +213,12 @@ int rows_plan_load(struct work *w, const char *id, struct rows_plan *ret, struct
     char entry[65] = "";
     int fd = -1;
     *ret = (struct rows_plan){0};
+    if (!rows_plan_is(id)) return stale(err, id, "it is no plan for rows"); /* nor a path out of the plans' folder */
     int rc = plan_file_load(w, id, &doc, err);
     if (rc == 0) rc = fill(ret, id, doc, false, err);
     if (rc == 0) rc = work_open_repo(w, json_string_value(json_object_get(doc, "environment")), err);
     if (rc == 0) {
-        const struct snapshot_info *info = by_seq(w, ret->seq);
+        const struct snapshot_info *info = repo_snapshot_at(w->repo, ret->seq);
         const char *receipt = json_string_value(json_object_get(doc, "receipt")),
                    *repository = json_string_value(json_object_get(doc, "repository"));
         struct work_surface s = {0};
@@ -287,7 +282,7 @@ static int receipt(struct work *w, const struct snapshot_info *info, const struc
 static void record(struct work *w, const struct rows_plan *p, const struct rows_done *d, bool success,
                    int64_t started_ns) {
     enum key_role role = repo_keys(w->repo)->role;
-    const struct snapshot_info *info = by_seq(w, p->seq);
+    const struct snapshot_info *info = repo_snapshot_at(w->repo, p->seq);
     struct error lost = ERROR_INIT;
     if (!info || (role != ROLE_ADMIN && role != ROLE_RESTORE)) return;
     if (receipt(w, info, p, d, success, started_ns, &lost) < 0 && w->options.events.warning)
@@ -311,7 +306,7 @@ int rows_plan_run(struct work *w, const struct rows_plan *p, const char *confirm
                   struct error *err) {
     int fd = -1;
     *ret = (struct rows_done){0};
-    const struct snapshot_info *info = by_seq(w, p->seq);
+    const struct snapshot_info *info = repo_snapshot_at(w->repo, p->seq);
     if (!info) return stale(err, p->id, "its recovery point is not there any more");
     const struct config_environment *e = w->config ? config_environment(w->config, info->environment) : NULL;
     int rc = e ? guard_confirm(e, GUARD_RESTORE, info->surface, p->snapshot_id, confirm, err) : 0;

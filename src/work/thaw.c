@@ -101,12 +101,6 @@ static int thawing_error(const struct restore_plan *p, const struct thaw_survey 
                       p->id, store_tier_name(tier));
 }
 
-static const struct snapshot_info *point_of(struct work *w, const struct restore_plan *p) {
-    for (size_t i = 0; i < repo_snapshot_count(w->repo); i++)
-        if (repo_snapshot(w->repo, i)->seq == p->seq) return repo_snapshot(w->repo, i);
-    return NULL;
-}
-
 static int confirmed(struct work *w, const struct restore_plan *p, const struct snapshot_info *info,
                      const char *confirm, struct error *err) {
     const struct config_environment *e = w->config ? config_environment(w->config, info->environment) : NULL;
@@ -134,7 +128,7 @@ static int wait_for(struct work *w, const struct restore_plan *p, struct thaw_su
 
 int restore_thaw(struct work *w, struct restore_plan *p, const char *confirm, const struct thaw_request *q,
                  struct error *err) {
-    const struct snapshot_info *info = point_of(w, p);
+    const struct snapshot_info *info = repo_snapshot_at(w->repo, p->seq);
     struct thaw_survey s;
     if (!info) return error_set(err, ERR_PLAN_STALE, "plan %s: its recovery point is not there any more", p->id);
     int rc = confirmed(w, p, info, confirm, err);

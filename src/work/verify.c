@@ -154,10 +154,8 @@ static int sign(struct run *r, const struct snapshot_info *info, enum verify_lev
 
 /* A point of the open repository by its place in the log; NULL when there is none, or it was forgotten. */
 static const struct snapshot_info *point(struct work *w, uint64_t seq) {
-    for (size_t i = 0; i < repo_snapshot_count(w->repo); i++)
-        if (repo_snapshot(w->repo, i)->seq == seq)
-            return repo_snapshot(w->repo, i)->forgotten ? NULL : repo_snapshot(w->repo, i);
-    return NULL;
+    const struct snapshot_info *s = repo_snapshot_at(w->repo, seq);
+    return s && !s->forgotten ? s : NULL;
 }
 
 /* What a collection moved while it was checked is looked for again by the log as it is then. */

@@ -37,7 +37,8 @@ static int signer_check(struct witness *w, const struct checkpoint_parts *p, boo
     *ret_good = rc == 0;
     if (rc == 0) return 0;
     witness_unwatch(w);
-    if (rc == -ERR_NO_MEMORY) {
+    /* Whose key it is cannot be known now: no answer about the request. */
+    if (rc == -ERR_NO_MEMORY || repo_out_of_reach(rc)) {
         *err = e;
         return rc;
     }

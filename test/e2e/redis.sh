@@ -21,6 +21,8 @@ config() { # FILE [SERVER-KEY...]: a surface "cache" with these keys of its serv
 (umask 077 && echo 'keeper secret' >right && echo 'not the keeper secret' >wrong)
 config proofkeep.yaml "host: $A/s"
 redis_start "$A" && redis_fill "$A"
+# small as an RDB has them, and large as they are; and a name that is large
+redis_in "$A" eval "redis.call('set', 's:dense', string.rep('a', 300000)) redis.call('set', string.rep('k', 300000), 'v')" 0 >/dev/null
 was=$(redis_digest "$A")
 pk init --repository main
 
@@ -122,6 +124,8 @@ pk verify lab/cache@latest --level full
 claim 'and a verification still proves it was backed up'
 redis_stop "$A"
 redis_start "$A" --dbfilename from.rdb && redis_stop "$A" && cp folder/dump.rdb "$A/from.rdb" && redis_start "$A" --dbfilename from.rdb
+fails 5 PK-POL-001 restore lab/cache@latest --into "unix:$A/s?0=0,3=3"
+claim 'a server that was started again is still the live one, however it is named'
 pk backup lab/cache --json && pk backup lab/cache --json
 claim 'a server that was started again is backed up'
 

@@ -538,7 +538,8 @@ int pg_rows_diff(const struct surface_context *ctx, const json_t *past, const st
                        .wish = wish,
                        .last_key = BUF_INIT(CHANGE_LINE_BYTES_MAX),
                        .warnings = json_array(),
-                       .side.with_parents = wish->with_parents};
+                       .side.with_parents = wish->with_parents,
+                       .side.takes_deleted = wish->take & ROWS_DELETED};
     struct pg_rows_side *side = &d.side;
     int rc = d.warnings ? pg_settings_load(ctx, NULL, &s, err) : error_set(err, ERR_NO_MEMORY, "no memory");
     if (rc == 0) rc = pg_settings_load(ctx, past, &then, err);

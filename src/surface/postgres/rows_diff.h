@@ -79,7 +79,7 @@ struct pg_rows_side { /* both ends of a comparison */
     size_t table_count;
     struct change_set *out;
     uint64_t *parents_taken; /* one a table */
-    bool with_parents;
+    bool with_parents, takes_deleted;
 };
 int pg_parents_new(struct pg_parents **ret, struct error *err) PK_CHECK;
 void pg_parents_free(struct pg_parents *p);

@@ -211,7 +211,7 @@ static int check_batch(struct pg_parents *p, struct pg_rows_side *s, struct link
     for (size_t i = 0; rc == 0 && i < n; i++) rc = tuples_push(&t, tuples + i * width, err);
     if (rc == 0) rc = tuples_end(&t, err);
     if (rc == 0) rc = ask_exists(s->live, s, l, false, &t, &lacking, err);
-    bool picked = l->parent < s->table_count && s->tables[l->parent].picked;
+    bool picked = s->takes_deleted && l->parent < s->table_count && s->tables[l->parent].picked;
     if (rc == 0 && picked && PQntuples(lacking)) rc = ask_exists(s->then, s, l, true, &t, &taken, err);
     tuples_free(&t);
     for (int i = 0, k = 0; rc == 0 && i < PQntuples(lacking); i++) {

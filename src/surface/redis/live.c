@@ -26,6 +26,7 @@ static int answer(struct live *l, const struct live_pending *p, struct error *er
     if (h.kind == RESP_INTEGER) { /* MSETNX: all or none */
         if (h.number == 0) return conflict(l, err);
         l->stored += p->keys;
+        l->lasting += p->lasting;
         return 0;
     }
     if (h.kind == RESP_STATUS) {
@@ -186,7 +187,7 @@ static int batch_add(struct live *l, const struct rdb_key *k, struct error *err)
 
 static bool batches(const struct live *l, const struct rdb_key *k, uint64_t value_bytes) {
     return k->type == 0 && k->expires_ms < 0 && k->access == ACCESS_NONE && value_bytes <= LIVE_BATCH_VALUE &&
-           (l->s->conflicts != CONFLICT_SKIP || l->q->as_scratch);
+           k->name.len <= LIVE_BATCH_VALUE && (l->s->conflicts != CONFLICT_SKIP || l->q->as_scratch);
 }
 
 /* ---- one database ---- */
@@ -323,9 +324,9 @@ int redis_restore_live(const struct redis_settings *s, struct source *src, const
                      .bulk_max = BULK_MAX,
                      .shift_ms = q->as_scratch ? REDIS_SCRATCH_SHIFT_MS : 0,
                      .now_ms = time_now_ns() / 1000000,
-                     .batch = BUF_INIT(4 * LIVE_BATCH_BYTES),
+                     .batch = BUF_INIT(2 * (LIVE_BATCH_BYTES + LIVE_BATCH_VALUE + LIVE_BATCH_TEXT)),
                      .value = BUF_INIT(2 * LIVE_BATCH_BYTES),
-                     .text = BUF_INIT(LIVE_BATCH_BYTES)};
+                     .text = BUF_INIT(LIVE_BATCH_TEXT)};
     int r = redis_items_find(src, &items, &n, err);
     if (r == 0) r = redis_connect(s, t->host[0] ? t->host : NULL, t->port, &l.c, err);
     if (r == 0) r = prepare(&l, items, n, err);

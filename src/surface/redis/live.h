@@ -6,7 +6,9 @@
 
 #define LIVE_BATCH 128u
 #define LIVE_BATCH_BYTES (64u << 10)
-#define LIVE_BATCH_VALUE (4u << 10)
+#define LIVE_BATCH_VALUE (4u << 10) /* of a name, and of a value as an RDB has it */
+/* What that can be when it is decoded: LZF makes 264 bytes of 3. */
+#define LIVE_BATCH_TEXT (88u * LIVE_BATCH_VALUE)
 
 struct live_pending { /* a command whose answer has not come */
     uint32_t keys, bytes, lasting;

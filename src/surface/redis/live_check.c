@@ -59,7 +59,7 @@ static int check_server(struct live *l, struct error *err) {
     if (redis_info(i, "role", text, sizeof text) && strcmp(text, "master") != 0)
         return error_set(err, ERR_REDIS_NOT_READY, "%s is a replica, which takes its data from its master only",
                          l->c.where);
-    return redis_target_guard(l->t, l->q, i, l->c.where, err);
+    return redis_target_guard(l->s, l->t, l->q, i, l->c.where, err);
 }
 
 int live_check(struct live *l, struct error *err) {

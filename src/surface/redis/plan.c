@@ -40,7 +40,7 @@ static int plan_database(struct plan *p, struct resp *c, uint64_t from, struct e
                                            "would be overwritten", "would stay as they are"};
     CLEANUP(buf_free) struct buf size = BUF_INIT(64);
     char text[24];
-    uint64_t to;
+    uint64_t to = from;
     int r = redis_target_database(p->t, from, &to, err);
     snprintf(text, sizeof text, "%llu", (unsigned long long)to);
     if (r == 0) r = resp_ask(c, NULL, err, "SELECT", text, NULL);
@@ -69,7 +69,7 @@ static int plan_server(struct plan *p, json_t *out, struct error *err) {
     if (r < 0) return r;
     r = resp_ask(&c, &info, err, "INFO", NULL);
     (void)redis_info(buf_bytes(&info), "redis_version", text, sizeof text);
-    if (r == 0) r = redis_target_guard(p->t, p->q, buf_bytes(&info), c.where, err);
+    if (r == 0) r = redis_target_guard(p->s, p->t, p->q, buf_bytes(&info), c.where, err);
     if (r == 0) r = json_put_str(out, "server_version", text, err);
     if (r == 0) r = buf_printf(&p->print, err, "server %s %s\n", c.where, text);
     json_array_foreach(json_object_get(p->q->facts, "databases"), i, d) {

@@ -246,8 +246,9 @@ int rdb_module_parts(struct rdb_in *in, struct mix *m, struct error *err) {
 static int module(struct rdb_in *in, struct mix *m, struct error *err) {
     uint64_t id;
     int r = rdb_plain_length(in, &id, err);
+    if (r < 0) return r;
     mix_u64(m, id >> 10); /* the name; the rest is the version of its encoding */
-    return r == 0 ? rdb_module_parts(in, m, err) : r;
+    return rdb_module_parts(in, m, err);
 }
 
 static enum rdb_class class_of(uint8_t type) {

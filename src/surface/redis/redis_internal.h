@@ -28,6 +28,7 @@ struct redis_settings {
     char *host, *user, *ca;
     unsigned port;
     bool tls, scratch;
+    int timeout_ms;          /* of connecting, and of each wait */
     struct secret *password; /* may be NULL */
     const json_t *databases; /* numbers as text; NULL: all; borrowed */
     enum redis_method method;
@@ -162,8 +163,8 @@ struct redis_target {
 int redis_target_decide(const struct redis_settings *s, const struct restore_request *q, struct redis_target *ret,
                         struct error *err) PK_CHECK;
 /* ERR_POLICY when the server, by what INFO says, is the one that was captured and a database would go into itself. */
-int redis_target_guard(const struct redis_target *t, const struct restore_request *q, struct bytes info,
-                       const char *where, struct error *err) PK_CHECK;
+int redis_target_guard(const struct redis_settings *s, const struct redis_target *t, const struct restore_request *q,
+                       struct bytes info, const char *where, struct error *err) PK_CHECK;
 /* Where a database goes. ERR_USAGE when the request does not say. */
 int redis_target_database(const struct redis_target *t, uint64_t from, uint64_t *ret, struct error *err) PK_CHECK;
 

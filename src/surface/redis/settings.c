@@ -64,6 +64,7 @@ int redis_settings_load(const struct surface_context *ctx, const json_t *scratch
     if (r < 0) return r;
     s->ctx = ctx;
     s->scratch = scratch != NULL;
+    s->timeout_ms = TIMEOUT_MS;
     r = load(s, scratch, err);
     if (r < 0)
         redis_settings_free(s);
@@ -106,7 +107,7 @@ int redis_connect(const struct redis_settings *s, const char *host, unsigned por
                                  .password = s->password ? secret_bytes(s->password) : BYTES_OF(NULL, 0),
                                  .tls = s->tls,
                                  .ca = s->ca,
-                                 .timeout_ms = TIMEOUT_MS};
+                                 .timeout_ms = s->timeout_ms};
     return resp_open(&server, ret, err);
 }
 

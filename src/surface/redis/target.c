@@ -1,5 +1,6 @@
 #include "surface/redis/redis_internal.h"
 
+#include "base/seam.h"
 #include "base/time.h"
 #include <errno.h>
 #include <stdio.h>
@@ -7,6 +8,7 @@
 #include <unistd.h>
 
 #define DATABASE_MAX 1000000000u
+#define SOURCE_TIMEOUT_MS 5000
 
 static int folder(struct redis_target *t, const char *path, struct error *err) {
     t->folder = true;
@@ -119,14 +121,31 @@ int redis_target_database(const struct redis_target *t, uint64_t from, uint64_t 
     return 0;
 }
 
-int redis_target_guard(const struct redis_target *t, const struct restore_request *q, struct bytes info,
-                       const char *where, struct error *err) {
+/* Whether it is the server of the settings by another name, or by its own: a run_id is another after each start, so
+ * that of the snapshot does not say. A source that does not answer soon is gone. */
+static bool is_source(const struct redis_settings *s, struct bytes info) {
+    CLEANUP(buf_free) struct buf text = BUF_INIT(4u << 20);
+    struct redis_settings soon = *s;
+    struct error ignored = ERROR_INIT;
+    struct resp c;
+    char here[128], there[128];
+    soon.timeout_ms = SOURCE_TIMEOUT_MS;
+    if (!redis_info(info, "run_id", there, sizeof there) || redis_connect(&soon, NULL, 0, &c, &ignored) < 0)
+        return false;
+    bool same = resp_ask(&c, &text, &ignored, "INFO", NULL) == 0 &&
+                redis_info(buf_bytes(&text), "run_id", here, sizeof here) && !strcmp(here, there);
+    resp_close(&c);
+    return same;
+}
+
+int redis_target_guard(const struct redis_settings *s, const struct redis_target *t, const struct restore_request *q,
+                       struct bytes info, const char *where, struct error *err) {
     const char *source = json_string_value(json_object_get(q->facts, "run_id"));
     char text[128];
     if (t->live || q->as_scratch) return 0;
     bool same = source && redis_info(info, "run_id", text, sizeof text) && !strcmp(text, source);
     /* A server that was started again is still the same one when it is where the settings say. */
-    if (!same && t->host[0]) return 0;
+    if (!same && t->host[0] && !is_source(s, info)) return 0;
     if (t->n_map == 0)
         return error_set(err, ERR_POLICY, "%s is the live server: say --in-place, or another database as in --into 0=5",
                          where);
