@@ -111,13 +111,13 @@ static int parent_open(int dirfd, const char *path, int *ret_fd, const char **re
 }
 
 /* A new file of an unused name in the folder; *ret_fd is its descriptor. */
-static int temporary_open(int folder, char tmp[32], const char *path, int *ret_fd, struct error *err) {
+static int temporary_open(int folder, int access, char tmp[32], const char *path, int *ret_fd, struct error *err) {
     for (int tries = 0;; tries++) {
         uint64_t r;
         if (seam_getrandom(&r, sizeof r) != sizeof r)
             return error_set_errno(err, ERR_IO_WRITE, "random name for %s", path);
         snprintf(tmp, 32, ".pk-%016llx.tmp", (unsigned long long)r);
-        int fd = seam_openat(folder, tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+        int fd = seam_openat(folder, tmp, access | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
         if (fd >= 0) {
             *ret_fd = fd;
             return 0;
@@ -127,12 +127,32 @@ static int temporary_open(int folder, char tmp[32], const char *path, int *ret_f
     }
 }
 
+/* Where the file system has no nameless files it has a name, which is gone at once. */
+int io_nameless(const char *dir, int *ret_fd, struct error *err) {
+    char tmp[32];
+    int fd = seam_openat(AT_FDCWD, dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == ENOENT)) {
+        int folder = seam_openat(AT_FDCWD, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+        if (folder < 0) return error_set_errno(err, ERR_IO_WRITE, "open the folder %s", dir);
+        int rc = temporary_open(folder, O_RDWR, tmp, dir, &fd, err);
+        if (rc == 0 && seam_unlinkat(folder, tmp, 0) < 0) {
+            rc = error_set_errno(err, ERR_IO_WRITE, "remove a temporary file's name in %s", dir);
+            io_close(&fd);
+        }
+        io_close(&folder);
+        if (rc < 0) return rc;
+    }
+    if (fd < 0) return error_set_errno(err, ERR_IO_WRITE, "create a temporary file in %s", dir);
+    *ret_fd = fd;
+    return 0;
+}
+
 /* Everything up to and with the rename. */
 static int replace_content(int folder, const char *name, const char *path, struct bytes content, mode_t mode,
                            struct error *err) {
     CLEANUP(io_close) int fd = -1;
     char tmp[32];
-    int rc = temporary_open(folder, tmp, path, &fd, err);
+    int rc = temporary_open(folder, O_WRONLY, tmp, path, &fd, err);
     if (rc) return rc;
     rc = io_write_full(fd, content.ptr, content.len, path, err);
     if (rc == 0 && seam_fchmod(fd, mode) < 0) rc = error_set_errno(err, ERR_IO_WRITE, "set the mode of %s", path);

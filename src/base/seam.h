@@ -117,6 +117,8 @@ int io_pwrite_full(int fd, const void *p, size_t n, uint64_t at, const char *wha
 int io_read_file(int dirfd, const char *path, size_t max, struct buf *b, struct error *err) PK_CHECK;
 /* Replace a file durably: temporary beside it, written, fsynced, renamed over, folder fsynced. mode is exact. */
 int io_replace_file(int dirfd, const char *path, struct bytes content, mode_t mode, struct error *err) PK_CHECK;
+/* A new file in the folder, without a name, mode 0600, gone when it is closed. ERR_IO_WRITE. */
+int io_nameless(const char *dir, int *ret_fd, struct error *err) PK_CHECK;
 /* Create a folder and its missing parents. */
 int io_mkdirs(const char *path, mode_t mode, struct error *err) PK_CHECK;
 /* Remove a tree without following links; missing is fine. */

@@ -1,9 +1,6 @@
 #include "repo/gather.h"
 
 #include "base/seam.h"
-#include "crypto/crypto.h"
-#include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #define HEAD_BYTES 8 /* lengths of name and body */
@@ -68,23 +65,6 @@ static int sort(struct gather *g, struct error *err) {
     return 0;
 }
 
-/* A file system without nameless files gets one whose name is gone at once. */
-static int file_open(struct gather *g, struct error *err) {
-    char path[4200], hex[33];
-    uint8_t id[16];
-    g->fd = seam_openat(AT_FDCWD, g->dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    if (g->fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == ENOENT)) {
-        int rc = random_bytes(id, sizeof id, err);
-        if (rc < 0) return rc;
-        hex_encode(id, sizeof id, hex);
-        snprintf(path, sizeof path, "%s/gather-%s", g->dir, hex);
-        g->fd = seam_openat(AT_FDCWD, path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-        if (g->fd >= 0 && seam_unlinkat(AT_FDCWD, path, 0) < 0)
-            return error_set_errno(err, ERR_IO_WRITE, "removing %s", path);
-    }
-    return g->fd >= 0 ? 0 : error_set_errno(err, ERR_IO_WRITE, "creating a temporary file in %s", g->dir);
-}
-
 static int out(struct gather *g, struct buf *b, struct error *err) {
     int rc = io_pwrite_full(g->fd, b->ptr, b->len, g->written, "the temporary file of a backup's list", err);
     g->written += b->len;
@@ -95,7 +75,7 @@ static int out(struct gather *g, struct buf *b, struct error *err) {
 /* What is in memory becomes a run of the file. */
 static int spill(struct gather *g, struct error *err) {
     int rc = sort(g, err);
-    if (rc == 0 && g->fd < 0) rc = file_open(g, err);
+    if (rc == 0 && g->fd < 0) rc = io_nameless(g->dir, &g->fd, err);
     if (rc == 0) rc = mem_grow((void **)&g->runs, &g->run_cap, g->run_count + 1, sizeof *g->runs, err);
     if (rc < 0) return rc;
     struct run *r = &g->runs[g->run_count++];

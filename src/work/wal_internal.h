@@ -44,6 +44,8 @@ struct wal_place { /* an object */
     uint64_t object_bytes;
     int64_t created_ns;
 };
+/* The name of its object. */
+void wal_place_key(uint64_t system, const struct wal_place *p, char out[WAL_OBJECT_KEY_BYTES]);
 /* Of one cluster, by timeline, segment and place. Array freed with seam_free. */
 int wal_places(struct repo *r, uint64_t system, struct wal_place **ret, size_t *ret_n, struct error *err) PK_CHECK;
 /* The pieces of one segment, by place. */

@@ -112,7 +112,7 @@ int wal_pieces(struct repo *r, uint64_t system, const struct wal_name *n, struct
     return list(r, folder, (size_t)skip, ret, ret_n, err);
 }
 
-static void key_of(uint64_t system, const struct wal_place *p, char out[WAL_OBJECT_KEY_BYTES]) {
+void wal_place_key(uint64_t system, const struct wal_place *p, char out[WAL_OBJECT_KEY_BYTES]) {
     if (p->piece)
         wal_piece_name(system, &p->name, p->from, p->to, out);
     else
@@ -126,7 +126,7 @@ int wal_place_segment_bytes(struct repo *r, uint64_t system, const struct wal_pl
         struct wal_object_head h;
         char key[WAL_OBJECT_KEY_BYTES];
         if (p[i].name.kind != WAL_SEGMENT && p[i].name.kind != WAL_PARTIAL) continue;
-        key_of(system, &p[i], key);
+        wal_place_key(system, &p[i], key);
         int rc = wal_object_head(r, key, &h, err);
         if (rc == -ERR_OBJECT_MISSING || rc == -ERR_OBJECT_CORRUPT) {
             error_clear(err); /* another one tells */

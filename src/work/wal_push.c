@@ -121,14 +121,19 @@ struct push {
     uint64_t bytes;
 };
 
+#define ORDER(a, b) ((a) < (b) ? -1 : (a) > (b))
 static int order(const void *pa, const void *pb) {
-    return strcmp(((const struct task *)pa)->path, ((const struct task *)pb)->path);
+    const struct wal_name *a = pa, *b = pb;
+    int d = ORDER(a->timeline, b->timeline);
+    if (!d) d = ORDER(a->log, b->log);
+    return d ? d : ORDER(a->seg, b->seg);
 }
 
-/* Segments only: what else is ready is small, and comes first anyway. */
+/* Segments only: what else is ready is small, and comes first anyway. An archive that was out of reach for long leaves
+ * very many, so no more than their names are held. */
 static void find_ready(struct push *p, const struct wal_spool *spool, const char *path, const struct wal_name *asked) {
     char folder[4096], status[4200], own[WAL_NAME_BYTES];
-    struct task *found = NULL;
+    struct wal_name *found = NULL;
     size_t n = 0, cap = 0;
     struct error e = ERROR_INIT;
     folder_of(path, folder);
@@ -143,22 +148,25 @@ static void find_ready(struct push *p, const struct wal_spool *spool, const char
     for (struct dirent *x; (x = seam_readdir(d));) {
         struct error no = ERROR_INIT;
         char name[WAL_NAME_BYTES];
-        struct task t;
+        struct wal_name next;
         size_t len = strlen(x->d_name);
         if (len < 7 || len - 6 >= sizeof name || strcmp(x->d_name + len - 6, ".ready") != 0) continue;
         memcpy(name, x->d_name, len - 6);
         name[len - 6] = 0;
-        if (wal_name_parse(name, &t.name, &no) < 0 || t.name.kind != WAL_SEGMENT || strcmp(name, own) <= 0) continue;
-        snprintf(t.path, sizeof t.path, "%s/%s", folder, name);
+        if (wal_name_parse(name, &next, &no) < 0 || next.kind != WAL_SEGMENT || strcmp(name, own) <= 0) continue;
         if (mem_grow((void **)&found, &cap, n + 1, sizeof *found, &e) < 0) break;
-        found[n++] = t;
+        found[n++] = next;
     }
     (void)!seam_closedir(d);
     if (n) qsort(found, n, sizeof *found, order);
     for (size_t i = 0; i < n && p->count <= AHEAD_MAX; i++) {
+        struct task *t = &p->tasks[p->count];
+        char name[WAL_NAME_BYTES];
         struct stat st;
-        if (seam_fstatat(AT_FDCWD, found[i].path, &st, 0) == 0 && !wal_mark_holds(spool, &found[i].name, &st))
-            p->tasks[p->count++] = found[i];
+        wal_name_format(&found[i], name);
+        t->name = found[i];
+        snprintf(t->path, sizeof t->path, "%s/%s", folder, name);
+        if (seam_fstatat(AT_FDCWD, t->path, &st, 0) == 0 && !wal_mark_holds(spool, &t->name, &st)) p->count++;
     }
     seam_free(found);
 }

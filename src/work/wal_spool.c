@@ -12,6 +12,7 @@
 #define LOCK "pending.lock"
 #define PENDING_BYTES_MAX (16u << 20)
 #define DUE_ROWS 64
+#define ADD_TRIES 16
 #define DUE_NS (600 * NS_PER_S)
 
 static int spool_base(struct work *w, const char *environment, const char *surface, char out[4096], struct error *err) {
@@ -93,16 +94,28 @@ static void in_spool(const struct wal_spool *s, const char *name, char out[WAL_S
     snprintf(out, WAL_SPOOL_BYTES + 80, "%s/%s", s->path, name);
 }
 
+/* Who takes the lines gives the file another name first: what was written into it after that he may not have read. */
+static int append_line(const char *path, const char *line, size_t n, bool *ret_taken, struct error *err) {
+    struct stat own, now;
+    int fd = seam_openat(AT_FDCWD, path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    if (fd < 0) return error_set_errno(err, ERR_IO_WRITE, "cannot open %s", path);
+    int rc = io_write_full(fd, line, n, path, err); /* one write: lines of several processes do not mix */
+    if (rc == 0 && seam_fstat(fd, &own) < 0) rc = error_set_errno(err, ERR_IO_READ, "cannot look at %s", path);
+    *ret_taken = rc == 0 && (seam_fstatat(AT_FDCWD, path, &now, 0) < 0 || now.st_ino != own.st_ino);
+    io_close(&fd); /* not before: its number might be another's by then */
+    return rc;
+}
+
 int wal_pending_add(const struct wal_spool *s, const struct wal_row *row, struct error *err) {
     char path[WAL_SPOOL_BYTES + 80], hex[2 * DIGEST_BYTES + 1], line[512];
     in_spool(s, PENDING, path);
     hex_encode(row->digest.b, DIGEST_BYTES, hex);
     int n =
         snprintf(line, sizeof line, "%" PRId64 " %s %s %" PRIu64 "\n", time_now_ns(), row->key, hex, row->object_bytes);
-    int fd = seam_openat(AT_FDCWD, path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-    if (fd < 0) return error_set_errno(err, ERR_IO_WRITE, "cannot open %s", path);
-    int rc = io_write_full(fd, line, (size_t)n, path, err); /* one write: lines of several processes do not mix */
-    io_close(&fd);
+    bool taken = true;
+    int rc = 0;
+    for (int i = 0; i < ADD_TRIES && taken && rc == 0; i++) /* a line that comes twice does no harm */
+        rc = append_line(path, line, (size_t)n, &taken, err);
     return rc;
 }
 

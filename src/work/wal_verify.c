@@ -116,13 +116,6 @@ static void count_missing(const struct repo *r, const struct names *have, const 
     }
 }
 
-static void place_key(uint64_t system, const struct wal_place *p, char out[WAL_OBJECT_KEY_BYTES]) {
-    if (p->piece)
-        wal_piece_name(system, &p->name, p->from, p->to, out);
-    else
-        wal_object_name(system, &p->name, out);
-}
-
 static int check_place(struct work_wal *h, uint64_t system, const struct wal_place *p, const char *key, struct buf *b,
                        struct error *err) {
     buf_clear(b);
@@ -161,7 +154,7 @@ static int count_objects(struct work_wal *h, const struct wal_place *p, size_t n
     for (size_t i = 0; i < n && rc == 0; i++) {
         char key[WAL_OBJECT_KEY_BYTES] = "";
         struct error e = ERROR_INIT;
-        place_key(v->system, &p[i], key);
+        wal_place_key(v->system, &p[i], key);
         memcpy(have.keys[have.n++], key, sizeof key);
         v->objects++;
         v->stored_bytes += p[i].object_bytes;

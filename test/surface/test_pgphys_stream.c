@@ -7,6 +7,7 @@
 #include "harness/claims.h"
 #include "harness/fault.h"
 #include "pgphys_bed.h"
+#include "surface/pgphys/stream_internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -450,12 +451,36 @@ static void a_control_file_is_read_or_refused(void **state) {
     }
 }
 
+static void only_a_file_is_left_out_for_its_name(void **state) {
+    (void)state;
+    struct fake *f = fake_new();
+    struct surface_context ctx = {0};
+    struct error err = ERROR_INIT;
+    struct fake_view v;
+    struct stream_base b = {
+        .ctx = &ctx, .sink = fake_sink(f), .prefix = BUF_INIT(64), .name = BUF_INIT(4096), .head = BUF_INIT(4096)};
+    struct tar_member m = {
+        .name = BYTES_STR("standby.signal"), .type = TAR_LINK, .mode = 0777, .target = BYTES_STR("elsewhere")};
+    assert_int_equal(stream_tally_new(NULL, &b.tally, &err), 0);
+    assert_int_equal(stream_item_ops.begin(&b, &m, &err), 0);
+    assert_int_equal(stream_item_ops.end(&b, &err), 0);
+    m = (struct tar_member){.name = BYTES_STR("recovery.signal"), .type = TAR_FILE, .mode = 0600};
+    assert_int_equal(stream_item_ops.begin(&b, &m, &err), 0);
+    assert_int_equal(stream_item_ops.end(&b, &err), 0);
+    assert_int_equal(fake_seal(f, &err), 0);
+    assert_true(fake_find(f, "standby.signal", &v));
+    assert_false(fake_find(f, "recovery.signal", &v));
+    stream_base_clear(&b);
+    fake_free(f);
+}
+
 int main(void) {
     found_count = cluster_find(found, sizeof found / sizeof *found);
     cmocka_set_test_filter(getenv("PK_TEST_ONLY"));
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_checksum_holds_for_its_block_only),
         cmocka_unit_test(a_control_file_is_read_or_refused),
+        cmocka_unit_test(only_a_file_is_left_out_for_its_name),
         cmocka_unit_test(whole_cluster),
         cmocka_unit_test(a_cluster_of_odd_sizes_is_captured),
         cmocka_unit_test(a_rotten_page_is_reported_and_the_backup_marked),

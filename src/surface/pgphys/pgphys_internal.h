@@ -45,6 +45,8 @@ int pgphys_session_folder(struct pgphys_session *s, char out[PATH_MAX], struct e
 int pgphys_session_prove(struct pgphys_session *s, int dirfd, struct pgphys_control *ret, struct error *err) PK_CHECK;
 /* pg_control of a folder, read again while its checksum is wrong: a reading may be torn. out has PGPHYS_CONTROL_BYTES. */
 int pgphys_control_load(int dirfd, uint8_t *out, size_t *ret_n, struct pgphys_control *ret, struct error *err) PK_CHECK;
+/* The server's own clock: it is what its transactions' times are of. */
+int pgphys_clock(PGconn *c, int64_t *ret_ns, struct error *err) PK_CHECK;
 void pgphys_pause(int ms);
 
 /* ---- list.c: what is in a data folder ---- */

@@ -74,7 +74,8 @@ static bool ready(struct receive_store *s, int64_t now, int64_t *ret_wait) {
     return false;
 }
 
-/* Trying again mends a store that is out of reach or full, and never what was refused, differs or is damaged. */
+/* Trying again mends a store that is out of reach or full, and never what was refused, differs or is damaged; nor a
+ * handle that takes no more writes before it is opened anew. */
 static bool hopeless(const struct error *e) {
     switch (error_info(e->code)->status) {
     case EXIT_INTEGRITY:
@@ -84,7 +85,7 @@ static bool hopeless(const struct error *e) {
     case EXIT_NO_REPOSITORY:
         return true;
     default:
-        return e->code == ERR_INTERNAL;
+        return e->code == ERR_INTERNAL || e->code == ERR_REPO_LATCHED;
     }
 }
 

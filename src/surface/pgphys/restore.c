@@ -158,11 +158,16 @@ static int remove_extra(struct pgphys_restore *r, int fd, const char *folder, st
         } else if (!wanted(r, name)) {
             rc = io_remove_tree(fd, e->d_name, err);
             r->removed++;
-        } else if (S_ISDIR(st.st_mode) || S_ISLNK(st.st_mode)) {
+        } else if (S_ISDIR(st.st_mode) || (S_ISLNK(st.st_mode) && (is_space(name) || !strcmp(name, "pg_wal")))) {
+            /* Other links are put out of the way, and what they lead to is no business of ours. */
             int below = seam_openat(fd, e->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
-            if (below >= 0) rc = remove_extra(r, below, name, err);
+            if (below >= 0)
+                rc = remove_extra(r, below, name, err);
+            else if (S_ISDIR(st.st_mode) || (errno != ENOENT && errno != ENOTDIR))
+                rc = error_set_errno(err, ERR_IO_READ, "open the folder %s", name);
         }
     }
+    if (rc == 0 && errno) rc = error_set_errno(err, ERR_IO_READ, "read the folder %s", folder);
     seam_closedir(d);
     return rc;
 }
@@ -304,7 +309,8 @@ static int give_name(struct pgphys_restore *r, struct error *err) {
         return error_set_errno(err, ERR_TARGET_NOT_EMPTY, "take the place of %s", r->target);
     if (seam_renameat2(r->parentfd, r->name, r->parentfd, last, 1 /* RENAME_NOREPLACE */) < 0)
         return error_set_errno(err, ERR_IO_WRITE, "give %s its name", r->target);
-    r->made = false;
+    r->made = r->spaces_made = false; /* what bears its name is not taken apart any more */
+    for (size_t i = 0; i < r->n; i++) r->items[i].made = false;
     if (seam_fsync(r->parentfd) < 0) return error_set_errno(err, ERR_IO_WRITE, "make the name %s durable", r->target);
     return 0;
 }
@@ -365,8 +371,8 @@ static int run(struct pgphys_restore *r, struct restore_result *ret, struct erro
     if (rc == 0) rc = dress_top(r, err);
     if (rc == 0) rc = durable(r, err);
     if (rc == 0) rc = control_write(r, err);
-    if (rc == 0) rc = give_name(r, err);
     if (rc == 0) rc = report(r, signal, ret, err);
+    if (rc == 0) rc = give_name(r, err);
     if (rc < 0) discard(r, err);
     return rc;
 }

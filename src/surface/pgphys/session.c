@@ -58,18 +58,17 @@ static int wait_replay(struct pgphys_session *s, struct error *err) {
     }
 }
 
-/* The server's own clock: it is what its transactions' times are of. */
-static int clock_of(struct pgphys_session *s, int64_t *ret_ns, struct error *err) {
-    char answer[64];
-    int rc = text(s, "SELECT (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::bigint", answer,
-                  sizeof answer, err);
-    if (rc == 0) *ret_ns = strtoll(answer, NULL, 10) * 1000;
+int pgphys_clock(PGconn *c, int64_t *ret_ns, struct error *err) {
+    CLEANUP(pg_clearp) PGresult *r = NULL;
+    int rc =
+        pg_query(c, &r, err, "SELECT (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::bigint", 0, NULL);
+    if (rc == 0) *ret_ns = strtoll(pg_value(r, 0, 0), NULL, 10) * 1000;
     return rc;
 }
 
 static int start(struct pgphys_session *s, struct error *err) {
     CLEANUP(pg_clearp) PGresult *r = NULL;
-    char when[24], answer[64];
+    char when[24], answer[64] = "";
     int rc = text(s, "SELECT pg_catalog.pg_try_advisory_lock(" LOCK_KEY ")", answer, sizeof answer, err);
     if (rc == 0 && answer[0] != 't')
         rc = error_set(err, ERR_PG_BASE, "another physical backup of this server is running");
@@ -83,7 +82,7 @@ static int start(struct pgphys_session *s, struct error *err) {
                   sizeof answer, err);
     s->wal_segment_bytes = strtoull(answer, NULL, 10);
     if (rc == 0) rc = keep_wal(s, err);
-    if (rc == 0) rc = clock_of(s, &s->start_ns, err);
+    if (rc == 0) rc = pgphys_clock(s->c, &s->start_ns, err);
     if (rc < 0) return rc;
     time_format_compact(s->start_ns, when);
     snprintf(s->label_text, sizeof s->label_text, "proofkeep %s", when);
@@ -120,7 +119,7 @@ int pgphys_session_stop(struct pgphys_session *s, struct error *err) {
         if (err->code == ERR_PG_QUERY) err->code = ERR_PG_BASE;
         return error_wrap(err, "end the backup");
     }
-    if ((rc = clock_of(s, &s->stop_ns, err)) < 0) return rc;
+    if ((rc = pgphys_clock(s->c, &s->stop_ns, err)) < 0) return rc;
     if (!wal_lsn_parse(pg_value(r, 0, 0), &s->stop_lsn) || s->stop_lsn <= s->start_lsn)
         return error_set(err, ERR_PG_BASE, "the server gave '%s' as the end of the backup", pg_value(r, 0, 0));
     rc = buf_append_str(&s->label, pg_value(r, 0, 1), err);

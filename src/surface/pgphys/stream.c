@@ -4,14 +4,12 @@
  * The server goes on checking pages (VERIFY_CHECKSUMS stays true), though we check them too: it reads a page again that
  * a writer tore while it was read, which only it can do. That it found bad pages it says by an error behind the good
  * end. */
+#include "surface/pgphys/pgphys_internal.h"
 #include "surface/pgphys/stream_internal.h"
 
-#include "base/seam.h"
-#include "base/time.h"
 #include <stdio.h>
 #include <stdlib.h>
 
-#define OLDEST 15
 #define SQLSTATE_DATA_CORRUPTED "XX001"
 
 struct stream {
@@ -19,6 +17,7 @@ struct stream {
     struct stream_base base;
     PGconn *ask, *copy, *keep; /* for questions, for the backup, and the one whose slot keeps WAL */
     char label[128], start_time[32], stop_time[32];
+    int64_t start_ns, begun_ns; /* the same instant by the server's clock, and by ours that only runs on */
     bool map, standby, server_saw_bad;
     enum { NOTHING, ARCHIVE, MANIFEST } within; /* what the messages are of */
     struct tar tar;
@@ -78,9 +77,10 @@ static int choose_map(struct stream *k, struct error *err) {
 
 static int prepare(struct stream *k, struct error *err) {
     int rc = pg_connect(k->s, NULL, &k->ask, err);
-    if (rc == 0 && PQserverVersion(k->ask) < OLDEST * 10000)
-        rc = error_set(err, ERR_PG_VERSION, "the server is PostgreSQL %s; a physical backup is had of %d and later",
-                       PQparameterStatus(k->ask, "server_version"), OLDEST);
+    const int major = rc == 0 ? PQserverVersion(k->ask) / 10000 : 0;
+    if (rc == 0 && (major < PGPHYS_MAJOR_MIN || major > PGPHYS_MAJOR_MAX))
+        rc = error_set(err, ERR_PG_VERSION, "the server is PostgreSQL %d; physical backup knows %d to %d", major,
+                       PGPHYS_MAJOR_MIN, PGPHYS_MAJOR_MAX);
     if (rc == 0) rc = pgphys_server_facts(k->ask, k->facts, err);
     if (rc == 0) rc = size_fact(k, "block_bytes", 1u << 10, &k->base.block_bytes, err);
     if (rc == 0) rc = size_fact(k, "segment_blocks", 1, &k->base.segment_blocks, err);
@@ -110,8 +110,10 @@ static void keep_wal(struct stream *k) {
 
 static int begin(struct stream *k, struct error *err) {
     char command[512];
-    const int64_t now = time_now_ns();
-    time_format(now, k->start_time);
+    int rc = pgphys_clock(k->ask, &k->start_ns, err);
+    if (rc < 0) return rc;
+    k->begun_ns = time_monotonic_ns();
+    time_format(k->start_ns, k->start_time);
     snprintf(k->label, sizeof k->label, "proofkeep %s", k->start_time);
     snprintf(command, sizeof command,
              "BASE_BACKUP (LABEL '%s', PROGRESS, CHECKPOINT 'fast', WAIT false, WAL%s, MANIFEST 'yes',"
@@ -245,7 +247,8 @@ static int end(struct stream *k, struct error *err) {
     else if (r || PQstatus(k->copy) != CONNECTION_OK)
         rc = stream_server_error(k->copy, r, err);
     PQclear(r);
-    time_format(time_now_ns() + NS_PER_S - 1, k->stop_time); /* recovery to any instant from here on is possible */
+    /* recovery to any instant from here on is possible */
+    time_format(k->start_ns + (time_monotonic_ns() - k->begun_ns) + NS_PER_S - 1, k->stop_time);
     return rc;
 }
 
@@ -275,6 +278,7 @@ static int put_facts(struct stream *k, struct error *err) {
     if (rc == 0) rc = json_put_str(f, "label", k->label, err);
     if (rc == 0) rc = json_put(f, "from_standby", json_boolean(k->standby), err);
     if (rc == 0) rc = json_put(f, "checksums", json_boolean(b->checksums), err);
+    if (rc == 0) rc = json_put_int(f, "bytes", (int64_t)b->bytes, err);
     if (rc == 0) rc = json_put_int(f, "pages_checked", (int64_t)b->pages_checked, err);
     return rc == 0 ? put_bad_pages(k, err) : rc;
 }

@@ -59,7 +59,7 @@ int stream_item_begin(struct stream_base *b, const struct tar_member *m, struct 
     b->size = 0;
     b->used = b->room_bytes = 0;
     b->head_want = head_want(name);
-    b->is_left_out = left_out(name);
+    b->is_left_out = m->type == TAR_FILE && left_out(name);
     b->is_relation = m->type == TAR_FILE && pgphys_relation(name, &segment, NULL);
     b->blocks = 0;
     b->pages = (struct pgphys_pages){

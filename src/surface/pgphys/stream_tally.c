@@ -4,7 +4,6 @@
 #include "surface/pgphys/stream_internal.h"
 
 #include "base/seam.h"
-#include <errno.h>
 #include <stdio.h>
 
 #define SPILL (1u << 20)
@@ -45,9 +44,9 @@ int stream_tally_new(const char *scratch_dir, struct stream_tally **ret, struct 
 }
 
 static int spill(struct stream_tally *t, struct error *err) {
-    if (t->fd < 0) t->fd = seam_openat(AT_FDCWD, t->dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    if (t->fd < 0) return error_set_errno(err, ERR_IO_WRITE, "creating a temporary file in %s", t->dir);
-    int rc = io_pwrite_full(t->fd, t->fresh.ptr, t->fresh.len, t->written, "the list of a base backup's files", err);
+    int rc = t->fd < 0 ? io_nameless(t->dir, &t->fd, err) : 0;
+    if (rc < 0) return rc;
+    rc = io_pwrite_full(t->fd, t->fresh.ptr, t->fresh.len, t->written, "the list of a base backup's files", err);
     t->written += t->fresh.len;
     buf_clear(&t->fresh);
     return rc;

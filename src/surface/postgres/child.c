@@ -45,8 +45,8 @@ static int passfile_make(const struct pg_settings *s, int *ret_fd, struct error 
         line[n++] = b.ptr[i];
     }
     line[n++] = '\n';
-    int fd = seam_openat(AT_FDCWD, s->ctx->scratch_dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600), r = 0;
-    if (fd < 0) r = error_set_errno(err, ERR_IO_WRITE, "make a password file in %s", s->ctx->scratch_dir);
+    int fd = -1, r = io_nameless(s->ctx->scratch_dir, &fd, err);
+    if (r < 0) error_wrap(err, "the password file");
     if (r == 0) r = io_write_full(fd, line, n, "the password file", err);
     wipe(line, sizeof line);
     if (r == 0 && s->become && seam_fchownat(fd, "", s->uid, s->gid, AT_EMPTY_PATH) < 0)

@@ -1,27 +1,8 @@
 #include "surface/redis/spill.h"
 
 #include "base/seam.h"
-#include <errno.h>
-#include <stdio.h>
 
 #define STORED (SPILL_BLOCK + AEAD_TAG_BYTES)
-
-static int open_file(const char *dir, struct error *err) {
-    char path[4200];
-    uint8_t random[8];
-    char hex[17];
-    if (!dir) return error_set(err, ERR_INTERNAL, "redis: no scratch folder was given");
-    int fd = seam_openat(AT_FDCWD, dir, O_TMPFILE | O_RDWR, 0600);
-    if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR)) goto out;
-    int r = random_bytes(random, sizeof random, err);
-    if (r < 0) return r;
-    hex_encode(random, sizeof random, hex);
-    snprintf(path, sizeof path, "%.4000s/spill-%s", dir, hex);
-    fd = seam_openat(AT_FDCWD, path, O_CREAT | O_EXCL | O_RDWR | O_NOFOLLOW, 0600);
-    if (fd >= 0 && seam_unlinkat(AT_FDCWD, path, 0) < 0) io_close(&fd);
-out:
-    return fd >= 0 ? fd : error_set_errno(err, ERR_IO_WRITE, "make a file in %s", dir);
-}
 
 int spill_open(struct spill *s, const char *scratch_dir, struct error *err) {
     uint8_t key[KEY_BYTES];
@@ -32,7 +13,8 @@ int spill_open(struct spill *s, const char *scratch_dir, struct error *err) {
     r = random_bytes(key, sizeof key, err);
     if (r == 0) r = aead_new(cipher_best(), BYTES_OF(key, sizeof key), &s->aead, err);
     wipe(key, sizeof key);
-    if (r == 0 && (s->fd = open_file(scratch_dir, err)) < 0) r = s->fd;
+    if (r == 0 && !scratch_dir) r = error_set(err, ERR_INTERNAL, "redis: no scratch folder was given");
+    if (r == 0) r = io_nameless(scratch_dir, &s->fd, err);
     if (r < 0) spill_close(s);
     return r;
 }
