@@ -29,24 +29,34 @@ static int by_time(const void *a, const void *b) {
     return s != t ? (s > t) - (s < t) : (x->seq > y->seq) - (x->seq < y->seq);
 }
 
-static int bound(struct asking *a, const struct address *where, const char *text, int64_t *ret, struct error *err) {
+/* In the order of recovery points: of two of one instant, the log's. */
+struct edge {
+    int64_t ns;
+    uint64_t seq;
+};
+
+static bool edge_after(struct edge a, struct edge b) {
+    return a.ns > b.ns || (a.ns == b.ns && a.seq > b.seq);
+}
+
+static int bound(struct asking *a, const struct address *where, const char *text, struct edge *ret, struct error *err) {
     struct point_spec spec;
     const struct snapshot_info *info;
     if (!text) return 0;
     int rc = point_parse(text, &spec, err);
     /* A time is a bound whether or not there is a point at or before it. */
     if (rc == 0 && spec.kind == POINT_TIME) {
-        *ret = spec.time_ns;
+        ret->ns = spec.time_ns;
         return 0;
     }
     if (rc == 0) rc = work_point_of(a->w, where->environment, where->surfaces[0], &spec, &info, err);
-    if (rc == 0) *ret = point_time(info);
+    if (rc == 0) *ret = (struct edge){point_time(info), info->seq};
     return rc;
 }
 
 static int candidates(struct asking *a, struct error *err) {
     struct address where;
-    int64_t since = INT64_MIN, until = INT64_MAX;
+    struct edge since = {INT64_MIN, 0}, until = {INT64_MAX, UINT64_MAX};
     size_t n = 0, kept = 0;
     int rc = address_parse(a->o->address, &where, err);
     if (rc == 0 && (where.surface_count != 1 || where.point.kind != POINT_UNSAID))
@@ -57,8 +67,8 @@ static int candidates(struct asking *a, struct error *err) {
     if (rc == 0) rc = work_points(a->w, where.environment, where.surfaces[0], &a->points, &n, err);
     if (rc < 0) return rc;
     for (size_t i = 0; i < n; i++) {
-        int64_t t = point_time(a->points[i]);
-        if (a->points[i]->complete && t >= since && t <= until) a->points[kept++] = a->points[i];
+        struct edge t = {point_time(a->points[i]), a->points[i]->seq};
+        if (a->points[i]->complete && !edge_after(since, t) && !edge_after(t, until)) a->points[kept++] = a->points[i];
     }
     a->count = kept;
     if (kept == 0) return error_set(err, ERR_NO_POINT, "%.100s has no whole recovery point there", a->o->address);

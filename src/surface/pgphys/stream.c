@@ -305,16 +305,14 @@ static int run(struct stream *k, struct error *err) {
     return rc == 0 ? put_facts(k, err) : rc;
 }
 
-static int invariant(json_t *all, const char *key, json_t *value, struct error *err) {
-    json_t *o = json_object();
-    if (!o) json_decref(value);
-    int rc = o ? json_put(o, "value", value, err) : error_set(err, ERR_NO_MEMORY, "no memory");
-    if (rc == 0) rc = json_put_str(o, "expect", "equal", err);
-    if (rc < 0) {
-        json_decref(o);
-        return rc;
-    }
-    return json_put(all, key, o, err);
+/* Measured before and after: the backup's instant lies between. */
+static int measured(struct stream *k, json_t *invariants, struct error *err) {
+    json_auto_t *before = json_object();
+    int rc = before ? pgphys_declared_facts(k->s, k->facts, err) : error_set(err, ERR_NO_MEMORY, "no memory");
+    if (rc == 0) rc = pgphys_invariants(k->s, NULL, before, err);
+    if (rc == 0) rc = run(k, err);
+    if (rc == 0) rc = pgphys_invariants(k->s, NULL, invariants, err);
+    return rc == 0 ? pgphys_invariants_steady(before, invariants, err) : rc;
 }
 
 int pgphys_capture_stream(const struct surface_context *ctx, struct sink *sink, struct capture_result *ret,
@@ -330,10 +328,8 @@ int pgphys_capture_stream(const struct surface_context *ctx, struct sink *sink, 
     result.facts = k.facts = json_object();
     result.invariants = json_object();
     k.base.bad_files = json_array();
-    rc = k.facts && result.invariants && k.base.bad_files ? run(&k, err) : error_set(err, ERR_NO_MEMORY, "no memory");
-    if (rc == 0)
-        rc = invariant(result.invariants, "system_identifier",
-                       json_copy_whole(json_object_get(k.facts, "system_identifier")), err);
+    rc = k.facts && result.invariants && k.base.bad_files ? measured(&k, result.invariants, err)
+                                                          : error_set(err, ERR_NO_MEMORY, "no memory");
     result.items = k.base.items;
     result.bytes = k.base.bytes;
     /* whole as it lies there, yet not good: the snapshot is marked as not complete */
