@@ -22,13 +22,13 @@ export TMPDIR=$T/scratch
 partials() { find back -maxdepth 1 -name '*.proofkeep-partial-*'; }
 scratch() { find scratch -maxdepth 1 -name 'proofkeep-*'; }
 
-# Stops a restore as soon as its half-made folder is there.
+# Stops a restore as soon as its half-made folder is in use.
 stop_in_the_middle() {
   local tries
   "$P" restore lab/files@latest --into "$T/back/here" >killed.out 2>killed.err </dev/null &
   pid=$!
   for tries in $(seq 4000); do
-    [ -n "$(partials)" ] && break
+    [ -n "$(find back -mindepth 2 -path '*.proofkeep-partial-*' -print -quit)" ] && break
     kill -0 $pid 2>/dev/null || break
   done
   kill -STOP $pid 2>/dev/null && [ -n "$(partials)" ] && [ ! -e back/here ]
