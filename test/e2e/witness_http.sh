@@ -100,7 +100,7 @@ bad=("${hashes[@]}") && bad[0]=$(printf 'x%.0s' $(seq 32) | base64) && request "
 claim '422: a proof that proves nothing'
 request "$(sizes one/checkpoint)" two/checkpoint "${hashes[@]}" >ask && sed -i 's/^— .*$/— somebody.else AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=/' ask && [ "$(asks ask)" = 403 ]
 claim '403: no signature by a key of the log'
-sed 's/^— \(.\{60\}\)./— \1_/' two/checkpoint | tr _ A >forged && request "$(sizes one/checkpoint)" forged "${hashes[@]}" >ask && [ "$(asks ask)" = 403 ]
+sed -e 's/^\(— .\{60\}\)A/\1B/' -e t -e 's/^\(— .\{60\}\)./\1A/' two/checkpoint >forged && request "$(sizes one/checkpoint)" forged "${hashes[@]}" >ask && [ "$(asks ask)" = 403 ]
 claim '403: one that does not hold'
 sed '1s/.*/example.com\/another/' two/checkpoint >other && request 0 other >ask && [ "$(asks ask)" = 404 ]
 claim '404: a log that it does not know'
