@@ -58,12 +58,6 @@ static int request_read(const json_t *doc, const struct work_reading *r, struct 
     return 0;
 }
 
-static const struct snapshot_info *by_seq(struct work *w, uint64_t seq) {
-    for (size_t i = 0; i < repo_snapshot_count(w->repo); i++)
-        if (repo_snapshot(w->repo, i)->seq == seq) return repo_snapshot(w->repo, i);
-    return NULL;
-}
-
 /* From the newest recorded restore of the surface, scaled by size: an estimate that says where it comes from. */
 static int estimate(struct work *w, const struct snapshot_info *info, json_t *doc, struct error *err) {
     for (size_t i = repo_snapshot_count(w->repo); i-- > 0;) {
@@ -121,31 +115,6 @@ static int driver_plan(struct work *w, const struct snapshot_info *info, const j
     request_free(&q);
     work_reading_close(&r);
     return known_secrets_error(&w->known, rc, err);
-}
-
-static int plan_path(struct work *w, const char *id, char out[4200], struct error *err) {
-    char dir[4160];
-    if (strlen(id) > 30 || strspn(id, "pln-0123456789abcdef") != strlen(id))
-        return error_set(err, ERR_PLAN_STALE, "'%.40s' is no plan's id", id);
-    snprintf(dir, sizeof dir, "%.4000s/plans", w->cache_dir);
-    snprintf(out, 4200, "%s/%s.json", dir, id);
-    return io_mkdirs(dir, 0700, err);
-}
-
-static int plan_digest(const json_t *doc, char hex[65], struct error *err) {
-    struct buf b = BUF_INIT(16u << 20);
-    struct digest d;
-    json_t *copy = json_copy((json_t *)doc);
-    if (!copy) return error_set(err, ERR_NO_MEMORY, "no memory for a plan");
-    json_object_del(copy, "digest");
-    int rc = json_write(copy, &b, err);
-    if (rc == 0) {
-        sha256(buf_bytes(&b), &d);
-        hex_encode(d.b, sizeof d.b, hex);
-    }
-    json_decref(copy);
-    buf_free(&b);
-    return rc;
 }
 
 /* The fields of a plan that its document holds. */
@@ -237,8 +206,7 @@ int restore_plan_make(struct work *w, const char *address, const struct restore_
     const struct snapshot_info *info;
     json_t *doc = json_object(), *paths = json_array();
     struct looked found = {0};
-    char id[32], hex[17], when[32], loss[32], path[4200], digest[65], entry[65];
-    uint8_t random[8];
+    char id[PLAN_ID_BYTES], when[32], loss[32], entry[65];
     *ret = (struct restore_plan){0};
     int rc = find_point(w, address, o, &info, err);
     if (rc == 0)
@@ -246,10 +214,8 @@ int restore_plan_make(struct work *w, const char *address, const struct restore_
                  ? 0
                  : error_set(err, ERR_KEY_ROLE, "restoring needs a restore or admin key, and this one is a %s key",
                              key_role_name(repo_keys(w->repo)->role));
-    if (rc == 0) rc = random_bytes(random, sizeof random, err);
+    if (rc == 0) rc = plan_file_name("pln", id, err);
     if (rc < 0) goto out;
-    hex_encode(random, sizeof random, hex);
-    snprintf(id, sizeof id, "pln-%s", hex);
     time_format(info->started_ns, when);
     int64_t now = time_now_ns();
     duration_format(now - info->started_ns, loss);
@@ -287,15 +253,7 @@ int restore_plan_make(struct work *w, const char *address, const struct restore_
         if (!o->into && !o->swap && !o->in_place && one && chosen) rc = json_put_str(doc, "into", chosen, err);
     }
     if (rc == 0) rc = json_put(doc, "target", json_incref(found.target), err);
-    if (rc == 0) rc = plan_digest(doc, digest, err);
-    if (rc == 0) rc = json_put_str(doc, "digest", digest, err);
-    if (rc == 0) rc = plan_path(w, id, path, err);
-    if (rc == 0) {
-        struct buf b = BUF_INIT(16u << 20);
-        rc = json_write_pretty(doc, &b, err);
-        if (rc == 0) rc = io_replace_file(AT_FDCWD, path, buf_bytes(&b), 0600, err);
-        buf_free(&b);
-    }
+    if (rc == 0) rc = plan_file_save(w, id, doc, err);
     if (rc == 0) {
         snprintf(ret->id, sizeof ret->id, "%s", id);
         ret->doc = json_incref(doc);
@@ -320,23 +278,15 @@ static int stale(struct error *err, const char *id, const char *what) {
 }
 
 int restore_plan_load(struct work *w, const char *id, struct restore_plan *ret, struct error *err) {
-    char path[4200], digest[65];
-    struct buf b = BUF_INIT(16u << 20);
     struct looked found = {0};
     *ret = (struct restore_plan){0};
-    int rc = plan_path(w, id, path, err);
-    if (rc == 0) rc = io_read_file(AT_FDCWD, path, b.max_bytes, &b, err);
-    if (rc == -ERR_IO_NOT_FOUND) {
-        error_clear(err);
-        rc = stale(err, id, "it is not in this cache folder");
-    }
-    if (rc == 0) rc = json_parse(buf_bytes(&b), b.max_bytes, "plan", &ret->doc, err);
-    if (rc == 0) rc = plan_digest(ret->doc, digest, err);
-    const char *said = json_string_value(json_object_get(ret->doc, "digest"));
-    if (rc == 0 && (!said || strcmp(said, digest) != 0)) rc = stale(err, id, "it was altered after it was made");
+    if (strlen(id) > 30 || strspn(id, "pln-0123456789abcdef") != strlen(id))
+        return error_set(err, ERR_PLAN_STALE, "'%.40s' is no plan's id", id);
+    int rc = plan_file_load(w, id, &ret->doc, err);
     if (rc == 0) rc = work_open_repo(w, json_string_value(json_object_get(ret->doc, "environment")), err);
     if (rc < 0) goto out;
-    const struct snapshot_info *info = by_seq(w, (uint64_t)json_integer_value(json_object_get(ret->doc, "seq")));
+    const struct snapshot_info *info =
+        repo_snapshot_at(w->repo, (uint64_t)json_integer_value(json_object_get(ret->doc, "seq")));
     char entry[65] = "";
     if (info) hex_encode(info->entry.b, DIGEST_BYTES, entry);
     const char *receipt = json_string_value(json_object_get(ret->doc, "receipt")),
@@ -357,7 +307,6 @@ int restore_plan_load(struct work *w, const char *id, struct restore_plan *ret, 
     if (rc == 0) rc = plan_fill(w, ret, found.protected, err);
 out:
     looked_free(&found);
-    buf_free(&b);
     if (rc < 0) restore_plan_free(ret);
     return rc;
 }
@@ -381,7 +330,7 @@ int restore_run(struct work *w, const struct restore_plan *p, const char *confir
     struct request q = {0};
     struct restore_result r = {0};
     *ret = (struct restore_done){0};
-    const struct snapshot_info *info = by_seq(w, p->seq);
+    const struct snapshot_info *info = repo_snapshot_at(w->repo, p->seq);
     if (!info) return stale(err, p->id, "its recovery point is not there any more");
     const struct config_environment *e = w->config ? config_environment(w->config, info->environment) : NULL;
     int rc = e ? guard_confirm(e, GUARD_RESTORE, info->surface, p->snapshot_id, confirm, err) : 0;

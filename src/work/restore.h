@@ -3,6 +3,7 @@
 #define PK_WORK_RESTORE_H
 
 #include "work/context.h"
+#include "work/plan_file.h"
 
 struct restore_options {
     const char *into;                 /* NULL: the driver's default */
@@ -17,7 +18,7 @@ struct restore_options {
     bool target_exclusive, standby;
 };
 struct restore_plan {
-    char id[32];                      /* pln-<hex> */
+    char id[PLAN_ID_BYTES];           /* pln-<hex> */
     char label[260], snapshot_id[SNAPSHOT_ID_MAX];
     uint64_t seq;
     bool protected;                   /* the target environment asks for the phrase */

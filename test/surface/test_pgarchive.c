@@ -440,7 +440,7 @@ static void digests_see_every_change(void **state) {
     pg_rows_row(&twice, BYTES_STR("x"));
     pg_rows_row(&twice, BYTES_STR("x"));
     assert_int_equal(twice.rows, 2);
-    assert_true(twice.sum_lo || twice.sum_hi);
+    assert_true(twice.sum.lo || twice.sum.hi);
 }
 
 static void vectors_of_the_document_hold(void **state) {

@@ -11,13 +11,12 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
+#include "base/mix.h"
 
 struct pg_rows {
     uint64_t rows;
-    uint64_t sum_lo, sum_hi;
-    /* the row begun */
-    uint64_t a, b, len;
-    uint8_t tail[16];
+    struct hash128 sum;
+    struct mix row; /* the row begun */
     bool open;
     /* the text */
     bool ended;

@@ -4,8 +4,8 @@
 #ifndef PK_SURFACE_REDIS_RDB_IN_H
 #define PK_SURFACE_REDIS_RDB_IN_H
 
+#include "base/mix.h"
 #include "base/error.h"
-#include "surface/redis/mix.h"
 
 #define RDB_NEED_MAX 4096 /* of rdb_need */
 #define RDB_IN_BYTES (256u << 10)

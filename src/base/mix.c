@@ -1,4 +1,4 @@
-#include "surface/redis/mix.h"
+#include "base/mix.h"
 
 #include <stdio.h>
 
@@ -19,18 +19,24 @@ static inline uint64_t fold(uint64_t x, uint64_t y) {
     return (uint64_t)m ^ (uint64_t)(m >> 64);
 }
 
-static inline void block(uint64_t *a, uint64_t *b, const uint8_t *p) {
-    uint64_t x = get_u64(p), y = get_u64(p + 8);
+/* n < 8 bytes as a little-endian number; overlapping reads, because a loop a byte costs more than the hash. */
+static inline uint64_t short_le(const uint8_t *p, size_t n) {
+    if (n >= 4) return get_u32(p) | (uint64_t)get_u32(p + n - 4) << (8 * (n - 4));
+    if (n == 0) return 0;
+    return (uint64_t)p[0] | (uint64_t)p[n / 2] << (8 * (n / 2)) | (uint64_t)p[n - 1] << (8 * (n - 1));
+}
+
+static inline void block(uint64_t *a, uint64_t *b, uint64_t x, uint64_t y) {
     *a = fold(*a ^ x, y ^ K2);
     *b = fold(*b ^ y, x ^ K3);
 }
 
 static inline struct hash128 finish(uint64_t a, uint64_t b, const uint8_t *tail, uint64_t len) {
-    uint8_t last[16] = {0};
-    if (len % 16) {
-        memcpy(last, tail, len % 16);
-        block(&a, &b, last);
-    }
+    const size_t n = len % 16;
+    if (n >= 8)
+        block(&a, &b, get_u64(tail), short_le(tail + 8, n - 8));
+    else if (n)
+        block(&a, &b, short_le(tail, n), 0);
     return (struct hash128){fold(a ^ len ^ K4, b ^ K5), fold(a ^ K6, b ^ len ^ K7)};
 }
 
@@ -51,9 +57,9 @@ void mix_part(struct mix *m, struct bytes part) {
         p += take;
         n -= take;
         if (have + take < 16) return;
-        block(&m->a, &m->b, m->tail);
+        block(&m->a, &m->b, get_u64(m->tail), get_u64(m->tail + 8));
     }
-    for (; n >= 16; p += 16, n -= 16) block(&m->a, &m->b, p);
+    for (; n >= 16; p += 16, n -= 16) block(&m->a, &m->b, get_u64(p), get_u64(p + 8));
     if (n) memcpy(m->tail, p, n);
 }
 
@@ -65,7 +71,7 @@ struct hash128 mix_bytes(struct bytes whole) {
     uint64_t a = K0, b = K1;
     const uint8_t *p = whole.ptr;
     size_t n = whole.len;
-    for (; n >= 16; p += 16, n -= 16) block(&a, &b, p);
+    for (; n >= 16; p += 16, n -= 16) block(&a, &b, get_u64(p), get_u64(p + 8));
     return finish(a, b, p, whole.len);
 }
 

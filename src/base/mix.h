@@ -1,9 +1,9 @@
 /* Contents digested so that two servers can be compared whatever encodings and orders they keep: a fast 128-bit hash of
  * a run of bytes, and sums of such hashes modulo 2^128. Fixed, not cryptographic: it finds damage and difference, not
- * forgery, which is the business of the content's SHA-256. Defined in doc/format/redis.md.
+ * forgery, which is the business of the content's SHA-256. Defined in doc/format/postgres.md and redis.md.
  */
-#ifndef PK_SURFACE_REDIS_MIX_H
-#define PK_SURFACE_REDIS_MIX_H
+#ifndef PK_BASE_MIX_H
+#define PK_BASE_MIX_H
 
 #include "base/bytes.h"
 
