@@ -29,8 +29,10 @@ struct proc {
     bool launched, ended, joined;
     bool watch_failed; /* the status is not known */
     bool stopped;      /* a stop of ours was passed on */
+    bool overdue;      /* its time was over */
     int stop_before;   /* stop_signal at the start */
     int64_t kill_at;   /* when SIGKILL follows SIGTERM; 0 when nothing was asked */
+    int64_t timeout, deadline; /* ns; 0: none */
     pid_t pid;
     int status;
     int pid_fd, output_fd;
@@ -93,6 +95,10 @@ static void watch_tick(struct proc *p) {
     pthread_mutex_lock(&p->lock);
     if (!p->stop_before && !p->stopped && atomic_load(&stop_signal)) {
         p->stopped = true;
+        kill_ask(p);
+    }
+    if (p->deadline && !p->kill_at && time_monotonic_ns() >= p->deadline) {
+        p->overdue = true;
         kill_ask(p);
     }
     if (p->kill_at && time_monotonic_ns() >= p->kill_at) group_signal(p, SIGKILL);
@@ -223,6 +229,8 @@ int proc_start(const struct proc_spec *spec, struct proc **ret, struct error *er
     p->launch_err = err;
     p->joined = p->ended = true; /* until there is a watcher */
     p->stop_before = atomic_load(&stop_signal);
+    p->timeout = spec->timeout_ns;
+    if (p->timeout) p->deadline = time_monotonic_ns() + p->timeout;
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->changed, NULL);
     const char *slash = strrchr(spec->argv[0], '/');
@@ -314,6 +322,9 @@ int proc_wait(struct proc *p, int *ret_status, struct error *err) {
     if (p->stopped && stop_check(err)) return error_wrap(err, "%s", p->name);
     const char *said = output_brief(p);
     const char *sep = *said ? ": " : "";
+    if (p->overdue)
+        return error_set(err, ERR_PROC_FAILED, "%s did not end within %.1f s and was stopped%s%s", p->name,
+                         (double)p->timeout / NS_PER_S, sep, said);
     if (WIFEXITED(p->status))
         return error_set(err, ERR_PROC_FAILED, "%s ended with status %d%s%s", p->name, status, sep, said);
     const char *signal_name = sigdescr_np(WTERMSIG(p->status));

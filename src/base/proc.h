@@ -16,6 +16,7 @@ struct proc_spec {
     bool pipe_in;            /* give the parent a pipe to its stdin; else /dev/null */
     bool pipe_out;           /* give the parent a pipe from its stdout; else collected like stderr */
     int keep_fd;             /* one more descriptor the child inherits as 3; -1 for none */
+    int64_t timeout_ns;      /* it is stopped like on SIGTERM when it runs for longer; 0: it may run for ever */
 };
 
 /* A SIGINT or SIGTERM that we get while it runs (stop_signal) is passed on: SIGTERM to its process group, SIGKILL 5 s
@@ -28,7 +29,7 @@ int proc_in(struct proc *p);  /* borrowed descriptor, -1 without pipe_in */
 int proc_out(struct proc *p); /* borrowed descriptor, -1 without pipe_out */
 void proc_close_in(struct proc *p);
 /* Wait for the end. 0 when it exited 0; ERR_PROC_FAILED else, with status or signal and the last lines of its output;
- * ERR_INTERRUPTED or ERR_TERMINATED when a stop was passed on and ended it. Closes both pipes first: read proc_out to its
+ * ERR_INTERRUPTED or ERR_TERMINATED when a stop was passed on and ended it; ERR_PROC_FAILED when its time was over. Closes both pipes first: read proc_out to its
  * end before. ret_status may be NULL; it is the exit status, or 128 + signal, and is set on ERR_PROC_FAILED too. */
 int proc_wait(struct proc *p, int *ret_status, struct error *err) PK_CHECK;
 /* The last lines it printed, NUL-terminated, borrowed until proc_free. Only whole after proc_wait. */

@@ -153,6 +153,16 @@ struct config_server { /* redis */
     struct config_strings databases;
     int method, conflicts;
 };
+struct config_hook { /* a program of the user's, in a list of them with its name */
+    struct config_head head;
+    struct config_strings run;
+    struct config_duration timeout;
+};
+struct config_hooks { /* each NULL when not configured */
+    struct config_head head;
+    struct config_hook *freeze, *resume, *stop, *start, *standby, *live, *switch_over, *health;
+    CONFIG_LIST(config_hook) checks;
+};
 struct config_surface {
     struct config_head head;
     int kind;  /* enum config_kind */
@@ -169,6 +179,7 @@ struct config_surface {
     struct config_wal *wal;
     CONFIG_LIST(config_invariant) invariants;
     struct config_server *server; /* redis */
+    struct config_hooks *hooks;   /* NULL when there are none */
 };
 
 enum config_level {
@@ -252,6 +263,9 @@ int config_need_surface(const struct config *c, const struct config_environment 
                         const struct config_surface **ret, struct error *err) PK_CHECK;
 bool config_environment_has(const struct config_environment *e, const struct config_surface *s);
 bool config_is_dev(const struct config_environment *e); /* the one named "dev": the only one that may read variables */
+
+/* The text with "{env}" replaced, appended to out and NUL-terminated; environment NULL leaves it. */
+int config_expand(const char *text, const char *environment, struct buf *out, struct error *err) PK_CHECK;
 
 const char *config_kind_name(const struct config_surface *s);  /* "files" */
 /* The kind of its snapshots and driver: "postgres-physical" of a postgres surface by that method, else the surface's. */

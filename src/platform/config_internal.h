@@ -49,7 +49,4 @@ int config_check(struct config_reader *r, struct error *err) PK_CHECK;
 /* What a repository's `s3` says becomes parameters of its URL, so that one place says how a bucket is reached. */
 int config_s3_join(struct config_reader *r, struct config_repository *repository, struct error *err) PK_CHECK;
 
-/* The text with "{env}" replaced, appended to out and NUL-terminated; environment NULL leaves it. */
-int config_expand(const char *text, const char *environment, struct buf *out, struct error *err) PK_CHECK;
-
 #endif

@@ -315,6 +315,41 @@ static const struct schema server_schema = {
     ROWS(server_rows),
     .bytes = sizeof(struct config_server),
 };
+static const struct field hook_rows[] = {
+    ROW(config_hook, run, COMMAND, .flags = FIELD_REQUIRED | FIELD_NON_EMPTY | FIELD_ENV | FIELD_WITHHELD,
+        .doc = "The program and its arguments. No shell, a minimal environment, one line of JSON on its standard input that says "
+               "what it is called for. It fails by its exit status."),
+    ROW(config_hook, timeout, DURATION, .doc = "It is stopped, and has failed, when it runs for longer.",
+        .fallback = "5m"),
+};
+static const struct schema hook_schema = {
+    .name = "hook",
+    .doc = "A program of yours that is run at one place of a job.",
+    ROWS(hook_rows),
+    .bytes = sizeof(struct config_hook),
+};
+#define HOOK(word, member, ...)                                                                                        \
+    { .name = word, .type = FIELD_OBJECT, .offset = offsetof(struct config_hooks, member), .object = &hook_schema, __VA_ARGS__ }
+static const struct field hooks_rows[] = {
+    HOOK("freeze", freeze, .doc = "Stops writing, before a backup or a restore that wants it still."),
+    HOOK("resume", resume, .doc = "Lets writing go on. Run after `freeze`, whatever happened in between."),
+    HOOK("stop", stop, .doc = "Stops the service, where its data is read or laid down while it does not run."),
+    HOOK("start", start,
+         .doc = "Starts the service. Run after `stop`, whatever happened in between, and after a restore. What it leaves running must "
+                "not write to its standard output or error."),
+    HOOK("standby", standby, .doc = "Puts the platform into standby, before a restore."),
+    HOOK("live", live, .doc = "Puts it back into service. Run after `standby`, whatever happened in between."),
+    HOOK("switch", switch_over, .doc = "Makes what was restored the live one."),
+    HOOK("health", health, .doc = "Says by its exit status whether the service is well."),
+    ROW(config_hooks, checks, MAP, .object = &hook_schema,
+        .doc = "Smoke tests by name, run after a restore and the service's start. One that fails fails the restore."),
+};
+static const struct schema hooks_schema = {
+    .name = "hooks",
+    .doc = "Programs of yours that jobs run. The JSON they get: `v`, `hook`, `environment`, `surface`, `action` and `facts`.",
+    ROWS(hooks_rows),
+    .bytes = sizeof(struct config_hooks),
+};
 static const struct field surface_rows[] = {
     ROW(config_surface, kind, ENUM, .flags = FIELD_REQUIRED, .values = kinds, .doc = "Which driver captures it."),
     ROW(config_surface, class, ENUM, .flags = FIELD_REQUIRED, .values = classes,
@@ -356,6 +391,8 @@ static const struct field surface_rows[] = {
         .doc = "What is compared after a restore."),
     ROW(config_surface, server, OBJECT, .object = &server_schema, .only = "redis", .doc = "The server.",
         .fallback = "the one on this host"),
+    ROW(config_surface, hooks, OBJECT, .object = &hooks_schema, .doc = "Programs of yours that jobs run.",
+        .fallback = "none"),
 };
 static const struct schema surface_schema = {
     .name = "surface",

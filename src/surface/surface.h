@@ -107,6 +107,10 @@ struct surface_context {
     const json_t *settings;              /* the driver's own keys */
     int (*secret)(void *ctx, const char *ref, struct secret **ret, struct error *err); /* resolve a secret by its name */
     void *secret_ctx;
+    /* Run the surface's hook of that name ("stop") for an action ("backup"); 1 when none is configured, ERR_HOOK when it failed.
+     * `facts`, what the hook is told, may be NULL. The function is NULL where no hooks can be run. */
+    int (*hook)(void *ctx, const char *name, const char *action, const json_t *facts, struct error *err);
+    void *hook_ctx;
     unsigned jobs;                       /* threads the driver may use */
     bool full_read;                      /* do not trust unchanged metadata: read everything */
     const char *scratch_dir;             /* private, 0700, for sockets, password files and scratch instances */

@@ -7,6 +7,7 @@
 #include "repo/repair.h"
 #include "work/any_copy.h"
 #include "work/fallback.h"
+#include "work/hook.h"
 #include "work/leftover.h"
 #include "work/recovery.h"
 #include "work/witnesses.h"
@@ -328,7 +329,7 @@ static void bridge_progress(void *ctx, const char *phase, uint64_t done, uint64_
 static int bridge_secret(void *ctx, const char *ref, struct secret **ret, struct error *err) {
     struct work_bridge *b = ctx;
     struct secret *s = NULL;
-    int rc = secret_resolve_for((void *)b->secrets, ref, &s, err);
+    int rc = secret_resolve_for((void *)&b->surface->secrets, ref, &s, err);
     if (rc == 0) rc = known_secrets_add(&b->work->known, secret_bytes(s), err);
     if (rc < 0)
         secret_free(s);
@@ -359,11 +360,20 @@ static void bridge_note(void *ctx, enum note_kind kind, struct bytes name, const
     e->warning(e->ctx, b->label, line);
 }
 
+static int bridge_hook(void *ctx, const char *name, const char *action, const json_t *facts, struct error *err) {
+    struct work_bridge *b = ctx;
+    const struct work_surface *s = b->surface;
+    const struct config_hook *h = hook_find(s->config_surface ? s->config_surface->hooks : NULL, name);
+    if (!h) return 1;
+    const struct hook_event event = {.hook = name, .surface = s->name, .action = action, .facts = facts};
+    return hook_run(b->work, s->config_environment, h, &event, NULL, err);
+}
+
 int work_bridge_open(struct work *w, const struct work_surface *s, struct work_bridge *b, struct surface_context *ret,
                      struct error *err) {
     memset(b, 0, sizeof *b);
     b->work = w;
-    b->secrets = &s->secrets;
+    b->surface = s;
     snprintf(b->label, sizeof b->label, "%s/%s", s->environment, s->name);
     pthread_mutex_init(&b->lock, NULL);
     if (!(b->notes = json_array())) return error_set(err, ERR_NO_MEMORY, "no memory for notes");
@@ -372,6 +382,8 @@ int work_bridge_open(struct work *w, const struct work_surface *s, struct work_b
                                     .settings = s->settings,
                                     .secret = bridge_secret,
                                     .secret_ctx = b,
+                                    .hook = bridge_hook,
+                                    .hook_ctx = b,
                                     .jobs = w->jobs,
                                     .scratch_dir = w->scratch_dir,
                                     .events = {b, bridge_progress, bridge_note}};

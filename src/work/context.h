@@ -95,7 +95,7 @@ void work_surface_close(struct work_surface *s);
 /* The driver's context; events of the driver go to the work's events as `label` ("prod/postgres"). `bridge` outlives it. */
 struct work_bridge {
     struct work *work;
-    const struct secret_context *secrets; /* of the surface, which outlives the bridge */
+    const struct work_surface *surface; /* outlives the bridge */
     char label[260];
     json_t *notes;       /* owned: [{"kind","name","text"}], at most 1000 */
     uint64_t counts[8];  /* by enum note_kind */
