@@ -5,6 +5,7 @@
 #include "base/time.h"
 #include "work/export.h"
 #include "work/fallback.h"
+#include "work/owed.h"
 #include "work/receipt.h"
 #include "work/renew.h"
 
@@ -194,6 +195,17 @@ static void fallback_note(const struct work_fallback *f, const json_t *said, str
     snprintf(ret->fallback_why, sizeof ret->fallback_why, "%s", json_string_value(json_object_get(said, "why")));
 }
 
+/* Leaves its receipt, or says why there is none; the cause stays what it is. */
+static void failed(struct work *w, const struct work_surface *s, const struct job *j, const char *label,
+                   const struct error *cause) {
+    struct error e = ERROR_INIT;
+    char line[700];
+    if (receipt_failure(w, s, j, cause, &e) == 0 || !w->options.events.warning) return;
+    snprintf(line, sizeof line, "the receipt of this failure is not in the log: %.300s%s%.255s", e.text,
+             e.state[0] ? "; " : "", e.state);
+    w->options.events.warning(w->options.events.ctx, label, line);
+}
+
 int backup_surface(struct work *w, const struct work_surface *s, const struct backup_options *o,
                    struct backup_result *ret, struct error *err) {
     struct job j;
@@ -203,11 +215,15 @@ int backup_surface(struct work *w, const struct work_surface *s, const struct ba
     struct work_fallback *fallback = NULL;
     struct work *at = w;
     json_auto_t *said = NULL;
-    int rc = o->dry_run ? dry_run(w, s, err) : repository_open(w, environment, &fallback, err);
-    if (rc < 0 || o->dry_run) return rc;
-    if ((rc = job_begin(&j, "bkp", err)) < 0) return rc;
+    if (o->dry_run) return dry_run(w, s, err);
+    int rc = job_begin(&j, "bkp", err);
+    if (rc < 0) return rc;
     j.note = o->note;
     j.ticket = o->ticket;
+    if ((rc = repository_open(w, environment, &fallback, err)) < 0) {
+        if (repo_out_of_reach(rc)) failed(w, s, &j, ret->label, err);
+        return rc;
+    }
     snprintf(ret->id, sizeof ret->id, "%s", j.id);
     for (int i = 1;; i++) {
         if (fallback && at == w) {
@@ -233,17 +249,13 @@ int backup_surface(struct work *w, const struct work_surface *s, const struct ba
     }
     ret->duration_ns = time_now_ns() - j.started_ns;
     if (rc < 0) {
-        struct error e = ERROR_INIT;
-        if (receipt_failure(at, s, &j, err, &e) < 0 && w->options.events.warning) {
-            char line[700];
-            snprintf(line, sizeof line, "the receipt of this failure could not be written: %.600s", e.text);
-            w->options.events.warning(w->options.events.ctx, ret->label, line);
-        }
+        failed(at, s, &j, ret->label, err);
         return rc;
     }
     struct error e = ERROR_INIT;
     if (repo_publish(at->repo, &e) < 0 && w->options.events.warning)
         w->options.events.warning(w->options.events.ctx, ret->label, e.text);
+    owed_pay(at, ret->label);
     renew_when_due(at, ret->label);
     if (o->export_dir) {
         const struct snapshot_info *info = repo_latest(at->repo, s->environment, s->name);

@@ -9,6 +9,7 @@
 #include "work/counted.h"
 #include "work/drift.h"
 #include "work/leftover.h"
+#include "work/owed.h"
 #include "work/recovery.h"
 #include "work/revive.h"
 #include "work/store_check.h"
@@ -503,6 +504,20 @@ static bool looked_at(const json_t *folders, const char *target) {
     return false;
 }
 
+static int look_at_owed(struct doctor *d, struct error *err) {
+    const struct config *c = d->w->config;
+    int rc = 0;
+    for (size_t i = 0; c && i < c->repositories.count && rc == 0; i++) {
+        char folder[4200];
+        unsigned n = owed_count(d->w, c->repositories.items[i]->url, folder);
+        if (n)
+            rc = tell(d, FINDING_WARNING, "owed", c->repositories.items[i]->head.name, NULL, err,
+                      "%s of jobs that found its log out of reach; the next that writes to it puts what waits in %.300s there",
+                      COUNTED(n, "statement"), folder);
+    }
+    return rc;
+}
+
 /* Beside what is backed up, and wherever a plan of this cache folder led. */
 static int look_at_leftovers(struct doctor *d, struct error *err) {
     const struct config *c = d->w->config;
@@ -548,5 +563,6 @@ int work_doctor(struct work *w, const struct selection *s, finding_cb cb, surfac
     if (rc == 0) rc = look_at_config(&d, err);
     if (rc == 0) rc = work_each_repository(w, s, look_at_repository, &d, err);
     if (rc == 0) rc = look_at_surfaces(&d, err);
+    if (rc == 0) rc = look_at_owed(&d, err);
     return rc < 0 ? rc : look_at_leftovers(&d, err);
 }

@@ -5,6 +5,7 @@
 #include "evidence/statement.h"
 #include "work/any_copy.h"
 #include "work/git.h"
+#include "work/owed.h"
 
 #include <stdio.h>
 #include <unistd.h>
@@ -69,9 +70,14 @@ int receipt_success(struct work *w, const struct work_surface *s, const struct j
     return rc;
 }
 
+static int keep_for_later(struct work *w, const struct work_surface *s, json_t *statement, struct error *err) {
+    const char *url;
+    int rc = work_repo_url(w, strcmp(s->environment, ADHOC_ENVIRONMENT) == 0 ? NULL : s->environment, &url, err);
+    return rc == 0 ? owed_keep(w, url, statement, err) : rc;
+}
+
 int receipt_failure(struct work *w, const struct work_surface *s, const struct job *j, const struct error *cause,
                     struct error *err) {
-    if (!w->repo) return error_set(err, ERR_REPO_UNREACHABLE, "the repository is not open");
     struct git_origin origin;
     struct redaction secrets = known_secrets_redaction(&w->known);
     struct receipt r = base(w, s, j, &origin);
@@ -86,11 +92,12 @@ int receipt_failure(struct work *w, const struct work_surface *s, const struct j
     int rc = receipt_statement(&r, &secrets, &statement, err);
     uint64_t seq;
     struct digest entry;
-    if (rc == 0) rc = repo_append(w->repo, statement, &seq, &entry, err);
-    if (rc == 0) {
+    char label[260];
+    snprintf(label, sizeof label, "%s/%s", s->environment, s->name);
+    if (rc == 0 && !w->repo) {
+        rc = keep_for_later(w, s, statement, err);
+    } else if (rc == 0 && (rc = owed_append(w, label, statement, &seq, &entry, err)) == 0) {
         const struct work_events *e = &w->options.events;
-        char label[260];
-        snprintf(label, sizeof label, "%s/%s", s->environment, s->name);
         if (e->receipt) e->receipt(e->ctx, label, json_object_get(statement, "predicate"), seq, &entry);
     }
     json_decref(statement);
@@ -105,6 +112,7 @@ static struct about about_of(const struct snapshot_info *info) {
 int receipt_verification(struct work *w, const struct snapshot_info *info, enum verify_level level, bool passed,
                          int64_t started_ns, const json_t *detail, struct error *err) {
     struct about a = about_of(info);
+    char label[260];
     struct redaction secrets = known_secrets_redaction(&w->known);
     struct verification_result v = {.result = passed ? CHECK_VERIFIED : CHECK_CORRUPT,
                                     .level = level,
@@ -125,7 +133,8 @@ int receipt_verification(struct work *w, const struct snapshot_info *info, enum 
         json_object_set_new(extra, "differences_total", json_integer((json_int_t)n));
     }
     int rc = evidence_verification(&a, &v, w->principal, extra, &secrets, &statement, err);
-    if (rc == 0) rc = repo_append(w->repo, statement, NULL, NULL, err);
+    work_label(info, label);
+    if (rc == 0) rc = owed_append(w, label, statement, NULL, NULL, err);
     json_decref(statement);
     json_decref(extra);
     return rc;
@@ -134,6 +143,7 @@ int receipt_verification(struct work *w, const struct snapshot_info *info, enum 
 int receipt_restore(struct work *w, const struct snapshot_info *info, const char *plan_sha256, const char *target,
                     bool success, int64_t started_ns, uint64_t bytes, uint64_t items, struct error *err) {
     struct about a = about_of(info);
+    char label[260];
     struct redaction secrets = known_secrets_redaction(&w->known);
     struct digest plan;
     bool has_plan = plan_sha256 && hex_decode(plan_sha256, strlen(plan_sha256), plan.b, sizeof plan.b);
@@ -159,7 +169,8 @@ int receipt_restore(struct work *w, const struct snapshot_info *info, const char
                                .principal = w->principal,
                                .extra = extra};
     int rc = evidence_restore(&a, &r, &secrets, &statement, err);
-    if (rc == 0) rc = repo_append(w->repo, statement, NULL, NULL, err);
+    work_label(info, label);
+    if (rc == 0) rc = owed_append(w, label, statement, NULL, NULL, err);
     json_decref(statement);
     json_decref(extra);
     return rc;

@@ -14,7 +14,8 @@ struct job {
 int job_begin(struct job *j, const char *prefix, struct error *err) PK_CHECK;
 /* Receipt of a finished writer: its subject and artifact are the pack list. `complete` false: partial, so never "success". */
 int receipt_success(struct work *w, const struct work_surface *s, const struct job *j, struct writer *writer, bool complete, const char *why_partial, json_t **ret, struct error *err) PK_CHECK;
-/* Append the receipt of a job that failed; `cause` is what went wrong. Best effort: its own failure is answered, not fatal. */
+/* Append the receipt of a job that failed; `cause` is what went wrong. Where the log cannot be reached it is kept for later, as all
+ * of these (owed.h). Best effort: its own failure is answered, not fatal. */
 int receipt_failure(struct work *w, const struct work_surface *s, const struct job *j, const struct error *cause, struct error *err) PK_CHECK;
 /* Append a verification's result. detail (borrowed) may be NULL. */
 int receipt_verification(struct work *w, const struct snapshot_info *info, enum verify_level level, bool passed, int64_t started_ns, const json_t *detail, struct error *err) PK_CHECK;
