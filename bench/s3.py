@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """proofkeep beside restic, rustic and kopia on one S3 server after the other, direct and late: seconds, requests, bytes. Requests
-are counted by a proxy before the server (s3_meter.py), the same for all. Every engine begins its restore, its check and its
+are counted by a proxy before the server (s3_meter.py), the same for all, which also makes it late. Without lateness everything
+is done twice: for the seconds without the proxy, which is itself slow, and for the requests with it. Every engine begins its restore, its check and its
 prune with empty caches, as on another machine. Never asserts.
 
   bench/s3.py [--dir DIR] [--servers minio,versitygw] [--late 0,20] [--peers A,B,…] [--mb 1000]
@@ -22,10 +23,15 @@ STEPS = ["first", "unchanged", "restore", "check", "second", "prune"]
 
 
 class Server:
-    """`with Server(kind, folder) as s`: a real one on 127.0.0.1, and a meter before it. Its address is the meter's."""
+    """`with Server(kind, folder) as s`: a real one on 127.0.0.1, and a meter before it. Its address is the meter's, or, where
+    `direct` is set, its own."""
 
     def __init__(self, kind, folder):
-        self.kind, self.folder = kind, folder
+        self.kind, self.folder, self.direct = kind, folder, False
+
+    @property
+    def host(self):
+        return self.real.partition("//")[2] if self.direct else self.metered
 
     def __enter__(self):
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -39,7 +45,7 @@ class Server:
             raise LookupError(self.real[2:] or "it did not start")
         self.meter = subprocess.Popen([sys.executable, HERE / "s3_meter.py", self.real.partition("//")[2]], stdin=subprocess.PIPE,
                                       stdout=subprocess.PIPE, text=True)
-        self.host = f"127.0.0.1:{self.meter.stdout.readline().strip()}"
+        self.metered = f"127.0.0.1:{self.meter.stdout.readline().strip()}"
         return self
 
     def __exit__(self, *_):
@@ -192,6 +198,20 @@ def step(e, server, what, *argv):
     return use
 
 
+def measure_both(e, server, bucket, tree, o, late):
+    """Late: in one pass. Else the seconds of a pass without the meter, and the requests of one with it."""
+    if late:
+        return measure(e, server, bucket, tree, o)
+    server.direct = True
+    row = measure(e, server, bucket + "-direct", tree, o)
+    server.direct = False
+    e.clear()
+    counted = measure(e, server, bucket, tree, o)
+    for s in STEPS:
+        row[s] |= {k: counted[s][k] for k in ("connections", "requests", "kinds", "up", "down")}
+    return row
+
+
 def measure(e, server, bucket, tree, o):
     out, aside = o.dir / f"{e.name}-s3-out", o.dir / "s3-aside"
     shutil.rmtree(out, ignore_errors=True)
@@ -248,7 +268,7 @@ def bench_s3(programs, o):
                             continue
                         e = KINDS[name](name, program, o.dir)
                         bucket = f"{name}-{late:g}".replace(".", "-")
-                        rows[name] = measure(e, server, bucket, tree, o)
+                        rows[name] = measure_both(e, server, bucket, tree, o, late)
                         e.clear()
                         print(f"{kind}, {late:g} ms: {name}: done", file=sys.stderr)
                     for name in rows:
