@@ -5,6 +5,7 @@
 #include "cli/prompt.h"
 #include "cli/verb.h"
 #include "work/counted.h"
+#include "work/past_recovery.h"
 #include "work/rows.h"
 
 #include <stdio.h>
@@ -129,12 +130,24 @@ static void tables_print(struct cli *c, const json_t *list) {
     }
 }
 
+/* Of a physical backup: what its WAL was followed to. */
+static void recovery_print(struct cli *c, const json_t *r) {
+    static const char *const keys[] = {"time", "lsn", "xid", "name"};
+    static const char *const words[] = {"", "LSN ", "transaction ", "restore point "};
+    const char *before = json_is_true(json_object_get(r, "exclusive")) ? "just before " : "";
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        if (json_object_get(r, keys[i]))
+            output_print(c->output, "  instant   %s%s%s\n", before, words[i], text(r, keys[i]));
+    if (json_object_get(r, "latest")) output_print(c->output, "  instant   the end of the WAL\n");
+}
+
 static int plan_print(struct cli *c, const struct rows_plan *p, struct error *err) {
     const json_t *d = p->doc, *one;
     size_t i;
     output_styled(c->output, STYLE_BOLD, "Plan %s\n", p->id);
     output_print(c->output, "  rows of   %s  from %s\n", p->label, p->snapshot_id);
     output_print(c->output, "  point     %s\n", text(d, "point"));
+    recovery_print(c, json_object_get(d, "recovery"));
     output_print(c->output, "  into      database %s, live\n", text(d, "database"));
     tables_print(c, json_object_get(d, "tables"));
     output_print(c->output, "  changes   %s, %s\n", COUNTED(p->rows, "row"), p->changes);
@@ -168,7 +181,8 @@ static unsigned take_of(struct cli *c) {
 }
 
 static int no_others(struct cli *c, struct error *err) {
-    static const enum option_id others[] = {OPT_INTO, OPT_PATH, OPT_IN_PLACE, OPT_SWAP, OPT_TERMINATE, OPT_NO_OWNER};
+    static const enum option_id others[] = {OPT_INTO,     OPT_PATH,  OPT_IN_PLACE,   OPT_SWAP,    OPT_TERMINATE,
+                                            OPT_NO_OWNER, OPT_DELTA, OPT_TABLESPACE, OPT_STANDBY, OPT_TARGET_ACTION};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         if (options_given(c->options, others[i]))
             return error_set(err, ERR_USAGE,
@@ -177,9 +191,25 @@ static int no_others(struct cli *c, struct error *err) {
     return 0;
 }
 
+/* false: nothing is asked for but the point itself */
+static bool recovery_of(struct cli *c, struct restore_recovery *ret) {
+    const char *target = options_text(c->options, OPT_TARGET);
+    *ret = (struct restore_recovery){.time = options_text(c->options, OPT_TARGET_TIME),
+                                     .lsn = options_text(c->options, OPT_TARGET_LSN),
+                                     .xid = options_text(c->options, OPT_TARGET_XID),
+                                     .name = options_text(c->options, OPT_TARGET_NAME),
+                                     .timeline = options_text(c->options, OPT_TARGET_TIMELINE),
+                                     .exclusive = options_flag(c->options, OPT_TARGET_EXCLUSIVE),
+                                     .immediate = target && !strcmp(target, "immediate"),
+                                     .restore_command = target && !strcmp(target, "latest") ? target : NULL};
+    return past_recovers(ret);
+}
+
 static int plan_make(struct cli *c, struct work *w, struct rows_plan *p, struct error *err) {
     size_t n;
-    struct rows_options o = {.database = options_text(c->options, OPT_DATABASE),
+    struct restore_recovery q;
+    struct rows_options o = {.recovery = recovery_of(c, &q) ? &q : NULL,
+                             .database = options_text(c->options, OPT_DATABASE),
                              .picks = options_list(c->options, OPT_ROWS, &n),
                              .take = take_of(c),
                              .with_parents = options_flag(c->options, OPT_WITH_PARENTS),

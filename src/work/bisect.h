@@ -1,5 +1,6 @@
 /* Which recovery point is the last that is right? Points are tried one after the other, each restored into a scratch
- * instance and asked. */
+ * instance and asked. Where WAL leads on from a physical backup, so are the end of the WAL, and then instants between the last
+ * that is right and the first that is not, down to the transaction that made the difference. */
 #ifndef PK_WORK_BISECT_H
 #define PK_WORK_BISECT_H
 
@@ -30,8 +31,9 @@ int bisect_run(struct bisect_search *s, struct bisect_found *ret, struct error *
 struct bisect_options {
     const char *address;       /* "env/surface" */
     const char *database;      /* NULL: the only one */
-    const char *since, *until; /* points, as addresses have them behind '@'; NULL: all */
+    const char *since, *until; /* points, as addresses have them behind '@'; NULL: all. WAL is followed to a time that `until` names */
     bool every;
+    bool points_only; /* no instants between */
     const char *query, *expect; /* clean is what answers this; expect NULL: true */
     const char *const
         *tables;      /* with query: restore only these (NULL-terminated picks); NULL or empty: all of the database */
@@ -39,10 +41,21 @@ struct bisect_options {
 };
 struct bisect_try {
     char id[SNAPSHOT_ID_MAX];
+    char lsn[24];     /* recovered to there from the point; empty: it is the point itself, or the end */
+    bool before, end; /* just before it; to the end of the WAL, or the time that bounds the search */
+    size_t candidate; /* SIZE_MAX: none of the first search */
     int64_t time_ns, took_ns;
     enum bisect_answer answer;
     json_t *value;  /* what it answered, or how many rows; owned; NULL when unknown */
     char text[300]; /* why it is unknown */
+    json_t *files;  /* of a physical backup, with `pick`: its database and the files of its table; owned */
+};
+struct bisect_transaction { /* xid 0: none was found */
+    uint32_t xid, timeline;
+    char lsn[24];      /* where its commit record begins: --target-lsn, with --target-exclusive just before it */
+    int64_t time_ns;   /* by the server's clock */
+    char base[SNAPSHOT_ID_MAX];
+    uint64_t looked_at; /* commits in the WAL between */
 };
 struct bisect_result {
     size_t points;            /* candidates in all */
@@ -51,9 +64,12 @@ struct bisect_result {
     struct bisect_found found;          /* places among the candidates: see clean and not_clean */
     struct bisect_try clean, not_clean; /* copies, the value borrowed; id is empty when there is none */
     size_t between;                     /* candidates between these two that gave no answer */
+    struct bisect_transaction transaction;
+    char why_none[400]; /* WAL was to be followed, and no transaction found */
     int64_t duration_ns;
 };
-/* each (may be NULL) is called after every try. ERR_NO_POINT when there are no candidates. 0 whatever was found. */
+/* Without a clean candidate there may yet be a clean instant since the newest backup: then there is a transaction.
+ * each (may be NULL) is called after every try. ERR_NO_POINT when there are no candidates. 0 whatever was found. */
 int bisect_points(struct work *w, const struct bisect_options *o, void (*each)(void *ctx, const struct bisect_try *t),
                   void *ctx, struct bisect_result *ret, struct error *err) PK_CHECK;
 void bisect_free(struct bisect_result *r);

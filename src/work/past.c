@@ -57,9 +57,26 @@ void past_of_point(struct work *w, const struct snapshot_info *info, struct work
         .past = {.open = open_point, .close = close_point, .instant_ns = point_time(info)}, .work = w, .in = in};
 }
 
+/* Of a cluster: every database that is not the server's own. One that is named may be younger than the backup. */
+static int cluster_database(const json_t *list, const char *wanted, const char **ret, struct error *err) {
+    const json_t *d;
+    size_t i, n = 0;
+    json_array_foreach(list, i, d) {
+        const char *name = json_string_value(json_object_get(d, "name"));
+        if (!name || !strcmp(name, "template0") || !strcmp(name, "template1") || !strcmp(name, "postgres")) continue;
+        n++;
+        *ret = name;
+    }
+    if (wanted) *ret = wanted;
+    if (wanted || n == 1) return 0;
+    return error_set(err, ERR_USAGE, "the cluster has %zu databases besides its own; name one with --database", n);
+}
+
 int past_database(const json_t *facts, const char *wanted, const char **ret, struct error *err) {
     const json_t *list = json_object_get(facts, "databases"), *d;
+    const char *method = json_string_value(json_object_get(facts, "method"));
     size_t i;
+    if (method && !strcmp(method, "physical")) return cluster_database(list, wanted, ret, err);
     if (!wanted && json_array_size(list) > 1)
         return error_set(err, ERR_USAGE, "the recovery point has %zu databases; name one with --database",
                          json_array_size(list));

@@ -3,6 +3,7 @@
 #include "base/seam.h"
 #include "base/time.h"
 #include "platform/guard.h"
+#include "work/extract.h"
 #include "work/leftover.h"
 #include "work/pitr.h"
 #include "work/pitr_reach.h"
@@ -78,7 +79,7 @@ static bool makes_folder(const char *kind) {
 /* The folder that a plan makes; NULL when it makes none. */
 static const char *plan_folder(const json_t *doc) {
     const char *kind = json_string_value(json_object_get(doc, "kind"));
-    if (!kind || !makes_folder(kind)) return NULL;
+    if (!kind || !makes_folder(kind) || extract_is(doc)) return NULL;
     return json_string_value(json_object_get(json_object_get(doc, "target"), "target"));
 }
 
@@ -106,7 +107,9 @@ static int driver_plan(struct work *w, const struct snapshot_info *info, const j
     int rc = work_reading_open(w, info, &r, err);
     ret->protected = r.surface.protected;
     if (rc == 0) rc = request_read(doc, &r, &q, err);
-    if (rc == 0) rc = r.surface.driver->plan(&r.ctx, &q.q, &ret->target, err);
+    if (rc == 0)
+        rc = extract_is(doc) ? extract_plan(&r, &q.q, &ret->target, err)
+                             : r.surface.driver->plan(&r.ctx, &q.q, &ret->target, err);
     if (rc == 0 && q.q.recovery) {
         ret->before = true;
         ret->facts = json_incref((json_t *)r.facts);
@@ -133,10 +136,12 @@ static int plan_fill(struct work *w, struct restore_plan *p, bool protected, str
 }
 
 /* A folder is named from where the plan is made, wherever it is carried out. */
-static json_t *into_of(const struct snapshot_info *info, const char *into) {
+static json_t *into_of(const struct snapshot_info *info, const struct restore_options *o) {
+    const char *into = o->into;
     char here[3000], full[8000];
     if (!into) return json_null();
-    if (*into == '/' || !makes_folder(info->kind) || !getcwd(here, sizeof here)) return json_string(into);
+    if (*into == '/' || !makes_folder(info->kind) || extract_wanted(info, o) || !getcwd(here, sizeof here))
+        return json_string(into);
     snprintf(full, sizeof full, "%s/%.4500s", here, into);
     return json_string(full);
 }
@@ -169,6 +174,10 @@ static int find_point(struct work *w, const char *address, const struct restore_
         return rc < 0 ? rc : work_find_point(w, address, ret, err);
     if ((rc = work_find_point(w, address, ret, err)) < 0) return rc; /* that there is one at all */
     if (strcmp((*ret)->kind, "postgres-physical") != 0) return 0;
+    if (extract_wanted(*ret, o)) {
+        struct restore_recovery q = extract_recovery(o);
+        return past_find_point(w, address, &q, ret, err);
+    }
     if ((rc = work_points(w, a.environment, a.surfaces[0], &points, &n, err)) < 0) return rc;
     rc = 1;
     while (rc == 1 && n-- > 0) {
@@ -179,7 +188,7 @@ static int find_point(struct work *w, const char *address, const struct restore_
             continue;
         }
         error_clear(err);
-        rc = doc ? json_put(doc, "into", into_of(points[n], o->into), err)
+        rc = doc ? json_put(doc, "into", into_of(points[n], o), err)
                  : error_set(err, ERR_NO_MEMORY, "no memory for a plan");
         if (rc == 0) rc = json_put(doc, "in_place", json_boolean(o->in_place), err);
         if (rc == 0) rc = pitr_document(w, points[n], o, doc, err);
@@ -235,7 +244,7 @@ int restore_plan_make(struct work *w, const char *address, const struct restore_
     if (rc == 0) rc = warnings(w, info, doc, err);
     if (rc == 0) rc = json_put_int(doc, "bytes", (int64_t)info->bytes, err);
     if (rc == 0) rc = json_put_int(doc, "items", (int64_t)info->items, err);
-    if (rc == 0) rc = json_put(doc, "into", into_of(info, o->into), err);
+    if (rc == 0) rc = json_put(doc, "into", into_of(info, o), err);
     if (rc == 0) rc = json_put(doc, "paths", json_incref(paths), err);
     if (rc == 0) rc = json_put(doc, "in_place", json_boolean(o->in_place), err);
     if (rc == 0) rc = json_put(doc, "swap", json_boolean(o->swap), err);
@@ -341,7 +350,9 @@ int restore_run(struct work *w, const struct restore_plan *p, const char *confir
     if (rc == 0) rc = request_read(p->doc, &in, &q, err);
     if (rc < 0) goto out;
     if (plan_folder(p->doc)) work_partials_remove(w, plan_folder(p->doc), in.bridge.label);
-    rc = known_secrets_error(&w->known, in.surface.driver->restore(&in.ctx, &in.source.source, &q.q, &r, err), err);
+    rc = extract_is(p->doc) ? extract_run(w, info, &in, &q.q, &r, err)
+                            : in.surface.driver->restore(&in.ctx, &in.source.source, &q.q, &r, err);
+    rc = known_secrets_error(&w->known, rc, err);
     target_name(rc == 0 ? r.facts : NULL, p->doc, ret->target, sizeof ret->target);
     if (rc < 0)
         (void)!error_state(err,

@@ -4,7 +4,7 @@
 #include "base/time.h"
 #include "evidence/statement.h"
 #include "platform/guard.h"
-#include "work/past.h"
+#include "work/past_recovery.h"
 #include "work/plan_file.h"
 #include "work/point.h"
 
@@ -58,7 +58,7 @@ struct making {
     struct work_reading in;
     const struct rows_driver *rows;
     struct rows_wish wish;
-    struct past_point past;
+    struct past_either past;
     const char *include[PICKS_MAX + 1];
     json_t *look, *found; /* owned */
     char id[PLAN_ID_BYTES], changes[4200];
@@ -93,7 +93,7 @@ static int head_of(const struct making *m, json_t **ret, struct error *err) {
     hex_encode(i->entry.b, DIGEST_BYTES, entry);
     *ret = json_pack("{s:{s:s, s:s, s:s, s:I, s:s, s:s}, s:o}", "point", "environment", i->environment, "surface",
                      i->surface, "id", i->id, "log_seq", (json_int_t)i->seq, "receipt", entry, "repository",
-                     repo_id_hex(m->w->repo), "instant", point_time_json(m->past.past.instant_ns));
+                     repo_id_hex(m->w->repo), "instant", point_time_json(m->past.past->instant_ns));
     return *ret ? 0 : error_set(err, ERR_NO_MEMORY, "no memory for a change set");
 }
 
@@ -105,11 +105,11 @@ static int compare(struct making *m, struct error *err) {
     /* Live is asked first: that costs nothing, and says what of the past is needed. */
     if (rc == 0) rc = m->rows->look(&m->in.ctx, &m->wish, &m->look, err);
     if (rc == 0) rc = include_all(m, err);
-    if (rc == 0) rc = m->past.past.open(&m->past.past, m->include, &scratch, err);
+    if (rc == 0) rc = m->past.past->open(m->past.past, m->include, &scratch, err);
     if (rc == 0) rc = head_of(m, &head, err);
     if (rc == 0) rc = changes_open(m, err);
     if (rc == 0) rc = m->rows->diff(&m->in.ctx, scratch, &m->wish, head, m->fd, &m->found, err);
-    m->past.past.close(&m->past.past);
+    m->past.past->close(m->past.past);
     json_decref(head);
     return known_secrets_error(&m->w->known, rc, err);
 }
@@ -147,14 +147,18 @@ static int document(struct making *m, json_t **ret, struct error *err) {
         "{s:s, s:s, s:s, s:s, s:s, s:I, s:s, s:s, s:o, s:s, s:O*, s:s, s:O, s:O, s:O, s:O, s:O, s:O, s:b, s:o}", "id",
         m->id, "what", "rows", "environment", i->environment, "surface", i->surface, "snapshot", i->id, "seq",
         (json_int_t)i->seq, "receipt", entry, "repository", repo_id_hex(m->w->repo), "point",
-        point_time_json(m->past.past.instant_ns), "database", m->wish.database, "system_identifier",
+        point_time_json(m->past.past->instant_ns), "database", m->wish.database, "system_identifier",
         json_object_get(m->look, "system_identifier"), "changes", m->changes, "changes_sha256",
         json_object_get(f, "sha256"), "rows", json_object_get(f, "rows"), "bytes", json_object_get(f, "bytes"),
         "tables", json_object_get(f, "tables"), "missing_parents", json_object_get(f, "missing_parents"), "triggers",
         json_object_get(f, "triggers"), "no_triggers", (int)m->o->no_triggers, "warnings", list);
-    if (!doc) return error_set(err, ERR_NO_MEMORY, "no memory for a plan");
-    *ret = doc;
-    return 0;
+    rc = doc ? json_put(doc, "recovery", past_recovery_json(m->o->recovery), err)
+             : error_set(err, ERR_NO_MEMORY, "no memory for a plan");
+    if (rc < 0)
+        json_decref(doc);
+    else
+        *ret = doc;
+    return rc;
 }
 
 int rows_plan_make(struct work *w, const char *address, const struct rows_options *o, struct rows_plan *ret,
@@ -163,12 +167,12 @@ int rows_plan_make(struct work *w, const char *address, const struct rows_option
     json_t *doc = NULL;
     *ret = (struct rows_plan){0};
     m.wish = (struct rows_wish){.picks = o->picks, .take = o->take, .with_parents = o->with_parents};
-    int rc = work_find_point(w, address, &m.info, err);
+    int rc = past_find_point(w, address, o->recovery, &m.info, err);
     if (rc == 0) rc = need_reader(w, err);
     if (rc == 0) rc = plan_file_name(PREFIX, m.id, err);
     if (rc < 0) return rc;
     rc = work_reading_open(w, m.info, &m.in, err);
-    if (rc == 0) past_of_point(w, m.info, &m.in, &m.past);
+    if (rc == 0) past_of(w, m.info, &m.in, o->recovery, &m.past);
     if (rc == 0) rc = compare(&m, err);
     if (rc == 0) rc = document(&m, &doc, err);
     if (rc == 0) rc = plan_file_save(w, m.id, doc, err);

@@ -13,6 +13,7 @@ struct rows_options {
     unsigned take;            /* enum rows_take */
     bool with_parents, no_triggers;
     const char *changes; /* where the change set goes, a file that is not there yet; NULL: beside the plan */
+    const struct restore_recovery *recovery; /* of a physical backup: the instant; NULL: the end of the backup */
 };
 struct rows_plan {
     char id[40]; /* rows-<hex> */

@@ -1,4 +1,5 @@
 #include "surface/pgphys/pgphys_internal.h"
+#include "surface/postgres/rows_diff.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -129,4 +130,5 @@ const struct surface_driver surface_postgres_physical = {
     .describe = describe,
     .export_name = export_name,
     .export_tree = pgphys_export_tree,
+    .rows = &pg_rows_driver,
 };

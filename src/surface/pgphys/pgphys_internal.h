@@ -130,8 +130,8 @@ int pgphys_restore(const struct surface_context *, struct source *, const struct
 int pgphys_export_tree(const struct surface_context *, struct source *, int dirfd, struct error *) PK_CHECK;
 int pgphys_plan(const struct surface_context *, const struct restore_request *, json_t **, struct error *) PK_CHECK;
 int pgphys_scratch_start(const struct surface_context *, const json_t *facts, json_t **ret, struct error *) PK_CHECK;
-/* Checks the restored scratch folder with the stock tool, starts a server from it and lets it come to its target. Adds what
- * was done and how long it took to facts. ERR_RESTORE_DIFFERS, ERR_PG_RECOVERY. */
+/* Checks the restored scratch folder with the stock tool (unless "verify" of q->scratch is false, which also spares the restore to be made
+ * durable), starts a server from it and lets it come to its target. Adds what was done and how long it took to facts. ERR_RESTORE_DIFFERS, ERR_PG_RECOVERY. */
 int pgphys_scratch_run(const struct surface_context *, const struct restore_request *q, json_t *facts,
                        struct error *) PK_CHECK;
 int pgphys_measure(const struct surface_context *, const json_t *scratch, const json_t *facts, json_t **, struct error *) PK_CHECK;
