@@ -143,6 +143,7 @@ struct restore_request {
     const char *const *tablespaces;          /* "OLD=NEW" folders; NULL-terminated, may be NULL */
     const struct restore_recovery *recovery; /* NULL: none is asked for */
     const json_t *scratch;       /* connection facts of a scratch instance, for as_scratch */
+    int64_t planned_ns;          /* when its plan was made, for names that the driver makes of the time; 0: now */
     const json_t *facts;         /* the snapshot's facts, as captured */
     const json_t *invariants;    /* as captured; the driver compares what it can before a swap */
 };

@@ -54,6 +54,7 @@ static int request_read(const json_t *doc, const struct work_reading *r, struct 
                                  .delta = json_is_true(json_object_get(doc, "delta")),
                                  .tablespaces = ret->tablespaces,
                                  .recovery = recover ? &ret->recovery : NULL,
+                                 .planned_ns = json_integer_value(json_object_get(doc, "planned_ns")),
                                  .facts = r->facts,
                                  .invariants = r->invariants};
     return 0;
@@ -239,6 +240,7 @@ int restore_plan_make(struct work *w, const char *address, const struct restore_
     if (rc == 0) rc = json_put_str(doc, "receipt", entry, err);
     if (rc == 0) rc = json_put_str(doc, "repository", repo_id_hex(w->repo), err);
     if (rc == 0) rc = json_put_str(doc, "point", when, err);
+    if (rc == 0) rc = json_put_int(doc, "planned_ns", now, err);
     if (rc == 0) rc = json_put_int(doc, "loss_seconds", (now - info->started_ns) / NS_PER_S, err);
     if (rc == 0) rc = json_put(doc, "complete", json_boolean(info->complete), err);
     if (rc == 0) rc = warnings(w, info, doc, err);

@@ -4,6 +4,7 @@
 #include "base/time.h"
 #include "evidence/statement.h"
 #include "platform/guard.h"
+#include "work/owed.h"
 #include "work/past_recovery.h"
 #include "work/plan_file.h"
 #include "work/point.h"
@@ -259,6 +260,7 @@ static int receipt(struct work *w, const struct snapshot_info *info, const struc
     const char *said = json_string_value(json_object_get(p->doc, "digest"));
     struct digest plan;
     bool has_plan = said && hex_decode(said, strlen(said), plan.b, sizeof plan.b);
+    char label[260];
     json_t *statement = NULL;
     json_t *extra =
         json_pack("{s:{s:O, s:O*, s:b}}", "rows", "changes_sha256", json_object_get(p->doc, "changes_sha256"), "tables",
@@ -276,7 +278,8 @@ static int receipt(struct work *w, const struct snapshot_info *info, const struc
                                .extra = extra};
     int rc = extra ? evidence_restore(&a, &r, &secrets, &statement, err)
                    : error_set(err, ERR_NO_MEMORY, "no memory for a receipt");
-    if (rc == 0) rc = repo_append(w->repo, statement, NULL, NULL, err);
+    work_label(info, label);
+    if (rc == 0) rc = owed_append(w, label, statement, NULL, NULL, err);
     if (rc == 0) rc = repo_publish(w->repo, err);
     json_decref(statement);
     json_decref(extra);

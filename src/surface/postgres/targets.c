@@ -30,7 +30,7 @@ int pg_jobs_make(const struct restore_request *q, struct pg_restore_job **ret, s
                          q->target);
     int r = mem_alloc((json_array_size(list) + 1) * sizeof *jobs, (void **)&jobs, err);
     if (r < 0) return r;
-    time_format_compact(time_now_ns(), compact);
+    time_format_compact(q->planned_ns ? q->planned_ns : time_now_ns(), compact);
     snprintf(stamp, sizeof stamp, "%.8s_%.6s", compact, compact + 9); /* 20260216_070000 */
     json_array_foreach(list, i, d) {
         const char *name = json_string_value(json_object_get(d, "name"));
