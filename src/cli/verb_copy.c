@@ -61,6 +61,24 @@ static void sum_up(struct cli *c, const struct copy_result *r, bool dry_run) {
                      r->there == 1 ? "was" : "were", r->behind);
 }
 
+static void sum_up_wal(struct cli *c, const struct copy_result *r, bool dry_run) {
+    char size[32];
+    size_format(r->wal.bytes, size);
+    if (dry_run && r->wal.would + r->wal.there)
+        output_print(c->output, "%s would be copied, %llu there\n", COUNTED(r->wal.would, "WAL object"),
+                     (unsigned long long)r->wal.there);
+    else if (r->wal.objects + r->wal.there + r->wal.failed)
+        output_print(c->output, "%s copied (%s), %llu there before, %llu still missing\n",
+                     COUNTED(r->wal.objects, "WAL object"), size, (unsigned long long)r->wal.there,
+                     (unsigned long long)r->wal_behind);
+}
+
+static json_t *wal_json(const struct copy_result *r) {
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "copied", (json_int_t)r->wal.objects, "bytes",
+                     (json_int_t)r->wal.bytes, "there", (json_int_t)r->wal.there, "would", (json_int_t)r->wal.would,
+                     "failed", (json_int_t)r->wal.failed, "behind", (json_int_t)r->wal_behind);
+}
+
 static json_t *result_json(const struct copy_result *r) {
     return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "destination", r->label, "copied",
                      (json_int_t)r->done, "there", (json_int_t)r->there, "suspect", (json_int_t)r->suspect, "failed",
@@ -89,6 +107,9 @@ static void read_again(struct cli *c, const struct copy_result *r) {
 }
 
 static int failures(const struct copy_result *r, struct error *err) {
+    if (!r->failed && r->wal.failed)
+        return error_set(err, ERR_COPY_PARTIAL, "%s could not be copied; the first: %s",
+                         COUNTED(r->wal.failed, "WAL object"), r->wal.first.text);
     if (r->failed && (r->done || r->there))
         return error_set(err, ERR_COPY_PARTIAL, "%u of %s failed; the first: %s", r->failed,
                          COUNTED(r->failed + r->done + r->there + r->suspect, "recovery point"), r->first.text);
@@ -185,10 +206,12 @@ int verb_run_copy(struct cli *c, struct error *err) {
     else if (rc == 0 || rc == -ERR_COPY_MEDIUM)
         read_again(c, &r);
     if (rc == 0 && !r.absent && !q.none) sum_up(c, &r, q.dry_run);
+    if (rc == 0 && !r.absent && !q.none) sum_up_wal(c, &r, q.dry_run);
     json_t *result = result_json(&r);
     if (result) json_object_set(result, "points", points);
     if (result) json_object_set_new(result, "absent", json_boolean(r.absent));
     if (result) json_object_set_new(result, "reread", reread_json(&r));
+    if (result) json_object_set_new(result, "wal", wal_json(&r));
     output_set_result(c->output, result);
     return rc < 0 ? rc : failures(&r, err);
 }

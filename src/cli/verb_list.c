@@ -6,6 +6,7 @@
 #include "cli/stream.h"
 #include "work/point.h"
 #include "work/select.h"
+#include "work/wal_window.h"
 
 #include <stdio.h>
 
@@ -22,6 +23,7 @@ struct list {
     struct stream stream;
     struct listing *listing;
     size_t shown;
+    struct buf windows; /* what surfaces with WAL can be recovered to, for after the list */
 };
 
 static void note(char notes[160], const char *text) {
@@ -52,6 +54,34 @@ static int row(struct list *l, const struct snapshot_info *p, struct error *err)
     int rc = listing_row(l->listing, cells, err);
     if (rc == 0 && p->verify_failed) listing_style(l->listing, 5, STYLE_BAD);
     if (rc == 0 && !p->complete) listing_style(l->listing, 6, STYLE_WARN);
+    return rc;
+}
+
+static int windows_of(struct list *l, const struct wal_batch *b, struct error *err) {
+    struct wal_window *list = NULL;
+    char text[120];
+    size_t n;
+    int rc = wal_windows_of(l->w, b->environment, b->surface, &list, &n, err);
+    for (size_t i = 0; i < n && rc == 0; i++) {
+        wal_window_text(&list[i], text);
+        rc = buf_printf(&l->windows, err, "Recoverable on %s (%s/%s)\n", text, b->environment, b->surface);
+    }
+    seam_free(list);
+    return rc;
+}
+
+/* Each surface once, by its newest entry. */
+static int windows(struct list *l, struct error *err) {
+    const struct repo *r = l->w->repo;
+    int rc = 0;
+    for (size_t i = wal_log_count(r); i-- > 0 && rc == 0;) {
+        const struct wal_batch *b = wal_log_batch(r, i);
+        bool seen = !selection_has(l->s, l->w->config, b->environment, b->surface);
+        for (size_t k = wal_log_count(r); k-- > i + 1 && !seen;)
+            seen = strcmp(wal_log_batch(r, k)->environment, b->environment) == 0 &&
+                   strcmp(wal_log_batch(r, k)->surface, b->surface) == 0;
+        if (!seen) rc = windows_of(l, b, err);
+    }
     return rc;
 }
 
@@ -88,13 +118,13 @@ static int repository(void *ctx, const char *url, const struct error *failed, st
                 json_decref(j);
         }
     }
-    return rc;
+    return rc == 0 && !only && !output_is_json(l->c->output) ? windows(l, err) : rc;
 }
 
 int verb_run_list(struct cli *c, struct error *err) {
     CLEANUP(verb_work_close) struct work *w = NULL;
     struct selection s;
-    struct list l = {.c = c, .s = &s};
+    struct list l = {.c = c, .s = &s, .windows = BUF_INIT(1u << 20)};
     int rc = selection_parse(options_operand(c->options, 0), true, &s, err);
     if (rc == 0) rc = verb_work(c, &w, err);
     l.w = w;
@@ -103,6 +133,9 @@ int verb_run_list(struct cli *c, struct error *err) {
     if (rc == 0) rc = work_each_repository(w, &s, repository, &l, err);
     if (rc == 0) rc = stream_end(&l.stream, NULL, err);
     if (rc == 0) listing_print(l.listing, c->output);
+    if (rc == 0 && l.windows.len && (rc = buf_terminate(&l.windows, err)) == 0)
+        output_print(c->output, "%s", (const char *)l.windows.ptr);
+    buf_free(&l.windows);
     if (rc == 0 && l.shown == 0) output_remark(c->output, "There are no recovery points.");
     stream_free(&l.stream);
     listing_free(l.listing);

@@ -47,24 +47,25 @@ static void archived_print(struct cli *c, const struct repair_plan *p) {
                      COUNTED(p->archived, "pack"));
 }
 
-static void planned(void *ctx, const char *id, const struct repair_plan *p) {
+static void planned(void *ctx, const char *id, const struct repair_plan *p, const struct wal_repair *wal) {
     struct cli *c = ctx;
     uint64_t bytes = 0;
     char size[32];
     for (size_t i = 0; i < p->pack_count; i++) bytes += p->packs[i].bytes;
     if (output_is_json(c->output)) {
         output_event(c->output, "plan",
-                     json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "plan", id, "packs",
+                     json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "plan", id, "packs",
                                (json_int_t)p->pack_count, "pack_bytes", (json_int_t)bytes, "runs",
                                (json_int_t)p->run_count, "lists", (json_int_t)(p->list_count + p->list_lost_count),
                                "derived", (json_int_t)(p->derived + p->summary_count), "unmendable",
                                (json_int_t)p->unmendable, "unreadable", (json_int_t)p->unreadable, "chunks_salvaged",
                                (json_int_t)p->chunks_salvaged, "chunks_rescued", (json_int_t)p->chunks_rescued,
-                               "chunks_lost", (json_int_t)p->chunks_lost));
+                               "chunks_lost", (json_int_t)p->chunks_lost, "wal_damaged", (json_int_t)wal->count,
+                               "wal_mendable", (json_int_t)wal->mendable));
         return;
     }
-    if (repair_plan_empty(p) && !p->harmed) {
-        output_print(c->output, "nothing to repair: %s looked at\n", COUNTED(p->objects, "object"));
+    if (repair_plan_empty(p) && !p->harmed && !wal->count) {
+        output_print(c->output, "nothing to repair: %s looked at\n", COUNTED(p->objects + wal->objects, "object"));
         archived_print(c, p);
         return;
     }
@@ -84,6 +85,9 @@ static void planned(void *ctx, const char *id, const struct repair_plan *p) {
         output_print(c->output, "; lost: %s%s\n", COUNTED(p->chunks_lost, "chunk"),
                      p->run_count ? " (more is known once the index is rebuilt)" : "");
     }
+    if (wal->count)
+        output_print(c->output, "  bring back: %s of WAL; nowhere to be had: %llu\n", COUNTED(wal->mendable, "object"),
+                     (unsigned long long)(wal->count - wal->mendable));
     archived_print(c, p);
     if (p->unreadable)
         output_print(c->output, "  leave as they are: %s that could not be read\n", COUNTED(p->unreadable, "pack"));
@@ -91,16 +95,18 @@ static void planned(void *ctx, const char *id, const struct repair_plan *p) {
 
 static json_t *document(const struct repair_done *d, bool dry_run) {
     const struct repair_result *r = &d->result;
-    return json_pack("{s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "plan",
-                     d->plan, "dry_run", dry_run, "entries_recovered", (json_int_t)d->entries_recovered, "derived",
-                     (json_int_t)r->derived, "runs_rebuilt", (json_int_t)r->runs_rebuilt, "lists_rebuilt",
-                     (json_int_t)r->lists_rebuilt, "packs_retired", (json_int_t)r->packs_retired, "packs_new",
-                     (json_int_t)r->packs_new, "bytes_new", (json_int_t)r->bytes_new, "chunks_salvaged",
-                     (json_int_t)r->chunks_salvaged, "chunks_rescued", (json_int_t)r->chunks_rescued, "chunks_lost",
-                     (json_int_t)r->chunks_lost, "remains", (json_int_t)r->remains, "unmendable",
-                     (json_int_t)d->found.unmendable, "unreadable", (json_int_t)d->found.unreadable,
-                     "snapshots_damaged", (json_int_t)(dry_run || !d->acted ? d->found.harmed : r->harmed),
-                     "duration_ms", (json_int_t)(d->duration_ns / 1000000));
+    return json_pack(
+        "{s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "plan",
+        d->plan, "dry_run", dry_run, "entries_recovered", (json_int_t)d->entries_recovered, "derived",
+        (json_int_t)r->derived, "runs_rebuilt", (json_int_t)r->runs_rebuilt, "lists_rebuilt",
+        (json_int_t)r->lists_rebuilt, "packs_retired", (json_int_t)r->packs_retired, "packs_new",
+        (json_int_t)r->packs_new, "bytes_new", (json_int_t)r->bytes_new, "chunks_salvaged",
+        (json_int_t)r->chunks_salvaged, "chunks_rescued", (json_int_t)r->chunks_rescued, "chunks_lost",
+        (json_int_t)r->chunks_lost, "remains", (json_int_t)r->remains, "unmendable", (json_int_t)d->found.unmendable,
+        "unreadable", (json_int_t)d->found.unreadable, "snapshots_damaged",
+        (json_int_t)(dry_run || !d->acted ? d->found.harmed : r->harmed), "duration_ms",
+        (json_int_t)(d->duration_ns / 1000000), "wal_damaged", (json_int_t)d->wal.count, "wal_mended",
+        (json_int_t)d->wal.mended, "wal_locked", (json_int_t)d->wal.locked);
 }
 
 static int from_versions(struct cli *c, struct work *w, struct error *err) {
@@ -147,7 +153,7 @@ int verb_run_repair(struct cli *c, struct error *err) {
     output_set_result(c->output, document(&d, q.dry_run));
     duration_format(d.duration_ns, took);
     size_format(d.result.bytes_new, size);
-    bool something = !repair_plan_empty(&d.found);
+    bool something = !repair_plan_empty(&d.found) || d.wal.count;
     if (d.acted) {
         output_progress_end(c->output, "repository", d.result.harmed ? STYLE_WARN : STYLE_GOOD,
                             "REPAIRED  %s stored anew (%s), %s lost, in %s",
@@ -156,9 +162,17 @@ int verb_run_repair(struct cli *c, struct error *err) {
         if (d.result.remains)
             output_remark(c->output, "%s could not be removed; nothing refers to what is left.",
                           COUNTED(d.result.remains, "damaged pack"));
+        if (d.wal.mended) output_print(c->output, "%s of WAL brought back\n", COUNTED(d.wal.mended, "object"));
+        if (d.wal.locked)
+            output_remark(c->output, "%s of WAL stays damaged: the store has locked it.",
+                          COUNTED(d.wal.locked, "object"));
     } else if (q.dry_run && something)
         output_print(c->output, "nothing was changed; next: proofkeep repair --plan %s\n", d.plan);
     uint64_t harm = d.acted ? d.result.harmed : d.found.harmed;
+    uint64_t wal = q.dry_run ? d.wal.count - d.wal.mendable : d.wal.count - d.wal.mended;
+    if (wal && !harm && !d.found.unmendable && !d.found.unreadable)
+        return error_set(err, ERR_REPAIR_PARTIAL, "%s of WAL %s damaged or lost; what that costs stands above",
+                         COUNTED(wal, "object"), q.dry_run ? "would stay" : "stay");
     if (harm || d.found.unmendable || d.found.unreadable) {
         error_set(err, ERR_REPAIR_PARTIAL, "%s %s damaged, %s cannot be mended, %s could not be read",
                   COUNTED(harm, "recovery point"), q.dry_run ? "would stay" : "stay",

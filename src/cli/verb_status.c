@@ -89,6 +89,17 @@ static void wal_print(struct cli *c, const struct status_row *r, int64_t now_ns)
     } else
         output_remark(c->output, "%s/%s: the newest WAL was stored %s%s", r->environment, r->surface, last,
                       r->wal.broken ? ", and some before it is MISSING" : "");
+    for (size_t i = 0; i < r->wal.window_count && r->wal.window_count > 1; i++) {
+        char text[120];
+        wal_window_text(&r->wal.windows[i], text);
+        output_remark(c->output, "%s/%s: recoverable on %s", r->environment, r->surface, text);
+    }
+    for (size_t i = 0; i < r->wal.known_count; i++) {
+        wal_lsn_format(r->wal.known[i].from, first);
+        wal_lsn_format(r->wal.known[i].to, last);
+        output_remark(c->output, "%s/%s: WAL of timeline %u from %s to %s is missing, as is known: %s", r->environment,
+                      r->surface, (unsigned)r->wal.known[i].timeline, first, last, r->wal.known[i].why);
+    }
 }
 
 static int print(struct cli *c, const struct status *st, struct error *err) {
@@ -122,9 +133,11 @@ static int print(struct cli *c, const struct status *st, struct error *err) {
         }
         verb_age(p->told_ns, st->now_ns, told);
         duration_format(p->waiting_ns ? st->now_ns - p->waiting_ns : 0, lag);
-        if (p->behind)
-            output_remark(c->output, "%s: the copy %s is %s behind, for %s; last told %s", p->repository, p->label,
-                          COUNTED(p->behind, "recovery point"), lag, told);
+        char wal[60] = "";
+        if (p->wal_behind) snprintf(wal, sizeof wal, " and %s", COUNTED(p->wal_behind, "WAL object"));
+        if (p->behind || p->wal_behind)
+            output_remark(c->output, "%s: the copy %s is %s%s behind, for %s; last told %s", p->repository, p->label,
+                          COUNTED(p->behind, "recovery point"), wal, lag, told);
         else
             output_remark(c->output, "%s: the copy %s has every recovery point; last told %s", p->repository, p->label,
                           told);

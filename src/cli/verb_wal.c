@@ -32,9 +32,12 @@ static int push(struct cli *c, struct work *w, const struct address *a, struct e
 }
 
 static int get(struct cli *c, struct work *w, const struct address *a, struct error *err) {
-    const char *name = options_operand(c->options, 1), *path = options_operand(c->options, 2);
-    int rc = work_wal_get(w, a->environment, a->surfaces[0], name, path, err);
-    if (rc == 0) output_document(c->output, json_pack("{s:s, s:s}", "name", name, "path", path));
+    const char *system = options_text(c->options, OPT_SYSTEM);
+    struct wal_get q = {.name = options_operand(c->options, 1), .path = options_operand(c->options, 2)};
+    if (system && !wal_system_parse(system, &q.system))
+        return error_set(err, ERR_USAGE, "'%.40s' is no system identifier of a cluster", system);
+    int rc = work_wal_get(w, a->environment, a->surfaces[0], &q, err);
+    if (rc == 0) output_document(c->output, json_pack("{s:s, s:s}", "name", q.name, "path", q.path));
     return rc;
 }
 
@@ -64,8 +67,9 @@ static int gap_row(json_t *list, const struct wal_gap *g, struct error *err) {
     wal_lsn_format(g->from, from);
     wal_lsn_format(g->to, to);
     return json_push(list,
-                     json_pack("{s:I, s:s, s:s, s:I}", "timeline", (json_int_t)g->timeline, "from", from, "to", to,
-                               "needed_by", (json_int_t)g->needed_by),
+                     json_pack("{s:I, s:s, s:s, s:I, s:b, s:b, s:s*}", "timeline", (json_int_t)g->timeline, "from",
+                               from, "to", to, "needed_by", (json_int_t)g->needed_by, "unreadable", g->unreadable,
+                               "known", g->known, "reason", g->known ? g->why : NULL),
                      err);
 }
 
@@ -73,13 +77,19 @@ static void say_gap(struct cli *c, const struct wal_gap *g) {
     char from[24], to[24];
     wal_lsn_format(g->from, from);
     wal_lsn_format(g->to, to);
+    enum style style = g->known ? STYLE_WARN : STYLE_BAD;
     if (!g->to)
-        output_styled(c->output, STYLE_BAD, "The history of timeline %u is missing\n", (unsigned)g->timeline);
+        output_styled(c->output, style, "The history of timeline %u is %s", (unsigned)g->timeline,
+                      g->unreadable ? "damaged" : "missing");
     else if (g->needed_by == g->timeline)
-        output_styled(c->output, STYLE_BAD, "Missing on timeline %u: %s to %s\n", (unsigned)g->timeline, from, to);
+        output_styled(c->output, style, "Missing on timeline %u: %s to %s", (unsigned)g->timeline, from, to);
     else
-        output_styled(c->output, STYLE_BAD, "Missing on timeline %u: %s to %s, from where timeline %u goes on\n",
+        output_styled(c->output, style, "Missing on timeline %u: %s to %s, from where timeline %u goes on",
                       (unsigned)g->timeline, from, to, (unsigned)g->needed_by);
+    if (g->known)
+        output_print(c->output, "; acknowledged: %s. No recovery crosses it.\n", g->why);
+    else
+        output_print(c->output, "\n");
 }
 
 static void on_damaged(void *ctx, const char *object, const struct error *why) {
@@ -107,10 +117,14 @@ static int show(struct cli *c, const struct wal_view *v, json_t **ret, struct er
         if (v->objects)
             output_remark(c->output, "Cluster %s: %s, %s stored, %llu of them registered in the log.", system,
                           COUNTED(v->objects, "object"), size, (unsigned long long)v->registered);
-        *ret = json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:O, s:O}", "system", system, "objects",
-                         (json_int_t)v->objects, "registered", (json_int_t)v->registered, "stored_bytes",
-                         (json_int_t)v->stored_bytes, "checked", (json_int_t)v->checked, "damaged",
-                         (json_int_t)v->damaged, "missing", (json_int_t)v->missing, "ranges", ranges, "gaps", gaps);
+        if (v->known)
+            output_remark(c->output, "%s missing or damaged in ranges that are acknowledged.",
+                          COUNTED(v->known, "object is"));
+        *ret =
+            json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:O, s:O}", "system", system, "objects",
+                      (json_int_t)v->objects, "registered", (json_int_t)v->registered, "stored_bytes",
+                      (json_int_t)v->stored_bytes, "checked", (json_int_t)v->checked, "damaged", (json_int_t)v->damaged,
+                      "missing", (json_int_t)v->missing, "known", (json_int_t)v->known, "ranges", ranges, "gaps", gaps);
     }
     listing_free(l);
     return rc;
@@ -134,11 +148,38 @@ static int look(struct cli *c, struct work *w, const struct address *a, bool ver
         output_set_result(c->output, doc);
     else
         output_document(c->output, doc);
-    if (verify && (v.gap_count || v.damaged || v.missing))
+    size_t open_gaps = v.gap_count - v.known_gaps;
+    if (verify && (open_gaps || v.damaged || v.missing))
         rc = error_set(err, ERR_VERIFY_FAILED, "the WAL of %s/%s has %s, %s and %s", a->environment, a->surfaces[0],
-                       COUNTED(v.gap_count, "gap"), COUNTED(v.damaged, "damaged object"),
+                       COUNTED(open_gaps, "gap"), COUNTED(v.damaged, "damaged object"),
                        COUNTED(v.missing, "missing one"));
     wal_view_free(&v);
+    return rc;
+}
+
+static int acknowledge(struct cli *c, struct work *w, const struct address *a, struct error *err) {
+    const char *named = options_operand(c->options, 1);
+    struct wal_acknowledged *list = NULL;
+    struct wal_name segment;
+    json_auto_t *done = json_array();
+    size_t n = 0;
+    int rc = named ? wal_name_parse(named, &segment, err) : 0;
+    if (rc == 0 && named && segment.kind != WAL_SEGMENT)
+        rc = error_set(err, ERR_USAGE, "'%.60s' is no name of a segment", named);
+    if (rc == 0)
+        rc = work_wal_acknowledge(w, a->environment, a->surfaces[0], named ? &segment : NULL,
+                                  options_text(c->options, OPT_REASON), &list, &n, err);
+    for (size_t i = 0; i < n && rc == 0; i++) {
+        char from[24], to[24];
+        wal_lsn_format(list[i].from, from);
+        wal_lsn_format(list[i].to, to);
+        output_print(c->output, "acknowledged: timeline %u, %s to %s; no recovery crosses it\n",
+                     (unsigned)list[i].timeline, from, to);
+        rc = json_push(
+            done, json_pack("{s:I, s:s, s:s}", "timeline", (json_int_t)list[i].timeline, "from", from, "to", to), err);
+    }
+    seam_free(list);
+    if (rc == 0) output_set_result(c->output, json_pack("{s:O}", "acknowledged", done));
     return rc;
 }
 
@@ -146,12 +187,17 @@ int verb_run_wal(struct cli *c, struct error *err) {
     CLEANUP(verb_work_close) struct work *w = NULL;
     struct address a;
     int rc = one_surface(options_operand(c->options, 0), &a, err);
-    if (rc == 0) rc = verb_work(c, &w, err);
+    bool gets = options_is_action(c->options, "get");
+    if (rc == 0) rc = (gets ? verb_work_reading : verb_work)(c, &w, err);
     if (rc < 0) return rc;
     if (options_is_action(c->options, "push")) return push(c, w, &a, err);
-    if (options_is_action(c->options, "get")) return get(c, w, &a, err);
+    if (gets) return get(c, w, &a, err);
     if (options_is_action(c->options, "receive")) return wal_receive(c, w, &a, err);
     if (options_is_action(c->options, "switch")) return wal_switch(c, w, &a, err);
+    if (options_is_action(c->options, "acknowledge")) {
+        output_set_job(c->output, "wal acknowledge");
+        return acknowledge(c, w, &a, err);
+    }
     bool verify = options_is_action(c->options, "verify");
     if (verify) output_set_job(c->output, "wal verify");
     return look(c, w, &a, verify, err);

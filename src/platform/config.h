@@ -142,6 +142,7 @@ struct config_wal { /* how a server's write-ahead log gets into the repository *
     int mode; /* enum config_wal_mode */
     const char *slot, *system, *spool;
     struct config_duration every;
+    struct config_strings also; /* names of repositories */
 };
 struct config_server { /* redis */
     struct config_head head;

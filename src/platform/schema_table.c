@@ -267,8 +267,9 @@ static const struct schema invariant_schema = {
 };
 static const struct field wal_rows[] = {
     ROW(config_wal, mode, ENUM, .flags = FIELD_REQUIRED, .values = wal_modes,
-        .doc = "`archive`: the server hands its segments to `proofkeep wal push`. `stream`: `proofkeep wal receive` takes "
-               "them from a replication slot. `none`: there is no WAL, and recovery ends with a base backup."),
+        .doc =
+            "`archive`: the server hands its segments to `proofkeep wal push`. `stream`: `proofkeep wal receive` takes "
+            "them from a replication slot. `none`: there is no WAL, and recovery ends with a base backup."),
     ROW(config_wal, slot, STRING, .flags = FIELD_ENV, .doc = "The replication slot of mode `stream`.",
         .fallback = "proofkeep"),
     ROW(config_wal, every, DURATION,
@@ -280,6 +281,11 @@ static const struct field wal_rows[] = {
     ROW(config_wal, spool, PATH, .flags = FIELD_ENV,
         .doc = "A folder for marks of what was stored ahead, and for what a recovery will ask for next.",
         .fallback = "below the cache folder"),
+    ROW(config_wal, also, REFS, .flags = FIELD_NON_EMPTY, .refers = "repositories",
+        .doc = "Repositories that must have the WAL as well: it counts as stored only when it is durable in each of "
+               "them and in "
+               "the environment's own.",
+        .fallback = "the environment's alone"),
 };
 static const struct schema wal_schema = {
     .name = "wal",

@@ -392,6 +392,20 @@ static int put_reread(json_t *p, const struct copy_reread *r, struct error *err)
     return rc == 0 ? json_put_int(p, "reread_lost", (int64_t)r->lost, err) : rc;
 }
 
+static int put_wal(const struct repo *from, const struct repo *to, json_t *p, const struct copy_stats *s,
+                   struct error *err) {
+    uint64_t newest = s->wal_newest, missing = s->wal_missing;
+    for (size_t i = 0; i < from->state.copy_count && !s->wal_newest; i++) {
+        const struct copy_info *c = &from->state.copies[i];
+        if (memcmp(c->repository, to->id, sizeof to->id) != 0) continue;
+        newest = c->wal_newest;
+        missing = c->wal_missing;
+    }
+    if (!newest) return 0;
+    int rc = json_put_int(p, "wal_newest", (int64_t)newest, err);
+    return rc == 0 ? json_put_int(p, "wal_missing", (int64_t)missing, err) : rc;
+}
+
 int copy_tell(struct repo *from, const struct repo *to, const char *label, unsigned points,
               const struct copy_stats *stats, const struct copy_reread *reread, const char *principal, bool *ret_said,
               struct error *err) {
@@ -413,6 +427,7 @@ int copy_tell(struct repo *from, const struct repo *to, const char *label, unsig
                       (json_int_t)ledger_size(to->ledger), "principal", principal);
     if (rc == 0 && !p) rc = error_set(err, ERR_NO_MEMORY, "no memory for a statement");
     if (rc == 0 && reread && reread->at_ns) rc = put_reread(p, reread, err);
+    if (rc == 0) rc = put_wal(from, to, p, stats, err);
     ledger_root(to->ledger, &subject);
     if (rc == 0) rc = statement_make(PREDICATE_COPY, "copy", &subject, p, &s, err);
     if (rc == 0) rc = repo_append(from, s, NULL, NULL, err);

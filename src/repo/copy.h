@@ -16,6 +16,7 @@ struct copy_stats {
     uint64_t encoded_chunks;             /* taken out of frames that were mostly not needed, and compressed anew */
     uint64_t read_bytes;                 /* of frames of the source, metadata that was walked not counted */
     uint64_t stored_bytes;               /* of packs written, all included */
+    uint64_t wal_newest, wal_missing;    /* as copy_info has them, to be told; wal_newest 0: what was told before stands */
 };
 struct copy_options {
     unsigned threads;          /* 0: as many as CPUs */

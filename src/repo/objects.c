@@ -80,18 +80,23 @@ static int add_parts(struct repo *r, struct live_objects *o, struct error *err) 
 }
 
 static int add_wal(struct repo *r, struct live_objects *o, struct error *err) {
-    int rc = 0;
+    struct wal_mended *mended = NULL;
+    size_t mended_n = 0;
+    int rc = wal_log_mended(r, &mended, &mended_n, err);
     for (size_t i = 0; i < r->state.wal_count && rc == 0; i++) {
         struct wal_row *rows = NULL;
         size_t n = 0;
         rc = wal_log_rows(r, &r->state.wal[i], &rows, &n, err);
         for (size_t k = 0; k < n && rc == 0; k++) {
-            if (state_wal_gone(&r->state, rows[k].key)) continue;
+            if (state_wal_gone(&r->state, rows[k].key) ||
+                !wal_row_counts(mended, mended_n, rows[k].key, r->state.wal[i].seq))
+                continue;
             rc = add(o, LIVE_WAL, rows[k].key, 0, err);
             if (rc == 0) o->items[o->count - 1].digest = rows[k].digest;
         }
         seam_free(rows);
     }
+    seam_free(mended);
     return rc;
 }
 

@@ -132,6 +132,19 @@ static int format_read(struct repo *r, struct digest *ret, struct error *err) {
     return rc;
 }
 
+int repo_id_read(struct store *s, char ret_hex[33], struct error *err) {
+    struct digest d;
+    void *p;
+    int rc = mem_alloc(sizeof(struct repo), &p, err);
+    if (rc < 0) return rc;
+    struct repo *bare = p;
+    bare->store = s;
+    (void)store_pin_first_version(s, "format");
+    if ((rc = format_read(bare, &d, err)) == 0) memcpy(ret_hex, bare->id_hex, 33);
+    seam_free(bare);
+    return rc;
+}
+
 void slot_key(struct bytes slot, char out[96]) {
     struct digest d;
     char hex[65];
@@ -538,6 +551,19 @@ size_t repo_copy_lag(const struct repo *r, const struct copy_info *c, int64_t *r
         for (size_t k = 0; k < c->missing_count && there; k++) there = c->missing[k] != s->seq;
         if (there || s->forgotten || repo_snapshot_suspect(r, s)) continue;
         if (!n++ || s->stored_ns < since) since = s->stored_ns;
+    }
+    if (ret_waiting_ns) *ret_waiting_ns = since;
+    return n;
+}
+
+uint64_t repo_copy_wal_lag(const struct repo *r, const struct copy_info *c, int64_t *ret_waiting_ns) {
+    uint64_t n = c->wal_missing;
+    int64_t since = n ? c->time_ns : 0;
+    for (size_t i = 0; i < r->state.wal_count; i++) {
+        const struct wal_batch *b = &r->state.wal[i];
+        if (b->seq <= c->wal_newest) continue;
+        n += b->objects;
+        if (!since || b->time_ns < since) since = b->time_ns;
     }
     if (ret_waiting_ns) *ret_waiting_ns = since;
     return n;

@@ -34,6 +34,7 @@
 #define PREDICATE_COVERAGE PREDICATE_PREFIX "coverage/v1"
 #define PREDICATE_COPY PREDICATE_PREFIX "copy/v1"
 #define PREDICATE_WAL PREDICATE_PREFIX "wal/v1"
+#define PREDICATE_WAL_GAP PREDICATE_PREFIX "wal-gap/v1"
 
 /* The rungs of verification, as far as the state tells them apart; the texts are evidence's. */
 enum verify_level { VERIFY_NONE = 0, VERIFY_PRESENT, VERIFY_CHECKSUM, VERIFY_DECODE, VERIFY_SPOT, VERIFY_FULL, VERIFY_REBUILD };
@@ -114,6 +115,8 @@ struct copy_info {
     int64_t first_ns;       /* when it was first heard of */
     int64_t reread_ns;      /* when all of it was last read again; 0: never */
     bool reread_failed;     /* and was not what it should be */
+    uint64_t wal_newest;    /* all WAL that entries up to this one register was there, but for: */
+    uint64_t wal_missing;   /* so many objects; both 0 as long as nothing was said of WAL */
 };
 /* The newest proof that a recovery kit opens the repository. */
 struct drill_info {
@@ -150,6 +153,8 @@ const struct keyring *repo_keys(const struct repo *r);
 struct store *repo_store(const struct repo *r);
 struct ledger *repo_ledger(const struct repo *r);
 const char *repo_id_hex(const struct repo *r);
+/* Which repository a store holds, without opening it and without any key. ERR_REPO_NONE: none. */
+int repo_id_read(struct store *s, char ret_hex[33], struct error *err) PK_CHECK;
 /* The name of the log and of every key that signs its checkpoints; out has at least 64 bytes. */
 void repo_origin(const struct repo *r, char out[64]);
 const char *repo_cache_dir(const struct repo *r); /* NULL without */
@@ -170,6 +175,8 @@ const struct copy_info *repo_copy(const struct repo *r, size_t i); /* until the 
 /* Snapshots that are live, not suspect, and not at that copy by what was last said of it; *ret_waiting_ns (may be NULL) is since when the
  * oldest of them is in the log, 0 without any. */
 size_t repo_copy_lag(const struct repo *r, const struct copy_info *c, int64_t *ret_waiting_ns);
+/* The same of objects of WAL that the log has registered since, or that the copy lacked then. */
+uint64_t repo_copy_wal_lag(const struct repo *r, const struct copy_info *c, int64_t *ret_waiting_ns);
 /* Whether an error says that a repository cannot be reached at all: what answers and refuses can be. */
 bool repo_out_of_reach(int rc);
 /* Whether chunks of both are known to have the same ids, or to have others: neither, when the keys at hand cannot tell. */

@@ -60,6 +60,8 @@ struct state {
     size_t wal_count, wal_cap;
     struct wal_first *wal_first; /* wal_gone.c; one for each timeline of a cluster */
     size_t wal_first_count, wal_first_cap;
+    struct wal_ack *wal_acks; /* wal_ack.c */
+    size_t wal_ack_count, wal_ack_cap;
     struct digest format; /* of the object 'format', by entry 0 */
     bool initialised;
     size_t void_count;  /* entries that count for nothing: see state.c */
@@ -71,7 +73,14 @@ int state_may(const struct repo *r, const char *type, struct error *err) PK_CHEC
 /* The judge of the log (ledger_judge): ctx is the struct repo that folds it. */
 int state_judge(void *ctx, const struct ledger_entry *e, struct error *err) PK_CHECK;
 void state_free(struct state *s);
-int judge_wal(struct state *s, const struct ledger_entry *e, const json_t *p, struct error *err) PK_CHECK; /* wal_log.c */
+int judge_wal(struct state *s, const struct ledger_entry *e, const json_t *p, enum key_role role, struct error *err) PK_CHECK; /* wal_log.c */
+int judge_wal_ack(struct state *s, const struct ledger_entry *e, const json_t *p, struct error *err) PK_CHECK; /* wal_ack.c */
+/* wal_log_mended by a state that another handle folded; `r` reads the log. */
+int state_wal_mended(struct repo *r, const struct state *st, struct wal_mended **ret, size_t *ret_n, struct error *err) PK_CHECK;
+/* wal_harm (wal_object.h) by a state and a store. */
+void state_wal_harm(struct store *store, const struct state *st, const char *environment, const char *surface, const char *key, int64_t about_ns,
+                    char out[WAL_HARM_BYTES]);
+bool wal_place_parse(const char *text, uint64_t *ret); /* "16/B374D848" */
 int judge_wal_gone(struct state *s, const struct ledger_entry *e, const json_t *p, struct error *err) PK_CHECK; /* wal_gone.c */
 bool state_wal_gone(const struct state *s, const char *key);
 /* Whether a live run is none: the keys of an epoch lie among them. */

@@ -247,8 +247,9 @@ static bool whole_is_there(struct scrub *s, const char *key) {
     return store_stat(s->store, whole, NULL, NULL, &e) == 0;
 }
 
-static int wal_row_check(struct scrub *s, const struct wal_row *row, struct error *err) {
+static int wal_row_check(struct scrub *s, const struct wal_batch *b, const struct wal_row *row, struct error *err) {
     struct error e = ERROR_INIT;
+    char text[700], harm[WAL_HARM_BYTES];
     int rc = object_check_name(s->store, row->key, row->object_bytes, &row->digest, &e);
     s->totals.objects++;
     s->totals.bytes += row->object_bytes;
@@ -256,8 +257,10 @@ static int wal_row_check(struct scrub *s, const struct wal_row *row, struct erro
     if (rc == 0 || (rc == -ERR_OBJECT_MISSING &&
                     (state_wal_gone(&s->derived.fold.state, row->key) || whole_is_there(s, row->key))))
         return 0;
-    return say(s, row->key, result_of(rc), rc == -ERR_OBJECT_MISSING ? "the log names it, and it is not there" : e.text,
-               err);
+    state_wal_harm(s->store, &s->derived.fold.state, b->environment, b->surface, row->key, b->time_ns, harm);
+    snprintf(text, sizeof text, "%.400s%s%s",
+             rc == -ERR_OBJECT_MISSING ? "the log names it, and it is not there" : e.text, *harm ? "; " : "", harm);
+    return say(s, row->key, result_of(rc), text, err);
 }
 
 /* With a budget, as many batches as it still has room for, from another one every time: when they were checked nobody
@@ -267,7 +270,10 @@ static int wal_check(struct scrub *s, int64_t begun_ns, struct error *err) {
     bool limited = s->o->budget_ns || s->o->budget_bytes;
     uint64_t taken = 0;
     uint32_t start = 0;
+    struct wal_mended *mended = NULL;
+    size_t mended_n = 0;
     int rc = limited && st->wal_count ? random_bytes(&start, sizeof start, err) : 0;
+    if (rc == 0) rc = state_wal_mended(&s->bare, st, &mended, &mended_n, err);
     for (size_t i = 0; i < st->wal_count && rc == 0; i++) {
         struct wal_row *rows = NULL;
         size_t n = 0;
@@ -279,12 +285,14 @@ static int wal_check(struct scrub *s, int64_t begun_ns, struct error *err) {
         }
         rc = wal_log_rows(&s->bare, b, &rows, &n, err);
         for (size_t k = 0; k < n && rc == 0; k++) {
-            rc = wal_row_check(s, &rows[k], err);
+            if (!wal_row_counts(mended, mended_n, rows[k].key, b->seq)) continue;
+            rc = wal_row_check(s, b, &rows[k], err);
             taken += rows[k].object_bytes;
             if (rc == 0) rc = stop_check(err);
         }
         seam_free(rows);
     }
+    seam_free(mended);
     return rc;
 }
 

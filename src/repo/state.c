@@ -280,6 +280,11 @@ static int judge_copy(struct state *s, const struct ledger_entry *e, const json_
     if (!hex_decode(id, strlen(id), c.repository, sizeof c.repository) || newest < 0 || (uint64_t)newest >= e->seq)
         return broken(err, e, "does not say what was copied where");
     c.newest = (uint64_t)newest;
+    json_int_t wal = json_integer_value(json_object_get(p, "wal_newest")),
+               lacks = json_integer_value(json_object_get(p, "wal_missing"));
+    if (wal < 0 || (uint64_t)wal >= e->seq || lacks < 0) return broken(err, e, "does not say which WAL was copied");
+    c.wal_newest = (uint64_t)wal;
+    c.wal_missing = (uint64_t)lacks;
     text_copy(c.label, sizeof c.label, text_of(p, "label"));
     void *mem;
     int rc = mem_alloc((json_array_size(list) + 1) * sizeof *c.missing, &mem, err);
@@ -334,6 +339,7 @@ static const struct {
     {PREDICATE_COVERAGE, 1u << ROLE_ADMIN | 1u << ROLE_RESTORE},
     {PREDICATE_COPY, 1u << ROLE_ADMIN | 1u << ROLE_RESTORE},
     {PREDICATE_WAL, 1u << ROLE_ADMIN | 1u << ROLE_WRITER},
+    {PREDICATE_WAL_GAP, 1u << ROLE_ADMIN},
 };
 
 static int fold(struct state *s, const struct ledger_entry *e, const char *type, const json_t *p, struct error *err) {
@@ -348,7 +354,8 @@ static int fold(struct state *s, const struct ledger_entry *e, const char *type,
     if (strcmp(type, PREDICATE_VERIFICATION) == 0) return judge_verification(s, e, p, err);
     if (strcmp(type, PREDICATE_KEY) == 0) return judge_key(s, e, p, err);
     if (strcmp(type, PREDICATE_COPY) == 0) return judge_copy(s, e, p, err);
-    if (strcmp(type, PREDICATE_WAL) == 0) return judge_wal(s, e, p, err);
+    if (strcmp(type, PREDICATE_WAL) == 0) return judge_wal(s, e, p, k->role, err);
+    if (strcmp(type, PREDICATE_WAL_GAP) == 0) return judge_wal_ack(s, e, p, err);
     if (strcmp(type, PREDICATE_KEY_DRILL) == 0) {
         s->drill = (struct drill_info){.seq = e->seq, .time_ns = e->time_ns, .role = k->role};
         memcpy(s->drill.signer, e->signer, sizeof s->drill.signer);
@@ -457,6 +464,8 @@ void state_free(struct state *s) {
     }
     seam_free(s->wal);
     seam_free(s->wal_first);
+    for (size_t i = 0; i < s->wal_ack_count; i++) seam_free(s->wal_acks[i].reason);
+    seam_free(s->wal_acks);
     seam_free(s->copies);
     seam_free(s->snapshots);
     seam_free(s->jobs);

@@ -94,16 +94,26 @@ static json_t *copy_row(const struct copy_info *c) {
             json_decref(missing);
             return NULL;
         }
-    return json_pack("[o, s, I, I, o, I, I, I, b]", hex_json(c->repository, sizeof c->repository), c->label,
+    return json_pack("[o, s, I, I, o, I, I, I, b, I, I]", hex_json(c->repository, sizeof c->repository), c->label,
                      (json_int_t)c->seq, (json_int_t)c->newest, missing, (json_int_t)c->time_ns,
-                     (json_int_t)c->first_ns, (json_int_t)c->reread_ns, c->reread_failed);
+                     (json_int_t)c->first_ns, (json_int_t)c->reread_ns, c->reread_failed, (json_int_t)c->wal_newest,
+                     (json_int_t)c->wal_missing);
 }
 
 static json_t *wal_row(const struct wal_batch *b) {
     char system[24];
     snprintf(system, sizeof system, "%llu", (unsigned long long)b->system);
-    return json_pack("[I, s, s, s, I]", (json_int_t)b->seq, b->environment, b->surface, system,
-                     (json_int_t)b->objects);
+    return json_pack("[I, s, s, s, I, I, b]", (json_int_t)b->seq, b->environment, b->surface, system,
+                     (json_int_t)b->objects, (json_int_t)b->time_ns, b->mended);
+}
+
+static json_t *wal_ack_row(const struct wal_ack *a) {
+    char system[24], from[24], to[24];
+    snprintf(system, sizeof system, "%llu", (unsigned long long)a->system);
+    snprintf(from, sizeof from, "%X/%X", (unsigned)(a->from >> 32), (unsigned)a->from);
+    snprintf(to, sizeof to, "%X/%X", (unsigned)(a->to >> 32), (unsigned)a->to);
+    return json_pack("[I, s, I, s, s, I, s]", (json_int_t)a->seq, system, (json_int_t)a->timeline, from, to,
+                     (json_int_t)a->time_ns, a->reason);
 }
 
 static json_t *wal_first_row(const struct wal_first *f) {
@@ -148,7 +158,8 @@ static int put_runs(json_t *doc, const struct state *s, struct error *err) {
 static bool is_plain(const struct state *s) {
     for (size_t i = 0; i < s->snapshot_count; i++)
         if (s->snapshots[i].is_copy || s->snapshots[i].fallback) return false;
-    return s->epoch_count == 0 && s->copy_count == 0 && s->wal_count == 0 && s->wal_first_count == 0;
+    return s->epoch_count == 0 && s->copy_count == 0 && s->wal_count == 0 && s->wal_first_count == 0 &&
+           s->wal_ack_count == 0;
 }
 
 int state_write(const struct state *s, json_t **ret, struct error *err) {
@@ -169,6 +180,7 @@ int state_write(const struct state *s, json_t **ret, struct error *err) {
     if (rc == 0 && !plain) PUT_ROWS(doc, "copies", s->copies, s->copy_count, copy_row);
     if (rc == 0 && !plain) PUT_ROWS(doc, "wal", s->wal, s->wal_count, wal_row);
     if (rc == 0 && !plain) PUT_ROWS(doc, "wal_first", s->wal_first, s->wal_first_count, wal_first_row);
+    if (rc == 0 && !plain) PUT_ROWS(doc, "wal_gaps", s->wal_acks, s->wal_ack_count, wal_ack_row);
     if (rc == 0) rc = put_runs(doc, s, err);
     if (rc == 0) rc = json_put(doc, "drill", drill_row(&s->drill), err);
     if (rc == 0)
@@ -432,6 +444,8 @@ static int load_copies(struct state *s, const json_t *list, uint64_t size, struc
         c->first_ns = col_int(&r);
         c->reread_ns = col_int(&r);
         c->reread_failed = col_bool(&r);
+        c->wal_newest = col_below(&r, size);
+        c->wal_missing = col_below(&r, INT64_MAX);
         if (r.bad || m.bad) return malformed(err, "copy");
     }
     return 0;
@@ -449,6 +463,8 @@ static int load_wal(struct state *s, const json_t *list, uint64_t size, struct e
             return rc;
         r.bad |= !wal_system_parse(col_text(&r), &b->system);
         b->objects = col_below(&r, WAL_ROWS_MAX + 1);
+        b->time_ns = col_int(&r);
+        b->mended = col_bool(&r);
         if (r.bad) return malformed(err, "batch of WAL");
     }
     return 0;
@@ -468,6 +484,24 @@ static int load_wal_first(struct state *s, const json_t *list, struct error *err
             r.bad = s->wal_first[k].system == f->system && strncmp(s->wal_first[k].name, name, 8) == 0;
         if (r.bad) return malformed(err, "removal of WAL");
         memcpy(f->name, name, sizeof f->name);
+    }
+    return 0;
+}
+
+static int load_wal_acks(struct state *s, const json_t *list, uint64_t size, struct error *err) {
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        struct row r = {.array = json_array_get(list, i)};
+        int rc = mem_grow((void **)&s->wal_acks, &s->wal_ack_cap, i + 1, sizeof *s->wal_acks, err);
+        if (rc < 0) return rc;
+        struct wal_ack *a = &s->wal_acks[s->wal_ack_count++];
+        *a = (struct wal_ack){.seq = col_below(&r, size)};
+        r.bad |= !wal_system_parse(col_text(&r), &a->system);
+        a->timeline = (uint32_t)col_below(&r, UINT64_C(1) << 32);
+        r.bad |= !wal_place_parse(col_text(&r), &a->from);
+        r.bad |= !wal_place_parse(col_text(&r), &a->to);
+        a->time_ns = col_int(&r);
+        if ((rc = mem_strdup(col_text(&r), &a->reason, err)) < 0) return rc;
+        if (r.bad) return malformed(err, "acknowledgement of a gap");
     }
     return 0;
 }
@@ -505,7 +539,7 @@ static int load_drill(struct state *s, const json_t *row, uint64_t size, struct 
 
 static int load(struct state *s, const json_t *doc, uint64_t size, const int64_t *stored_ns, struct error *err) {
     json_t *keys, *snapshots, *jobs, *holds, *deletes, *epochs = NULL, *copies = NULL, *wal = NULL, *runs, *voids;
-    json_t *gone = NULL;
+    json_t *gone = NULL, *acks = NULL;
     const char *what = "summed-up state";
     int64_t version;
     int rc;
@@ -523,6 +557,7 @@ static int load(struct state *s, const json_t *doc, uint64_t size, const int64_t
         (!plain && (rc = json_need_array(doc, "copies", what, &copies, err)) < 0) ||
         (!plain && (rc = json_need_array(doc, "wal", what, &wal, err)) < 0) ||
         (!plain && (rc = json_need_array(doc, "wal_first", what, &gone, err)) < 0) ||
+        (!plain && (rc = json_need_array(doc, "wal_gaps", what, &acks, err)) < 0) ||
         (rc = json_need_array(doc, "runs", what, &runs, err)) < 0 ||
         (rc = json_need_array(doc, "void", what, &voids, err)) < 0)
         return rc;
@@ -532,8 +567,9 @@ static int load(struct state *s, const json_t *doc, uint64_t size, const int64_t
         (rc = load_jobs(s, jobs, size, err)) < 0 || (rc = load_holds(s, holds, size, err)) < 0 ||
         (rc = load_deletes(s, deletes, size, err)) < 0 || (rc = load_epochs(s, epochs, size, err)) < 0 ||
         (rc = load_copies(s, copies, size, err)) < 0 || (rc = load_wal(s, wal, size, err)) < 0 ||
-        (rc = load_wal_first(s, gone, err)) < 0 || (rc = load_runs(s, runs, err)) < 0 ||
-        (rc = load_drill(s, json_object_get(doc, "drill"), size, err)) < 0 || (rc = load_void(s, voids, size, err)) < 0)
+        (rc = load_wal_first(s, gone, err)) < 0 || (rc = load_wal_acks(s, acks, size, err)) < 0 ||
+        (rc = load_runs(s, runs, err)) < 0 || (rc = load_drill(s, json_object_get(doc, "drill"), size, err)) < 0 ||
+        (rc = load_void(s, voids, size, err)) < 0)
         return rc;
     s->initialised = true;
     return 0;

@@ -1,4 +1,5 @@
 /* What the log says of WAL: batches of objects with their digests, so that what has no key can check them. */
+#include "repo/maintain_internal.h"
 #include "repo/repo_internal.h"
 
 #include <inttypes.h>
@@ -32,8 +33,8 @@ static bool row_of(const json_t *j, uint64_t system, struct wal_row *ret) {
     return n > 0 && (size_t)n < sizeof ret->key && store_key_valid(ret->key);
 }
 
-int judge_wal(struct state *s, const struct ledger_entry *e, const json_t *p, struct error *err) {
-    struct wal_batch b = {.seq = e->seq};
+int judge_wal(struct state *s, const struct ledger_entry *e, const json_t *p, enum key_role role, struct error *err) {
+    struct wal_batch b = {.seq = e->seq, .time_ns = e->time_ns, .mended = json_is_true(json_object_get(p, "mended"))};
     struct wal_row row;
     const json_t *objects = json_object_get(p, "objects");
     const char *environment = text_of(p, "environment"), *surface = text_of(p, "surface");
@@ -43,6 +44,8 @@ int judge_wal(struct state *s, const struct ledger_entry *e, const json_t *p, st
     for (size_t i = 0; i < b.objects && good; i++) good = row_of(json_array_get(objects, i), b.system, &row);
     if (!good)
         return error_set(err, ERR_LEDGER_BROKEN, "log entry %" PRIu64 " does not say which WAL is stored", e->seq);
+    if (b.mended && role != ROLE_ADMIN)
+        return error_set(err, ERR_LEDGER_BROKEN, "log entry %" PRIu64 " mends WAL without an admin key", e->seq);
     int rc = mem_grow((void **)&s->wal, &s->wal_cap, s->wal_count + 1, sizeof *s->wal, err);
     if (rc == 0) rc = mem_strdup(environment, &b.environment, err);
     if (rc == 0 && (rc = mem_strdup(surface, &b.surface, err)) < 0) seam_free(b.environment);
@@ -50,7 +53,7 @@ int judge_wal(struct state *s, const struct ledger_entry *e, const json_t *p, st
     return rc;
 }
 
-static int append(struct repo *r, const char *environment, const char *surface, uint64_t system,
+static int append(struct repo *r, const char *environment, const char *surface, uint64_t system, bool mended,
                   const struct wal_row *rows, size_t n, struct error *err) {
     char text[24], prefix[32];
     struct sha256_state *sum = NULL;
@@ -79,18 +82,90 @@ static int append(struct repo *r, const char *environment, const char *surface, 
     json_t *p = json_pack("{s:s, s:s, s:s, s:o}", "environment", environment, "surface", surface, "system", text,
                           "objects", objects);
     if (!p) return error_set(err, ERR_NO_MEMORY, "no memory for a log entry");
-    rc = statement_make(PREDICATE_WAL, "wal", &all, p, &statement, err);
+    rc = mended ? json_put(p, "mended", json_true(), err) : 0;
+    if (rc < 0)
+        json_decref(p);
+    else
+        rc = statement_make(PREDICATE_WAL, "wal", &all, p, &statement, err);
     if (rc == 0) rc = repo_append(r, statement, NULL, NULL, err);
     json_decref(statement);
     return rc;
+}
+
+int wal_object_check(struct repo *r, const struct wal_row *row, struct error *err) {
+    return object_check_name(r->store, row->key, row->object_bytes, &row->digest, err);
 }
 
 int wal_log_append(struct repo *r, const char *environment, const char *surface, uint64_t system,
                    const struct wal_row *rows, size_t n, struct error *err) {
     int rc = 0;
     for (size_t at = 0; at < n && rc == 0; at += WAL_ROWS_MAX)
-        rc = append(r, environment, surface, system, rows + at, n - at < WAL_ROWS_MAX ? n - at : WAL_ROWS_MAX, err);
+        rc = append(r, environment, surface, system, false, rows + at, n - at < WAL_ROWS_MAX ? n - at : WAL_ROWS_MAX,
+                    err);
     return rc;
+}
+
+int wal_log_mend(struct repo *r, const char *environment, const char *surface, uint64_t system,
+                 const struct wal_row *rows, size_t n, struct error *err) {
+    int rc = 0;
+    for (size_t at = 0; at < n && rc == 0; at += WAL_ROWS_MAX)
+        rc = append(r, environment, surface, system, true, rows + at, n - at < WAL_ROWS_MAX ? n - at : WAL_ROWS_MAX,
+                    err);
+    return rc;
+}
+
+static int by_key(const void *a, const void *b) {
+    const struct wal_mended *x = a, *y = b;
+    int d = strcmp(x->key, y->key);
+    return d ? d : x->seq < y->seq ? 1 : x->seq > y->seq ? -1 : 0; /* the newest first */
+}
+
+int state_wal_mended(struct repo *r, const struct state *st, struct wal_mended **ret, size_t *ret_n,
+                     struct error *err) {
+    struct wal_mended *list = NULL;
+    size_t n = 0, cap = 0, w = 0;
+    int rc = 0;
+    for (size_t i = 0; i < st->wal_count && rc == 0; i++) {
+        const struct wal_batch *b = &st->wal[i];
+        struct wal_row *rows = NULL;
+        size_t count = 0;
+        if (!b->mended) continue;
+        rc = wal_log_rows(r, b, &rows, &count, err);
+        if (rc == 0) rc = mem_grow((void **)&list, &cap, n + count, sizeof *list, err);
+        for (size_t k = 0; k < count && rc == 0; k++, n++) {
+            memcpy(list[n].key, rows[k].key, sizeof list[n].key);
+            list[n].seq = b->seq;
+        }
+        seam_free(rows);
+    }
+    if (rc < 0) {
+        seam_free(list);
+        return rc;
+    }
+    if (n) qsort(list, n, sizeof *list, by_key);
+    for (size_t i = 0; i < n; i++)
+        if (w == 0 || strcmp(list[i].key, list[w - 1].key) != 0) list[w++] = list[i];
+    *ret = list;
+    *ret_n = w;
+    return 0;
+}
+
+int wal_log_mended(struct repo *r, struct wal_mended **ret, size_t *ret_n, struct error *err) {
+    return state_wal_mended(r, &r->state, ret, ret_n, err);
+}
+
+bool wal_row_counts(const struct wal_mended *m, size_t n, const char *key, uint64_t seq) {
+    size_t lo = 0, hi = n;
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        int d = strcmp(m[mid].key, key);
+        if (d == 0) return m[mid].seq <= seq;
+        if (d < 0)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return true;
 }
 
 bool wal_log_system(const struct repo *r, const char *environment, const char *surface, uint64_t *ret) {

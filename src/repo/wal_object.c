@@ -194,6 +194,15 @@ static int compare(struct repo *r, const char *key, struct bytes plain, struct w
     return rc;
 }
 
+int wal_object_matches(struct repo *r, const char *key, struct bytes plain, bool *ret, struct error *err) {
+    struct wal_object_head h;
+    struct digest keyed;
+    int rc = wal_object_head(r, key, &h, err);
+    if (rc == 0) rc = keyed_id(r, h.epoch, key, plain, &keyed, err);
+    if (rc == 0) *ret = h.plain_bytes == plain.len && digest_equal(&keyed, &h.keyed);
+    return rc;
+}
+
 int wal_object_put(struct repo *r, const char *key, struct bytes plain, uint32_t segment_bytes,
                    struct wal_object_stored *ret, struct error *err) {
     struct object o = {.name = key};

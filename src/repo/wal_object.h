@@ -39,12 +39,18 @@ int wal_object_head(struct repo *r, const char *key, struct wal_object_head *ret
  * read key. Any thread. */
 int wal_object_get(struct repo *r, const char *key, struct buf *ret, struct error *err) PK_CHECK;
 
+/* Whether these would be the plain bytes of the object that is there, by its header. ERR_OBJECT_MISSING, ERR_OBJECT_CORRUPT (no such header),
+ * ERR_KEY_ROLE. */
+int wal_object_matches(struct repo *r, const char *key, struct bytes plain, bool *ret, struct error *err) PK_CHECK;
+
 /* ---- the log ---- */
 struct wal_row { /* of a batch */
     char key[WAL_OBJECT_KEY_BYTES];
     struct digest digest;
     uint64_t object_bytes;
 };
+/* Hold what is stored against its registration, as scrub does: ERR_OBJECT_MISSING, ERR_OBJECT_CORRUPT. Needs no key. */
+int wal_object_check(struct repo *r, const struct wal_row *row, struct error *err) PK_CHECK;
 /* Register objects of one cluster in the log: as many entries as it takes (WAL_ROWS_MAX objects each). The same object may be
  * registered again. ERR_KEY_ROLE for a key that may not. */
 #define WAL_ROWS_MAX 200
@@ -59,11 +65,45 @@ struct wal_batch {
     char *environment, *surface;
     uint64_t system;
     uint64_t objects;
+    int64_t time_ns;
+    bool mended; /* its objects stand in the place of ones of the same names that earlier entries register */
 };
 size_t wal_log_count(const struct repo *r);
 const struct wal_batch *wal_log_batch(const struct repo *r, size_t i); /* until the next sync */
 /* The objects of one, as its entry names them. Array freed with seam_free. */
 int wal_log_rows(struct repo *r, const struct wal_batch *b, struct wal_row **ret, size_t *ret_n, struct error *err) PK_CHECK;
+
+/* The same of objects that were stored anew because what was there was damaged or lost: from here on their digests count, and those that
+ * earlier entries name do not. Admin only. */
+int wal_log_mend(struct repo *r, const char *environment, const char *surface, uint64_t system, const struct wal_row *rows, size_t n, struct error *err) PK_CHECK;
+/* Rows that count no more, because a later entry registers what was stored anew. */
+struct wal_mended { /* by key */
+    char key[WAL_OBJECT_KEY_BYTES];
+    uint64_t seq; /* of the newest such entry */
+};
+int wal_log_mended(struct repo *r, struct wal_mended **ret, size_t *ret_n, struct error *err) PK_CHECK; /* freed with seam_free */
+bool wal_row_counts(const struct wal_mended *m, size_t n, const char *key, uint64_t seq);
+
+/* Which instants cannot be recovered to without an object of WAL, as a clause for a person: "no recovery leads to instants from about … to
+ * …"; "" when its loss costs none. By when it and its neighbour were stored and when base backups of the surface ended, so approximate;
+ * about_ns stands in where the store does not tell. Needs no key. */
+#define WAL_HARM_BYTES 240
+void wal_harm(struct repo *r, const char *environment, const char *surface, const char *key, int64_t about_ns, char out[WAL_HARM_BYTES]);
+
+/* ---- gaps that will not be mended, and are known (wal-gap/v1) ---- */
+#define WAL_REASON_BYTES_MAX 500
+struct wal_ack {
+    uint64_t seq, system, from, to; /* both 0: the timeline's history */
+    uint32_t timeline;
+    int64_t time_ns;
+    char *reason;
+};
+size_t wal_log_acks(const struct repo *r);
+const struct wal_ack *wal_log_ack(const struct repo *r, size_t i); /* until the next sync */
+/* The newest that covers what is missing from one place to the other; NULL: none does. */
+const struct wal_ack *wal_log_acknowledged(const struct repo *r, uint64_t system, uint32_t timeline, uint64_t from, uint64_t to);
+/* Say so. Admin only. ERR_USAGE for a reason that is empty or too long. */
+int wal_log_acknowledge(struct repo *r, const char *environment, const char *surface, const struct wal_ack *a, const char *principal, struct error *err) PK_CHECK;
 
 /* ---- WAL that was removed (delete/v1 with `wal_first`) ---- */
 struct wal_first {

@@ -133,6 +133,8 @@ struct restore_recovery {
     const char *action;                  /* "pause" | "promote" | "shutdown" */
     bool standby;                        /* it goes on recovering, as a standby */
     const char *restore_command;         /* how WAL is had; NULL: only what the backup itself has */
+    bool own_timeline;                   /* it takes the old cluster's place, and goes on as a timeline that nobody has had yet: */
+    const json_t *histories;             /* {"00000002.history": text} of those that were; NULL: none is known of */
 };
 struct restore_request {
     const char *target;          /* driver's own: a folder, a database name; NULL means the driver's default beside the live one */

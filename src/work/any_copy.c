@@ -47,6 +47,12 @@ static int open_at(struct work_copies *c, size_t i, struct error *err) {
     return beside_open(c->w, c->names[i], *c->environment ? c->environment : NULL, &c->at[i], err);
 }
 
+int any_copy_open(struct work_copies *c, size_t i, struct work **ret, struct error *err) {
+    int rc = open_at(c, i, err);
+    if (rc == 0) *ret = c->at[i];
+    return rc;
+}
+
 static int on_open(void *ctx, size_t i, struct repo **ret, struct error *err) {
     struct work_copies *c = ctx;
     int rc = open_at(c, i, err);

@@ -24,6 +24,8 @@ int any_copy_attach(struct work *w, const char *environment, struct error *err) 
 int any_copy_instead(struct work *w, const char *environment, const struct error *why, struct error *err) PK_CHECK;
 /* Whether that failure lets another be opened in its place: what is damaged or forged is not passed by unasked. */
 bool any_copy_due(int rc);
+/* The copy at a place below c->count, open; borrowed from it. */
+int any_copy_open(struct work_copies *c, size_t i, struct work **ret, struct error *err) PK_CHECK;
 /* After the repository was closed that they help. NULL is fine. */
 void any_copy_free(struct work_copies *c);
 

@@ -18,7 +18,10 @@ int beside_open(const struct work *w, const char *name, const char *environment,
     o.key_file = o.passphrase_file = o.recovery_kit = NULL;
     o.events.requests = NULL;
     int rc = work_open(&o, &other, err);
-    if (rc == 0) rc = work_open_repo(other, environment, err);
+    if (rc == 0) {
+        other->log_only = w->log_only;
+        rc = work_open_repo(other, environment, err);
+    }
     if (rc < 0)
         work_close(other);
     else

@@ -232,6 +232,25 @@ static int point_run(struct run *run, uint64_t seq, copy_point_cb cb, void *ctx,
     return rc;
 }
 
+static bool wal_wanted(void *ctx, const char *environment, const char *surface) {
+    const struct run *run = ctx;
+    for (size_t i = 0; i < run->q->count; i++) {
+        const struct selection *s = &run->selections[i];
+        if (s->address.point.kind == POINT_UNSAID && selection_has(s, run->from->config, environment, surface))
+            return true;
+    }
+    return run->q->count == 0;
+}
+
+static int wal(struct run *run, struct error *err) {
+    struct copy_result *r = run->r;
+    int rc = copy_wal_run(run->from, run->to, wal_wanted, run, run->q->dry_run, &r->wal, err);
+    if (rc < 0) return rc;
+    r->stats.wal_newest = r->wal.newest;
+    r->stats.wal_missing = r->wal.failed;
+    return 0;
+}
+
 static const struct copy_info *copy_known(const struct repo *from, const struct repo *to) {
     for (size_t i = 0; i < repo_copy_count(from); i++)
         if (memcmp(repo_copy(from, i)->repository, repo_keys(to)->repo_id, 16) == 0) return repo_copy(from, i);
@@ -244,6 +263,9 @@ static bool is_news(struct run *run) {
     const struct repo *from = run->from->repo;
     if (run->r->reread.at_ns) return true;
     if (!c) return run->r->done || run->r->there;
+    if (run->r->stats.wal_newest > c->wal_newest ||
+        (run->r->stats.wal_newest && run->r->stats.wal_missing != c->wal_missing))
+        return true;
     for (size_t i = 0; i < repo_snapshot_count(from); i++) {
         const struct snapshot_info *s = repo_snapshot(from, i);
         bool told = s->seq <= c->newest;
@@ -262,11 +284,12 @@ static int tell(struct run *run, struct error *err) {
                        run->from->principal, &said, err);
     if (rc < 0) return error_wrap(err, "telling the source's log of the copy");
     if (said) rc = repo_publish(run->from->repo, &e);
-    if (rc == 0 && run->r->done) rc = repo_publish(run->to->repo, &e);
+    if (rc == 0 && (run->r->done || run->r->wal.objects)) rc = repo_publish(run->to->repo, &e);
     if (rc < 0 && run->from->options.events.warning)
         run->from->options.events.warning(run->from->options.events.ctx, "repository", e.text);
     const struct copy_info *c = copy_known(run->from->repo, run->to->repo);
     if (c) run->r->behind = repo_copy_lag(run->from->repo, c, NULL);
+    if (c) run->r->wal_behind = repo_copy_wal_lag(run->from->repo, c, NULL);
     return 0;
 }
 
@@ -412,6 +435,7 @@ int work_copy(struct work *from, struct work *to, const struct copy_request *q, 
     if (rc == 0) lost = copy_lost(from->repo, to->repo);
     if (rc == 0 && !q->none) rc = choose_all(&run, err);
     for (size_t i = 0; i < run.count && rc == 0; i++) rc = point_run(&run, run.seqs[i], cb, ctx, err);
+    if (rc == 0 && !q->none && !q->forward) rc = wal(&run, err);
     if (rc == 0 && q->reread && !q->dry_run) rc = reread(&run, lost, first, err);
     if (rc == 0 && !q->dry_run) rc = tell(&run, err);
     if (rc == 0) due_set(&run);

@@ -3,6 +3,7 @@
 #define PK_WORK_COPY_H
 
 #include "repo/copy.h"
+#include "work/copy_wal.h"
 #include "work/select.h"
 
 enum copy_outcome {
@@ -34,6 +35,7 @@ struct copy_request {
 struct copy_result {
     unsigned done, there, suspect, failed, would;
     struct copy_stats stats;
+    struct copy_wal wal; /* of the surfaces named without a point; none with `forward` */
     uint64_t bytes; /* of the recovery points copied */
     int64_t duration_ns;
     struct error first; /* of a point that failed */
@@ -42,6 +44,7 @@ struct copy_result {
     struct copy_reread reread;
     int64_t reread_due_ns; /* of an offline destination: when all of it is to be read again; else 0 */
     size_t behind;      /* recovery points of the source that the destination still lacks */
+    uint64_t wal_behind; /* the same of objects of WAL */
 };
 typedef int (*copy_point_cb)(void *ctx, const struct copy_point *p, struct error *err); /* non-zero stops */
 /* `from` and `to` are works of their own, each with its options.repository and the way to its key; both are opened

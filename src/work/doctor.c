@@ -13,6 +13,8 @@
 #include "work/recovery.h"
 #include "work/revive.h"
 #include "work/store_check.h"
+#include "work/wal_homes.h"
+#include "work/wal_window.h"
 #include "work/witnesses.h"
 
 #include <stdio.h>
@@ -363,6 +365,56 @@ static int look_at_variables(struct doctor *d, const char *url, struct error *er
     return 0;
 }
 
+/* What a surface's WAL leads to, and whether every repository that must have it can be had. */
+static int look_at_wal(struct doctor *d, const char *environment, const char *surface, struct error *err) {
+    struct wal_window *list = NULL;
+    struct error e = ERROR_INIT;
+    char label[260], text[120];
+    size_t n = 0;
+    snprintf(label, sizeof label, "%.120s/%.120s", environment, surface);
+    int rc = wal_windows_of(d->w, environment, surface, &list, &n, &e);
+    if (rc < 0) return tell_error(d, "wal", label, &e, err);
+    for (size_t i = 0; i < n && rc == 0; i++) {
+        wal_window_text(&list[i], text);
+        rc = tell(d, FINDING_FACT, "wal", label, NULL, err, "recoverable on %s", text);
+    }
+    seam_free(list);
+    return rc;
+}
+
+static int look_at_homes(struct doctor *d, const char *environment, const struct config_surface *s, struct error *err) {
+    struct wal_homes h;
+    struct error e = ERROR_INIT;
+    char label[260];
+    int rc = 0, looked = wal_homes_look(d->w, environment, s->head.name, &h, &e);
+    snprintf(label, sizeof label, "%.120s/%.120s", environment, s->head.name);
+    if (looked < 0) rc = tell_error(d, "wal", label, &e, err);
+    for (size_t i = 1; i < h.count && rc == 0 && looked == 0; i++)
+        rc = h.list[i].failed.code == ERR_NONE
+                 ? tell(d, FINDING_FACT, "wal", label, NULL, err, "its WAL goes into %s as well", h.list[i].label)
+                 : tell_error(d, "wal", label, &h.list[i].failed, err);
+    wal_homes_close(&h);
+    return rc;
+}
+
+static int look_at_all_wal(struct doctor *d, const char *url, struct error *err) {
+    int rc = 0;
+    for (size_t i = 0; d->w->config && i < d->w->config->environments.count && rc == 0; i++) {
+        const struct config_environment *e = d->w->config->environments.items[i];
+        const struct config_repository *r = e->repository ? config_repository(d->w->config, e->repository) : NULL;
+        if (!r || strcmp(r->url, url) != 0 || !selection_environment(d->s, e->head.name)) continue;
+        for (size_t k = 0; k < d->w->config->surfaces.count && rc == 0; k++) {
+            const struct config_surface *s = d->w->config->surfaces.items[k];
+            if (!s->wal || s->wal->mode == CONFIG_WAL_NONE || !config_environment_has(e, s) ||
+                !selection_has(d->s, d->w->config, e->head.name, s->head.name))
+                continue;
+            rc = look_at_wal(d, e->head.name, s->head.name, err);
+            if (rc == 0 && s->wal->also.count) rc = look_at_homes(d, e->head.name, s, err);
+        }
+    }
+    return rc;
+}
+
 static int look_at_repository(void *ctx, const char *url, const struct error *failed, struct error *err) {
     struct doctor *d = ctx;
     int rc = look_at_keys(d, url, err);
@@ -388,6 +440,7 @@ static int look_at_repository(void *ctx, const char *url, const struct error *fa
                   "what is derived from the log was refused, and the log itself read instead: %s", refused);
     if (rc == 0) rc = look_at_witnesses(d, url, err);
     if (rc == 0 && d->w->config) rc = look_at_others(d, url, err);
+    if (rc == 0) rc = look_at_all_wal(d, url, err);
     if (rc == 0) rc = look_at_store(d, url, err);
     if (rc == 0) rc = look_at_drift(d, url, err);
     if (rc == 0) rc = look_at_space(d, url, err);

@@ -7,7 +7,7 @@
 enum finding_level { FINDING_FACT = 0, FINDING_WARNING, FINDING_PROBLEM };
 struct finding {
     enum finding_level level;
-    const char *check;       /* "configuration", "repository", "key", "space", "clock", "drift", "surface", "tools", "leftovers", "fallback", "copy" */
+    const char *check;       /* "configuration", "repository", "key", "space", "clock", "drift", "surface", "tools", "leftovers", "fallback", "copy", "wal" */
     const char *subject;     /* what it is about: a URL, "prod/postgres"… */
     const char *code;        /* of a problem: "PK-REP-001", which 'help' explains; else NULL */
     const char *text, *next; /* next may be NULL */

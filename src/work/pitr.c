@@ -2,7 +2,10 @@
 
 #include "base/seam.h"
 #include "base/time.h"
+#include "work/any_copy.h"
+#include "work/wal.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -31,19 +34,37 @@ static int option(struct buf *b, const char *name, const char *path, bool file, 
     return rc;
 }
 
+/* The server runs it again and again, long after this run. */
+static int own_program(char out[4096], struct error *err) {
+    static const char gone[] = " (deleted)";
+    struct stat st;
+    ssize_t n = seam_readlinkat(AT_FDCWD, "/proc/self/exe", out, 4095);
+    if (n <= 0) return error_set_errno(err, ERR_IO_READ, "find this program's own file");
+    out[n] = 0;
+    /* An upgrade put another in its place while this one runs: that one serves as well. */
+    size_t stem = (size_t)n > sizeof gone - 1 ? (size_t)n - (sizeof gone - 1) : 0;
+    bool replaced = stem && strcmp(out + stem, gone) == 0 && seam_fstatat(AT_FDCWD, out, &st, 0) < 0;
+    if (replaced) out[stem] = 0;
+    if (seam_fstatat(AT_FDCWD, out, &st, 0) == 0 && S_ISREG(st.st_mode) && (st.st_mode & 0111)) return 0;
+    error_set(err, ERR_IO_NOT_FOUND,
+              "this program's own file %s is not there any more, and the server would have to run it", out);
+    return error_next(err, "Run the same command with the program that is installed now.");
+}
+
 static int command(struct work *w, const struct snapshot_info *info, json_t *recovery, struct error *err) {
     CLEANUP(buf_free) struct buf b = BUF_INIT(64 << 10);
     const struct work_options *o = &w->options;
     char self[4096], label[260];
-    ssize_t n = seam_readlinkat(AT_FDCWD, "/proc/self/exe", self, sizeof self - 1);
-    if (n <= 0) return error_set_errno(err, ERR_IO_READ, "find this program's own file");
-    self[n] = 0;
+    int rc = own_program(self, err);
+    if (rc < 0) return rc;
     work_label(info, label);
-    int rc = word(&b, self, err);
+    rc = word(&b, self, err);
     if (rc == 0 && w->config) rc = option(&b, "--config", w->config->head.file, true, err);
     if (rc == 0) rc = option(&b, "--repository", o->repository, false, err);
     if (rc == 0) rc = option(&b, "--key-file", o->key_file, true, err);
     if (rc == 0) rc = option(&b, "--passphrase-file", o->passphrase_file, true, err);
+    /* the copy that the plan was made from, be it because the repository is out of reach */
+    if (rc == 0) rc = option(&b, "--from", any_copy_read_from(w), false, err);
     if (rc == 0) rc = buf_append_str(&b, " wal get", err);
     if (rc == 0) rc = word(&b, label, err);
     if (rc == 0) rc = buf_append_str(&b, " %f %p", err);
@@ -53,6 +74,11 @@ static int command(struct work *w, const struct snapshot_info *info, json_t *rec
 
 bool pitr_has_instant(const struct restore_options *o) {
     return o->target_time || o->target_lsn;
+}
+
+/* An old cluster's own folder, whose server goes on to archive: it must do that as a timeline of its own. */
+static bool takes_over(const struct restore_options *o, bool physical) {
+    return physical && o->in_place && !o->standby;
 }
 
 static bool asks(const struct restore_options *o) {
@@ -67,7 +93,9 @@ static int put(json_t *o, const char *key, const char *value, struct error *err)
 int pitr_document(struct work *w, const struct snapshot_info *info, const struct restore_options *o, json_t *doc,
                   struct error *err) {
     bool physical = strcmp(info->kind, "postgres-physical") == 0;
-    bool immediate = o->target && strcmp(o->target, "immediate") == 0;
+    bool own_timeline = takes_over(o, physical) && !asks(o);
+    bool immediate = own_timeline || (o->target && strcmp(o->target, "immediate") == 0);
+    bool recovers = asks(o) || own_timeline;
     json_t *spaces = json_array(), *recovery = json_object();
     int rc = spaces && recovery ? 0 : error_set(err, ERR_NO_MEMORY, "no memory for a plan");
     if (rc == 0 && asks(o) && !physical)
@@ -95,8 +123,9 @@ int pitr_document(struct work *w, const struct snapshot_info *info, const struct
     if (rc == 0) rc = json_put(recovery, "immediate", json_boolean(immediate), err);
     if (rc == 0) rc = json_put(recovery, "exclusive", json_boolean(o->target_exclusive), err);
     if (rc == 0) rc = json_put(recovery, "standby", json_boolean(o->standby), err);
-    if (rc == 0 && asks(o) && !immediate) rc = command(w, info, recovery, err);
-    if (rc == 0) rc = json_put(doc, "recovery", asks(o) ? json_incref(recovery) : json_null(), err);
+    if (rc == 0 && takes_over(o, physical)) rc = json_put(recovery, "own_timeline", json_true(), err);
+    if (rc == 0 && recovers && !immediate) rc = command(w, info, recovery, err);
+    if (rc == 0) rc = json_put(doc, "recovery", recovers ? json_incref(recovery) : json_null(), err);
     if (rc == 0) rc = json_put(doc, "tablespaces", json_incref(spaces), err);
     if (rc == 0) rc = json_put(doc, "delta", json_boolean(o->delta), err);
     json_decref(spaces);
@@ -120,8 +149,45 @@ bool pitr_request(const json_t *doc, struct restore_recovery *ret) {
                                      .restore_command = text(r, "restore_command"),
                                      .immediate = json_is_true(json_object_get(r, "immediate")),
                                      .exclusive = json_is_true(json_object_get(r, "exclusive")),
-                                     .standby = json_is_true(json_object_get(r, "standby"))};
+                                     .standby = json_is_true(json_object_get(r, "standby")),
+                                     .own_timeline = json_is_true(json_object_get(r, "own_timeline")),
+                                     .histories = json_object_get(r, "histories")};
     return true;
+}
+
+static int history_add(struct work_wal *h, uint64_t system, uint32_t timeline, json_t *list, struct error *err) {
+    struct wal_name n = {.kind = WAL_HISTORY, .timeline = timeline};
+    struct buf b = BUF_INIT(WAL_HISTORY_BYTES_MAX);
+    char name[WAL_NAME_BYTES];
+    struct wal_source *s = work_wal_source(h);
+    wal_name_format(&n, name);
+    int rc = s->ops->get(s, system, &n, &b, err);
+    if (rc == 0) rc = json_put(list, name, json_stringn((const char *)b.ptr, b.len), err);
+    buf_free(&b);
+    return rc;
+}
+
+int pitr_histories(struct work *w, const struct snapshot_info *info, const json_t *facts, json_t *doc,
+                   struct error *err) {
+    json_t *recovery = json_object_get(doc, "recovery"), *list;
+    const char *said = text(facts, "system_identifier");
+    json_int_t timeline = json_integer_value(json_object_get(facts, "timeline"));
+    struct work_wal *h = NULL;
+    uint64_t system;
+    if (!json_is_true(json_object_get(recovery, "own_timeline")) || !said || !wal_system_parse(said, &system) ||
+        timeline < 1)
+        return 0;
+    if (!(list = json_object())) return error_set(err, ERR_NO_MEMORY, "no memory for a plan");
+    int rc = work_wal_open_source(w, info->environment, info->surface, &h, err);
+    for (uint32_t next = (uint32_t)timeline + 1; rc == 0; next++) rc = history_add(h, system, next, list, err);
+    work_wal_close(h);
+    if (rc == -ERR_WAL_ABSENT) {
+        error_clear(err);
+        rc = 0;
+    }
+    if (rc == 0) rc = json_put(recovery, "histories", json_incref(list), err);
+    json_decref(list);
+    return rc < 0 ? error_wrap(err, "looking which timelines there are") : 0;
 }
 
 /* The instant that is recovered to; 0: no time is known. */
@@ -156,15 +222,24 @@ static int warn(json_t *doc, const char *missing_from, struct error *err) {
     return json_push(json_object_get(doc, "warnings"), json_string(line), err);
 }
 
+/* The backup's cluster: the surface may be another one by the time that the server asks. */
+static int name_system(const json_t *facts, json_t *recovery, struct error *err) {
+    const char *command = text(recovery, "restore_command"), *system = text(facts, "system_identifier");
+    uint64_t number;
+    if (!command || !system || !wal_system_parse(system, &number)) return 0;
+    return json_put(recovery, "restore_command", json_sprintf("%s --system %" PRIu64, command, number), err);
+}
+
 int pitr_tell(const json_t *facts, const json_t *reach, json_t *doc, struct error *err) {
     struct restore_recovery q;
     char point[600];
-    if (!pitr_request(doc, &q) || q.standby) return 0;
+    int rc = name_system(facts, json_object_get(doc, "recovery"), err);
+    if (rc < 0 || !pitr_request(doc, &q) || q.standby) return rc;
     json_t *recovery = json_object_get(doc, "recovery"), *seconds = json_object_get(doc, "estimated_seconds");
     const char *base_end = text(facts, "stop_time"), *missing = text(reach, "missing_from");
     int64_t ns = instant(&q, base_end, reach), loss = ns ? (time_now_ns() - ns) / NS_PER_S : -1;
     name_point(&q, ns, point);
-    int rc = json_put_str(doc, "point", point, err);
+    rc = json_put_str(doc, "point", point, err);
     if (rc == 0)
         rc = json_put(doc, "loss_seconds", ns ? json_integer((json_int_t)(loss > 0 ? loss : 0)) : json_null(), err);
     if (rc == 0) rc = json_put(recovery, "base_end", base_end ? json_string(base_end) : json_null(), err);

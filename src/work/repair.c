@@ -151,10 +151,27 @@ static int mark(struct repair_job *j, int64_t started_ns, uint64_t *ret, struct 
     return rc;
 }
 
-static void plan_id(const struct repair_plan *p, char out[20]) {
+static int plan_id(const struct repair_plan *p, const struct wal_repair *wal, char out[20], struct error *err) {
     char hex[65];
-    hex_encode(p->digest.b, DIGEST_BYTES, hex);
+    struct digest d = p->digest;
+    struct sha256_state *sum;
+    if (wal->count) {
+        int rc = sha256_new(&sum, err);
+        if (rc < 0) return rc;
+        sha256_update(sum, BYTES_OF(p->digest.b, DIGEST_BYTES));
+        for (size_t i = 0; i < wal->count; i++)
+            sha256_update(sum, BYTES_OF((const uint8_t *)wal->items[i].row.key, strlen(wal->items[i].row.key) + 1));
+        sha256_finish(sum, &d);
+        sha256_free(sum);
+    }
+    hex_encode(d.b, DIGEST_BYTES, hex);
     snprintf(out, 20, "rep-%.12s", hex);
+    return 0;
+}
+
+static void wal_finding(void *ctx, const char *object, enum check_result result, const char *text, bool mends) {
+    struct repair_job *j = ctx;
+    if (j->q->finding) j->q->finding(j->q->ctx, object, result, text, mends);
 }
 
 static int log_first(struct repair_job *j, struct repair_done *ret, struct error *err) {
@@ -179,6 +196,7 @@ static int log_first(struct repair_job *j, struct repair_done *ret, struct error
 int work_repair(struct work *w, const struct repair_request *q, struct repair_done *ret, struct error *err) {
     struct repair_job j = {.w = w, .q = q, .planning = true};
     struct repair_plan p = {0};
+    struct wal_repair wal = {0};
     int64_t started_ns = time_now_ns(), begun = time_monotonic_ns();
     *ret = (struct repair_done){0};
     w->mending = true;
@@ -193,15 +211,16 @@ int work_repair(struct work *w, const struct repair_request *q, struct repair_do
                                .finding = on_finding,
                                .harmed = on_harmed};
     if (rc == 0) rc = repair_plan_make(w->repo, &o, &p, err);
+    if (rc == 0) rc = wal_repair_look(w, j.from, wal_finding, &j, &wal, err);
+    if (rc == 0) rc = plan_id(&p, &wal, ret->plan, err);
     if (rc == 0) {
-        plan_id(&p, ret->plan);
         ret->found = p;
         ret->found.packs = NULL;
         ret->found.runs = NULL;
         ret->found.summaries = NULL;
         ret->found.lists = NULL;
         ret->found.lists_lost = NULL;
-        if (q->planned) q->planned(q->ctx, ret->plan, &p);
+        if (q->planned) q->planned(q->ctx, ret->plan, &p, &wal);
     }
     if (rc == 0 && q->plan && strcmp(q->plan, ret->plan) != 0) {
         error_set(err, ERR_PLAN_STALE, "plan %s is not what would be done now, which is %s", q->plan, ret->plan);
@@ -218,6 +237,16 @@ int work_repair(struct work *w, const struct repair_request *q, struct repair_do
         if (rc == 0 && repo_publish(w->repo, &lost) < 0 && w->options.events.warning)
             w->options.events.warning(w->options.events.ctx, "repository", lost.text);
     }
+    if (rc == 0 && !q->dry_run && wal.mendable) {
+        struct error lost = ERROR_INIT;
+        rc = wal_repair_run(w, j.from, &wal, err);
+        ret->acted |= wal.mended > 0;
+        if (rc == 0 && repo_publish(w->repo, &lost) < 0 && w->options.events.warning)
+            w->options.events.warning(w->options.events.ctx, "repository", lost.text);
+    }
+    ret->wal = wal;
+    ret->wal.items = NULL;
+    wal_repair_free(&wal);
     ret->duration_ns = time_monotonic_ns() - begun;
     for (size_t i = 0; i < j.n; i++) json_decref(j.paths[i]);
     seam_free(j.paths);

@@ -5,6 +5,7 @@
 #include "repo/repair.h"
 #include "repo/scrub.h"
 #include "work/context.h"
+#include "work/wal_repair.h"
 
 /* Scrub the store of `environment` (may be NULL), which is opened without a key. o->threads, cache_dir and progress are filled in
  * here; memory is kept in the work's cache folder. */
@@ -19,13 +20,14 @@ struct repair_request {
     void (*finding)(void *ctx, const char *object, enum check_result result, const char *text, bool mends);
     /* Of a plan, or of what was done: paths are printable names. */
     void (*harmed)(void *ctx, const char *snapshot, const json_t *paths, uint64_t total, bool listless);
-    void (*planned)(void *ctx, const char *id, const struct repair_plan *p); /* before anything is done */
+    void (*planned)(void *ctx, const char *id, const struct repair_plan *p, const struct wal_repair *wal); /* before anything is done */
 };
 struct repair_done {
     char plan[20]; /* "rep-" and 12 digits of the digest of what is damaged */
     bool acted;    /* false: nothing to do, or a dry run */
     struct repair_plan found; /* without its lists */
     struct repair_result result;
+    struct wal_repair wal;    /* without its list */
     uint64_t entries_recovered, entries_lost, marked; /* of the log; snapshots marked as damaged */
     int64_t duration_ns;
 };

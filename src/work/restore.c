@@ -349,6 +349,7 @@ int restore_run(struct work *w, const struct restore_plan *p, const char *confir
     if (rc < 0) return rc;
     int64_t started = time_now_ns();
     rc = work_reading_open(w, info, &in, err);
+    if (rc == 0) rc = pitr_histories(w, info, in.facts, p->doc, err);
     if (rc == 0) rc = request_read(p->doc, &in, &q, err);
     if (rc < 0) goto out;
     if (plan_folder(p->doc)) work_partials_remove(w, plan_folder(p->doc), in.bridge.label);

@@ -7,6 +7,9 @@
 #include "work/drift.h"
 #include "work/metrics.h"
 #include "work/select.h"
+#include "work/wal_window.h"
+
+#define STATUS_WINDOWS_MAX 8
 
 /* Worst first. Down to STATUS_UNPROVEN a row fails a check. */
 enum status_state {
@@ -51,6 +54,10 @@ struct status_row {
         char from[24], to[24];
         int64_t first_ns;   /* when the first backup ended after which none is missing; 0: there is none, or this key cannot tell */
         int64_t newest_ns;  /* when the newest WAL was stored; 0: none is there */
+        struct wal_window windows[STATUS_WINDOWS_MAX]; /* what can be recovered to: the newest */
+        size_t window_count;
+        struct wal_gap known[STATUS_WINDOWS_MAX]; /* gaps that were acknowledged: the newest */
+        size_t known_count;
     } wal;
 };
 struct status_repository { /* one that could be opened, or whose log is not consistent */
@@ -70,6 +77,7 @@ struct status_repository { /* one that could be opened, or whose log is not cons
 struct status_copy { /* of one of these */
     char repository[128], label[65], id[33];
     size_t behind;       /* recovery points that it lacks by what the log was told last */
+    uint64_t wal_behind; /* objects of WAL, the same */
     int64_t waiting_ns;  /* since when the oldest of them waits; 0: there is none */
     int64_t told_ns;     /* when the log was told; 0: never, and nothing was copied to it */
     bool offline;        /* its medium is attached at times only; then also: */

@@ -34,6 +34,9 @@ int status_copies_add(struct status *st, struct work *w, const char *name, struc
         s->reread_failed = c->reread_failed;
         hex_encode(c->repository, sizeof c->repository, s->id);
         s->behind = repo_copy_lag(repo, c, &s->waiting_ns);
+        int64_t wal_ns;
+        s->wal_behind = repo_copy_wal_lag(repo, c, &wal_ns);
+        if (s->wal_behind && (!s->behind || wal_ns < s->waiting_ns)) s->waiting_ns = wal_ns;
         if (!at || !at->offline) continue;
         s->offline = true;
         s->due_ns = copy_reread_due(at, c);

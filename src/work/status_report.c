@@ -19,11 +19,34 @@ static json_t *age_json(int64_t then_ns, int64_t now_ns) {
     return then_ns ? json_integer((json_int_t)((now_ns - then_ns) / NS_PER_S)) : json_null();
 }
 
+static json_t *windows_json(const struct status_row *r) {
+    json_t *list = json_array();
+    for (size_t i = 0; i < r->wal.window_count && list; i++)
+        (void)json_array_append_new(list,
+                                    json_pack("{s:I, s:o, s:o}", "timeline", (json_int_t)r->wal.windows[i].timeline,
+                                              "first", point_time_json(r->wal.windows[i].first_ns), "last",
+                                              point_time_json(r->wal.windows[i].last_ns)));
+    return list;
+}
+
+static json_t *known_json(const struct status_row *r) {
+    json_t *list = json_array();
+    for (size_t i = 0; i < r->wal.known_count && list; i++) {
+        const struct wal_gap *g = &r->wal.known[i];
+        char from[24], to[24];
+        wal_lsn_format(g->from, from);
+        wal_lsn_format(g->to, to);
+        (void)json_array_append_new(list, json_pack("{s:I, s:s, s:s, s:s}", "timeline", (json_int_t)g->timeline, "from",
+                                                    from, "to", to, "reason", g->why));
+    }
+    return list;
+}
+
 static json_t *wal_json(const struct status_row *r, int64_t now_ns) {
     if (!r->wal.any) return json_null();
-    return json_pack("{s:o, s:o, s:o, s:b}", "first", point_time_json(r->wal.first_ns), "last",
+    return json_pack("{s:o, s:o, s:o, s:b, s:o, s:o}", "first", point_time_json(r->wal.first_ns), "last",
                      point_time_json(r->wal.newest_ns), "age_s", age_json(r->wal.newest_ns, now_ns), "broken",
-                     r->wal.broken);
+                     r->wal.broken, "windows", windows_json(r), "acknowledged", known_json(r));
 }
 
 static json_t *row_json(const struct status_row *r, int64_t now_ns) {
@@ -83,10 +106,10 @@ static json_t *copies_json(const struct status *s, const struct status_repositor
     for (size_t i = 0; i < s->copy_count && list; i++) {
         const struct status_copy *c = &s->copies[i];
         if (strcmp(c->repository, r->name) != 0) continue;
-        json_t *j = json_pack("{s:s, s:s, s:I, s:I, s:o, s:b}", "repository", c->id, "label", c->label, "behind_points",
-                              (json_int_t)c->behind, "behind_s",
-                              (json_int_t)(c->waiting_ns ? (s->now_ns - c->waiting_ns) / NS_PER_S : 0), "told_at",
-                              point_time_json(c->told_ns), "offline", c->offline);
+        json_t *j = json_pack("{s:s, s:s, s:I, s:I, s:I, s:o, s:b}", "repository", c->id, "label", c->label,
+                              "behind_points", (json_int_t)c->behind, "behind_wal", (json_int_t)c->wal_behind,
+                              "behind_s", (json_int_t)(c->waiting_ns ? (s->now_ns - c->waiting_ns) / NS_PER_S : 0),
+                              "told_at", point_time_json(c->told_ns), "offline", c->offline);
         if (c->offline && j)
             json_object_set_new(j, "reread",
                                 json_pack("{s:o, s:o, s:b, s:b}", "last", point_time_json(c->reread_ns), "due",

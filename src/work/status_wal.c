@@ -27,13 +27,15 @@ static int base_read(struct work *w, const struct snapshot_info *p, struct wal_b
 }
 
 /* The first gap after the beginning of a base, or WAL of its timeline that begins too late. */
-static bool broken_after(const struct wal_view *v, const struct wal_base *b, struct wal_gap *ret) {
+static bool broken_after(const struct repo *r, const struct wal_view *v, const struct wal_base *b,
+                         struct wal_gap *ret) {
     uint64_t start = b->lsn - b->lsn % v->segment_bytes, first = UINT64_MAX;
     for (size_t i = 0; i < v->range_count; i++)
         if (v->ranges[i].timeline == b->timeline && v->ranges[i].to > start && v->ranges[i].from < first)
             first = v->ranges[i].from;
     if (first != UINT64_MAX && first > start) {
-        *ret = (struct wal_gap){b->timeline, start, first, b->timeline};
+        *ret = (struct wal_gap){.timeline = b->timeline, .from = start, .to = first, .needed_by = b->timeline};
+        ret->known = wal_log_acknowledged(r, v->system, b->timeline, start, first) != NULL;
         return true;
     }
     for (size_t i = 0; i < v->gap_count; i++)
@@ -56,8 +58,8 @@ static int bases_walk(struct work *w, const struct wal_view *v, struct status_ro
         if (!is_base(w->repo, r, p)) continue;
         rc = base_read(w, p, &b, &tells, err);
         if (rc < 0 || !tells || b.system != v->system) continue;
-        if (broken_after(v, &b, &g)) {
-            if (newest) {
+        if (broken_after(w->repo, v, &b, &g)) {
+            if (newest && !g.known) {
                 r->wal.broken = true;
                 wal_lsn_format(g.from, r->wal.from);
                 wal_lsn_format(g.to, r->wal.to);
@@ -68,6 +70,20 @@ static int bases_walk(struct work *w, const struct wal_view *v, struct status_ro
         if (p->completed_ns < r->wal.first_ns || !r->wal.first_ns) r->wal.first_ns = p->completed_ns;
     }
     return rc;
+}
+
+static int windows(struct work *w, const struct wal_view *v, struct status_row *r, struct error *err) {
+    struct wal_window *list;
+    size_t n;
+    int rc = wal_windows(w, r->environment, r->surface, v, &list, &n, err);
+    if (rc < 0) return rc;
+    for (size_t i = n > STATUS_WINDOWS_MAX ? n - STATUS_WINDOWS_MAX : 0; i < n; i++)
+        r->wal.windows[r->wal.window_count++] = list[i];
+    seam_free(list);
+    size_t skip = v->known_gaps > STATUS_WINDOWS_MAX ? v->known_gaps - STATUS_WINDOWS_MAX : 0;
+    for (size_t i = 0; i < v->gap_count; i++)
+        if (v->gaps[i].known && (skip == 0 || skip-- == 0)) r->wal.known[r->wal.known_count++] = v->gaps[i];
+    return 0;
 }
 
 int status_wal_look(struct work *w, struct status_row *r, struct error *err) {
@@ -84,6 +100,7 @@ int status_wal_look(struct work *w, struct status_row *r, struct error *err) {
         if (v.ranges[i].last_ns > r->wal.newest_ns) r->wal.newest_ns = v.ranges[i].last_ns;
     if (rc == 0 && v.range_count && repo_keys(w->repo)->read_secret) rc = bases_walk(w, &v, r, err);
     r->wal.reaches = rc == 0 && r->wal.first_ns != 0;
+    if (rc == 0) rc = windows(w, &v, r, err);
     seam_free(p);
     wal_view_free(&v);
     return rc < 0 ? error_wrap(err, "looking at the WAL of %s/%s", r->environment, r->surface) : 0;

@@ -45,8 +45,8 @@ static int note(struct work_wal *h, const char *key, const struct wal_object_sto
 
 /* ---- the sink ---- */
 
-static int check_whole(const struct wal_name *n, struct bytes file, uint64_t system, uint32_t *ret_segment,
-                       struct error *err) {
+int wal_check_whole(const struct wal_name *n, struct bytes file, uint64_t system, uint32_t *ret_segment,
+                    struct error *err) {
     char name[WAL_NAME_BYTES];
     struct wal_header header;
     wal_name_format(n, name);
@@ -77,7 +77,7 @@ static int sink_put(struct wal_sink *s, uint64_t system, const struct wal_name *
     struct wal_object_stored stored;
     char key[WAL_OBJECT_KEY_BYTES];
     uint32_t segment;
-    int rc = check_whole(n, file, system, &segment, err);
+    int rc = wal_check_whole(n, file, system, &segment, err);
     if (rc == 0) rc = claim(h, system, err);
     if (rc < 0) return error_state(err, "nothing of it was stored");
     wal_object_name(system, n, key);
@@ -199,7 +199,7 @@ static int get_whole(struct work_wal *h, uint64_t system, const struct wal_name 
     uint32_t segment;
     wal_object_name(system, n, key);
     int rc = wal_object_get(h->w->repo, key, ret, err);
-    if (rc == 0) rc = check_whole(n, BYTES_OF(ret->ptr + start, ret->len - start), system, &segment, err);
+    if (rc == 0) rc = wal_check_whole(n, BYTES_OF(ret->ptr + start, ret->len - start), system, &segment, err);
     if (rc < 0) ret->len = start;
     return rc;
 }
@@ -254,7 +254,7 @@ static int open_handle(struct work *w, const char *environment, const char *surf
     snprintf(h->environment, sizeof h->environment, "%s", environment);
     snprintf(h->surface, sizeof h->surface, "%s", surface);
     pthread_mutex_init(&h->lock, NULL);
-    rc = spool ? wal_spool_open(w, environment, surface, &h->spool, err) : 0;
+    rc = spool ? wal_spool_open(w, repo_id_hex(w->repo), environment, surface, &h->spool, err) : 0;
     h->registered = wal_log_system(w->repo, environment, surface, &h->system);
     if (named) {
         h->registered = h->registered && h->system == named;
@@ -312,15 +312,22 @@ static int register_rows(struct work_wal *h, const struct wal_row *rows, size_t 
 }
 
 int work_wal_register(struct work_wal *h, bool now, struct error *err) {
-    struct wal_row *rows;
-    size_t n;
-    int lock = -1;
-    int rc = wal_pending_take(&h->spool, now || !h->registered, &rows, &n, &lock, err);
-    if (rc < 0 || n == 0) return rc;
-    rc = register_rows(h, rows, n, err);
-    wal_pending_done(&h->spool, rc == 0, &lock);
-    seam_free(rows);
+    bool any = false, more = true;
+    int rc = 0;
+    while (more && rc == 0) {
+        struct wal_row *rows;
+        size_t n;
+        int lock = -1;
+        rc = wal_pending_take(&h->spool, now || !h->registered, &rows, &n, &lock, err);
+        if (rc < 0 || n == 0) break;
+        rc = register_rows(h, rows, n, err);
+        any |= rc == 0;
+        int done = wal_pending_done(&h->spool, rc == 0, &more, &lock, err);
+        if (rc == 0) rc = done;
+        seam_free(rows);
+    }
     if (rc < 0) return error_wrap(err, "registering WAL in the log");
+    if (!any) return 0;
     struct error lost = ERROR_INIT;
     if (repo_publish(h->w->repo, &lost) < 0 && h->w->options.events.warning)
         h->w->options.events.warning(h->w->options.events.ctx, h->surface, lost.text);

@@ -38,15 +38,23 @@ struct wal_pushed {
 /* Store the file `path`, and with it some of those that PostgreSQL has ready next. Success only when it is durable; what failed of
  * the others fails when its turn comes. */
 int work_wal_push(struct work *w, const char *environment, const char *surface, const char *path, struct wal_pushed *ret, struct error *err) PK_CHECK;
+struct wal_get {
+    const char *name, *path;
+    uint64_t system; /* the cluster's; 0: of the surface's newest one */
+};
 /* Write a file of the archive to `path`, under a temporary name beside it first. ERR_WAL_ABSENT: it is not there, surely.
- * Before any thread was started: a process of its own goes on to fetch what comes next. */
-int work_wal_get(struct work *w, const char *environment, const char *surface, const char *name, const char *path, struct error *err) PK_CHECK;
+ * Before any thread was started: a process of its own goes on to fetch what comes next. With w->any_copy, what the repository lacks or
+ * cannot give is taken from its copies and its fallback. */
+int work_wal_get(struct work *w, const char *environment, const char *surface, const struct wal_get *q, struct error *err) PK_CHECK;
 
 /* ---- looking ---- */
 struct wal_gap {
     uint32_t timeline;
     uint64_t from, to;  /* missing; of the same timeline, or what a later one needs of the one that it left */
     uint32_t needed_by; /* timeline */
+    bool unreadable;    /* the timeline's history is there, and is damaged; else, with `to` 0, it is not there */
+    bool known;         /* the log says that it will not be mended: no failure, but no recovery crosses it either */
+    char why[160];      /* the reason that it gives */
 };
 struct wal_view {
     uint64_t system; /* 0: nothing is stored */
@@ -59,10 +67,20 @@ struct wal_view {
     uint64_t missing;             /* registered, and not there */
     uint64_t stored_bytes;
     uint64_t checked, damaged;    /* by work_wal_verify with `decode` */
+    uint64_t known;               /* missing or damaged, in a range that is acknowledged, and not counted above */
+    size_t known_gaps;            /* of gap_count */
 };
 /* What there is: every range, and what is missing between. With `decode` (needs the read key) every object is read, opened and
  * checked against its name; `damaged` (may be NULL) is told of each that fails or is missing, and the rest is still checked; with an admin
  * key what is whole and not registered is registered then. */
+struct wal_acknowledged { /* one range, as the log now has it */
+    uint32_t timeline;
+    uint64_t from, to;
+};
+/* Say in the log, with a reason, that what is missing or damaged stays so: every gap that is not known yet, or with `segment` (may be NULL)
+ * the one that it lies in, else that very segment. Admin only. ERR_USAGE when there is none. *ret freed with seam_free. */
+int work_wal_acknowledge(struct work *w, const char *environment, const char *surface, const struct wal_name *segment, const char *reason,
+                         struct wal_acknowledged **ret, size_t *ret_n, struct error *err) PK_CHECK;
 typedef void (*wal_damaged)(void *ctx, const char *object, const struct error *why);
 int work_wal_verify(struct work *w, const char *environment, const char *surface, bool decode, wal_damaged damaged, void *ctx, struct wal_view *ret, struct error *err) PK_CHECK;
 void wal_view_free(struct wal_view *v);

@@ -1,11 +1,14 @@
 /* restore_command: one process a file. While the server replays it, a process of its own fetches what comes next into
- * the spool folder; nothing there is believed before its header was checked again. */
+ * the spool folder, by cluster; nothing there is believed before its header was checked again, or when it lies there
+ * for long: what the repository has may be another's by then. */
+#include "work/any_copy.h"
 #include "work/wal_internal.h"
 
 #include "base/proc.h"
 #include "base/time.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -13,12 +16,15 @@
 #define AHEAD_MAX 16
 #define WAIT_NS (60 * NS_PER_S)
 #define POLL_NS (10 * 1000000)
+#define LOCK "lock"
+#define OLD_NS (900 * NS_PER_S)
+#define CLUSTER "cluster" /* which one the surface is, as the last run found out that was not told */
 
 static void fetched_path(const struct wal_spool *s, const struct wal_name *n, const char *more,
                          char out[WAL_SPOOL_BYTES + 80]) {
     char name[WAL_NAME_BYTES];
     wal_name_format(n, name);
-    snprintf(out, WAL_SPOOL_BYTES + 80, "%s/get/%s%s", s->path, name, more);
+    snprintf(out, WAL_SPOOL_BYTES + 80, "%s/%s%s", s->path, name, more);
 }
 
 static int write_new(const char *path, struct bytes content, struct error *err) {
@@ -50,11 +56,39 @@ struct ahead {
     char environment[128], surface[128];
     struct wal_spool spool;
     struct wal_name after;
+    uint64_t system;
 };
+
+/* Each cluster's files lie apart. */
+static int cluster_spool(const struct wal_spool *s, uint64_t system, struct wal_spool *ret, struct error *err) {
+    snprintf(ret->path, sizeof ret->path, "%.4400s/get/%" PRIu64, s->path, system);
+    return io_mkdirs(ret->path, 0700, err);
+}
+
+static uint64_t cluster_known(const struct wal_spool *s) {
+    char path[WAL_SPOOL_BYTES + 80], text[32] = "";
+    struct buf b = BUF_INIT(sizeof text - 1);
+    struct error e = ERROR_INIT;
+    uint64_t system = 0;
+    snprintf(path, sizeof path, "%s/" CLUSTER, s->path);
+    if (io_read_file(AT_FDCWD, path, b.max_bytes, &b, &e) == 0 && b.len) memcpy(text, b.ptr, b.len);
+    buf_free(&b);
+    return wal_system_parse(text, &system) ? system : 0;
+}
+
+/* Only help: whoever does not find it asks the repository. */
+static void cluster_note(const struct wal_spool *s, uint64_t system) {
+    char path[WAL_SPOOL_BYTES + 80], text[32];
+    struct error e = ERROR_INIT;
+    if (cluster_known(s) == system) return;
+    snprintf(path, sizeof path, "%s/" CLUSTER, s->path);
+    snprintf(text, sizeof text, "%" PRIu64, system);
+    (void)!io_replace_file(AT_FDCWD, path, BYTES_STR(text), 0600, &e);
+}
 
 static int lock_ahead(const struct wal_spool *s) {
     char path[WAL_SPOOL_BYTES + 80];
-    snprintf(path, sizeof path, "%s/get.lock", s->path);
+    snprintf(path, sizeof path, "%s/" LOCK, s->path);
     int fd = seam_openat(AT_FDCWD, path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd >= 0 && io_lock(fd) < 0) io_close(&fd);
     return fd;
@@ -64,7 +98,7 @@ static bool lies_there(const struct wal_spool *s, const struct wal_name *n) {
     char path[WAL_SPOOL_BYTES + 80];
     struct stat st;
     fetched_path(s, n, "", path);
-    return seam_fstatat(AT_FDCWD, path, &st, 0) == 0;
+    return seam_fstatat(AT_FDCWD, path, &st, 0) == 0 && st.st_mtim.tv_sec * NS_PER_S + OLD_NS > time_now_ns();
 }
 
 static int fetch_one(struct work_wal *h, uint64_t system, const struct wal_spool *s, const struct wal_name *n,
@@ -88,16 +122,15 @@ static int fetch_one(struct work_wal *h, uint64_t system, const struct wal_spool
 
 /* What lies before the place that the recovery has come to, and what a killed run left. */
 static void tidy(const struct wal_spool *s, const struct wal_name *from) {
-    char folder[WAL_SPOOL_BYTES + 8], keep[WAL_NAME_BYTES];
-    snprintf(folder, sizeof folder, "%s/get", s->path);
+    char keep[WAL_NAME_BYTES];
     wal_name_format(from, keep);
-    int fd = seam_openat(AT_FDCWD, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
-    int dup = fd < 0 ? -1 : seam_openat(AT_FDCWD, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    int fd = seam_openat(AT_FDCWD, s->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    int dup = fd < 0 ? -1 : seam_openat(AT_FDCWD, s->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
     DIR *d = dup < 0 ? NULL : seam_fdopendir(dup);
     for (struct dirent *x; d && (x = seam_readdir(d));) {
         struct wal_name n;
         struct error e = ERROR_INIT;
-        if (x->d_name[0] == '.') continue;
+        if (x->d_name[0] == '.' || strcmp(x->d_name, LOCK) == 0) continue;
         if (wal_name_parse(x->d_name, &n, &e) < 0 || strcmp(x->d_name, keep) < 0)
             (void)!seam_unlinkat(fd, x->d_name, 0);
     }
@@ -134,14 +167,12 @@ static void run_ahead(void *arg) {
     struct ahead *a = arg;
     struct error e = ERROR_INIT;
     struct work_wal *h = NULL;
-    uint64_t system;
     int lock = lock_ahead(&a->spool);
     if (lock < 0) return;
     tidy(&a->spool, &a->after);
     a->w->log_only = true;
     a->w->options.events = (struct work_events){0};
-    if (work_wal_open(a->w, a->environment, a->surface, &h, &e) == 0 && work_wal_system(h, &system))
-        fetch_following(a, h, system);
+    if (work_wal_open_source(a->w, a->environment, a->surface, &h, &e) == 0) fetch_following(a, h, a->system);
     work_wal_close(h);
     io_close(&lock);
 }
@@ -156,8 +187,8 @@ static bool running_low(const struct wal_spool *s, const struct wal_name *n, uin
     return false;
 }
 
-static void start_ahead(struct work *w, const char *environment, const char *surface, const struct wal_spool *s,
-                        const struct wal_name *n) {
+static void start_ahead(struct work *w, const char *environment, const char *surface, uint64_t system,
+                        const struct wal_spool *s, const struct wal_name *n) {
     static struct ahead a; /* outlives this call in the other process */
     struct error e = ERROR_INIT;
     int lock = lock_ahead(s);
@@ -166,6 +197,7 @@ static void start_ahead(struct work *w, const char *environment, const char *sur
     a.w = w;
     a.spool = *s;
     a.after = *n;
+    a.system = system;
     snprintf(a.environment, sizeof a.environment, "%s", environment);
     snprintf(a.surface, sizeof a.surface, "%s", surface);
     if (proc_detach(run_ahead, &a, &e) < 0 && w->options.events.warning)
@@ -175,27 +207,64 @@ static void start_ahead(struct work *w, const char *environment, const char *sur
 /* ---- one file ---- */
 
 /* A segment that was fetched ahead; false when there is none that is what it should be. */
-static bool take_fetched(const struct wal_spool *s, const struct wal_name *n, struct buf *b, uint32_t *ret_segment) {
+static bool take_fetched(const struct wal_spool *s, uint64_t system, const struct wal_name *n, struct buf *b,
+                         uint32_t *ret_segment) {
     char path[WAL_SPOOL_BYTES + 80];
     struct error e = ERROR_INIT;
     struct wal_header h;
     fetched_path(s, n, "", path);
     buf_clear(b);
     bool good = io_read_file(AT_FDCWD, path, WAL_SEGMENT_MAX, b, &e) == 0 &&
-                wal_segment_check(n, buf_bytes(b), 0, &e) == 0 && wal_header_read(buf_bytes(b), &h, &e) == 0 &&
+                wal_segment_check(n, buf_bytes(b), system, &e) == 0 && wal_header_read(buf_bytes(b), &h, &e) == 0 &&
                 b->len == h.segment_bytes;
     if (good) *ret_segment = h.segment_bytes;
     if (!good) (void)!seam_unlinkat(AT_FDCWD, path, 0);
+    if (!good) buf_clear(b); /* what is got instead begins an empty file */
+    return good;
+}
+
+int wal_fetched_read(struct work *w, const char *environment, const char *surface, uint64_t system,
+                     const struct wal_name *n, struct buf *ret, struct error *err) {
+    struct wal_spool base, spool;
+    char path[WAL_SPOOL_BYTES + 80];
+    const char *url;
+    int rc = work_repo_url(w, environment, &url, err);
+    if (rc == 0) rc = wal_spool_open(w, url, environment, surface, &base, err);
+    if (rc == 0) rc = cluster_spool(&base, system, &spool, err);
+    if (rc < 0) return rc;
+    fetched_path(&spool, n, "", path);
+    return io_read_file(AT_FDCWD, path, WAL_SEGMENT_MAX, ret, err);
+}
+
+/* The same, given the name that the server wants: no byte of it is copied. Not across file systems. */
+static bool move_fetched(const struct wal_spool *s, uint64_t system, const struct wal_name *n, const char *to,
+                         uint32_t *ret_segment) {
+    char path[WAL_SPOOL_BYTES + 80];
+    uint8_t page[4096];
+    size_t got = 0;
+    struct error e = ERROR_INIT;
+    struct wal_header h;
+    struct stat st;
+    fetched_path(s, n, "", path);
+    int fd = seam_openat(AT_FDCWD, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC, 0);
+    if (fd < 0) return false;
+    bool good = seam_fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
+                io_read_full(fd, page, sizeof page, &got, path, &e) == 0 &&
+                wal_segment_check(n, BYTES_OF(page, got), system, &e) == 0 &&
+                wal_header_read(BYTES_OF(page, got), &h, &e) == 0 && (uint64_t)st.st_size == h.segment_bytes &&
+                seam_renameat2(AT_FDCWD, path, AT_FDCWD, to, 0) == 0;
+    io_close(&fd);
+    if (good) *ret_segment = h.segment_bytes;
     return good;
 }
 
 /* Another process may just be fetching it: then it comes sooner from there. */
-static bool wait_fetched(const struct wal_spool *s, const struct wal_name *n, struct buf *b, uint32_t *ret_segment) {
+static bool wait_fetched(const struct wal_spool *s, const struct wal_name *n) {
     char part[WAL_SPOOL_BYTES + 80];
     struct stat st;
     int64_t until = time_monotonic_ns() + WAIT_NS;
     for (;;) {
-        if (lies_there(s, n)) return take_fetched(s, n, b, ret_segment);
+        if (lies_there(s, n)) return true;
         fetched_path(s, n, ".part", part);
         int lock = lock_ahead(s);
         bool idle = lock >= 0;
@@ -203,7 +272,7 @@ static bool wait_fetched(const struct wal_spool *s, const struct wal_name *n, st
         if (idle || seam_fstatat(AT_FDCWD, part, &st, 0) < 0 || time_monotonic_ns() > until) break;
         (void)!seam_poll(NULL, 0, POLL_NS / 1000000);
     }
-    return lies_there(s, n) && take_fetched(s, n, b, ret_segment);
+    return lies_there(s, n);
 }
 
 static int one_is_there(void *ctx, const struct store_object *o, struct error *err) {
@@ -224,31 +293,54 @@ static int nobody_knows(const struct work *w, const char *environment, const cha
     return error_next(err, "Name the cluster by wal.system of the surface in the configuration.");
 }
 
-int work_wal_get(struct work *w, const char *environment, const char *surface, const char *name, const char *path,
+/* A copy that stands in unasked may lag behind: what it lacks the repository may have. */
+static int absent_for_sure(const struct work *w, const char *name, struct error *err) {
+    const char *copy = any_copy_read_from(w);
+    if (!copy || w->options.from) return -ERR_WAL_ABSENT;
+    error_clear(err);
+    error_set(err, ERR_UNVERIFIABLE, "%s is not in the copy %s, and the repository, which may have it, is out of reach",
+              name, copy);
+    return error_next(err, "Bring the repository back; or recover as far as the copy leads: --from %s", copy);
+}
+
+static int system_of(struct work *w, const char *environment, const char *surface, const struct wal_get *q,
+                     const struct work_wal *h, uint64_t *ret, struct error *err) {
+    if (q->system || work_wal_system(h, ret)) return 0;
+    return nobody_knows(w, environment, surface, err);
+}
+
+int work_wal_get(struct work *w, const char *environment, const char *surface, const struct wal_get *q,
                  struct error *err) {
-    struct wal_spool spool;
+    struct wal_spool base, spool;
     struct wal_name n;
     struct work_wal *h = NULL;
     struct buf b = BUF_INIT(WAL_SEGMENT_MAX);
+    const char *url;
     uint32_t segment = 0;
-    uint64_t system;
-    if (strlen(path) >= 4000) return error_set(err, ERR_USAGE, "the file's name is too long");
-    int rc = wal_name_parse(name, &n, err);
-    if (rc == 0) rc = wal_spool_open(w, environment, surface, &spool, err);
+    if (strlen(q->path) >= 4000) return error_set(err, ERR_USAGE, "the file's name is too long");
+    int rc = wal_name_parse(q->name, &n, err);
+    if (rc == 0) rc = work_repo_url(w, environment, &url, err);
+    if (rc == 0) rc = wal_spool_open(w, url, environment, surface, &base, err);
     if (rc < 0) return rc;
     bool is_segment = n.kind == WAL_SEGMENT;
-    if (is_segment && wait_fetched(&spool, &n, &b, &segment)) {
-        rc = deliver(path, buf_bytes(&b), err);
-        if (rc == 0 && running_low(&spool, &n, segment)) start_ahead(w, environment, surface, &spool, &n);
+    uint64_t system = q->system ? q->system : cluster_known(&base);
+    bool known = is_segment && system && cluster_spool(&base, system, &spool, err) == 0;
+    bool there = known && wait_fetched(&spool, &n);
+    bool moved = there && move_fetched(&spool, system, &n, q->path, &segment);
+    if (moved || (there && take_fetched(&spool, system, &n, &b, &segment))) {
+        rc = moved ? 0 : deliver(q->path, buf_bytes(&b), err);
+        if (rc == 0 && running_low(&spool, &n, segment)) start_ahead(w, environment, surface, system, &spool, &n);
         buf_free(&b);
         return rc;
     }
-    if (is_segment) start_ahead(w, environment, surface, &spool, &n);
+    if (known) start_ahead(w, environment, surface, system, &spool, &n);
     w->log_only = true;
-    rc = work_wal_open(w, environment, surface, &h, err);
-    if (rc == 0 && !work_wal_system(h, &system)) rc = nobody_knows(w, environment, surface, err);
-    if (rc == 0) rc = work_wal_source(h)->ops->get(work_wal_source(h), system, &n, &b, err);
-    if (rc == 0) rc = deliver(path, buf_bytes(&b), err);
+    rc = work_wal_open_source(w, environment, surface, &h, err);
+    if (rc == 0) rc = system_of(w, environment, surface, q, h, &system, err);
+    if (rc == 0 && !q->system) cluster_note(&base, system);
+    if (rc == 0) rc = wal_any_get(h, system, &n, &b, err);
+    if (rc == -ERR_WAL_ABSENT) rc = absent_for_sure(w, q->name, err);
+    if (rc == 0) rc = deliver(q->path, buf_bytes(&b), err);
     work_wal_close(h);
     buf_free(&b);
     return rc;

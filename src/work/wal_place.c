@@ -35,7 +35,7 @@ static bool take_hex8(const char *p, uint32_t *ret) {
 }
 
 /* "<timeline>/<file>" or "<timeline>/<segment>.pieces/<from>-<to>" */
-static bool place_parse(const char *text, struct wal_place *ret) {
+bool wal_place_read(const char *text, struct wal_place *ret) {
     char name[WAL_NAME_BYTES];
     uint32_t timeline;
     struct error e = ERROR_INIT;
@@ -66,15 +66,14 @@ struct listing {
 static int see(void *ctx, const struct store_object *o, struct error *err) {
     struct listing *l = ctx;
     struct wal_place p = {.object_bytes = o->bytes, .created_ns = o->created_ns};
-    if (strlen(o->key) <= l->skip || !place_parse(o->key + l->skip, &p)) return 0;
+    if (strlen(o->key) <= l->skip || !wal_place_read(o->key + l->skip, &p)) return 0;
     int rc = mem_grow((void **)&l->items, &l->cap, l->n + 1, sizeof *l->items, err);
     if (rc == 0) l->items[l->n++] = p;
     return rc;
 }
 
 #define ORDER(a, b) ((a) < (b) ? -1 : (a) > (b))
-static int order(const void *pa, const void *pb) {
-    const struct wal_place *a = pa, *b = pb;
+int wal_place_compare(const struct wal_place *a, const struct wal_place *b) {
     int d = ORDER(a->name.timeline, b->name.timeline);
     if (!d) d = ORDER(a->name.log, b->name.log);
     if (!d) d = ORDER(a->name.seg, b->name.seg);
@@ -82,6 +81,10 @@ static int order(const void *pa, const void *pb) {
     if (!d) d = ORDER(a->piece, b->piece); /* the whole segment before its pieces */
     if (!d) d = ORDER(a->from, b->from);
     return d ? d : ORDER(a->to, b->to);
+}
+
+static int order(const void *a, const void *b) {
+    return wal_place_compare(a, b);
 }
 
 static int list(struct repo *r, const char *folder, size_t skip, struct wal_place **ret, size_t *ret_n,

@@ -1,6 +1,6 @@
 /* archive_command: one process a file. What comes next is stored beside it, as far as the server has it ready, and left
  * as marks: their turns cost no more than a look. A mark is set after its file is durable, and names the very file. */
-#include "work/wal_internal.h"
+#include "work/wal_homes.h"
 
 #include "base/thread.h"
 #include "base/time.h"
@@ -85,19 +85,49 @@ uint64_t wal_file_system(const char *path, const struct wal_name *n, struct byte
     return found;
 }
 
-static int put_file(struct work_wal *h, const char *path, const struct wal_name *n, struct stat *ret_st,
+/* Into each that has not got it by its mark; one that has it while another has not is marked, so that the next try
+ * leaves it alone. */
+static int put_all(struct wal_homes *h, uint64_t system, const struct wal_name *n, struct bytes file,
+                   const struct stat *st, bool ahead, struct error *err) {
+    struct error first = ERROR_INIT;
+    bool has[WAL_HOMES_MAX] = {false}, fresh[WAL_HOMES_MAX] = {false};
+    char what[WAL_NAME_BYTES];
+    for (size_t i = 0; i < h->count; i++) {
+        struct wal_home *home = &h->list[i];
+        struct error e = home->failed;
+        if (home->wal) {
+            has[i] = h->count > 1 && wal_mark_holds(&home->spool, n, st);
+            if (!has[i])
+                has[i] = fresh[i] =
+                    work_wal_sink(home->wal)->ops->put(work_wal_sink(home->wal), system, n, file, &e) == 0;
+        } else if (ahead)
+            continue;
+        if (!has[i] && first.code == ERR_NONE) first = e;
+    }
+    for (size_t i = 0; i < h->count; i++) {
+        struct error e = ERROR_INIT;
+        if (fresh[i] && (ahead || first.code != ERR_NONE) && wal_mark_set(&h->list[i].spool, n, st, &e) < 0 && ahead &&
+            first.code == ERR_NONE)
+            first = e;
+        if (has[i] && !ahead && first.code == ERR_NONE && h->count > 1) wal_mark_drop(&h->list[i].spool, n);
+    }
+    wal_name_format(n, what);
+    return first.code == ERR_NONE ? 0 : wal_homes_lacking(h, what, has, &first, err);
+}
+
+static int put_file(struct wal_homes *h, const char *path, const struct wal_name *n, bool ahead, struct buf *file,
                     uint64_t *ret_bytes, struct error *err) {
-    struct buf file = BUF_INIT(WAL_SEGMENT_MAX + 1);
+    struct stat st;
     uint64_t system;
-    int rc = file_read(path, &file, ret_st, err);
-    if (rc == 0) system = wal_file_system(path, n, buf_bytes(&file));
+    buf_clear(file);
+    int rc = file_read(path, file, &st, err);
+    if (rc == 0) system = wal_file_system(path, n, buf_bytes(file));
     if (rc == 0 && !system && (n->kind == WAL_SEGMENT || n->kind == WAL_PARTIAL))
-        rc = wal_segment_check(n, buf_bytes(&file), 0, err); /* says why there is none */
-    if (rc == 0 && !system && !work_wal_system(h, &system))
+        rc = wal_segment_check(n, buf_bytes(file), 0, err); /* says why there is none */
+    if (rc == 0 && !system && !wal_homes_system(h, &system))
         rc = error_set(err, ERR_PG_WAL, "nothing says which cluster %s is of: no segment lies beside it", path);
-    if (rc == 0) rc = work_wal_sink(h)->ops->put(work_wal_sink(h), system, n, buf_bytes(&file), err);
-    *ret_bytes = file.len;
-    buf_free(&file);
+    if (rc == 0) rc = put_all(h, system, n, buf_bytes(file), &st, ahead, err);
+    *ret_bytes = file->len;
     return rc;
 }
 
@@ -108,7 +138,7 @@ struct task {
     char path[4200];
 };
 struct push {
-    struct work_wal *h;
+    struct wal_homes *h;
     struct task tasks[AHEAD_MAX + 1]; /* the first is the one that was asked for */
     size_t count;
     int64_t begun_ns;
@@ -131,7 +161,7 @@ static int order(const void *pa, const void *pb) {
 
 /* Segments only: what else is ready is small, and comes first anyway. An archive that was out of reach for long leaves
  * very many, so no more than their names are held. */
-static void find_ready(struct push *p, const struct wal_spool *spool, const char *path, const struct wal_name *asked) {
+static void find_ready(struct push *p, const char *path, const struct wal_name *asked) {
     char folder[4096], status[4200], own[WAL_NAME_BYTES];
     struct wal_name *found = NULL;
     size_t n = 0, cap = 0;
@@ -166,7 +196,7 @@ static void find_ready(struct push *p, const struct wal_spool *spool, const char
         wal_name_format(&found[i], name);
         t->name = found[i];
         snprintf(t->path, sizeof t->path, "%s/%s", folder, name);
-        if (seam_fstatat(AT_FDCWD, t->path, &st, 0) == 0 && !wal_mark_holds(spool, &t->name, &st)) p->count++;
+        if (seam_fstatat(AT_FDCWD, t->path, &st, 0) == 0 && !wal_homes_marked(p->h, &t->name, &st)) p->count++;
     }
     seam_free(found);
 }
@@ -186,13 +216,13 @@ static bool take(struct push *p, size_t *ret) {
 /* Once one of them fails no more are tried: each will fail, and say so, when its turn comes. */
 static void *run(void *arg) {
     struct push *p = arg;
+    struct buf file =
+        BUF_INIT(WAL_SEGMENT_MAX + 1); /* one for all: fresh memory costs as much as half of the sealing */
     for (size_t i; take(p, &i);) {
         struct task *t = &p->tasks[i];
         struct error e = ERROR_INIT;
-        struct stat st;
         uint64_t bytes = 0;
-        int rc = put_file(p->h, t->path, &t->name, &st, &bytes, &e);
-        if (rc == 0 && i > 0) rc = wal_mark_set(&p->h->spool, &t->name, &st, &e);
+        int rc = put_file(p->h, t->path, &t->name, i > 0, &file, &bytes, &e);
         pthread_mutex_lock(&p->lock);
         if (i == 0) {
             p->asked_rc = rc;
@@ -203,6 +233,7 @@ static void *run(void *arg) {
         p->stop |= rc < 0;
         pthread_mutex_unlock(&p->lock);
     }
+    buf_free(&file);
     return NULL;
 }
 
@@ -213,7 +244,7 @@ static unsigned threads_for(const struct push *p) {
         if (seam_fstatat(AT_FDCWD, p->tasks[i].path, &st, 0) == 0 && 2 * (uint64_t)st.st_size > each)
             each = 2 * (uint64_t)st.st_size;
     uint64_t fit = each ? MEMORY_BYTES / each : THREADS_MAX;
-    unsigned n = p->h->w->jobs < THREADS_MAX ? p->h->w->jobs : THREADS_MAX;
+    unsigned n = p->h->list[0].work->jobs < THREADS_MAX ? p->h->list[0].work->jobs : THREADS_MAX;
     if (n > fit) n = fit ? (unsigned)fit : 1;
     return n > p->count ? (unsigned)p->count : n;
 }
@@ -234,45 +265,58 @@ static int store_all(struct push *p, struct error *err) {
     return p->asked_rc;
 }
 
+/* All that is left to do for a file that an earlier run stored: to see that the repositories are the ones it stored it
+ * in. */
+static bool all_marked(struct wal_homes *h, const struct wal_name *n, const struct stat *st) {
+    for (size_t i = 0; i < h->count; i++)
+        if (h->list[i].failed.code != ERR_NONE) return false;
+    if (!wal_homes_marked(h, n, st)) return false;
+    for (size_t i = 0; i < h->count; i++) wal_mark_drop(&h->list[i].spool, n);
+    return true;
+}
+
+static int push(struct wal_homes *h, const char *path, struct wal_pushed *done, struct error *err) {
+    void *mem;
+    wal_homes_open(h);
+    if (h->count == 1 && !h->list[0].wal) {
+        *err = h->list[0].failed;
+        return -(int)err->code;
+    }
+    int rc = mem_alloc(sizeof(struct push), &mem, err);
+    if (rc < 0) return rc;
+    struct push *p = mem;
+    p->h = h;
+    p->tasks[0].name = done->name;
+    snprintf(p->tasks[0].path, sizeof p->tasks[0].path, "%s", path);
+    p->count = 1;
+    find_ready(p, path, &done->name);
+    rc = store_all(p, err);
+    done->ahead = p->ahead;
+    done->bytes = p->bytes;
+    seam_free(mem);
+    struct error e = ERROR_INIT;
+    int registered = wal_homes_register(h, false, &e);
+    if (rc == 0 && registered < 0) {
+        *err = e;
+        rc = registered;
+    }
+    return rc;
+}
+
 int work_wal_push(struct work *w, const char *environment, const char *surface, const char *path,
                   struct wal_pushed *ret, struct error *err) {
-    struct wal_spool spool;
-    struct work_wal *h = NULL;
+    struct wal_homes h;
     struct stat st;
-    void *mem = NULL;
     struct wal_pushed done = {0};
     int rc = wal_name_parse(base_of(path), &done.name, err);
-    if (rc == 0) rc = wal_spool_open(w, environment, surface, &spool, err);
+    if (rc == 0 && strlen(path) >= 4000) rc = error_set(err, ERR_USAGE, "the file's name is too long");
     if (rc < 0) return rc;
-    if (strlen(path) >= 4000) return error_set(err, ERR_USAGE, "the file's name is too long");
-    if (seam_fstatat(AT_FDCWD, path, &st, 0) == 0 && wal_mark_holds(&spool, &done.name, &st)) {
-        wal_mark_drop(&spool, &done.name);
+    rc = wal_homes_look(w, environment, surface, &h, err);
+    if (rc == 0 && seam_fstatat(AT_FDCWD, path, &st, 0) == 0 && all_marked(&h, &done.name, &st))
         done.ahead_of_time = true;
-        *ret = done;
-        return 0;
-    }
-    w->log_only = true;
-    if ((rc = work_wal_open(w, environment, surface, &h, err)) < 0) return rc;
-    if ((rc = mem_alloc(sizeof(struct push), &mem, err)) == 0) {
-        struct push *p = mem;
-        p->h = h;
-        p->tasks[0].name = done.name;
-        snprintf(p->tasks[0].path, sizeof p->tasks[0].path, "%s", path);
-        p->count = 1;
-        find_ready(p, &spool, path, &done.name);
-        rc = store_all(p, err);
-        done.ahead = p->ahead;
-        done.bytes = p->bytes;
-    }
-    seam_free(mem);
-    if (rc == 0 && !h->registered)
-        rc = work_wal_register(h, true, err); /* the entry that says whose WAL the surface takes */
-    else if (rc == 0) {
-        struct error later = ERROR_INIT;
-        if (work_wal_register(h, false, &later) < 0 && w->options.events.warning)
-            w->options.events.warning(w->options.events.ctx, surface, later.text);
-    }
-    work_wal_close(h);
+    else if (rc == 0)
+        rc = push(&h, path, &done, err);
+    wal_homes_close(&h);
     if (rc == 0) *ret = done;
     return rc;
 }

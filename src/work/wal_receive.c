@@ -1,6 +1,6 @@
 #include "work/wal_receive.h"
 
-#include "work/wal_internal.h"
+#include "work/wal_homes.h"
 
 #define SLOT "proofkeep"
 
@@ -43,59 +43,44 @@ static const char *slot_of(const struct server *s, const char *said) {
     return s->wal && s->wal->slot ? s->wal->slot : SLOT;
 }
 
-/* ---- the surface's sink, and behind each put the log: on the storing thread, where it holds up no stream ---- */
+/* ---- the sink of all repositories, and behind each put their logs: on the storing thread, where it holds up no stream
+ * ---- */
 struct registering {
     struct wal_sink sink;
-    struct work_wal *wal;
-    const char *label;
+    struct wal_homes *homes;
 };
 
-static int registered(struct registering *r, struct error *err) {
-    bool first = !r->wal->registered; /* the entry that says whose WAL the surface takes */
-    struct error later = ERROR_INIT;
-    int rc = work_wal_register(r->wal, false, &later);
-    if (rc < 0 && first) {
-        *err = later;
-        return rc;
-    }
-    const struct work_events *e = &r->wal->w->options.events;
-    if (rc < 0 && e->warning) e->warning(e->ctx, r->label, later.text);
-    return 0;
-}
-
 static int put(struct wal_sink *s, uint64_t system, const struct wal_name *n, struct bytes file, struct error *err) {
-    struct registering *r = (struct registering *)s;
-    struct wal_sink *inner = work_wal_sink(r->wal);
-    int rc = inner->ops->put(inner, system, n, file, err);
-    return rc < 0 ? rc : registered(r, err);
+    struct wal_homes *h = ((struct registering *)s)->homes;
+    int rc = h->sink.ops->put(&h->sink, system, n, file, err);
+    return rc < 0 ? rc : wal_homes_register(h, false, err);
 }
 
 static int put_piece(struct wal_sink *s, uint64_t system, const struct wal_name *n, uint32_t from, struct bytes piece,
                      struct error *err) {
-    struct registering *r = (struct registering *)s;
-    struct wal_sink *inner = work_wal_sink(r->wal);
-    int rc = inner->ops->put_piece(inner, system, n, from, piece, err);
-    return rc < 0 ? rc : registered(r, err);
+    struct wal_homes *h = ((struct registering *)s)->homes;
+    int rc = h->sink.ops->put_piece(&h->sink, system, n, from, piece, err);
+    return rc < 0 ? rc : wal_homes_register(h, false, err);
 }
 
 static int resume(struct wal_sink *s, uint64_t system, uint32_t *ret_timeline, uint64_t *ret_lsn,
                   uint32_t *ret_segment_bytes, struct error *err) {
-    struct wal_sink *inner = work_wal_sink(((struct registering *)s)->wal);
-    return inner->ops->resume(inner, system, ret_timeline, ret_lsn, ret_segment_bytes, err);
+    struct wal_homes *h = ((struct registering *)s)->homes;
+    return h->sink.ops->resume(&h->sink, system, ret_timeline, ret_lsn, ret_segment_bytes, err);
 }
 
-static int receive(struct work *w, struct server *s, struct work_wal *wal, const struct receive_options *said,
+static int receive(struct work *w, struct server *s, struct wal_homes *homes, const struct receive_options *said,
                    struct receive_state *ret, struct error *err) {
     static const struct wal_sink_ops ops = {put, put_piece, resume};
-    struct registering sink = {{&ops}, wal, s->bridge.label};
+    struct registering sink = {{&ops}, homes};
     struct receive_options o = *said;
     struct error late = ERROR_INIT;
     o.slot = slot_of(s, said->slot);
     if (!o.piece_ns && s->wal && s->wal->every.state == CONFIG_SET) o.piece_ns = s->wal->every.ns;
-    (void)!work_wal_system(wal, &o.system);
+    (void)!wal_homes_system(homes, &o.system);
     int rc = known_secrets_error(&w->known, pgphys_receive(&s->ctx, &sink.sink, &o, ret, err), err);
     /* Those without an entry are whole, and found by the next run. */
-    if (work_wal_register(wal, true, &late) < 0 && w->options.events.warning)
+    if (wal_homes_register(homes, true, &late) < 0 && w->options.events.warning)
         w->options.events.warning(w->options.events.ctx, s->bridge.label, late.text);
     return rc;
 }
@@ -103,14 +88,19 @@ static int receive(struct work *w, struct server *s, struct work_wal *wal, const
 int work_wal_receive(struct work *w, const char *environment, const char *surface, const struct receive_options *o,
                      struct receive_state *ret, struct error *err) {
     struct server s;
-    struct work_wal *wal = NULL;
+    struct wal_homes homes;
     *ret = (struct receive_state){0};
     int rc = server_open(w, environment, surface, &s, err);
     if (rc < 0) return rc;
-    w->log_only = true;
-    rc = work_wal_open(w, environment, surface, &wal, err);
-    if (rc == 0) rc = receive(w, &s, wal, o, ret, err);
-    work_wal_close(wal);
+    rc = wal_homes_look(w, environment, surface, &homes, err);
+    if (rc == 0) wal_homes_open(&homes);
+    for (size_t i = 0; i < homes.count && rc == 0; i++) {
+        if (homes.list[i].wal) continue;
+        *err = homes.list[i].failed;
+        rc = homes.count > 1 ? error_wrap(err, "%s, which must have the WAL", homes.list[i].label) : -(int)err->code;
+    }
+    if (rc == 0) rc = receive(w, &s, &homes, o, ret, err);
+    wal_homes_close(&homes);
     server_close(&s);
     return rc;
 }
@@ -133,6 +123,16 @@ int work_wal_switch(struct work *w, const char *environment, const char *surface
     int rc = server_open(w, environment, surface, &s, err);
     if (rc < 0) return rc;
     rc = known_secrets_error(&w->known, pgphys_wal_switch(&s.ctx, ret_switched, ret, err), err);
+    server_close(&s);
+    return rc;
+}
+
+int work_wal_server_read(struct work *w, const char *environment, const char *surface, uint64_t system,
+                         const struct wal_name *n, struct buf *ret, struct error *err) {
+    struct server s;
+    int rc = server_open(w, environment, surface, &s, err);
+    if (rc < 0) return rc;
+    rc = known_secrets_error(&w->known, pgphys_wal_read(&s.ctx, system, n, ret, err), err);
     server_close(&s);
     return rc;
 }

@@ -9,8 +9,9 @@
 
 #define PENDING "pending"
 #define TAKEN "pending.taken"
+#define DONE "pending.done" /* how much of TAKEN is registered */
 #define LOCK "pending.lock"
-#define PENDING_BYTES_MAX (16u << 20)
+#define READ_BYTES (4u << 20)
 #define DUE_ROWS 64
 #define ADD_TRIES 16
 #define DUE_NS (600 * NS_PER_S)
@@ -29,23 +30,19 @@ static int spool_base(struct work *w, const char *environment, const char *surfa
     return rc;
 }
 
-int wal_spool_open(struct work *w, const char *environment, const char *surface, struct wal_spool *ret,
-                   struct error *err) {
-    const char *url;
+int wal_spool_open(struct work *w, const char *whose, const char *environment, const char *surface,
+                   struct wal_spool *ret, struct error *err) {
     char base[4096], hex[2 * DIGEST_BYTES + 1], ok[WAL_SPOOL_BYTES + 8];
     struct buf b = BUF_INIT(1u << 16);
     struct digest d;
-    int rc = work_repo_url(w, environment, &url, err);
-    if (rc == 0) rc = spool_base(w, environment, surface, base, err);
-    if (rc == 0) rc = buf_printf(&b, err, "%s\n%s\n%s", url, environment, surface);
+    int rc = spool_base(w, environment, surface, base, err);
+    if (rc == 0) rc = buf_printf(&b, err, "%s\n%s\n%s", whose, environment, surface);
     if (rc == 0) sha256(buf_bytes(&b), &d);
     buf_free(&b);
     if (rc < 0) return rc;
     hex_encode(d.b, sizeof d.b, hex);
     snprintf(ret->path, sizeof ret->path, "%s/%.16s", base, hex);
     snprintf(ok, sizeof ok, "%s/ok", ret->path);
-    if ((rc = io_mkdirs(ok, 0700, err)) < 0) return error_wrap(err, "the spool folder");
-    snprintf(ok, sizeof ok, "%s/get", ret->path);
     rc = io_mkdirs(ok, 0700, err);
     return rc < 0 ? error_wrap(err, "the spool folder") : 0;
 }
@@ -143,16 +140,19 @@ static bool take_number(struct bytes *line, uint64_t *ret) {
 }
 
 /* A line that a crash cut off is passed over: its object is found by listing. */
-static int rows_parse(struct bytes text, struct wal_row **ret, size_t *ret_n, uint64_t *ret_since, struct error *err) {
+static int rows_parse(struct bytes text, struct wal_row **ret, size_t *ret_n, uint64_t *ret_since, size_t *ret_used,
+                      struct error *err) {
     struct wal_row *rows = NULL;
     size_t n = 0, cap = 0;
     *ret_since = 0;
+    *ret_used = 0;
     while (text.len) {
         const uint8_t *end = memchr(text.ptr, '\n', text.len);
         if (!end) break;
         struct bytes line = BYTES_OF(text.ptr, (size_t)(end - text.ptr));
         text.ptr += line.len + 1;
         text.len -= line.len + 1;
+        *ret_used += line.len + 1;
         struct wal_row row;
         uint64_t since;
         char hex[2 * DIGEST_BYTES + 1];
@@ -183,17 +183,39 @@ static int lock_spool(const struct wal_spool *s, int *ret, struct error *err) {
     return 0;
 }
 
-static int read_rows(const char *path, struct wal_row **ret, size_t *ret_n, uint64_t *ret_since, struct error *err) {
-    struct buf b = BUF_INIT(PENDING_BYTES_MAX);
-    int rc = io_read_file(AT_FDCWD, path, b.max_bytes, &b, err);
+/* Where the rows begin that were taken and are not registered. */
+static uint64_t done_read(const struct wal_spool *s) {
+    char path[WAL_SPOOL_BYTES + 80];
+    struct buf b = BUF_INIT(64);
+    struct error e = ERROR_INIT;
+    uint64_t at = 0;
+    in_spool(s, DONE, path);
+    struct bytes line = BYTES_OF(NULL, 0);
+    if (io_read_file(AT_FDCWD, path, b.max_bytes, &b, &e) == 0) line = buf_bytes(&b);
+    if (!line.len || !take_number(&line, &at)) at = 0;
+    buf_free(&b);
+    return at;
+}
+
+/* Rows from a place on, as many as one reading brings: an archive whose log was out of reach for long leaves many. */
+static int read_rows(const char *path, uint64_t at, struct wal_row **ret, size_t *ret_n, uint64_t *ret_since,
+                     uint64_t *ret_end, struct error *err) {
+    struct buf b = BUF_INIT(READ_BYTES);
+    size_t n = 0, used = 0;
     *ret = NULL;
     *ret_n = 0;
     *ret_since = 0;
-    if (rc == -ERR_IO_NOT_FOUND) {
-        error_clear(err);
-        rc = 0;
-    } else if (rc == 0)
-        rc = rows_parse(buf_bytes(&b), ret, ret_n, ret_since, err);
+    *ret_end = at;
+    int fd = seam_openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
+    if (fd < 0 && errno == ENOENT) return 0;
+    if (fd < 0) return error_set_errno(err, ERR_IO_READ, "cannot open %s", path);
+    int rc = buf_reserve(&b, READ_BYTES, err);
+    if (rc == 0 && seam_lseek(fd, (off_t)at, SEEK_SET) < 0)
+        rc = error_set_errno(err, ERR_IO_READ, "cannot read %s", path);
+    if (rc == 0) rc = io_read_full(fd, b.ptr, READ_BYTES, &n, path, err);
+    if (rc == 0) rc = rows_parse(BYTES_OF(b.ptr, n), ret, ret_n, ret_since, &used, err);
+    *ret_end = at + used;
+    io_close(&fd);
     buf_free(&b);
     return rc;
 }
@@ -201,7 +223,7 @@ static int read_rows(const char *path, struct wal_row **ret, size_t *ret_n, uint
 int wal_pending_take(const struct wal_spool *s, bool now, struct wal_row **ret, size_t *ret_n, int *ret_lock,
                      struct error *err) {
     char pending[WAL_SPOOL_BYTES + 80], taken[WAL_SPOOL_BYTES + 80];
-    uint64_t since;
+    uint64_t since, end, at;
     *ret_n = 0;
     *ret = NULL;
     int rc = lock_spool(s, ret_lock, err);
@@ -209,17 +231,21 @@ int wal_pending_take(const struct wal_spool *s, bool now, struct wal_row **ret, 
     in_spool(s, PENDING, pending);
     in_spool(s, TAKEN, taken);
     /* what a run took and could not register comes first */
-    rc = read_rows(taken, ret, ret_n, &since, err);
+    at = done_read(s);
+    rc = read_rows(taken, at, ret, ret_n, &since, &end, err);
     if (rc == 0 && *ret_n == 0) {
-        rc = read_rows(pending, ret, ret_n, &since, err);
+        rc = read_rows(pending, 0, ret, ret_n, &since, &end, err);
         bool due = now || *ret_n >= DUE_ROWS || (int64_t)since + DUE_NS < time_now_ns();
         seam_free(*ret);
         *ret = NULL;
         if (rc == 0 && *ret_n && due) {
+            in_spool(s, DONE, taken);
+            (void)!seam_unlinkat(AT_FDCWD, taken, 0);
+            in_spool(s, TAKEN, taken);
             if (seam_renameat2(AT_FDCWD, pending, AT_FDCWD, taken, 0) < 0)
                 rc = error_set_errno(err, ERR_IO_WRITE, "cannot rename %s", pending);
             else
-                rc = read_rows(taken, ret, ret_n, &since, err);
+                rc = read_rows(taken, 0, ret, ret_n, &since, &end, err);
         } else
             *ret_n = 0;
     }
@@ -227,9 +253,30 @@ int wal_pending_take(const struct wal_spool *s, bool now, struct wal_row **ret, 
     return rc;
 }
 
-void wal_pending_done(const struct wal_spool *s, bool registered, int *lock) {
-    char taken[WAL_SPOOL_BYTES + 80];
+/* Rows that were registered and not noted so are registered again, which does no harm. */
+int wal_pending_done(const struct wal_spool *s, bool registered, bool *ret_more, int *lock, struct error *err) {
+    char taken[WAL_SPOOL_BYTES + 80], done[WAL_SPOOL_BYTES + 80], text[32];
+    struct wal_row *rows = NULL;
+    uint64_t since, end, next;
+    size_t n = 0;
+    int rc = 0;
+    *ret_more = false;
     in_spool(s, TAKEN, taken);
-    if (registered) (void)!seam_unlinkat(AT_FDCWD, taken, 0);
+    in_spool(s, DONE, done);
+    if (registered) {
+        rc = read_rows(taken, done_read(s), &rows, &n, &since, &end, err);
+        seam_free(rows);
+        if (rc == 0) rc = read_rows(taken, end, &rows, &n, &since, &next, err);
+        seam_free(rc == 0 ? rows : NULL);
+        *ret_more = rc == 0 && n > 0;
+        snprintf(text, sizeof text, "%" PRIu64 " ", end);
+        if (*ret_more)
+            rc = io_replace_file(AT_FDCWD, done, BYTES_STR(text), 0600, err);
+        else if (rc == 0) {
+            (void)!seam_unlinkat(AT_FDCWD, taken, 0);
+            (void)!seam_unlinkat(AT_FDCWD, done, 0);
+        }
+    }
     io_close(lock);
+    return rc;
 }

@@ -18,6 +18,10 @@ static bool still_missing(const struct repo *r, const struct wal_view *v, struct
 
 static int add_gap(const struct repo *r, struct wal_view *v, size_t *cap, struct wal_gap g, struct error *err) {
     if (!still_missing(r, v, &g)) return 0;
+    const struct wal_ack *a = wal_log_acknowledged(r, v->system, g.timeline, g.from, g.to);
+    g.known = a != NULL;
+    if (a) snprintf(g.why, sizeof g.why, "%.150s", a->reason);
+    v->known_gaps += g.known;
     int rc = mem_grow((void **)&v->gaps, cap, v->gap_count + 1, sizeof *v->gaps, err);
     if (rc == 0) v->gaps[v->gap_count++] = g;
     return rc;
@@ -28,7 +32,9 @@ static int gaps_within(const struct repo *r, struct wal_view *v, size_t *cap, st
     for (size_t i = 1; i < v->range_count && rc == 0; i++) {
         const struct wal_range *a = &v->ranges[i - 1], *b = &v->ranges[i];
         if (a->timeline == b->timeline)
-            rc = add_gap(r, v, cap, (struct wal_gap){a->timeline, a->to, b->from, b->timeline}, err);
+            rc = add_gap(
+                r, v, cap,
+                (struct wal_gap){.timeline = a->timeline, .from = a->to, .to = b->from, .needed_by = b->timeline}, err);
     }
     return rc;
 }
@@ -45,16 +51,23 @@ static int gap_before(struct repo *r, struct wal_view *v, uint32_t timeline, siz
     int rc = wal_object_get(r, key, &b, err);
     if (rc == -ERR_OBJECT_MISSING) { /* without its history nothing before it can be joined to it */
         error_clear(err);
-        rc = add_gap(r, v, cap, (struct wal_gap){timeline, 0, 0, timeline}, err);
+        rc = add_gap(r, v, cap, (struct wal_gap){.timeline = timeline, .needed_by = timeline}, err);
     } else if (rc == 0)
         rc = wal_history_parse(buf_bytes(&b), timeline, &list, &count, err);
+    if (rc < 0 && error_info(rc)->status ==
+                      EXIT_INTEGRITY) { /* damaged, or never was one: the other timelines are judged all the same */
+        error_clear(err);
+        rc = add_gap(r, v, cap, (struct wal_gap){.timeline = timeline, .needed_by = timeline, .unreadable = true}, err);
+    }
     if (rc == 0 && count) {
         uint32_t parent = list[count - 1].timeline;
         uint64_t need = list[count - 1].lsn - list[count - 1].lsn % v->segment_bytes, reached = 0;
         for (size_t i = 0; i < v->range_count; i++)
             if (v->ranges[i].timeline == parent && v->ranges[i].from <= need && v->ranges[i].to > reached)
                 reached = v->ranges[i].to;
-        if (reached && reached < need) rc = add_gap(r, v, cap, (struct wal_gap){parent, reached, need, timeline}, err);
+        if (reached && reached < need)
+            rc = add_gap(r, v, cap,
+                         (struct wal_gap){.timeline = parent, .from = reached, .to = need, .needed_by = timeline}, err);
     }
     seam_free(list);
     buf_free(&b);
@@ -71,17 +84,29 @@ int wal_find_gaps(struct repo *r, struct wal_view *v, struct error *err) {
     return rc;
 }
 
+/* ---- what the log has, 16 bytes an object: a name's digest ---- */
+
+#define NAME_BYTES 16
 struct names {
-    char (*keys)[WAL_OBJECT_KEY_BYTES];
+    uint8_t (*ids)[NAME_BYTES]; /* sorted */
+    uint8_t *seen;              /* a bit for each */
     size_t n, cap;
 };
 
-static int by_name(const void *a, const void *b) {
-    return strcmp(a, b);
+static void name_id(const char *key, uint8_t out[NAME_BYTES]) {
+    struct digest d;
+    sha256(BYTES_STR(key), &d);
+    memcpy(out, d.b, NAME_BYTES);
 }
 
-/* Names that the log has of a cluster, whatever surface they were registered for. */
+static int by_id(const void *a, const void *b) {
+    return memcmp(a, b, NAME_BYTES);
+}
+
+/* Whatever surface they were registered for. */
 static int registered_names(struct repo *r, uint64_t system, struct names *ret, struct error *err) {
+    size_t kept = 0;
+    void *bits;
     int rc = 0;
     for (size_t i = 0; i < wal_log_count(r) && rc == 0; i++) {
         const struct wal_batch *b = wal_log_batch(r, i);
@@ -89,31 +114,97 @@ static int registered_names(struct repo *r, uint64_t system, struct names *ret, 
         size_t n = 0;
         if (b->system != system) continue;
         rc = wal_log_rows(r, b, &rows, &n, err);
-        if (rc == 0) rc = mem_grow((void **)&ret->keys, &ret->cap, ret->n + n, sizeof *ret->keys, err);
-        for (size_t k = 0; k < n && rc == 0; k++) memcpy(ret->keys[ret->n++], rows[k].key, sizeof rows[k].key);
+        if (rc == 0) rc = mem_grow((void **)&ret->ids, &ret->cap, ret->n + n, sizeof *ret->ids, err);
+        for (size_t k = 0; k < n && rc == 0; k++) name_id(rows[k].key, ret->ids[ret->n++]);
         seam_free(rows);
     }
-    if (rc == 0 && ret->n) qsort(ret->keys, ret->n, sizeof *ret->keys, by_name);
+    if (rc == 0 && ret->n) qsort(ret->ids, ret->n, sizeof *ret->ids, by_id);
+    for (size_t i = 0; i < ret->n && rc == 0; i++)
+        if (kept == 0 || memcmp(ret->ids[i], ret->ids[kept - 1], NAME_BYTES) != 0)
+            memmove(ret->ids[kept++], ret->ids[i], NAME_BYTES);
+    ret->n = kept;
+    if (rc == 0 && (rc = mem_alloc(kept / 8 + 1, &bits, err)) == 0) ret->seen = bits;
     return rc;
 }
 
+/* Whether the log has it; it counts as seen then. *ret_first: for the first time. */
+static bool names_see(struct names *s, const char *key, bool *ret_first) {
+    uint8_t id[NAME_BYTES];
+    name_id(key, id);
+    uint8_t(*at)[NAME_BYTES] = s->n ? bsearch(id, s->ids, s->n, sizeof *s->ids, by_id) : NULL;
+    if (!at) return false;
+    size_t i = (size_t)(at - s->ids);
+    *ret_first = !(s->seen[i / 8] >> i % 8 & 1);
+    s->seen[i / 8] |= (uint8_t)(1u << i % 8);
+    return true;
+}
+
+static void names_free(struct names *s) {
+    seam_free(s->ids);
+    seam_free(s->seen);
+}
+
+/* In a range that the log says stays as it is. */
+static bool is_known(const struct repo *r, const struct wal_view *v, const struct wal_place *p) {
+    uint64_t lsn = v->segment_bytes ? wal_name_lsn(&p->name, v->segment_bytes) : 0;
+    if (p->name.kind == WAL_HISTORY) return wal_log_acknowledged(r, v->system, p->name.timeline, 0, 0);
+    return v->segment_bytes && wal_log_acknowledged(r, v->system, p->name.timeline, lsn, lsn + v->segment_bytes);
+}
+
+struct telling {
+    struct work_wal *h;
+    struct wal_view *v;
+    wal_damaged damaged;
+    void *ctx;
+};
+
+static void tell(const struct telling *t, const char *key, const struct error *why) {
+    char harm[WAL_HARM_BYTES];
+    struct error e = *why;
+    if (!t->damaged) return;
+    wal_harm(t->h->w->repo, t->h->environment, t->h->surface, key, 0, harm);
+    if (*harm) (void)!error_set(&e, why->code, "%.300s; %s", why->text, harm);
+    t->damaged(t->ctx, key, &e);
+}
+
+static bool whole_is_there(struct work *w, const char *key) {
+    const char *pieces = strstr(key, ".pieces/");
+    char whole[WAL_OBJECT_KEY_BYTES];
+    struct error e = ERROR_INIT;
+    if (!pieces) return false;
+    snprintf(whole, sizeof whole, "%.*s", (int)(pieces - key), key);
+    return store_stat(w->store, whole, NULL, NULL, &e) == 0;
+}
+
 /* What the log has and the store has not; a piece may have gone once its segment was whole. */
-static void count_missing(const struct repo *r, const struct names *have, const struct names *registered,
-                          wal_damaged damaged, void *ctx, struct wal_view *v) {
-    for (size_t i = 0; i < registered->n; i++) {
-        const char *key = registered->keys[i], *pieces = strstr(key, ".pieces/");
-        char whole[WAL_OBJECT_KEY_BYTES];
-        struct error e = ERROR_INIT;
-        if (i > 0 && strcmp(key, registered->keys[i - 1]) == 0) continue;
-        if (bsearch(key, have->keys, have->n, sizeof *have->keys, by_name) || wal_log_gone(r, key)) continue;
-        if (pieces) {
-            snprintf(whole, sizeof whole, "%.*s", (int)(pieces - key), key);
-            if (bsearch(whole, have->keys, have->n, sizeof *have->keys, by_name)) continue;
+static int count_missing(const struct telling *t, struct names *names, struct error *err) {
+    struct repo *r = t->h->w->repo;
+    struct wal_view *v = t->v;
+    int rc = 0;
+    for (size_t i = 0; i < wal_log_count(r) && rc == 0; i++) {
+        const struct wal_batch *b = wal_log_batch(r, i);
+        struct wal_row *rows = NULL;
+        size_t n = 0;
+        if (b->system != v->system) continue;
+        rc = wal_log_rows(r, b, &rows, &n, err);
+        for (size_t k = 0; k < n && rc == 0; k++) {
+            const char *place = strchr(rows[k].key + 4, '/');
+            struct wal_place p = {0};
+            struct error e = ERROR_INIT;
+            bool first;
+            if (!names_see(names, rows[k].key, &first) || !first) continue;
+            if (wal_log_gone(r, rows[k].key) || whole_is_there(t->h->w, rows[k].key)) continue;
+            if (place && wal_place_read(place + 1, &p) && is_known(r, v, &p)) {
+                v->known++;
+                continue;
+            }
+            v->missing++;
+            (void)!error_set(&e, ERR_OBJECT_MISSING, "the log has it, and the store has not");
+            tell(t, rows[k].key, &e);
         }
-        v->missing++;
-        (void)!error_set(&e, ERR_OBJECT_MISSING, "the log has it, and the store has not");
-        if (damaged) damaged(ctx, key, &e);
+        seam_free(rows);
     }
+    return rc;
 }
 
 static int check_place(struct work_wal *h, uint64_t system, const struct wal_place *p, const char *key, struct buf *b,
@@ -145,20 +236,19 @@ static int note_unknown(struct work_wal *h, const char *key, struct unknown *u, 
 
 static int count_objects(struct work_wal *h, const struct wal_place *p, size_t n, bool decode, wal_damaged damaged,
                          void *ctx, struct wal_view *v, struct error *err) {
-    struct names names = {0}, have = {0};
+    struct names names = {0};
     struct unknown unknown = {0};
-    bool may_register = repo_keys(h->w->repo)->role == ROLE_ADMIN;
+    struct telling t = {h, v, damaged, ctx};
+    bool may_register = repo_keys(h->w->repo)->role == ROLE_ADMIN, first;
     struct buf b = BUF_INIT(WAL_SEGMENT_MAX);
     int rc = registered_names(h->w->repo, v->system, &names, err);
-    if (rc == 0) rc = mem_grow((void **)&have.keys, &have.cap, n + 1, sizeof *have.keys, err);
     for (size_t i = 0; i < n && rc == 0; i++) {
         char key[WAL_OBJECT_KEY_BYTES] = "";
         struct error e = ERROR_INIT;
         wal_place_key(v->system, &p[i], key);
-        memcpy(have.keys[have.n++], key, sizeof key);
         v->objects++;
         v->stored_bytes += p[i].object_bytes;
-        bool registered = names.n && bsearch(key, names.keys, names.n, sizeof *names.keys, by_name);
+        bool registered = names_see(&names, key, &first);
         v->registered += registered;
         if (!decode) continue;
         int got = check_place(h, v->system, &p[i], key, &b, &e);
@@ -168,20 +258,81 @@ static int count_objects(struct work_wal *h, const struct wal_place *p, size_t n
         if (error_info(got)->status != EXIT_INTEGRITY) {
             *err = e; /* not known to be damaged: the check itself failed */
             rc = got;
+        } else if (is_known(h->w->repo, v, &p[i])) {
+            v->known++;
         } else {
             v->damaged++;
-            if (damaged) damaged(ctx, key, &e);
+            tell(&t, key, &e);
         }
         if (rc == 0) rc = stop_check(err);
     }
-    if (rc == 0 && have.n) qsort(have.keys, have.n, sizeof *have.keys, by_name);
-    if (rc == 0) count_missing(h->w->repo, &have, &names, damaged, ctx, v);
+    if (rc == 0) rc = count_missing(&t, &names, err);
     if (rc == 0) rc = wal_log_append(h->w->repo, h->environment, h->surface, v->system, unknown.rows, unknown.n, err);
     if (rc == 0) v->registered += unknown.n;
     seam_free(unknown.rows);
     buf_free(&b);
-    seam_free(names.keys);
-    seam_free(have.keys);
+    names_free(&names);
+    return rc;
+}
+
+/* Ranges and gaps of the surface's cluster. `p` stays the caller's to free, on failure too. */
+static int view_make(struct work_wal *h, struct wal_view *v, struct wal_place **p, size_t *n, struct error *err) {
+    struct repo *r = h->w->repo;
+    int rc = wal_places(r, v->system, p, n, err);
+    if (rc == 0) rc = wal_place_segment_bytes(r, v->system, *p, *n, &v->segment_bytes, err);
+    if (rc == 0) rc = wal_place_ranges(*p, *n, v->segment_bytes, &v->ranges, &v->range_count, err);
+    return rc == 0 ? wal_find_gaps(r, v, err) : rc;
+}
+
+static int acknowledge(struct work_wal *h, const struct wal_acknowledged *x, const char *reason,
+                       struct wal_acknowledged **ret, size_t *n, size_t *cap, struct error *err) {
+    struct wal_ack a = {
+        .system = h->system, .timeline = x->timeline, .from = x->from, .to = x->to, .reason = (char *)reason};
+    int rc = mem_grow((void **)ret, cap, *n + 1, sizeof **ret, err);
+    if (rc == 0) rc = wal_log_acknowledge(h->w->repo, h->environment, h->surface, &a, h->w->principal, err);
+    if (rc == 0) (*ret)[(*n)++] = *x;
+    return rc;
+}
+
+int work_wal_acknowledge(struct work *w, const char *environment, const char *surface, const struct wal_name *segment,
+                         const char *reason, struct wal_acknowledged **ret, size_t *ret_n, struct error *err) {
+    struct work_wal *h = NULL;
+    struct wal_place *p = NULL;
+    struct wal_view v = {0};
+    size_t n = 0, cap = 0;
+    *ret = NULL;
+    *ret_n = 0;
+    w->log_only = true;
+    int rc = work_wal_open(w, environment, surface, &h, err);
+    if (rc == 0 && repo_keys(w->repo)->role != ROLE_ADMIN)
+        rc = error_set(err, ERR_KEY_ROLE, "acknowledging a gap takes an admin key, and this is a %s key",
+                       key_role_name(repo_keys(w->repo)->role));
+    if (rc == 0 && !work_wal_system(h, &v.system))
+        rc = error_set(err, ERR_USAGE, "no WAL was ever stored for %s/%s", environment, surface);
+    if (rc == 0) rc = view_make(h, &v, &p, &n, err);
+    uint64_t at = segment && rc == 0 && v.segment_bytes ? wal_name_lsn(segment, v.segment_bytes) : 0;
+    for (size_t i = 0; i < v.gap_count && rc == 0; i++) {
+        const struct wal_gap *g = &v.gaps[i];
+        if (g->known || (segment && (g->timeline != segment->timeline || at < g->from || at >= g->to))) continue;
+        struct wal_acknowledged x = {g->timeline, g->from, g->to};
+        rc = acknowledge(h, &x, reason, ret, ret_n, &cap, err);
+    }
+    if (rc == 0 && !*ret_n && segment && v.segment_bytes) {
+        struct wal_acknowledged x = {segment->timeline, at, at + v.segment_bytes};
+        rc = acknowledge(h, &x, reason, ret, ret_n, &cap, err);
+    }
+    if (rc == 0 && !*ret_n)
+        rc = error_set(err, ERR_USAGE, "the WAL of %s/%s has no gap that is not known", environment, surface);
+    struct error late = ERROR_INIT;
+    if (rc == 0 && repo_publish(w->repo, &late) < 0 && w->options.events.warning)
+        w->options.events.warning(w->options.events.ctx, surface, late.text);
+    seam_free(p);
+    wal_view_free(&v);
+    work_wal_close(h);
+    if (rc < 0) {
+        seam_free(*ret);
+        *ret = NULL;
+    }
     return rc;
 }
 
@@ -194,10 +345,7 @@ int work_wal_verify(struct work *w, const char *environment, const char *surface
     w->log_only = true;
     int rc = work_wal_open(w, environment, surface, &h, err);
     if (rc == 0 && work_wal_system(h, &v.system)) {
-        rc = wal_places(w->repo, v.system, &p, &n, err);
-        if (rc == 0) rc = wal_place_segment_bytes(w->repo, v.system, p, n, &v.segment_bytes, err);
-        if (rc == 0) rc = wal_place_ranges(p, n, v.segment_bytes, &v.ranges, &v.range_count, err);
-        if (rc == 0) rc = wal_find_gaps(w->repo, &v, err);
+        rc = view_make(h, &v, &p, &n, err);
         if (rc == 0) rc = count_objects(h, p, n, decode, damaged, ctx, &v, err);
     }
     seam_free(p);

@@ -171,7 +171,7 @@ claim 'a part of a physical backup is refused'
 fails 2 PK-USE-001 restore lab/pg --into "$N/data" --tablespace far=near && says 'two absolute paths'
 claim 'a map of tablespaces that is none is refused'
 pk restore lab/pg --into "$N/data" --target-name 'before $it' --target-action pause --target-timeline 1 && cat "$N/data/postgresql.auto.conf" >conf &&
-  grep -qx "restore_command = '.* wal get lab/pg %f %p'" conf && grep -qx "recovery_target_name = 'before \$it'" conf && grep -qx "recovery_target_action = 'pause'" conf &&
+  grep -qx "restore_command = '.* wal get lab/pg %f %p --system [0-9]*'" conf && grep -qx "recovery_target_name = 'before \$it'" conf && grep -qx "recovery_target_action = 'pause'" conf &&
   grep -qx "recovery_target_timeline = '1'" conf && grep -qx "archive_mode = 'off'" conf && [ -f "$N/data/recovery.signal" ]
 claim 'a named target stands in the settings of the copy, with the command that fetches WAL'
 rm -rf "$N/data" "$N/data-tablespaces"

@@ -179,9 +179,14 @@ w wal get prod/db "$prev" "$K/ahead/pg_wal/$prev" $Y
 touch "$K/ahead/pg_wal/archive_status/$seg.ready" "$K/ahead/pg_wal/archive_status/$prev.ready"
 w wal push prod/db "$K/ahead/pg_wal/$prev" $Y -v && ls "$K"/cache/proofkeep/wal/*/ok | grep -q "$seg"
 claim 'what is ready next is stored too, and marked'
-mv "$K/repo" "$K/away"
+w init --config "$K/none.yaml" --repository "$K/other" --key-file "$K/other.key"
+mv "$K/repo" "$K/away" && mv "$K/other" "$K/repo"
+w_fails 12 PK-KEY-001 wal push prod/db "$K/ahead/pg_wal/$seg" $Y
+claim 'a mark is not believed of another repository in the same place'
+mv "$K/repo" "$K/other" && mv "$K/away" "$K/repo" && mv "$K/repo/log" "$K/log"
 w wal push prod/db "$K/ahead/pg_wal/$seg" $Y -v && says 'stored by an earlier run'
-claim 'whose turn then needs no repository'
+claim 'whose turn then needs no more of the repository than to see which it is'
+mv "$K/log" "$K/repo/log" && mv "$K/repo" "$K/away"
 w_fails 10 PK-REP-001 wal push prod/db "$K/ahead/pg_wal/$seg" $Y
 claim 'and only once; a repository that is not there is a failure'
 w_fails 200 PK-REP-001 wal get prod/db "$next" "$K/got" $Y

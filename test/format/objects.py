@@ -184,7 +184,7 @@ PREFIX = "https://proofkeep.dev/"
 ROLES = {"admin": 1, "writer": 2, "restore": 3, "prune": 4}
 MAY = {"key/v1": {1}, "backup-receipt/v1": {1, 2}, "verification/v1": {1, 3}, "forget/v1": {1, 4}, "delete/v1": {1, 4},
        "hold/v1": {1, 3, 4}, "restore/v1": {1, 3}, "coverage/v1": {1, 3}, "repair/v1": {1},
-       "copy/v1": {1, 3}, "wal/v1": {1, 2}}
+       "copy/v1": {1, 3}, "wal/v1": {1, 2}, "wal-gap/v1": {1}}
 
 
 def no_duplicates(pairs):
@@ -258,6 +258,7 @@ class State:
         self.signers, self.all_snapshots, self.forgotten, self.holds = {}, {}, set(), collections.Counter()
         self.runs, self.collections, self.leaves, self.jobs, self.void = [], [], [], 0, []
         self.wal = {}  # registered objects: name, digest, length
+        self.wal_gaps = []  # that are known: system, timeline, from, to
         self.wal_first = {}  # of a cluster's timeline, the first segment that must be there
         self.epochs, self.key_epochs = [], {}  # objects that hold the keys of epoch 1 and on; whose keys a bundle holds
         prev = bytes(32)
@@ -365,8 +366,17 @@ class State:
     def entry_wal(self, seq, p, name, digest, role):
         need(p["environment"] and p["surface"] and re.fullmatch("[1-9][0-9]{0,19}", p["system"]), f"{name} does not say whose WAL it is")
         need(1 <= len(p["objects"]) <= 200, f"{name} registers no objects, or too many")
+        need(p.get("mended") is not True or role == 1, f"{name} mends WAL without an admin key")
         rows = {f"wal/{p['system']}/{o[0]}": (hex_digest(o[1], name), int(o[2])) for o in p["objects"]}
         self.wal.update(rows)
+
+    def entry_wal_gap(self, seq, p, name, digest, role):
+        need(p["environment"] and p["surface"] and re.fullmatch("[1-9][0-9]{0,19}", p["system"]), f"{name} does not say whose WAL it is")
+        places = [re.fullmatch("([0-9A-F]{1,8})/([0-9A-F]{1,8})", p[end]) for end in ("from", "to")]
+        need(all(places) and 0 < p["timeline"] < 1 << 32, f"{name} does not say where the gap is")
+        begin, end = [int(m[1], 16) << 32 | int(m[2], 16) for m in places]
+        need(begin <= end and 1 <= len(p["reason"].encode()) <= 500, f"{name} gives no reason")
+        self.wal_gaps.append((p["system"], p["timeline"], begin, end))
 
     def entry_hold(self, seq, p, name, digest, role):
         need(p["seq"] in self.all_snapshots, f"{name} holds a snapshot that is not there")

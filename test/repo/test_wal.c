@@ -272,6 +272,70 @@ static void what_was_removed_is_summed_up(void **s) {
     kit_end(&k);
 }
 
+static void what_is_acknowledged_and_mended_is_summed_up(void **s) {
+    (void)s;
+    struct kit k = {0};
+    struct error err = ERROR_INIT;
+    struct wal_row row = {.key = KEY, .object_bytes = 9};
+    struct wal_ack a = {.system = SYSTEM,
+                        .timeline = 1,
+                        .from = UINT64_C(0x100000000),
+                        .to = UINT64_C(0x1FF000000),
+                        .reason = (char *)"gone"};
+    struct wal_mended *m;
+    struct state st;
+    json_t *doc = NULL, *again = NULL, *p, *statement = NULL;
+    struct digest d = {{1}};
+    size_t n;
+    kit_begin(&k);
+    kit_ok(wal_log_append(k.repo, "prod", "db", SYSTEM, &row, 1, &err), &err);
+    kit_ok(wal_log_mend(k.repo, "prod", "db", SYSTEM, &row, 1, &err), &err);
+    kit_ok(wal_log_acknowledge(k.repo, "prod", "db", &a, "me@here", &err), &err);
+    refused(wal_log_acknowledge(k.repo, "prod", "db", &(struct wal_ack){.timeline = 1, .reason = (char *)""}, "me@here",
+                                &err),
+            ERR_USAGE, &err, "a reason has 1 to 500 bytes");
+    error_clear(&err);
+    kit_reopen(&k, true);
+    assert_true(wal_log_batch(k.repo, 1)->mended && !wal_log_batch(k.repo, 0)->mended &&
+                wal_log_batch(k.repo, 0)->time_ns > 0);
+    kit_ok(wal_log_mended(k.repo, &m, &n, &err), &err);
+    assert_int_equal(n, 1);
+    assert_false(wal_row_counts(m, n, KEY, wal_log_batch(k.repo, 0)->seq));
+    assert_true(wal_row_counts(m, n, KEY, wal_log_batch(k.repo, 1)->seq) && wal_row_counts(m, n, OTHER, 1));
+    seam_free(m);
+    assert_int_equal(wal_log_acks(k.repo), 1);
+    assert_non_null(wal_log_acknowledged(k.repo, SYSTEM, 1, a.from, a.to));
+    assert_non_null(wal_log_acknowledged(k.repo, SYSTEM, 1, a.from + 5, a.to - 5));
+    assert_null(wal_log_acknowledged(k.repo, SYSTEM, 1, a.from - 1, a.to));
+    assert_null(wal_log_acknowledged(k.repo, SYSTEM, 1, a.from, a.to + 1));
+    assert_null(wal_log_acknowledged(k.repo, SYSTEM, 2, a.from, a.to));
+    assert_null(wal_log_acknowledged(k.repo, SYSTEM, 1, 0, 0)); /* a history is another thing */
+    assert_null(wal_log_acknowledged(k.repo, 5, 1, a.from, a.to));
+    kit_ok(state_write(&k.repo->state, &doc, &err), &err);
+    kit_ok(state_read(doc, ledger_size(k.repo->ledger), NULL, k.repo->keys->admin_public, &st, &err), &err);
+    assert_true(st.wal_ack_count == 1 && st.wal_acks[0].to == a.to && strcmp(st.wal_acks[0].reason, "gone") == 0);
+    kit_ok(state_write(&st, &again, &err), &err);
+    assert_true(json_equal(doc, again));
+    state_free(&st);
+    json_decref(again);
+    json_array_set_new(json_array_get(json_object_get(doc, "wal_gaps"), 0), 3, json_string("0/xyz"));
+    refused(state_read(doc, ledger_size(k.repo->ledger), NULL, k.repo->keys->admin_public, &st, &err),
+            ERR_LEDGER_BROKEN, &err, "acknowledgement of a gap");
+    error_clear(&err);
+    json_decref(doc);
+    static const char *const from[] = {"1/0", "0/0", "1", "0/123456789"};
+    for (size_t i = 0; i < sizeof from / sizeof *from; i++) { /* the second is of no cluster */
+        p = json_pack("{s:s, s:s, s:s, s:i, s:s, s:s, s:s}", "environment", "prod", "surface", "db", "system",
+                      i == 1 ? "0" : "1", "timeline", 1, "from", from[i], "to", "0/5", "reason", "x");
+        kit_ok(statement_make(PREDICATE_WAL_GAP, "wal-gap", &d, p, &statement, &err), &err);
+        kit_ok(repo_append(k.repo, statement, NULL, NULL, &err), &err);
+        json_decref(statement);
+    }
+    assert_true(k.repo->state.void_count == 4 && k.repo->state.wal_ack_count == 1);
+    assert_non_null(strstr(k.repo->state.void_text, "does not say which gap is known"));
+    kit_end(&k);
+}
+
 static void without_the_index_no_chunk_is_looked_up(void **s) {
     (void)s;
     struct kit k = {0};
@@ -303,6 +367,7 @@ int main(void) {
         cmocka_unit_test(a_writer_tells_the_same_bytes_and_reads_none),
         cmocka_unit_test(batches_are_in_the_log_and_in_its_summary),
         cmocka_unit_test(what_was_removed_is_summed_up),
+        cmocka_unit_test(what_is_acknowledged_and_mended_is_summed_up),
         cmocka_unit_test(without_the_index_no_chunk_is_looked_up),
     };
     return cmocka_run_group_tests(tests, prepare, NULL);

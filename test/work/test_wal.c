@@ -198,7 +198,7 @@ static void a_mark_is_of_one_very_file(void **s) {
     struct stat st = {.st_dev = 1, .st_ino = 2, .st_size = 3, .st_mtim = {4, 5}};
     struct wal_name n = name(1, 1), other = name(1, 2);
     work_kit_begin(&k, NULL);
-    assert_works(wal_spool_open(k.work, "dev", "db", &spool, &err));
+    assert_works(wal_spool_open(k.work, "one", "dev", "db", &spool, &err));
     assert_works(wal_mark_set(&spool, &n, &st, &err));
     assert_true(wal_mark_holds(&spool, &n, &st));
     assert_false(wal_mark_holds(&spool, &other, &st));
@@ -211,6 +211,9 @@ static void a_mark_is_of_one_very_file(void **s) {
     x = st;
     x.st_size++;
     assert_false(wal_mark_holds(&spool, &n, &x));
+    struct wal_spool another; /* of a repository that was made anew in the same place */
+    assert_works(wal_spool_open(k.work, "two", "dev", "db", &another, &err));
+    assert_false(wal_mark_holds(&another, &n, &st));
     wal_mark_drop(&spool, &n);
     assert_false(wal_mark_holds(&spool, &n, &st));
     work_kit_end(&k);
@@ -223,8 +226,9 @@ static void what_waits_for_the_log_outlives_a_crash(void **s) {
     struct wal_row row = {.key = "wal/1/00000001/000000010000000000000001", .object_bytes = 9}, *rows;
     size_t n;
     int lock, second;
+    bool more;
     work_kit_begin(&k, NULL);
-    assert_works(wal_spool_open(k.work, "dev", "db", &spool, &err));
+    assert_works(wal_spool_open(k.work, "one", "dev", "db", &spool, &err));
     assert_works(wal_pending_add(&spool, &row, &err));
     assert_works(wal_pending_take(&spool, false, &rows, &n, &lock, &err));
     assert_true(n == 0 && lock < 0);
@@ -233,17 +237,58 @@ static void what_waits_for_the_log_outlives_a_crash(void **s) {
     seam_free(rows);
     assert_works(wal_pending_take(&spool, true, &rows, &n, &second, &err));
     assert_true(n == 0 && second < 0);      /* one at a time */
-    wal_pending_done(&spool, false, &lock); /* it could not be registered */
+    assert_works(wal_pending_done(&spool, false, &more, &lock, &err)); /* it could not be registered */
     row.object_bytes = 10;
     assert_works(wal_pending_add(&spool, &row, &err));
     assert_works(wal_pending_take(&spool, false, &rows, &n, &lock, &err));
     assert_true(n == 1 && rows[0].object_bytes == 9);
     seam_free(rows);
-    wal_pending_done(&spool, true, &lock);
+    assert_works(wal_pending_done(&spool, true, &more, &lock, &err));
+    assert_false(more);
     assert_works(wal_pending_take(&spool, true, &rows, &n, &lock, &err));
     assert_true(n == 1 && rows[0].object_bytes == 10);
     seam_free(rows);
-    wal_pending_done(&spool, true, &lock);
+    assert_works(wal_pending_done(&spool, true, &more, &lock, &err));
+    assert_false(more);
+    assert_works(wal_pending_take(&spool, true, &rows, &n, &lock, &err));
+    assert_int_equal(n, 0);
+    work_kit_end(&k);
+}
+
+/* More than is read at once: what a log that was out of reach for days leaves. */
+static void very_many_that_wait_are_taken_in_turns(void **s) {
+    (void)s;
+    struct work_kit k;
+    struct wal_spool spool;
+    struct wal_row *rows;
+    char path[WAL_SPOOL_BYTES + 80];
+    uint64_t taken = 0;
+    size_t n, turns = 0;
+    int lock;
+    bool more = true;
+    enum { ALL = 150000 };
+    work_kit_begin(&k, NULL);
+    assert_works(wal_spool_open(k.work, "one", "dev", "db", &spool, &err));
+    snprintf(path, sizeof path, "%s/pending", spool.path);
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    for (int i = 0; i < ALL; i++) assert_true(fprintf(f, "1 wal/1/00000001/00000001%016d %064d %d\n", i, 0, i + 1) > 0);
+    assert_int_equal(fclose(f), 0);
+    while (more) {
+        assert_works(wal_pending_take(&spool, true, &rows, &n, &lock, &err));
+        assert_true(n > 0 && rows[0].object_bytes == taken + 1 && rows[n - 1].object_bytes == taken + n);
+        seam_free(rows);
+        taken += n;
+        turns++;
+        if (turns == 2) { /* one that could not be registered comes again */
+            assert_works(wal_pending_done(&spool, false, &more, &lock, &err));
+            taken -= n;
+            more = true;
+            continue;
+        }
+        assert_works(wal_pending_done(&spool, true, &more, &lock, &err));
+    }
+    assert_true(taken == ALL && turns > 3);
     assert_works(wal_pending_take(&spool, true, &rows, &n, &lock, &err));
     assert_int_equal(n, 0);
     work_kit_end(&k);
@@ -502,6 +547,72 @@ static void only_who_may_prune_says_that_wal_is_gone(void **s) {
     work_kit_end(&k);
 }
 
+static void a_gap_that_is_known_is_shown_and_no_failure(void **s) {
+    (void)s;
+    struct work_kit k;
+    struct wal_view v;
+    struct wal_acknowledged *done;
+    struct wal_name n = name(1, 4);
+    size_t count;
+    work_kit_begin(&k, NULL);
+    struct work_wal *h = open_wal(&k);
+    static const uint32_t there[] = {1, 3, 5};
+    for (size_t i = 0; i < 3; i++) assert_works(put(h, 1, there[i], 7, &err));
+    assert_works(work_wal_register(h, true, &err));
+    work_wal_close(h);
+    assert_works(work_wal_verify(k.work, "dev", "db", false, NULL, NULL, &v, &err));
+    assert_true(v.gap_count == 2 && v.known_gaps == 0 && !v.gaps[0].known);
+    wal_view_free(&v);
+    assert_fails(work_wal_acknowledge(k.work, "dev", "db", &n, "", &done, &count, &err), ERR_USAGE, "a reason has");
+    assert_works(work_wal_acknowledge(k.work, "dev", "db", &n, "a disk died", &done, &count, &err));
+    assert_true(count == 1 && done[0].timeline == 1 && done[0].from == 4 * SEGMENT && done[0].to == 5 * SEGMENT);
+    seam_free(done);
+    assert_works(work_wal_verify(k.work, "dev", "db", false, NULL, NULL, &v, &err));
+    assert_true(v.gap_count == 2 && v.known_gaps == 1 && !v.gaps[0].known && v.gaps[1].known);
+    assert_string_equal(v.gaps[1].why, "a disk died");
+    wal_view_free(&v);
+    /* what is lost behind it afterwards is another gap */
+    char key[WAL_OBJECT_KEY_BYTES];
+    n = name(1, 3);
+    wal_object_name(SYSTEM, &n, key);
+    assert_works(store_remove(k.work->store, key, &err));
+    assert_works(work_wal_verify(k.work, "dev", "db", false, NULL, NULL, &v, &err));
+    assert_true(v.gap_count == 1 && v.known_gaps == 0 && v.missing == 1 && v.known == 0);
+    wal_view_free(&v);
+    assert_works(work_wal_acknowledge(k.work, "dev", "db", NULL, "all of it", &done, &count, &err));
+    assert_true(count == 1 && done[0].from == 2 * SEGMENT && done[0].to == 5 * SEGMENT);
+    seam_free(done);
+    assert_works(work_wal_verify(k.work, "dev", "db", false, NULL, NULL, &v, &err));
+    assert_true(v.gap_count == 1 && v.known_gaps == 1 && v.missing == 0 && v.known == 1);
+    wal_view_free(&v);
+    assert_fails(work_wal_acknowledge(k.work, "dev", "db", NULL, "again", &done, &count, &err), ERR_USAGE,
+                 "no gap that is not known");
+    work_kit_end(&k);
+}
+
+static void a_history_that_is_none_spoils_no_other_timeline(void **s) {
+    (void)s;
+    struct work_kit k;
+    struct wal_view v;
+    struct wal_object_stored st;
+    struct wal_name n = {.kind = WAL_HISTORY, .timeline = 2};
+    char key[WAL_OBJECT_KEY_BYTES];
+    work_kit_begin(&k, NULL);
+    struct work_wal *h = open_wal(&k);
+    assert_works(put(h, 1, 1, 7, &err));
+    assert_works(put(h, 1, 3, 7, &err));
+    assert_works(put(h, 2, 4, 7, &err));
+    wal_object_name(SYSTEM, &n, key);
+    assert_works(wal_object_put(k.work->repo, key, BYTES_STR("this is no history\n"), 0, &st, &err));
+    assert_works(work_wal_register(h, true, &err));
+    work_wal_close(h);
+    assert_works(work_wal_verify(k.work, "dev", "db", false, NULL, NULL, &v, &err));
+    assert_true(v.gap_count == 2 && v.gaps[0].timeline == 1 && v.gaps[0].to == 3 * SEGMENT);
+    assert_true(v.gaps[1].timeline == 2 && v.gaps[1].unreadable && v.gaps[1].to == 0);
+    wal_view_free(&v);
+    work_kit_end(&k);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_surface_is_one_cluster),
@@ -510,7 +621,10 @@ int main(void) {
         cmocka_unit_test(files_that_are_not_whole_are_refused),
         cmocka_unit_test(a_mark_is_of_one_very_file),
         cmocka_unit_test(what_waits_for_the_log_outlives_a_crash),
+        cmocka_unit_test(very_many_that_wait_are_taken_in_turns),
         cmocka_unit_test(whoever_has_no_key_can_check_it),
+        cmocka_unit_test(a_gap_that_is_known_is_shown_and_no_failure),
+        cmocka_unit_test(a_history_that_is_none_spoils_no_other_timeline),
         cmocka_unit_test(what_no_base_needs_goes),
         cmocka_unit_test(the_newest_segment_stays),
         cmocka_unit_test(only_who_may_prune_says_that_wal_is_gone),

@@ -45,8 +45,9 @@ static int steps_of(struct pgphys_restore *r, json_t *steps, json_t *warnings, s
     }
     if (rc == 0) rc = step(steps, err, "write pg_control last");
     if (rc == 0 && q)
-        rc = step(steps, err, "when it is started, the server recovers %s%s%s", target_text(q, text, sizeof text),
-                  q->action ? ", and then does: " : "", q->action ? q->action : "");
+        rc = step(steps, err, "when it is started, the server recovers %s%s%s%s", target_text(q, text, sizeof text),
+                  q->action ? ", and then does: " : "", q->action ? q->action : "",
+                  q->own_timeline ? ", and goes on as a new timeline" : "");
     if (rc == 0 && !q) rc = step(steps, err, "when it is started, the server recovers to the end of the backup");
     if (rc == 0 && !r->q->in_place)
         rc = json_push(

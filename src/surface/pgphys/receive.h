@@ -75,6 +75,10 @@ int pgphys_receive(const struct surface_context *ctx, struct wal_sink *sink, con
 /* slot NULL: "proofkeep". ERR_RECEIVE_SLOT when there is none, ERR_RECEIVE_BUSY. */
 int pgphys_slot_drop(const struct surface_context *ctx, const char *slot, struct error *err) PK_CHECK;
 
+/* A finished segment or a history of the cluster `system` out of the server's pg_wal, over the connection (superuser or
+ * pg_read_server_files); appended. Its header is the caller's to check. ERR_WAL_ABSENT: not there any more; ERR_PG_WAL: not finished;
+ * ERR_RECEIVE_SYSTEM. wal_read.c */
+int pgphys_wal_read(const struct surface_context *ctx, uint64_t system, const struct wal_name *n, struct buf *ret, struct error *err) PK_CHECK;
 /* Has the server end its segment, so that it is archived. *ret_switched false: there was nothing in it; else *ret is the
  * segment's name. ERR_PG_PRIVILEGE, ERR_PG_QUERY (also of a standby). switch.c */
 int pgphys_wal_switch(const struct surface_context *ctx, bool *ret_switched, struct wal_name *ret, struct error *err) PK_CHECK;

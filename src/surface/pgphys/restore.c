@@ -260,6 +260,24 @@ static int recovery_write(struct pgphys_restore *r, const char **ret_signal, str
     return rc;
 }
 
+/* The server looks for the next number of a timeline in its pg_wal too; marked as archived, which they are. */
+static int histories_write(struct pgphys_restore *r, struct error *err) {
+    const char *name;
+    json_t *text;
+    int rc = 0;
+    if (!r->q->recovery || r->q->as_scratch) return 0;
+    json_object_foreach((json_t *)r->q->recovery->histories, name, text) {
+        char path[PATH_MAX];
+        struct wal_name n;
+        if (rc < 0 || (rc = wal_name_parse(name, &n, err)) < 0) break;
+        snprintf(path, sizeof path, "pg_wal/%.40s", name);
+        rc = pgphys_text_write(r, path, BYTES_STR(json_string_value(text)), 0600, err);
+        snprintf(path, sizeof path, "pg_wal/archive_status/%.40s.done", name);
+        if (rc == 0) rc = pgphys_text_write(r, path, BYTES_OF(NULL, 0), 0600, err);
+    }
+    return rc;
+}
+
 static int durable(struct pgphys_restore *r, struct error *err) {
     if (seam_syncfs(r->dirfd) < 0) return error_set_errno(err, ERR_IO_WRITE, "make %s durable", r->target);
     for (size_t i = 0; i < r->n; i++) {
@@ -290,6 +308,7 @@ static int control_write(struct pgphys_restore *r, struct error *err) {
     io_close(&fd);
     if (rc == 0 && seam_renameat2(r->dirfd, temporary, r->dirfd, PGPHYS_CONTROL, 0) < 0)
         rc = error_set_errno(err, ERR_IO_WRITE, "name " PGPHYS_CONTROL);
+    r->whole = rc == 0;
     return rc == 0 ? sync_folder(r, "global", err) : rc;
 }
 
@@ -324,7 +343,11 @@ static void discard(struct pgphys_restore *r, struct error *err) {
     }
     error_clear(&ignored);
     if (r->spaces_made) (void)!io_remove_tree(AT_FDCWD, r->spaces, &ignored);
-    if (r->delta)
+    if (r->delta && r->whole)
+        (void)!error_state(
+            err, "%s is whole, and a server starts from it; whether a power cut would leave it so is not known",
+            r->target);
+    else if (r->delta)
         (void)!error_state(err, "%s is half restored and no server starts from it; the same restore again completes it",
                            r->target);
 }
@@ -368,6 +391,7 @@ static int run(struct pgphys_restore *r, struct restore_result *ret, struct erro
     if (rc == 0) rc = manifest_write(r, err);
     if (rc == 0) rc = segments_done(r, err);
     if (rc == 0) rc = recovery_write(r, &signal, err);
+    if (rc == 0) rc = histories_write(r, err);
     if (rc == 0) rc = dress_top(r, err);
     /* What is looked at for a moment need not outlive a power cut; a verification measures a restore as it is. */
     if (rc == 0 && !json_is_false(json_object_get(r->q->scratch, "verify"))) rc = durable(r, err);

@@ -26,6 +26,7 @@ struct pgphys_restore {
     const struct restore_request *q;
     char target[PATH_MAX], parent[PATH_MAX], spaces[PATH_MAX];
     char name[NAME_MAX + 1];             /* that is filled, in parent */
+    bool whole; /* pg_control has its name */
     bool delta, exists, made, spaces_made;
     bool plain; /* an export: all items as they are, tablespaces as folders */
     int parentfd, dirfd;

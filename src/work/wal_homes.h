@@ -1,0 +1,42 @@
+/* WAL of a surface in every repository that must have it: the environment's own, and those that `wal.also` of the surface names.
+ * One that is out of reach keeps none of the others from being given theirs; what is stored counts only when all have it. */
+#ifndef PK_WORK_WAL_HOMES_H
+#define PK_WORK_WAL_HOMES_H
+
+#include "work/wal_internal.h"
+
+#define WAL_HOMES_MAX 8
+
+struct wal_home {
+    char label[65];
+    struct work *work;      /* at that repository */
+    struct work_wal *wal;   /* NULL: not opened, or it cannot be */
+    struct wal_spool spool; /* of that very repository; path empty while it is not known which it is */
+    struct error failed;    /* why it cannot be opened; code ERR_NONE: it can */
+    char last[WAL_OBJECT_KEY_BYTES]; /* through the sink: what it has been given while another failed */
+};
+struct wal_homes {
+    struct wal_sink sink; /* `put` and `put_piece` of one thread at a time; success only when each of them has it */
+    struct work *w;
+    char environment[128], surface[128];
+    struct wal_home list[WAL_HOMES_MAX];
+    size_t count;
+};
+/* Finds out which repositories these are and has each one's spool folder; opens none of them. One that cannot be looked at is marked
+ * as failed. The first is that of `w`. To be closed whatever was answered. */
+int wal_homes_look(struct work *w, const char *environment, const char *surface, struct wal_homes *ret, struct error *err) PK_CHECK;
+/* Opens those that can be opened. */
+void wal_homes_open(struct wal_homes *h);
+void wal_homes_close(struct wal_homes *h);
+
+/* Whether those that can be had all have that very file by their marks; false when there are none. */
+bool wal_homes_marked(const struct wal_homes *h, const struct wal_name *n, const struct stat *st);
+/* How many cannot be had; the first's error (code and text) with where `what` is and where it is not, by `has`, a flag for each. */
+int wal_homes_lacking(const struct wal_homes *h, const char *what, const bool *has, const struct error *why, struct error *err);
+/* The cluster that WAL of the surface is of, by the first that knows one. */
+bool wal_homes_system(const struct wal_homes *h, uint64_t *ret);
+/* As work_wal_register, in each that is open. The first failure of a log that does not know yet whose WAL it takes is returned; of others is
+ * warned. */
+int wal_homes_register(struct wal_homes *h, bool now, struct error *err) PK_CHECK;
+
+#endif

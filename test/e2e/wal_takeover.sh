@@ -1,0 +1,173 @@
+#!/bin/bash
+# A cluster that is restored in its own place goes on to archive as a timeline of its own, again and again; a lost segment comes back from
+# the live server; what a surface with WAL can be recovered to is told.
+. "${SOURCE_ROOT:?the project}/test/e2e/lib/tap.sh"
+. "$SOURCE_ROOT/tools/demo/cluster.sh"
+if [ -z "$PG_BIN" ]; then
+  echo '1..0 # skip no PostgreSQL server is installed'
+  exit 0
+fi
+C=$T/pg
+trap 'cluster_stop "$C"' EXIT
+sql() { cluster_psql "$C" "$@"; }
+chmod 755 "$T"
+K=$T/keeper
+mkdir -p "$K" "$C"
+cp "$P" "$K/proofkeep"
+chmod 755 "$K/proofkeep"
+[ "$(id -u)" = 0 ] && chown postgres "$K" "$C"
+w() {
+  tap_last="proofkeep $*"
+  cluster_as "$C" env HOME="$K" TMPDIR="$K" XDG_CACHE_HOME="$K/cache" "$K/proofkeep" "$@" >"$T/out" 2>"$T/err" </dev/null
+}
+cat >"$K/y.yaml" <<YAML
+version: 1
+platform: test
+secrets:
+  k: { file: $K/key }
+repositories:
+  main: { url: $K/repo, encrypt: { key: k, kind: key_file } }
+surfaces:
+  db:
+    kind: postgres
+    class: runtime
+    method: physical
+    through: host
+    data_directory: $C/data
+    connect: { host: $C/socket, user: postgres, dbname: postgres }
+    wal: { mode: archive }
+environments:
+  prod: { repository: main }
+YAML
+Y="--config $K/y.yaml"
+w init $Y --repository "$K/repo" --key-file "$K/key"
+claim 'there is a repository'
+cluster_start "$C" 'archive_mode = on' "archive_command = 'env HOME=$K TMPDIR=$K XDG_CACHE_HOME=$K/cache $K/proofkeep wal push prod/db %p $Y'" \
+  'wal_level = replica' 'max_wal_senders = 4' || exit 1
+timeline() { sql -c 'SELECT timeline_id FROM pg_control_checkpoint()'; }
+# settled: all that is finished is archived, and nothing failed
+settled() {
+  local name i
+  name=$(sql -c 'SELECT pg_walfile_name(pg_switch_wal())')
+  for i in $(seq 150); do
+    [ "$(sql -c "SELECT count(*) FROM pg_ls_dir('pg_wal/archive_status') d WHERE d LIKE '%.ready'")" = 0 ] &&
+      [ -f "$C/data/pg_wal/archive_status/$name.done" ] && return 0
+    sleep 0.2
+  done
+  return 1
+}
+came_up() {
+  local i
+  for i in $(seq 200); do
+    [ "$(sql -c 'SELECT pg_is_in_recovery()' 2>/dev/null)" = f ] && return 0
+    sleep 0.1
+  done
+  return 1
+}
+sql -c 'CREATE TABLE word (i int PRIMARY KEY)' -c 'INSERT INTO word VALUES (1)'
+w backup prod/db $Y
+claim 'a base backup is taken'
+sql -c 'INSERT INTO word VALUES (2)'
+settled
+claim 'and WAL follows it'
+
+# ---- what can be recovered to
+w restore prod/db --target latest --into "$C/copy" --dry-run --json $Y && tail -n 1 "$T/out" >/dev/null && grep -q "wal get prod/db %f %p --system $(sql -c 'SELECT system_identifier FROM pg_control_system()')" "$T/out"
+claim 'a recovery asks for the WAL of the very cluster of its backup'
+w list prod/db $Y && grep -q '^Recoverable on timeline 1 from 20.* to 20' "$T/out"
+claim 'list says between which instants'
+w status $Y --json && python3 - "$T/out" <<'PY'
+import json, sys
+s = [s for s in json.load(open(sys.argv[1]))["surfaces"] if s["surface"] == "db"][0]
+r = s["wal"]["windows"]
+assert len(r) == 1 and r[0]["timeline"] == 1 and r[0]["first"] <= r[0]["last"], s["wal"]
+PY
+claim 'and status'
+
+w doctor prod $Y
+grep -q 'recoverable on timeline 1 from 20' "$T/out"
+claim 'and doctor'
+
+# ---- in its own place
+in_place() { # restore, carried out by its plan
+  local plan
+  cluster_stop "$C"
+  w restore prod/db --in-place --delta --dry-run --json $Y || return 1
+  plan=$(tail -n 1 "$T/out" | python3 -c 'import json, sys; print(json.loads(sys.stdin.readline())["plan"])')
+  w restore --plan "$plan" $Y
+}
+in_place
+claim 'the cluster is restored in its own place, without a target'
+system=$("$PG_BIN/pg_controldata" "$C/data" | sed -n 's/^Database system identifier: *//p')
+grep -q 'recovers as far as it is consistent, and goes on as a new timeline' "$T/out" && [ -f "$C/data/recovery.signal" ]
+claim 'it is to recover until it is consistent, and then to leave its timeline'
+cluster_start "$C" && came_up && [ "$(sql -c 'SELECT count(*) FROM word')" = 1 ]
+claim 'it holds what the backup held'
+sql -c 'INSERT INTO word VALUES (3)' && sql -c CHECKPOINT && [ "$(timeline)" = 2 ]
+claim 'and goes on as a timeline of its own'
+settled
+claim 'whose WAL is archived'
+w wal verify prod/db --level decode $Y && grep -q '^ *2 ' "$T/out"
+claim 'beside that of the old one, without a gap'
+in_place && [ -f "$C/data/pg_wal/00000002.history" ] && cluster_start "$C" && came_up && sql -c CHECKPOINT && [ "$(timeline)" = 3 ] && settled && w wal verify prod/db $Y && grep -q '^ *3 ' "$T/out"
+claim 'a second time it is the third'
+[ "$(sql -c 'SELECT failed_count FROM pg_stat_archiver')" = 0 ]
+claim 'and nothing was ever refused'
+
+# ---- from the live server
+name=$(cd "$K/repo/wal/$system/00000003" && ls | grep -E '^[0-9A-F]{24}$' | tail -n 1)
+w wal verify prod/db --level decode $Y # which registers what waits
+before=$(cluster_as "$C" sha256sum <"$C/data/pg_wal/$name")
+rm "$K/repo/wal/$system/00000003/$name"
+w scrub prod $Y
+grep -q "missing .*/$name" "$T/out" && grep -q 'no recovery leads to instants from about 20.* on: there is no base backup after it' "$T/out"
+claim 'scrub says which instants a lost segment costs'
+w repair prod $Y && grep -q 'the live server still has it' "$T/out" && w wal get prod/db "$name" "$K/got" $Y && [ "$(sha256sum <"$K/got")" = "$before" ]
+claim 'a lost segment is brought back from the live server'
+w scrub prod $Y
+claim 'and scrub is content'
+
+# ---- from a slot, into two repositories
+printf 'local replication all trust\n' | cluster_as "$C" tee -a "$C/data/pg_hba.conf" >/dev/null
+sql -c 'SELECT pg_reload_conf()' >/dev/null
+w init --config none.yaml --repository "$K/second" --key-file "$K/second.key"
+sed -e "s/k: { file/k2: { file: $(sed 's/[\/&]/\\&/g' <<<"$K/second.key") }\n  k: { file/" -e "s/^  main:.*/&\n  second: { url: $(sed 's/[\/&]/\\&/g' <<<"$K/second"), encrypt: { key: k2, kind: key_file } }/" \
+  -e 's/mode: archive/mode: stream, slot: two, every: 1s, also: [second]/' "$K/y.yaml" >"$K/s.yaml"
+S="--config $K/s.yaml"
+w wal receive prod/db --create-slot --once $S && [ -n "$(find "$K/second/wal/$system" -type f)" ]
+claim 'what is received goes into both repositories'
+mv "$K/second" "$K/away"
+w wal receive prod/db --once $S
+[ $? = 10 ] && says 'second, which must have the WAL'
+claim 'it does not begin while one is out of reach'
+mv "$K/away" "$K/second"
+cluster_as "$C" env HOME="$K" TMPDIR="$K" XDG_CACHE_HOME="$K/cache" "$K/proofkeep" wal receive prod/db $S >"$T/stream.out" 2>"$T/stream.err" &
+receiver=$!
+flushed() { sql -c "SELECT coalesce(bool_and(flush_lsn >= '$1'), false) FROM pg_stat_replication"; }
+# until_flushed LSN: for ten seconds at most
+until_flushed() {
+  local i
+  for i in $(seq 50); do
+    [ "$(flushed "$1")" = t ] && return 0
+    sleep 0.2
+  done
+  return 1
+}
+here() { sql -c 'INSERT INTO word SELECT max(i) + 1 FROM word' -c 'SELECT pg_current_wal_flush_lsn()'; }
+until_flushed "$(here)"
+claim 'while both are there, the server hears that all is flushed'
+mv "$K/second/wal" "$K/away" && touch "$K/second/wal"
+at=$(here)
+! until_flushed "$at"
+claim 'when one goes, nothing more is confirmed'
+grep -q 'and not in second, which must have it too' "$T/stream.err"
+claim 'and it is said which lacks it'
+rm "$K/second/wal" && mv "$K/away" "$K/second/wal"
+for i in 1 2 3; do until_flushed "$at" && break; done
+[ "$(flushed "$at")" = t ]
+claim 'once it is back, it is'
+pkill -TERM -P "$receiver" 2>/dev/null || kill "$receiver"
+wait "$receiver"
+w wal verify prod/db --level decode $S -r second && w wal verify prod/db --level decode $S
+claim 'and both can be read'
+finish
