@@ -1,9 +1,11 @@
 #include "cli/verb_restore.h"
 
+#include "base/seam.h"
 #include "base/time.h"
 #include "cli/prompt.h"
 #include "cli/verb.h"
 #include "work/any_copy.h"
+#include "work/around.h"
 #include "work/counted.h"
 #include "work/restore.h"
 #include "work/thaw.h"
@@ -181,6 +183,21 @@ static int run(struct cli *c, struct work *w, struct restore_plan *p, const stru
     return rc;
 }
 
+/* What a killed run of a plan may have left is the platform in standby; its half of a target goes with the next run. */
+static int undo(struct cli *c, struct error *err) {
+    CLEANUP(verb_work_close) struct work *w = NULL;
+    const char *plan = options_text(c->options, OPT_PLAN);
+    bool was = false;
+    output_set_job(c->output, "restore");
+    if (!plan) return error_set(err, ERR_USAGE, "--abort undoes a plan; name it with --plan");
+    int rc = verb_work(c, &w, err);
+    if (rc == 0) rc = around_abort(w, plan, &was, err);
+    if (rc == 0)
+        output_print(c->output, "%s: %s.\n", plan,
+                     was ? "the platform is back in service" : "nothing was left to be undone");
+    return rc;
+}
+
 int verb_run_restore(struct cli *c, struct error *err) {
     struct work *w = NULL;
     struct restore_plan p = {0};
@@ -205,9 +222,12 @@ int verb_run_restore(struct cli *c, struct error *err) {
                                 .standby = options_flag(c->options, OPT_STANDBY)};
     bool dry = options_flag(c->options, OPT_DRY_RUN), thawing = false;
     struct thaw_request thaw;
+    if (verb_restore_is_cutover(c)) return verb_restore_cutover(c, err);
+    if (options_flag(c->options, OPT_ABORT)) return undo(c, err);
     if (verb_restore_is_rows(c)) return verb_restore_rows(c, err);
     output_set_job(c->output, "restore");
-    int rc = thaw_tier(c, &thaw, &thawing, err);
+    int rc = verb_restore_no_cutover(c, err);
+    if (rc == 0) rc = thaw_tier(c, &thaw, &thawing, err);
     o.thaw = thawing;
     o.tier = thaw.tier;
     if (rc == 0) rc = verb_work_reading(c, &w, err);

@@ -6,5 +6,8 @@
 
 bool verb_restore_is_rows(struct cli *c); /* --rows, or the plan of such a restore */
 int verb_restore_rows(struct cli *c, struct error *err) PK_CHECK;
+bool verb_restore_is_cutover(struct cli *c); /* --cutover, or the plan of one */
+int verb_restore_cutover(struct cli *c, struct error *err) PK_CHECK;
+int verb_restore_no_cutover(struct cli *c, struct error *err) PK_CHECK; /* ERR_USAGE for options that are of it alone */
 
 #endif

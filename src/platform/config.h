@@ -136,6 +136,11 @@ struct config_invariant {
     const char *name, *sql, *database;
     int expect; /* enum config_expect */
 };
+struct config_query { /* asked of a server that is to take over */
+    struct config_head head;
+    const char *name, *sql, *database, *value;
+    bool live;
+};
 enum config_wal_mode { CONFIG_WAL_UNSET, CONFIG_WAL_NONE, CONFIG_WAL_ARCHIVE, CONFIG_WAL_STREAM };
 struct config_wal { /* how a server's write-ahead log gets into the repository */
     struct config_head head;
@@ -179,6 +184,7 @@ struct config_surface {
     const char *tools_dir, *run_as;
     struct config_wal *wal;
     CONFIG_LIST(config_invariant) invariants;
+    CONFIG_LIST(config_query) checks;
     struct config_server *server; /* redis */
     struct config_hooks *hooks;   /* NULL when there are none */
 };

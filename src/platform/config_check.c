@@ -61,10 +61,28 @@ static int check_environment(struct config_reader *r, const struct config_enviro
     return 0;
 }
 
+static int check_queries(struct config_reader *r, const struct config_surface *s, struct error *err) {
+    for (size_t i = 0; i < s->checks.count; i++) {
+        const struct config_query *a = s->checks.items[i];
+        r->file = a->head.file;
+        if (a->value && a->live)
+            return config_refuse(r, ERR_CONFIG_VALUE, a->head.line, a->head.column, err,
+                                 "surfaces.%s: the check '%s' wants both a value and what the live server answers",
+                                 s->head.name, a->name);
+        for (size_t j = 0; j < i; j++)
+            if (strcmp(a->name, s->checks.items[j]->name) == 0)
+                return config_refuse(r, ERR_CONFIG_KEY, a->head.line, a->head.column, err,
+                                     "surfaces.%s has two checks called '%s'; the other is at line %u", s->head.name,
+                                     a->name, (unsigned)s->checks.items[j]->head.line);
+    }
+    return 0;
+}
+
 static int check_surface(struct config_reader *r, const struct config_surface *s, struct error *err) {
     bool physical = s->method == CONFIG_METHOD_PHYSICAL;
     const char *wrong = !physical && s->through          ? "through"
                         : !physical && s->data_directory ? "data_directory"
+                        : !physical && s->checks.count   ? "checks"
                         : physical && s->databases.count ? "databases"
                                                          : NULL;
     r->file = s->head.file;
@@ -82,7 +100,7 @@ static int check_surface(struct config_reader *r, const struct config_surface *s
                                      "surfaces.%s has two invariants called '%s'; the other is at line %u",
                                      s->head.name, a->name, (unsigned)b->head.line);
         }
-    return 0;
+    return check_queries(r, s, err);
 }
 
 static int check_repository(struct config_reader *r, const struct config_repository *p, struct error *err) {

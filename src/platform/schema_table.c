@@ -265,6 +265,22 @@ static const struct schema invariant_schema = {
     ROWS(invariant_rows),
     .bytes = sizeof(struct config_invariant),
 };
+static const struct field query_rows[] = {
+    ROW(config_query, name, NAME, .flags = FIELD_REQUIRED, .doc = "Its name in receipts and reports."),
+    ROW(config_query, sql, TEXT, .flags = FIELD_REQUIRED,
+        .doc = "A query of one row and one column, read-only. Its value is stored in receipts: never select payload."),
+    ROW(config_query, database, STRING, .doc = "In which database.", .fallback = "`connect.dbname`"),
+    ROW(config_query, value, STRING, .doc = "What it must answer.", .fallback = "it need only answer"),
+    ROW(config_query, live, BOOL, .doc = "It must answer as the live server does, instead of a value that stands here.",
+        .fallback = "false"),
+};
+static const struct schema query_schema = {
+    .name = "check",
+    .doc = "A critical query, or the version of the schema, that a restored server is asked before it takes over "
+           "(`restore --cutover`), and while it is watched.",
+    ROWS(query_rows),
+    .bytes = sizeof(struct config_query),
+};
 static const struct field wal_rows[] = {
     ROW(config_wal, mode, ENUM, .flags = FIELD_REQUIRED, .values = wal_modes,
         .doc =
@@ -395,6 +411,8 @@ static const struct field surface_rows[] = {
         .doc = "Its write-ahead log, for recovery to any instant.", .fallback = "none is stored"),
     ROW(config_surface, invariants, LIST, .object = &invariant_schema, .only = "postgres",
         .doc = "What is compared after a restore."),
+    ROW(config_surface, checks, LIST, .object = &query_schema, .only = "postgres",
+        .doc = "What a restored server must answer before it takes the place of the live one."),
     ROW(config_surface, server, OBJECT, .object = &server_schema, .only = "redis", .doc = "The server.",
         .fallback = "the one on this host"),
     ROW(config_surface, hooks, OBJECT, .object = &hooks_schema, .doc = "Programs of yours that jobs run.",

@@ -195,6 +195,8 @@ struct surface_driver {
     bool (*xattr_next)(struct bytes *run, struct bytes *ret_key, struct bytes *ret_value);
     /* Optional: for surfaces that have tables (rows.h). */
     const struct rows_driver *rows;
+    /* Optional: for surfaces whose restored instance can take the place of the live one (cutover.h). */
+    const struct cutover_driver *cutover;
 };
 extern const struct surface_driver surface_files;
 extern const struct surface_driver surface_postgres;

@@ -3,6 +3,7 @@
 #include "base/seam.h"
 #include "base/time.h"
 #include "platform/guard.h"
+#include "work/around.h"
 #include "work/extract.h"
 #include "work/leftover.h"
 #include "work/pitr.h"
@@ -353,9 +354,15 @@ int restore_run(struct work *w, const struct restore_plan *p, const char *confir
     if (rc == 0) rc = request_read(p->doc, &in, &q, err);
     if (rc < 0) goto out;
     if (plan_folder(p->doc)) work_partials_remove(w, plan_folder(p->doc), in.bridge.label);
-    rc = extract_is(p->doc) ? extract_run(w, info, &in, &q.q, &r, err)
-                            : in.surface.driver->restore(&in.ctx, &in.source.source, &q.q, &r, err);
+    bool standby = false;
+    if (!p->fresh) rc = around_begin(w, &in.ctx, p->id, &standby, err);
+    if (rc == 0)
+        rc = extract_is(p->doc) ? extract_run(w, info, &in, &q.q, &r, err)
+                                : in.surface.driver->restore(&in.ctx, &in.source.source, &q.q, &r, err);
     rc = known_secrets_error(&w->known, rc, err);
+    struct error live = ERROR_INIT;
+    if (standby && around_end(w, &in.ctx, p->id, &live) < 0 && w->options.events.warning)
+        w->options.events.warning(w->options.events.ctx, in.bridge.label, live.text);
     target_name(rc == 0 ? r.facts : NULL, p->doc, ret->target, sizeof ret->target);
     if (rc < 0)
         (void)!error_state(err,
@@ -380,6 +387,11 @@ int restore_run(struct work *w, const struct restore_plan *p, const char *confir
                      lost.state[0] ? "; " : "", lost.state);
             w->options.events.warning(w->options.events.ctx, in.bridge.label, line);
         }
+    }
+    if (rc == 0 && live.code) {
+        *err = live;
+        error_state(err, "it is restored; the platform may still be in standby");
+        rc = -(int)live.code;
     }
 out:
     request_free(&q);

@@ -246,14 +246,28 @@ static void refuses_what_does_not_fit_together(void **state) {
                 "}\n" DEV_YAML,
                 ERR_CONFIG_KEY, "t.yaml:10:9: surfaces.p has two invariants called 'n'; the other is at line 9");
     parse_fails("version: 1\nplatform: a\nrepositories: { main: { url: /b } }\n"
+                "surfaces:\n  p:\n    kind: postgres\n    class: runtime\n    method: physical\n    checks:\n"
+                "      - { name: n, sql: select 1 }\n      - { name: n, sql: select 2 }\n" DEV_YAML,
+                ERR_CONFIG_KEY, "t.yaml:11:9: surfaces.p has two checks called 'n'; the other is at line 10");
+    parse_fails("version: 1\nplatform: a\nrepositories: { main: { url: /b } }\n"
+                "surfaces:\n  p:\n    kind: postgres\n    class: runtime\n    method: physical\n    checks:\n"
+                "      - { name: n, sql: select 1, value: '1', live: true }\n" DEV_YAML,
+                ERR_CONFIG_VALUE,
+                "t.yaml:10:9: surfaces.p: the check 'n' wants both a value and what the live server answers");
+    parse_fails("version: 1\nplatform: a\nrepositories: { main: { url: /b } }\n"
+                "surfaces:\n  p: { kind: postgres, class: truth, checks: [{ name: n, sql: select 1 }] }\n" DEV_YAML,
+                ERR_CONFIG_VALUE, "t.yaml:5:3: surfaces.p has 'checks', which goes with 'method: physical' only");
+    parse_fails("version: 1\nplatform: a\nrepositories: { main: { url: /b } }\n"
                 "surfaces:\n  p: { kind: postgres, class: truth, through: host }\n" DEV_YAML,
                 ERR_CONFIG_VALUE, "t.yaml:5:3: surfaces.p has 'through', which goes with 'method: physical' only");
     parse_fails("version: 1\nplatform: a\nrepositories: { main: { url: /b } }\n"
                 "surfaces:\n  p: { kind: postgres, class: truth, data_directory: /d }\n" DEV_YAML,
-                ERR_CONFIG_VALUE, "t.yaml:5:3: surfaces.p has 'data_directory', which goes with 'method: physical' only");
+                ERR_CONFIG_VALUE,
+                "t.yaml:5:3: surfaces.p has 'data_directory', which goes with 'method: physical' only");
     parse_fails("version: 1\nplatform: a\nrepositories: { main: { url: /b } }\n"
                 "surfaces:\n  p: { kind: postgres, class: truth, method: physical, databases: [a] }\n" DEV_YAML,
-                ERR_CONFIG_VALUE, "t.yaml:5:3: surfaces.p is a physical backup, which has all databases; take 'databases' out");
+                ERR_CONFIG_VALUE,
+                "t.yaml:5:3: surfaces.p is a physical backup, which has all databases; take 'databases' out");
     parse_fails("version: 1\nplatform: a\nrepositories: { main: { url: /b } }\n"
                 "surfaces:\n  p: { kind: files, class: truth, paths: [/a], method: physical }\n" DEV_YAML,
                 ERR_CONFIG_KEY,

@@ -1,5 +1,6 @@
 #include "surface/pgphys/pgphys_internal.h"
 #include "surface/postgres/rows_diff.h"
+#include "surface/pgphys/takeover.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -131,4 +132,5 @@ const struct surface_driver surface_postgres_physical = {
     .export_name = export_name,
     .export_tree = pgphys_export_tree,
     .rows = &pg_rows_driver,
+    .cutover = &pgphys_cutover,
 };

@@ -1,0 +1,87 @@
+#!/bin/bash
+# The standard path, killed with SIGKILL in every step: the same plan goes on where it was, or is undone.
+. "${SOURCE_ROOT:?the project}/test/e2e/lib/tap.sh"
+. "$SOURCE_ROOT/tools/demo/cluster.sh"
+if [ -z "$PG_BIN" ]; then
+  echo '1..0 # skip no PostgreSQL server is installed'
+  exit 0
+fi
+. "$SOURCE_ROOT/test/e2e/lib/cutover.sh"
+
+# ---- killed at each step, and gone on with
+program_of() { # PID: the program, among what that process started
+  local child
+  for child in $(cat "/proc/$1/task/$1/children" 2>/dev/null); do
+    if [ "$(readlink "/proc/$child/exe")" = "$F/proofkeep" ]; then echo "$child"; else program_of "$child"; fi
+  done
+}
+begin_until() { # STEP: starts the plan, and waits until that step has begun; pid is set
+  tap_last="proofkeep restore --plan $id, until $1"
+  in_f "$F/proofkeep" restore --plan "$id" --json --config "$F/proofkeep.yaml" >"$T/begun" 2>"$T/err" </dev/null &
+  pid=$!
+  local i
+  for ((i = 0; i < 1200; i++)); do
+    if grep -a '"type":"step"' "$T/begun" | grep "\"name\":\"$1\"" | grep -q '"state":"begun"'; then return 0; fi
+    [ -e "/proc/$pid" ] || return 1
+    sleep 0.02
+  done
+  return 1
+}
+kill_at() {
+  begin_until "$1"
+  local met=$?
+  kill -KILL "$(program_of $pid)"
+  wait $pid 2>/dev/null
+  [ $met = 0 ] && ! grep -aq '"type":"result"' "$T/begun"
+}
+row=2000000
+for step in $ALL watch; do
+  row=$((row + 1))
+  echo 5432 | put port
+  old "INSERT INTO public.done VALUES ($row, '$step')" && plan --into "$F/new3" --watch 1s && kill_at $step
+  claim "(killed in step $step)"
+  case $step in
+    standby | freeze) true ;;
+    *) frozen ;;
+  esac
+  claim '... what was frozen is so still'
+  go && [ "$(steps done)" = "$ALL watch" ] && [ "$(new "SELECT t FROM public.done WHERE n = $row")" = "$step" ] &&
+    [ "$(cat "$F/port")" = $PORT ] && [ "$(new 'SHOW archive_command' | cut -c1-4)" = 'env ' ] && [ "$(new 'SELECT count(*) FROM public.done')" = "$(old 'SELECT count(*) FROM public.done')" ]
+  claim "... and the plan goes on at step $step, to its end"
+  stop_new new3 && let_write
+done
+
+# ---- the whole host went down
+gone() {
+  local i
+  for ((i = 0; i < 100; i++)); do [ -e "/proc/$1" ] || return 0; sleep 0.1; done
+  return 1
+}
+echo 5432 | put port
+plan --into "$F/new3" && kill_at checks && pid=$(head -n 1 "$F/new3/postmaster.pid") && kill -KILL "$pid" && gone "$pid" && go && [ "$(steps done)" = "$ALL" ] && [ "$(new 'SELECT count(*) FROM public.done')" = "$(old 'SELECT count(*) FROM public.done')" ]
+claim 'when the new server went down with it, it is started again'
+stop_new new3 && let_write
+
+# ---- killed, and not gone on with
+echo 5432 | put port
+plan --into "$F/new3" && kill_at restore && frozen && w restore --plan "$id" --abort && grep -q 'was undone' out && ! frozen && [ "$(tail -n 1 "$F/hooks")" = live ]
+claim 'a killed run can be undone instead'
+w restore --plan "$id" --abort && grep -q 'Nothing of .* was left' out && go && [ "$(steps done)" = "$ALL" ]
+claim '... and, as nothing was started yet, carried out later'
+stop_new new3 && let_write && echo 5432 | put port
+plan --into "$F/new3" && kill_at recover && w restore --plan "$id" --abort && ! frozen && [ ! -e "$F/new3/postmaster.pid" ]
+claim 'so can one whose new server was started, which is stopped'
+rm -rf "$F/new3"
+plan --into "$F/new3" && begin_until restore && kill -TERM "$(program_of $pid)"
+wait $pid
+[ $? = 143 ] && ! frozen && grep -aq '"type":"result"' "$T/begun" && [ "$(tail -n 1 "$F/hooks")" = live ]
+claim 'SIGTERM undoes by itself'
+
+# ---- two at a time
+rm -rf "$F/new3"
+plan --into "$F/new3" --watch 3s && begin_until watch && ! go && [ "$(result error.code)" = PK-CUT-009 ]
+claim 'a plan is carried out by one process at a time'
+wait $pid
+stop_new new3 && let_write && echo 5432 | put port
+
+finish

@@ -1,0 +1,59 @@
+#!/bin/bash
+# The platform's standby mode around a restore that touches something live: standby before, live after, whatever happens between.
+. "${SOURCE_ROOT:?the project}/test/e2e/lib/tap.sh"
+put() { cat >"$T/$1" && chmod 755 "$T/$1"; }
+mkdir src && echo one >src/a
+put hook.sh <<END
+#!/bin/sh
+cat >"$T/\$1.json"
+echo "\$1" >>"$T/hooks"
+while [ -e "$T/hold.\$1" ]; do sleep 0.1; done
+[ ! -e "$T/fail.\$1" ]
+END
+{
+  config_head
+  printf '%s\n' 'surfaces:' '  f:' '    kind: files' '    class: truth' "    paths: [$T/src]" '    hooks:' "      standby: { run: [$T/hook.sh, standby] }" "      live: { run: [$T/hook.sh, live] }" \
+    'environments:' '  lab: { repository: main }'
+} >proofkeep.yaml
+pk init --repository main && pk backup lab/f
+claim '(a backup)' || finish
+hooks() { cat "$T/hooks" 2>/dev/null | tr '\n' ' '; }
+plan() { rm -f hooks && pk restore lab/f "$@" --dry-run --json && id=$(result plan); }
+id=none
+
+pk restore lab/f --into "$T/beside" && [ -z "$(hooks)" ]
+claim 'a restore beside the live thing puts nothing into standby'
+echo two >src/a
+plan --in-place --path a && pk restore --plan "$id" && [ "$(cat src/a)" = one ] && [ "$(hooks)" = 'standby live ' ] && grep -q '"action":"restore"' standby.json
+claim 'one in place does, and brings it back into service'
+echo two >src/a
+touch fail.standby && plan --in-place --path a
+fails 1 PK-HOK-001 restore --plan "$id" && [ "$(cat src/a)" = two ] && [ "$(hooks)" = 'standby live ' ]
+claim 'when standby fails nothing is restored, and live runs'
+rm fail.standby
+plan --in-place --path nothing
+fails 2 PK-USE-002 restore --plan "$id" && [ "$(hooks)" = 'standby live ' ]
+claim 'when the restore fails live runs, too'
+touch fail.live && plan --in-place --path a
+fails 1 PK-HOK-001 restore --plan "$id" && says 'it is restored; the platform may still be in standby' && says "restore --plan $id --abort" && [ "$(cat src/a)" = one ]
+claim 'when live fails that is said, with how to try again'
+rm fail.live hooks && pk restore --plan "$id" --abort && grep -q 'the platform is back in service' out && [ "$(hooks)" = 'live ' ]
+claim '... which runs it'
+rm hooks && pk restore --plan "$id" --abort && grep -q 'nothing was left to be undone' out && [ -z "$(hooks)" ]
+claim '... once'
+
+echo two >src/a
+touch hold.standby && plan --in-place --path a
+"$P" restore --plan "$id" >killed 2>&1 </dev/null &
+pid=$!
+for ((i = 0; i < 100; i++)); do [ -s hooks ] && break; sleep 0.1; done
+kill -KILL $pid
+wait $pid 2>/dev/null
+rm hold.standby
+[ "$(hooks)" = 'standby ' ] && pk restore --plan "$id" --abort && [ "$(hooks)" = 'standby live ' ] && [ "$(cat src/a)" = two ]
+claim 'what a killed run left in standby is brought back'
+fails 2 PK-USE-001 restore lab/f --abort && says 'name it with --plan'
+claim 'a plan must be named for that'
+fails 5 PK-RST-002 restore --plan rows-0123456789abcdef --abort && says "no plan's id"
+claim '... and a plan of rows is not carried out by that'
+finish
