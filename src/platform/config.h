@@ -141,6 +141,10 @@ struct config_query { /* asked of a server that is to take over */
     const char *name, *sql, *database, *value;
     bool live;
 };
+struct config_consistent { /* two databases that belong together */
+    struct config_head head;
+    const char *name, *database, *sql, *other, *other_sql;
+};
 enum config_wal_mode { CONFIG_WAL_UNSET, CONFIG_WAL_NONE, CONFIG_WAL_ARCHIVE, CONFIG_WAL_STREAM };
 struct config_wal { /* how a server's write-ahead log gets into the repository */
     struct config_head head;
@@ -148,6 +152,10 @@ struct config_wal { /* how a server's write-ahead log gets into the repository *
     const char *slot, *system, *spool;
     struct config_duration every;
     struct config_strings also; /* names of repositories */
+};
+struct config_incremental { /* of a physical backup: what the server knows to have changed */
+    struct config_head head;
+    struct config_duration full_every;
 };
 struct config_server { /* redis */
     struct config_head head;
@@ -183,8 +191,10 @@ struct config_surface {
     struct config_strings databases;
     const char *tools_dir, *run_as;
     struct config_wal *wal;
+    struct config_incremental *incremental;
     CONFIG_LIST(config_invariant) invariants;
     CONFIG_LIST(config_query) checks;
+    CONFIG_LIST(config_consistent) consistent;
     struct config_server *server; /* redis */
     struct config_hooks *hooks;   /* NULL when there are none */
 };

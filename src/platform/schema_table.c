@@ -281,6 +281,20 @@ static const struct schema query_schema = {
     ROWS(query_rows),
     .bytes = sizeof(struct config_query),
 };
+static const struct field consistent_rows[] = {
+    ROW(config_consistent, name, NAME, .flags = FIELD_REQUIRED, .doc = "Its name in receipts and reports."),
+    ROW(config_consistent, database, STRING, .flags = FIELD_REQUIRED, .doc = "One database of the server."),
+    ROW(config_consistent, sql, TEXT, .flags = FIELD_REQUIRED, .doc = "A query of it, of one row and one column, read-only."),
+    ROW(config_consistent, other, STRING, .flags = FIELD_REQUIRED, .doc = "The other."),
+    ROW(config_consistent, other_sql, TEXT, .flags = FIELD_REQUIRED, .doc = "A query of that, which must answer the same."),
+};
+static const struct schema consistent_schema = {
+    .name = "consistent",
+    .doc = "Two databases of one server that belong together. Dumps of both are taken of snapshots that were opened within one "
+           "range of instants, which is recorded, and whose answers to the two queries are the same.",
+    ROWS(consistent_rows),
+    .bytes = sizeof(struct config_consistent),
+};
 static const struct field wal_rows[] = {
     ROW(config_wal, mode, ENUM, .flags = FIELD_REQUIRED, .values = wal_modes,
         .doc =
@@ -308,6 +322,18 @@ static const struct schema wal_schema = {
     .doc = "How the write-ahead log of a PostgreSQL server gets into the repository.",
     ROWS(wal_rows),
     .bytes = sizeof(struct config_wal),
+};
+static const struct field incremental_rows[] = {
+    ROW(config_incremental, full_every, DURATION,
+        .doc = "How old the last backup that read everything may be. The next one reads everything again, and counts what the "
+               "server would have left out.",
+        .fallback = "7d"),
+};
+static const struct schema incremental_schema = {
+    .name = "incremental",
+    .doc = "Physical backups through replication that take from PostgreSQL 17 and newer only what the server says has changed.",
+    ROWS(incremental_rows),
+    .bytes = sizeof(struct config_incremental),
 };
 static const struct field server_rows[] = {
     ROW(config_server, host, STRING, .flags = FIELD_ENV, .doc = "Host name, address, or the path of a unix socket.",
@@ -409,10 +435,16 @@ static const struct field surface_rows[] = {
         .fallback = "the user we run as; as root, no scratch server can then be started"),
     ROW(config_surface, wal, OBJECT, .object = &wal_schema, .only = "postgres",
         .doc = "Its write-ahead log, for recovery to any instant.", .fallback = "none is stored"),
+    ROW(config_surface, incremental, OBJECT, .object = &incremental_schema, .only = "postgres",
+        .doc = "Take only what the server says has changed, from PostgreSQL 17 with `summarize_wal` on: for `method: physical`, "
+               "`through: replication`, and a repository that is cheap to read.",
+        .fallback = "everything is read"),
     ROW(config_surface, invariants, LIST, .object = &invariant_schema, .only = "postgres",
         .doc = "What is compared after a restore."),
     ROW(config_surface, checks, LIST, .object = &query_schema, .only = "postgres",
         .doc = "What a restored server must answer before it takes the place of the live one."),
+    ROW(config_surface, consistent, LIST, .object = &consistent_schema, .only = "postgres",
+        .doc = "What two of its databases must agree in, at capture and in every restored copy."),
     ROW(config_surface, server, OBJECT, .object = &server_schema, .only = "redis", .doc = "The server.",
         .fallback = "the one on this host"),
     ROW(config_surface, hooks, OBJECT, .object = &hooks_schema, .doc = "Programs of yours that jobs run.",

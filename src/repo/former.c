@@ -179,3 +179,29 @@ int former_make(struct writer *w, const struct memo_item *m, struct former **ret
         *ret = f;
     return rc;
 }
+
+int former_read(const struct former *f, struct fetcher *from, uint64_t at, uint8_t *out, size_t n, struct error *err) {
+    while (n) {
+        const uint32_t i = chunk_at(f, at);
+        const uint64_t begin = i < f->count ? from_of(f, i) : UINT64_MAX;
+        const uint64_t left = at < begin ? begin - at : f->ends[i] - at;
+        const size_t part = left < n ? (size_t)left : n;
+        if (at < begin) {
+            memset(out, 0, part);
+        } else {
+            struct fetched c;
+            int rc = fetch_chunk(from, f->ids[i].b, &f->ids[i], CHUNK_DATA, &c, err);
+            if (rc < 0) return rc;
+            if (c.data.len == f->lens[i])
+                memcpy(out, c.data.ptr + (at - begin), part);
+            else
+                rc = error_set(err, ERR_OBJECT_CORRUPT, "a chunk has another length than what refers to it says");
+            fetch_release(from, &c);
+            if (rc < 0) return rc;
+        }
+        at += part;
+        out += part;
+        n -= part;
+    }
+    return 0;
+}

@@ -26,6 +26,7 @@ struct witem {
     uint64_t chunks;
     struct former *former;
     struct memo_item *kept; /* the content that it is expected to have; until confirmed or restarted */
+    struct former *was;     /* the content that can be read meanwhile */
 };
 
 static uint64_t anchor_of(struct bytes chunk) {
@@ -97,11 +98,37 @@ int writer_item_hold(struct writer *w, uint64_t seq, struct bytes name, struct w
     return 0;
 }
 
+int writer_item_again(struct writer *w, struct bytes name, struct known_item *ret_known, struct witem **ret,
+                      struct error *err) {
+    struct memo_item *kept = NULL;
+    struct former *was = NULL;
+    int rc = known_again(w, name, &kept, &was, err);
+    *ret = NULL;
+    if (rc == 0 && kept) {
+        rc = item_begin(w, WRITER_ANY_ORDER, name, (enum content_kind)kept->kind, ret, err);
+        if (rc == 0) {
+            (*ret)->kept = kept;
+            (*ret)->was = was;
+            *ret_known = (struct known_item){
+                .kind = (enum content_kind)kept->kind, .bytes = kept->bytes, .sha256 = kept->sha256};
+            return 0;
+        }
+    }
+    seam_free(kept);
+    former_free(was);
+    return rc;
+}
+
+int witem_was(struct witem *it, uint64_t at, uint8_t *out, size_t n, struct error *err) {
+    return former_read(it->was, it->w->fetcher, at, out, n, err);
+}
+
 static void item_free(struct witem *it) {
     seam_free(it->kept);
     block_give(it->w, it->block);
     sha256_pair_free(it->sha);
     former_free(it->former);
+    former_free(it->was);
     buf_free(&it->refs);
     buf_free(&it->lists);
     seam_free(it);

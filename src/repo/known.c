@@ -87,6 +87,38 @@ bool writer_known(struct writer *w, struct bytes name, struct known_item *ret) {
     return found;
 }
 
+static int memo_item_copy(const struct memo_item *m, struct memo_item **ret, struct error *err) {
+    void *mem;
+    int rc = mem_alloc(sizeof *m + m->refs.len, &mem, err);
+    if (rc < 0) return rc;
+    struct memo_item *copy = mem;
+    uint8_t *refs = (uint8_t *)(copy + 1);
+    *copy = *m;
+    if (m->refs.len) memcpy(refs, m->refs.ptr, m->refs.len);
+    copy->refs = BYTES_OF(refs, m->refs.len);
+    copy->name = copy->attr = BYTES_OF(NULL, 0);
+    *ret = copy;
+    return 0;
+}
+
+int known_again(struct writer *w, struct bytes name, struct memo_item **ret, struct former **ret_was,
+                struct error *err) {
+    struct memo_item m;
+    int rc = 0;
+    if (!w->fetcher) return 0;
+    pthread_mutex_lock(&w->former_lock);
+    bool found = memo_find(w->prev, name, &m) && m.kind != CONTENT_NONE;
+    if (found) {
+        pthread_rwlock_rdlock(&w->index_lock);
+        found = refs_usable(w, m.refs);
+        pthread_rwlock_unlock(&w->index_lock);
+    }
+    if (found) rc = former_make(w, &m, ret_was, err);
+    if (found && rc == 0) rc = memo_item_copy(&m, ret, err);
+    pthread_mutex_unlock(&w->former_lock);
+    return rc;
+}
+
 /* Lists of a kept item must be in the new memory as well. */
 void lists_copy(struct writer *w, const struct memo_item *m) {
     if (m->kind == CONTENT_NONE) return;

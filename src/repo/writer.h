@@ -48,6 +48,12 @@ int writer_item_open(struct writer *w, uint64_t seq, struct bytes name, enum con
 /* Begin an item that may have the content that writer_known just answered for this name (same thread): it ends with
  * witem_confirm, or is restarted and written like any other. */
 int writer_item_hold(struct writer *w, uint64_t seq, struct bytes name, struct witem **ret, struct error *err) PK_CHECK;
+/* Begin an item, in any order, whose content in the previous snapshot can be read while it is open. *ret is NULL when it has none
+ * there, or none that can be read (no read key, a store that reads slowly, data that is gone). It ends with witem_confirm, or
+ * is restarted and written like any other; what it was can be read until its end. Any thread; ret_known->attr is empty. */
+int writer_item_again(struct writer *w, struct bytes name, struct known_item *ret_known, struct witem **ret, struct error *err) PK_CHECK;
+/* n bytes of that content from `at` on, holes as zeros: no more than there are. */
+int witem_was(struct witem *it, uint64_t at, uint8_t *out, size_t n, struct error *err) PK_CHECK;
 int witem_confirm(struct witem *it, struct bytes attr, struct error *err) PK_CHECK;
 int witem_space(struct witem *it, uint8_t **ret, size_t *ret_len, struct error *err) PK_CHECK;
 int witem_advance(struct witem *it, size_t n, struct error *err) PK_CHECK;

@@ -62,6 +62,11 @@ struct sink_ops {
      * content and found its size and SHA-256 to be those answered; or it goes on with restart, when they are not. */
     int (*hold)(struct sink *, uint64_t seq, struct bytes name, struct sink_item **ret, struct error *);
     int (*confirm)(struct sink_item *, struct bytes attr, struct error *); /* frees the item */
+    /* Optional, both or neither. Begin an item of SINK_ANY_ORDER whose content in the previous snapshot `was` reads while the item is
+     * open: n bytes from `at` on, no more than there are. *ret is NULL when there is none that can be read, or that is cheap to
+     * read. It ends with confirm, or goes on with restart, as one that is held. ret_known has no attr. */
+    int (*again)(struct sink *, struct bytes name, struct item_known *ret_known, struct sink_item **ret, struct error *);
+    int (*was)(struct sink_item *, uint64_t at, uint8_t *out, size_t n, struct error *);
 };
 struct sink { const struct sink_ops *ops; };
 int sink_write(const struct sink *s, struct sink_item *it, struct bytes data, struct error *err) PK_CHECK; /* copies in */
@@ -113,6 +118,8 @@ struct surface_context {
     void *hook_ctx;
     unsigned jobs;                       /* threads the driver may use */
     bool full_read;                      /* do not trust unchanged metadata: read everything */
+    json_t *(*former_facts)(void *ctx);  /* of this surface's previous snapshot, for the caller; NULL when they cannot be had. NULL: never */
+    void *former_ctx;
     const char *scratch_dir;             /* private, 0700, for sockets, password files and scratch instances */
     struct surface_events events;
 };

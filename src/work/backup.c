@@ -75,6 +75,22 @@ static int root_make(const struct work *w, const struct work_surface *s, const s
     return 0;
 }
 
+struct former {
+    struct work *work;
+    const struct work_surface *surface;
+};
+
+static json_t *former_facts(void *ctx) {
+    const struct former *f = ctx;
+    const struct snapshot_info *info = repo_latest(f->work->repo, f->surface->environment, f->surface->name);
+    struct snapshot *s = NULL;
+    struct error e = ERROR_INIT;
+    if (!info || snapshot_open_sized(f->work->repo, info, 4u << 20, &s, &e) < 0) return NULL;
+    json_t *facts = json_incref(json_object_get(snapshot_root(s), "facts"));
+    snapshot_close(s);
+    return facts;
+}
+
 static int attempt(struct work *w, const struct work_surface *s, const struct backup_options *o, struct job *j,
                    struct backup_result *ret, struct error *err) {
     struct writer_options wo = {.environment = s->environment, .surface = s->name, .threads = w->jobs};
@@ -90,6 +106,9 @@ static int attempt(struct work *w, const struct work_surface *s, const struct ba
     if ((rc = writer_open(w->repo, &wo, &writer, err)) < 0) goto out;
     b.writer = writer;
     ctx.full_read = o->full_read;
+    struct former former = {w, s};
+    ctx.former_facts = former_facts;
+    ctx.former_ctx = &former;
     work_sink_init(&sink, writer);
     rc = known_secrets_error(&w->known, s->driver->capture(&ctx, &sink.sink, &cap, err), err);
     if (rc < 0) {

@@ -55,8 +55,20 @@ static void drop(struct sink_item *it) {
     witem_drop((struct witem *)it);
 }
 
-static const struct sink_ops sink_table = {known,   keep,       item_open, space, advance, hole,
-                                           restart, item_close, drop,      hold,  confirm};
+static int again(struct sink *s, struct bytes name, struct item_known *ret_known, struct sink_item **ret,
+                 struct error *err) {
+    struct known_item k = {0};
+    int rc = writer_item_again(writer_of(s), name, &k, (struct witem **)ret, err);
+    if (rc == 0) *ret_known = (struct item_known){.kind = (enum item_kind)k.kind, .bytes = k.bytes, .sha256 = k.sha256};
+    return rc;
+}
+
+static int was(struct sink_item *it, uint64_t at, uint8_t *out, size_t n, struct error *err) {
+    return witem_was((struct witem *)it, at, out, n, err);
+}
+
+static const struct sink_ops sink_table = {known,      keep, item_open, space,   advance, hole, restart,
+                                           item_close, drop, hold,      confirm, again,   was};
 
 void work_sink_init(struct work_sink *s, struct writer *w) {
     *s = (struct work_sink){{&sink_table}, w};

@@ -7,7 +7,7 @@
 #include "harness/claims.h"
 #include "harness/fault.h"
 #include "pgphys_bed.h"
-#include "surface/pgphys/stream_internal.h"
+#include "surface/pgphys/stream_incremental.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -457,8 +457,13 @@ static void only_a_file_is_left_out_for_its_name(void **state) {
     struct surface_context ctx = {0};
     struct error err = ERROR_INIT;
     struct fake_view v;
-    struct stream_base b = {
-        .ctx = &ctx, .sink = fake_sink(f), .prefix = BUF_INIT(64), .name = BUF_INIT(4096), .head = BUF_INIT(4096)};
+    struct stream_incremental all = {0};
+    struct stream_base b = {.ctx = &ctx,
+                            .sink = fake_sink(f),
+                            .incremental = &all,
+                            .prefix = BUF_INIT(64),
+                            .name = BUF_INIT(4096),
+                            .head = BUF_INIT(4096)};
     struct tar_member m = {
         .name = BYTES_STR("standby.signal"), .type = TAR_LINK, .mode = 0777, .target = BYTES_STR("elsewhere")};
     assert_int_equal(stream_tally_new(NULL, &b.tally, &err), 0);

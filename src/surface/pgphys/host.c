@@ -252,6 +252,7 @@ int pgphys_capture_host(const struct surface_context *ctx, struct sink *sink, st
                                        .items = h.items,
                                        .bytes = h.bytes,
                                        .unreadable = h.reading.n_bad,
+                                       .changed = pgphys_pairs_differ(h.settings, h.invariants),
                                        .skipped = h.list.skipped,
                                        .method = "physical_basebackup",
                                        .consistency = "exact"};

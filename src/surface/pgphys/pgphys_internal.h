@@ -120,6 +120,8 @@ int pgphys_invariants(const struct pg_settings *s, const json_t *facts, json_t *
 /* A backup's instant lies between two measurements: what changed from the one to the other cannot be expected of a copy, and
  * is taken out of `after`; of what may only grow the smaller value stays, and of relations how many are in both. */
 int pgphys_invariants_steady(const json_t *before, json_t *after, struct error *err) PK_CHECK;
+/* How many pairs of databases that belong together do not agree, with a note. */
+unsigned pgphys_pairs_differ(const struct pg_settings *s, const json_t *invariants);
 /* The declared ones into the facts, each with its database. */
 int pgphys_declared_facts(const struct pg_settings *s, json_t *facts, struct error *err) PK_CHECK;
 

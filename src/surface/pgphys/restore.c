@@ -240,12 +240,22 @@ static int read_text(struct pgphys_restore *r, const struct pgphys_item *it, str
     return rc;
 }
 
+/* A server notices that it has come to `immediate` by the record behind it. A standby's base may have none, since
+ * nothing is written when it ends: such a copy takes all WAL that came with it, and without consistency it does not
+ * come up. */
+static bool own_wal_only(const struct pgphys_restore *r, const struct restore_recovery *q) {
+    return q && q->immediate && json_is_true(json_object_get(r->q->facts, "from_standby")) &&
+           (!q->action || !strcmp(q->action, "promote"));
+}
+
 static int recovery_write(struct pgphys_restore *r, const char **ret_signal, struct error *err) {
     static const struct restore_recovery consistent = {.immediate = true};
+    static const struct restore_recovery all_of_it = {.timeline = "current", .restore_command = "false"};
     CLEANUP(buf_free) struct buf was = BUF_INIT(TEXT_MAX);
     CLEANUP(buf_free) struct buf text = BUF_INIT(TEXT_MAX);
     const struct pgphys_item *it = find(r, PGPHYS_AUTO_CONF);
     const struct restore_recovery *q = r->q->as_scratch && !r->q->recovery ? &consistent : r->q->recovery;
+    if (own_wal_only(r, q)) q = &all_of_it;
     int rc = it && !r->q->as_scratch ? read_text(r, it, &was, err) : 0;
     /* A copy that archives would write its own history among that of the cluster that it was copied from. */
     if (rc == 0) rc = pgphys_recovery_text(q, !r->q->in_place, buf_bytes(&was), &text, ret_signal, err);

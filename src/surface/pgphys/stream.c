@@ -5,7 +5,7 @@
  * a writer tore while it was read, which only it can do. That it found bad pages it says by an error behind the good
  * end. */
 #include "surface/pgphys/pgphys_internal.h"
-#include "surface/pgphys/stream_internal.h"
+#include "surface/pgphys/stream_incremental.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +15,7 @@
 struct stream {
     const struct pg_settings *s;
     struct stream_base base;
+    struct stream_incremental incremental;
     PGconn *ask, *copy, *keep; /* for questions, for the backup, and the one whose slot keeps WAL */
     char label[128], start_time[32], stop_time[32];
     int64_t start_ns, begun_ns; /* the same instant by the server's clock, and by ours that only runs on */
@@ -117,8 +118,8 @@ static int begin(struct stream *k, struct error *err) {
     snprintf(k->label, sizeof k->label, "proofkeep %s", k->start_time);
     snprintf(command, sizeof command,
              "BASE_BACKUP (LABEL '%s', PROGRESS, CHECKPOINT 'fast', WAIT false, WAL%s, MANIFEST 'yes',"
-             " MANIFEST_CHECKSUMS 'SHA256')",
-             k->label, k->map ? ", TABLESPACE_MAP" : "");
+             " MANIFEST_CHECKSUMS 'SHA256'%s)",
+             k->label, k->map ? ", TABLESPACE_MAP" : "", k->incremental.mode == STREAM_CHANGES ? ", INCREMENTAL" : "");
     if (!PQsendQuery(k->copy, command)) return stream_server_error(k->copy, NULL, err);
     return 0;
 }
@@ -202,6 +203,8 @@ static int manifest_begin(struct stream_base *b, struct error *err) {
  * well when the server gives up, and what it says of that is the next result. */
 static int receive(struct stream *k, struct stream_pump *p, struct error *err) {
     struct stream_base *b = &k->base;
+    const bool changes =
+        k->incremental.mode == STREAM_CHANGES; /* then its manifest is of what it sent, and not stored */
     struct bytes m;
     int rc;
     while ((rc = stream_pump_next(p, &m, err)) == 0 && m.len) {
@@ -210,7 +213,7 @@ static int receive(struct stream *k, struct stream_pump *p, struct error *err) {
         if (kind == 'd' && k->within == ARCHIVE) {
             rc = tar_feed(&k->tar, m, err);
         } else if (kind == 'd' && k->within == MANIFEST) {
-            rc = m.len ? stream_item_content(b, m, err) : 0;
+            rc = m.len && !changes ? stream_item_content(b, m, err) : 0;
             if (rc == 0) rc = stream_tally_manifest(b->tally, m, err);
         } else if (kind == 'n' && k->within != MANIFEST) {
             rc = tar_finish(&k->tar, err);
@@ -219,7 +222,7 @@ static int receive(struct stream *k, struct stream_pump *p, struct error *err) {
             k->within = ARCHIVE;
         } else if (kind == 'm' && k->within == ARCHIVE) {
             rc = tar_finish(&k->tar, err);
-            if (rc == 0) rc = manifest_begin(b, err);
+            if (rc == 0 && !changes) rc = manifest_begin(b, err);
             k->within = MANIFEST;
         } else if (kind != 'p') {
             rc = error_set(err, ERR_PG_BASE, "the server sent a message that base backups do not have");
@@ -233,8 +236,9 @@ static int receive(struct stream *k, struct stream_pump *p, struct error *err) {
 static int end(struct stream *k, struct error *err) {
     int rc = position(k, &k->base.stop_lsn, &k->base.stop_timeline, err);
     if (rc == 0 && k->within != MANIFEST) rc = error_set(err, ERR_PG_BASE, "the server sent no backup manifest");
-    if (rc == 0) rc = stream_item_end(&k->base, err);
+    if (rc == 0 && k->incremental.mode != STREAM_CHANGES) rc = stream_item_end(&k->base, err);
     if (rc == 0) rc = stream_tally_finish(k->base.tally, err);
+    if (rc == 0 && k->incremental.mode == STREAM_CHANGES) rc = stream_changes_manifest(&k->base, err);
     if (rc < 0) return rc;
     PGresult *r = PQgetResult(k->copy);
     if (PQresultStatus(r) == PGRES_COMMAND_OK) {
@@ -280,7 +284,23 @@ static int put_facts(struct stream *k, struct error *err) {
     if (rc == 0) rc = json_put(f, "checksums", json_boolean(b->checksums), err);
     if (rc == 0) rc = json_put_int(f, "bytes", (int64_t)b->bytes, err);
     if (rc == 0) rc = json_put_int(f, "pages_checked", (int64_t)b->pages_checked, err);
+    if (rc == 0) rc = stream_incremental_facts(b, k->start_time, f, err);
     return rc == 0 ? put_bad_pages(k, err) : rc;
+}
+
+static int begun(struct stream *k, struct error *err) {
+    struct stream_base *b = &k->base;
+    struct error why = ERROR_INIT;
+    int rc = stream_incremental_choose(b, k->ask, k->copy, time_now_ns(), err);
+    if (rc == 0) rc = begin(k, err);
+    if (rc == 0) rc = position(k, &b->start_lsn, &b->timeline, &why);
+    if (rc == -ERR_PG_BASE && k->incremental.mode == STREAM_CHANGES && PQstatus(k->copy) == CONNECTION_OK) {
+        rc = stream_incremental_give_up(b, k->copy, &why, err);
+        if (rc == 0) rc = begin(k, err);
+        return rc == 0 ? position(k, &b->start_lsn, &b->timeline, err) : rc;
+    }
+    if (why.code) *err = why;
+    return rc;
 }
 
 static int run(struct stream *k, struct error *err) {
@@ -291,8 +311,7 @@ static int run(struct stream *k, struct error *err) {
     if (rc < 0) return rc;
     keep_wal(k);
     rc = stream_tally_new(k->s->ctx->scratch_dir, &b->tally, err);
-    if (rc == 0) rc = begin(k, err);
-    if (rc == 0) rc = position(k, &b->start_lsn, &b->timeline, err);
+    if (rc == 0) rc = begun(k, err);
     if (rc == 0) rc = spaces(k, err);
     if (rc == 0) rc = expect(k, PGRES_COPY_OUT, &r, err);
     PQclear(r);
@@ -318,13 +337,17 @@ static int measured(struct stream *k, json_t *invariants, struct error *err) {
 int pgphys_capture_stream(const struct surface_context *ctx, struct sink *sink, struct capture_result *ret,
                           struct error *err) {
     CLEANUP(pg_settings_freep) struct pg_settings *s = NULL;
-    struct stream k = {
-        .base = {
-            .ctx = ctx, .sink = sink, .prefix = BUF_INIT(64), .name = BUF_INIT(4096), .head = BUF_INIT(128u << 10)}};
+    struct stream k = {.base = {.ctx = ctx,
+                                .sink = sink,
+                                .prefix = BUF_INIT(64),
+                                .name = BUF_INIT(4096),
+                                .head = BUF_INIT(128u << 10)},
+                       .incremental = {.raw_name = BUF_INIT(4096)}};
     struct capture_result result = {.method = "physical_basebackup", .consistency = "exact"};
     int rc = pg_settings_load(ctx, NULL, &s, err);
     if (rc < 0) return rc;
     k.s = s;
+    k.base.incremental = &k.incremental;
     result.facts = k.facts = json_object();
     result.invariants = json_object();
     k.base.bad_files = json_array();
@@ -333,11 +356,13 @@ int pgphys_capture_stream(const struct surface_context *ctx, struct sink *sink, 
     result.items = k.base.items;
     result.bytes = k.base.bytes;
     /* whole as it lies there, yet not good: the snapshot is marked as not complete */
+    if (rc == 0) result.changed = pgphys_pairs_differ(s, result.invariants);
     result.unreadable = k.base.bad_file_count ? k.base.bad_file_count : k.server_saw_bad;
     pg_finishp(&k.copy);
     pg_finishp(&k.keep);
     pg_finishp(&k.ask);
     stream_base_clear(&k.base);
+    stream_incremental_clear(&k.incremental);
     if (rc < 0) {
         json_decref(result.facts);
         json_decref(result.invariants);

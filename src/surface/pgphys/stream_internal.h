@@ -33,6 +33,7 @@ int stream_tally_finish(struct stream_tally *t, struct error *err) PK_CHECK;
 void stream_tally_free(struct stream_tally *t); /* NULL is fine */
 
 /* ---- stream_item.c: members become items ---- */
+struct stream_incremental; /* stream_incremental.h */
 struct stream_space { /* a tablespace as the server named it when the backup began */
     uint32_t oid;
     char *location; /* relative to the data folder for one that lies in it */
@@ -46,6 +47,7 @@ struct stream_base { /* what came of a base so far, and what is known of it */
     struct stream_space *spaces;
     size_t space_count;
     struct stream_tally *tally;
+    struct stream_incremental *incremental;
     struct buf prefix; /* of the present archive: empty, or "pg_tblspc/<oid>/" */
     /* the present item */
     struct sink_item *item;

@@ -1,4 +1,4 @@
-#include "surface/pgphys/stream_internal.h"
+#include "surface/pgphys/stream_incremental.h"
 
 #include "base/seam.h"
 #include "base/time.h"
@@ -33,6 +33,11 @@ static bool is_segment(struct bytes name) {
     return wal_name_of(name, &wal) && wal.kind == WAL_SEGMENT;
 }
 
+static int broken(struct error *err, const char *what) {
+    error_set(err, ERR_PG_BASE, "%s", what);
+    return error_state(err, "no snapshot was made; earlier ones are untouched");
+}
+
 /* How much of an item is looked into. */
 static size_t head_want(struct bytes name) {
     if (is(name, "backup_label")) return HEAD_MAX;
@@ -52,6 +57,11 @@ int stream_item_begin(struct stream_base *b, const struct tar_member *m, struct 
     int rc = buf_append(&b->name, b->prefix.ptr, b->prefix.len, err);
     if (rc == 0) rc = buf_append(&b->name, m->name.ptr, m->name.len, err);
     if (rc < 0) return rc;
+    struct stream_incremental *k = b->incremental;
+    k->raw = k->same = k->compared = false;
+    k->changes = false;
+    if (m->type == TAR_FILE && k->mode == STREAM_CHANGES) rc = stream_changes_name(b, &k->changes, err);
+    if (rc < 0) return rc;
     const struct bytes name = buf_bytes(&b->name);
     b->type = (enum pgphys_type)m->type;
     b->mode = m->mode;
@@ -65,7 +75,10 @@ int stream_item_begin(struct stream_base *b, const struct tar_member *m, struct 
     b->pages = (struct pgphys_pages){
         .block_bytes = b->block_bytes, .first_block = segment * b->segment_blocks, .start_lsn = b->start_lsn};
     if (b->is_left_out) return b->sha ? 0 : sha256_new(&b->sha, err);
+    if (k->changes) return stream_changes_begin(b, err);
     const enum item_kind kind = m->type != TAR_FILE ? ITEM_NONE : b->is_relation ? ITEM_PAGES : ITEM_FILE;
+    if (k->mode == STREAM_ALL_COMPARED && b->is_relation) return stream_compared_begin(b, kind, err);
+    if (k->mode == STREAM_CHANGES && is(name, "backup_label") && (rc = stream_changes_label(b, err)) < 0) return rc;
     return b->sink->ops->open(b->sink, SINK_ANY_ORDER, name, kind, &b->item, err);
 }
 
@@ -77,7 +90,8 @@ static int room_flush(struct stream_base *b, struct error *err) {
         pgphys_pages_check(&b->pages, b->blocks, BYTES_OF(b->room, b->used));
         b->blocks += (uint32_t)(b->used / b->block_bytes);
     }
-    int rc = b->sink->ops->advance(b->item, b->used, err);
+    int rc = b->incremental->compared ? stream_compared_pages(b, BYTES_OF(b->room, b->used), err) : 0;
+    if (rc == 0) rc = b->sink->ops->advance(b->item, b->used, err);
     b->used = b->room_bytes = 0;
     return rc;
 }
@@ -92,10 +106,44 @@ static int progress(struct stream_base *b, struct error *err) {
     return stop_check(err);
 }
 
+int stream_item_room(struct stream_base *b, uint8_t **ret, size_t *ret_n, struct error *err) {
+    int rc = 0;
+    if (b->used == b->room_bytes) {
+        rc = room_flush(b, err);
+        if (rc == 0) rc = b->sink->ops->space(b->item, &b->room, &b->room_bytes, err);
+        if (rc < 0) return rc;
+        if (b->is_relation) b->room_bytes -= b->room_bytes % b->block_bytes;
+    }
+    *ret = b->room + b->used;
+    *ret_n = b->room_bytes - b->used;
+    return 0;
+}
+
+void stream_item_used(struct stream_base *b, size_t n) {
+    b->used += n;
+}
+
+int stream_item_put(struct stream_base *b, struct bytes piece, struct error *err) {
+    uint8_t *room = NULL;
+    size_t n = 0;
+    int rc = 0;
+    while (piece.len && rc == 0 && (rc = stream_item_room(b, &room, &n, err)) == 0) {
+        if (piece.len < n) n = piece.len;
+        memcpy(room, piece.ptr, n);
+        b->used += n;
+        piece = BYTES_OF(piece.ptr + n, piece.len - n);
+    }
+    return rc;
+}
+
 int stream_item_content(struct stream_base *b, struct bytes piece, struct error *err) {
+    int rc = 0;
+    if (b->incremental->changes) {
+        rc = stream_changes_content(b, piece, err);
+        return rc == 0 ? progress(b, err) : rc;
+    }
     b->size += piece.len;
     b->bytes += piece.len;
-    int rc = 0;
     if (b->head.len < b->head_want) {
         const size_t n = b->head_want - b->head.len < piece.len ? b->head_want - b->head.len : piece.len;
         if ((rc = buf_append(&b->head, piece.ptr, n, err)) < 0) return rc;
@@ -104,18 +152,11 @@ int stream_item_content(struct stream_base *b, struct bytes piece, struct error 
         sha256_update(b->sha, piece);
         return 0;
     }
-    while (piece.len && rc == 0) {
-        if (b->used == b->room_bytes) {
-            rc = room_flush(b, err);
-            if (rc == 0) rc = b->sink->ops->space(b->item, &b->room, &b->room_bytes, err);
-            if (rc < 0) break;
-            if (b->is_relation) b->room_bytes -= b->room_bytes % b->block_bytes;
-        }
-        const size_t room = b->room_bytes - b->used, n = piece.len < room ? piece.len : room;
-        memcpy(b->room + b->used, piece.ptr, n);
-        b->used += n;
-        piece = BYTES_OF(piece.ptr + n, piece.len - n);
+    if (b->incremental->raw) {
+        stream_changes_raw(b->incremental, piece);
+        return b->head.len < b->size ? broken(err, "the backup label that the server sent is too long") : 0;
     }
+    rc = stream_item_put(b, piece, err);
     return rc == 0 ? progress(b, err) : rc;
 }
 
@@ -148,11 +189,6 @@ static int pages_end(struct stream_base *b, struct error *err) {
         return rc;
     }
     return json_push(b->bad_files, o, err);
-}
-
-static int broken(struct error *err, const char *what) {
-    error_set(err, ERR_PG_BASE, "%s", what);
-    return error_state(err, "no snapshot was made; earlier ones are untouched");
 }
 
 /* xlogbackup.c: "START WAL LOCATION: 0/2000028 (file …)", "CHECKPOINT LOCATION: 0/2000060", "START TIMELINE: 1". */
@@ -233,8 +269,12 @@ static int close_item(struct stream_base *b, struct bytes target, struct digest 
     int rc = pgphys_attr_encode(&a, &attr, err);
     if (rc < 0) return rc;
     struct sink_item *item = b->item;
-    b->item = NULL; /* close frees it, whatever comes of it */
-    rc = b->sink->ops->close(item, buf_bytes(&attr), ret, err);
+    b->item = NULL; /* close frees it, whatever comes of it, and so does confirm */
+    if (b->incremental->same)
+        rc = b->sink->ops->confirm(item, buf_bytes(&attr), err);
+    else
+        rc = b->sink->ops->close(item, buf_bytes(&attr), ret, err);
+    if (rc == 0 && b->incremental->same && ret) *ret = b->incremental->known.sha256;
     if (rc == 0) b->items++;
     return rc;
 }
@@ -242,7 +282,8 @@ static int close_item(struct stream_base *b, struct bytes target, struct digest 
 int stream_item_end(struct stream_base *b, struct error *err) {
     const struct bytes name = buf_bytes(&b->name);
     struct digest sha;
-    int rc = room_flush(b, err);
+    int rc = b->incremental->raw ? stream_changes_end(b, err) : 0;
+    if (rc == 0) rc = room_flush(b, err);
     if (rc == 0) rc = pages_end(b, err);
     if (rc == 0) rc = look_into(b, err);
     if (rc == 0 && b->is_left_out)
@@ -250,7 +291,8 @@ int stream_item_end(struct stream_base *b, struct error *err) {
     else if (rc == 0)
         rc = close_item(b, BYTES_OF(NULL, 0), &sha, err);
     if (rc == 0 && b->type == PGPHYS_FILE && !is_segment(name) && !is(name, "backup_manifest"))
-        rc = stream_tally_add(b->tally, name, b->size, &sha, err);
+        rc = b->incremental->mode == STREAM_CHANGES ? stream_changes_tally(b, name, &sha, err)
+                                                    : stream_tally_add(b->tally, name, b->size, &sha, err);
     return rc;
 }
 

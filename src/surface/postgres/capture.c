@@ -5,6 +5,8 @@
 #include <stdio.h>
 
 #define PIPE_BYTES (1 << 20)
+#define PAIR_TRIES 10
+#define PAIR_PAUSE_MS 100
 
 /* The dump reads through our own transaction's snapshot, so that what we say of the database is true of the dump. A
  * server that cannot lend a snapshot (a standby of an old version) dumps with one of its own. */
@@ -25,7 +27,12 @@ static int open_snapshot(PGconn *c, char *ret, size_t n, struct error *err) {
 struct dumping {
     const char *database, *options;
     char snapshot[128];
+    bool is_open;
     json_t *item, *facts;
+};
+struct held { /* a database whose snapshot was opened with that of another */
+    PGconn *c;
+    char snapshot[128];
 };
 
 static int dump(struct pg_capture *c, const struct pg_tools *t, const struct dumping *d, struct pg_captured *got,
@@ -62,7 +69,17 @@ static int dump(struct pg_capture *c, const struct pg_tools *t, const struct dum
 
 static int put_extensions(struct pg_capture *c, const char *database, json_t *facts, struct error *err) {
     json_t *v = json_pack("{s:O, s:s}", "value", json_object_get(facts, "extensions"), "expect", "equal");
+    json_t *h = json_object_get(facts, "hypertables");
     if (!v) return error_set(err, ERR_NO_MEMORY, "no memory");
+    if (h) {
+        json_t *both = json_pack("{s:O, s:s}", "value", h, "expect", "equal");
+        int r = both ? pg_key_put(c->invariants, database, BYTES_STR("hypertables"), both, err)
+                     : error_set(err, ERR_NO_MEMORY, "no memory");
+        if (r < 0) {
+            json_decref(v);
+            return r;
+        }
+    }
     return pg_key_put(c->invariants, database, BYTES_STR("extensions"), v, err);
 }
 
@@ -77,7 +94,7 @@ static int dump_options(PGconn *c, const char **ret, struct error *err) {
 }
 
 static int describe_database(PGconn *c, const struct pg_tools *t, struct dumping *d, struct error *err) {
-    int r = open_snapshot(c, d->snapshot, sizeof d->snapshot, err);
+    int r = d->is_open ? 0 : open_snapshot(c, d->snapshot, sizeof d->snapshot, err);
     if (r == 0) r = pg_preflight(c, d->database, err);
     if (r == 0) r = pg_database_facts(c, &d->facts, err);
     if (r == 0) r = dump_options(c, &d->options, err);
@@ -100,11 +117,13 @@ static int declared(struct pg_capture *c, PGconn *conn, const char *database, bo
 }
 
 static int capture_one(struct pg_capture *c, const struct pg_tools *t, const char *database, bool only_one,
-                       json_t **ret_facts, struct error *err) {
-    CLEANUP(pg_finishp) PGconn *conn = NULL;
-    struct dumping d = {.database = database};
+                       struct held *held, json_t **ret_facts, struct error *err) {
+    CLEANUP(pg_finishp) PGconn *conn = held->c;
+    struct dumping d = {.database = database, .is_open = conn != NULL};
     struct pg_captured got = {.columns = json_object()};
-    int r = pg_connect(c->s, database, &conn, err);
+    memcpy(d.snapshot, held->snapshot, sizeof d.snapshot);
+    held->c = NULL;
+    int r = conn ? 0 : pg_connect(c->s, database, &conn, err);
     if (r == 0) r = describe_database(conn, t, &d, err);
     if (r == 0) r = declared(c, conn, database, only_one, d.facts, err);
     if (r == 0) r = dump(c, t, &d, &got, err);
@@ -163,6 +182,7 @@ static int put_globals(struct pg_capture *c, const struct globals *g, struct err
 /* ---- the databases, several at once ---- */
 struct part {
     struct pg_capture c;
+    struct held held;
     json_t *facts;
 };
 struct dumps {
@@ -177,8 +197,98 @@ static int dump_one(void *ctx, size_t i, struct error *err) {
     struct dumps *d = ctx;
     struct part *p = &d->parts[i];
     if (!(p->c.invariants = json_object())) return error_set(err, ERR_NO_MEMORY, "no memory");
-    return capture_one(&p->c, &d->tools, json_string_value(json_array_get(d->names, i)), d->fleet.n == 1, &p->facts,
-                       err);
+    return capture_one(&p->c, &d->tools, json_string_value(json_array_get(d->names, i)), d->fleet.n == 1, &p->held,
+                       &p->facts, err);
+}
+
+/* ---- databases that belong together ---- */
+
+static struct part *part_of(struct dumps *d, const char *database) {
+    const json_t *v;
+    size_t i;
+    json_array_foreach(d->names, i, v) {
+        if (!strcmp(json_string_value(v), database)) return &d->parts[i];
+    }
+    return NULL;
+}
+
+static int server_time(PGconn *c, json_t *facts, const char *key, struct error *err) {
+    CLEANUP(pg_clearp) PGresult *r = NULL;
+    int rc = pg_query(c, &r, err,
+                      "SELECT pg_catalog.to_char(pg_catalog.clock_timestamp() AT TIME ZONE 'UTC', "
+                      "'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')",
+                      0, NULL);
+    return rc == 0 ? json_put_str(facts, key, pg_value(r, 0, 0), err) : rc;
+}
+
+static int hold(struct dumps *d, const struct pg_pair *p, json_t *facts, bool first, struct error *err) {
+    int rc = 0;
+    for (int k = 0; k < 2 && rc == 0; k++) {
+        struct part *part = part_of(d, p->database[k]);
+        if (!part)
+            return error_set(err, ERR_CONFIG_VALUE,
+                             "the pair '%s' names the database %s, which this surface does not have", p->name,
+                             p->database[k]);
+        if (part->held.c) continue;
+        rc = pg_connect(d->s, p->database[k], &part->held.c, err);
+        if (rc == 0 && first && k == 0) rc = server_time(part->held.c, facts, "from", err);
+        if (rc == 0) rc = open_snapshot(part->held.c, part->held.snapshot, sizeof part->held.snapshot, err);
+        if (rc == 0) rc = server_time(part->held.c, facts, "to", err);
+    }
+    return rc;
+}
+
+static void let_go(struct dumps *d) {
+    for (size_t i = 0; i < json_array_size(d->names); i++) pg_finishp(&d->parts[i].held.c);
+}
+
+/* Asked of the very snapshots that are dumped. */
+static int agree(struct dumps *d, const json_t *checks, json_t *invariants, unsigned *ret_differ, struct error *err) {
+    const json_t *v;
+    size_t i;
+    int rc = 0;
+    json_array_foreach(checks, i, v) {
+        struct pg_pair p;
+        json_t *value[2] = {NULL, NULL};
+        if (rc == 0) rc = pg_pair_read(v, &p, err);
+        if (rc < 0) return rc;
+        PGconn *const c[2] = {part_of(d, p.database[0])->held.c, part_of(d, p.database[1])->held.c};
+        rc = pg_pair_ask(&p, c, value, err);
+        if (rc == 0) rc = pg_pair_put(p.name, value, invariants, err);
+        json_decref(value[0]);
+        json_decref(value[1]);
+    }
+    *ret_differ = pg_pairs_differ(invariants);
+    return rc;
+}
+
+/* While one is written to after the other, two snapshots can fall in between. */
+static int hold_pairs(struct dumps *d, struct capture_result *ret, struct error *err) {
+    json_t *checks = json_object_get(d->s->ctx->settings, "consistent"), *facts;
+    unsigned differ = 1;
+    int rc = 0;
+    if (json_array_size(checks) == 0) return 0;
+    for (int tries = 1; rc == 0 && differ && tries <= PAIR_TRIES; tries++) {
+        if (tries > 1) (void)!seam_poll(NULL, 0, PAIR_PAUSE_MS);
+        let_go(d);
+        facts = json_pack("{s:O, s:i}", "checks", checks, "tries", tries);
+        rc = facts ? json_put(ret->facts, "consistent", facts, err) : error_set(err, ERR_NO_MEMORY, "no memory");
+        for (size_t i = 0; rc == 0 && i < json_array_size(checks); i++) {
+            struct pg_pair p;
+            rc = pg_pair_read(json_array_get(checks, i), &p, err);
+            if (rc == 0) rc = hold(d, &p, facts, i == 0, err);
+        }
+        if (rc == 0) rc = agree(d, checks, ret->invariants, &differ, err);
+        if (rc == 0) rc = stop_check(err);
+    }
+    if (rc == 0 && differ) {
+        char text[160];
+        snprintf(text, sizeof text, "%u of %zu declared pairs do not agree, in %d tries: see the invariants", differ,
+                 json_array_size(checks), PAIR_TRIES);
+        pg_note(d->s, NOTE_CHANGED, BYTES_STR("consistent"), text);
+        ret->changed += differ;
+    }
+    return rc;
 }
 
 static int collect(struct part *p, struct capture_result *ret, json_t *list, struct error *err) {
@@ -194,11 +304,13 @@ static int dump_all(struct dumps *d, struct sink *sink, struct capture_result *r
     if (r < 0) return r;
     for (size_t i = 0; i < n; i++)
         d->parts[i].c = (struct pg_capture){.s = d->s, .sink = sink, .fleet = &d->fleet, .place = i};
-    r = pg_fleet_run(&d->fleet, d->s->ctx->jobs, n, dump_one, d, err);
+    r = hold_pairs(d, ret, err);
+    if (r == 0) r = pg_fleet_run(&d->fleet, d->s->ctx->jobs, n, dump_one, d, err);
     for (size_t i = 0; i < n; i++) {
         if (r == 0) r = collect(&d->parts[i], ret, list, err);
         json_decref(d->parts[i].facts);
         json_decref(d->parts[i].c.invariants);
+        pg_finishp(&d->parts[i].held.c);
     }
     seam_free(d->parts);
     return r;

@@ -16,7 +16,7 @@ static json_t *value_of(const PGresult *r) {
     return *text && !*end ? json_integer(n) : json_string(text);
 }
 
-static int ask(PGconn *c, const char *name, const char *sql, json_t **ret, struct error *err) {
+int pg_declared_ask(PGconn *c, const char *name, const char *sql, json_t **ret, struct error *err) {
     CLEANUP(pg_clearp) PGresult *r = NULL;
     int rc = pg_query(c, &r, err, sql, 0, NULL);
     if (rc < 0) return error_wrap(err, "invariant '%s'", name);
@@ -60,7 +60,7 @@ int pg_declared_measure(PGconn *c, const char *key_name, const json_t *declared,
         json_t *value = NULL, *both = NULL;
         char key[300];
         if (rc == 0 && (!name || !sql)) rc = error_set(err, ERR_JSON, "a declared invariant has no name or no query");
-        if (rc == 0) rc = ask(c, name, sql, &value, err);
+        if (rc == 0) rc = pg_declared_ask(c, name, sql, &value, err);
         if (rc < 0) return rc;
         snprintf(key, sizeof key, "declared/%.250s", name);
         both = json_pack("{s:o, s:s}", "value", value, "expect", expect ? expect : "equal");

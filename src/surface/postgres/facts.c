@@ -192,7 +192,7 @@ static int put_columns(PGconn *c, json_t *facts, struct error *err) {
 }
 
 int pg_database_facts(PGconn *c, json_t **ret, struct error *err) {
-    json_t *facts = json_object(), *extensions = NULL;
+    json_t *facts = json_object(), *extensions = NULL, *hypertables = NULL;
     int rc = facts ? pg_json_put(facts, BYTES_STR("name"), text_of(PQdb(c)), err)
                    : error_set(err, ERR_NO_MEMORY, "no memory");
     if (rc == 0) rc = put_inherits(c, facts, err);
@@ -225,6 +225,8 @@ int pg_database_facts(PGconn *c, json_t **ret, struct error *err) {
                       facts, "roles", err);
     if (rc == 0) rc = pg_extensions(c, &extensions, err);
     if (rc == 0) rc = json_put(facts, "extensions", extensions, err);
+    if (rc == 0) rc = pg_hypertables(c, &hypertables, err);
+    if (rc == 0 && hypertables) rc = json_put(facts, "hypertables", hypertables, err);
     if (rc == 0 && PQsetClientEncoding(c, PQparameterStatus(c, "server_encoding")) != 0)
         rc = error_set(err, ERR_PG_QUERY, "go back to the encoding of %s: %s", PQdb(c), PQerrorMessage(c));
     if (rc < 0)

@@ -200,6 +200,7 @@ int pg_measure_database(const struct pg_settings *s, PGconn *c, const char *key_
     if (r == 0) r = pg_declared_measure(c, key_name, json_object_get(facts, "declared"), out, err);
     if (r == 0) r = pg_extensions(c, &extensions, err);
     if (r == 0) r = put(&m, BYTES_STR("extensions"), extensions, err);
+    if (r == 0) r = pg_hypertables_put(c, key_name, out, err);
     if (r == 0) r = pg_command(c, err, "COMMIT");
     return r < 0 ? error_wrap(err, "measure database %s", PQdb(c)) : 0;
 }
@@ -266,6 +267,7 @@ int pg_measure(const struct surface_context *ctx, const json_t *scratch, const j
     }
     struct survey v = {.s = s, .known = known, .names = names};
     if (r == 0) r = survey_all(&v, out, err);
+    if (r == 0) r = pg_pairs_measure(s, json_object_get(json_object_get(facts, "consistent"), "checks"), out, err);
     if (r == 0 && pg_bulk_is(facts)) r = pg_bulk_fold(out, NULL, err);
     json_decref(names);
     if (r < 0)

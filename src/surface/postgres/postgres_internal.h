@@ -85,6 +85,14 @@ int pg_conninfo(const struct pg_settings *s, const char *dbname, char **ret, str
 int pg_child_run(const struct pg_settings *s, const struct pg_tools *t, const char *program, const char *const *args,
                  const char *pgoptions, const char *cwd, struct buf *out, struct error *err) PK_CHECK;
 
+/* ---- hypertables.c: TimescaleDB ---- */
+/* {"schema.table": {"chunks": in its catalogue, "attached": as tables}}; NULL where the extension is not installed. */
+int pg_hypertables(PGconn *c, json_t **ret, struct error *err) PK_CHECK;
+/* The same as an invariant; nothing without the extension. A chunk's rows are counted as any table's. */
+int pg_hypertables_put(PGconn *c, const char *database, json_t *invariants, struct error *err) PK_CHECK;
+/* ERR_PG_RESTORING when some database of the server is in the mode that timescaledb_pre_restore sets. */
+int pg_restoring_check(PGconn *c, struct error *err) PK_CHECK;
+
 /* ---- names.c ---- */
 int pg_ident(struct buf *out, struct bytes name, struct error *err) PK_CHECK;       /* always quoted */
 int pg_ident_plain(struct buf *out, struct bytes name, struct error *err) PK_CHECK; /* quoted only where it must be */
@@ -281,8 +289,24 @@ static inline void pg_note(const struct pg_settings *s, enum note_kind kind, str
 /* ---- declared.c: invariants from the configuration ---- */
 /* Those of one database: [{"name","sql","expect"}], owned by the caller. Without a "database" they are of the only one. */
 int pg_declared_choose(const struct pg_settings *s, const char *database, bool only_one, json_t **ret, struct error *err) PK_CHECK;
+/* One query's one value. ERR_PG_QUERY. */
+int pg_declared_ask(PGconn *c, const char *name, const char *sql, json_t **ret, struct error *err) PK_CHECK;
 /* Ask each within the connection's transaction; values go into `out` as "db/<database>/declared/<name>". ERR_PG_QUERY names the
  * one that failed or did not answer one value. */
 int pg_declared_measure(PGconn *c, const char *key_name, const json_t *declared, json_t *out, struct error *err) PK_CHECK;
+
+/* ---- consistent.c: pairs of databases that belong together ---- */
+struct pg_pair { /* borrowed from the JSON */
+    const char *name, *database[2], *sql[2];
+};
+int pg_pair_read(const json_t *check, struct pg_pair *ret, struct error *err) PK_CHECK;
+/* What both say, owned by the caller; c[0] and c[1] are connected to the pair's databases. */
+int pg_pair_ask(const struct pg_pair *p, PGconn *const c[2], json_t *ret_value[2], struct error *err) PK_CHECK;
+/* The invariant "consistent/<name>": {"here", "there"}. */
+int pg_pair_put(const char *name, json_t *const value[2], json_t *out, struct error *err) PK_CHECK;
+/* How many of such invariants say that a pair does not agree. */
+unsigned pg_pairs_differ(const json_t *invariants);
+/* The invariants of all, of the server that the settings lead to. */
+int pg_pairs_measure(const struct pg_settings *s, const json_t *checks, json_t *out, struct error *err) PK_CHECK;
 
 #endif

@@ -41,6 +41,7 @@ static int probe(const struct pg_settings *s, json_t *facts, struct error *err) 
         r = add_problem(problems, &problem, err);
     else if (r == 0 && (r = json_put_str(facts, "client_version", tools.version, err)) == 0)
         r = json_put_str(facts, "client_dir", tools.dir, err);
+    if (r == 0 && pg_restoring_check(c, &problem) < 0) r = add_problem(problems, &problem, err);
     if (r == 0) r = pg_database_list(s, c, &names, err);
     json_array_foreach(names, i, v) {
         if (r == 0) r = probe_database(s, json_string_value(v), list, problems, err);

@@ -229,22 +229,27 @@ static int create_timescale(PGconn *c, const struct pg_restore_job *j, struct er
     return r == 0 ? pg_command(c, err, "%s", (const char *)sql.ptr) : r;
 }
 
-/* TimescaleDB wants its catalogue filled by the restore itself, one entry after the other, and its own switch set back
- * whatever happened. */
-static int load_timescale(struct restoring *w, struct pg_restore_job *j, const char *folder, struct error *err) {
-    CLEANUP(pg_finishp) PGconn *c = NULL;
+/* One entry after the other, in the archive's order. */
+static int run_serial(struct restoring *w, struct pg_restore_job *j, const char *folder, struct error *err) {
     struct surface_context one = *w->s->ctx;
     struct pg_settings serial = *w->s;
     struct restoring alone = *w;
     one.jobs = 1;
     serial.ctx = &one;
     alone.s = &serial;
+    return run_restore(&alone, j, folder, err);
+}
+
+/* TimescaleDB wants its catalogue filled by the restore itself, one entry after the other, and its own switch set back
+ * whatever happened. */
+static int load_timescale(struct restoring *w, struct pg_restore_job *j, const char *folder, struct error *err) {
+    CLEANUP(pg_finishp) PGconn *c = NULL;
     int r = pg_connect(w->s, j->target, &c, err);
     if (r == 0) r = create_timescale(c, j, err);
     if (r == 0) r = timescale(c, "timescaledb_pre_restore", err);
     if (r < 0) return r;
     pg_finishp(&c);
-    r = run_restore(&alone, j, folder, err);
+    r = run_serial(w, j, folder, err);
     struct error again = ERROR_INIT;
     int back = pg_connect(w->s, j->target, &c, &again);
     if (back == 0) back = timescale(c, "timescaledb_post_restore", &again);
@@ -265,8 +270,15 @@ static int load(struct restoring *w, struct pg_restore_job *j, struct error *err
     if (r == 0 && dirfd < 0) r = dirfd;
     if (r == 0) r = pg_folder_write(w->s, w->src, &j->folder, dirfd, false, err);
     io_close(&dirfd);
-    bool ts = json_object_get(json_object_get(j->facts, "extensions"), "timescaledb") != NULL;
-    if (r == 0) r = ts ? load_timescale(w, j, folder, err) : run_restore(w, j, folder, err);
+    const json_t *extensions = json_object_get(j->facts, "extensions");
+    /* The tables that an extension brings have their foreign keys from the start, and pg_restore's jobs do not wait for
+     * each other's rows. */
+    const bool keyed = json_object_get(extensions, "postgis_topology") != NULL;
+    const bool ts = json_object_get(extensions, "timescaledb") != NULL;
+    if (r == 0)
+        r = ts      ? load_timescale(w, j, folder, err)
+            : keyed ? run_serial(w, j, folder, err)
+                    : run_restore(w, j, folder, err);
     if (io_remove_tree(AT_FDCWD, folder, r == 0 ? err : &ignored) < 0 && r == 0) r = -(int)err->code;
     return r;
 }
