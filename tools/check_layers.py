@@ -21,7 +21,7 @@ import sys
 LAYERS = ["base", "crypto", "store", "ledger", "repo", "evidence", "surface", "platform", "work", "serve", "cli"]
 FORBIDDEN = {"surface": {"store", "ledger", "repo", "evidence"}}
 DRIVER_LAYERS = {"surface"}
-DRIVER_USES = {"pgphys": ("postgres",)}  # two methods for one kind of server: one way to connect to it, and to find its tools
+DRIVER_USES = {"pgphys": ("postgres",), "search": ("redis",)}  # one way to connect to a kind of server; the sorter
 
 SEAMED = """
 malloc calloc realloc reallocarray free strdup strndup asprintf vasprintf posix_memalign aligned_alloc memalign

@@ -40,10 +40,12 @@ struct transfer {
         GAVE_UP_CANCEL,
         GAVE_UP_STALL,
         GAVE_UP_HEADERS,
+        GAVE_UP_TAKE,
         GAVE_UP_TEXT,
         GAVE_UP_MEMORY
     } gave_up;
     char why[CURL_ERROR_SIZE];
+    struct error taking; /* how `take` failed */
 };
 
 static void *curl_alloc(size_t n) {
@@ -183,6 +185,12 @@ static size_t take_body(char *p, size_t size, size_t n, void *ctx) {
         r->cut = some < n;
         return r->cut ? 0 : n;
     }
+    if (t->q->take && status / 100 == 2) {
+        r->body_bytes += n;
+        if (t->q->take(t->q->take_ctx, BYTES_OF(p, n), &t->taking) == 0) return n;
+        t->gave_up = GAVE_UP_TAKE;
+        return 0;
+    }
     if (!t->q->text) return n;
     struct error e = ERROR_INIT;
     if (buf_append(t->q->text, p, n, &e) < 0) {
@@ -279,7 +287,7 @@ static CURLcode set_up(struct transfer *t, struct curl_slist *headers) {
     SET(CURLOPT_HEADERDATA, t);
     SET(CURLOPT_WRITEFUNCTION, take_body);
     SET(CURLOPT_WRITEDATA, t);
-    if (strcmp(q->method, "PUT") == 0 || strcmp(q->method, "POST") == 0) {
+    if (strcmp(q->method, "PUT") == 0 || strcmp(q->method, "POST") == 0 || q->body_count > 0) {
         SET(CURLOPT_UPLOAD, 1L);
         SET(CURLOPT_READFUNCTION, give_body);
         SET(CURLOPT_READDATA, t);
@@ -316,6 +324,9 @@ static int failed(struct transfer *t, CURLcode code, struct error *err) {
     case GAVE_UP_HEADERS:
         return error_set(err, ERR_NET_ANSWER, "%s answers with more than %zu KiB of headers", place,
                          HTTP_HEADERS_BYTES_MAX >> 10);
+    case GAVE_UP_TAKE:
+        *err = t->taking;
+        return -(int)err->code;
     case GAVE_UP_TEXT:
         return error_set(err, ERR_NET_ANSWER, "%s answers with more than the %zu bytes that it may", place,
                          t->q->text->max_bytes);

@@ -35,10 +35,14 @@ struct http_request {
     const char *url;            /* http or https */
     const char *const *headers; /* "name: value" lines */
     size_t header_count;
-    const struct bytes *body; /* of PUT and POST; sent with its length */
+    const struct bytes *body; /* of PUT and POST, and of DELETE when there is one; sent with its length */
     size_t body_count;
     void *into; /* where the body of a 2xx answer goes, instead of `text` */
     size_t into_bytes;
+    /* Where the body of a 2xx answer goes instead, piece by piece as it arrives: the request is given up when it fails,
+     * and fails as it did. */
+    int (*take)(void *ctx, struct bytes piece, struct error *err);
+    void *take_ctx;
     struct buf *text;          /* where any other body goes; one that does not fit is ERR_NET_ANSWER. NULL drops it */
     int64_t timeout_ms;        /* for everything together; 0: none but the stall's */
     const atomic_bool *cancel; /* the request is given up (ERR_INTERRUPTED) once it is true; NULL: never */

@@ -308,6 +308,13 @@ static const char *output_brief(struct proc *p) {
     return line && line[1] ? line + 1 : s + n - 800;
 }
 
+bool proc_running(struct proc *p) {
+    pthread_mutex_lock(&p->lock);
+    bool running = !p->ended;
+    pthread_mutex_unlock(&p->lock);
+    return running;
+}
+
 int proc_wait(struct proc *p, int *ret_status, struct error *err) {
     io_close(&p->in);
     io_close(&p->out);

@@ -112,7 +112,7 @@ struct config_repository {
     struct config_duration reread;  /* of offline: how often all of it is to be read */
 };
 
-enum config_kind { CONFIG_KIND_UNSET, CONFIG_KIND_FILES, CONFIG_KIND_POSTGRES, CONFIG_KIND_REDIS };
+enum config_kind { CONFIG_KIND_UNSET, CONFIG_KIND_FILES, CONFIG_KIND_POSTGRES, CONFIG_KIND_REDIS, CONFIG_KIND_SEARCH };
 enum config_method { CONFIG_METHOD_UNSET, CONFIG_METHOD_LOGICAL, CONFIG_METHOD_PHYSICAL };
 enum config_through { CONFIG_THROUGH_UNSET, CONFIG_THROUGH_REPLICATION, CONFIG_THROUGH_HOST };
 enum config_class {
@@ -177,6 +177,18 @@ struct config_hooks { /* each NULL when not configured */
     struct config_hook *freeze, *resume, *stop, *start, *standby, *live, *switch_over, *health;
     CONFIG_LIST(config_hook) checks;
 };
+struct config_facet { /* search */
+    struct config_head head;
+    const char *name, *index, *query;
+};
+struct config_cluster { /* search */
+    struct config_head head;
+    const char *url, *user, *ca;
+    const char *password, *api_key; /* names of secrets */
+    struct config_strings indices, exclude;
+    CONFIG_LIST(config_facet) facets;
+    const char *distribution, *java_home, *run_as;
+};
 struct config_surface {
     struct config_head head;
     int kind;  /* enum config_kind */
@@ -196,6 +208,7 @@ struct config_surface {
     CONFIG_LIST(config_query) checks;
     CONFIG_LIST(config_consistent) consistent;
     struct config_server *server; /* redis */
+    struct config_cluster *cluster; /* search */
     struct config_hooks *hooks;   /* NULL when there are none */
 };
 

@@ -6,7 +6,7 @@
     { .name = #key, .type = FIELD_##kind_of_field, .offset = offsetof(struct owner, key), __VA_ARGS__ }
 
 static const char *const key_kinds[] = {"passphrase", "key_file", NULL};
-static const char *const kinds[] = {"files", "postgres", "redis", NULL};
+static const char *const kinds[] = {"files", "postgres", "redis", "search", NULL};
 static const char *const methods[] = {"logical", "physical", NULL};
 static const char *const ways[] = {"replication", "host", NULL};
 static const char *const redis_methods[] = {"replication", "scan", NULL};
@@ -398,6 +398,48 @@ static const struct schema hooks_schema = {
     ROWS(hooks_rows),
     .bytes = sizeof(struct config_hooks),
 };
+static const struct field facet_rows[] = {
+    ROW(config_facet, name, NAME, .flags = FIELD_REQUIRED, .doc = "Its name in receipts and reports."),
+    ROW(config_facet, index, STRING, .flags = FIELD_REQUIRED | FIELD_ENV, .doc = "The index that is asked, by its own name."),
+    ROW(config_facet, query, TEXT, .flags = FIELD_REQUIRED,
+        .doc = "The body of a search, in JSON, such as `{\"aggs\": {\"by\": {\"terms\": {\"field\": \"status\"}}}}`. The number of hits and "
+               "the aggregations count; of both only a digest is stored."),
+};
+static const struct schema facet_schema = {
+    .name = "facet",
+    .doc = "A search whose answer is measured at capture and again after a restore, and compared.",
+    ROWS(facet_rows),
+    .bytes = sizeof(struct config_facet),
+};
+static const struct field cluster_rows[] = {
+    ROW(config_cluster, url, STRING, .flags = FIELD_ENV, .doc = "Where it is: `https://host:9200`, or `http://` where nobody can "
+               "listen in between.", .fallback = "`http://127.0.0.1:9200`"),
+    ROW(config_cluster, user, STRING, .flags = FIELD_ENV, .doc = "The backup user.", .fallback = "none"),
+    ROW(config_cluster, password, REF, .refers = "secrets", .doc = "The secret that holds the user's password."),
+    ROW(config_cluster, api_key, REF, .refers = "secrets",
+        .doc = "The secret that holds an API key of Elasticsearch, in its encoded form, instead of a user and a password."),
+    ROW(config_cluster, ca, PATH, .flags = FIELD_ENV, .doc = "Certificates, in PEM, that the cluster's is checked against.",
+        .fallback = "the system's"),
+    ROW(config_cluster, indices, STRINGS, .flags = FIELD_NON_EMPTY | FIELD_ENV,
+        .doc = "Names of indices and data streams to back up; `*` stands for anything. A name that begins with a dot is "
+               "taken only by a pattern that does.",
+        .fallback = "all"),
+    ROW(config_cluster, exclude, STRINGS, .flags = FIELD_ENV, .doc = "Names to leave out, in the same form.", .fallback = "none"),
+    ROW(config_cluster, facets, LIST, .object = &facet_schema, .doc = "Searches whose answers are compared after a restore."),
+    ROW(config_cluster, distribution, PATH,
+        .doc = "The folder of an OpenSearch or Elasticsearch distribution on this host, from which `verify --level full` starts "
+               "its scratch server.",
+        .fallback = "no scratch server can be started"),
+    ROW(config_cluster, java_home, PATH, .doc = "The JDK of the scratch server.", .fallback = "the distribution's own"),
+    ROW(config_cluster, run_as, STRING,
+        .doc = "System user that the scratch server runs as when we are root, which it refuses to be."),
+};
+static const struct schema cluster_schema = {
+    .name = "cluster",
+    .doc = "An OpenSearch or Elasticsearch cluster. Which of both it is, it says itself.",
+    ROWS(cluster_rows),
+    .bytes = sizeof(struct config_cluster),
+};
 static const struct field surface_rows[] = {
     ROW(config_surface, kind, ENUM, .flags = FIELD_REQUIRED, .values = kinds, .doc = "Which driver captures it."),
     ROW(config_surface, class, ENUM, .flags = FIELD_REQUIRED, .values = classes,
@@ -445,6 +487,8 @@ static const struct field surface_rows[] = {
         .doc = "What a restored server must answer before it takes the place of the live one."),
     ROW(config_surface, consistent, LIST, .object = &consistent_schema, .only = "postgres",
         .doc = "What two of its databases must agree in, at capture and in every restored copy."),
+    ROW(config_surface, cluster, OBJECT, .object = &cluster_schema, .only = "search", .doc = "The cluster.",
+        .fallback = "the one on this host"),
     ROW(config_surface, server, OBJECT, .object = &server_schema, .only = "redis", .doc = "The server.",
         .fallback = "the one on this host"),
     ROW(config_surface, hooks, OBJECT, .object = &hooks_schema, .doc = "Programs of yours that jobs run.",

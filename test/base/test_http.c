@@ -117,6 +117,45 @@ static void what_is_too_much_is_cut_or_refused(void **state) {
     http_server_stop(s);
 }
 
+static int taken(void *ctx, struct bytes piece, struct error *err) {
+    struct buf *b = ctx;
+    return b->len ? error_set(err, ERR_JSON, "enough") : buf_append(b, piece.ptr, piece.len, err);
+}
+
+static void a_body_is_taken_as_it_comes(void **state) {
+    (void)state;
+    const struct http_answer a[] = {
+        {.bytes = OK_HEAD "Content-Length: 5\r\n\r\nhello"},
+        {.bytes = "HTTP/1.1 404 No\r\nContent-Length: 2\r\n\r\nno"},
+        {.bytes = OK_HEAD "Content-Length: 5\r\n\r\nagain"},
+    };
+    struct http_server *s = http_server_start(a, 3);
+    struct http *h = client((struct http_options){0});
+    struct error err = ERROR_INIT;
+    struct buf text = BUF_INIT(100), into = BUF_INIT(100);
+    struct bytes body = BYTES_STR("{}");
+    struct http_response r;
+    struct http_request q = to(s, "DELETE", "/");
+    q.take = taken, q.take_ctx = &into, q.text = &text, q.body = &body, q.body_count = 1;
+    claim_ok(http_send(h, &q, &r, &err), err);
+    assert_true(bytes_equal(buf_bytes(&into), BYTES_STR("hello")));
+    assert_int_equal(r.body_bytes, 5);
+    assert_int_equal(text.len, 0);
+    http_response_free(&r);
+    assert_non_null(strstr(http_server_request(s, 0, NULL), "DELETE "));
+    assert_non_null(strstr(http_server_request(s, 0, NULL), "\r\n\r\n{}"));
+    claim_ok(http_send(h, &q, &r, &err), err);
+    assert_int_equal(r.status, 404);
+    assert_true(bytes_equal(buf_bytes(&text), BYTES_STR("no")));
+    http_response_free(&r);
+    claim_fails(http_send(h, &q, &r, &err), err, ERR_JSON, "enough");
+    http_response_free(&r);
+    buf_free(&text);
+    buf_free(&into);
+    http_free(h);
+    http_server_stop(s);
+}
+
 static void each_way_to_break_has_its_own_error(void **state) {
     (void)state;
     const struct http_answer a[] = {
@@ -419,6 +458,7 @@ int main(void) {
         cmocka_unit_test(a_body_goes_out_and_comes_back),
         cmocka_unit_test(connections_are_used_again),
         cmocka_unit_test(what_is_too_much_is_cut_or_refused),
+        cmocka_unit_test(a_body_is_taken_as_it_comes),
         cmocka_unit_test(each_way_to_break_has_its_own_error),
         cmocka_unit_test(an_overall_time_holds_against_a_trickle),
         cmocka_unit_test(a_stop_or_a_cancel_ends_it),

@@ -5,8 +5,9 @@
 . "${SOURCE_ROOT:?the project}/test/e2e/lib/tap.sh"
 . "$SOURCE_ROOT/test/e2e/lib/redis.sh"
 . "$SOURCE_ROOT/tools/demo/cluster.sh"
+. "$SOURCE_ROOT/tools/servers/search.sh"
 C=$T/pg
-trap 'cluster_stop "$C"' EXIT
+trap 'cluster_stop "$C"; search_stop "$T/search"' EXIT
 mkdir bin && ln -s "$(realpath "$P")" bin/proofkeep
 PATH=$T/bin:$PG_BIN:$PATH
 export PATH PGUSER=postgres
@@ -31,11 +32,13 @@ for d in $(documents); do
   case $d in *mount*) if ! : 2>/dev/null <>/dev/fuse || ! command -v fusermount3 >/dev/null; then skip "$d" '/dev/fuse or fusermount3 is not there'; continue; fi ;; esac
   case $d in *postgres*) if [ -z "$PG_BIN" ]; then skip "$d" 'no PostgreSQL server is installed'; continue; fi ;; esac
   case $d in *howto/redis*) if [ -z "$REDIS_SERVER" ]; then skip "$d" 'no Redis server is installed'; continue; fi ;; esac
+  case $d in *howto/search*) if ! search_start opensearch 2.19.6 "$T/search"; then skip "$d" "$SEARCH_WHY"; continue; fi ;; esac
   box=$T/$(echo "$d" | tr / -)
   mkdir -p "$box/srv" "$box/etc" "$box/here"
   # The server's own user passes through to scratch servers.
   chmod 755 "$box" "$box/here"
-  sed -e "s|/srv\b|$box/srv|g" -e "s|/etc/proofkeep|$box/etc/proofkeep|g" -e "s|/var/run/postgresql|$C/socket|g" script >"$box/script"
+  sed -e "s|/srv\b|$box/srv|g" -e "s|/etc/proofkeep|$box/etc/proofkeep|g" -e "s|/var/run/postgresql|$C/socket|g" \
+    -e "s|http://127.0.0.1:9200|${SEARCH_URL:-&}|g" script >"$box/script"
   [ "$(id -u)" = 0 ] || sed -i '/run_as:/d' "$box/script"
   cat >"$box/start" <<START
 proofkeep() {

@@ -1,0 +1,189 @@
+#include "surface/search/search_internal.h"
+
+#include "base/seam.h"
+#include "base/thread.h"
+#include <stdio.h>
+
+#define BATCH_BYTES (4u << 20)
+#define BATCH_DOCUMENTS 2000u
+#define DOCUMENT_MAX ((size_t)192 << 20)
+#define THREADS_MAX 3u
+#define TRIES 12u
+#define WAIT_MS 500
+#define WAIT_CAP_MS 20000
+
+struct batch {
+    struct bulk *b;
+    struct buf body;
+    size_t *ends; /* of each document in body */
+    size_t n, cap;
+};
+struct bulk {
+    const struct search_client *c;
+    const char *index, *path;
+    struct queue *idle; /* batches */
+    pthread_mutex_t lock;
+    struct error err; /* the first */
+    atomic_bool failed;
+    uint64_t documents, bytes;
+};
+
+/* What became of the batch: those that were put off move to its front, and stay. */
+struct verdict {
+    uint64_t refused;
+    char type[100]; /* of the first that was refused */
+    size_t later;
+};
+
+static int judge(struct batch *t, const json_t *answer, struct verdict *v, struct error *err) {
+    const json_t *items = json_object_get(answer, "items"), *one;
+    size_t i, at = 0, from = 0, kept = 0;
+    if (json_array_size(items) != t->n)
+        return error_set(err, ERR_SEARCH_PROTOCOL, "%zu documents were sent, and the answer is of %zu", t->n,
+                         json_array_size(items));
+    json_array_foreach(items, i, one) {
+        const json_t *x = json_object_get(one, "index");
+        int64_t status = json_integer_value(json_object_get(x, "status"));
+        size_t end = t->ends[i];
+        if (status == 429) {
+            memmove(t->body.ptr + at, t->body.ptr + from, end - from);
+            at += end - from;
+            t->ends[kept++] = at;
+        } else if (status / 100 != 2) {
+            const char *type = json_string_value(json_object_get(json_object_get(x, "error"), "type"));
+            if (v->refused++ == 0) snprintf(v->type, sizeof v->type, "%.90s", type ? type : "no reason given");
+        }
+        from = end;
+    }
+    if (kept) t->body.len = at, t->n = kept;
+    v->later = kept;
+    return 0;
+}
+
+static int send_once(struct batch *t, struct verdict *v, bool *ret_again, struct error *err) {
+    CLEANUP(buf_free) struct buf text = BUF_INIT(SEARCH_ANSWER_MAX);
+    struct bytes slice = buf_bytes(&t->body);
+    struct search_request q = {
+        .method = "POST", .path = t->b->path, .body = &slice, .body_count = 1, .lines = true, .text = &text};
+    json_t *answer = NULL;
+    int status = 0, r = search_send(t->b->c, &q, &status, err);
+    /* By its id each document comes to be the same, however often it is sent. */
+    *ret_again = r == -ERR_NET_BROKEN || r == -ERR_NET_STALL || r == -ERR_NET_REFUSED;
+    if (r < 0) return r;
+    *ret_again = status == 429 || status == 502 || status == 503 || status == 504;
+    if (status / 100 != 2) return search_refused(t->b->c, status, buf_bytes(&text), false, "send documents", err);
+    r = json_parse(buf_bytes(&text), SEARCH_ANSWER_MAX, "the answer to _bulk", &answer, err);
+    if (r == 0) r = judge(t, answer, v, err);
+    json_decref(answer);
+    return r;
+}
+
+static int send_batch(struct batch *t, struct error *err) {
+    size_t all = t->n;
+    for (unsigned tries = 1;; tries++) {
+        struct verdict v = {0};
+        bool again = false;
+        int r = send_once(t, &v, &again, err);
+        if (r == 0 && v.refused)
+            return error_set(err, ERR_SEARCH_BULK, "%llu of %zu documents sent to the index %s were refused: %s",
+                             (unsigned long long)v.refused, all, t->b->index, v.type);
+        if (r == 0 && !v.later) return 0;
+        if (r < 0 && (!again || tries == TRIES)) return r;
+        if (tries == TRIES)
+            return error_set(err, ERR_SEARCH_BUSY, "%zu of %zu documents for the index %s were put off %u times",
+                             v.later, all, t->b->index, tries);
+        error_clear(err);
+        r = http_wait(tries, WAIT_MS, WAIT_CAP_MS, 0, &t->b->failed, err);
+        if (r < 0) return r;
+    }
+}
+
+static void run(void *arg) {
+    struct batch *t = arg;
+    struct bulk *b = t->b;
+    struct error err = ERROR_INIT;
+    uint64_t n = t->n, bytes = t->body.len;
+    int r = atomic_load(&b->failed) ? 0 : send_batch(t, &err);
+    pthread_mutex_lock(&b->lock);
+    if (r < 0 && !b->err.code) b->err = err;
+    if (r == 0) b->documents += n, b->bytes += bytes;
+    uint64_t done = b->documents, all = b->bytes;
+    pthread_mutex_unlock(&b->lock);
+    if (r < 0) atomic_store(&b->failed, true);
+    search_progress(b->c->s, "restore", all, done);
+    /* What one large document needed is given back. */
+    if (t->body.cap > 2 * BATCH_BYTES) buf_free(&t->body);
+    buf_clear(&t->body);
+    t->n = 0;
+    queue_push(b->idle, t);
+}
+
+static int fill(struct batch *t, struct search_lines *l, bool *end, struct error *err) {
+    int r = 0;
+    while (r == 0 && !*end && t->n < BATCH_DOCUMENTS && t->body.len < BATCH_BYTES) {
+        r = search_lines_next(l, &t->body, end, err);
+        if (r < 0 || *end) break;
+        r = mem_grow((void **)&t->ends, &t->cap, t->n + 1, sizeof *t->ends, err);
+        if (r == 0) t->ends[t->n++] = t->body.len;
+    }
+    return r;
+}
+
+static int pump(struct bulk *b, struct pool *pool, struct search_lines *l, struct error *err) {
+    bool end = false;
+    int r = 0;
+    while (r == 0 && !end && !atomic_load(&b->failed)) {
+        void *p = NULL;
+        r = stop_check(err);
+        if (r < 0 || !queue_pop(b->idle, &p)) break;
+        struct batch *t = p;
+        r = fill(t, l, &end, err);
+        if (r == 0 && t->n)
+            pool_submit(pool, run, t);
+        else
+            queue_push(b->idle, t);
+    }
+    return r;
+}
+
+int search_bulk(const struct search_client *c, struct source *src, const char *item, const char *index,
+                uint64_t *ret_documents, uint64_t *ret_bytes, struct error *err) {
+    CLEANUP(buf_free) struct buf path = BUF_INIT(8192);
+    unsigned threads = c->s->ctx->jobs < 1 ? 1 : c->s->ctx->jobs > THREADS_MAX ? THREADS_MAX : c->s->ctx->jobs;
+    struct batch batches[THREADS_MAX + 2] = {0};
+    size_t n = threads + 2;
+    struct bulk b = {.c = c, .index = index, .lock = PTHREAD_MUTEX_INITIALIZER};
+    struct pool *pool = NULL;
+    struct search_lines l = {0};
+    bool there = false;
+    int r = search_path(&path, "/", index, "/_bulk?pipeline=_none&filter_path=errors,items.*.status,items.*.error.type",
+                        err);
+    b.path = (const char *)path.ptr;
+    if (r == 0) r = queue_new(n + 1, &b.idle, err);
+    for (size_t i = 0; r == 0 && i < n; i++) {
+        batches[i] = (struct batch){.b = &b, .body = BUF_INIT(DOCUMENT_MAX)};
+        queue_push(b.idle, &batches[i]);
+    }
+    if (r == 0) r = search_lines_open(src, item, &l, &there, err);
+    if (r == 0 && !there)
+        r = error_set(err, ERR_RESTORE_DIFFERS, "the snapshot has no documents of the index %s", index);
+    if (r == 0) r = pool_new(threads, n, &pool, err);
+    if (r == 0) r = pump(&b, pool, &l, err);
+    if (r < 0) atomic_store(&b.failed, true); /* what waits to be sent again stops */
+    pool_free(pool);
+    search_lines_close(&l);
+    if (r == 0 && b.err.code) {
+        *err = b.err;
+        r = -(int)err->code;
+    }
+    for (void *p; b.idle && queue_try_pop(b.idle, &p);) {}
+    for (size_t i = 0; i < n; i++) {
+        buf_free(&batches[i].body);
+        seam_free(batches[i].ends);
+    }
+    queue_free(b.idle);
+    pthread_mutex_destroy(&b.lock);
+    *ret_documents = b.documents;
+    *ret_bytes = b.bytes;
+    return r < 0 ? error_wrap(err, "restore the documents of %s", index) : 0;
+}

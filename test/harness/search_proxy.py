@@ -1,0 +1,144 @@
+#!/usr/bin/env python3
+"""A proxy before a search cluster that harms what passes, as the file RULE says at each request.
+
+Usage: search_proxy.py HOST:PORT RULE      prints its own port; ends when its standard input does
+
+Rules, one a file; N counts pages of documents, or bulk requests, since the rule was written:
+  page N timed_out | shards | error | cut | lose | twice | write INDEX   harms the N-th page
+  freeze write INDEX                         a document is written to INDEX before each point in time or scroll is opened
+  pit shards                                 a point in time is opened on all shards but one
+  bulk N later | busy | refuse | drop        half of the items, or the whole, is put off; one is refused; one is lost in silence
+  auth HEADER                                what does not come with this Authorization gets 401
+  count                                      nothing is harmed; requests are counted in RULE.count
+"""
+import http.client
+import http.server
+import json
+import os
+import sys
+import threading
+
+host, rule_file = sys.argv[1], sys.argv[2]
+state = {"rule": None, "pages": 0, "bulks": 0, "open": 0, "most": 0}
+lock = threading.Lock()
+
+
+def rule():
+    try:
+        text = open(rule_file).read().strip()
+        mark = (text, os.stat(rule_file).st_mtime_ns)
+    except OSError:
+        text, mark = "", None
+    with lock:
+        if state["rule"] != mark:
+            state.update(rule=mark, pages=0, bulks=0)
+    return text.split(" ") if text else [""]
+
+
+def ask(method, path, body, headers):
+    c = http.client.HTTPConnection(host, timeout=300)
+    c.request(method, path, body, headers)
+    r = c.getresponse()
+    return r.status, r.read(), r.getheaders()
+
+
+def write_to(index):
+    ask("POST", f"/{index}/_doc?refresh=true", b'{"late":"x"}', {"content-type": "application/json"})
+
+
+def harm_page(what, status, answer):
+    if what == "error":
+        return 500, b'{"error":{"type":"exception","reason":"harmed"},"status":500}'
+    j = json.loads(answer)
+    if what == "timed_out":
+        j["timed_out"] = True
+    elif what == "shards":
+        j["_shards"]["failed"] += 1
+    elif what == "lose" and j["hits"]["hits"]:
+        del j["hits"]["hits"][0]
+    elif what == "twice" and len(j["hits"]["hits"]) > 1:
+        j["hits"]["hits"][0] = dict(j["hits"]["hits"][1])
+    return status, json.dumps(j).encode()
+
+
+def harm_bulk(what, path, body, headers):
+    lines = body.decode().split("\n")[:-1]
+    docs = [lines[i:i + 2] for i in range(0, len(lines), 2)]
+    if what == "busy":
+        return 429, b'{"error":{"type":"es_rejected_execution_exception","reason":"full"},"status":429}', []
+    sent = docs[: len(docs) // 2] if what == "later" else docs[1:]
+    status, answer, h = ask("POST", path, ("\n".join("\n".join(d) for d in sent) + "\n").encode(), headers)
+    j = json.loads(answer)
+    if what == "later":
+        j["errors"] = True
+        j["items"] += [{"index": {"status": 429, "error": {"type": "es_rejected_execution_exception"}}}] * (len(docs) - len(sent))
+    elif what == "refuse":
+        j["errors"] = True
+        j["items"].insert(0, {"index": {"status": 400, "error": {"type": "mapper_parsing_exception", "reason": "private payload"}}})
+    else:
+        j["items"].insert(0, {"index": {"status": 201}})
+    return status, json.dumps(j).encode(), h
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *a):
+        pass
+
+    def give(self, status, answer, headers=()):
+        self.send_response_only(status)
+        for k, v in headers:
+            if k.lower() in ("content-type", "x-elastic-product"):
+                self.send_header(k, v)
+        self.send_header("content-length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def handle_any(self):
+        body = self.rfile.read(int(self.headers.get("content-length", 0)))
+        headers = {k: v for k, v in self.headers.items() if k.lower() in ("content-type", "authorization")}
+        r = rule()
+        path = self.path.split("?")[0]
+        page = self.command == "POST" and (path.endswith("/_search/scroll") or (path.endswith("/_search") and b'"match_all"' in body))
+        bulk = path.endswith("/_bulk")
+        freeze = path.endswith("/_pit") or path.endswith("/_search/point_in_time") or "scroll=" in self.path
+        with lock:
+            state["pages"] += page
+            state["bulks"] += bulk
+            pages, bulks = state["pages"], state["bulks"]
+        if r[0] == "auth" and self.headers.get("authorization") != " ".join(r[1:]):
+            return self.give(401, b'{"error":{"type":"security_exception","reason":"no"},"status":401}')
+        if r[0] == "count":
+            open(rule_file + ".count", "a").write(f"{self.command} {path} {len(body)}\n")
+        if r[0] == "freeze" and freeze and self.command == "POST":
+            write_to(r[2])
+        if r[0] == "bulk" and bulk and bulks == int(r[1]):
+            return self.give(*harm_bulk(r[2], self.path, body, headers))
+        if r[0] == "page" and page and pages == int(r[1]) and r[2] == "write":
+            write_to(r[3])
+        status, answer, h = ask(self.command, self.path, body, headers)
+        if r[0] == "pit" and freeze and self.command == "POST" and "_search/point_in_time" in path:
+            answer = answer.replace(b'"failed":0', b'"failed":1')
+        if r[0] == "page" and page and pages == int(r[1]) and r[2] != "write":
+            if r[2] == "cut":
+                self.send_response_only(status)
+                self.send_header("content-length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer[: len(answer) // 2])
+                self.close_connection = True
+                return None
+            status, answer = harm_page(r[2], status, answer)
+        return self.give(status, answer, h)
+
+    do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = handle_any
+
+
+class Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+
+s = Server(("127.0.0.1", 0), Handler)
+print(s.server_port, flush=True)
+threading.Thread(target=s.serve_forever, daemon=True).start()
+sys.stdin.read()
