@@ -3,7 +3,7 @@
 #include "base/net.h"
 #include "base/seam.h"
 #include "crypto/crypto.h"
-#include "surface/redis/tls.h"
+#include "surface/tls.h"
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -1,6 +1,6 @@
 /* TLS over a stream socket, for one connection and one thread. */
-#ifndef PK_SURFACE_REDIS_TLS_H
-#define PK_SURFACE_REDIS_TLS_H
+#ifndef PK_SURFACE_TLS_H
+#define PK_SURFACE_TLS_H
 
 #include "base/error.h"
 

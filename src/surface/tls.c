@@ -1,4 +1,4 @@
-#include "surface/redis/tls.h"
+#include "surface/tls.h"
 
 #include "base/net.h"
 #include "base/seam.h"
