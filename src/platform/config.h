@@ -112,7 +112,9 @@ struct config_repository {
     struct config_duration reread;  /* of offline: how often all of it is to be read */
 };
 
-enum config_kind { CONFIG_KIND_UNSET, CONFIG_KIND_FILES, CONFIG_KIND_POSTGRES, CONFIG_KIND_REDIS, CONFIG_KIND_SEARCH };
+enum config_kind {
+    CONFIG_KIND_UNSET, CONFIG_KIND_FILES, CONFIG_KIND_POSTGRES, CONFIG_KIND_REDIS, CONFIG_KIND_SEARCH, CONFIG_KIND_NEO4J
+};
 enum config_method { CONFIG_METHOD_UNSET, CONFIG_METHOD_LOGICAL, CONFIG_METHOD_PHYSICAL };
 enum config_through { CONFIG_THROUGH_UNSET, CONFIG_THROUGH_REPLICATION, CONFIG_THROUGH_HOST };
 enum config_class {
@@ -189,6 +191,16 @@ struct config_cluster { /* search */
     CONFIG_LIST(config_facet) facets;
     const char *distribution, *java_home, *run_as;
 };
+struct config_dbms { /* neo4j */
+    struct config_head head;
+    const char *host, *user, *ca, *database, *query;
+    const char *password; /* name of a secret */
+    struct config_int port;
+    bool tls;
+    int method;
+    struct config_strings labels, databases;
+    const char *home, *conf, *admin, *run_as;
+};
 struct config_surface {
     struct config_head head;
     int kind;  /* enum config_kind */
@@ -209,6 +221,7 @@ struct config_surface {
     CONFIG_LIST(config_consistent) consistent;
     struct config_server *server; /* redis */
     struct config_cluster *cluster; /* search */
+    struct config_dbms *dbms;     /* neo4j */
     struct config_hooks *hooks;   /* NULL when there are none */
 };
 

@@ -62,6 +62,10 @@ int config_surface_settings(const struct config *c, const struct config_environm
     int rc = schema_dump(schema, s, e->head.name, config_kind_name(s), &settings, err);
     if (rc < 0) return rc;
     if (s->kind == CONFIG_KIND_POSTGRES) rc = say_all(settings, err);
+    /* Which there are, and not what they run: a driver says beforehand what it cannot do without. */
+    if (rc == 0 && s->hooks)
+        rc = json_put(settings, "hooks",
+                      json_pack("{s:b, s:b}", "stop", s->hooks->stop != NULL, "start", s->hooks->start != NULL), err);
     if (rc == 0 && config_is_dev(e) && s->kind == CONFIG_KIND_POSTGRES) rc = apply_variables(settings, err);
     if (rc < 0) {
         json_decref(settings);

@@ -6,10 +6,11 @@
     { .name = #key, .type = FIELD_##kind_of_field, .offset = offsetof(struct owner, key), __VA_ARGS__ }
 
 static const char *const key_kinds[] = {"passphrase", "key_file", NULL};
-static const char *const kinds[] = {"files", "postgres", "redis", "search", NULL};
+static const char *const kinds[] = {"files", "postgres", "redis", "search", "neo4j", NULL};
 static const char *const methods[] = {"logical", "physical", NULL};
 static const char *const ways[] = {"replication", "host", NULL};
 static const char *const redis_methods[] = {"replication", "scan", NULL};
+static const char *const neo4j_methods[] = {"logical", "offline", NULL};
 static const char *const redis_conflicts[] = {"abort", "replace", "skip", NULL};
 static const char *const classes[] = {"truth", "runtime", "cache", "config", NULL};
 static const char *const expects[] = {"equal", "not_shrunk", NULL};
@@ -363,6 +364,45 @@ static const struct schema server_schema = {
     ROWS(server_rows),
     .bytes = sizeof(struct config_server),
 };
+static const struct field dbms_rows[] = {
+    ROW(config_dbms, method, ENUM, .values = neo4j_methods,
+        .doc = "`logical`: the graph over Bolt, from a running server; such backups are labelled fuzzy. `offline`: dumps by "
+               "`neo4j-admin` of a server that is stopped meanwhile, by the hooks `stop` and `start`; such backups are exact.",
+        .fallback = "logical"),
+    ROW(config_dbms, host, STRING, .flags = FIELD_ENV, .doc = "Host name or address of Bolt.", .fallback = "`127.0.0.1`"),
+    ROW(config_dbms, port, INT, .min = 1, .max = 65535, .doc = "Port of Bolt.", .fallback = "7687"),
+    ROW(config_dbms, user, STRING, .flags = FIELD_ENV, .doc = "The user that logs in.", .fallback = "`neo4j`"),
+    ROW(config_dbms, password, REF, .refers = "secrets", .doc = "The secret that holds the password.",
+        .fallback = "none: no login"),
+    ROW(config_dbms, tls, BOOL, .doc = "Speak TLS. The certificate is always checked, and the name in it.",
+        .fallback = "false"),
+    ROW(config_dbms, ca, PATH, .flags = FIELD_ENV, .doc = "Certificates, in PEM, that the server's is checked against.",
+        .fallback = "the system's"),
+    ROW(config_dbms, database, STRING, .flags = FIELD_ENV, .doc = "The database of a logical backup.", .fallback = "`neo4j`"),
+    ROW(config_dbms, labels, STRINGS, .flags = FIELD_NON_EMPTY,
+        .doc = "Labels of the nodes that a logical backup takes, and the relationships between them.", .fallback = "all"),
+    ROW(config_dbms, query, TEXT,
+        .doc = "A read-only Cypher query whose nodes, and the relationships between them, a logical backup takes.",
+        .fallback = "all"),
+    ROW(config_dbms, home, PATH, .flags = FIELD_ENV, .doc = "The server's home (NEO4J_HOME), for `offline` and for scratch servers.",
+        .fallback = "`/var/lib/neo4j`"),
+    ROW(config_dbms, conf, PATH, .flags = FIELD_ENV, .doc = "The folder of its `neo4j.conf` (NEO4J_CONF).",
+        .fallback = "`conf` in the home, or else `/etc/neo4j`"),
+    ROW(config_dbms, admin, PATH, .flags = FIELD_ENV,
+        .doc = "`neo4j-admin`; beside it, `neo4j` starts scratch servers.",
+        .fallback = "`bin/neo4j-admin` in the home, or else that of PATH"),
+    ROW(config_dbms, run_as, STRING,
+        .doc = "System user that owns the data; `neo4j-admin` and scratch servers run as it when we are root.",
+        .fallback = "the user we run as"),
+    ROW(config_dbms, databases, STRINGS, .flags = FIELD_NON_EMPTY,
+        .doc = "Databases of an offline backup. Users and roles are in `system`.", .fallback = "all, `system` too"),
+};
+static const struct schema dbms_schema = {
+    .name = "dbms",
+    .doc = "A Neo4j server, and how it is backed up and restored.",
+    ROWS(dbms_rows),
+    .bytes = sizeof(struct config_dbms),
+};
 static const struct field hook_rows[] = {
     ROW(config_hook, run, COMMAND, .flags = FIELD_REQUIRED | FIELD_NON_EMPTY | FIELD_ENV | FIELD_WITHHELD,
         .doc = "The program and its arguments. No shell, a minimal environment, one line of JSON on its standard input that says "
@@ -490,6 +530,8 @@ static const struct field surface_rows[] = {
     ROW(config_surface, cluster, OBJECT, .object = &cluster_schema, .only = "search", .doc = "The cluster.",
         .fallback = "the one on this host"),
     ROW(config_surface, server, OBJECT, .object = &server_schema, .only = "redis", .doc = "The server.",
+        .fallback = "the one on this host"),
+    ROW(config_surface, dbms, OBJECT, .object = &dbms_schema, .only = "neo4j", .doc = "The server.",
         .fallback = "the one on this host"),
     ROW(config_surface, hooks, OBJECT, .object = &hooks_schema, .doc = "Programs of yours that jobs run.",
         .fallback = "none"),

@@ -1,7 +1,7 @@
 #include "surface/surface.h"
 
 static const struct surface_driver *const drivers[] = {&surface_files, &surface_postgres, &surface_postgres_physical,
-                                                       &surface_redis, &surface_search};
+                                                       &surface_redis, &surface_search, &surface_neo4j};
 
 const struct surface_driver *surface_find(const char *kind) {
     for (size_t i = 0; i < sizeof drivers / sizeof *drivers; i++)

@@ -210,6 +210,7 @@ extern const struct surface_driver surface_postgres;
 extern const struct surface_driver surface_postgres_physical; /* kind "postgres-physical" */
 extern const struct surface_driver surface_redis;
 extern const struct surface_driver surface_search; /* OpenSearch and Elasticsearch */
+extern const struct surface_driver surface_neo4j;
 const struct surface_driver *surface_find(const char *kind); /* NULL when unknown */
 
 #endif

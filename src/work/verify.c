@@ -132,6 +132,7 @@ static bool is_damage(int rc) {
     case ERR_RESTORE_DIFFERS:
     case ERR_PG_INVARIANT:
     case ERR_PG_ARCHIVE:
+    case ERR_NEO4J_CHECK:
         return true;
     default:
         return false;

@@ -4,6 +4,7 @@
 # and /var/run/postgresql are folders of this test, and the configuration is found there. Links between documents must lead somewhere, too.
 . "${SOURCE_ROOT:?the project}/test/e2e/lib/tap.sh"
 . "$SOURCE_ROOT/test/e2e/lib/redis.sh"
+. "$SOURCE_ROOT/tools/servers/neo4j.sh"
 . "$SOURCE_ROOT/tools/demo/cluster.sh"
 . "$SOURCE_ROOT/tools/servers/search.sh"
 C=$T/pg
@@ -33,6 +34,7 @@ for d in $(documents); do
   case $d in *postgres*) if [ -z "$PG_BIN" ]; then skip "$d" 'no PostgreSQL server is installed'; continue; fi ;; esac
   case $d in *howto/redis*) if [ -z "$REDIS_SERVER" ]; then skip "$d" 'no Redis server is installed'; continue; fi ;; esac
   case $d in *howto/search*) if ! search_start opensearch 2.19.6 "$T/search"; then skip "$d" "$SEARCH_WHY"; continue; fi ;; esac
+  case $d in *howto/neo4j*) if ! neo4j_install; then skip "$d" "$NEO4J_WHY"; continue; fi; PATH=$NEO4J_INSTALL/bin:$PATH ;; esac
   box=$T/$(echo "$d" | tr / -)
   mkdir -p "$box/srv" "$box/etc" "$box/here"
   # The server's own user passes through to scratch servers.
