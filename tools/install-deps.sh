@@ -6,8 +6,9 @@
 set -eu
 
 build='libc6-dev meson ninja-build pkg-config libssl-dev libsodium-dev libzstd-dev libpq-dev libjansson-dev libyaml-dev libcurl4-openssl-dev libfuse3-dev libisal-dev libmicrohttpd-dev libcmocka-dev python3'
-demo='make attr acl util-linux'
-tools='fuse3 python3-cryptography python3-zstandard python3-prometheus-client mandoc zsh fish jq zstd git clang clang-format gcovr e2fsprogs redis-tools'
+# redis-tools has the server's program too, and starts no server of its own.
+demo='make attr acl util-linux redis-tools'
+tools='fuse3 python3-cryptography python3-zstandard python3-prometheus-client mandoc zsh fish jq zstd git clang clang-format gcovr e2fsprogs'
 
 installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
 

@@ -2,7 +2,7 @@
 
 #include "base/seam.h"
 #include "base/time.h"
-#include "cli/listing.h"
+#include "cli/listing_sets.h"
 #include "cli/stream.h"
 #include "work/point.h"
 #include "work/select.h"
@@ -21,7 +21,9 @@ struct list {
     struct work *w;
     const struct selection *s;
     struct stream stream;
-    struct listing *listing;
+    struct listing *listing, *sets;
+    json_t *set_rows;
+    const char *operand;
     size_t shown;
     struct buf windows; /* what surfaces with WAL can be recovered to, for after the list */
 };
@@ -85,6 +87,30 @@ static int windows(struct list *l, struct error *err) {
     return rc;
 }
 
+static int set_row(struct list *l, const struct set_info *s, struct error *err) {
+    json_t *j = NULL;
+    int rc = listing_sets_row(l->sets, l->w, s, err);
+    if (rc == 0) rc = set_json(l->w, s, &j, err);
+    if (rc == 0) rc = json_put_str(j, "repository", repo_id_hex(l->w->repo), err);
+    return rc == 0 ? json_push(l->set_rows, j, err) : (json_decref(j), rc);
+}
+
+/* Those of which a surface is selected. */
+static int sets(struct list *l, struct error *err) {
+    int rc = 0;
+    for (size_t i = 0; i < repo_set_count(l->w->repo) && rc == 0; i++) {
+        const struct set_info *s = repo_set(l->w->repo, i);
+        bool any = false;
+        if (!set_members_left(l->w, s) && !options_flag(l->c->options, OPT_ALL)) continue;
+        for (size_t k = 0; k < s->member_count; k++) {
+            const struct snapshot_info *p = repo_snapshot_at(l->w->repo, s->members[k]);
+            any |= p && selection_has(l->s, l->w->config, p->environment, p->surface);
+        }
+        if (any) rc = set_row(l, s, err);
+    }
+    return rc;
+}
+
 static int repository(void *ctx, const char *url, const struct error *failed, struct error *err) {
     struct list *l = ctx;
     const struct snapshot_info *only = NULL;
@@ -96,6 +122,10 @@ static int repository(void *ctx, const char *url, const struct error *failed, st
         return -(int)err->code;
     }
     if (!l->s->everything && a->point.kind != POINT_UNSAID) {
+        const struct set_info *one;
+        if ((rc = set_find(l->w, l->operand, &one, err)) < 0) return rc;
+        if (one) l->shown++;
+        if (one) return set_row(l, one, err);
         if (a->surface_count != 1) return error_set(err, ERR_USAGE, "a recovery point is of one surface");
         if ((rc = work_point_of(l->w, a->environment, a->surfaces[0], &a->point, &only, err)) < 0) return rc;
     }
@@ -118,26 +148,35 @@ static int repository(void *ctx, const char *url, const struct error *failed, st
                 json_decref(j);
         }
     }
+    if (rc == 0 && !only) rc = sets(l, err);
     return rc == 0 && !only && !output_is_json(l->c->output) ? windows(l, err) : rc;
 }
 
 int verb_run_list(struct cli *c, struct error *err) {
     CLEANUP(verb_work_close) struct work *w = NULL;
     struct selection s;
-    struct list l = {.c = c, .s = &s, .windows = BUF_INIT(1u << 20)};
+    struct list l = {
+        .c = c, .s = &s, .operand = options_operand(c->options, 0), .windows = BUF_INIT(1u << 20)};
     int rc = selection_parse(options_operand(c->options, 0), true, &s, err);
     if (rc == 0) rc = verb_work(c, &w, err);
     l.w = w;
     if (rc == 0) rc = listing_new(columns, COLUMNS, &l.listing, err);
+    if (rc == 0) rc = listing_sets_new(&l.sets, err);
+    json_auto_t *tail = json_pack("{s:[]}", "sets");
+    l.set_rows = json_object_get(tail, "sets");
+    if (rc == 0 && !tail) rc = error_set(err, ERR_NO_MEMORY, "no memory");
     if (rc == 0) rc = stream_begin(&l.stream, c->output, NULL, "points", err);
     if (rc == 0) rc = work_each_repository(w, &s, repository, &l, err);
-    if (rc == 0) rc = stream_end(&l.stream, NULL, err);
+    if (rc == 0) rc = stream_end(&l.stream, tail, err);
     if (rc == 0) listing_print(l.listing, c->output);
+    if (rc == 0 && listing_rows(l.listing) && listing_rows(l.sets)) output_print(c->output, "\n");
+    if (rc == 0) listing_print(l.sets, c->output);
     if (rc == 0 && l.windows.len && (rc = buf_terminate(&l.windows, err)) == 0)
         output_print(c->output, "%s", (const char *)l.windows.ptr);
     buf_free(&l.windows);
     if (rc == 0 && l.shown == 0) output_remark(c->output, "There are no recovery points.");
     stream_free(&l.stream);
+    listing_free(l.sets);
     listing_free(l.listing);
     return rc;
 }

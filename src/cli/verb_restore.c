@@ -8,6 +8,7 @@
 #include "work/around.h"
 #include "work/counted.h"
 #include "work/restore.h"
+#include "work/set_restore.h"
 #include "work/thaw.h"
 
 #include <stdio.h>
@@ -231,6 +232,13 @@ int verb_run_restore(struct cli *c, struct error *err) {
     o.thaw = thawing;
     o.tier = thaw.tier;
     if (rc == 0) rc = verb_work_reading(c, &w, err);
+    const struct set_info *set = NULL;
+    if (rc == 0 && !plan) rc = set_find(w, options_operand(c->options, 0), &set, err);
+    if (rc == 0 && (set || (plan && plan_file_is(plan, SET_PLAN_PREFIX)))) {
+        rc = verb_restore_set(c, w, set, err);
+        work_close(w);
+        return rc;
+    }
     if (rc == 0)
         rc = plan ? restore_plan_load(w, plan, &p, err)
                   : restore_plan_make(w, options_operand(c->options, 0), &o, &p, err);

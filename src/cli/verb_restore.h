@@ -10,4 +10,9 @@ bool verb_restore_is_cutover(struct cli *c); /* --cutover, or the plan of one */
 int verb_restore_cutover(struct cli *c, struct error *err) PK_CHECK;
 int verb_restore_no_cutover(struct cli *c, struct error *err) PK_CHECK; /* ERR_USAGE for options that are of it alone */
 
+/* Of a set; NULL: carry out --plan, which is a set's. */
+struct work;
+struct set_info;
+int verb_restore_set(struct cli *c, struct work *w, const struct set_info *s, struct error *err) PK_CHECK;
+
 #endif

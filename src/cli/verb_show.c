@@ -2,6 +2,7 @@
 
 #include "base/seam.h"
 #include "base/time.h"
+#include "cli/listing_sets.h"
 #include "cli/stream.h"
 #include "work/counted.h"
 #include "work/inspect.h"
@@ -129,6 +130,13 @@ int verb_run_show(struct cli *c, struct error *err) {
     if (rc == 0 && options_flag(c->options, OPT_SOURCE_RECEIPT) && (n > 1 || options_flag(c->options, OPT_RECEIPT)))
         rc = error_set(err, ERR_USAGE,
                        "--source-receipt shows a whole recovery point's; it takes neither a path nor --receipt");
+    const struct set_info *set = NULL;
+    if (rc == 0) rc = set_find(w, operands[0], &set, err);
+    if (rc == 0 && set &&
+        (n > 1 || options_flag(c->options, OPT_RECEIPT) || options_flag(c->options, OPT_SOURCE_RECEIPT)))
+        rc = error_set(err, ERR_USAGE, "'%s' is a set: a path and a receipt are of one surface's recovery point",
+                       operands[0]);
+    if (rc == 0 && set) return listing_sets_show(c, w, set, err);
     if (rc == 0) rc = work_find_point(w, operands[0], &info, err);
     if (rc < 0) return rc;
     if (options_flag(c->options, OPT_RECEIPT) || options_flag(c->options, OPT_SOURCE_RECEIPT)) {

@@ -2,7 +2,7 @@
 
 #include "base/seam.h"
 #include "base/time.h"
-#include "cli/listing.h"
+#include "cli/listing_sets.h"
 #include "work/counted.h"
 #include "work/point.h"
 #include "work/status.h"
@@ -110,6 +110,7 @@ static int print(struct cli *c, const struct status *st, struct error *err) {
     if (rc == 0 && st->row_count == 0 && st->unreachable.code == ERR_NONE)
         output_remark(c->output, "There is no backup, and nothing is configured.");
     listing_free(l);
+    if (rc == 0) rc = listing_sets_status(c, st, err);
     for (size_t i = 0; i < st->row_count && rc == 0; i++) wal_print(c, &st->rows[i], st->now_ns);
     for (size_t i = 0; i < st->repository_count && rc == 0; i++) {
         const struct status_repository *r = &st->repositories[i];

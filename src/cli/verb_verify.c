@@ -2,6 +2,7 @@
 #include "base/time.h"
 #include "cli/verb.h"
 #include "work/counted.h"
+#include "work/set.h"
 #include "work/verify.h"
 
 #include <stdio.h>
@@ -56,6 +57,20 @@ static int choose_address(struct work *w, const char *text, struct chosen *s, st
     int rc = address_parse(text, &a, err);
     if (rc == 0) rc = work_open_repo(w, a.environment, err);
     if (rc < 0) return rc;
+    const struct set_info *set = NULL;
+    struct error none = ERROR_INIT;
+    const bool named = !a.all && !a.class && a.surface_count == 1;
+    if (named || a.point.kind != POINT_UNSAID) rc = set_find(w, text, &set, &none);
+    for (size_t i = 0; rc == 0 && set && i < set->member_count; i++) {
+        const struct snapshot_info *info = repo_snapshot_at(w->repo, set->members[i]);
+        if (info && !info->forgotten) rc = choose(s, info, err);
+    }
+    if (rc == 0 && set) return 0;
+    if (named && rc < 0) {
+        *err = none;
+        return rc;
+    }
+    rc = 0; /* no such set: the surfaces, each by itself */
     if (!a.all && !a.class) {
         for (size_t i = 0; i < a.surface_count && rc == 0; i++) {
             const struct snapshot_info *info;

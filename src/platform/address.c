@@ -1,5 +1,6 @@
 #include "platform/address.h"
 #include "base/time.h"
+#include "platform/set.h"
 
 #include <ctype.h>
 
@@ -74,11 +75,15 @@ int address_parse(const char *text, struct address *ret, struct error *err) {
     const char *rest = slash + 1, *at = strchr(rest, '@');
     if (at == rest) {
         const struct field *classes = schema_find(schema_find(&schema_root, "surfaces")->object, "class");
+        const char *point = strchr(at + 1, '@');
+        size_t n = point ? (size_t)(point - at - 1) : strlen(at + 1);
         for (int v = 1; classes->values[v - 1]; v++)
-            if (strcmp(classes->values[v - 1], at + 1) == 0) a.class = (enum config_class)v;
+            if (strlen(classes->values[v - 1]) == n && memcmp(classes->values[v - 1], at + 1, n) == 0)
+                a.class = (enum config_class)v;
         if (a.class == CONFIG_CLASS_UNSET)
             return error_set(err, ERR_USAGE, "'%.200s' has no valid class; one is truth, runtime, cache or config",
                              text);
+        if (point && (rc = point_parse(point + 1, &a.point, err)) < 0) return rc;
     } else {
         rc = take_surfaces(text, rest, at ? (size_t)(at - rest) : strlen(rest), &a, err);
         if (rc == 0 && at) rc = point_parse(at + 1, &a.point, err);
@@ -88,9 +93,28 @@ int address_parse(const char *text, struct address *ret, struct error *err) {
     return 0;
 }
 
+const char *address_class_name(enum config_class class) {
+    const struct field *classes = schema_find(schema_find(&schema_root, "surfaces")->object, "class");
+    return schema_enum_name(classes, (int)class);
+}
+
+static int resolve_set(const struct config *c, const struct config_set *s, struct address_target *t,
+                       struct error *err) {
+    int rc = 0;
+    for (size_t i = 0; i < s->surfaces.count && rc == 0; i++)
+        rc = t->surface_count < ADDRESS_SURFACES_MAX
+                 ? config_need_surface(c, t->environment, s->surfaces.items[i], &t->surfaces[t->surface_count++], err)
+                 : error_set(err, ERR_USAGE, "a set has at most %d surfaces", ADDRESS_SURFACES_MAX);
+    return rc < 0 ? error_wrap(err, "the set '%s'", s->head.name) : 0;
+}
+
 int address_resolve(const struct config *c, const struct address *a, struct address_target *ret, struct error *err) {
     struct address_target t = {.surface_count = 0};
     int rc = config_need_environment(c, a->environment, &t.environment, err);
+    const struct config_set *set =
+        rc == 0 && a->surface_count == 1 ? config_set(c, t.environment, a->surfaces[0]) : NULL;
+    if (set && (rc = resolve_set(c, set, &t, err)) == 0) *ret = t;
+    if (set) return rc;
     for (size_t i = 0; rc == 0 && i < a->surface_count; i++)
         rc = config_need_surface(c, t.environment, a->surfaces[i], &t.surfaces[t.surface_count++], err);
     if (rc < 0) return rc;

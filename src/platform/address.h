@@ -4,6 +4,7 @@
  *   prod/postgres,files      several               prod/postgres@bkp-20260216-07      by backup id or a unique prefix
  * of it prod/all                 all of them           prod/postgres@2026-02-16T09:58:00Z the newest at or before that
  * time prod/@truth              all of one class
+ *   prod/disaster_recovery   a configured set
  */
 #ifndef PK_PLATFORM_ADDRESS_H
 #define PK_PLATFORM_ADDRESS_H
@@ -29,6 +30,7 @@ struct address {
     struct point_spec point;
 };
 
+const char *address_class_name(enum config_class class); /* "truth" */
 /* Only the form. ERR_USAGE says which part is wrong. `ret` is untouched on failure. */
 int address_parse(const char *text, struct address *ret, struct error *err) PK_CHECK;
 int point_parse(const char *text, struct point_spec *ret, struct error *err) PK_CHECK;

@@ -223,6 +223,14 @@ struct config_surface {
     struct config_cluster *cluster; /* search */
     struct config_dbms *dbms;     /* neo4j */
     struct config_hooks *hooks;   /* NULL when there are none */
+    struct config_strings depends_on; /* surfaces that are restored before it */
+};
+struct config_set { /* surfaces that are backed up and restored as one */
+    struct config_head head;
+    struct config_strings surfaces;
+    struct config_duration rpo, rto;
+    struct config_duration freeze_max; /* the longest that its writes stay frozen */
+    struct config_hooks *hooks;        /* of the whole, NULL when there are none */
 };
 
 enum config_level {
@@ -256,6 +264,7 @@ struct config_environment {
     const char *repository;
     struct config_strings surfaces; /* unset: all */
     struct config_policy *policy;
+    CONFIG_LIST(config_set) sets; /* they stand above those of the root */
     CONFIG_LIST(config_accept) accepts_from;
 };
 struct config_git {
@@ -276,6 +285,7 @@ struct config {
     CONFIG_LIST(config_repository) repositories;
     CONFIG_LIST(config_surface) surfaces;
     CONFIG_LIST(config_environment) environments;
+    CONFIG_LIST(config_set) sets;
     struct config_git *git;
     struct config_runbooks *runbooks;
     struct config_block *blocks; /* what it owns; private */

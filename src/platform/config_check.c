@@ -1,5 +1,7 @@
 #include "platform/config_internal.h"
 
+#include "base/seam.h"
+
 /* The names of a root map, whatever its type. */
 static struct config_list list_of(const struct config *c, const char *map) {
     const struct field *f = schema_find(&schema_root, map);
@@ -126,6 +128,56 @@ static int check_repository(struct config_reader *r, const struct config_reposit
     return 0;
 }
 
+/* An address has one name for both. */
+static int check_sets(struct config_reader *r, struct config_set *const *sets, size_t n,
+                      const struct config_environment *e, struct error *err) {
+    for (size_t i = 0; i < n; i++) {
+        const struct config_head *h = &sets[i]->head;
+        r->file = h->file;
+        if (config_surface(r->config, h->name))
+            return config_refuse(r, ERR_CONFIG_VALUE, h->line, h->column, err,
+                                 "the set '%s' has the name of a surface; an address could not tell them apart",
+                                 h->name);
+        for (size_t k = 0; e && k < sets[i]->surfaces.count; k++)
+            if (!config_environment_has(e, config_surface(r->config, sets[i]->surfaces.items[k])))
+                return config_refuse(r, ERR_CONFIG_VALUE, h->line, h->column, err,
+                                     "the set '%s' names '%s', which the environment '%s' does not have", h->name,
+                                     sets[i]->surfaces.items[k], e->head.name);
+    }
+    return 0;
+}
+
+/* Takes away, again and again, what depends on nothing that is left; what stays goes round in a circle or leads to one.
+ */
+static int check_order(struct config_reader *r, struct error *err) {
+    const struct config *c = r->config;
+    void *mem;
+    int rc = mem_alloc(c->surfaces.count + 1, &mem, err);
+    if (rc < 0) return rc;
+    bool *gone = mem, again = true;
+    while (again) {
+        again = false;
+        for (size_t i = 0; i < c->surfaces.count; i++) {
+            const struct config_strings *on = &c->surfaces.items[i]->depends_on;
+            bool free = !gone[i];
+            for (size_t k = 0; k < c->surfaces.count && free; k++)
+                for (size_t d = 0; d < on->count && free; d++)
+                    free = gone[k] || strcmp(on->items[d], c->surfaces.items[k]->head.name) != 0;
+            gone[i] |= free;
+            again |= free;
+        }
+    }
+    for (size_t i = 0; i < c->surfaces.count && rc == 0; i++) {
+        const struct config_head *h = &c->surfaces.items[i]->head;
+        r->file = h->file;
+        if (!gone[i])
+            rc = config_refuse(r, ERR_CONFIG_VALUE, h->line, h->column, err,
+                               "surfaces.%s depends on itself, by way of its 'depends_on'", h->name);
+    }
+    seam_free(mem);
+    return rc;
+}
+
 int config_check(struct config_reader *r, struct error *err) {
     struct config *c = r->config;
     for (size_t i = 0; i < schema_root.field_count; i++)
@@ -148,7 +200,11 @@ int config_check(struct config_reader *r, struct error *err) {
     }
     for (size_t i = 0; i < c->environments.count; i++) {
         int rc = check_environment(r, c->environments.items[i], err);
+        const struct config_environment *e = c->environments.items[i];
+        if (rc == 0) rc = check_sets(r, e->sets.items, e->sets.count, e, err);
         if (rc < 0) return rc;
     }
-    return 0;
+    int rc = check_sets(r, c->sets.items, c->sets.count, NULL, err);
+    if (rc == 0) rc = check_order(r, err);
+    return rc;
 }

@@ -533,6 +533,10 @@ static const struct field surface_rows[] = {
         .fallback = "the one on this host"),
     ROW(config_surface, dbms, OBJECT, .object = &dbms_schema, .only = "neo4j", .doc = "The server.",
         .fallback = "the one on this host"),
+    ROW(config_surface, depends_on, REFS, .refers = "surfaces",
+        .doc = "Surfaces that are restored before this one where all of them are restored as a set; when one of them "
+               "fails, this one is not restored.",
+        .fallback = "none; configuration comes first, then truth, runtime, cache"),
     ROW(config_surface, hooks, OBJECT, .object = &hooks_schema, .doc = "Programs of yours that jobs run.",
         .fallback = "none"),
 };
@@ -542,6 +546,33 @@ static const struct schema surface_schema = {
     ROWS(surface_rows),
     .bytes = sizeof(struct config_surface),
     .kind = "kind",
+};
+
+static const struct field set_rows[] = {
+    ROW(config_set, surfaces, REFS, .flags = FIELD_REQUIRED | FIELD_NON_EMPTY, .refers = "surfaces",
+        .doc = "What belongs to it."),
+    ROW(config_set, rpo, DURATION, .flags = FIELD_NONE_OK,
+        .doc = "Recovery point objective of the whole: how old its newest whole set may be.",
+        .fallback = "the environment's"),
+    ROW(config_set, rto, DURATION, .flags = FIELD_NONE_OK,
+        .doc = "Recovery time objective of the whole: how long restoring all of it, with its checks, may take.",
+        .fallback = "the environment's"),
+    ROW(config_set, freeze_max, DURATION,
+        .doc =
+            "The longest that writes stay frozen. When the captures take longer, `resume` is run at once, the backup "
+            "goes on, and the set is not called quiesced.",
+        .fallback = "no limit"),
+    ROW(config_set, hooks, OBJECT, .object = &hooks_schema,
+        .doc =
+            "Programs of yours for the whole: `freeze` and `resume` around its backup; `standby`, `start`, `health`, "
+            "`checks` and `live` around and after its restore. Those of its surfaces are run as well.",
+        .fallback = "none"),
+};
+static const struct schema set_schema = {
+    .name = "set",
+    .doc = "Surfaces that are backed up in one run and restored as one, in the order that they depend on each other.",
+    ROWS(set_rows),
+    .bytes = sizeof(struct config_set),
 };
 
 #define TARGETS(owner)                                                                                                 \
@@ -588,6 +619,8 @@ static const struct field environment_rows[] = {
     ROW(config_environment, surfaces, REFS, .flags = FIELD_NON_EMPTY, .refers = "surfaces",
         .doc = "The surfaces it has.", .fallback = "all"),
     ROW(config_environment, policy, OBJECT, .object = &policy_schema, .doc = "Its targets and rules."),
+    ROW(config_environment, sets, MAP, .object = &set_schema,
+        .doc = "Sets of this environment; one of the same name stands above the root's.", .fallback = "the root's"),
     ROW(config_environment, accepts_from, MAP, .object = &accept_schema, .refers = "environments",
         .doc =
             "Environments whose data may be restored into this one. Data of a protected environment enters `dev` only "
@@ -633,6 +666,7 @@ static const struct field root_rows[] = {
         .doc = "Surfaces, by name."),
     ROW(config, environments, MAP, .flags = FIELD_REQUIRED | FIELD_NON_EMPTY, .object = &environment_schema,
         .doc = "Environments, by name."),
+    ROW(config, sets, MAP, .object = &set_schema, .doc = "Sets of surfaces, by name, for every environment."),
     ROW(config, git, OBJECT, .object = &git_schema, .doc = "What receipts say about the origin."),
     ROW(config, runbooks, OBJECT, .object = &runbooks_schema, .doc = "Where the runbooks are."),
 };

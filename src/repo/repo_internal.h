@@ -9,6 +9,7 @@
 #include "repo/codec.h"
 #include "repo/cut.h"
 #include "repo/repo.h"
+#include "repo/set.h"
 #include "repo/wal_object.h"
 #include "repo/writer.h"
 #include <stdatomic.h>
@@ -62,6 +63,8 @@ struct state {
     size_t wal_first_count, wal_first_cap;
     struct wal_ack *wal_acks; /* wal_ack.c */
     size_t wal_ack_count, wal_ack_cap;
+    struct set_info *sets; /* set_log.c */
+    size_t set_count, set_cap;
     struct digest format; /* of the object 'format', by entry 0 */
     bool initialised;
     size_t void_count;  /* entries that count for nothing: see state.c */
@@ -82,6 +85,10 @@ void state_wal_harm(struct store *store, const struct state *st, const char *env
                     char out[WAL_HARM_BYTES]);
 bool wal_place_parse(const char *text, uint64_t *ret); /* "16/B374D848" */
 int judge_wal_gone(struct state *s, const struct ledger_entry *e, const json_t *p, struct error *err) PK_CHECK; /* wal_gone.c */
+int judge_set(struct state *s, const struct ledger_entry *e, const json_t *p,
+              struct error *err) PK_CHECK; /* set_log.c */
+int judge_set_restore(struct state *s, const struct ledger_entry *e, const json_t *p, struct error *err) PK_CHECK;
+void state_sets_free(struct state *s);
 bool state_wal_gone(const struct state *s, const char *key);
 /* Whether a live run is none: the keys of an epoch lie among them. */
 bool state_epoch_object(const struct state *s, const struct digest *run);

@@ -340,6 +340,8 @@ static const struct {
     {PREDICATE_COPY, 1u << ROLE_ADMIN | 1u << ROLE_RESTORE},
     {PREDICATE_WAL, 1u << ROLE_ADMIN | 1u << ROLE_WRITER},
     {PREDICATE_WAL_GAP, 1u << ROLE_ADMIN},
+    {PREDICATE_SET, 1u << ROLE_ADMIN | 1u << ROLE_WRITER},
+    {PREDICATE_SET_RESTORE, 1u << ROLE_ADMIN | 1u << ROLE_RESTORE},
 };
 
 static int fold(struct state *s, const struct ledger_entry *e, const char *type, const json_t *p, struct error *err) {
@@ -356,6 +358,8 @@ static int fold(struct state *s, const struct ledger_entry *e, const char *type,
     if (strcmp(type, PREDICATE_COPY) == 0) return judge_copy(s, e, p, err);
     if (strcmp(type, PREDICATE_WAL) == 0) return judge_wal(s, e, p, k->role, err);
     if (strcmp(type, PREDICATE_WAL_GAP) == 0) return judge_wal_ack(s, e, p, err);
+    if (strcmp(type, PREDICATE_SET) == 0) return judge_set(s, e, p, err);
+    if (strcmp(type, PREDICATE_SET_RESTORE) == 0) return judge_set_restore(s, e, p, err);
     if (strcmp(type, PREDICATE_KEY_DRILL) == 0) {
         s->drill = (struct drill_info){.seq = e->seq, .time_ns = e->time_ns, .role = k->role};
         memcpy(s->drill.signer, e->signer, sizeof s->drill.signer);
@@ -466,6 +470,7 @@ void state_free(struct state *s) {
     seam_free(s->wal_first);
     for (size_t i = 0; i < s->wal_ack_count; i++) seam_free(s->wal_acks[i].reason);
     seam_free(s->wal_acks);
+    state_sets_free(s);
     seam_free(s->copies);
     seam_free(s->snapshots);
     seam_free(s->jobs);

@@ -122,6 +122,19 @@ static json_t *wal_first_row(const struct wal_first *f) {
     return json_pack("[s, s]", system, f->name);
 }
 
+static json_t *set_row(const struct set_info *n) {
+    json_t *members = json_array();
+    for (size_t i = 0; i < n->member_count && members; i++)
+        if (json_array_append_new(members, json_integer((json_int_t)n->members[i])) < 0) {
+            json_decref(members);
+            return NULL;
+        }
+    return json_pack("[I, o, s, s, s, I, I, I, s, b, o, I, I, I]", (json_int_t)n->seq, json_digest(&n->entry), n->id,
+                     n->environment, n->name, (json_int_t)n->started_ns, (json_int_t)n->completed_ns,
+                     (json_int_t)n->claimed_ns, n->consistency, n->complete, members, (json_int_t)n->missing,
+                     (json_int_t)n->restored_ns, (json_int_t)n->restore_took_ns);
+}
+
 static json_t *epoch_row(const struct epoch_info *e) {
     return json_pack("[I, o]", (json_int_t)e->seq, json_digest(&e->keys));
 }
@@ -159,7 +172,7 @@ static bool is_plain(const struct state *s) {
     for (size_t i = 0; i < s->snapshot_count; i++)
         if (s->snapshots[i].is_copy || s->snapshots[i].fallback) return false;
     return s->epoch_count == 0 && s->copy_count == 0 && s->wal_count == 0 && s->wal_first_count == 0 &&
-           s->wal_ack_count == 0;
+           s->wal_ack_count == 0 && s->set_count == 0;
 }
 
 int state_write(const struct state *s, json_t **ret, struct error *err) {
@@ -181,6 +194,7 @@ int state_write(const struct state *s, json_t **ret, struct error *err) {
     if (rc == 0 && !plain) PUT_ROWS(doc, "wal", s->wal, s->wal_count, wal_row);
     if (rc == 0 && !plain) PUT_ROWS(doc, "wal_first", s->wal_first, s->wal_first_count, wal_first_row);
     if (rc == 0 && !plain) PUT_ROWS(doc, "wal_gaps", s->wal_acks, s->wal_ack_count, wal_ack_row);
+    if (rc == 0 && !plain) PUT_ROWS(doc, "sets", s->sets, s->set_count, set_row);
     if (rc == 0) rc = put_runs(doc, s, err);
     if (rc == 0) rc = json_put(doc, "drill", drill_row(&s->drill), err);
     if (rc == 0)
@@ -506,6 +520,38 @@ static int load_wal_acks(struct state *s, const json_t *list, uint64_t size, str
     return 0;
 }
 
+static int load_sets(struct state *s, const json_t *list, uint64_t size, struct error *err) {
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        struct row r = {.array = json_array_get(list, i)};
+        int rc = mem_grow((void **)&s->sets, &s->set_cap, i + 1, sizeof *s->sets, err);
+        if (rc < 0) return rc;
+        struct set_info *n = &s->sets[s->set_count++];
+        *n = (struct set_info){.seq = col_below(&r, size)};
+        col_digest(&r, &n->entry);
+        col_short_text(&r, n->id, sizeof n->id);
+        if ((rc = mem_strdup(col_text(&r), &n->environment, err)) < 0 ||
+            (rc = mem_strdup(col_text(&r), &n->name, err)) < 0)
+            return rc;
+        n->started_ns = col_int(&r);
+        n->completed_ns = col_int(&r);
+        n->claimed_ns = col_int(&r);
+        col_short_text(&r, n->consistency, sizeof n->consistency);
+        n->complete = col_bool(&r);
+        const json_t *members = col(&r);
+        if (json_array_size(members) > SET_MEMBERS_MAX) return malformed(err, "set");
+        void *mem;
+        if ((rc = mem_alloc((json_array_size(members) + 1) * sizeof *n->members, &mem, err)) < 0) return rc;
+        n->members = mem;
+        struct row m = {.array = members};
+        while (m.at < json_array_size(members)) n->members[n->member_count++] = col_below(&m, n->seq);
+        n->missing = (unsigned)col_below(&r, SET_MEMBERS_MAX + 1);
+        n->restored_ns = col_int(&r);
+        n->restore_took_ns = col_int(&r);
+        if (r.bad || m.bad) return malformed(err, "set");
+    }
+    return 0;
+}
+
 static int load_runs(struct state *s, const json_t *list, struct error *err) {
     for (size_t i = 0; i < json_array_size(list); i++) {
         int rc = mem_grow((void **)&s->runs, &s->run_cap, i + 1, sizeof *s->runs, err);
@@ -539,7 +585,7 @@ static int load_drill(struct state *s, const json_t *row, uint64_t size, struct 
 
 static int load(struct state *s, const json_t *doc, uint64_t size, const int64_t *stored_ns, struct error *err) {
     json_t *keys, *snapshots, *jobs, *holds, *deletes, *epochs = NULL, *copies = NULL, *wal = NULL, *runs, *voids;
-    json_t *gone = NULL, *acks = NULL;
+    json_t *gone = NULL, *acks = NULL, *sets = NULL;
     const char *what = "summed-up state";
     int64_t version;
     int rc;
@@ -558,6 +604,7 @@ static int load(struct state *s, const json_t *doc, uint64_t size, const int64_t
         (!plain && (rc = json_need_array(doc, "wal", what, &wal, err)) < 0) ||
         (!plain && (rc = json_need_array(doc, "wal_first", what, &gone, err)) < 0) ||
         (!plain && (rc = json_need_array(doc, "wal_gaps", what, &acks, err)) < 0) ||
+        (!plain && (rc = json_need_array(doc, "sets", what, &sets, err)) < 0) ||
         (rc = json_need_array(doc, "runs", what, &runs, err)) < 0 ||
         (rc = json_need_array(doc, "void", what, &voids, err)) < 0)
         return rc;
@@ -568,6 +615,7 @@ static int load(struct state *s, const json_t *doc, uint64_t size, const int64_t
         (rc = load_deletes(s, deletes, size, err)) < 0 || (rc = load_epochs(s, epochs, size, err)) < 0 ||
         (rc = load_copies(s, copies, size, err)) < 0 || (rc = load_wal(s, wal, size, err)) < 0 ||
         (rc = load_wal_first(s, gone, err)) < 0 || (rc = load_wal_acks(s, acks, size, err)) < 0 ||
+        (rc = load_sets(s, sets, size, err)) < 0 ||
         (rc = load_runs(s, runs, err)) < 0 || (rc = load_drill(s, json_object_get(doc, "drill"), size, err)) < 0 ||
         (rc = load_void(s, voids, size, err)) < 0)
         return rc;

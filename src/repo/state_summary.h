@@ -7,8 +7,9 @@
 #include "repo/repo_internal.h"
 
 /* Changes whenever the fold of the log does: a reader that folds otherwise must not begin at such a summary. */
-#define STATE_VERSION 7
-/* While no epoch has begun, no WAL was registered and nothing was copied or stored as a fallback: the same without what tells of that. */
+#define STATE_VERSION 8
+/* While no epoch has begun, no WAL was registered, there is no set and nothing was copied or stored as a fallback: the
+ * same without what tells of that. */
 #define STATE_VERSION_PLAIN 3
 
 /* The same state gives the same bytes, whoever writes it (json_write sorts members). */

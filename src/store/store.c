@@ -148,6 +148,12 @@ bool store_requests(struct store *s, struct store_requests *ret) {
     return true;
 }
 
+void store_requests_add(struct store_requests *sum, const struct store_requests *more) {
+    for (enum store_verb v = 0; v < STORE_VERBS; v++) sum->count[v] += more->count[v];
+    sum->bytes_sent += more->bytes_sent;
+    sum->bytes_received += more->bytes_received;
+}
+
 const char *store_verb_name(enum store_verb v) {
     static const char *const names[] = {"GET", "HEAD", "LIST", "PUT", "POST", "DELETE"};
     return names[v];

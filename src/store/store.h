@@ -136,6 +136,7 @@ int store_remove(struct store *s, const char *key, struct error *err) PK_CHECK;
 /* In any order. After a failure some are removed and some are not. */
 int store_remove_many(struct store *s, const char *const *keys, size_t n, struct error *err) PK_CHECK;
 bool store_requests(struct store *s, struct store_requests *ret); /* false: there is no server to ask */
+void store_requests_add(struct store_requests *sum, const struct store_requests *more);
 int store_free_space(struct store *s, uint64_t *ret_bytes, struct error *err) PK_CHECK;
 void store_close(struct store *s); /* NULL is fine */
 unsigned store_promises(const struct store *s);

@@ -105,8 +105,10 @@ void work_close(struct work *w) {
     witnesses_offer(w);
     witnesses_free(w->witnesses);
     repo_close(w->repo);
-    if (w->store && w->options.events.requests && store_requests(w->store, &asked))
+    if (w->store && w->options.events.requests && store_requests(w->store, &asked)) {
+        store_requests_add(&asked, &w->others);
         w->options.events.requests(w->options.events.ctx, &asked);
+    }
     store_close(w->store);
     any_copy_free(w->copies);
     config_free(w->config);

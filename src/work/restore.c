@@ -261,7 +261,9 @@ int restore_plan_make(struct work *w, const char *address, const struct restore_
     if (rc == 0) {
         /* a default target is named now, so that running the plan restores to just that place */
         const char *chosen = json_string_value(json_object_get(found.target, "target"));
-        bool one = json_array_size(json_object_get(found.target, "databases")) < 2;
+        const json_t *databases = json_object_get(found.target, "databases");
+        bool one = json_array_size(databases) < 2;
+        if (!chosen) chosen = json_string_value(json_object_get(json_array_get(databases, 0), "target"));
         if (!o->into && !o->swap && !o->in_place && one && chosen) rc = json_put_str(doc, "into", chosen, err);
     }
     if (rc == 0) rc = json_put(doc, "target", json_incref(found.target), err);
@@ -320,6 +322,17 @@ int restore_plan_load(struct work *w, const char *id, struct restore_plan *ret, 
 out:
     looked_free(&found);
     if (rc < 0) restore_plan_free(ret);
+    return rc;
+}
+
+int restore_fingerprint(struct work *w, const struct restore_plan *p, char out[129], struct error *err) {
+    struct looked found = {0};
+    const struct snapshot_info *info = repo_snapshot_at(w->repo, p->seq);
+    if (!info) return stale(err, p->id, "its recovery point is not there any more");
+    int rc = driver_plan(w, info, p->doc, &found, err);
+    const char *now = json_string_value(json_object_get(found.target, "fingerprint"));
+    snprintf(out, 129, "%.128s", now ? now : "");
+    looked_free(&found);
     return rc;
 }
 

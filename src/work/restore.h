@@ -44,4 +44,8 @@ struct restore_done {
  * begun (work/thaw.h). */
 int restore_run(struct work *w, const struct restore_plan *p, const char *confirm, struct restore_done *ret, struct error *err) PK_CHECK;
 
+/* What identifies the target of a plan as it is now, in the driver's own words: the same for as long as nobody puts
+ * something else there. */
+int restore_fingerprint(struct work *w, const struct restore_plan *p, char out[129], struct error *err) PK_CHECK;
+
 #endif

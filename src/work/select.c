@@ -1,6 +1,7 @@
 #include "work/select.h"
 
 #include "base/seam.h"
+#include "platform/set.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -31,6 +32,11 @@ bool selection_has(const struct selection *s, const struct config *c, const char
     if (s->everything) return true;
     if (!selection_environment(s, environment)) return false;
     if (s->address.all) return true;
+    const struct config_set *set = c && s->address.surface_count == 1
+                                       ? config_set(c, config_environment(c, environment), s->address.surfaces[0])
+                                       : NULL;
+    for (size_t i = 0; set && i < set->surfaces.count; i++)
+        if (strcmp(set->surfaces.items[i], surface) == 0) return true;
     for (size_t i = 0; i < s->address.surface_count; i++)
         if (strcmp(s->address.surfaces[i], surface) == 0) return true;
     const struct config_surface *cs = c ? config_surface(c, surface) : NULL;

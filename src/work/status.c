@@ -265,6 +265,7 @@ static int look(void *ctx, const char *url, const struct error *failed, struct e
     if (failed && rc == 0 && log_wrong(failed)) return repository_add_inconsistent(run, name, err);
     if (failed || rc < 0) return rc;
     if ((rc = rows_left_over(run, from, name, err)) < 0) return rc;
+    if ((rc = status_sets_add(run->st, run->w, run->s, name, err)) < 0) return rc;
     if ((rc = status_copies_add(run->st, run->w, name, err)) < 0) return rc;
     return repository_add(run, name, err);
 }
@@ -294,6 +295,7 @@ void status_free(struct status *s) {
     seam_free(s->repositories);
     seam_free(s->copies);
     seam_free(s->fallbacks);
+    seam_free(s->sets);
     *s = (struct status){0};
 }
 
@@ -306,6 +308,13 @@ int status_check(const struct status *s, struct error *err) {
         if (n++ < 5 && len < sizeof list)
             len += (size_t)snprintf(list + len, sizeof list - len, "%s%.60s/%.60s is %s: %.110s", len ? "; " : "",
                                     r->environment, r->surface, status_state_name(r->state), r->why);
+    }
+    for (size_t i = 0; i < s->set_count; i++) {
+        const struct status_set *r = &s->sets[i];
+        if (!status_fails(r->state)) continue;
+        if (n++ < 5 && len < sizeof list)
+            len += (size_t)snprintf(list + len, sizeof list - len, "%sthe set %.60s/%.60s is %s: %.110s",
+                                    len ? "; " : "", r->environment, r->set, status_state_name(r->state), r->why);
     }
     for (size_t i = 0; i < s->repository_count; i++) {
         const struct status_repository *r = &s->repositories[i];

@@ -7,6 +7,7 @@
 #include "work/drift.h"
 #include "work/metrics.h"
 #include "work/select.h"
+#include "work/set.h"
 #include "work/wal_window.h"
 
 #define STATUS_WINDOWS_MAX 8
@@ -92,6 +93,19 @@ struct status_fallback { /* of a repository that has one */
     int64_t since_ns; /* the oldest of them */
     char why[400];    /* it could not be looked at: why; else empty */
 };
+/* A set: those of the configuration, and those that the log has besides, which have no targets. */
+struct status_set {
+    char environment[128], set[SET_NAME_BYTES], repository[128];
+    bool configured;
+    enum status_state state; /* breached, no backup, unproven (an RTO that was never tried), failed, no target, good */
+    char why[400];
+    char good_id[SNAPSHOT_ID_MAX]; /* the newest that is whole, and whose recovery points are all there */
+    int64_t good_time_ns;          /* 0: there is none */
+    char consistency[16];
+    size_t surfaces;
+    int64_t restored_ns, restore_took_ns; /* the last restore of the whole with every check passed; 0: none */
+    struct config_duration rpo, rto;
+};
 bool status_fallback_fails(const struct status_fallback *f);
 struct status {
     struct status_row *rows; /* worst first */
@@ -102,16 +116,22 @@ struct status {
     size_t copy_count;
     struct status_fallback *fallbacks;
     size_t fallback_count;
+    struct status_set *sets; /* worst first */
+    size_t set_count;
     int64_t now_ns;
     struct error unreachable; /* the first repository that could not be opened; ERR_NONE when all could */
     /* private */
-    size_t row_cap, repository_cap, copy_cap, fallback_cap;
+    size_t row_cap, repository_cap, copy_cap, fallback_cap, set_cap;
 };
 /* Of the repository that is open, called `name`; of one that need not be. */
 int status_copies_add(struct status *st, struct work *w, const char *name, struct error *err) PK_CHECK;
 /* What there is of a row's WAL. Of the repository that is open. */
 int status_wal_look(struct work *w, struct status_row *r, struct error *err) PK_CHECK;
 int status_fallback_add(struct status *st, struct work *w, const struct config_repository *c, struct error *err) PK_CHECK;
+/* Sets that are selected, of the repository that is open, called `name`; warns of freezes that a killed job left. */
+int status_sets_add(struct status *st, struct work *w, const struct selection *s, const char *name,
+                    struct error *err) PK_CHECK;
+int status_sets_json(const struct status *st, json_t **ret, struct error *err) PK_CHECK;
 /* Surfaces of the configuration, and those that the repositories have besides. 0 also when repositories could not be
  * opened: their rows are STATUS_UNKNOWN and ret->unreachable says why. */
 int work_status(struct work *w, const struct selection *s, struct status *ret, struct error *err) PK_CHECK;

@@ -140,6 +140,7 @@ int status_json(const struct status *s, json_t **ret, struct error *err) {
     json_auto_t *rows = json_array();
     json_auto_t *repositories = json_array();
     json_auto_t *fallbacks = json_array();
+    json_auto_t *sets = NULL;
     bool ok = true;
     int rc = rows && repositories && fallbacks ? 0 : error_set(err, ERR_NO_MEMORY, "no memory for the status");
     for (size_t i = 0; i < s->row_count && rc == 0; i++) {
@@ -153,9 +154,11 @@ int status_json(const struct status *s, json_t **ret, struct error *err) {
         ok &= !status_fallback_fails(&s->fallbacks[i]);
         rc = json_push(fallbacks, fallback_json(&s->fallbacks[i], s->now_ns), err);
     }
+    for (size_t i = 0; i < s->set_count; i++) ok &= !status_fails(s->sets[i].state);
+    if (rc == 0) rc = status_sets_json(s, &sets, err);
     if (rc < 0) return rc;
-    *ret = json_pack("{s:o, s:b, s:O, s:O, s:O}", "checked_at", point_time_json(s->now_ns), "ok", ok, "surfaces", rows,
-                     "repositories", repositories, "fallbacks", fallbacks);
+    *ret = json_pack("{s:o, s:b, s:O, s:O, s:O, s:O}", "checked_at", point_time_json(s->now_ns), "ok", ok, "surfaces",
+                     rows, "repositories", repositories, "fallbacks", fallbacks, "sets", sets);
     return *ret ? 0 : error_set(err, ERR_NO_MEMORY, "no memory for the status");
 }
 

@@ -84,9 +84,7 @@ static bool value_holds(const json_t *want, const json_t *got, const char *expec
     return json_equal(want, got);
 }
 
-/* Every invariant measured at capture must be there again; what was not measured again is a difference, never a pass.
- */
-static int compare(const json_t *want, const json_t *got, json_t *differences, struct error *err) {
+int verify_compare(const json_t *want, const json_t *got, json_t *differences, struct error *err) {
     const char *name;
     const json_t *w;
     int rc = 0;
@@ -114,7 +112,7 @@ static int full_one(struct work *w, const struct snapshot_info *info, json_t *di
     struct restore_request q = {.as_scratch = true, .scratch = scratch, .facts = in.facts, .invariants = in.invariants};
     rc = d->restore(&in.ctx, &in.source.source, &q, &r, err);
     if (rc == 0) rc = d->measure(&in.ctx, scratch, in.facts, &got, err);
-    if (rc == 0) rc = compare(in.invariants, got, differences, err);
+    if (rc == 0) rc = verify_compare(in.invariants, got, differences, err);
     d->scratch_stop(&in.ctx, scratch);
 out:
     json_decref(scratch);

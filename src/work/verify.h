@@ -33,6 +33,10 @@ typedef void (*verify_finding_cb)(void *ctx, const struct verify_finding *f);
  * Full first checks up to decode, then restores each into a scratch place and compares invariants. */
 int verify_snapshots(struct work *w, const struct snapshot_info *const *snapshots, size_t n, enum verify_level level, verify_finding_cb cb, void *ctx, struct verify_result *ret, struct error *err) PK_CHECK;
 
+/* Append to differences what of `want` (invariants of a capture) `got` does not have or has otherwise; what was not
+ * measured again is a difference, never a pass. */
+int verify_compare(const json_t *want, const json_t *got, json_t *differences, struct error *err) PK_CHECK;
+
 #define VERIFY_WINDOW_NS (30 * 24 * 3600 * INT64_C(1000000000)) /* a cycle of checks with a budget */
 /* As much as the budget allows, at checksum or decode, what was checked longest ago first; what was reached is remembered in
  * the cache and, where the key may vouch, in the log (coverage/v1). `passed` says that nothing bad was found, whether or not

@@ -49,8 +49,8 @@ fails 2 PK-USE-002 restore 'lab/tree@2001-01-01T00:00:00Z' --into "$T/never" && 
 claim 'nor is a time before the first backup'
 fails 2 PK-USE-001 backup "lab/tree@$first" && says 'a backup makes one'
 claim 'a backup takes no point'
-fails 2 PK-USE-001 restore lab/all --into "$T/never" && says 'lab/all'
-claim 'a restore is of one surface'
+fails 2 PK-USE-002 restore lab/all --into "$T/never" && says 'no set of lab/all was taken'
+claim 'a set that was never taken is none to restore'
 fails 2 PK-USE-002 backup lab/three && says three
 claim 'a surface that is not configured is named'
 fails 2 PK-USE-001 backup lab/tree --jobs 0 && says -- '--jobs'

@@ -1,0 +1,300 @@
+#!/bin/bash
+# Sets: PostgreSQL, Redis and files of one platform backed up and restored as one, while an application writes to all of them. What
+# comes back is judged by psql, redis-cli and the files themselves.
+. "${SOURCE_ROOT:?the project}/test/e2e/lib/tap.sh"
+. "$SOURCE_ROOT/test/e2e/lib/redis.sh"
+. "$SOURCE_ROOT/tools/demo/cluster.sh"
+if [ -z "$PG_BIN" ] || [ -z "$REDIS_SERVER" ] || [ -z "$REDIS_CLI" ]; then
+  echo '1..0 # skip PostgreSQL or Redis is not installed'
+  exit 0
+fi
+C=$T/pg R=$T/redis
+writer=
+trap '[ -z "$writer" ] || kill $writer; redis_stop "$R"; cluster_stop "$C"' EXIT
+sql() { cluster_psql "$C" "$@"; }
+cluster_start "$C" && redis_start "$R" || exit 1
+sql -c 'CREATE DATABASE shop'
+sql -d shop -c 'CREATE TABLE tick (n bigint PRIMARY KEY)' -c "CREATE TABLE ballast AS SELECT i, repeat(md5(i::text), 8) AS t FROM generate_series(1, 60000) i"
+mkdir -p artifacts uploads settings
+head -c 300000 /dev/urandom >artifacts/blob
+echo one >uploads/a && echo 'port: 1' >settings/app.yaml
+
+# The application: number after number into all three, one store after the other; it stands still while $T/frozen is there.
+cat >app.sh <<'APP'
+#!/bin/bash
+for ((n = 1; ; n++)); do
+  while [ -e "$1/frozen" ]; do
+    : >"$1/still"
+    sleep 0.02
+  done
+  rm -f "$1/still"
+  echo "INSERT INTO tick VALUES ($n);"
+  echo "set n $n" >&3
+  echo $n >"$1/artifacts/n.new" && mv "$1/artifacts/n.new" "$1/artifacts/n"
+  sleep 0.01
+done
+APP
+# A hook says that it ran, does its part, and fails when it is told to.
+cat >hook.sh <<HOOK
+#!/bin/bash
+cat >>$T/told
+echo "\$1" >>$T/ran
+[ ! -e $T/slow.\$1 ] || sleep 3
+if [ -e $T/end.\$1 ]; then kill -\$(cat $T/end.\$1) \$(cat $T/pid); sleep 0.3; fi
+case \$1 in
+freeze) : >$T/frozen; for i in \$(seq 200); do [ -e $T/still ] || [ ! -e $T/writing ] && break; sleep 0.02; done ;;
+resume) rm -f $T/frozen ;;
+health) [ -e $T/started ] ;;
+start) : >$T/started ;;
+esac
+[ ! -e $T/fail.\$1 ]
+HOOK
+chmod +x app.sh hook.sh
+hook() { echo "$1: { run: [$T/hook.sh, ${2:-$1}] }"; }
+{
+  config_head
+  cat <<YAML
+surfaces:
+  cache:
+    kind: redis
+    class: runtime
+    depends_on: [pg]
+    server: { host: $R/s, conflicts: replace }
+  pg:
+    kind: postgres
+    class: runtime
+$([ "$(id -u)" != 0 ] || echo '    run_as: postgres')
+    connect: { host: $C/socket, user: postgres, dbname: shop }
+    databases: [shop]
+  artifacts: { kind: files, class: truth, paths: [$T/artifacts] }
+  uploads: { kind: files, class: truth, paths: [$T/uploads] }
+  settings: { kind: files, class: config, paths: [$T/settings] }
+sets:
+  platform:
+    surfaces: [cache, pg, artifacts]
+    rpo: 1h
+    rto: 10m
+    hooks:
+      $(hook freeze)
+      $(hook resume)
+      $(hook start)
+      $(hook health)
+      checks: { $(hook smoke) }
+  brief: { surfaces: [pg, cache], freeze_max: 1s, hooks: { $(hook freeze), $(hook resume) } }
+  disaster_recovery: { surfaces: [pg, cache, artifacts, uploads, settings] }
+environments:
+  lab: { repository: main }
+  prod: { repository: main, protected: true }
+YAML
+} >proofkeep.yaml
+pk init --repository main || exit 1
+: >writing
+./app.sh "$T" 3> >("$REDIS_CLI" -s "$R/s" >/dev/null 2>&1) > >(PGOPTIONS='-c synchronous_commit=off' cluster_psql "$C" -d shop >/dev/null) &
+writer=$!
+sleep 0.5
+receipts() { "$P" ledger list --json | python3 -c "import json, sys; print(sum('$1' in json.dumps(e) for e in json.load(sys.stdin)['entries']))"; }
+shown() { "$P" show "$1" --json 2>err | python3 -c "
+import json, sys
+d = json.load(sys.stdin)
+$2"; }
+
+# ---- backup ----
+pk backup lab/platform --json && [ "$(result sets.0.consistency)" = quiesced ] && [ "$(result sets.0.stored)" = 3 ] && [ "$(result sets.0.frozen_held)" = True ]
+claim 'a set whose hooks froze writes for all captures is quiesced'
+[ "$(cat ran)" = "$(printf 'freeze\nresume')" ] && [ ! -e frozen ]
+claim 'its hooks ran once each'
+set1=$(result sets.0.set_id) was=$(cat artifacts/n)
+for i in $(seq 100); do [ "$(cat artifacts/n)" = "$was" ] || break; sleep 0.05; done
+[ "$(cat artifacts/n)" -gt "$was" ]
+claim 'and writes go on'
+pk restore "lab/platform@$set1" --into "pg=shop_then,artifacts=$T/then/a,cache=$T/then/r" && redis_start "$T/then/r" --appendonly no &&
+  then=$(cat then/a/n) && [ "$(redis_in "$T/then/r" get n)" = "$then" ] && [ "$(sql -d shop_then -c 'SELECT max(n) FROM tick')" = "$then" ]
+claim 'restored beside the live ones, all three end with the same write'
+redis_stop "$T/then/r"
+sql -c 'DROP DATABASE shop_then' && rm -rf then
+: >ran
+[ "$(receipts backup-receipt/v1)" = 3 ] && [ "$(receipts set/v1)" = 1 ]
+claim 'there is a receipt of each surface and one of the set'
+shown lab/platform@latest 'r = d["receipt"]
+assert [m["surface"] for m in r["members"]] == ["artifacts", "pg", "cache"], r
+assert r["status"] == "success" and not r["missing"] and r["freeze"]["held"], r
+assert r["members"][2]["depends_on"] == ["pg"], r'
+claim 'which names the others by digest, in the order of restoring'
+pk backup lab/pg lab/cache --json && [ "$(result sets.0.consistency)" = per-surface ] && [ "$(result sets.0.set)" = pg,cache ]
+claim 'several targets are a set; where each is exact at its own instant, per surface'
+pk backup lab/pg,artifacts --json && [ "$(result sets.0.consistency)" = fuzzy ]
+claim 'and fuzzy where one cannot give an instant'
+pk backup lab/@truth --json && [ "$(result sets.0.set)" = @truth ] && [ "$(result sets.0.stored)" = 2 ] && pk show lab/@truth@latest
+claim 'a class is one'
+pk backup lab/all --json && [ "$(result sets.0.stored)" = 5 ] && pk backup lab/disaster_recovery --json && [ "$(result sets.0.stored)" = 5 ]
+claim 'so is everything, and a set of stores, configuration and uploads'
+pk backup lab/uploads --json && [ "$(result sets)" = '[]' ]
+claim 'one surface is none'
+
+# ---- what goes wrong ----
+: >fail.freeze
+before=$(receipts backup-receipt/v1)
+: >ran
+fails 1 PK-HOK-001 backup lab/platform && says "'resume' was run" && [ "$(receipts backup-receipt/v1)" = "$before" ] && [ "$(tail -n1 ran)" = resume ] && [ ! -e frozen ]
+claim 'when writes cannot be frozen nothing is captured, and resume is run all the same'
+rm fail.freeze
+: >slow.freeze
+"$P" backup lab/platform >one.out 2>one.err </dev/null &
+one=$!
+sleep 1
+fails 11 PK-SET-001 backup lab/platform && wait $one
+claim 'two runs do not freeze one environment at a time'
+rm slow.freeze
+(sleep 0.2; sql -d shop -c 'BEGIN; LOCK TABLE ballast; SELECT pg_sleep(4)' >/dev/null) &
+locker=$!
+sleep 0.7
+pk backup lab/brief --json && [ "$(result sets.0.consistency)" = per-surface ] && [ "$(result sets.0.frozen_held)" = False ] && [ "$(result sets.0.frozen_ms)" -lt 2500 ] && grep -q 'take longer than freeze_max' out
+claim 'captures that take longer than freeze_max do not keep writes frozen, and are not called quiesced'
+wait $locker
+stopped() { # SIGNAL: ... in the middle of freezing
+  echo "$1" >end.freeze
+  : >ran
+  "$P" backup lab/platform >out 2>err </dev/null &
+  echo $! >pid.new && mv pid.new pid
+  wait $!
+  local status=$?
+  rm -f end.freeze
+  return $status
+}
+stopped TERM
+[ $? = 143 ] && [ "$(tail -n1 ran)" = resume ] && [ ! -e frozen ]
+claim 'SIGTERM: resume is run'
+stopped KILL 2>/dev/null
+[ $? = 137 ] && ! grep -q resume ran
+claim 'SIGKILL: it cannot be'
+sleep 0.5
+pk status lab && says "ran 'freeze' of lab/platform at .* was killed or failed before that was undone"
+claim 'status says so'
+: >ran
+pk backup lab/platform --json && grep -q "'resume' is run now" out && [ "$(cat ran)" = "$(printf 'resume\nfreeze\nresume')" ] && [ "$(result sets.0.consistency)" = quiesced ]
+claim 'and so does the next run, which undoes it first'
+pk backup lab/platform && ! says 'was killed' && pk status lab && ! says 'was killed'
+claim 'once'
+whole=$("$P" list lab/platform@latest --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["sets"][0]["id"])')
+redis_stop "$R"
+pk backup lab/platform --json
+[ $? = 3 ] && [ "$(result error.code)" = PK-SRC-005 ] && [ "$(result sets.0.stored)" = 2 ] && [ ! -e frozen ]
+claim 'one surface that fails makes the set partial: exit 3'
+partial=$(result sets.0.set_id)
+shown "lab/platform@$partial" 'r = d["receipt"]
+assert r["status"] == "partial" and [m["surface"] for m in r["missing"]] == ["cache"] and r["missing"][0]["code"].startswith("PK-"), r'
+claim 'and its receipt says what is missing'
+"$P" list lab/platform@latest --json | grep -q "$whole"
+claim 'the latest set is the last whole one'
+redis_start "$R" || exit 1
+pk backup lab/pg,artifacts --export "$T/exported" --timestamp 20250201_101500 && python3 - <<PY
+import json, os
+m = json.load(open("exported/backup-manifest.json"))
+assert m["timestamp"] == "20250201_101500", m
+assert m["services"] == {"pg": "pg_20250201_101500", "artifacts": "artifacts_20250201_101500"}, m
+for name in m["services"].values():
+    assert os.path.exists(f"exported/{name}/CHECKSUMS"), name
+PY
+claim 'an export has names that are known beforehand and a backup-manifest.json'
+fails 2 PK-USE-001 backup lab/pg --timestamp now && fails 2 PK-USE-001 backup lab/pg --export "$T/exported" --timestamp ../up
+claim 'names that lead elsewhere, or are of no export, are refused'
+
+# ---- restore ----
+: >frozen
+while [ ! -e still ]; do sleep 0.02; done
+kill $writer && wait $writer 2>/dev/null
+writer=
+rm -f writing frozen
+sleep 0.5
+redis_in "$R" set k v >/dev/null
+pk backup lab/platform || exit 1
+ticks=$(sql -d shop -c 'SELECT max(n), count(*) FROM tick') sums=$(sha256sum artifacts/*)
+n=$(cat artifacts/n)
+[ "$(redis_in "$R" get n)" = "$n" ] && [ "${ticks%%|*}" = "$n" ]
+claim 'the application wrote the same to all three'
+wipe() {
+  sql -c 'DROP DATABASE IF EXISTS shop WITH (FORCE)' && redis_in "$R" flushall >/dev/null && rm -rf "$T"/artifacts* && rm -f "$T/started"
+}
+back() {
+  [ "$(sql -d shop -c 'SELECT max(n), count(*) FROM tick')" = "$ticks" ] && [ "$(sql -d shop -c 'SELECT count(*) FROM ballast')" = 60000 ] &&
+    [ "$(redis_in "$R" get n)" = "$n" ] && [ "$(redis_in "$R" get k)" = v ] && [ "$(sha256sum artifacts/*)" = "$sums" ]
+}
+plan() { # ADDRESS [OPTION...]
+  pk restore "$@" --dry-run --json && result plan
+}
+wipe
+: >ran
+p=$(plan lab/platform@latest --swap) && [ ! -e artifacts ] && pk restore --plan "$p" --json && back
+claim 'a wiped platform is restored as one'
+[ "$(cat ran)" = "$(printf 'start\nhealth\nsmoke')" ] && [ "$(result restored)" = 3 ] && [ "$(result checks_failed)" = 0 ] && grep -q '"check":"integrity","duration_ms":[0-9]*,"how":"every table' out
+claim 'what was restored is measured, then services are started and asked, and the checks are run'
+[ "$(receipts set-restore/v1)" = 2 ] && pk status lab --json && python3 - <<'PY'
+import json
+s = [s for s in json.load(open("out"))["sets"] if s["set"] == "platform"][0]
+assert s["state"] == "good" and s["rpo_s"] == 3600 and s["rto_s"] == 600, s
+assert 0 < s["last_restore"]["took_ms"] < 600000 and s["last_good"]["consistency"] == "quiesced", s
+PY
+claim 'it has a receipt, and status holds its time against the RTO'
+oid=$(sql -c "SELECT oid FROM pg_database WHERE datname = 'shop'")
+: >ran
+pk restore --plan "$p" --json && [ "$(result already)" = 3 ] && [ "$(result restored)" = 0 ] && [ "$oid" = "$(sql -c "SELECT oid FROM pg_database WHERE datname = 'shop'")" ] && grep -q smoke ran
+claim 'the same plan again does nothing again, and checks again'
+wipe
+p=$(plan lab/platform@latest --swap)
+"$P" restore --plan "$p" >out 2>err </dev/null &
+pid=$!
+for i in $(seq 2000); do
+  grep -q '"state": "done"' "$XDG_CACHE_HOME/proofkeep/plans/$p.journal" 2>/dev/null && break
+  sleep 0.005
+done
+kill -KILL $pid
+wait $pid 2>/dev/null
+[ -e artifacts/blob ] && [ -z "$(sql -c "SELECT 1 FROM pg_database WHERE datname = 'shop'")" ]
+claim 'killed after its first surface'
+inode=$(stat -c %i artifacts)
+sleep 1.1 # what was killed left a database that is named after its second
+pk restore --plan "$p" --json && [ "$(result already)" = 1 ] && [ "$(result restored)" = 2 ] && back && [ "$inode" = "$(stat -c %i artifacts)" ]
+claim 'it goes on where it was, and restores nothing twice'
+wipe
+sql -c 'CREATE DATABASE shop'
+(cluster_psql "$C" -d shop -c 'SELECT pg_sleep(600)' >/dev/null 2>&1) &
+held=$!
+for i in $(seq 100); do [ -n "$(sql -c "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'")" ] && break; sleep 0.1; done
+p=$(plan lab/platform@latest --swap)
+: >ran
+fails 1 PK-SET-002 restore --plan "$p" && says 'pg: ' && says 'cache: NOT BEGUN' && [ -e artifacts/blob ] && [ "$(redis_in "$R" dbsize)" = 0 ] && [ "$(cat ran)" = start ]
+claim 'what depends on a surface that failed is not begun; what was restored stays'
+sql -c "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'shop'" >/dev/null
+wait $held 2>/dev/null
+: >fail.smoke
+fails 1 PK-SET-003 restore --plan "$p" && says 'smoke' && back
+claim 'a smoke check that fails fails the restore'
+rm fail.smoke
+pk restore --plan "$p" --json && [ "$(result already)" = 3 ] && [ "$(result checks_failed)" = 0 ]
+claim 'until it passes'
+rm -rf side
+pk restore lab/platform@latest --into "pg=shop_copy,artifacts=$T/side/a,cache=$T/side/r" && [ "$(sql -d shop_copy -c 'SELECT count(*) FROM ballast')" = 60000 ] && [ -e side/r/dump.rdb ] && cmp -s side/a/blob artifacts/blob
+claim 'each surface goes beside the live one where it is told to'
+pk restore lab/disaster_recovery@latest --into "$T/side/all" && cmp -s side/all/settings/app.yaml settings/app.yaml && cmp -s side/all/uploads/a uploads/a
+claim 'or all that can be folders below one'
+fails 2 PK-USE-001 restore lab/platform@latest --into "nothing=here" && fails 2 PK-USE-001 restore lab/platform@latest --path x
+claim 'what names no surface of it, or is of one surface, is refused'
+pk verify lab/platform@latest --level full && says 'VERIFIED  level full: 3 recovery points'
+claim 'a set is verified as one'
+
+# ---- guards and configuration ----
+mkdir elsewhere
+(cd elsewhere && "$P" restore lab/@truth@latest --into "$T/side/bare" --repository "$T/repo" --key-file "$T/key" >"$T/out" 2>"$T/err") && cmp -s side/bare/uploads/a uploads/a
+claim 'the repository and its key are enough to restore a set, without a configuration'
+pk backup prod/platform || exit 1
+p=$(plan prod/platform@latest --into "pg=prod_copy,artifacts=$T/side/p,cache=$T/side/q")
+id=$("$P" list prod/platform@latest --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["sets"][0]["id"])')
+fails 5 PK-RST-003 restore --plan "$p" && [ ! -e side/p ] && pk restore --plan "$p" --confirm "restore prod/platform to $id" && [ -e side/p/blob ]
+claim 'a protected environment wants the phrase, once for all of the set'
+sed 's/^  brief:/  pg:/' proofkeep.yaml >other.yaml
+fails 2 PK-CFG-003 status --config other.yaml && says "the set 'pg' has the name of a surface"
+claim 'a set cannot have the name of a surface'
+sed 's/^    kind: postgres/    depends_on: [cache]\n&/' proofkeep.yaml >other.yaml
+fails 2 PK-CFG-003 status --config other.yaml && says 'depends on itself'
+claim 'nor can surfaces depend on each other in a circle'
+finish
