@@ -143,7 +143,7 @@ static void refuses_what_later_versions_will_know(void **state) {
     }
     parse_fails("version: 1\nsurfaces:\n  neo4j: { kind: mongodb, class: cache }\n", ERR_CONFIG_VALUE,
                 "t.yaml:3:18: surfaces.neo4j.kind: 'mongodb' is not known to this version; it wants one of files, "
-                "postgres, redis, neo4j");
+                "postgres, redis, search, neo4j");
     parse_fails("repositories:\n  p: { url: \"gs://key:hunter2@bucket/v1\" }\n", ERR_CONFIG_VALUE,
                 "t.yaml:2:13: repositories.p.url: 'gs' is not a kind of place that this version knows; it wants "
                 "file:///absolute/path, an absolute path or s3://bucket/prefix");
