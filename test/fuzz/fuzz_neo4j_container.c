@@ -32,7 +32,7 @@ static int on_frame(void *ctx, struct bytes piece, struct error *err) {
 static int on_file(void *ctx, struct bytes name, uint64_t bytes, struct error *err) {
     struct seen *s = ctx;
     (void)err;
-    need(bytes > 0 && name.len > 0 && name.len <= NEO4J_FILE_NAME_MAX && name.ptr[0] != '/' &&
+    need(name.ptr && bytes > 0 && name.len > 0 && name.len <= NEO4J_FILE_NAME_MAX && name.ptr[0] != '/' &&
          !memchr(name.ptr, 0, name.len));
     need(!memmem(name.ptr, name.len, "/../", 4) && !memmem(name.ptr, name.len, "//", 2));
     if (!s->again) return 0;
