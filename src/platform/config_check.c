@@ -80,6 +80,18 @@ static int check_queries(struct config_reader *r, const struct config_surface *s
     return 0;
 }
 
+/* What begins without an end would be left so by a job that went well. */
+static int check_hooks(struct config_reader *r, const char *map, const char *name, const struct config_hooks *h,
+                       struct error *err) {
+    const bool freeze = h && h->freeze && !h->resume;
+    if (!freeze && !(h && h->standby && !h->live)) return 0;
+    const struct config_head *at = freeze ? &h->freeze->head : &h->standby->head;
+    r->file = at->file;
+    return config_refuse(r, ERR_CONFIG_VALUE, at->line, at->column, err,
+                         "%s.%s has hooks.%s without hooks.%s, which undoes it", map, name,
+                         freeze ? "freeze" : "standby", freeze ? "resume" : "live");
+}
+
 static int check_surface(struct config_reader *r, const struct config_surface *s, struct error *err) {
     bool physical = s->method == CONFIG_METHOD_PHYSICAL;
     const char *wrong = !physical && s->through          ? "through"
@@ -102,7 +114,8 @@ static int check_surface(struct config_reader *r, const struct config_surface *s
                                      "surfaces.%s has two invariants called '%s'; the other is at line %u",
                                      s->head.name, a->name, (unsigned)b->head.line);
         }
-    return check_queries(r, s, err);
+    int rc = check_hooks(r, "surfaces", s->head.name, s->hooks, err);
+    return rc == 0 ? check_queries(r, s, err) : rc;
 }
 
 static int check_repository(struct config_reader *r, const struct config_repository *p, struct error *err) {
@@ -143,6 +156,8 @@ static int check_sets(struct config_reader *r, struct config_set *const *sets, s
                 return config_refuse(r, ERR_CONFIG_VALUE, h->line, h->column, err,
                                      "the set '%s' names '%s', which the environment '%s' does not have", h->name,
                                      sets[i]->surfaces.items[k], e->head.name);
+        int rc = check_hooks(r, "sets", h->name, sets[i]->hooks, err);
+        if (rc < 0) return rc;
     }
     return 0;
 }

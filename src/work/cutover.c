@@ -11,7 +11,8 @@
 #include <stdio.h>
 
 #define STEPS_MAX 32
-#define CHECKS_MAX 100 /* that a receipt has */
+#define CHECKS_MAX 100    /* that a receipt has */
+#define UNDOING "undoing" /* the journal's state from before anything is put back until all of it is */
 
 /* ---- opening ---- */
 
@@ -194,7 +195,7 @@ static int run_step(struct cut *k, size_t i, struct error *err) {
 }
 
 static bool switched(const struct cut *k) {
-    return journal_state_of(&k->j, "switch") == STEP_DONE;
+    return k->led || journal_state_of(&k->j, "switch") == STEP_DONE;
 }
 
 /* After the switch every step that is left is taken, whatever failed before it. */
@@ -217,10 +218,15 @@ static int put_back(struct cut *k, const struct error *why, struct error *err) {
     static const char *const again_restored[] = {"standby", "freeze", "last-wal", NULL};
     bool spent = journal_state_of(&k->j, "start") != STEP_PENDING,
          restored = journal_state_of(&k->j, "restore") == STEP_DONE;
+    /* A run that was to go on after writes were allowed again would take what is frozen no more for frozen. */
+    struct error lost = ERROR_INIT;
+    const bool noted = journal_set(&k->j, UNDOING, &lost) == 0;
     int rc = cut_undo(k, err);
     if (rc < 0) return error_wrap(err, "putting things back");
     if (!spent) rc = journal_again(&k->j, restored ? again_restored : again, err);
     if (rc == 0) rc = journal_set(&k->j, spent ? "undone" : "stopped", err);
+    /* No journal is begun anew, and refused when the folder is there. */
+    if (rc < 0 && !noted) (void)!seam_unlinkat(AT_FDCWD, k->j.path, 0);
     if (rc == 0 && why) receipt(k, why);
     return rc;
 }
@@ -297,7 +303,10 @@ static int start_again(struct cut *k, struct error *err) {
 static int run(struct cut *k, struct cutover_done *ret, struct error *err) {
     const struct config_environment *e = k->surface.config_environment;
     char now[32];
-    int rc = state_check(k, ret, err);
+    int rc = 0;
+    if (!strcmp(journal_is(&k->j), UNDOING) && (rc = put_back(k, NULL, err)) < 0)
+        return error_state(err, "nothing was switched; writes to the old server may still be refused");
+    rc = state_check(k, ret, err);
     if (rc < 0 || ret->already) return rc;
     if (e) rc = guard_confirm(e, GUARD_RESTORE, k->surface.name, k->p->snapshot_id, k->confirm, err);
     if (rc == 0) rc = copy_check(k, err);
@@ -343,7 +352,7 @@ int cutover_abort(struct work *w, const struct cutover_plan *p, const struct cut
         enum step_state s = journal_state_of(&k.j, "switch");
         if (!strcmp(state, "done") || s == STEP_DONE)
             rc = error_set(err, ERR_CUTOVER_STATE, "plan %s: the new server has taken over", p->id);
-        else if (s == STEP_BEGUN) {
+        else if (s == STEP_BEGUN && strcmp(state, UNDOING) != 0) {
             error_set(err, ERR_CUTOVER_STATE,
                       "plan %s: the switch had begun, and whether clients are led to the new server cannot be told",
                       p->id);

@@ -19,6 +19,7 @@ struct cut {
     struct cutover_start start;
     bool opened, bridged;
     bool was_begun; /* the step that runs was interrupted before */
+    bool led;       /* the switch hook has succeeded in this run, whether or not that could be written down */
 };
 
 /* cutover_steps.c */

@@ -229,8 +229,9 @@ static int step_switch(struct cut *k, json_t **ret, struct error *err) {
     const json_t *last = journal_kept(&k->j, "last");
     struct error why = ERROR_INIT;
     int rc = 0;
-    /* After a kill the hook may have done its work: what is written now may be to the new server. */
-    if (last && !k->was_begun) rc = k->driver->quiet(&k->ctx, last, freeze_is(k, "read-only"), &why);
+    /* Once the hook was called it may have done its work: what is written now may be to the new server. */
+    const bool called = k->was_begun && journal_kept(&k->j, "switch_called");
+    if (last && !called) rc = k->driver->quiet(&k->ctx, last, freeze_is(k, "read-only"), &why);
     /* A hook freezes in its own way; autovacuum, which goes on then, is not told from others. */
     if (rc < 0 && freeze_is(k, "hook") && (rc == -ERR_CUTOVER_WROTE || rc == -ERR_PG_CONNECT)) {
         *ret = json_pack("{s:s}", "warning", why.text);
@@ -240,7 +241,10 @@ static int step_switch(struct cut *k, json_t **ret, struct error *err) {
         *err = why;
         return rc;
     }
-    return hook(k, "switch", err);
+    if (!called) rc = journal_keep(&k->j, "switch_called", json_true(), err);
+    if (rc == 0) rc = hook(k, "switch", err);
+    k->led = rc == 0;
+    return rc;
 }
 
 static int step_archive(struct cut *k, json_t **ret, struct error *err) {

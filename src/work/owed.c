@@ -143,7 +143,14 @@ static int statement_read(const struct work *w, const json_t *doc, json_t **ret,
     if (rc < 0 || memcmp(key, repo_keys(w->repo)->sign_public, sizeof key) != 0) return rc;
     payload.len = 0;
     rc = dsse_verify(buf_bytes(&text), key, &payload, err);
-    return rc < 0 ? rc : json_parse(buf_bytes(&payload), OWED_BYTES_MAX, "statement", ret, err);
+    if (rc == 0) rc = json_parse(buf_bytes(&payload), OWED_BYTES_MAX, "statement", ret, err);
+    /* The log is public: what our key once said there must not be said again, with the time of now. */
+    if (rc == 0 && json_object_get(json_object_get(*ret, "predicate"), "ledger")) {
+        json_decref(*ret);
+        *ret = NULL;
+        rc = error_set(err, ERR_LEDGER_BROKEN, "it is an entry of a log already");
+    }
+    return rc;
 }
 
 /* 1: paid; 0: not ours to pay. */

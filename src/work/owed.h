@@ -1,8 +1,8 @@
 /* Statements that are owed to a log which could not be reached when their job ended: they lie in the cache folder, and
  * the next job that writes to that log puts them in first to last. One that says that anything went well is signed when
- * it is kept, with the key that would have signed its entry, and is refused unless that signature holds; without a key
- * only a failure's receipt is kept. What is not paid after a kill between appending and removing is paid twice, which
- * harms nothing. */
+ * it is kept, with the key that would have signed its entry, and is refused unless that signature holds, or when it is
+ * an entry of a log already; without a key only a failure's receipt is kept. What is not paid after a kill between
+ * appending and removing is paid twice, which harms nothing. */
 #ifndef PK_WORK_OWED_H
 #define PK_WORK_OWED_H
 

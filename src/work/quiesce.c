@@ -54,6 +54,16 @@ static int undo(struct quiesce *q, struct error *err) {
     return rc;
 }
 
+/* A journal without a durable name would not outlive what it is for. */
+static int name_sync(const struct quiesce *q, struct error *err) {
+    char folder[4200];
+    snprintf(folder, sizeof folder, "%.*s", (int)(strrchr(q->path, '/') - q->path), q->path);
+    int fd = seam_openat(AT_FDCWD, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    int rc = fd < 0 || seam_fsync(fd) < 0 ? error_set_errno(err, ERR_IO_SYNC, "%s", folder) : 0;
+    io_close(&fd);
+    return rc;
+}
+
 /* The names of the set's surfaces too: what a killed job has run may be another set's. */
 static int journal_write(struct quiesce *q, struct error *err) {
     CLEANUP(buf_free) struct buf b = BUF_INIT(JOURNAL_BYTES_MAX);
@@ -69,7 +79,7 @@ static int journal_write(struct quiesce *q, struct error *err) {
     if (rc == 0) rc = json_write(doc, &b, err);
     if (rc == 0) rc = io_write_full(q->fd, b.ptr, b.len, q->path, err);
     if (rc == 0 && seam_fsync(q->fd) < 0) rc = error_set_errno(err, ERR_IO_SYNC, "%s", q->path);
-    return rc;
+    return rc == 0 ? name_sync(q, err) : rc;
 }
 
 static int journal_clear(struct quiesce *q, struct error *err) {
@@ -108,9 +118,15 @@ static int left_undo(struct quiesce *q, const json_t *doc, struct error *err) {
     json_array_foreach(json_object_get(doc, "surfaces"), i, name) {
         const struct config_surface *s = json_is_string(name) ? config_surface(c, json_string_value(name)) : NULL;
         if (s && theirs.count < ADDRESS_SURFACES_MAX) theirs.members[theirs.count++] = s;
+        if (s) continue;
+        char line[300];
+        snprintf(line, sizeof line, "the configuration does not have the surface %.100s any more: its '%s' is not run",
+                 json_is_string(name) ? json_string_value(name) : "?", q->up);
+        tell(q, line);
     }
     struct quiesce past = *q;
-    past.spec = &theirs;
+    /* what cannot be read names nobody: then ours at least */
+    past.spec = json_is_array(json_object_get(doc, "surfaces")) ? &theirs : q->spec;
     return undo(&past, err);
 }
 
@@ -125,6 +141,9 @@ static int journal_take(struct quiesce *q, bool undo_left, struct error *err) {
         return error_set(err, ERR_SET_BUSY, "another job has run '%s' in %s and has not undone it yet", q->down,
                          q->spec->environment->head.name);
     if (!journal_read(q->path, q->spec->environment->head.name, &doc, line, sizeof line)) return 0;
+    /* Whoever goes on with the same set undoes it at his end; of another set he would not. */
+    const char *whose = json_string_value(json_object_get(doc, "set"));
+    undo_left |= !whose || strcmp(whose, q->spec->name) != 0;
     if (undo_left) {
         size_t n = strlen(line);
         snprintf(line + n, sizeof line - n, "; '%s' is run now", q->up);

@@ -18,7 +18,8 @@ struct quiesce {
     int64_t down_ns, up_ns; /* when the first had done, and when the second began */
 };
 /* Runs `down` ("freeze") of the set and of each surface, where configured. 0 also when there is none: then q->fd is -1.
- * What a killed job left is undone first with `undo_left`, and told as a warning either way. When a hook fails, those
+ * What a killed job left is undone first with `undo_left`, or when it was of another set, and told as a warning
+ * either way. When a hook fails, those
  * that were run are undone before the error is answered. ERR_BUSY_HOOKS when another job has this pair of the
  * environment. q borrows spec and the words until quiesce_end. */
 int quiesce_begin(struct quiesce *q, struct work *w, const struct set_spec *spec, const char *down, const char *up,

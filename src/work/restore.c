@@ -368,7 +368,7 @@ int restore_run(struct work *w, const struct restore_plan *p, const char *confir
     if (rc < 0) goto out;
     if (plan_folder(p->doc)) work_partials_remove(w, plan_folder(p->doc), in.bridge.label);
     bool standby = false;
-    if (!p->fresh) rc = around_begin(w, &in.ctx, p->id, &standby, err);
+    if (!p->fresh && !p->in_standby) rc = around_begin(w, &in.ctx, p->id, &standby, err);
     if (rc == 0)
         rc = extract_is(p->doc) ? extract_run(w, info, &in, &q.q, &r, err)
                                 : in.surface.driver->restore(&in.ctx, &in.source.source, &q.q, &r, err);

@@ -24,6 +24,7 @@ struct restore_plan {
     bool protected;                   /* the target environment asks for the phrase */
     bool fresh;                       /* the target is new and empty, so plan and act may be one command */
     char phrase[512];
+    bool in_standby;                  /* set by whoever keeps the platform in standby around it: no hooks are run for that */
     bool thawed;                      /* restore_thaw has seen to it that everything can be read */
     json_t *doc;                      /* the whole plan, for people and programs; owned */
 };

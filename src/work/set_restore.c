@@ -179,6 +179,7 @@ static int restore_one(struct run *r, size_t i, struct error *err) {
     struct restore_done d = {0};
     char print[129] = "";
     int rc = journal_put(r, s, "begun", "", err);
+    p->in_standby = true; /* the hooks of all were run before the first, and are undone after the last check */
     /* the phrase of the whole was given; that of the part follows from it */
     if (rc == 0) rc = restore_run(r->w, p, p->phrase, &d, err);
     if (rc == 0) {

@@ -90,7 +90,7 @@ static void gather(struct status *st, struct work *w, struct status_set *s) {
     for (size_t i = 0; i < repo_set_count(w->repo); i++) {
         const struct set_info *n = repo_set(w->repo, i);
         if (strcmp(n->environment, s->environment) != 0 || strcmp(n->name, s->set) != 0) continue;
-        if (n->restored_ns > s->restored_ns) {
+        if (n->complete && n->restored_ns > s->restored_ns) {
             s->restored_ns = n->restored_ns;
             s->restore_took_ns = n->restore_took_ns;
         }
@@ -130,9 +130,11 @@ int status_sets_add(struct status *st, struct work *w, const struct selection *s
         const char *url;
         char left[1500];
         if (work_repo_url(w, e->head.name, &url, &lost) < 0 || strcmp(url, w->url) != 0) continue;
-        if (selection_environment(s, e->head.name) && events->warning &&
-            quiesce_left(w, e->head.name, "freeze", left, sizeof left))
-            events->warning(events->ctx, e->head.name, left);
+        static const char *const downs[] = {"freeze", "standby"};
+        for (size_t k = 0; k < 2; k++)
+            if (selection_environment(s, e->head.name) && events->warning &&
+                quiesce_left(w, e->head.name, downs[k], left, sizeof left))
+                events->warning(events->ctx, e->head.name, left);
         for (size_t k = 0; k < e->sets.count && rc == 0; k++)
             if (selected(s, e->head.name, e->sets.items[k]->head.name))
                 rc = configured(st, w, e, e->sets.items[k], name, err);

@@ -202,7 +202,16 @@ touch "$F/fail.smoke" && stop_new new3 && plan --into "$F/new3" && rm -f "$F/hoo
 go
 [ $? = 4 ] && [ "$(tr '\n' ' ' <"$F/hooks")" = 'standby freeze smoke resume live ' ]
 claim '... also when a check fails'
-rm -rf "$F/fail.smoke" "$F/new3"
+rm -rf "$F/new3"
+touch "$F/fail.live" && echo 5432 | put port && plan --into "$F/new3" && rm -f "$F/hooks"
+go
+[ $? = 1 ] && [ "$(result error.code)" = PK-HOK-001 ] && [ "$(tr '\n' ' ' <"$F/hooks")" = 'standby freeze smoke resume live ' ] && [ "$(cat "$F/port")" = 5432 ]
+claim '... and when what undoes fails in the middle'
+rm -f "$F/fail.smoke" && old "INSERT INTO public.done VALUES (1000004, 'after the undo')" && rm -f "$F/hooks"
+go
+[ $? = 1 ] && [ "$(tr '\n' ' ' <"$F/hooks")" = 'resume live ' ] && rm "$F/fail.live" && ! go && [ "$(result error.code)" = PK-CUT-004 ] && ! grep -q switch "$F/hooks" && [ "$(cat "$F/port")" = 5432 ] && [ ! -e "$F/new3/postmaster.pid" ]
+claim '... after which the plan is undone to its end, and never switched to lose what was written since'
+rm -rf "$F/new3"
 
 # ---- the live server is lost
 cluster_stop "$F" && mv "$F/data" "$F/lost"

@@ -64,7 +64,9 @@ stop_new new3 && let_write
 
 # ---- killed, and not gone on with
 echo 5432 | put port
-plan --into "$F/new3" && kill_at restore && frozen && w restore --plan "$id" --abort && grep -q 'was undone' out && ! frozen && [ "$(tail -n 1 "$F/hooks")" = live ]
+plan --into "$F/new3" && kill_at restore && frozen && killed=$id && plan --into "$F/new4" && ! go && [ "$(result error.code)" = PK-CUT-002 ] && result error.why | grep -q 'read-only already' && frozen
+claim 'another plan does not take the freeze of a killed one for what was before'
+id=$killed && w restore --plan "$id" --abort && grep -q 'was undone' out && ! frozen && [ "$(tail -n 1 "$F/hooks")" = live ]
 claim 'a killed run can be undone instead'
 w restore --plan "$id" --abort && grep -q 'Nothing of .* was left' out && go && [ "$(steps done)" = "$ALL" ]
 claim '... and, as nothing was started yet, carried out later'

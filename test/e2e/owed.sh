@@ -98,6 +98,12 @@ folder=$(dirname "$(find "$T/cache/proofkeep/owed" -name '*.refused')")
 echo '{"v":1,"statement":{"predicateType":"https://proofkeep.dev/backup-receipt/v1","predicate":{"status":"success"}}}' >"$folder/00000000000000000001-aa.json"
 pk backup lab/data && says 'not signed, and not the receipt of a failure' && [ "$(owed | wc -l)" = 0 ]
 claim 'so is one that says without a signature that a backup went well'
+s3 get box "$(s3 ls box | awk '$1 ~ /log\/[0-9]+$/ { print $1 }' | sort | tail -n 1)" >"$T/entry" && python3 - "$T/kept" "$T/entry" >"$folder/00000000000000000001-ab.json" <<'PY'
+import json, sys
+json.dump({"v": 1, "repository": json.load(open(sys.argv[1]))["repository"], "envelope": json.load(open(sys.argv[2]))}, sys.stdout)
+PY
+pk backup lab/data && says 'it is an entry of a log already' && [ "$(owed | wc -l)" = 0 ]
+claim 'and an entry of the log, which its own key has signed, is not taken again'
 cp "$T/kept" "$folder/00000000000000000002-bb.json"
 pk verify lab/data --level checksum && says '1 statement of earlier jobs' && entries 2 >"$T/entries" && [ "$(grep -c '^restore' "$T/entries")" = 1 ]
 claim 'as it was kept, it enters the log with a verification'

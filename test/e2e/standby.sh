@@ -56,4 +56,31 @@ fails 2 PK-USE-001 restore lab/f --abort && says 'name it with --plan'
 claim 'a plan must be named for that'
 fails 5 PK-RST-002 restore --plan rows-0123456789abcdef --abort && says "no plan's id"
 claim '... and a plan of rows is not carried out by that'
+
+# ---- sets, of surfaces with hooks of their own
+mkdir other && echo one >other/a
+of() { echo "hooks: { standby: { run: [$T/hook.sh, standby] }, live: { run: [$T/hook.sh, live] } }"; }
+{
+  config_head
+  printf '%s\n' 'surfaces:' "  f: { kind: files, class: truth, paths: [$T/src], $(of) }" "  g: { kind: files, class: truth, paths: [$T/other], $(of) }" 'sets:' \
+    "  both: { surfaces: [f, g], hooks: { checks: { smoke: { run: [$T/hook.sh, smoke] } } } }" '  single: { surfaces: [g] }' 'environments:' '  lab: { repository: main }'
+} >proofkeep.yaml
+set_plan() { rm -f hooks && pk restore "lab/$1" --swap --dry-run --json && id=$(result plan); }
+pk backup lab/both && pk backup lab/single && set_plan both && pk restore --plan "$id" && [ "$(hooks)" = 'standby standby smoke live live ' ]
+claim 'a set stays in standby until all of it is restored and checked'
+touch hold.smoke && set_plan both
+"$P" restore --plan "$id" >killed 2>&1 </dev/null &
+pid=$!
+for ((i = 0; i < 100; i++)); do grep -qs smoke hooks && break; sleep 0.1; done
+kill -KILL $pid
+wait $pid 2>/dev/null
+rm hold.smoke
+[ "$(hooks)" = 'standby standby smoke ' ] && pk status lab >"$T/said" 2>&1
+cat out err | grep -q "a job that ran 'standby' of lab/both"
+claim 'status says that a killed run left it in standby'
+killed=$id
+set_plan single && pk restore --plan "$id" && [ "$(hooks)" = 'live live standby live ' ]
+claim 'the restore of another set brings that back first'
+rm hooks && fails 5 PK-RST-002 restore --plan "$killed" && [ -z "$(hooks)" ]
+claim 'and the killed plan does not take what the other put there for its own'
 finish

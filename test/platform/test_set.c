@@ -95,6 +95,11 @@ static void what_cannot_be_is_refused(void **state) {
                 ERR_CONFIG_VALUE, "t.yaml:11:52: the set 's' names 'art', which the environment 'dev' does not have");
     parse_fails(HEAD "sets: { s: { surfaces: [dp] } }\n" ENVIRONMENTS, ERR_CONFIG_VALUE,
                 "t.yaml:10:25: there is no surface 'dp' (did you mean 'db'?)");
+    parse_fails(HEAD "sets: { s: { surfaces: [db], hooks: { freeze: { run: [/f] } } } }\n" ENVIRONMENTS,
+                ERR_CONFIG_VALUE, "t.yaml:10:47: sets.s has hooks.freeze without hooks.resume, which undoes it");
+    parse_fails(HEAD
+                "  x: { kind: files, class: truth, paths: [/x], hooks: { standby: { run: [/s] } } }\n" ENVIRONMENTS,
+                ERR_CONFIG_VALUE, "t.yaml:10:66: surfaces.x has hooks.standby without hooks.live, which undoes it");
 }
 
 static void a_class_may_have_a_point(void **state) {

@@ -54,11 +54,26 @@ int pgphys_freeze_look(const struct surface_context *ctx, json_t **ret, struct e
     return *ret ? 0 : error_set(err, ERR_NO_MEMORY, "no memory");
 }
 
+/* Whoever froze it before us would find his freeze taken for what was, and put back for ever. */
+static int not_frozen(PGconn *c, struct error *err) {
+    CLEANUP(pg_clearp) PGresult *r = NULL;
+    int rc = pg_query(c, &r, err,
+                      "SELECT reset_val = 'on' OR EXISTS (SELECT 1 FROM pg_catalog.pg_file_settings f WHERE f.name ="
+                      " s.name AND f.setting = 'on' AND f.sourcefile LIKE '%/postgresql.auto.conf')"
+                      " FROM pg_catalog.pg_settings s WHERE s.name = 'default_transaction_read_only'",
+                      0, NULL);
+    if (rc < 0) error_next(err, "Freezing needs a superuser in connect.user; or give the surface hooks.freeze.");
+    if (rc < 0 || !pg_true(r, 0, 0)) return rc;
+    error_set(err, ERR_CUTOVER_FREEZE, "the live server is read-only already (default_transaction_read_only = on)");
+    return error_next(err, "If another plan froze it, abort that one; else reset it, or plan with --freeze none.");
+}
+
 int pgphys_freeze_before(const struct surface_context *ctx, json_t **ret, struct error *err) {
     CLEANUP(live_close) struct live l;
     json_t *out = json_object();
     int rc = out ? live_open(ctx, &l, err) : error_set(err, ERR_NO_MEMORY, "no memory");
     if (!out) l = (struct live){0};
+    if (rc == 0) rc = not_frozen(l.c, err);
     for (size_t i = 0; rc == 0 && i < FROZEN; i++) {
         CLEANUP(pg_clearp) PGresult *r = NULL;
         const char *params[] = {frozen[i][0]};
@@ -212,12 +227,15 @@ int pgphys_freeze(const struct surface_context *ctx, const struct cutover_freeze
 
 int pgphys_freeze_resume(const struct surface_context *ctx, const json_t *before, struct error *err) {
     CLEANUP(live_close) struct live l;
-    const char *was = json_string_value(json_object_get(before, frozen[0][0]));
-    bool seen;
+    bool seen = false;
     int rc = live_open(ctx, &l, err);
     for (size_t i = 0; rc == 0 && i < FROZEN; i++)
         rc = set(l.c, frozen[i][0], json_string_value(json_object_get(before, frozen[i][0])), err);
-    return rc == 0 ? reload(&l, was && !strcmp(was, "on"), &seen, err) : rc;
+    if (rc == 0) rc = reload(&l, false, &seen, err);
+    if (rc == 0 && !seen)
+        rc = error_set(err, ERR_CUTOVER_FREEZE, "new sessions still have default_transaction_read_only = on after %d s",
+                       (int)(RELOAD_NS / NS_PER_S));
+    return rc;
 }
 
 /* A restore point, so that there is something in the segment that is switched from, and a place to come to. */
@@ -243,7 +261,9 @@ int pgphys_freeze_quiet(const struct surface_context *ctx, const json_t *last, b
     int rc = live_open(ctx, &l, err);
     if (rc == 0)
         rc = pg_query(l.c, &r, err,
-                      "SELECT pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()), reset_val"
+                      "SELECT pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()), reset_val,"
+                      " (SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE backend_xid IS NOT NULL)"
+                      " + (SELECT count(*) FROM pg_catalog.pg_prepared_xacts)"
                       " FROM pg_catalog.pg_settings WHERE name = 'default_transaction_read_only'",
                       0, NULL);
     if (rc == 0 && builtin && strcmp(pg_value(r, 0, 1), "on") != 0)
@@ -253,5 +273,9 @@ int pgphys_freeze_quiet(const struct surface_context *ctx, const json_t *last, b
                          "transactions up to %s were begun on the live server, and the last that is in the copy can be "
                          "the one before %s",
                          pg_value(r, 0, 0), then ? then : "-");
+    /* Numbers that are given out are seen above only when one of them has ended. */
+    if (rc == 0 && strcmp(pg_value(r, 0, 2), "0") != 0)
+        return error_set(err, ERR_CUTOVER_WROTE, "%s transaction(s) on the live server write, and have not ended",
+                         pg_value(r, 0, 2));
     return rc;
 }
