@@ -312,6 +312,7 @@ static int run(struct cut *k, struct cutover_done *ret, struct error *err) {
     if (rc == 0) rc = copy_check(k, err);
     time_format(time_now_ns(), now);
     if (rc == 0 && !journal_kept(&k->j, "began")) rc = journal_keep(&k->j, "began", json_string(now), err);
+    if (rc == 0) rc = journal_keep(&k->j, "environment", json_string(k->surface.environment), err);
     if (rc == 0) rc = journal_set(&k->j, "running", err);
     if (rc < 0) return rc;
     rc = start_again(k, err);

@@ -57,5 +57,8 @@ int cutover_run(struct work *w, const struct cutover_plan *p, const char *confir
 /* Undo what a run that was killed left: for the case that it is not to go on. ERR_CUTOVER_STATE once the switch was begun. */
 int cutover_abort(struct work *w, const struct cutover_plan *p, const struct cutover_events *e, struct cutover_done *ret, struct error *err) PK_CHECK;
 void cutover_done_free(struct cutover_done *d);
+/* The plan of a cutover in this environment, of this cache folder, that was begun and has not come to its end, killed or not: what it
+ * froze must not be resumed by others. false: none. */
+bool cutover_under_way(const struct work *w, const char *environment, char ret[PLAN_ID_BYTES]);
 
 #endif

@@ -2,6 +2,7 @@
 
 #include "base/seam.h"
 #include "base/time.h"
+#include "work/cutover.h"
 #include "work/hook.h"
 
 #include <errno.h>
@@ -173,6 +174,14 @@ int quiesce_begin(struct quiesce *q, struct work *w, const struct set_spec *spec
         char line[1500];
         if (quiesce_left(w, spec->environment->head.name, down, line, sizeof line)) tell(q, line);
         return 0;
+    }
+    char plan[PLAN_ID_BYTES];
+    if (cutover_under_way(w, spec->environment->head.name, plan)) {
+        error_set(
+            err, ERR_SET_BUSY,
+            "plan %s takes the place of a server of %s and has not come to its end: what it froze must stay frozen",
+            plan, spec->environment->head.name);
+        return error_next(err, "proofkeep restore --plan %s, or the same with --abort", plan);
     }
     int rc = journal_take(q, undo_left, err);
     if (rc == 0) rc = journal_write(q, err);

@@ -5,6 +5,7 @@
 #include "base/thread.h"
 #include "base/time.h"
 #include "evidence/set.h"
+#include "work/owed.h"
 #include "work/quiesce.h"
 #include "work/receipt.h"
 #include "work/set.h"
@@ -273,10 +274,10 @@ static int sign(struct work *w, const struct set_spec *spec, const struct job *j
                                 .notes = j->note,
                                 .ticket = j->ticket};
     if (rc == 0) rc = evidence_set(&record, &secrets, &statement, err);
-    if (rc == 0) rc = repo_append(w->repo, statement, ret_seq, &entry, err);
     const struct work_events *e = &w->options.events;
     char label[260];
     snprintf(label, sizeof label, "%.120s/%.130s", spec->environment->head.name, spec->name);
+    if (rc == 0) rc = owed_append(w, label, statement, ret_seq, &entry, err);
     if (rc == 0 && e->receipt) e->receipt(e->ctx, label, json_object_get(statement, "predicate"), *ret_seq, &entry);
     struct error derived = ERROR_INIT;
     if (rc == 0 && repo_publish(w->repo, &derived) < 0) warn(w, spec, "", derived.text);

@@ -11,6 +11,7 @@
 #include "base/time.h"
 #include "evidence/set.h"
 #include "platform/guard.h"
+#include "work/owed.h"
 #include "work/quiesce.h"
 
 #include <stdio.h>
@@ -269,7 +270,7 @@ static void sign(struct run *r, const json_t *checks, bool good, const struct er
                                         .principal = r->w->principal,
                                         .notes = good ? "" : why->text};
     if (rc == 0) rc = evidence_set_restore(&record, &secrets, &statement, &lost);
-    if (rc == 0) rc = repo_append(r->w->repo, statement, &r->done->seq, &entry, &lost);
+    if (rc == 0) rc = owed_append(r->w, r->p->label, statement, &r->done->seq, &entry, &lost);
     if (rc == 0 && e->receipt)
         e->receipt(e->ctx, r->p->label, json_object_get(statement, "predicate"), r->done->seq, &entry);
     if (rc == 0) rc = repo_publish(r->w->repo, &lost);

@@ -138,6 +138,12 @@ before=$(receipts backup-receipt/v1)
 fails 1 PK-HOK-001 backup lab/platform && says "'resume' was run" && [ "$(receipts backup-receipt/v1)" = "$before" ] && [ "$(tail -n1 ran)" = resume ] && [ ! -e frozen ]
 claim 'when writes cannot be frozen nothing is captured, and resume is run all the same'
 rm fail.freeze
+# as a cutover leaves it that was killed
+mkdir -p "$T/cache/proofkeep/plans" && echo '{"v":1,"state":"running","kept":{"environment":"lab"}}' >"$T/cache/proofkeep/plans/cut-0123456789abcdef.journal"
+: >ran
+fails 11 PK-SET-001 backup lab/platform && says 'cut-0123456789abcdef' && [ ! -s ran ]
+claim 'what a cutover froze that has not come to its end is not resumed by a set'
+rm "$T/cache/proofkeep/plans/cut-0123456789abcdef.journal"
 : >slow.freeze
 "$P" backup lab/platform >one.out 2>one.err </dev/null &
 one=$!
