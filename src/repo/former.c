@@ -180,6 +180,10 @@ int former_make(struct writer *w, const struct memo_item *m, struct former **ret
     return rc;
 }
 
+bool former_whole(const struct former *f) {
+    return f->count < FORMER_CHUNKS_MAX;
+}
+
 int former_read(const struct former *f, struct fetcher *from, uint64_t at, uint8_t *out, size_t n, struct error *err) {
     while (n) {
         const uint32_t i = chunk_at(f, at);

@@ -114,6 +114,11 @@ int known_again(struct writer *w, struct bytes name, struct memo_item **ret, str
         pthread_rwlock_unlock(&w->index_lock);
     }
     if (found) rc = former_make(w, &m, ret_was, err);
+    if (found && rc == 0 && !former_whole(*ret_was)) {
+        former_free(*ret_was);
+        *ret_was = NULL;
+        found = false;
+    }
     if (found && rc == 0) rc = memo_item_copy(&m, ret, err);
     pthread_mutex_unlock(&w->former_lock);
     return rc;

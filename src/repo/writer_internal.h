@@ -100,7 +100,9 @@ size_t former_piece(struct former *f, uint64_t at, size_t len, uint64_t start_an
 int former_make(struct writer *w, const struct memo_item *m, struct former **ret, struct error *err) PK_CHECK;
 /* The same, if a delta may be used at all; *ret stays as it is when not. */
 void former_hold(struct writer *w, const struct memo_item *m, struct former **ret);
-/* n bytes of the content as it was, from `at` on; holes, and what lies behind its end, as zeros. */
+/* Whether all chunks are in it: those of a very long item are not, and cannot be read. */
+bool former_whole(const struct former *f);
+/* n bytes of the content as it was, from `at` on; holes, and what lies behind its end, as zeros. Of one that is whole. */
 int former_read(const struct former *f, struct fetcher *from, uint64_t at, uint8_t *out, size_t n, struct error *err) PK_CHECK;
 /* What the previous snapshot (no interrupted run) has of that name, for reading: an owned copy without attributes, and its
  * chunks. Both stay NULL when there is nothing that can be read. */

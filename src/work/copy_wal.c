@@ -163,6 +163,22 @@ static int by_name(const void *a, const void *b) {
     return strcmp(a, b);
 }
 
+/* What is damaged by now is not given an entry that calls it whole; a key that cannot read cannot tell. */
+static bool left_whole(struct job *j, const char *key, int *rc, struct error *err) {
+    struct buf plain = BUF_INIT(WAL_SEGMENT_MAX);
+    struct error e = ERROR_INIT;
+    if (!repo_keys(j->to->repo)->read_secret) return true;
+    int got = wal_object_get(j->to->repo, key, &plain, &e);
+    buf_free(&plain);
+    if (got == 0) return true;
+    if (error_info(got)->status != EXIT_INTEGRITY) {
+        *err = e;
+        *rc = got;
+    } else if (j->sum->failed++ == 0)
+        j->sum->first = e;
+    return false;
+}
+
 static int left_register(struct job *j, const struct wal_place *p, size_t n, struct error *err) {
     char(*names)[WAL_OBJECT_KEY_BYTES] = NULL;
     size_t count = 0, cap = 0;
@@ -183,7 +199,7 @@ static int left_register(struct job *j, const struct wal_place *p, size_t n, str
         struct wal_object_stored s = {0};
         struct buf b = BUF_INIT((size_t)WAL_SEGMENT_MAX + WAL_SEGMENT_MAX / 8);
         wal_place_key(j->c.system, &p[i], key);
-        if (count && bsearch(key, names, count, sizeof *names, by_name)) continue;
+        if ((count && bsearch(key, names, count, sizeof *names, by_name)) || !left_whole(j, key, &rc, err)) continue;
         rc = store_read_all(j->to->store, key, b.max_bytes, &b, err);
         if (rc == 0) sha256(buf_bytes(&b), &s.digest);
         s.object_bytes = b.len;

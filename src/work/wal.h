@@ -78,7 +78,7 @@ struct wal_acknowledged { /* one range, as the log now has it */
     uint64_t from, to;
 };
 /* Say in the log, with a reason, that what is missing or damaged stays so: every gap that is not known yet, or with `segment` (may be NULL)
- * the one that it lies in, else that very segment. Admin only. ERR_USAGE when there is none. *ret freed with seam_free. */
+ * the one that it lies in, else that very segment, if an object of it is damaged or lost. Admin only. ERR_USAGE when there is none. *ret freed with seam_free. */
 int work_wal_acknowledge(struct work *w, const char *environment, const char *surface, const struct wal_name *segment, const char *reason,
                          struct wal_acknowledged **ret, size_t *ret_n, struct error *err) PK_CHECK;
 typedef void (*wal_damaged)(void *ctx, const char *object, const struct error *why);

@@ -144,11 +144,15 @@ static void names_free(struct names *s) {
     seam_free(s->seen);
 }
 
-/* In a range that the log says stays as it is. */
-static bool is_known(const struct repo *r, const struct wal_view *v, const struct wal_place *p) {
+/* In a range that the log says stays as it is, and said after that entry: what came later can be lost again. */
+static bool is_known(const struct repo *r, const struct wal_view *v, const struct wal_place *p, uint64_t since) {
     uint64_t lsn = v->segment_bytes ? wal_name_lsn(&p->name, v->segment_bytes) : 0;
-    if (p->name.kind == WAL_HISTORY) return wal_log_acknowledged(r, v->system, p->name.timeline, 0, 0);
-    return v->segment_bytes && wal_log_acknowledged(r, v->system, p->name.timeline, lsn, lsn + v->segment_bytes);
+    const struct wal_ack *a = NULL;
+    if (p->name.kind == WAL_HISTORY)
+        a = wal_log_acknowledged(r, v->system, p->name.timeline, 0, 0);
+    else if (v->segment_bytes)
+        a = wal_log_acknowledged(r, v->system, p->name.timeline, lsn, lsn + v->segment_bytes);
+    return a && a->seq > since;
 }
 
 struct telling {
@@ -181,7 +185,7 @@ static int count_missing(const struct telling *t, struct names *names, struct er
     struct repo *r = t->h->w->repo;
     struct wal_view *v = t->v;
     int rc = 0;
-    for (size_t i = 0; i < wal_log_count(r) && rc == 0; i++) {
+    for (size_t i = wal_log_count(r); i-- > 0 && rc == 0;) { /* the newest that names it */
         const struct wal_batch *b = wal_log_batch(r, i);
         struct wal_row *rows = NULL;
         size_t n = 0;
@@ -194,7 +198,7 @@ static int count_missing(const struct telling *t, struct names *names, struct er
             bool first;
             if (!names_see(names, rows[k].key, &first) || !first) continue;
             if (wal_log_gone(r, rows[k].key) || whole_is_there(t->h->w, rows[k].key)) continue;
-            if (place && wal_place_read(place + 1, &p) && is_known(r, v, &p)) {
+            if (place && wal_place_read(place + 1, &p) && is_known(r, v, &p, b->seq)) {
                 v->known++;
                 continue;
             }
@@ -258,7 +262,7 @@ static int count_objects(struct work_wal *h, const struct wal_place *p, size_t n
         if (error_info(got)->status != EXIT_INTEGRITY) {
             *err = e; /* not known to be damaged: the check itself failed */
             rc = got;
-        } else if (is_known(h->w->repo, v, &p[i])) {
+        } else if (is_known(h->w->repo, v, &p[i], 0)) {
             v->known++;
         } else {
             v->damaged++;
@@ -294,6 +298,55 @@ static int acknowledge(struct work_wal *h, const struct wal_acknowledged *x, con
     return rc;
 }
 
+static bool is_of(const struct wal_place *p, const struct wal_name *segment) {
+    return p->name.kind != WAL_HISTORY && p->name.timeline == segment->timeline && p->name.log == segment->log &&
+           p->name.seg == segment->seg;
+}
+
+/* Whether an object of it that the log has is not there. */
+static int is_lost(struct work_wal *h, const struct wal_name *segment, bool *ret, struct error *err) {
+    const struct repo *r = h->w->repo;
+    int rc = 0;
+    for (size_t i = 0; i < wal_log_count(r) && rc == 0 && !*ret; i++) {
+        struct wal_row *rows = NULL;
+        size_t n = 0;
+        if (wal_log_batch(r, i)->system != h->system) continue;
+        rc = wal_log_rows(h->w->repo, wal_log_batch(r, i), &rows, &n, err);
+        for (size_t k = 0; k < n && rc == 0 && !*ret; k++) {
+            const char *place = strchr(rows[k].key + 4, '/'), *key = rows[k].key;
+            struct wal_place p = {0};
+            if (!place || !wal_place_read(place + 1, &p) || !is_of(&p, segment) || wal_log_gone(r, key)) continue;
+            rc = store_stat(h->w->store, key, NULL, NULL, err);
+            if (rc != -ERR_OBJECT_MISSING) continue;
+            error_clear(err);
+            rc = 0;
+            *ret = !whole_is_there(h->w, key);
+        }
+        seam_free(rows);
+    }
+    return rc;
+}
+
+/* What is whole is not to be said to be lost: nobody would hear of it when it is. */
+static int is_hurt(struct work_wal *h, const struct wal_place *p, size_t n, const struct wal_name *segment, bool *ret,
+                   struct error *err) {
+    struct buf b = BUF_INIT(WAL_SEGMENT_MAX);
+    int rc = 0;
+    *ret = false;
+    for (size_t i = 0; i < n && rc == 0 && !*ret; i++) {
+        char key[WAL_OBJECT_KEY_BYTES];
+        if (!is_of(&p[i], segment)) continue;
+        wal_place_key(h->system, &p[i], key);
+        rc = check_place(h, h->system, &p[i], key, &b, err);
+        if (rc == 0 || error_info(rc)->status != EXIT_INTEGRITY) continue;
+        error_clear(err);
+        rc = 0;
+        *ret = true;
+    }
+    buf_free(&b);
+    return rc == 0 && !*ret ? is_lost(h, segment, ret, err) : rc;
+}
+
 int work_wal_acknowledge(struct work *w, const char *environment, const char *surface, const struct wal_name *segment,
                          const char *reason, struct wal_acknowledged **ret, size_t *ret_n, struct error *err) {
     struct work_wal *h = NULL;
@@ -317,12 +370,15 @@ int work_wal_acknowledge(struct work *w, const char *environment, const char *su
         struct wal_acknowledged x = {g->timeline, g->from, g->to};
         rc = acknowledge(h, &x, reason, ret, ret_n, &cap, err);
     }
-    if (rc == 0 && !*ret_n && segment && v.segment_bytes) {
+    bool hurt = false;
+    if (rc == 0 && !*ret_n && segment && v.segment_bytes) rc = is_hurt(h, p, n, segment, &hurt, err);
+    if (rc == 0 && hurt) {
         struct wal_acknowledged x = {segment->timeline, at, at + v.segment_bytes};
         rc = acknowledge(h, &x, reason, ret, ret_n, &cap, err);
     }
     if (rc == 0 && !*ret_n)
-        rc = error_set(err, ERR_USAGE, "the WAL of %s/%s has no gap that is not known", environment, surface);
+        rc = error_set(err, ERR_USAGE, "the WAL of %s/%s has no gap that is not known%s", environment, surface,
+                       segment ? " at that segment, and nothing of it is damaged or lost" : "");
     struct error late = ERROR_INIT;
     if (rc == 0 && repo_publish(w->repo, &late) < 0 && w->options.events.warning)
         w->options.events.warning(w->options.events.ctx, surface, late.text);

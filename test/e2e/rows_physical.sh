@@ -38,6 +38,8 @@ surfaces:
     through: replication
     connect: { host: $C/socket, user: postgres }
     wal: { mode: stream, slot: rows_physical, every: 1s }
+    consistent: # the other is not asked for when one is taken out
+      - { name: pair, database: shop, sql: SELECT 1, other: postgres, other_sql: SELECT 1 }
 $([ "$(id -u)" != 0 ] || echo '    run_as: postgres')
 environments:
   lab: { repository: main }

@@ -133,6 +133,19 @@ static void a_file_becomes_whole(void **state) {
     }
 }
 
+/* It was cut off at its third block and has grown since, with pages that were never written. */
+static void of_a_file_that_was_cut_off_nothing_comes_back(void **state) {
+    (void)state;
+    const uint32_t words[] = {MAGIC, 2, 3, 1, 7};
+    const uint8_t want[] = {1, 0xa0, 3, 0, 0, 0, 0, 0xa1};
+    struct stream_incremental k;
+    struct error err = ERROR_INIT;
+    was(6);
+    claim_ok(feed("base/5/INCREMENTAL.1259", words, 5, 2, 100, false, &k, &err), err);
+    assert_int_equal(item.is_n, sizeof want * PAGE);
+    for (size_t i = 0; i < sizeof want; i++) assert_int_equal(page(i), want[i]);
+}
+
 static void a_file_without_changes_is_not_read(void **state) {
     (void)state;
     const uint32_t words[] = {MAGIC, 0, 6};
@@ -193,6 +206,7 @@ static void what_is_malformed_is_refused(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_file_becomes_whole),
+        cmocka_unit_test(of_a_file_that_was_cut_off_nothing_comes_back),
         cmocka_unit_test(a_file_without_changes_is_not_read),
         cmocka_unit_test(of_a_map_that_is_not_kept_track_of_nothing_stays),
         cmocka_unit_test(what_is_malformed_is_refused),

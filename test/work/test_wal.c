@@ -587,6 +587,30 @@ static void a_gap_that_is_known_is_shown_and_no_failure(void **s) {
     wal_view_free(&v);
     assert_fails(work_wal_acknowledge(k.work, "dev", "db", NULL, "again", &done, &count, &err), ERR_USAGE,
                  "no gap that is not known");
+    /* what is whole cannot be acknowledged, nor what never was */
+    static const uint32_t not_hurt[] = {1, 9};
+    for (size_t i = 0; i < 2; i++) {
+        n = name(1, not_hurt[i]);
+        assert_fails(work_wal_acknowledge(k.work, "dev", "db", &n, "a slip", &done, &count, &err), ERR_USAGE,
+                     "nothing of it is damaged or lost");
+    }
+    /* what came after all, and is lost then */
+    h = open_wal(&k);
+    assert_works(put(h, 1, 4, 7, &err));
+    assert_works(work_wal_register(h, true, &err));
+    work_wal_close(h);
+    n = name(1, 4);
+    wal_object_name(SYSTEM, &n, key);
+    assert_works(store_remove(k.work->store, key, &err));
+    assert_works(work_wal_verify(k.work, "dev", "db", false, NULL, NULL, &v, &err));
+    assert_true(v.missing == 1 && v.known == 1);
+    wal_view_free(&v);
+    assert_works(work_wal_acknowledge(k.work, "dev", "db", &n, "again", &done, &count, &err));
+    assert_true(count == 1 && done[0].from == 4 * SEGMENT && done[0].to == 5 * SEGMENT);
+    seam_free(done);
+    assert_works(work_wal_verify(k.work, "dev", "db", false, NULL, NULL, &v, &err));
+    assert_true(v.missing == 0 && v.known == 2);
+    wal_view_free(&v);
     work_kit_end(&k);
 }
 

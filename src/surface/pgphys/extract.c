@@ -107,6 +107,7 @@ static int settings_of(const struct surface_context *ctx, const json_t *scratch,
         rc = connect ? json_put(s, "connect", connect, err) : error_set(err, ERR_NO_MEMORY, "no memory");
     }
     if (rc == 0) rc = json_put(s, "databases", json_incref(names), err);
+    if (rc == 0) (void)json_object_del(s, "consistent"); /* the other of a pair need not be asked for */
     json_decref(names);
     if (rc < 0)
         json_decref(s);

@@ -246,8 +246,14 @@ int pgphys_freeze_last_wal(const struct surface_context *ctx, json_t **ret, stru
     if (rc == 0)
         rc = pg_query(l.c, &r, err,
                       "SELECT pg_catalog.pg_create_restore_point('proofkeep: the last before the switch'),"
-                      " pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())",
+                      " pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()),"
+                      " pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())",
                       0, NULL);
+    /* It has its number already, so nothing would tell later that it was committed behind that place. */
+    if (rc == 0 && strcmp(pg_value(r, 0, 1), pg_value(r, 0, 2)) != 0)
+        rc = error_set(err, ERR_CUTOVER_FREEZE,
+                       "a session has begun to write since the live server was frozen (transaction %s)",
+                       pg_value(r, 0, 2));
     if (rc == 0) rc = pg_query(l.c, &s, err, "SELECT pg_catalog.pg_switch_wal()", 0, NULL);
     if (rc < 0) return rc;
     *ret = json_pack("{s:s, s:s}", "lsn", pg_value(r, 0, 0), "next_xid", pg_value(r, 0, 1));

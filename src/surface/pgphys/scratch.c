@@ -70,10 +70,12 @@ static int settings_text(const struct scratch *w, const json_t *facts, struct bu
     const char *level = json_string_value(json_object_get(settings, "wal_level")), *key;
     const char *libraries = json_string_value(json_object_get(settings, "shared_preload_libraries"));
     char path[PATH_MAX + 16];
+    /* A copy's subscriptions would take from their publishers what is meant for the original, and jobs of its own would
+     * change it. */
     int rc = buf_append_str(b,
                             "listen_addresses = ''\nport = 5432\nunix_socket_permissions = 0700\nfsync = off\n"
                             "full_page_writes = off\narchive_mode = off\nautovacuum = off\nlogging_collector = off\n"
-                            "shared_buffers = '128MB'\nhot_standby = off\n",
+                            "shared_buffers = '128MB'\nhot_standby = off\nmax_logical_replication_workers = 0\n",
                             err);
     if (rc == 0) rc = line(b, "unix_socket_directories", w->sockets, err);
     if (rc == 0) rc = line(b, "data_directory", w->data, err);
@@ -83,7 +85,8 @@ static int settings_text(const struct scratch *w, const json_t *facts, struct bu
     snprintf(path, sizeof path, "%s/pg_ident.conf", w->folder);
     if (rc == 0) rc = line(b, "ident_file", path, err);
     if (rc == 0 && libraries && strstr(libraries, "timescaledb"))
-        rc = line(b, "shared_preload_libraries", "timescaledb", err);
+        rc = buf_append_str(b, "shared_preload_libraries = 'timescaledb'\ntimescaledb.max_background_workers = 0\n",
+                            err);
     json_object_foreach((json_t *)json_object_get(facts, "replica_settings"), key, v) {
         if (rc == 0 && json_is_integer(v))
             rc = buf_printf(b, err, "%s = %lld\n", key, (long long)json_integer_value(v));

@@ -46,7 +46,7 @@ int stream_changes_begin(struct stream_base *b, struct error *err) {
     struct stream_incremental *k = b->incremental;
     k->head_have = k->blocks_have = k->padding = 0;
     k->count = k->length = k->next = k->block_have = 0;
-    k->at = 0;
+    k->at = k->kept = 0;
     k->ready = false;
     unsigned fork = 0;
     k->forgets = pgphys_relation(buf_bytes(&b->name), NULL, &fork) && fork == FORK_VM && k->vm_lost;
@@ -95,10 +95,14 @@ static int head_end(struct stream_base *b, struct error *err) {
     if (v[1] > b->segment_blocks || v[2] > b->segment_blocks) return malformed(b, "it has too many blocks", err);
     k->count = v[1];
     k->length = v[2];
+    /* A file that was cut off and has grown since is not what it was behind the cut, whatever comes behind it. */
+    k->kept = (uint64_t)k->length * b->block_bytes;
+    if (k->kept > k->known.bytes) k->kept = k->known.bytes;
+    if (k->forgets) k->kept = 0;
     return mem_grow((void **)&k->blocks, &k->blocks_cap, k->count + 1u, sizeof *k->blocks, err);
 }
 
-/* From where the item is up to a block: as it was, and zeros behind its former end. */
+/* From where the item is up to a block: as it was, and zeros behind what is kept. */
 static int fill(struct stream_base *b, uint64_t to, struct error *err) {
     struct stream_incremental *k = b->incremental;
     uint8_t *room;
@@ -107,8 +111,8 @@ static int fill(struct stream_base *b, uint64_t to, struct error *err) {
     if (to > k->at) k->blocks_kept += (to - k->at) / b->block_bytes;
     while (k->at < to && (rc = stop_check(err)) == 0 && (rc = stream_item_room(b, &room, &n, err)) == 0) {
         if (to - k->at < n) n = (size_t)(to - k->at);
-        if (k->at < k->known.bytes && k->known.bytes - k->at < n) n = (size_t)(k->known.bytes - k->at);
-        if (k->at < k->known.bytes && !k->forgets)
+        if (k->at < k->kept && k->kept - k->at < n) n = (size_t)(k->kept - k->at);
+        if (k->at < k->kept)
             rc = b->sink->ops->was(b->item, k->at, room, n, err);
         else
             memset(room, 0, n);

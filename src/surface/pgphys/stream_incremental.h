@@ -32,6 +32,7 @@ struct stream_incremental {
     uint8_t head[12];
     size_t head_have;
     uint32_t count, length; /* blocks that come; blocks of the file at least */
+    uint64_t kept;          /* bytes at its beginning that are as they were where no block comes; zeros behind */
     uint32_t *blocks;
     size_t blocks_have, blocks_cap, padding; /* bytes; numbers; bytes */
     bool ready;                              /* the header is whole */
