@@ -8,7 +8,8 @@ set -eu
 build='libc6-dev meson ninja-build pkg-config libssl-dev libsodium-dev libzstd-dev libpq-dev libjansson-dev libyaml-dev libcurl4-openssl-dev libfuse3-dev libisal-dev libmicrohttpd-dev libcmocka-dev python3'
 # redis-tools has the server's program too, and starts no server of its own.
 demo='make attr acl util-linux redis-tools'
-tools='fuse3 python3-cryptography python3-zstandard python3-prometheus-client mandoc zsh fish jq zstd git clang clang-format gcovr e2fsprogs'
+# Maven, unzip and a JDK are for servers that come from Maven Central: Neo4j, OpenSearch and Elasticsearch.
+tools='fuse3 python3-cryptography python3-zstandard python3-prometheus-client mandoc zsh fish jq zstd git clang clang-format gcovr e2fsprogs maven unzip'
 
 installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
 
@@ -16,8 +17,9 @@ missing_of() {
   for p in "$@"; do installed "$p" || printf '%s ' "$p"; done
 }
 
-# Any C compiler will do, and any PostgreSQL that this Debian has.
+# Any C compiler will do, any Java, and any PostgreSQL that this Debian has.
 compiler() { command -v cc >/dev/null 2>&1 || command -v gcc >/dev/null 2>&1 || printf 'gcc '; }
+jdk() { command -v java >/dev/null 2>&1 || printf 'default-jdk-headless '; }
 postgres() {
   case $(. /etc/os-release && printf %s "${VERSION_ID:-}") in
   12) v=15 ;;
@@ -40,7 +42,7 @@ want="$(compiler)$(missing_of $build)"
 # shellcheck disable=SC2086
 [ "$group" = build ] || want="$want$(missing_of $demo)$(postgres)"
 # shellcheck disable=SC2086
-[ "$group" != test ] || want="$want$(missing_of $tools)"
+[ "$group" != test ] || want="$want$(missing_of $tools)$(jdk)"
 [ -n "$want" ] || exit 0
 
 if [ "$mode" = check ]; then

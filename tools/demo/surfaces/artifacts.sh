@@ -3,8 +3,12 @@
 tree=$work/artifacts
 
 artifacts_missing() { :; }
-artifacts_start() { tree_make "$tree"; }
+artifacts_start() {
+  tree_make "$tree"
+  echo "TREE_XATTR=$TREE_XATTR TREE_ACL=$TREE_ACL" >"$work/tree.has"
+}
 artifacts_describe() {
+  . "$work/tree.has"
   printf '%s files in %s folders, %s; xattrs: %s, ACLs: %s\n' "$(find "$tree" ! -type d -print0 | tr -cd '\0' | wc -c)" \
     "$(find "$tree" -type d -print0 | tr -cd '\0' | wc -c)" "$(du -sh "$tree" | cut -f1)" $TREE_XATTR $TREE_ACL
 }
@@ -26,6 +30,7 @@ artifacts_wipe() {
   ls "$tree" 2>&1 | sed "s|$work/||" || :
 }
 artifacts_evidence() {
+  . "$work/tree.has"
   (cd "$tree" && sha256sum --quiet --strict -c "$work/before/tree/sha256")
   evidence $? artifacts 'contents of every file' 'sha256sum -c' "$(wc -l <before/tree/sha256) files"
   cmp before/tree/names after/tree/names

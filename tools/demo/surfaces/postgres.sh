@@ -46,31 +46,24 @@ postgres_wipe() {
   echo '$ psql atlas'
   postgres -d atlas 2>&1 </dev/null | sed 's/.*FATAL/psql: FATAL/' || :
 }
-# The facts whose names begin with $1 are the same, and there are some; prints the differing ones.
-same() {
-  grep "^$1" before/database >one || return 1
-  grep "^$1" after/database >two || :
-  diff one two >&2
-}
-postgres_count() { grep -c "^$1" after/database || :; }
 postgres_evidence() {
-  same 'table '
+  same database 'table '
   evidence $? postgres 'rows of every table' 'psql: count, md5 of all rows' "$(awk -F'|' '/^table/ { n += $2; t++ } END { print n " rows, " t " tables" }' after/database)"
-  same 'sequence '
-  evidence $? postgres 'sequences' 'psql: last_value, is_called' "$(postgres_count 'sequence ') sequences"
-  same 'large object '
-  evidence $? postgres 'large objects' 'psql: length, md5(lo_get)' "$(postgres_count 'large object ') objects"
-  same 'partition '
-  evidence $? postgres 'partitions' 'psql: bounds' "$(postgres_count 'partition ') partitions"
-  same 'constraints' && same 'indexes' && same 'citations'
+  same database 'sequence '
+  evidence $? postgres 'sequences' 'psql: last_value, is_called' "$(number database 'sequence ') sequences"
+  same database 'large object '
+  evidence $? postgres 'large objects' 'psql: length, md5(lo_get)' "$(number database 'large object ') objects"
+  same database 'partition '
+  evidence $? postgres 'partitions' 'psql: bounds' "$(number database 'partition ') partitions"
+  same database 'constraints' && same database 'indexes' && same database 'citations'
   evidence $? postgres 'constraints and indexes' 'psql: pg_constraint, pg_index' "$(sed -n 's/^constraints|//p' after/database)"
-  same 'place'
+  same database 'place'
   evidence $? postgres 'PostGIS' 'psql: ST_Area, ST_AsEWKT, ST_DWithin' "$(sed -n 's/^places near 0,0|/near 0,0: /p' after/database) places"
-  same 'materialised view'
+  same database 'materialised view'
   evidence $? postgres 'materialised view' 'psql: rows, relispopulated' "$(sed -n 's/^materialised view|//p' after/database)"
   diff before/schema after/schema >&2
   evidence $? postgres 'schema, owners, grants' 'pg_dump --schema-only, diff' "$(wc -l <after/schema) lines"
-  diff before/roles after/roles >&2 && same 'role '
+  diff before/roles after/roles >&2 && same database 'role '
   evidence $? postgres 'roles, memberships' 'pg_dumpall --roles-only, diff' "$(grep -c '^CREATE ROLE' after/roles) roles"
 }
 postgres_counts() {
