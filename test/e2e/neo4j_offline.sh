@@ -27,11 +27,12 @@ case "$*" in
   ;;
 "database load --from-stdin --overwrite-destination=true neo4j")
   [ ! -e "$here/fail-live" ] || [ "$NEO4J_CONF" != "$here/home/conf" ] || { echo "Failed to load database 'neo4j': no" >&2; exit 1; }
+  [ ! -e "$here/wait-live" ] || [ "$NEO4J_CONF" != "$here/home/conf" ] || { touch "$here/waiting"; exec sleep 60; }
   id -un >"$NEO4J_CONF/../data/who"
   cat >"$NEO4J_CONF/../data/loaded"
   ;;
 "database load --from-path="*) ;;
-"database dump --to-path="*) ;;
+"database dump --to-path="*) to=${3#--to-path=} && echo old >"$to/$4.dump" ;;
 "database check --report-path="*" neo4j") exit "$(cat "$here/check")" ;;
 *) exit 64 ;;
 esac
@@ -146,6 +147,28 @@ claim 'by neo4j-admin, from the dumps that were made before'
 rm "$S/fail-live"
 restored --in-place && [ "$(service)" = 'stop start ' ] && cmp stood/data/loaded "$S/home/data/loaded"
 claim 'without a failure it is in place'
+[ "$(ls -d "$S"/home.before-* | wc -l)" = 2 ]
+claim 'and what each of both replaced is kept, though they were in one second'
+touch "$S/wait-live"
+pk restore lab/graph@latest --in-place --dry-run --json
+plan=$(result plan)
+"$P" restore --plan "$plan" >out 2>err </dev/null &
+job=$!
+for _ in $(seq 300); do [ -e "$S/waiting" ] && break; sleep 0.1; done
+kill -9 $job
+wait $job 2>/dev/null
+rm -f "$S/wait-live" "$S/waiting"
+[ "$(service)" = 'stop ' ] && fails 1 PK-NEO-022 backup lab/graph && says 'half loaded; what they were is in' && [ -z "$(service)" ]
+claim 'what a restore that was killed left half loaded is not backed up, and not started'
+: >"$S/asked"
+touch "$S/fail-live"
+if restored --in-place; then false; else [ "$(service)" = 'stop start ' ] && says 'the old databases were put back' && ! grep -q 'to-path' "$S/asked"; fi
+claim 'the next one in place, when it fails, puts back what was live before both'
+rm "$S/fail-live"
+restored --in-place && [ "$(service)" = 'stop start ' ] && grep -q 'to-path' "$S/asked" && [ "$(ls -d "$S"/home.before-* | wc -l)" = 4 ]
+claim 'after which all is as it was: the next one keeps what is there by itself'
+[ ! -e "$S/home/.proofkeep-stopped" ] && pk backup lab/graph && [ "$(service)" = 'stop start ' ]
+claim 'after which backups go on'
 if [ "$(id -u)" = 0 ] && chmod 755 "$S" "$S/bin" && runuser -u nobody -- test -x "$S/bin/neo4j-admin"; then
   config "$S/home" "$S/bin/neo4j-admin" "stop=$S/bin/stop" "start=$S/bin/start"
   sed -i 's/      home:/      run_as: nobody\n      home:/' proofkeep.yaml

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #define REQUEST_MAX (64u << 20)
+#define LOGIN_ROOM 8192
 
 enum {
     HELLO = 0x01,
@@ -200,7 +201,10 @@ int bolt_open(const struct bolt_server *s, struct bolt **ret, struct error *err)
     b->out = BUF_INIT(REQUEST_MAX);
     b->request = BUF_INIT(REQUEST_MAX);
     snprintf(b->where, sizeof b->where, "%s port %u", s->host, s->port);
-    r = bolt_connect(b, s, err);
+    /* What is doubled may leave a copy behind; so a password finds room. */
+    r = buf_reserve(&b->out, LOGIN_ROOM + s->password.len, err);
+    if (r == 0) r = buf_reserve(&b->request, LOGIN_ROOM + s->password.len, err);
+    if (r == 0) r = bolt_connect(b, s, err);
     if (r == 0) r = log_in(b, s, err);
     if (r < 0) {
         b->broken = true;

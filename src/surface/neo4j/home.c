@@ -18,7 +18,7 @@ int neo4j_home_make(const struct neo4j_offline *o, const char *path, struct erro
             return error_set(err, ERR_USAGE, "the path %s cannot stand in a configuration of Neo4j", path);
     for (size_t i = 0; r == 0 && i < sizeof folders / sizeof *folders; i++) {
         snprintf(full, sizeof full, "%s%s", path, folders[i]);
-        if (seam_mkdirat(AT_FDCWD, full, 0700) < 0 && (i > 0 || errno != EEXIST))
+        if (seam_mkdirat(AT_FDCWD, full, 0700) < 0)
             return error_set_errno(err, ERR_IO_WRITE, "make the folder %s", full);
         r = own(o, full, err);
     }

@@ -1,7 +1,9 @@
 #include "surface/neo4j/import_internal.h"
 
 #include "base/seam.h"
+#include "base/thread.h"
 
+#define LOOK_EVERY 4096
 #define STATE "(s:" IMPORT_STATE ")"
 
 int import_repeat(struct import *m, const char *phase, const char *query, struct error *err) {
@@ -14,6 +16,20 @@ int import_repeat(struct import *m, const char *phase, const char *query, struct
         neo4j_progress(m->s, phase, m->bytes, all);
     } while (n > 0);
     return 0;
+}
+
+/* All of it comes, and is what was backed up, before anything is removed for it. */
+static int readable(struct import *m, const struct source_head *head, struct error *err) {
+    struct records in = {0};
+    struct bytes record;
+    bool end = false;
+    int r = records_open(m->src, head, &in, err);
+    while (r == 0 && !end) {
+        r = records_next(&in, &record, &end, err);
+        if (r == 0 && in.n % LOOK_EVERY == 0) r = stop_check(err);
+    }
+    records_close(&in);
+    return r < 0 ? error_state(err, "nothing was changed") : 0;
 }
 
 /* Relationships first, so that no node has too many of them for one transaction. */
@@ -86,6 +102,8 @@ int import_begin(struct import *m, struct error *err) {
     if (r < 0 || m->already) return r;
     if (r == 0 && !m->q->in_place && schema_only(m->b, database, m->schema, err) < 0)
         return error_state(err, "nothing was changed");
+    if (there && m->q->in_place) r = readable(m, &m->nodes, err);
+    if (r == 0 && there && m->q->in_place) r = readable(m, &m->relationships, err);
     if (r == 0 && m->q->in_place) r = empty(m, err);
     if (r == 0)
         r = bolt_do(m->b, database, "CREATE " STATE " SET s.import = $id, s.nodes = 0, s.relationships = 0",

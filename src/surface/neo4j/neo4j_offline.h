@@ -7,7 +7,8 @@
  *  2. A dump is kept when neo4j-admin exited with 0, and its stream is whole: its own end, its own checksum, its own
  * counts.
  *  3. No database of a server's home is replaced before the same bytes were loaded beside it and found consistent, and
- * before what it replaces has been dumped.
+ * before what it replaces has been dumped. From then until all of them are whole again, the file in the home says where
+ * those dumps are: no backup takes what may be half loaded, and the next restore in place goes on from them.
  *  4. The live configuration is read by neo4j-admin alone; copies have one of their own, by which nothing of theirs
  * lies in the live folders.
  *
@@ -66,6 +67,13 @@ int neo4j_service_stop(const struct neo4j_offline *o, const char *action, bool *
  * answer unless it is 0. ERR_NEO4J_STOPPED when the service could not be started. */
 int neo4j_service_start(const struct neo4j_offline *o, const char *action, bool stopped, int r,
                         struct error *err) PK_CHECK;
+/* From here on databases (names) are replaced, what they were is in the folder `before`. */
+int neo4j_service_replacing(const struct neo4j_offline *o, const char *before, const json_t *databases,
+                            struct error *err) PK_CHECK;
+/* They are whole; the service may still be stopped. */
+int neo4j_service_replaced(const struct neo4j_offline *o, bool stopped, struct error *err) PK_CHECK;
+/* Whether an earlier job never came to say that; *ret_databases is the caller's. */
+bool neo4j_service_half(const struct neo4j_offline *o, char before[PATH_MAX], json_t **ret_databases);
 /* Since when an earlier job has left it stopped, as text; false when none has. */
 bool neo4j_service_left(const struct neo4j_offline *o, char *out, size_t n);
 

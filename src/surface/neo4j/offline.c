@@ -202,6 +202,8 @@ int neo4j_admin_info(const struct neo4j_offline *o, const char *conf, json_t **r
     const uint8_t *at = text.len ? memchr(text.ptr, '[', text.len) : NULL;
     if (r == 0 && at)
         r = json_parse(BYTES_OF(at, text.len - (size_t)(at - text.ptr)), INFO_MAX, "database info", &doc, err);
+    else if (r == 0) /* no answer is not the answer that there is none: what it does not list is replaced undumped */
+        r = error_set(err, ERR_NEO4J_ADMIN, "list the databases: neo4j-admin succeeded, and gave no list");
     json_array_foreach(doc, i, row) if (r == 0) r = info_row(row, rows, err);
     json_decref(doc);
     if (r < 0)

@@ -27,8 +27,11 @@ static int look(struct neo4j_place *p, struct error *err) {
 
 int neo4j_place_decide(const struct neo4j_offline *o, const struct restore_request *q, struct neo4j_place *ret,
                        struct error *err) {
-    char stamp[24];
-    int n;
+    char stamp[24], own[9];
+    uint8_t random[4];
+    int n, r = random_bytes(random, sizeof random, err);
+    if (r < 0) return r;
+    hex_encode(random, sizeof random, own);
     *ret = (struct neo4j_place){.in_place = q->in_place};
     time_format_compact(time_now_ns(), stamp);
     if (q->swap || q->delta)
@@ -47,7 +50,7 @@ int neo4j_place_decide(const struct neo4j_offline *o, const struct restore_reque
     while (n > 1 && n < PATH_MAX && ret->path[n - 1] == '/') ret->path[--n] = 0;
     if (n >= PATH_MAX - 300 || ret->path[0] != '/' || !ret->path[1] || strstr(ret->path, "/../"))
         return error_set(err, ERR_USAGE, "the target '%.200s' is no absolute path of a folder", ret->path);
-    snprintf(ret->beside, sizeof ret->beside, "%.*s.partial-%s", n, ret->path, stamp);
+    snprintf(ret->beside, sizeof ret->beside, "%.*s.partial-%s-%s", n, ret->path, stamp, own);
     if (q->as_scratch) return 0;
     if (!q->in_place) return look(ret, err);
     ret->exists = true;

@@ -62,8 +62,8 @@ static int live(struct plan *p, struct error *err) {
     }
     if (r == 0)
         r = say(p->steps, err,
-                "load them into %s and check them there, so that nothing is replaced by what is not sound",
-                p->place.beside);
+                "load them into %s.partial-… and check them there, so that nothing is replaced by what is not sound",
+                p->place.path);
     if (r == 0 && used) r = say(p->steps, err, "stop the server by the hook 'stop'");
     if (r == 0) r = say(p->steps, err, "dump what is there now into %s.before-…", p->o.home);
     json_array_foreach(p->take, i, row) {

@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <stdio.h>
 
+#define BEFORE_MAX 100
+
 struct restore {
     struct neo4j_offline o;
     struct neo4j_place place;
@@ -13,6 +15,7 @@ struct restore {
     struct restore_result *ret;
     json_t *all, *take;
     char before[PATH_MAX]; /* where dumps of what was replaced are */
+    bool goes_on;          /* they are an earlier restore's, which was cut off */
 };
 
 static void conf_of(const char *home, char out[PATH_MAX + 16]) {
@@ -65,6 +68,14 @@ static int fill_scratch(struct restore *j, struct error *err) {
     return load_all(j, conf, reports, err);
 }
 
+/* neo4j-admin does not say that what it wrote is on disk. */
+static int make_durable(const char *path, struct error *err) {
+    int fd = seam_openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    int r = fd >= 0 && seam_syncfs(fd) == 0 ? 0 : error_set_errno(err, ERR_IO_SYNC, "make %s durable", path);
+    io_close(&fd);
+    return r;
+}
+
 static int name_it(const struct restore *j, struct error *err) {
     char parent[PATH_MAX];
     const char *slash = strrchr(j->place.path, '/');
@@ -83,28 +94,67 @@ static int name_it(const struct restore *j, struct error *err) {
 static int restore_new(struct restore *j, struct error *err) {
     struct error ignored = ERROR_INIT;
     int r = fill(j, j->place.beside, j->place.path, err);
+    if (r == 0) r = make_durable(j->place.beside, err);
     if (r == 0) r = name_it(j, err);
     if (r < 0) (void)!io_remove_tree(AT_FDCWD, j->place.beside, &ignored);
     return r;
 }
 
 /* ---- in place ---- */
+/* Another restore may have been in the same second: what that one kept is never taken for ours. */
+static int make_before(struct restore *j, struct error *err) {
+    char path[PATH_MAX], stamp[24];
+    time_format_compact(time_now_ns(), stamp);
+    snprintf(path, sizeof path, "%.4000s.before-%s", j->o.home, stamp);
+    size_t n = strlen(path);
+    for (unsigned i = 2; seam_mkdirat(AT_FDCWD, path, 0700) < 0; i++) {
+        if (errno != EEXIST || i == BEFORE_MAX) return error_set_errno(err, ERR_IO_WRITE, "make the folder %s", path);
+        snprintf(path + n, sizeof path - n, "-%u", i);
+    }
+    memcpy(j->before, path, sizeof path);
+    return 0;
+}
+
+/* A restore that was cut off has dumped what it was about to replace: that is what was live. */
+static int go_on(struct restore *j, struct error *err) {
+    json_t *begun = NULL;
+    CLEANUP(buf_free) struct buf text = BUF_INIT(1 << 20);
+    int r = 0;
+    j->goes_on = neo4j_service_half(&j->o, j->before, &begun);
+    if (j->goes_on && !json_equal(begun, j->take)) {
+        r = json_write(begun, &text, err);
+        if (r == 0) r = buf_terminate(&text, err);
+        if (r == 0)
+            r = error_set(
+                err, ERR_USAGE,
+                "an earlier restore was cut off while it replaced %.400s: restore these databases, with --path",
+                (const char *)text.ptr);
+    }
+    json_decref(begun);
+    return r;
+}
+
+static bool is_kept(const struct restore *j, const char *name) {
+    char path[PATH_MAX + NEO4J_NAME_MAX + 16];
+    struct stat st;
+    snprintf(path, sizeof path, "%s/%s.dump", j->before, name);
+    return seam_fstatat(AT_FDCWD, path, &st, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
 static int keep_old(struct restore *j, const json_t *info, struct error *err) {
-    char to[PATH_MAX + 16], doing[NEO4J_NAME_MAX + 64], stamp[24];
+    char to[PATH_MAX + 16], doing[NEO4J_NAME_MAX + 64];
     const json_t *d;
     size_t i;
-    time_format_compact(time_now_ns(), stamp);
-    snprintf(j->before, sizeof j->before, "%.4000s.before-%s", j->o.home, stamp);
+    int r = make_before(j, err);
+    if (r < 0) return r;
     snprintf(to, sizeof to, "--to-path=%s", j->before);
-    if (seam_mkdirat(AT_FDCWD, j->before, 0700) < 0)
-        return error_set_errno(err, ERR_IO_WRITE, "make the folder %s", j->before);
     if (j->o.become && seam_fchownat(AT_FDCWD, j->before, j->o.uid, j->o.gid, AT_SYMLINK_NOFOLLOW) < 0)
         return error_set_errno(err, ERR_IO_WRITE, "give %s to %s", j->before, j->o.run_as);
     json_array_foreach(j->take, i, d) {
         const char *name = json_string_value(d);
         if (!neo4j_info_of(info, name)) continue;
         snprintf(doing, sizeof doing, "dump the database %s as it is, before it is replaced", name);
-        int r = neo4j_admin_run(&j->o, NULL, (const char *[]){"database", "dump", to, name, NULL}, doing, NULL, err);
+        r = neo4j_admin_run(&j->o, NULL, (const char *[]){"database", "dump", to, name, NULL}, doing, NULL, err);
         if (r < 0) {
             (void)!error_state(err, "nothing was replaced");
             if (r == -ERR_NEO4J_ADMIN)
@@ -112,10 +162,10 @@ static int keep_old(struct restore *j, const json_t *info, struct error *err) {
             return r;
         }
     }
-    return 0;
+    return make_durable(j->before, err);
 }
 
-static void put_back(struct restore *j, const json_t *info, struct error *err) {
+static int put_back(struct restore *j, struct error *err) {
     struct error why = ERROR_INIT;
     char from[PATH_MAX + 16];
     const json_t *d;
@@ -124,7 +174,7 @@ static void put_back(struct restore *j, const json_t *info, struct error *err) {
     snprintf(from, sizeof from, "--from-path=%s", j->before);
     json_array_foreach(j->take, i, d) {
         const char *name = json_string_value(d);
-        if (r == 0 && neo4j_info_of(info, name))
+        if (r == 0 && is_kept(j, name))
             r = neo4j_admin_run(&j->o, NULL,
                                 (const char *[]){"database", "load", from, "--overwrite-destination=true", name, NULL},
                                 "put the old database back", NULL, &why);
@@ -133,30 +183,37 @@ static void put_back(struct restore *j, const json_t *info, struct error *err) {
         (void)!error_state(err, "the old databases were put back");
     else
         (void)!error_state(err, "the old databases are in %.120s as dumps, and could not be put back", j->before);
+    return r;
 }
 
-static int replace(struct restore *j, struct error *err) {
+static int replace(struct restore *j, bool stopped, struct error *err) {
     struct error ignored = ERROR_INIT;
     char reports[PATH_MAX + 16];
     json_t *info = NULL;
     snprintf(reports, sizeof reports, "%s/report", j->place.beside);
-    int r = neo4j_admin_info(&j->o, NULL, &info, err);
-    if (r == 0) r = keep_old(j, info, err);
-    if (r < 0 && j->before[0])
-        (void)!io_remove_tree(AT_FDCWD, j->before, &ignored);
-    else if (r == 0 && (r = load_all(j, NULL, reports, err)) < 0)
-        put_back(j, info, err);
+    int r = j->goes_on ? 0 : neo4j_admin_info(&j->o, NULL, &info, err);
+    if (r == 0 && !j->goes_on) r = keep_old(j, info, err);
     json_decref(info);
-    return r;
+    if (r == 0) r = neo4j_service_replacing(&j->o, j->before, j->take, err);
+    if (r < 0) {
+        if (j->before[0] && !j->goes_on) (void)!io_remove_tree(AT_FDCWD, j->before, &ignored);
+        return error_state(err, "nothing was replaced by this restore");
+    }
+    r = load_all(j, NULL, reports, err);
+    if (r == 0) r = make_durable(j->o.home, err);
+    if (r < 0 && put_back(j, err) < 0) return r;
+    int said = neo4j_service_replaced(&j->o, stopped, r < 0 ? &ignored : err);
+    return r < 0 ? r : said;
 }
 
 static int restore_in_place(struct restore *j, struct error *err) {
     struct error ignored = ERROR_INIT;
     bool stopped = false;
-    int r = fill(j, j->place.beside, NULL, err);
+    int r = go_on(j, err);
+    if (r == 0) r = fill(j, j->place.beside, NULL, err);
     j->ret->items = j->ret->bytes = 0; /* counted as it goes where it stays */
     if (r == 0 && (r = neo4j_service_stop(&j->o, "restore", &stopped, err)) == 0)
-        r = neo4j_service_start(&j->o, "restore", stopped, replace(j, err), err);
+        r = neo4j_service_start(&j->o, "restore", stopped, replace(j, stopped, err), err);
     (void)!io_remove_tree(AT_FDCWD, j->place.beside, &ignored);
     return r;
 }

@@ -3,6 +3,8 @@
 #include <math.h>
 #include <stdio.h>
 
+#define OFFSET_MAX 86400
+
 /* Values as Neo4j's Query API writes them: {"$type": …, "_value": …}, numbers and times as texts. */
 
 static int put_text(struct bytes text, struct buf *out, struct error *err) {
@@ -39,6 +41,7 @@ static int put_clock(int64_t seconds, int64_t ns, struct buf *out, struct error 
 }
 
 static int put_offset(int64_t offset, struct buf *out, struct error *err) {
+    if (offset < -OFFSET_MAX || offset > OFFSET_MAX) return error_set(err, ERR_NEO4J_VALUE, "a time is none");
     int s = (int)(offset < 0 ? -offset : offset);
     if (offset == 0) return buf_append_str(out, "Z", err);
     int r = buf_printf(out, err, "%c%02d:%02d", offset < 0 ? '-' : '+', s / 3600, s / 60 % 60);

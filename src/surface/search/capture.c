@@ -282,8 +282,9 @@ static int capture(struct capture *c, struct error *err) {
     if (r == 0) r = search_indices_list(c->c, &c->indices, err);
     if (r == 0) r = check_all(c, err);
     if (r == 0) r = put_sections(c, err);
-    if (r == 0) r = refresh_all(c, err);
+    /* before the refresh, after which what is written need not be found any more */
     if (r == 0) r = search_writes(c->c, &c->indices, &before, &known, err);
+    if (r == 0) r = refresh_all(c, err);
     if (r == 0) r = open_readers(c, &late, err);
     if (r == 0) r = search_writes(c->c, &c->indices, &frozen, &known_2, err);
     for (size_t i = 0; i < c->indices.n && r == 0; i++) r = put_index(c, &c->indices.of[i], &c->readers[i], err);
@@ -295,7 +296,7 @@ static int capture(struct capture *c, struct error *err) {
     return json_put(c->facts, "left_out", json_incref(c->indices.left_out), err);
 }
 
-/* "20261121t130000z": names of indices have no capitals. */
+/* "20261121-130000z": names of indices have no capitals. */
 static int put_stamp(json_t *facts, struct error *err) {
     char stamp[24];
     time_format_compact(time_now_ns(), stamp);

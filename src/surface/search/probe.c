@@ -9,7 +9,7 @@ static int problem(json_t *list, struct error *what, struct error *err) {
 }
 
 static int indices(const struct search_client *c, json_t *facts, json_t *problems, struct error *err) {
-    struct search_indices l;
+    struct search_indices l = {0};
     struct error what = ERROR_INIT;
     json_t *names = json_array();
     int r = names ? 0 : error_set(err, ERR_NO_MEMORY, "no memory");

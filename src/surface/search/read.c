@@ -171,8 +171,11 @@ static int page(struct search_reader *r, const struct hits_events *ev, struct bu
         r->seen += p.hits.count;
         r->page_bytes = p.bytes;
         *ret_n = p.hits.count;
+        /* without a place to go on from, the same page would come for ever */
+        if (r->seen > r->total || (p.hits.count && !p.hits.sort.len && r->way != SEARCH_SCROLL))
+            rc = not_whole(r, err, "it has more documents than there are, or does not say where it ends");
         buf_clear(after);
-        rc = buf_append(after, p.hits.sort.ptr, p.hits.sort.len, err);
+        if (rc == 0) rc = buf_append(after, p.hits.sort.ptr, p.hits.sort.len, err);
     }
     json_decref(rest);
     hits_free(&p.hits);

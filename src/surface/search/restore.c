@@ -189,9 +189,22 @@ static int finish_meta(struct restore *w, const char *name, const json_t *defini
     return put(w->c, name, "/_mapping", body, "finish an index", err);
 }
 
+/* What it is set to before its mark goes, so that no whole index is left as it was filled; blocks would be in the way
+ * of that. */
+static int set_later(struct restore *w, const char *name, const json_t *later, struct error *err) {
+    json_t *now = json_object(), *value;
+    const char *key;
+    int r = now ? 0 : error_set(err, ERR_NO_MEMORY, "no memory");
+    json_object_foreach((json_t *)later, key, value) if (r == 0 && !begins(key, "index.blocks.")) r =
+        json_put(now, key, json_incref(value), err);
+    if (r == 0) r = put(w->c, name, "/_settings", json_incref(now), "set what an index is set to", err);
+    json_decref(now);
+    return r;
+}
+
 /* Makes the index and fills it. One that a former run left half made is made again; a whole one stays. */
 static int build(struct restore *w, const char *index, const char *name, const json_t *definition, json_t *now,
-                 unsigned primaries, bool *ret_there, struct error *err) {
+                 const json_t *later, unsigned primaries, bool *ret_there, struct error *err) {
     const char *stamp = json_string_value(json_object_get(w->q->facts, "stamp")), *mark;
     char item[320];
     uint64_t n = 0, bytes = 0;
@@ -221,6 +234,7 @@ static int build(struct restore *w, const char *index, const char *name, const j
     w->documents += n;
     w->bytes += bytes;
     if (r == 0) r = compare(w, index, name, primaries, err);
+    if (r == 0 && !w->t->live) r = set_later(w, name, later, err);
     if (r == 0 && !w->q->as_scratch) r = finish_meta(w, name, definition, err);
     return r < 0 ? error_state(err, "the index %s is half made and marked so; the next run makes it anew", name) : 0;
 }
@@ -232,7 +246,7 @@ static int one_index(struct restore *w, const char *index, const json_t *definit
     bool there = false;
     int r = search_target_name(w->t, index, name, err);
     if (r == 0) r = search_plan_settings(definition, w->t->live, &now, &later, err);
-    if (r == 0) r = build(w, index, name, definition, now, primaries, &there, err);
+    if (r == 0) r = build(w, index, name, definition, now, later, primaries, &there, err);
     if (r == 0 && !w->t->live && !there)
         r = put(w->c, name, "/_settings", json_incref(later), "set what an index is set to", err);
     if (r == 0) r = search_wait_healthy(w->c, name, err);
