@@ -26,7 +26,14 @@ w() {
 put() { in_f tee "$F/$1" >/dev/null && chmod 755 "$F/$1"; }
 old() { cluster_psql "$F" -d postgres -c "$1"; }
 new() { cluster_psql "$F" -d postgres -p $PORT -c "$1"; }
-frozen() { [ "$(old "SELECT reset_val FROM pg_settings WHERE name = 'default_transaction_read_only'")" = on ]; }
+frozen() { # a busy machine may not let a session in at once
+  local i
+  for i in 1 2 3 4 5; do
+    [ "$(old "SELECT reset_val FROM pg_settings WHERE name = 'default_transaction_read_only'")" = on ] && return 0
+    sleep 0.3
+  done
+  return 1
+}
 stop_new() { cluster_as "$F" "$PG_BIN/pg_ctl" -D "$F/$1" -w -t 60 -s -m fast stop && rm -rf "${F:?}/$1"; }
 let_write() { old 'ALTER SYSTEM RESET default_transaction_read_only' && old 'ALTER SYSTEM RESET autovacuum' && old 'SELECT pg_reload_conf()' >"$T/null" && sleep 0.3; }
 # plan ARGUMENT...: its id in $id
