@@ -35,9 +35,10 @@ static int carry_out(struct import *m, struct error *err) {
 }
 
 static int report(const struct import *m, struct restore_result *ret, struct error *err) {
-    json_t *facts =
-        json_pack("{s:s, s:s, s:b, s:b, s:b}", "server", bolt_where(m->b), "database", m->t->database, "resumed",
-                  (int)m->resumed, "already_there", (int)m->already, "replaced", (int)m->replaced);
+    json_t *facts = json_pack("{s:o, s:s, s:s, s:b, s:b, s:b}", "target",
+                              json_sprintf("%s database %s", bolt_where(m->b), m->t->database), "server",
+                              bolt_where(m->b), "database", m->t->database, "resumed", (int)m->resumed, "already_there",
+                              (int)m->already, "replaced", (int)m->replaced);
     const json_t *nodes = json_object_get(json_object_get(m->q->invariants, "nodes"), "value"),
                  *relationships = json_object_get(json_object_get(m->q->invariants, "relationships"), "value");
     int r = facts ? json_put_int(facts, "nodes", json_integer_value(nodes), err)
