@@ -145,7 +145,7 @@ PY
   claim "$is: a definition that is another now is not replaced beside"
   restored --path cluster/pipelines && web GET /_ingest/pipeline/stamp | grep -q '"d"'
   claim "$is: one that is gone comes back"
-  restored --in-place && eventually same orders "copy-of-orders" && eventually same family "family-restored-$stamp" && web GET /orders/_doc/o-5 | grep -q '"found":true'
+  restored --in-place && eventually same orders "orders-restored-$stamp" && eventually same family "family-restored-$stamp" && web GET /orders/_doc/o-5 | grep -q '"found":true'
   claim "$is: in place, what was changed and removed is as it was"
   web GET /_template/old | grep -q 'old-\*' && web GET /orders/_alias | grep -q orders-live && ! web GET '/_cat/indices' | grep -q restoring
   claim "$is: definitions and aliases too, and nothing is left over"
