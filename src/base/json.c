@@ -192,6 +192,11 @@ json_t *json_name(struct bytes name) {
     return j;
 }
 
+const char *json_text(const json_t *o, const char *key, const char *otherwise) {
+    const char *s = json_string_value(json_object_get(o, key));
+    return s ? s : otherwise;
+}
+
 json_t *json_copy_whole(const json_t *in) {
     json_t *copy = json_deep_copy(in);
     if (copy && json_equal(copy, in)) return copy;

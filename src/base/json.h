@@ -24,6 +24,8 @@ int json_need_str(const json_t *o, const char *key, const char *what, const char
 int json_need_int(const json_t *o, const char *key, const char *what, int64_t *ret, struct error *err) PK_CHECK;
 int json_need_object(const json_t *o, const char *key, const char *what, json_t **ret, struct error *err) PK_CHECK;
 int json_need_array(const json_t *o, const char *key, const char *what, json_t **ret, struct error *err) PK_CHECK;
+/* The text of a key, borrowed; `otherwise` when there is none. */
+const char *json_text(const json_t *o, const char *key, const char *otherwise);
 /* A deep copy, or NULL when there was no memory for all of it: jansson's own leaves out what it could not copy. */
 json_t *json_copy_whole(const json_t *in);
 /* Names that may not be UTF-8 (paths): valid UTF-8 without '%' and control characters stays; everything else as %XX. */

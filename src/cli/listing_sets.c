@@ -71,11 +71,6 @@ int listing_sets_status(struct cli *c, const struct status *st, struct error *er
 }
 
 /* ---- show ---- */
-static const char *text(const json_t *j, const char *key) {
-    const char *s = json_string_value(json_object_get(j, key));
-    return s ? s : "";
-}
-
 int listing_sets_show(struct cli *c, struct work *w, const struct set_info *s, struct error *err) {
     json_auto_t *set = NULL, *receipt = NULL;
     const json_t *m;
@@ -91,7 +86,7 @@ int listing_sets_show(struct cli *c, struct work *w, const struct set_info *s, s
     output_styled(o, STYLE_BOLD, "%s/%s@%s\n", s->environment, s->name, s->id);
     output_print(o, "set        %s, %s, %zu of its %s still there\n", s->complete ? "whole" : "partial", s->consistency,
                  set_members_left(w, s), COUNTED(s->member_count, "recovery point"));
-    output_print(o, "taken      %s to %s by %s\n", started, completed, text(receipt, "principal"));
+    output_print(o, "taken      %s to %s by %s\n", started, completed, json_text(receipt, "principal", ""));
     const json_t *freeze = json_object_get(receipt, "freeze");
     duration_format(json_integer_value(json_object_get(freeze, "frozen_ms")) * 1000000, took);
     if (json_is_object(freeze))
@@ -106,12 +101,14 @@ int listing_sets_show(struct cli *c, struct work *w, const struct set_info *s, s
         const struct snapshot_info *p =
             repo_snapshot_at(w->repo, (uint64_t)json_integer_value(json_object_get(m, "seq")));
         size_format((uint64_t)json_integer_value(json_object_get(m, "bytes")), size);
-        output_print(o, "  %-14s %s  %s, %s, %s%s%s\n", text(m, "surface"), text(m, "backup_id"), text(m, "kind"),
-                     text(m, "consistency"), size, json_is_true(json_object_get(m, "complete")) ? "" : ", PARTIAL",
+        output_print(o, "  %-14s %s  %s, %s, %s%s%s\n", json_text(m, "surface", ""), json_text(m, "backup_id", ""),
+                     json_text(m, "kind", ""), json_text(m, "consistency", ""), size,
+                     json_is_true(json_object_get(m, "complete")) ? "" : ", PARTIAL",
                      p && !p->forgotten ? "" : ", FORGOTTEN");
     }
     json_array_foreach(json_object_get(receipt, "missing"), i, m)
-        output_styled(o, STYLE_BAD, "  %-14s MISSING  %s %s\n", text(m, "surface"), text(m, "code"), text(m, "text"));
+        output_styled(o, STYLE_BAD, "  %-14s MISSING  %s %s\n", json_text(m, "surface", ""), json_text(m, "code", ""),
+                      json_text(m, "text", ""));
     json_t *document = json_pack("{s:O, s:O}", "set", set, "receipt", receipt);
     if (!document) return error_set(err, ERR_NO_MEMORY, "no memory");
     output_document(o, document);

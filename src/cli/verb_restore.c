@@ -13,11 +13,6 @@
 
 #include <stdio.h>
 
-static const char *text(const json_t *j, const char *key) {
-    const char *s = json_string_value(json_object_get(j, key));
-    return s ? s : "-";
-}
-
 static void warnings_print(struct cli *c, const json_t *list) {
     const json_t *one;
     size_t i;
@@ -39,10 +34,10 @@ static void thaw_print(struct cli *c, const json_t *t) {
     size_format((uint64_t)json_integer_value(json_object_get(t, "frozen_bytes")), size);
     if (frozen)
         output_print(c->output, "  thaw      %s (%s) of %lld must come out of %s first\n", COUNTED(frozen, "pack"),
-                     size, (long long)json_integer_value(json_object_get(t, "packs")), text(t, "class"));
+                     size, (long long)json_integer_value(json_object_get(t, "packs")), json_text(t, "class", "-"));
     if (asked)
         output_print(c->output, "  thaw      %s are on their way out of %s\n", COUNTED(asked, "pack"),
-                     text(t, "class"));
+                     json_text(t, "class", "-"));
     json_object_foreach(json_object_get(t, "tiers"), tier, seconds) {
         duration_format(json_integer_value(seconds) * NS_PER_S, took);
         output_print(c->output, "  thaw      --thaw %s takes up to %s\n", tier, took);
@@ -70,20 +65,22 @@ static void point_print(struct cli *c, const json_t *d) {
     char loss[32], size[32];
     const bool target = json_object_get(r, "base_end") != NULL;
     duration_format(json_integer_value(json_object_get(d, "loss_seconds")) * NS_PER_S, loss);
-    output_print(c->output, "  point     %s%s\n", text(d, "point"),
+    output_print(c->output, "  point     %s%s\n", json_text(d, "point", "-"),
                  json_is_true(json_object_get(r, "exclusive")) ? ", just before it" : "");
     if (json_is_null(json_object_get(d, "loss_seconds")))
         output_print(c->output, "  you lose  everything written after it\n");
     else
         output_print(c->output, "  you lose  everything written since: %s\n", loss);
     if (target)
-        output_print(c->output, "  base      %s, which ended at %s\n", text(d, "snapshot"), text(r, "base_end"));
+        output_print(c->output, "  base      %s, which ended at %s\n", json_text(d, "snapshot", "-"),
+                     json_text(r, "base_end", "-"));
     if (!json_is_object(wal)) return;
     const uint64_t segments = (uint64_t)json_integer_value(json_object_get(wal, "segments"));
     size_format((uint64_t)json_integer_value(json_object_get(wal, "bytes")), size);
     output_print(c->output, "  WAL       %s to %s along timeline %lld, up to %s, stored at about %s\n",
-                 text(wal, "from"), text(wal, "to"), (long long)json_integer_value(json_object_get(wal, "timeline")),
-                 text(wal, "last"), text(wal, "newest"));
+                 json_text(wal, "from", "-"), json_text(wal, "to", "-"),
+                 (long long)json_integer_value(json_object_get(wal, "timeline")), json_text(wal, "last", "-"),
+                 json_text(wal, "newest", "-"));
     output_print(c->output, "  replay    about %s of it, in %s\n", size, COUNTED(segments, "segment"));
 }
 
@@ -111,7 +108,8 @@ static void plan_print(struct cli *c, const struct restore_plan *p) {
     output_print(c->output, "  size      %s in %lld items\n", size,
                  (long long)json_integer_value(json_object_get(d, "items")));
     output_print(c->output, "  target    %s\n",
-                 json_string_value(json_object_get(t, "target")) ? text(t, "target") : text(d, "into"));
+                 json_string_value(json_object_get(t, "target")) ? json_text(t, "target", "-")
+                                                                 : json_text(d, "into", "-"));
     thaw_print(c, json_object_get(d, "thaw"));
     if (json_object_get(d, "thaw") && !json_is_integer(json_object_get(d, "estimated_seconds"))) {
         duration_format(json_integer_value(json_object_get(json_object_get(d, "thaw"), "seconds")) * NS_PER_S,

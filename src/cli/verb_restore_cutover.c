@@ -11,11 +11,6 @@
 
 #define CHECKS_DETAIL "checks"
 
-static const char *text(const json_t *j, const char *key) {
-    const char *s = json_string_value(json_object_get(j, key));
-    return s ? s : "-";
-}
-
 bool verb_restore_is_cutover(struct cli *c) {
     const char *plan = options_text(c->options, OPT_PLAN);
     return options_flag(c->options, OPT_CUTOVER) || (plan && cutover_plan_is(plan));
@@ -32,12 +27,12 @@ static void plan_print(struct cli *c, const struct cutover_plan *p) {
     output_print(c->output, "  switch    %s over to what is restored from %s\n", p->label, p->snapshot_id);
     output_print(c->output, "  point     %s\n",
                  json_is_true(json_object_get(d, "latest")) ? "the last that is written before the freeze"
-                                                            : text(copy, "point"));
+                                                            : json_text(copy, "point", "-"));
     if (json_is_integer(seconds)) duration_format(json_integer_value(seconds) * NS_PER_S, loss);
     if (!json_is_true(json_object_get(d, "latest")))
         output_print(c->output, "  you lose  what was written since: %s\n", loss);
-    output_print(c->output, "  target    %s\n", text(d, "folder"));
-    output_print(c->output, "  freeze    %s\n", text(d, "freeze"));
+    output_print(c->output, "  target    %s\n", json_text(d, "folder", "-"));
+    output_print(c->output, "  freeze    %s\n", json_text(d, "freeze", "-"));
     if (json_is_number(all)) {
         duration_format((int64_t)(json_number_value(all) * 1e9), took);
         output_print(c->output, "  time      about %s\n", took);
@@ -51,7 +46,8 @@ static void plan_print(struct cli *c, const struct cutover_plan *p) {
             duration_format((int64_t)(json_number_value(e) * 1e9), one);
             snprintf(took, sizeof took, "about %.20s", one);
         }
-        output_print(c->output, "  step %-2zu   %-9s %s (%s)\n", i + 1, text(s, "name"), text(s, "text"), took);
+        output_print(c->output, "  step %-2zu   %-9s %s (%s)\n", i + 1, json_text(s, "name", "-"),
+                     json_text(s, "text", "-"), took);
     }
     const json_t *lists[] = {json_object_get(d, "warnings"), json_object_get(copy, "warnings")};
     for (size_t l = 0; l < 2; l++)
@@ -66,10 +62,10 @@ static void checks_print(struct cli *c, const json_t *list) {
     const json_t *one;
     size_t i;
     json_array_foreach(list, i, one) {
-        const char *result = text(one, "result");
+        const char *result = json_text(one, "result", "-");
         enum style style = !strcmp(result, "passed") ? STYLE_GOOD : !strcmp(result, "failed") ? STYLE_BAD : STYLE_WARN;
         output_styled(c->output, style, "    %-11s %s: %s\n", !strcmp(result, "not_checked") ? "not checked" : result,
-                      text(one, "name"), text(one, "detail"));
+                      json_text(one, "name", "-"), json_text(one, "detail", "-"));
     }
 }
 
@@ -87,7 +83,7 @@ static void on_step(void *ctx, const char *name, const char *state, int64_t ms, 
     duration_format(ms * 1000000, took);
     output_styled(c->output, !strcmp(state, "done") ? STYLE_GOOD : STYLE_BAD, "  %-9s %-6s in %s\n", name, state, took);
     checks_print(c, json_object_get(detail, CHECKS_DETAIL));
-    if (json_object_get(detail, "warning")) output_warning(c->output, NULL, "%s", text(detail, "warning"));
+    if (json_object_get(detail, "warning")) output_warning(c->output, NULL, "%s", json_text(detail, "warning", "-"));
 }
 
 static void result(struct cli *c, const struct cutover_plan *p, struct cutover_done *d) {
@@ -121,7 +117,7 @@ static int run(struct cli *c, struct work *w, const struct cutover_plan *p, stru
         output_print(c->output, "%s was carried out before: nothing was done.\n", p->id);
     else if (rc == 0)
         output_styled(c->output, STYLE_GOOD, "%s has been switched over to %s (host %s, port %lld).\n", p->label,
-                      d.folder, text(d.connection, "host"),
+                      d.folder, json_text(d.connection, "host", "-"),
                       (long long)json_integer_value(json_object_get(d.connection, "port")));
     cutover_done_free(&d);
     return rc;

@@ -13,11 +13,6 @@
 #define SHOWN_TABLES 512 /* more than a plan can have */
 #define SHOWN 10         /* rows of a table that the plan shows; -v shows all */
 
-static const char *text(const json_t *j, const char *key) {
-    const char *s = json_string_value(json_object_get(j, key));
-    return s ? s : "-";
-}
-
 /* ---- rows as people read them ---- */
 struct showing {
     struct cli *c;
@@ -46,7 +41,7 @@ static void put_value(struct buf *line, const json_t *v, struct error *err) {
 
 static void put_column(struct buf *line, const json_t *table, size_t i, struct error *err) {
     put(line, line->len ? ", " : "", err);
-    put(line, text(json_array_get(json_object_get(table, "columns"), i), "name"), err);
+    put(line, json_text(json_array_get(json_object_get(table, "columns"), i), "name", "-"), err);
     put(line, "=", err);
 }
 
@@ -79,7 +74,7 @@ static int on_row(void *ctx, size_t number, enum change_row kind, const json_t *
                   kind == CHANGE_ROW_ADDED     ? "remove"
                   : kind == CHANGE_ROW_CHANGED ? "revert"
                                                : "bring back",
-                  text(table, "table"), (int)key.len, key.ptr ? (const char *)key.ptr : "", (int)line.len,
+                  json_text(table, "table", "-"), (int)key.len, key.ptr ? (const char *)key.ptr : "", (int)line.len,
                   line.ptr ? (const char *)line.ptr : "",
                   json_is_true(json_object_get(row, "parent")) ? "  (referred to)" : "");
     return 0;
@@ -107,7 +102,8 @@ static int rows_print(struct cli *c, const struct rows_plan *p, struct error *er
     for (size_t i = 0; rc == 0 && i < json_array_size(tables); i++)
         if (seen[i] > s.shown_max)
             output_print(c->output, "    and %llu more of %s; -v shows all, the change set has them\n",
-                         (unsigned long long)(seen[i] - s.shown_max), text(json_array_get(tables, i), "table"));
+                         (unsigned long long)(seen[i] - s.shown_max),
+                         json_text(json_array_get(tables, i), "table", "-"));
     json_decref(tables);
     return rc;
 }
@@ -123,10 +119,11 @@ static void tables_print(struct cli *c, const json_t *list) {
             snprintf(added, sizeof added, ", %lld added", (long long)json_integer_value(json_object_get(t, "added")));
         if (json_is_true(json_object_get(t, "picked")))
             output_print(c->output, "  table     %s: since then %lld deleted, %lld changed%s, %lld the same\n",
-                         text(t, "table"), (long long)json_integer_value(json_object_get(t, "deleted")),
+                         json_text(t, "table", "-"), (long long)json_integer_value(json_object_get(t, "deleted")),
                          (long long)json_integer_value(json_object_get(t, "changed")), added,
                          (long long)json_integer_value(json_object_get(t, "same")));
-        if (parents) output_print(c->output, "  table     %s: %lld that others refer to\n", text(t, "table"), parents);
+        if (parents)
+            output_print(c->output, "  table     %s: %lld that others refer to\n", json_text(t, "table", "-"), parents);
     }
 }
 
@@ -137,7 +134,7 @@ static void recovery_print(struct cli *c, const json_t *r) {
     const char *before = json_is_true(json_object_get(r, "exclusive")) ? "just before " : "";
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
         if (json_object_get(r, keys[i]))
-            output_print(c->output, "  instant   %s%s%s\n", before, words[i], text(r, keys[i]));
+            output_print(c->output, "  instant   %s%s%s\n", before, words[i], json_text(r, keys[i], "-"));
     if (json_object_get(r, "latest")) output_print(c->output, "  instant   the end of the WAL\n");
 }
 
@@ -146,18 +143,18 @@ static int plan_print(struct cli *c, const struct rows_plan *p, struct error *er
     size_t i;
     output_styled(c->output, STYLE_BOLD, "Plan %s\n", p->id);
     output_print(c->output, "  rows of   %s  from %s\n", p->label, p->snapshot_id);
-    output_print(c->output, "  point     %s\n", text(d, "point"));
+    output_print(c->output, "  point     %s\n", json_text(d, "point", "-"));
     recovery_print(c, json_object_get(d, "recovery"));
-    output_print(c->output, "  into      database %s, live\n", text(d, "database"));
+    output_print(c->output, "  into      database %s, live\n", json_text(d, "database", "-"));
     tables_print(c, json_object_get(d, "tables"));
     output_print(c->output, "  changes   %s, %s\n", COUNTED(p->rows, "row"), p->changes);
     int rc = rows_print(c, p, err);
     json_array_foreach(json_object_get(d, "missing_parents"), i, one)
         output_styled(c->output, STYLE_BAD, "  missing   %lld of %s refer to rows of %s that are gone too (%s)\n",
-                      (long long)json_integer_value(json_object_get(one, "rows")), text(one, "table"),
-                      text(one, "parent"), text(one, "constraint"));
+                      (long long)json_integer_value(json_object_get(one, "rows")), json_text(one, "table", "-"),
+                      json_text(one, "parent", "-"), json_text(one, "constraint", "-"));
     json_array_foreach(json_object_get(d, "triggers"), i, one)
-        output_print(c->output, "  trigger   %s on %s\n", text(one, "trigger"), text(one, "table"));
+        output_print(c->output, "  trigger   %s on %s\n", json_text(one, "trigger", "-"), json_text(one, "table", "-"));
     json_array_foreach(json_object_get(d, "warnings"), i, one)
         output_styled(c->output, STYLE_WARN, "  warning   %s\n", json_string_value(one));
     if (!output_is_json(c->output)) return rc;
@@ -242,7 +239,7 @@ static void done_print(struct cli *c, const struct rows_plan *p, const struct ro
                         took);
     json_array_foreach(json_object_get(d->facts, "written_by_triggers"), i, one)
         output_warning(c->output, p->label, "triggers also wrote %lld rows of %s",
-                       (long long)json_integer_value(json_object_get(one, "rows")), text(one, "table"));
+                       (long long)json_integer_value(json_object_get(one, "rows")), json_text(one, "table", "-"));
     json_array_foreach(json_object_get(d->facts, "warnings"), i, one)
         output_warning(c->output, p->label, "%s", json_string_value(one));
     output_set_result(c->output, json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:O}", "plan", p->id, "snapshot",

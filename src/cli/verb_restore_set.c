@@ -7,11 +7,6 @@
 
 #include <stdio.h>
 
-static const char *text(const json_t *j, const char *key) {
-    const char *s = json_string_value(json_object_get(j, key));
-    return s ? s : "";
-}
-
 static void lines(struct cli *c, enum style style, const char *what, const json_t *list) {
     const json_t *one;
     size_t i;
@@ -29,14 +24,14 @@ static void plan_print(struct cli *c, const struct set_plan *p) {
         duration_format(json_integer_value(json_object_get(d, "estimated_seconds")) * NS_PER_S, took);
     output_styled(c->output, STYLE_BOLD, "Plan %s\n", p->id);
     output_print(c->output, "  restore   %s  from %s\n", p->label, p->set_id);
-    output_print(c->output, "  point     %s, %s\n", text(d, "point"), text(d, "consistency"));
+    output_print(c->output, "  point     %s, %s\n", json_text(d, "point", ""), json_text(d, "consistency", ""));
     output_print(c->output, "  you lose  everything written since: %s\n", loss);
     output_print(c->output, "  size      %s in %s\n", size,
                  COUNTED(json_array_size(json_object_get(d, "members")), "surface"));
     output_print(c->output, "  time      %s\n", took);
     json_array_foreach(json_object_get(d, "members"), i, m) {
-        output_print(c->output, "  %zu. %s from %s to %s%s", i + 1, text(m, "surface"), text(m, "backup_id"),
-                     *text(m, "target") ? text(m, "target") : "-",
+        output_print(c->output, "  %zu. %s from %s to %s%s", i + 1, json_text(m, "surface", ""),
+                     json_text(m, "backup_id", ""), *json_text(m, "target", "") ? json_text(m, "target", "") : "-",
                      json_is_true(json_object_get(m, "swap"))       ? ", swapped in"
                      : json_is_true(json_object_get(m, "in_place")) ? ", in place"
                                                                     : "");
@@ -79,7 +74,7 @@ struct watch {
 static void on_member(void *ctx, const struct set_restored *m) {
     struct watch *w = ctx;
     char label[260], took[32], size[32];
-    snprintf(label, sizeof label, "%.120s/%.130s", text(w->plan->doc, "environment"), m->surface);
+    snprintf(label, sizeof label, "%.120s/%.130s", json_text(w->plan->doc, "environment", ""), m->surface);
     duration_format(m->duration_ns, took);
     size_format(m->bytes, size);
     if (m->step == SET_RESTORED)

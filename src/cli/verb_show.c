@@ -16,11 +16,6 @@ struct show {
     uint64_t items;
 };
 
-static const char *text_of(const json_t *j, const char *key) {
-    const char *s = json_string_value(json_object_get(j, key));
-    return s ? s : "";
-}
-
 /* A line an item: type, mode, owner, size, time, name. What a kind of surface does not have stays empty. */
 static int item(void *ctx, const struct surface_driver *d, const struct item_head *h, struct error *err) {
     struct show *s = ctx;
@@ -31,9 +26,9 @@ static int item(void *ctx, const struct surface_driver *d, const struct item_hea
     s->items++;
     if (output_is_json(s->c->output)) return stream_item(&s->stream, j, err);
     if (h->kind != CONTENT_NONE) size_format(h->bytes, size);
-    const char *target = text_of(j, "target");
-    output_print(s->c->output, "%-13s  %9s  %20s  %s%s%s\n", text_of(j, "type"), size, text_of(j, "mtime"),
-                 text_of(j, "name"), *target ? " -> " : "", target);
+    const char *target = json_text(j, "target", "");
+    output_print(s->c->output, "%-13s  %9s  %20s  %s%s%s\n", json_text(j, "type", ""), size, json_text(j, "mtime", ""),
+                 json_text(j, "name", ""), *target ? " -> " : "", target);
     json_decref(j);
     return output_alive(s->c->output) ? 0 : 1;
 }
@@ -77,10 +72,10 @@ static void print_source(struct output *o, const struct snapshot_info *p, const 
     hex_encode(p->source.entry.b, sizeof p->source.entry.b, entry);
     output_print(o, "copy of    repository %s, log entry %llu, sha256 %s\n", repository,
                  (unsigned long long)p->source.seq, entry);
-    if (*text_of(source, "signer"))
-        output_print(o, "           whose signature by %.16s holds\n", text_of(source, "signer"));
+    if (*json_text(source, "signer", ""))
+        output_print(o, "           whose signature by %.16s holds\n", json_text(source, "signer", ""));
     else
-        output_styled(o, STYLE_BAD, "           FORGED or damaged: %s\n", text_of(source, "why"));
+        output_styled(o, STYLE_BAD, "           FORGED or damaged: %s\n", json_text(source, "why", ""));
 }
 
 static void print_facts(struct cli *c, const struct snapshot_info *p, const json_t *facts) {
@@ -97,7 +92,7 @@ static void print_facts(struct cli *c, const struct snapshot_info *p, const json
     output_styled(o, STYLE_BOLD, "%s@%s\n", label, p->id);
     output_print(o, "point      %s, %s, %s\n", when, p->complete ? "whole" : "partial", p->kind);
     const json_t *who = json_object_get(receipt, "operator"), *git = json_object_get(receipt, "git");
-    output_print(o, "taken      %s to %s by %s\n", started, completed, text_of(who, "principal"));
+    output_print(o, "taken      %s to %s by %s\n", started, completed, json_text(who, "principal", ""));
     output_print(o, "size       %s in %s, %s stored for it\n", size, COUNTED(p->items, "item"), stored);
     if (p->verify_failed) {
         output_print(o, "verified   ");
@@ -110,8 +105,8 @@ static void print_facts(struct cli *c, const struct snapshot_info *p, const json
     }
     output_print(o, "holds      %u\nreceipt    log entry %llu, sha256 %s\n", p->holds, (unsigned long long)p->seq, hex);
     print_source(o, p, json_object_get(facts, "source"));
-    if (*text_of(git, "change_ticket")) output_print(o, "ticket     %s\n", text_of(git, "change_ticket"));
-    if (*text_of(receipt, "notes")) output_print(o, "remark     %s\n", text_of(receipt, "notes"));
+    if (*json_text(git, "change_ticket", "")) output_print(o, "ticket     %s\n", json_text(git, "change_ticket", ""));
+    if (*json_text(receipt, "notes", "")) output_print(o, "remark     %s\n", json_text(receipt, "notes", ""));
     if (json_is_null(root))
         output_remark(o, "This key may not read what was captured; the receipt is all that it can show.");
     print_json(o, "facts", json_object_get(root, "facts"));

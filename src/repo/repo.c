@@ -499,9 +499,7 @@ const struct snapshot_info *repo_snapshot(const struct repo *r, size_t i) {
     return &r->state.snapshots[i];
 }
 const struct snapshot_info *repo_snapshot_at(const struct repo *r, uint64_t seq) {
-    for (size_t i = 0; i < r->state.snapshot_count; i++)
-        if (r->state.snapshots[i].seq == seq) return &r->state.snapshots[i];
-    return NULL;
+    return state_snapshot_at(&r->state, seq);
 }
 size_t repo_job_count(const struct repo *r) {
     return r->state.job_count;

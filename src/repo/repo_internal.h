@@ -76,6 +76,8 @@ int state_may(const struct repo *r, const char *type, struct error *err) PK_CHEC
 /* The judge of the log (ledger_judge): ctx is the struct repo that folds it. */
 int state_judge(void *ctx, const struct ledger_entry *e, struct error *err) PK_CHECK;
 void state_free(struct state *s);
+/* The receipt at that place of the log; NULL: there is none. Snapshots are in log order. */
+struct snapshot_info *state_snapshot_at(const struct state *s, uint64_t seq);
 int judge_wal(struct state *s, const struct ledger_entry *e, const json_t *p, enum key_role role, struct error *err) PK_CHECK; /* wal_log.c */
 int judge_wal_ack(struct state *s, const struct ledger_entry *e, const json_t *p, struct error *err) PK_CHECK; /* wal_ack.c */
 /* wal_log_mended by a state that another handle folded; `r` reads the log. */

@@ -6,33 +6,16 @@
 
 #define DURATION_MS_MAX (INT64_MAX / 1000000)
 
-static const char *text_of(const json_t *o, const char *key) {
-    const char *s = json_string_value(json_object_get(o, key));
-    return s ? s : "";
-}
-
 static int broken(struct error *err, const struct ledger_entry *e, const char *what) {
     return error_set(err, ERR_LEDGER_BROKEN, "log entry %llu %s", (unsigned long long)e->seq, what);
 }
 
-static const struct snapshot_info *snapshot_at(const struct state *s, uint64_t seq) {
-    size_t lo = 0, hi = s->snapshot_count;
-    while (lo < hi) {
-        size_t mid = (lo + hi) / 2;
-        if (s->snapshots[mid].seq < seq)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return lo < s->snapshot_count && s->snapshots[lo].seq == seq ? &s->snapshots[lo] : NULL;
-}
-
 static bool member_of(const struct state *s, const json_t *m, const char *environment, uint64_t *ret) {
     json_int_t seq = json_integer_value(json_object_get(m, "seq"));
-    const struct snapshot_info *n = seq > 0 ? snapshot_at(s, (uint64_t)seq) : NULL;
+    const struct snapshot_info *n = seq > 0 ? state_snapshot_at(s, (uint64_t)seq) : NULL;
     struct digest d;
     if (!n || !json_get_digest(json_object_get(m, "receipt"), &d) || !digest_equal(&d, &n->entry) ||
-        strcmp(n->environment, environment) != 0 || strcmp(n->surface, text_of(m, "surface")) != 0)
+        strcmp(n->environment, environment) != 0 || strcmp(n->surface, json_text(m, "surface", "")) != 0)
         return false;
     *ret = (uint64_t)seq;
     return true;
@@ -47,19 +30,19 @@ static void set_clear(struct set_info *n) {
 int judge_set(struct state *s, const struct ledger_entry *e, const json_t *p, struct error *err) {
     struct set_info n = {.seq = e->seq, .entry = e->digest, .claimed_ns = e->time_ns};
     const json_t *members = json_object_get(p, "members"), *missing = json_object_get(p, "missing");
-    const char *id = text_of(p, "set_id"), *environment = text_of(p, "environment"), *name = text_of(p, "set"),
-               *consistency = text_of(p, "consistency");
+    const char *id = json_text(p, "set_id", ""), *environment = json_text(p, "environment", ""),
+               *name = json_text(p, "set", ""), *consistency = json_text(p, "consistency", "");
     if (!*id || strlen(id) >= sizeof n.id || !*environment || !*name || strlen(consistency) >= sizeof n.consistency)
         return broken(err, e, "does not say which set it is");
-    if (!time_parse(text_of(p, "started_at"), &n.started_ns) ||
-        !time_parse(text_of(p, "completed_at"), &n.completed_ns))
+    if (!time_parse(json_text(p, "started_at", ""), &n.started_ns) ||
+        !time_parse(json_text(p, "completed_at", ""), &n.completed_ns))
         return broken(err, e, "has no usable times");
     if (json_array_size(members) + json_array_size(missing) > SET_MEMBERS_MAX)
         return broken(err, e, "has more members than a set may have");
     snprintf(n.id, sizeof n.id, "%s", id);
     snprintf(n.consistency, sizeof n.consistency, "%s", consistency);
     n.missing = (unsigned)json_array_size(missing);
-    n.complete = strcmp(text_of(p, "status"), "success") == 0;
+    n.complete = strcmp(json_text(p, "status", ""), "success") == 0;
     void *mem;
     int rc = mem_alloc((json_array_size(members) + 1) * sizeof *n.members, &mem, err);
     if (rc < 0) return rc;
@@ -86,7 +69,7 @@ int judge_set_restore(struct state *s, const struct ledger_entry *e, const json_
         if (seq > 0 && s->sets[i].seq == (uint64_t)seq) n = &s->sets[i];
     if (!n || !json_get_digest(json_object_get(p, "entry"), &d) || !digest_equal(&d, &n->entry))
         return broken(err, e, "restores a set that is not there");
-    if (strcmp(text_of(p, "status"), "success") != 0 || ms < 1 || ms > DURATION_MS_MAX) return 0;
+    if (strcmp(json_text(p, "status", ""), "success") != 0 || ms < 1 || ms > DURATION_MS_MAX) return 0;
     n->restored_ns = e->time_ns;
     n->restore_took_ns = ms * 1000000;
     return 0;

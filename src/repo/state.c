@@ -14,11 +14,6 @@ static int broken(struct error *err, const struct ledger_entry *e, const char *w
     return error_set(err, ERR_LEDGER_BROKEN, "log entry %llu %s", (unsigned long long)e->seq, what);
 }
 
-static const char *text_of(const json_t *o, const char *key) {
-    const char *s = json_string_value(json_object_get(o, key));
-    return s ? s : "";
-}
-
 /* As much as fits, ending with a whole character. */
 static void text_copy(char *ret, size_t n, const char *s) {
     size_t at = 0, len = strlen(s), step;
@@ -73,7 +68,7 @@ static int runs_change(struct state *s, const json_t *added, const json_t *remov
 
 /* Of a snapshot that was copied, where from. Absent: it was not. */
 static int source_of(const struct ledger_entry *e, const json_t *copy, struct snapshot_info *n, struct error *err) {
-    const char *id = text_of(copy, "repository");
+    const char *id = json_text(copy, "repository", "");
     json_int_t seq = json_integer_value(json_object_get(copy, "seq"));
     if (!copy) return 0;
     n->is_copy = true;
@@ -92,10 +87,10 @@ static int judge_receipt(struct state *s, const struct ledger_entry *e, const js
         rc = mem_grow((void **)&s->jobs, &s->job_cap, s->job_count + 1, sizeof *s->jobs, err);
         if (rc < 0) return rc;
         struct job_info j = {.seq = e->seq};
-        text_copy(j.id, sizeof j.id, text_of(p, "backup_id"));
-        time_parse(text_of(p, "completed_at"), &j.completed_ns);
-        const char *surface = json_is_object(repo) ? text_of(repo, "surface") : text_of(p, "surface");
-        if ((rc = mem_strdup(text_of(p, "environment"), &j.environment, err)) < 0) return rc;
+        text_copy(j.id, sizeof j.id, json_text(p, "backup_id", ""));
+        time_parse(json_text(p, "completed_at", ""), &j.completed_ns);
+        const char *surface = json_is_object(repo) ? json_text(repo, "surface", "") : json_text(p, "surface", "");
+        if ((rc = mem_strdup(json_text(p, "environment", ""), &j.environment, err)) < 0) return rc;
         if ((rc = mem_strdup(surface, &j.surface, err)) < 0) {
             seam_free(j.environment);
             return rc;
@@ -107,25 +102,25 @@ static int judge_receipt(struct state *s, const struct ledger_entry *e, const js
                               .entry = e->digest,
                               .stored_ns = e->stored_ns ? e->stored_ns : e->time_ns,
                               .claimed_ns = e->time_ns};
-    const char *id = text_of(p, "backup_id");
+    const char *id = json_text(p, "backup_id", "");
     if (!*id || strlen(id) >= SNAPSHOT_ID_MAX) return broken(err, e, "has no usable backup_id");
     snprintf(n.id, sizeof n.id, "%s", id);
     memcpy(n.writer, e->signer, sizeof n.writer);
-    if (!time_parse(text_of(p, "started_at"), &n.started_ns) ||
-        !time_parse(text_of(p, "completed_at"), &n.completed_ns))
+    if (!time_parse(json_text(p, "started_at", ""), &n.started_ns) ||
+        !time_parse(json_text(p, "completed_at", ""), &n.completed_ns))
         return broken(err, e, "has no usable times");
     n.complete = json_is_true(json_object_get(repo, "complete"));
     n.items = (uint64_t)json_integer_value(json_object_get(repo, "items"));
     n.bytes = (uint64_t)json_integer_value(json_object_get(repo, "bytes"));
     n.stored_bytes = (uint64_t)json_integer_value(json_object_get(repo, "stored_bytes"));
     if (!json_get_digest(json_object_get(repo, "packs"), &n.packs)) return broken(err, e, "names no pack list");
-    const char *fallback = text_of(json_object_get(p, "fallback"), "of");
+    const char *fallback = json_text(json_object_get(p, "fallback"), "of", "");
     if ((rc = source_of(e, json_object_get(p, "copy"), &n, err)) < 0) return rc;
     if ((rc = digests_of(json_object_get(repo, "root"), &n.root, &n.root_count, err)) < 0) return rc;
-    if ((rc = mem_strdup(text_of(p, "environment"), &n.environment, err)) < 0 ||
-        (rc = mem_strdup(text_of(repo, "surface"), &n.surface, err)) < 0 ||
-        (rc = mem_strdup(text_of(repo, "kind"), &n.kind, err)) < 0 ||
-        (rc = mem_strdup(text_of(p, "surface"), &n.receipt_surface, err)) < 0 ||
+    if ((rc = mem_strdup(json_text(p, "environment", ""), &n.environment, err)) < 0 ||
+        (rc = mem_strdup(json_text(repo, "surface", ""), &n.surface, err)) < 0 ||
+        (rc = mem_strdup(json_text(repo, "kind", ""), &n.kind, err)) < 0 ||
+        (rc = mem_strdup(json_text(p, "surface", ""), &n.receipt_surface, err)) < 0 ||
         (*fallback && (rc = mem_strdup(fallback, &n.fallback, err)) < 0) ||
         (rc = runs_change(s, json_object_get(repo, "index"), json_object_get(repo, "index_removed"), err)) < 0 ||
         (rc = mem_grow((void **)&s->snapshots, &s->snapshot_cap, s->snapshot_count + 1, sizeof *s->snapshots, err)) <
@@ -143,7 +138,7 @@ static int judge_receipt(struct state *s, const struct ledger_entry *e, const js
     return 0;
 }
 
-static struct snapshot_info *by_seq(struct state *s, uint64_t seq) {
+struct snapshot_info *state_snapshot_at(const struct state *s, uint64_t seq) {
     size_t lo = 0, hi = s->snapshot_count;
     while (lo < hi) {
         size_t mid = (lo + hi) / 2;
@@ -163,19 +158,19 @@ static enum verify_level level_of(const char *name) {
 }
 
 static int judge_verification(struct state *s, const struct ledger_entry *e, const json_t *p, struct error *err) {
-    struct snapshot_info *n = by_seq(s, (uint64_t)json_integer_value(json_object_get(p, "seq")));
+    struct snapshot_info *n = state_snapshot_at(s, (uint64_t)json_integer_value(json_object_get(p, "seq")));
     struct digest d;
     if (!n || !json_get_digest(json_object_get(p, "receipt"), &d) || !digest_equal(&d, &n->entry))
         return broken(err, e, "vouches for a snapshot that is not there");
-    const char *result = text_of(p, "result");
+    const char *result = json_text(p, "result", "");
     if (strcmp(result, "PASSED") == 0 || strcmp(result, "WARNED") == 0) {
-        enum verify_level l = level_of(text_of(p, "level"));
+        enum verify_level l = level_of(json_text(p, "level", ""));
         if (l > n->verified) n->verified = l;
         n->level_ns[l] = e->time_ns;
         n->verified_ns = n->level_ns[n->verified]; /* a lower rung today does not refresh a higher one of long ago */
         n->verify_failed = false;
         int64_t started;
-        if (l >= VERIFY_FULL && time_parse(text_of(p, "started_at"), &started) && started <= e->time_ns) {
+        if (l >= VERIFY_FULL && time_parse(json_text(p, "started_at", ""), &started) && started <= e->time_ns) {
             int64_t ms = json_integer_value(json_object_get(p, "duration_ms"));
             n->restored_ns = e->time_ns;
             n->restore_took_ns = ms > 0 && ms < INT64_MAX / 1000000 ? ms * 1000000 : e->time_ns - started;
@@ -189,10 +184,10 @@ static int judge_verification(struct state *s, const struct ledger_entry *e, con
 
 static int judge_key(struct state *s, const struct ledger_entry *e, const json_t *p, struct error *err) {
     struct key_info k = {.seq = e->seq};
-    const char *hex = text_of(p, "key");
+    const char *hex = json_text(p, "key", "");
     if (!hex_decode(hex, strlen(hex), k.public_key, sizeof k.public_key))
         return broken(err, e, "names a malformed key");
-    if (strcmp(text_of(p, "action"), "remove") == 0) {
+    if (strcmp(json_text(p, "action", ""), "remove") == 0) {
         const char *since = json_string_value(json_object_get(p, "suspect_since"));
         if (since && (!time_parse(since, &k.suspect_ns) || k.suspect_ns <= 0))
             return broken(err, e, "says at no usable time since when a key is suspect");
@@ -204,8 +199,8 @@ static int judge_key(struct state *s, const struct ledger_entry *e, const json_t
         }
         return 0;
     }
-    if (!key_role_parse(text_of(p, "role"), &k.role)) return broken(err, e, "names an unknown role");
-    text_copy(k.label, sizeof k.label, text_of(p, "label"));
+    if (!key_role_parse(json_text(p, "role", ""), &k.role)) return broken(err, e, "names an unknown role");
+    text_copy(k.label, sizeof k.label, json_text(p, "label", ""));
     int64_t epoch = json_integer_value(json_object_get(p, "epoch"));
     if (k.role != ROLE_ADMIN && epoch != (int64_t)s->epoch_count)
         return broken(err, e, "adds a key that holds the keys of an epoch that is not in force");
@@ -237,14 +232,14 @@ static int judge_repair(struct state *s, const struct ledger_entry *e, const jso
     struct digest *lost, d;
     size_t lost_n, i;
     json_array_foreach(
-        lists, i, row) if (!by_seq(s, (uint64_t)json_integer_value(json_array_get(row, 0))) ||
+        lists, i, row) if (!state_snapshot_at(s, (uint64_t)json_integer_value(json_array_get(row, 0))) ||
                            !json_get_digest(json_array_get(row, 1),
                                             &d)) return broken(err, e,
                                                                "gives a pack list to a snapshot that is not there");
     int rc = digests_of(json_object_get(p, "lists_lost"), &lost, &lost_n, err);
     if (rc < 0) return rc;
     json_array_foreach(lists, i, row) {
-        struct snapshot_info *n = by_seq(s, (uint64_t)json_integer_value(json_array_get(row, 0)));
+        struct snapshot_info *n = state_snapshot_at(s, (uint64_t)json_integer_value(json_array_get(row, 0)));
         (void)!json_get_digest(json_array_get(row, 1), &n->packs);
         n->packs_seq = e->seq;
     }
@@ -274,7 +269,7 @@ static int judge_delete(struct state *s, const struct ledger_entry *e, const jso
 /* What is said last of a copy stands. */
 static int judge_copy(struct state *s, const struct ledger_entry *e, const json_t *p, struct error *err) {
     struct copy_info c = {.seq = e->seq, .time_ns = e->time_ns};
-    const char *id = text_of(p, "repository");
+    const char *id = json_text(p, "repository", "");
     const json_t *list = json_object_get(p, "missing");
     json_int_t newest = json_integer_value(json_object_get(p, "newest"));
     if (!hex_decode(id, strlen(id), c.repository, sizeof c.repository) || newest < 0 || (uint64_t)newest >= e->seq)
@@ -285,7 +280,7 @@ static int judge_copy(struct state *s, const struct ledger_entry *e, const json_
     if (wal < 0 || (uint64_t)wal >= e->seq || lacks < 0) return broken(err, e, "does not say which WAL was copied");
     c.wal_newest = (uint64_t)wal;
     c.wal_missing = (uint64_t)lacks;
-    text_copy(c.label, sizeof c.label, text_of(p, "label"));
+    text_copy(c.label, sizeof c.label, json_text(p, "label", ""));
     void *mem;
     int rc = mem_alloc((json_array_size(list) + 1) * sizeof *c.missing, &mem, err);
     if (rc < 0) return rc;
@@ -366,7 +361,7 @@ static int fold(struct state *s, const struct ledger_entry *e, const char *type,
         return 0;
     }
     if (strcmp(type, PREDICATE_RESTORE) == 0) {
-        struct snapshot_info *n = by_seq(s, (uint64_t)json_integer_value(json_object_get(p, "seq")));
+        struct snapshot_info *n = state_snapshot_at(s, (uint64_t)json_integer_value(json_object_get(p, "seq")));
         int64_t ms = json_integer_value(json_object_get(p, "duration_ms"));
         if (n && ms > 0) n->restore_ns = ms * 1000000;
         return 0;
@@ -378,21 +373,21 @@ static int fold(struct state *s, const struct ledger_entry *e, const char *type,
     if (strcmp(type, PREDICATE_FORGET) == 0) {
         const json_t *seqs = json_object_get(p, "seqs");
         for (size_t i = 0; i < json_array_size(seqs); i++) {
-            struct snapshot_info *n = by_seq(s, (uint64_t)json_integer_value(json_array_get(seqs, i)));
+            struct snapshot_info *n = state_snapshot_at(s, (uint64_t)json_integer_value(json_array_get(seqs, i)));
             if (!n) return broken(err, e, "forgets a snapshot that is not there");
             if (n->holds) return broken(err, e, "forgets a snapshot that is on hold");
         }
         for (size_t i = 0; i < json_array_size(seqs); i++) {
-            struct snapshot_info *n = by_seq(s, (uint64_t)json_integer_value(json_array_get(seqs, i)));
+            struct snapshot_info *n = state_snapshot_at(s, (uint64_t)json_integer_value(json_array_get(seqs, i)));
             n->forgotten = true;
             n->forgotten_seq = e->seq;
         }
         return 0;
     }
     if (strcmp(type, PREDICATE_HOLD) == 0) {
-        struct snapshot_info *n = by_seq(s, (uint64_t)json_integer_value(json_object_get(p, "seq")));
+        struct snapshot_info *n = state_snapshot_at(s, (uint64_t)json_integer_value(json_object_get(p, "seq")));
         if (!n) return broken(err, e, "holds a snapshot that is not there");
-        if (strcmp(text_of(p, "action"), "release") == 0) {
+        if (strcmp(json_text(p, "action", ""), "release") == 0) {
             if (k->role != ROLE_ADMIN) return broken(err, e, "releases a hold without an admin key");
             n->holds = 0;
             for (size_t i = 0; i < s->hold_count; i++) s->holds[i].released |= s->holds[i].snapshot == n->seq;
@@ -419,14 +414,15 @@ int state_may(const struct repo *r, const char *type, struct error *err) {
 int state_judge(void *ctx, const struct ledger_entry *e, struct error *err) {
     struct repo *r = ctx;
     struct state *s = &r->state;
-    const char *type = text_of(e->statement, "predicateType");
+    const char *type = json_text(e->statement, "predicateType", "");
     const json_t *p = json_object_get(e->statement, "predicate");
     r->log_time_ns = e->time_ns;
     if (e->seq == 0) {
         if (strcmp(type, PREDICATE_INIT) != 0) return broken(err, e, "does not begin the log");
         if (memcmp(e->signer, r->keys->admin_public, SIGN_PUBLIC_BYTES) != 0)
             return broken(err, e, "is not signed by this repository's admin key");
-        if (strcmp(text_of(p, "repository"), r->id_hex) != 0) return broken(err, e, "belongs to another repository");
+        if (strcmp(json_text(p, "repository", ""), r->id_hex) != 0)
+            return broken(err, e, "belongs to another repository");
         if (!json_get_digest(json_object_get(p, "format"), &s->format)) return broken(err, e, "names no format");
         struct key_info k = {.role = ROLE_ADMIN, .label = "admin"};
         memcpy(k.public_key, e->signer, sizeof k.public_key);

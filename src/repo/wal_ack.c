@@ -23,18 +23,13 @@ bool wal_place_parse(const char *text, uint64_t *ret) {
     return true;
 }
 
-static const char *text_of(const json_t *p, const char *key) {
-    const char *s = json_string_value(json_object_get(p, key));
-    return s ? s : "";
-}
-
 int judge_wal_ack(struct state *s, const struct ledger_entry *e, const json_t *p, struct error *err) {
     struct wal_ack a = {.seq = e->seq, .time_ns = e->time_ns};
     json_int_t timeline = json_integer_value(json_object_get(p, "timeline"));
-    const char *reason = text_of(p, "reason");
-    bool good = *text_of(p, "environment") && *text_of(p, "surface") &&
-                wal_system_parse(text_of(p, "system"), &a.system) && timeline > 0 && timeline <= UINT32_MAX &&
-                wal_place_parse(text_of(p, "from"), &a.from) && wal_place_parse(text_of(p, "to"), &a.to) &&
+    const char *reason = json_text(p, "reason", "");
+    bool good = *json_text(p, "environment", "") && *json_text(p, "surface", "") &&
+                wal_system_parse(json_text(p, "system", ""), &a.system) && timeline > 0 && timeline <= UINT32_MAX &&
+                wal_place_parse(json_text(p, "from", ""), &a.from) && wal_place_parse(json_text(p, "to", ""), &a.to) &&
                 a.from <= a.to && *reason && strlen(reason) <= WAL_REASON_BYTES_MAX;
     if (!good)
         return error_set(err, ERR_LEDGER_BROKEN, "log entry %" PRIu64 " does not say which gap is known", e->seq);

@@ -19,11 +19,6 @@ bool wal_system_parse(const char *text, uint64_t *ret) {
     return true;
 }
 
-static const char *text_of(const json_t *o, const char *key) {
-    const char *s = json_string_value(json_object_get(o, key));
-    return s ? s : "";
-}
-
 static bool row_of(const json_t *j, uint64_t system, struct wal_row *ret) {
     const char *name = json_string_value(json_array_get(j, 0));
     json_int_t bytes = json_integer_value(json_array_get(j, 2));
@@ -37,8 +32,8 @@ int judge_wal(struct state *s, const struct ledger_entry *e, const json_t *p, en
     struct wal_batch b = {.seq = e->seq, .time_ns = e->time_ns, .mended = json_is_true(json_object_get(p, "mended"))};
     struct wal_row row;
     const json_t *objects = json_object_get(p, "objects");
-    const char *environment = text_of(p, "environment"), *surface = text_of(p, "surface");
-    bool good = *environment && *surface && wal_system_parse(text_of(p, "system"), &b.system);
+    const char *environment = json_text(p, "environment", ""), *surface = json_text(p, "surface", "");
+    bool good = *environment && *surface && wal_system_parse(json_text(p, "system", ""), &b.system);
     b.objects = json_array_size(objects);
     good &= b.objects > 0 && b.objects <= WAL_ROWS_MAX;
     for (size_t i = 0; i < b.objects && good; i++) good = row_of(json_array_get(objects, i), b.system, &row);

@@ -23,11 +23,6 @@ struct witness_log {
     size_t key_count, key_cap;
 };
 
-static const char *text_of(const json_t *o, const char *key) {
-    const char *s = json_string_value(json_object_get(o, key));
-    return s ? s : "";
-}
-
 static int key_take(struct witness_log *w, const uint8_t pub[SIGN_PUBLIC_BYTES], const char *label, struct error *err) {
     int rc = mem_grow((void **)&w->keys, &w->key_cap, w->key_count + 1, sizeof *w->keys, err);
     if (rc < 0) return rc;
@@ -42,7 +37,7 @@ static int key_take(struct witness_log *w, const uint8_t pub[SIGN_PUBLIC_BYTES],
 static int judge(void *ctx, const struct ledger_entry *e, struct error *err) {
     struct witness_log *w = ctx;
     const json_t *p = json_object_get(e->statement, "predicate");
-    const char *type = text_of(e->statement, "predicateType"), *hex = text_of(p, "key");
+    const char *type = json_text(e->statement, "predicateType", ""), *hex = json_text(p, "key", "");
     bool admin = memcmp(e->signer, w->log.pub, SIGN_PUBLIC_BYTES) == 0;
     uint8_t pub[SIGN_PUBLIC_BYTES];
     if (e->seq == 0) {
@@ -50,13 +45,13 @@ static int judge(void *ctx, const struct ledger_entry *e, struct error *err) {
             return error_set(err, ERR_LEDGER_BROKEN,
                              "the log does not begin with an entry signed by the key given for it");
         char origin[64];
-        snprintf(origin, sizeof origin, "proofkeep/%.32s", text_of(p, "repository"));
+        snprintf(origin, sizeof origin, "proofkeep/%.32s", json_text(p, "repository", ""));
         if (strcmp(origin, w->log.name) != 0)
             return error_set(err, ERR_LEDGER_BROKEN, "the log is of %s, not of %s", origin, w->log.name);
         return key_take(w, e->signer, "admin", err);
     }
     if (!admin || strcmp(type, PREDICATE_KEY) != 0 || !hex_decode(hex, strlen(hex), pub, sizeof pub)) return 0;
-    if (strcmp(text_of(p, "action"), "remove") != 0) return key_take(w, pub, text_of(p, "label"), err);
+    if (strcmp(json_text(p, "action", ""), "remove") != 0) return key_take(w, pub, json_text(p, "label", ""), err);
     for (size_t i = 0; i < w->key_count; i++)
         if (memcmp(w->keys[i].pub, pub, sizeof pub) == 0) w->keys[i].removed = true;
     return 0;

@@ -12,13 +12,8 @@
 #define WATCH_EVERY_NS (2 * NS_PER_S)
 #define WATCH_SHOWN 10
 
-static const char *text(const json_t *o, const char *key) {
-    const char *s = json_string_value(json_object_get(o, key));
-    return s ? s : "";
-}
-
 static bool freeze_is(const struct cut *k, const char *what) {
-    return !strcmp(text(k->p->doc, "freeze"), what);
+    return !strcmp(json_text(k->p->doc, "freeze", ""), what);
 }
 
 static int64_t ns_of(const struct cut *k, const char *key) {
@@ -108,7 +103,7 @@ static int step_last_wal(struct cut *k, json_t **ret, struct error *err) {
     json_t *last = NULL;
     int rc = k->driver->last_wal(&k->ctx, &last, err);
     if (rc == 0) rc = journal_keep(&k->j, "last", json_incref(last), err);
-    if (rc == 0) rc = stored(k, text(last, "lsn"), err);
+    if (rc == 0) rc = stored(k, json_text(last, "lsn", ""), err);
     if (rc == 0)
         *ret = last;
     else
@@ -129,7 +124,7 @@ static int step_restore(struct cut *k, json_t **ret, struct error *err) {
     struct restore_plan copy = {0};
     struct restore_done done = {0};
     if (restored_before(k)) return 0; /* its name is given last */
-    int rc = restore_plan_load(k->w, text(json_object_get(k->p->doc, "restore"), "id"), &copy, err);
+    int rc = restore_plan_load(k->w, json_text(json_object_get(k->p->doc, "restore"), "id", ""), &copy, err);
     if (rc == 0) rc = restore_run(k->w, &copy, k->confirm, &done, err);
     if (rc == 0)
         *ret = json_pack("{s:I, s:I, s:s}", "items", (json_int_t)done.items, "bytes", (json_int_t)done.bytes, "folder",
@@ -198,11 +193,11 @@ static int judge(const struct cut *k, const json_t *list, struct error *err) {
     size_t i;
     unsigned failed = 0;
     json_array_foreach(list, i, one) {
-        if (strcmp(text(one, "result"), "failed") != 0 || accepted(k, text(one, "name"))) continue;
+        if (strcmp(json_text(one, "result", ""), "failed") != 0 || accepted(k, json_text(one, "name", ""))) continue;
         if (!failed++) first = one;
     }
     if (!failed) return 0;
-    return error_set(err, ERR_CUTOVER_CHECK, "%s: %s%s", text(first, "name"), text(first, "detail"),
+    return error_set(err, ERR_CUTOVER_CHECK, "%s: %s%s", json_text(first, "name", ""), json_text(first, "detail", ""),
                      failed > 1 ? ", and more" : "");
 }
 
@@ -212,10 +207,10 @@ static int step_checks(struct cut *k, json_t **ret, struct error *err) {
     struct cutover_check q = {.connection = journal_kept(&k->j, "connection"),
                               .facts = k->facts,
                               .same_as_live = last != NULL,
-                              .reach = last ? text(last, "lsn") : NULL};
+                              .reach = last ? json_text(last, "lsn", "") : NULL};
     json_t *list = NULL;
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-        if (!strcmp(words[i], text(k->p->doc, "amcheck"))) q.amcheck = (enum cutover_amcheck)i;
+        if (!strcmp(words[i], json_text(k->p->doc, "amcheck", ""))) q.amcheck = (enum cutover_amcheck)i;
     int rc = k->driver->check(&k->ctx, &q, &list, err);
     if (rc == 0) rc = smoke_tests(k, list, err);
     if (rc == 0) rc = judge(k, list, err);

@@ -11,22 +11,18 @@
 #define HEALTH_WAIT_NS (60 * NS_PER_S) /* a service that was just started is not well at once */
 #define HEALTH_PAUSE_MS 500
 
-static const char *text(const json_t *j, const char *key) {
-    const char *s = json_string_value(json_object_get(j, key));
-    return s ? s : "";
-}
-
 int set_spec_of(struct work *w, const json_t *doc, struct set_spec *ret, struct error *err) {
     const json_t *m;
     size_t i;
-    *ret = (struct set_spec){.environment = w->config ? config_environment(w->config, text(doc, "environment")) : NULL};
-    if (strlen(text(doc, "set")) >= sizeof ret->name)
+    *ret = (struct set_spec){.environment =
+                                 w->config ? config_environment(w->config, json_text(doc, "environment", "")) : NULL};
+    if (strlen(json_text(doc, "set", "")) >= sizeof ret->name)
         return error_set(err, ERR_PLAN_STALE, "the plan's set has no name");
-    snprintf(ret->name, sizeof ret->name, "%s", text(doc, "set"));
+    snprintf(ret->name, sizeof ret->name, "%s", json_text(doc, "set", ""));
     if (!ret->environment) return 0;
     ret->config = config_set(w->config, ret->environment, ret->name);
     json_array_foreach(json_object_get(doc, "members"), i, m) {
-        const struct config_surface *s = config_surface(w->config, text(m, "surface"));
+        const struct config_surface *s = config_surface(w->config, json_text(m, "surface", ""));
         if (s && ret->count < ADDRESS_SURFACES_MAX) ret->members[ret->count++] = s;
     }
     return 0;
@@ -66,7 +62,7 @@ static bool same_names(const json_t *facts, const char *target) {
     size_t i, n = 0;
     char list[4096] = "";
     json_array_foreach(json_object_get(facts, "databases"), i, d) {
-        const char *name = json_is_string(d) ? json_string_value(d) : text(d, "name");
+        const char *name = json_is_string(d) ? json_string_value(d) : json_text(d, "name", "");
         if (n < sizeof list) n += (size_t)snprintf(list + n, sizeof list - n, "%s%s", i ? ", " : "", name);
     }
     return *list && strcmp(list, target) == 0;
@@ -83,13 +79,13 @@ static int measure(struct work_reading *in, const json_t *scratch, bool expires,
     const json_t *first = json_array_get(differences, 0);
     if (rc == 0 && first)
         rc = error_set(err, ERR_RESTORE_DIFFERS, "%zu of what was measured at capture differs, the first: %s",
-                       json_array_size(differences), text(first, "invariant"));
+                       json_array_size(differences), json_text(first, "invariant", ""));
     return rc;
 }
 
 int set_integrity(struct work *w, const json_t *member, const char *target, char how[160], struct error *err) {
     struct work_reading in = {0};
-    const char *kind = text(member, "kind");
+    const char *kind = json_text(member, "kind", "");
     const struct snapshot_info *info =
         repo_snapshot_at(w->repo, (uint64_t)json_integer_value(json_object_get(member, "seq")));
     if (!info) return error_set(err, ERR_NO_POINT, "the recovery point is gone");
@@ -154,8 +150,9 @@ static json_t *facts_of(const struct checking *c, const struct set_restored *s) 
     json_t *targets = json_object();
     for (size_t i = 0; targets && i < json_array_size(c->members); i++)
         json_object_set_new(targets, c->restored[i].surface, json_name(BYTES_STR(c->restored[i].target)));
-    return json_pack("{s:s, s:s, s:s, s:o?, s:o}", "set", c->spec->name, "set_id", text(c->doc, "set_id"), "plan",
-                     text(c->doc, "id"), "target", s ? json_name(BYTES_STR(s->target)) : NULL, "targets", targets);
+    return json_pack("{s:s, s:s, s:s, s:o?, s:o}", "set", c->spec->name, "set_id", json_text(c->doc, "set_id", ""),
+                     "plan", json_text(c->doc, "id", ""), "target", s ? json_name(BYTES_STR(s->target)) : NULL,
+                     "targets", targets);
 }
 
 static int call(struct checking *c, const struct config_hook *h, const char *name, const struct set_restored *s,

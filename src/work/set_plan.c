@@ -7,16 +7,11 @@
 #include <stdio.h>
 #include <unistd.h>
 
-static const char *text(const json_t *j, const char *key) {
-    const char *s = json_string_value(json_object_get(j, key));
-    return s ? s : "";
-}
-
 static bool is_member(const json_t *members, const char *name, size_t n) {
     const json_t *m;
     size_t i;
     json_array_foreach(members, i, m) {
-        const char *s = text(m, "surface");
+        const char *s = json_text(m, "surface", "");
         if (strlen(s) == n && memcmp(s, name, n) == 0) return true;
     }
     return false;
@@ -60,7 +55,7 @@ static bool can_folder(const char *kind) {
 
 static int options_of(const struct set_restore_options *o, const json_t *members, const json_t *m, char target[4096],
                       struct restore_options *ret, struct error *err) {
-    const char *kind = text(m, "kind"), *surface = text(m, "surface"), *end;
+    const char *kind = json_text(m, "kind", ""), *surface = json_text(m, "surface", ""), *end;
     *ret = (struct restore_options){.terminate_connections = o->terminate_connections, .no_owner = o->no_owner};
     if (o->into && o->replace)
         return error_set(err, ERR_USAGE,
@@ -91,7 +86,7 @@ static int order(struct work *w, const json_t *recorded, json_t **ret, struct er
     const json_t *m;
     size_t i, n = 0;
     json_array_foreach(recorded, i, m) {
-        const struct config_surface *c = w->config ? config_surface(w->config, text(m, "surface")) : NULL;
+        const struct config_surface *c = w->config ? config_surface(w->config, json_text(m, "surface", "")) : NULL;
         if (c && n < SET_MEMBERS_MAX) list[n++] = c;
     }
     if (n != json_array_size(recorded)) {
@@ -103,7 +98,7 @@ static int order(struct work *w, const json_t *recorded, json_t **ret, struct er
     int rc = out ? 0 : error_set(err, ERR_NO_MEMORY, "no memory for a plan");
     for (size_t k = 0; k < n && rc == 0; k++) {
         json_t *one = NULL, *depends = json_array();
-        json_array_foreach(recorded, i, m) if (strcmp(text(m, "surface"), list[k]->head.name) == 0) one =
+        json_array_foreach(recorded, i, m) if (strcmp(json_text(m, "surface", ""), list[k]->head.name) == 0) one =
             json_copy((json_t *)m);
         for (size_t d = 0; d < list[k]->depends_on.count && depends; d++)
             json_array_append_new(depends, json_string(list[k]->depends_on.items[d]));
@@ -127,7 +122,7 @@ static int member_plan(struct work *w, const struct set_info *s, const struct se
     if (!info || info->forgotten)
         return error_set(err, ERR_NO_POINT,
                          "the recovery point %s of %s was forgotten, so the set is not whole any more",
-                         text(m, "backup_id"), text(m, "surface"));
+                         json_text(m, "backup_id", ""), json_text(m, "surface", ""));
     snprintf(address, sizeof address, "%.120s/%.130s@%s", s->environment, info->surface, info->id);
     int rc = options_of(o, members, m, target, &ro, err);
     if (rc == 0) rc = restore_plan_make(w, address, &ro, &one, err);
@@ -138,7 +133,9 @@ static int member_plan(struct work *w, const struct set_info *s, const struct se
     if (rc == 0) rc = json_put(m, "in_place", json_boolean(ro.in_place), err);
     if (rc == 0) rc = json_put(m, "swap", json_boolean(ro.swap), err);
     if (rc == 0)
-        rc = json_put_str(m, "target", json_object_get(t, "target") ? text(t, "target") : text(one.doc, "into"), err);
+        rc = json_put_str(m, "target",
+                          json_object_get(t, "target") ? json_text(t, "target", "") : json_text(one.doc, "into", ""),
+                          err);
     if (rc == 0) rc = json_put(m, "estimated_seconds", json_incref(json_object_get(one.doc, "estimated_seconds")), err);
     if (rc == 0 && json_object_get(t, "steps"))
         rc = json_put(m, "steps", json_incref(json_object_get(t, "steps")), err);
@@ -157,12 +154,13 @@ static int member_plan(struct work *w, const struct set_info *s, const struct se
 /* The fields of a plan that its document holds. */
 static int fill(struct set_plan *p, struct error *err) {
     const json_t *d = p->doc;
-    snprintf(p->id, sizeof p->id, "%s", text(d, "id"));
-    snprintf(p->set_id, sizeof p->set_id, "%s", text(d, "set_id"));
-    snprintf(p->label, sizeof p->label, "%.70s/%.1023s", text(d, "environment"), text(d, "set"));
+    snprintf(p->id, sizeof p->id, "%s", json_text(d, "id", ""));
+    snprintf(p->set_id, sizeof p->set_id, "%s", json_text(d, "set_id", ""));
+    snprintf(p->label, sizeof p->label, "%.70s/%.1023s", json_text(d, "environment", ""), json_text(d, "set", ""));
     p->seq = (uint64_t)json_integer_value(json_object_get(d, "seq"));
     p->fresh = json_is_true(json_object_get(d, "fresh"));
-    return guard_phrase(GUARD_RESTORE, text(d, "environment"), text(d, "set"), p->set_id, p->phrase, err);
+    return guard_phrase(GUARD_RESTORE, json_text(d, "environment", ""), json_text(d, "set", ""), p->set_id, p->phrase,
+                        err);
 }
 
 static int warnings(const struct set_info *s, const json_t *predicate, json_t *doc, struct error *err) {
@@ -172,7 +170,9 @@ static int warnings(const struct set_info *s, const json_t *predicate, json_t *d
     int rc = json_put(doc, "warnings", list, err);
     json_array_foreach(json_object_get(predicate, "missing"), i, m) {
         if (rc == 0)
-            rc = json_push(list, json_sprintf("the set has nothing of %s: %.200s", text(m, "surface"), text(m, "text")),
+            rc = json_push(list,
+                           json_sprintf("the set has nothing of %s: %.200s", json_text(m, "surface", ""),
+                                        json_text(m, "text", "")),
                            err);
     }
     if (rc == 0 && strcmp(s->consistency, "quiesced") != 0)
@@ -240,19 +240,19 @@ int set_plan_load(struct work *w, const char *id, struct set_plan *ret, struct e
     *ret = (struct set_plan){0};
     if (!plan_file_is(id, SET_PLAN_PREFIX)) return error_set(err, ERR_PLAN_STALE, "'%.40s' is no plan's id", id);
     int rc = plan_file_load(w, id, &ret->doc, err);
-    if (rc == 0) rc = work_open_repo(w, text(ret->doc, "environment"), err);
+    if (rc == 0) rc = work_open_repo(w, json_text(ret->doc, "environment", ""), err);
     if (rc == 0) rc = fill(ret, err);
     bool found = false;
     for (size_t i = 0; rc == 0 && i < repo_set_count(w->repo); i++) {
         char entry[65];
         const struct set_info *s = repo_set(w->repo, i);
         hex_encode(s->entry.b, DIGEST_BYTES, entry);
-        found |= s->seq == ret->seq && strcmp(entry, text(ret->doc, "receipt")) == 0;
+        found |= s->seq == ret->seq && strcmp(entry, json_text(ret->doc, "receipt", "")) == 0;
     }
-    if (rc == 0 && (!found || strcmp(text(ret->doc, "repository"), repo_id_hex(w->repo)) != 0))
+    if (rc == 0 && (!found || strcmp(json_text(ret->doc, "repository", ""), repo_id_hex(w->repo)) != 0))
         rc = error_set(err, ERR_PLAN_STALE, "plan %s: it is for another repository, or its set is not there", id);
     const struct config_environment *e =
-        rc == 0 && w->config ? config_environment(w->config, text(ret->doc, "environment")) : NULL;
+        rc == 0 && w->config ? config_environment(w->config, json_text(ret->doc, "environment", "")) : NULL;
     ret->protected = e && e->protected;
     if (rc < 0) set_plan_free(ret);
     return rc;

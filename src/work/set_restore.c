@@ -23,11 +23,6 @@ const char *set_step_name(enum set_step s) {
     return names[s];
 }
 
-static const char *text(const json_t *j, const char *key) {
-    const char *s = json_string_value(json_object_get(j, key));
-    return s ? s : "";
-}
-
 struct run {
     struct work *w;
     const struct set_plan *p;
@@ -91,16 +86,16 @@ static int already(struct run *r, size_t i, const json_t *row, struct error *err
     char print[129], how[160];
     const struct snapshot_info *info =
         repo_snapshot_at(r->w->repo, (uint64_t)json_integer_value(json_object_get(m, "seq")));
-    snprintf(s->target, sizeof s->target, "%s", text(row, "target"));
+    snprintf(s->target, sizeof s->target, "%s", json_text(row, "target", ""));
     s->step = SET_ALREADY;
-    int rc = info ? plan_file_load(r->w, text(m, "plan"), &p.doc, err)
+    int rc = info ? plan_file_load(r->w, json_text(m, "plan", ""), &p.doc, err)
                   : error_set(err, ERR_NO_POINT, "the recovery point of %s is gone", s->surface);
     if (rc == 0) {
         p.seq = info->seq;
-        snprintf(p.id, sizeof p.id, "%s", text(m, "plan"));
+        snprintf(p.id, sizeof p.id, "%s", json_text(m, "plan", ""));
         rc = restore_fingerprint(r->w, &p, print, err);
     }
-    if (rc == 0 && strcmp(print, text(row, "fingerprint")) != 0)
+    if (rc == 0 && strcmp(print, json_text(row, "fingerprint", "")) != 0)
         rc = error_set(err, ERR_PLAN_STALE, "plan %s restored %s, and what is at its target now is something else",
                        r->p->id, s->surface);
     /* after the end of a plan, what is live has gone on */
@@ -120,11 +115,12 @@ static int again(struct run *r, size_t i, struct error *err) {
         repo_snapshot_at(r->w->repo, (uint64_t)json_integer_value(json_object_get(m, "seq")));
     if (!info || (!json_is_true(json_object_get(m, "swap")) && !json_is_true(json_object_get(m, "in_place")))) {
         error_state(err, "a killed run of this plan was restoring it: what it left there is half of it");
-        error_next(err, "Remove what is half-restored at %.150s, then carry out the plan again.", text(m, "target"));
+        error_next(err, "Remove what is half-restored at %.150s, then carry out the plan again.",
+                   json_text(m, "target", ""));
         return -(int)err->code;
     }
     error_clear(err);
-    int rc = plan_file_load(r->w, text(m, "plan"), &doc, err);
+    int rc = plan_file_load(r->w, json_text(m, "plan", ""), &doc, err);
     snprintf(address, sizeof address, "%.120s/%.130s@%s", info->environment, info->surface, info->id);
     struct restore_options o = {.in_place = json_is_true(json_object_get(m, "in_place")),
                                 .swap = json_is_true(json_object_get(m, "swap")),
@@ -139,18 +135,19 @@ static int prepare(struct run *r, struct error *err) {
     for (size_t i = 0; i < r->n; i++) {
         const json_t *m = json_array_get(r->members, i), *row;
         struct set_restored *s = &r->rows[i];
-        s->surface = text(m, "surface");
+        s->surface = json_text(m, "surface", "");
         s->step = SET_NOT_BEGUN;
-        snprintf(s->target, sizeof s->target, "%s", text(m, "target"));
+        snprintf(s->target, sizeof s->target, "%s", json_text(m, "target", ""));
         row = journal_of(r, s->surface);
         int rc;
-        if (strcmp(text(row, "state"), "done") == 0)
+        if (strcmp(json_text(row, "state", ""), "done") == 0)
             rc = already(r, i, row, err);
         else if (r->p->made) {
             r->plans[i] = r->p->made[i];
             json_incref(r->plans[i].doc);
             rc = 0;
-        } else if ((rc = restore_plan_load(r->w, text(m, "plan"), &r->plans[i], err)) == -ERR_PLAN_STALE && row)
+        } else if ((rc = restore_plan_load(r->w, json_text(m, "plan", ""), &r->plans[i], err)) == -ERR_PLAN_STALE &&
+                   row)
             rc = again(r, i, err);
         if (rc < 0) {
             rc = error_wrap(err, "%s", s->surface);
@@ -241,9 +238,10 @@ static json_t *member_row(const struct run *r, size_t i) {
     char why[401];
     snprintf(why, sizeof why, "%.400s", s->why.text);
     return json_pack("{s:s, s:s, s:s, s:o, s:I, s:I, s:I, s:o}", "surface", s->surface, "snapshot",
-                     text(json_array_get(r->members, i), "backup_id"), "result", set_step_name(s->step), "target",
-                     json_name(BYTES_STR(s->target)), "items", (json_int_t)s->items, "bytes", (json_int_t)s->bytes,
-                     "duration_ms", (json_int_t)(s->duration_ns / 1000000), "why", json_name(BYTES_STR(why)));
+                     json_text(json_array_get(r->members, i), "backup_id", ""), "result", set_step_name(s->step),
+                     "target", json_name(BYTES_STR(s->target)), "items", (json_int_t)s->items, "bytes",
+                     (json_int_t)s->bytes, "duration_ms", (json_int_t)(s->duration_ns / 1000000), "why",
+                     json_name(BYTES_STR(why)));
 }
 
 static void sign(struct run *r, const json_t *checks, bool good, const struct error *why) {
@@ -260,7 +258,7 @@ static void sign(struct run *r, const json_t *checks, bool good, const struct er
     int rc = members && set ? 0 : error_set(&lost, ERR_NO_MEMORY, "no memory for a receipt");
     for (size_t i = 0; i < r->n && rc == 0; i++) rc = json_push(members, member_row(r, i), &lost);
     struct set_restore_record record = {.set = set,
-                                        .plan_sha256 = text(r->p->doc, "digest"),
+                                        .plan_sha256 = json_text(r->p->doc, "digest", ""),
                                         .started_ns = r->started_ns,
                                         .completed_ns = time_now_ns(),
                                         .took_ns = r->done->took_ns,
@@ -322,11 +320,12 @@ int set_restore_run(struct work *w, const struct set_plan *p, const char *confir
                     const struct set_restore_watch *watch, struct set_restore_done *ret, struct error *err) {
     void *plans = NULL, *rows = NULL;
     struct run r = {.w = w, .p = p, .watch = watch, .done = ret, .lock = -1, .started_ns = time_now_ns()};
-    const struct config_environment *e = w->config ? config_environment(w->config, text(p->doc, "environment")) : NULL;
+    const struct config_environment *e =
+        w->config ? config_environment(w->config, json_text(p->doc, "environment", "")) : NULL;
     *ret = (struct set_restore_done){0};
     r.members = json_object_get(p->doc, "members");
     r.n = json_array_size(r.members);
-    int rc = e ? guard_confirm(e, GUARD_RESTORE, text(p->doc, "set"), p->set_id, confirm, err) : 0;
+    int rc = e ? guard_confirm(e, GUARD_RESTORE, json_text(p->doc, "set", ""), p->set_id, confirm, err) : 0;
     if (rc == 0) rc = mem_alloc((r.n + 1) * sizeof *r.plans, &plans, err);
     if (rc == 0) rc = mem_alloc((r.n + 1) * sizeof *r.rows, &rows, err);
     r.plans = plans;

@@ -20,11 +20,6 @@ static void because(struct stream_incremental *k, const char *fmt, ...) {
     va_end(ap);
 }
 
-static const char *text_of(const json_t *o, const char *key) {
-    const char *s = json_string_value(json_object_get(o, key));
-    return s ? s : "";
-}
-
 /* Drains what the server still has to say of a command, so that another can follow. */
 static void settle(PGconn *c) {
     PGresult *r;
@@ -80,7 +75,7 @@ static bool same_cluster(const struct stream_base *b, const json_t *former, PGco
     CLEANUP(pg_clearp) PGresult *r = NULL;
     char system[24];
     snprintf(system, sizeof system, "%llu", (unsigned long long)b->system);
-    if (strcmp(text_of(former, "system_identifier"), system) != 0) return false;
+    if (strcmp(json_text(former, "system_identifier", ""), system) != 0) return false;
     if (pg_query(ask, &r, err, "SELECT timeline_id FROM pg_catalog.pg_control_checkpoint()", 0, NULL) < 0) return false;
     return json_integer_value(json_object_get(former, "timeline")) == strtoll(pg_value(r, 0, 0), NULL, 10);
 }
@@ -96,11 +91,11 @@ static int choose(struct stream_base *b, const json_t *asked, const json_t *form
     CLEANUP(pg_clearp) PGresult *r = NULL;
     struct stream_incremental *k = b->incremental;
     const json_t *before = json_object_get(former, "incremental");
-    const char *last = text_of(before, "last_full"), *every = text_of(asked, "full_every");
+    const char *last = json_text(before, "last_full", ""), *every = json_text(asked, "full_every", "");
     int64_t every_ns = FULL_EVERY_NS, last_ns = 0;
-    if (!*last) last = text_of(former, "start_time");
+    if (!*last) last = json_text(former, "start_time", "");
     if (*every && !duration_parse(every, &every_ns)) every_ns = FULL_EVERY_NS;
-    if (!wal_lsn_parse(text_of(former, "start_lsn"), &k->former_lsn) || !time_parse(last, &last_ns)) {
+    if (!wal_lsn_parse(json_text(former, "start_lsn", ""), &k->former_lsn) || !time_parse(last, &last_ns)) {
         because(k, "there is no earlier backup whose content can be read");
         return 0;
     }

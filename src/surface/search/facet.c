@@ -4,21 +4,16 @@
 
 #define QUERY_MAX (256u << 10)
 
-static const char *text(const json_t *facet, const char *key) {
-    const char *v = json_string_value(json_object_get(facet, key));
-    return v ? v : "";
-}
-
 int search_facets_check(const struct search_settings *s, const struct search_indices *l, struct error *err) {
     const json_t *f;
     size_t i;
     json_array_foreach((json_t *)s->facets, i, f) {
         bool there = false;
-        for (size_t k = 0; k < l->n; k++) there |= l->of[k].open && !strcmp(l->of[k].name, text(f, "index"));
+        for (size_t k = 0; k < l->n; k++) there |= l->of[k].open && !strcmp(l->of[k].name, json_text(f, "index", ""));
         if (!there)
             return error_set(err, ERR_CONFIG_VALUE,
-                             "the facet '%s' is of the index '%s', which is not among those backed up", text(f, "name"),
-                             text(f, "index"));
+                             "the facet '%s' is of the index '%s', which is not among those backed up",
+                             json_text(f, "name", ""), json_text(f, "index", ""));
     }
     return 0;
 }
@@ -44,9 +39,9 @@ static int one(const struct search_client *c, const json_t *f, const char *as, c
     bool frozen = r && r->open && r->way != SEARCH_SCROLL;
     char what[300], name[200], hex[2 * DIGEST_BYTES + 1];
     json_t *body = NULL, *answer = NULL;
-    snprintf(what, sizeof what, "the facet '%.100s'", text(f, "name"));
-    snprintf(name, sizeof name, "facet/%.100s", text(f, "name"));
-    int rc = json_parse(BYTES_STR(text(f, "query")), QUERY_MAX, what, &body, err);
+    snprintf(what, sizeof what, "the facet '%.100s'", json_text(f, "name", ""));
+    snprintf(name, sizeof name, "facet/%.100s", json_text(f, "name", ""));
+    int rc = json_parse(BYTES_STR(json_text(f, "query", "")), QUERY_MAX, what, &body, err);
     if (rc == 0 && !json_is_object(body))
         rc = error_set(err, ERR_CONFIG_VALUE, "%s: its query is no JSON object", what);
     if (rc == 0) rc = json_put_int(body, "size", 0, err);
@@ -73,7 +68,7 @@ int search_facets(const struct search_client *c, const char *index, const char *
     const json_t *f;
     size_t i;
     int rc = 0;
-    json_array_foreach((json_t *)c->s->facets, i, f) if (rc == 0 && !strcmp(text(f, "index"), index)) rc =
+    json_array_foreach((json_t *)c->s->facets, i, f) if (rc == 0 && !strcmp(json_text(f, "index", ""), index)) rc =
         one(c, f, as, r, out, err);
     return rc;
 }
