@@ -80,3 +80,15 @@ int prompt_line(const struct cli *c, const struct prompt *p, struct buf *answer,
 int prompt_secret(const struct cli *c, const struct prompt *p, struct buf *answer, struct error *err) {
     return ask(c, p, true, answer, err);
 }
+
+int prompt_phrase(const struct cli *c, const char *phrase, struct buf *typed, const char **ret, struct error *err) {
+    *ret = options_text(c->options, OPT_CONFIRM);
+    if (*ret || !phrase) return 0;
+    char question[700], instead[600];
+    snprintf(question, sizeof question, "This environment is protected. Type '%s' to go on", phrase);
+    snprintf(instead, sizeof instead, "--confirm '%s'", phrase);
+    const struct prompt q = {question, instead, ERR_CONFIRM};
+    int rc = prompt_line(c, &q, typed, err);
+    if (rc == 0) *ret = (const char *)typed->ptr;
+    return rc;
+}

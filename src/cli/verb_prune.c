@@ -65,24 +65,12 @@ static int plan_print(struct cli *c, const struct prune_plan *p, struct error *e
     return 0;
 }
 
-static int confirm(struct cli *c, const struct prune_plan *p, struct buf *typed, const char **ret, struct error *err) {
-    char question[600], instead[600];
-    *ret = options_text(c->options, OPT_CONFIRM);
-    if (!p->protected || *ret) return 0;
-    snprintf(question, sizeof question, "Type '%s' to go on", p->phrase);
-    snprintf(instead, sizeof instead, "--confirm '%s'", p->phrase);
-    struct prompt q = {question, instead, ERR_CONFIRM};
-    int rc = prompt_line(c, &q, typed, err);
-    if (rc == 0) *ret = (const char *)typed->ptr;
-    return rc;
-}
-
 static int act(struct cli *c, struct work *w, const struct prune_plan *p, struct error *err) {
     struct buf typed = BUF_INIT(4096);
     struct prune_done d;
     const char *phrase;
     char freed[32], took[32];
-    int rc = confirm(c, p, &typed, &phrase, err);
+    int rc = prompt_phrase(c, p->protected ? p->phrase : NULL, &typed, &phrase, err);
     if (rc == 0) rc = prune_run(w, p, phrase, &d, err);
     buf_free(&typed);
     if (rc < 0) return rc;

@@ -13,6 +13,16 @@
 
 #include <stdio.h>
 
+void verb_restore_plan_event(struct cli *c, const json_t *doc) {
+    if (!output_is_json(c->output)) return;
+    json_t *copy = json_deep_copy(doc); /* the event has a sequence number of its own */
+    if (copy && json_object_get(copy, "seq")) {
+        json_object_set(copy, "log_seq", json_object_get(copy, "seq"));
+        json_object_del(copy, "seq");
+    }
+    output_event(c->output, "plan", copy);
+}
+
 static void warnings_print(struct cli *c, const json_t *list) {
     const json_t *one;
     size_t i;
@@ -124,37 +134,17 @@ static void plan_print(struct cli *c, const struct restore_plan *p) {
         output_print(c->output, "  step %zu    %s\n", i + 1, json_string_value(step) ? json_string_value(step) : "-");
     warnings_print(c, json_object_get(d, "warnings"));
     warnings_print(c, json_object_get(t, "warnings"));
-    if (!output_is_json(c->output)) return;
-    json_t *copy = json_deep_copy(p->doc); /* the event has a sequence number of its own */
-    if (copy) {
-        json_object_set(copy, "log_seq", json_object_get(copy, "seq"));
-        json_object_del(copy, "seq");
-    }
-    output_event(c->output, "plan", copy);
+    verb_restore_plan_event(c, p->doc);
 }
 
 /* The phrase by option, or typed by a person. */
-static int confirm_get(struct cli *c, const struct restore_plan *p, struct buf *typed, const char **ret,
-                       struct error *err) {
-    *ret = options_text(c->options, OPT_CONFIRM);
-    if (*ret || !p->protected) return 0;
-    char question[700];
-    snprintf(question, sizeof question, "This environment is protected. Type '%s' to go on", p->phrase);
-    char instead[600];
-    snprintf(instead, sizeof instead, "--confirm '%s'", p->phrase);
-    struct prompt q = {question, instead, ERR_CONFIRM};
-    int rc = prompt_line(c, &q, typed, err);
-    if (rc == 0) *ret = (const char *)typed->ptr;
-    return rc;
-}
-
 static int run(struct cli *c, struct work *w, struct restore_plan *p, const struct thaw_request *thaw,
                struct error *err) {
     struct buf typed = BUF_INIT(4096);
     const char *confirm = NULL;
     struct restore_done done = {0};
     char took[32], size[32], rate[40];
-    int rc = confirm_get(c, p, &typed, &confirm, err);
+    int rc = prompt_phrase(c, p->protected ? p->phrase : NULL, &typed, &confirm, err);
     if (rc == 0 && thaw) rc = restore_thaw(w, p, confirm, thaw, err);
     if (rc == 0) rc = restore_run(w, p, confirm, &done, err);
     buf_free(&typed);
@@ -197,28 +187,32 @@ static int undo(struct cli *c, struct error *err) {
     return rc;
 }
 
+struct restore_options verb_restore_options(struct cli *c) {
+    size_t n;
+    return (struct restore_options){.into = options_text(c->options, OPT_INTO),
+                                    .paths = options_list(c->options, OPT_PATH, &n),
+                                    .in_place = options_flag(c->options, OPT_IN_PLACE),
+                                    .swap = options_flag(c->options, OPT_SWAP),
+                                    .terminate_connections = options_flag(c->options, OPT_TERMINATE),
+                                    .no_owner = options_flag(c->options, OPT_NO_OWNER),
+                                    .delta = options_flag(c->options, OPT_DELTA),
+                                    .tablespaces = options_list(c->options, OPT_TABLESPACE, &n),
+                                    .target = options_text(c->options, OPT_TARGET),
+                                    .target_time = options_text(c->options, OPT_TARGET_TIME),
+                                    .target_lsn = options_text(c->options, OPT_TARGET_LSN),
+                                    .target_xid = options_text(c->options, OPT_TARGET_XID),
+                                    .target_name = options_text(c->options, OPT_TARGET_NAME),
+                                    .target_timeline = options_text(c->options, OPT_TARGET_TIMELINE),
+                                    .target_action = options_text(c->options, OPT_TARGET_ACTION),
+                                    .target_exclusive = options_flag(c->options, OPT_TARGET_EXCLUSIVE),
+                                    .standby = options_flag(c->options, OPT_STANDBY)};
+}
+
 int verb_run_restore(struct cli *c, struct error *err) {
     struct work *w = NULL;
     struct restore_plan p = {0};
     const char *plan = options_text(c->options, OPT_PLAN);
-    size_t n;
-    struct restore_options o = {.into = options_text(c->options, OPT_INTO),
-                                .paths = options_list(c->options, OPT_PATH, &n),
-                                .in_place = options_flag(c->options, OPT_IN_PLACE),
-                                .swap = options_flag(c->options, OPT_SWAP),
-                                .terminate_connections = options_flag(c->options, OPT_TERMINATE),
-                                 .no_owner = options_flag(c->options, OPT_NO_OWNER),
-                                 .delta = options_flag(c->options, OPT_DELTA),
-                                 .tablespaces = options_list(c->options, OPT_TABLESPACE, &n),
-                                 .target = options_text(c->options, OPT_TARGET),
-                                 .target_time = options_text(c->options, OPT_TARGET_TIME),
-                                 .target_lsn = options_text(c->options, OPT_TARGET_LSN),
-                                 .target_xid = options_text(c->options, OPT_TARGET_XID),
-                                 .target_name = options_text(c->options, OPT_TARGET_NAME),
-                                 .target_timeline = options_text(c->options, OPT_TARGET_TIMELINE),
-                                 .target_action = options_text(c->options, OPT_TARGET_ACTION),
-                                 .target_exclusive = options_flag(c->options, OPT_TARGET_EXCLUSIVE),
-                                .standby = options_flag(c->options, OPT_STANDBY)};
+    struct restore_options o = verb_restore_options(c);
     bool dry = options_flag(c->options, OPT_DRY_RUN), thawing = false;
     struct thaw_request thaw;
     if (verb_restore_is_cutover(c)) return verb_restore_cutover(c, err);

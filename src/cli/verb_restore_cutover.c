@@ -53,7 +53,7 @@ static void plan_print(struct cli *c, const struct cutover_plan *p) {
     for (size_t l = 0; l < 2; l++)
         json_array_foreach(lists[l], i, s)
             output_styled(c->output, STYLE_WARN, "  warning   %s\n", json_string_value(s) ? json_string_value(s) : "-");
-    if (output_is_json(c->output)) output_event(c->output, "plan", json_deep_copy(d));
+    verb_restore_plan_event(c, d);
 }
 
 /* ---- steps as they are taken ---- */
@@ -92,25 +92,12 @@ static void result(struct cli *c, const struct cutover_plan *p, struct cutover_d
                                 d->folder, "already", d->already, "steps", d->steps, "connection", d->connection));
 }
 
-static int confirm_get(struct cli *c, const struct cutover_plan *p, struct buf *typed, const char **ret,
-                       struct error *err) {
-    char question[700], instead[600];
-    *ret = options_text(c->options, OPT_CONFIRM);
-    if (*ret || !p->protected) return 0;
-    snprintf(question, sizeof question, "This environment is protected. Type '%s' to go on", p->phrase);
-    snprintf(instead, sizeof instead, "--confirm '%s'", p->phrase);
-    struct prompt q = {question, instead, ERR_CONFIRM};
-    int rc = prompt_line(c, &q, typed, err);
-    if (rc == 0) *ret = (const char *)typed->ptr;
-    return rc;
-}
-
 static int run(struct cli *c, struct work *w, const struct cutover_plan *p, struct error *err) {
     CLEANUP(buf_free) struct buf typed = BUF_INIT(4096);
     const struct cutover_events events = {c, on_step};
     struct cutover_done d = {0};
     const char *confirm = NULL;
-    int rc = confirm_get(c, p, &typed, &confirm, err);
+    int rc = prompt_phrase(c, p->protected ? p->phrase : NULL, &typed, &confirm, err);
     if (rc == 0) rc = cutover_run(w, p, confirm, &events, &d, err);
     if (d.steps) result(c, p, &d);
     if (rc == 0 && d.already)
@@ -158,22 +145,7 @@ static int options_read(struct cli *c, struct cutover_options *o, struct error *
                *port = options_text(c->options, OPT_PORT);
     char *end = NULL;
     size_t n;
-    *o = (struct cutover_options){.restore = {.into = options_text(c->options, OPT_INTO),
-                                              .in_place = options_flag(c->options, OPT_IN_PLACE),
-                                              .delta = options_flag(c->options, OPT_DELTA),
-                                              .standby = options_flag(c->options, OPT_STANDBY),
-                                              .no_owner = options_flag(c->options, OPT_NO_OWNER),
-                                              .swap = options_flag(c->options, OPT_SWAP),
-                                              .paths = options_list(c->options, OPT_PATH, &n),
-                                              .tablespaces = options_list(c->options, OPT_TABLESPACE, &n),
-                                              .target = options_text(c->options, OPT_TARGET),
-                                              .target_time = options_text(c->options, OPT_TARGET_TIME),
-                                              .target_lsn = options_text(c->options, OPT_TARGET_LSN),
-                                              .target_xid = options_text(c->options, OPT_TARGET_XID),
-                                              .target_name = options_text(c->options, OPT_TARGET_NAME),
-                                              .target_timeline = options_text(c->options, OPT_TARGET_TIMELINE),
-                                              .target_action = options_text(c->options, OPT_TARGET_ACTION),
-                                              .target_exclusive = options_flag(c->options, OPT_TARGET_EXCLUSIVE)},
+    *o = (struct cutover_options){.restore = verb_restore_options(c),
                                   .port = port ? (unsigned)strtoul(port, &end, 10) : 0,
                                   .no_freeze = freeze && !strcmp(freeze, "none"),
                                   .terminate = options_flag(c->options, OPT_TERMINATE),
@@ -183,6 +155,7 @@ static int options_read(struct cli *c, struct cutover_options *o, struct error *
                                              : !strcmp(amcheck, "install")             ? CUTOVER_AMCHECK_INSTALL
                                                                                        : CUTOVER_AMCHECK_NONE,
                                   .accept = options_list(c->options, OPT_ACCEPT, &n)};
+    o->restore.terminate_connections = false; /* they are the freeze's to end */
     if (options_given(c->options, OPT_PLAN) && any_given(c))
         return error_set(err, ERR_USAGE, "the plan says how; make another one with other options");
     if (options_given(c->options, OPT_ROWS))

@@ -157,13 +157,7 @@ static int plan_print(struct cli *c, const struct rows_plan *p, struct error *er
         output_print(c->output, "  trigger   %s on %s\n", json_text(one, "trigger", "-"), json_text(one, "table", "-"));
     json_array_foreach(json_object_get(d, "warnings"), i, one)
         output_styled(c->output, STYLE_WARN, "  warning   %s\n", json_string_value(one));
-    if (!output_is_json(c->output)) return rc;
-    json_t *copy = json_deep_copy(p->doc); /* the event has a sequence number of its own */
-    if (copy) {
-        json_object_set(copy, "log_seq", json_object_get(copy, "seq"));
-        json_object_del(copy, "seq");
-    }
-    output_event(c->output, "plan", copy);
+    verb_restore_plan_event(c, p->doc);
     return rc;
 }
 
@@ -216,19 +210,6 @@ static int plan_make(struct cli *c, struct work *w, struct rows_plan *p, struct 
     return rc == 0 ? rows_plan_make(w, options_operand(c->options, 0), &o, p, err) : rc;
 }
 
-static int confirm_get(struct cli *c, const struct rows_plan *p, struct buf *typed, const char **ret,
-                       struct error *err) {
-    *ret = options_text(c->options, OPT_CONFIRM);
-    if (*ret || !p->protected) return 0;
-    char question[700], instead[600];
-    snprintf(question, sizeof question, "This environment is protected. Type '%s' to go on", p->phrase);
-    snprintf(instead, sizeof instead, "--confirm '%s'", p->phrase);
-    struct prompt q = {question, instead, ERR_CONFIRM};
-    int rc = prompt_line(c, &q, typed, err);
-    if (rc == 0) *ret = (const char *)typed->ptr;
-    return rc;
-}
-
 static void done_print(struct cli *c, const struct rows_plan *p, const struct rows_done *d) {
     char took[32];
     const json_t *one;
@@ -252,7 +233,7 @@ static int run(struct cli *c, struct work *w, const struct rows_plan *p, struct 
     CLEANUP(buf_free) struct buf typed = BUF_INIT(4096);
     const char *confirm = NULL;
     struct rows_done done = {0};
-    int rc = confirm_get(c, p, &typed, &confirm, err);
+    int rc = prompt_phrase(c, p->protected ? p->phrase : NULL, &typed, &confirm, err);
     if (rc == 0) rc = rows_plan_run(w, p, confirm, &done, err);
     if (rc == 0)
         done_print(c, p, &done);

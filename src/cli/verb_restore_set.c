@@ -43,26 +43,7 @@ static void plan_print(struct cli *c, const struct set_plan *p) {
     }
     output_print(c->output, "  then      compare what was restored, start services, ask for health, run the checks\n");
     lines(c, STYLE_WARN, "warning: ", json_object_get(d, "warnings"));
-    if (!output_is_json(c->output)) return;
-    json_t *copy = json_deep_copy(p->doc); /* the event has a sequence number of its own */
-    if (copy) {
-        json_object_set(copy, "log_seq", json_object_get(copy, "seq"));
-        json_object_del(copy, "seq");
-    }
-    output_event(c->output, "plan", copy);
-}
-
-static int confirm_get(struct cli *c, const struct set_plan *p, struct buf *typed, const char **ret,
-                       struct error *err) {
-    *ret = options_text(c->options, OPT_CONFIRM);
-    if (*ret || !p->protected) return 0;
-    char question[700], instead[600];
-    snprintf(question, sizeof question, "This environment is protected. Type '%s' to go on", p->phrase);
-    snprintf(instead, sizeof instead, "--confirm '%s'", p->phrase);
-    struct prompt q = {question, instead, ERR_CONFIRM};
-    int rc = prompt_line(c, &q, typed, err);
-    if (rc == 0) *ret = (const char *)typed->ptr;
-    return rc;
+    verb_restore_plan_event(c, p->doc);
 }
 
 struct watch {
@@ -116,7 +97,7 @@ static int run(struct cli *c, struct work *w, const struct set_plan *p, struct e
     struct set_restore_done d = {0};
     const char *confirm = NULL;
     char took[32];
-    int rc = confirm_get(c, p, &typed, &confirm, err);
+    int rc = prompt_phrase(c, p->protected ? p->phrase : NULL, &typed, &confirm, err);
     if (rc == 0) rc = set_restore_run(w, p, confirm, &on, &d, err);
     buf_free(&typed);
     duration_format(d.took_ns, took);
