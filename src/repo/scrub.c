@@ -238,15 +238,6 @@ static int objects_check(struct scrub *s, const struct checked *memory, struct e
 
 /* ---- write-ahead log: names that the log has, with their digests ---- */
 
-static bool whole_is_there(struct scrub *s, const char *key) {
-    const char *pieces = strstr(key, ".pieces/");
-    char whole[WAL_OBJECT_KEY_BYTES];
-    struct error e = ERROR_INIT;
-    if (!pieces) return false;
-    snprintf(whole, sizeof whole, "%.*s", (int)(pieces - key), key);
-    return store_stat(s->store, whole, NULL, NULL, &e) == 0;
-}
-
 static int wal_row_check(struct scrub *s, const struct wal_batch *b, const struct wal_row *row, struct error *err) {
     struct error e = ERROR_INIT;
     char text[700], harm[WAL_HARM_BYTES];
@@ -255,7 +246,7 @@ static int wal_row_check(struct scrub *s, const struct wal_batch *b, const struc
     s->totals.bytes += row->object_bytes;
     /* a piece goes once its segment is whole, and anything once no base needs it */
     if (rc == 0 || (rc == -ERR_OBJECT_MISSING &&
-                    (state_wal_gone(&s->derived.fold.state, row->key) || whole_is_there(s, row->key))))
+                    (state_wal_gone(&s->derived.fold.state, row->key) || wal_piece_gave_way(s->store, row->key))))
         return 0;
     state_wal_harm(s->store, &s->derived.fold.state, b->environment, b->surface, row->key, b->time_ns, harm);
     snprintf(text, sizeof text, "%.400s%s%s",

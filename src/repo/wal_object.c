@@ -355,3 +355,12 @@ int wal_object_get(struct repo *r, const char *key, struct buf *ret, struct erro
     }
     return rc;
 }
+
+bool wal_piece_gave_way(struct store *s, const char *key) {
+    const char *pieces = strstr(key, ".pieces/");
+    char whole[WAL_OBJECT_KEY_BYTES];
+    struct error e = ERROR_INIT;
+    if (!pieces) return false;
+    snprintf(whole, sizeof whole, "%.*s", (int)(pieces - key), key);
+    return store_stat(s, whole, NULL, NULL, &e) == 0;
+}

@@ -51,6 +51,8 @@ struct wal_row { /* of a batch */
 };
 /* Hold what is stored against its registration, as scrub does: ERR_OBJECT_MISSING, ERR_OBJECT_CORRUPT. Needs no key. */
 int wal_object_check(struct repo *r, const struct wal_row *row, struct error *err) PK_CHECK;
+/* Whether the key is of a piece of a segment that is stored whole by now: what completed it may have removed the piece. */
+bool wal_piece_gave_way(struct store *s, const char *key);
 /* Register objects of one cluster in the log: as many entries as it takes (WAL_ROWS_MAX objects each). The same object may be
  * registered again. ERR_KEY_ROLE for a key that may not. */
 #define WAL_ROWS_MAX 200

@@ -166,15 +166,6 @@ static void find(struct mending *m, struct wal_hurt *h, struct buf *plain) {
 
 /* ---- what is damaged ---- */
 
-static bool gave_way(struct work *w, const char *key) {
-    const char *pieces = strstr(key, ".pieces/");
-    char whole[WAL_OBJECT_KEY_BYTES];
-    struct error e = ERROR_INIT;
-    if (!pieces) return false;
-    snprintf(whole, sizeof whole, "%.*s", (int)(pieces - key), key);
-    return store_stat(w->store, whole, NULL, NULL, &e) == 0;
-}
-
 static int look_row(struct work *w, const struct wal_batch *b, const struct wal_row *row, struct wal_repair *r,
                     size_t *cap, struct error *err) {
     struct error e = ERROR_INIT;
@@ -186,7 +177,7 @@ static int look_row(struct work *w, const struct wal_batch *b, const struct wal_
         *err = e; /* not known to be damaged: the look itself failed */
         return rc;
     }
-    if (rc == -ERR_OBJECT_MISSING && gave_way(w, row->key)) return 0;
+    if (rc == -ERR_OBJECT_MISSING && wal_piece_gave_way(w->store, row->key)) return 0;
     if ((rc = mem_grow((void **)&r->items, cap, r->count + 1, sizeof *r->items, err)) < 0) return rc;
     struct wal_hurt *h = &r->items[r->count++];
     *h = (struct wal_hurt){.row = *row,

@@ -171,15 +171,6 @@ static void tell(const struct telling *t, const char *key, const struct error *w
     t->damaged(t->ctx, key, &e);
 }
 
-static bool whole_is_there(struct work *w, const char *key) {
-    const char *pieces = strstr(key, ".pieces/");
-    char whole[WAL_OBJECT_KEY_BYTES];
-    struct error e = ERROR_INIT;
-    if (!pieces) return false;
-    snprintf(whole, sizeof whole, "%.*s", (int)(pieces - key), key);
-    return store_stat(w->store, whole, NULL, NULL, &e) == 0;
-}
-
 /* What the log has and the store has not; a piece may have gone once its segment was whole. */
 static int count_missing(const struct telling *t, struct names *names, struct error *err) {
     struct repo *r = t->h->w->repo;
@@ -197,7 +188,7 @@ static int count_missing(const struct telling *t, struct names *names, struct er
             struct error e = ERROR_INIT;
             bool first;
             if (!names_see(names, rows[k].key, &first) || !first) continue;
-            if (wal_log_gone(r, rows[k].key) || whole_is_there(t->h->w, rows[k].key)) continue;
+            if (wal_log_gone(r, rows[k].key) || wal_piece_gave_way(t->h->w->store, rows[k].key)) continue;
             if (place && wal_place_read(place + 1, &p) && is_known(r, v, &p, b->seq)) {
                 v->known++;
                 continue;
@@ -320,7 +311,7 @@ static int is_lost(struct work_wal *h, const struct wal_name *segment, bool *ret
             if (rc != -ERR_OBJECT_MISSING) continue;
             error_clear(err);
             rc = 0;
-            *ret = !whole_is_there(h->w, key);
+            *ret = !wal_piece_gave_way(h->w->store, key);
         }
         seam_free(rows);
     }

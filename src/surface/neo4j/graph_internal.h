@@ -129,7 +129,7 @@ struct survey {
     bool whole;        /* neither labels nor a query narrow it down */
     bool no_state;     /* pass over what an import left behind */
     struct sink *sink; /* NULL: count only */
-    struct sink_item *item;
+    struct item_out out;
     struct graph_count count;
     struct places places, seen; /* what stands for a node; relationships that were had */
     uint64_t bytes, item_bytes, item_records, left_out;
@@ -138,8 +138,6 @@ struct survey {
     struct buf record;
     struct value_sort sort;
     struct entity_walk walk;
-    uint8_t *space;
-    size_t room, used;
     json_t *schema; /* at the end */
 };
 int survey_open(struct survey *v, const struct neo4j_settings *s, struct bolt *b, struct sink *sink,

@@ -1,15 +1,7 @@
 #include "surface/neo4j/graph_internal.h"
 
 #include "base/seam.h"
-
-static int say(json_t *list, struct error *err, const char *fmt, ...) PK_CHECK PK_PRINTF(3, 4);
-static int say(json_t *list, struct error *err, const char *fmt, ...) {
-    va_list ap;
-    va_start(ap, fmt);
-    json_t *text = json_vsprintf(fmt, ap);
-    va_end(ap);
-    return json_push(list, text, err);
-}
+#include "surface/plan.h"
 
 int neo4j_logical_probe(const struct surface_context *ctx, json_t **ret, struct error *err) {
     CLEANUP(neo4j_settings_freep) struct neo4j_settings *s = NULL;
@@ -30,42 +22,28 @@ int neo4j_logical_probe(const struct surface_context *ctx, json_t **ret, struct 
     return r < 0 ? error_wrap(err, "neo4j %s", ctx->name ? ctx->name : "") : 0;
 }
 
-static int steps(const struct neo4j_target *t, const struct restore_request *q, struct bolt *b, int64_t there,
-                 json_t *out, struct error *err) {
+static int steps(struct plan_parts *p, const struct neo4j_target *t, const struct restore_request *q, struct bolt *b,
+                 int64_t there, struct error *err) {
     const json_t *nodes = json_object_get(json_object_get(q->invariants, "nodes"), "value"),
                  *relationships = json_object_get(json_object_get(q->invariants, "relationships"), "value");
-    json_t *list = json_array(), *warnings = json_array();
-    int r = list && warnings ? 0 : error_set(err, ERR_NO_MEMORY, "no memory");
+    int r = buf_printf(&p->print, err, "%s %s %s %d", bolt_where(b), bolt_agent(b), t->database, there == 0);
     if (r == 0 && there && t->live)
-        r = say(list, err, "remove the %lld nodes of database %s of %s, its constraints and its indexes",
-                (long long)there, t->database, bolt_where(b));
+        r = plan_say(p->steps, err, "remove the %lld nodes of database %s of %s, its constraints and its indexes",
+                     (long long)there, t->database, bolt_where(b));
     if (r == 0 && there && t->live)
-        r = say(warnings, err, "what is in database %s is removed before the backup is imported", t->database);
+        r = plan_say(p->warnings, err, "what is in database %s is removed before the backup is imported", t->database);
     if (r == 0 && there && !t->live)
-        r = say(warnings, err,
-                "database %s has %lld nodes: unless they are of this restore, begun before, it would be refused",
-                t->database, (long long)there);
+        r = plan_say(p->warnings, err,
+                     "database %s has %lld nodes: unless they are of this restore, begun before, it would be refused",
+                     t->database, (long long)there);
     if (r == 0)
-        r = say(list, err, "import %lld nodes and %lld relationships into database %s of %s",
-                (long long)json_integer_value(nodes), (long long)json_integer_value(relationships), t->database,
-                bolt_where(b));
-    if (r == 0) r = say(list, err, "make constraints before and indexes after, and compare all with the backup");
-    if (r == 0) r = say(warnings, err, "users and roles are not part of an online export");
-    if (r == 0) r = json_put(out, "steps", json_incref(list), err);
-    if (r == 0) r = json_put(out, "warnings", json_incref(warnings), err);
-    json_decref(list);
-    json_decref(warnings);
+        r = plan_say(p->steps, err, "import %lld nodes and %lld relationships into database %s of %s",
+                     (long long)json_integer_value(nodes), (long long)json_integer_value(relationships), t->database,
+                     bolt_where(b));
+    if (r == 0)
+        r = plan_say(p->steps, err, "make constraints before and indexes after, and compare all with the backup");
+    if (r == 0) r = plan_say(p->warnings, err, "users and roles are not part of an online export");
     return r;
-}
-
-static int fingerprint(const struct neo4j_target *t, struct bolt *b, bool empty, json_t *out, struct error *err) {
-    CLEANUP(buf_free) struct buf text = BUF_INIT(1 << 16);
-    struct digest d;
-    char hex[2 * DIGEST_BYTES + 1];
-    int r = buf_printf(&text, err, "%s %s %s %d", bolt_where(b), bolt_agent(b), t->database, empty);
-    sha256(buf_bytes(&text), &d);
-    hex_encode(d.b, sizeof d.b, hex);
-    return r == 0 ? json_put_str(out, "fingerprint", hex, err) : r;
 }
 
 int neo4j_logical_plan(const struct surface_context *ctx, const struct restore_request *q, json_t **ret,
@@ -73,11 +51,12 @@ int neo4j_logical_plan(const struct surface_context *ctx, const struct restore_r
     CLEANUP(neo4j_settings_freep) struct neo4j_settings *s = NULL;
     CLEANUP(bolt_closep) struct bolt *b = NULL;
     CLEANUP(buf_free) struct buf where = BUF_INIT(4096);
+    struct plan_parts parts = {0};
     struct neo4j_target t;
     int64_t there = 0;
     json_t *out = json_object();
-    int r = out ? neo4j_settings_load(ctx, q->as_scratch ? q->scratch : NULL, &s, err)
-                : error_set(err, ERR_NO_MEMORY, "no memory");
+    int r = out ? plan_begin(&parts, err) : error_set(err, ERR_NO_MEMORY, "no memory");
+    if (r == 0) r = neo4j_settings_load(ctx, q->as_scratch ? q->scratch : NULL, &s, err);
     if (r == 0) r = neo4j_target_decide(s, q, &t, err);
     if (r == 0) r = neo4j_connect(s, t.host[0] ? t.host : NULL, t.port, &b, err);
     if (r == 0) r = neo4j_target_guard(s, &t, q, b, err);
@@ -85,11 +64,9 @@ int neo4j_logical_plan(const struct surface_context *ctx, const struct restore_r
     if (r == 0) r = buf_printf(&where, err, "%s database %s", bolt_where(b), t.database);
     if (r == 0) r = buf_terminate(&where, err);
     if (r == 0) r = json_put_str(out, "target", (const char *)where.ptr, err);
-    if (r == 0) r = json_put(out, "exists", json_true(), err);
-    if (r == 0) r = json_put(out, "empty", json_boolean(there == 0), err);
-    if (r == 0) r = json_put_int(out, "space_bytes", 0, err);
-    if (r == 0) r = fingerprint(&t, b, there == 0, out, err);
-    if (r == 0) r = steps(&t, q, b, there, out, err);
+    if (r == 0) r = steps(&parts, &t, q, b, there, err);
+    if (r == 0) r = plan_put(&parts, true, there == 0, 0, out, err);
+    plan_end(&parts);
     if (r < 0)
         json_decref(out);
     else

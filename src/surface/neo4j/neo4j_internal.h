@@ -13,6 +13,7 @@
 #define PK_SURFACE_NEO4J_INTERNAL_H
 
 #include "base/json.h"
+#include "surface/item_out.h"
 #include "surface/neo4j/bolt.h"
 #include "surface/surface.h"
 

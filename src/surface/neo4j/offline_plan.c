@@ -1,6 +1,7 @@
 #include "surface/neo4j/offline_place.h"
 
 #include "base/seam.h"
+#include "surface/plan.h"
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -8,19 +9,10 @@ struct plan {
     struct neo4j_offline o;
     struct neo4j_place place;
     const struct restore_request *q;
-    json_t *steps, *warnings, *all, *take;
-    struct buf print; /* what the fingerprint is of */
+    struct plan_parts parts;
+    json_t *all, *take;
     uint64_t bytes;
 };
-
-static int say(json_t *list, struct error *err, const char *fmt, ...) PK_CHECK PK_PRINTF(3, 4);
-static int say(json_t *list, struct error *err, const char *fmt, ...) {
-    va_list ap;
-    va_start(ap, fmt);
-    json_t *text = json_vsprintf(fmt, ap);
-    va_end(ap);
-    return json_push(list, text, err);
-}
 
 static int choose(struct plan *p, struct error *err) {
     const json_t *d;
@@ -42,8 +34,9 @@ static int versions(struct plan *p, struct error *err) {
     const char *a = strchr(was, '.'), *b = strchr(now, '.');
     long minor = a ? strtol(a + 1, NULL, 10) : 0, minor_here = b ? strtol(b + 1, NULL, 10) : 0;
     if (major > here || (major == here && minor > minor_here))
-        r = say(p->warnings, err,
-                "the dump is of Neo4j %s, and neo4j-admin here of %s: an older one may refuse to load it", was, now);
+        r = plan_say(p->parts.warnings, err,
+                     "the dump is of Neo4j %s, and neo4j-admin here of %s: an older one may refuse to load it", was,
+                     now);
     return r;
 }
 
@@ -57,22 +50,25 @@ static int live(struct plan *p, struct error *err) {
     json_array_foreach(info, i, row) {
         used = used || json_is_true(json_object_get(row, "in_use"));
         if (r == 0)
-            r = buf_printf(&p->print, err, "%s %lld\n", json_string_value(json_object_get(row, "name")),
+            r = buf_printf(&p->parts.print, err, "%s %lld\n", json_string_value(json_object_get(row, "name")),
                            (long long)json_integer_value(json_object_get(row, "last_committed")));
     }
     if (r == 0)
-        r = say(p->steps, err,
-                "load them into %s.partial-… and check them there, so that nothing is replaced by what is not sound",
-                p->place.path);
-    if (r == 0 && used) r = say(p->steps, err, "stop the server by the hook 'stop'");
-    if (r == 0) r = say(p->steps, err, "dump what is there now into %s.before-…", p->o.home);
+        r = plan_say(
+            p->parts.steps, err,
+            "load them into %s.partial-… and check them there, so that nothing is replaced by what is not sound",
+            p->place.path);
+    if (r == 0 && used) r = plan_say(p->parts.steps, err, "stop the server by the hook 'stop'");
+    if (r == 0) r = plan_say(p->parts.steps, err, "dump what is there now into %s.before-…", p->o.home);
     json_array_foreach(p->take, i, row) {
         const char *name = json_string_value(row);
         if (r == 0)
-            r = say(p->steps, err, "%s the database %s of %s", neo4j_info_of(info, name) ? "replace" : "load", name,
-                    p->o.home);
+            r = plan_say(p->parts.steps, err, "%s the database %s of %s",
+                         neo4j_info_of(info, name) ? "replace" : "load", name, p->o.home);
     }
-    if (r == 0) r = say(p->steps, err, "check them again%s", used ? ", and start the server by the hook 'start'" : "");
+    if (r == 0)
+        r = plan_say(p->parts.steps, err, "check them again%s",
+                     used ? ", and start the server by the hook 'start'" : "");
     json_decref(info);
     return r;
 }
@@ -81,48 +77,38 @@ static int beside(struct plan *p, struct error *err) {
     const json_t *row;
     size_t i;
     int r = 0;
-    json_array_foreach(p->take, i, row) if (r == 0) r =
-        say(p->steps, err, "load the database %s into %s and check it", json_string_value(row), p->place.path);
+    json_array_foreach(p->take, i, row) if (r == 0) r = plan_say(
+        p->parts.steps, err, "load the database %s into %s and check it", json_string_value(row), p->place.path);
     if (r == 0)
-        r = say(p->steps, err,
-                "start a server on it with NEO4J_CONF=%s/conf, after that file has the settings of your own",
-                p->place.path);
+        r = plan_say(p->parts.steps, err,
+                     "start a server on it with NEO4J_CONF=%s/conf, after that file has the settings of your own",
+                     p->place.path);
     return r;
 }
 
 static int make(struct plan *p, json_t *out, struct error *err) {
-    struct digest digest;
-    char hex[2 * DIGEST_BYTES + 1];
     int r = neo4j_place_decide(&p->o, p->q, &p->place, err);
     if (r == 0) r = choose(p, err);
     if (r == 0) r = versions(p, err);
-    if (r == 0) r = buf_printf(&p->print, err, "%s %d %d\n", p->place.path, p->place.in_place, p->place.exists);
+    if (r == 0) r = buf_printf(&p->parts.print, err, "%s %d %d\n", p->place.path, p->place.in_place, p->place.exists);
     if (r == 0) r = p->place.in_place ? live(p, err) : beside(p, err);
     if (r < 0) return r;
-    sha256(buf_bytes(&p->print), &digest);
-    hex_encode(digest.b, sizeof digest.b, hex);
     r = json_put_str(out, "target", p->place.path, err);
-    if (r == 0) r = json_put_str(out, "fingerprint", hex, err);
-    if (r == 0) r = json_put(out, "exists", json_boolean(p->place.exists), err);
-    if (r == 0) r = json_put(out, "empty", json_boolean(p->place.empty), err);
-    if (r == 0) r = json_put_int(out, "space_bytes", (int64_t)(p->place.in_place ? 3 : 1) * (int64_t)p->bytes, err);
-    if (r == 0) r = json_put(out, "steps", json_incref(p->steps), err);
-    return r == 0 ? json_put(out, "warnings", json_incref(p->warnings), err) : r;
+    return r == 0
+               ? plan_put(&p->parts, p->place.exists, p->place.empty, (p->place.in_place ? 3 : 1) * p->bytes, out, err)
+               : r;
 }
 
 int neo4j_offline_plan(const struct surface_context *ctx, const struct restore_request *q, json_t **ret,
                        struct error *err) {
-    struct plan p = {
-        .q = q, .steps = json_array(), .warnings = json_array(), .all = json_array(), .print = BUF_INIT(1 << 20)};
+    struct plan p = {.q = q, .all = json_array()};
     json_t *out = json_object();
-    int r = out && p.steps && p.warnings && p.all ? neo4j_offline_load(ctx, &p.o, err)
-                                                  : error_set(err, ERR_NO_MEMORY, "no memory");
+    int r = out && p.all ? plan_begin(&p.parts, err) : error_set(err, ERR_NO_MEMORY, "no memory");
+    if (r == 0) r = neo4j_offline_load(ctx, &p.o, err);
     if (r == 0) r = make(&p, out, err);
-    json_decref(p.steps);
-    json_decref(p.warnings);
+    plan_end(&p.parts);
     json_decref(p.all);
     json_decref(p.take);
-    buf_free(&p.print);
     if (r < 0)
         json_decref(out);
     else

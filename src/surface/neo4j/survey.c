@@ -33,24 +33,6 @@ void survey_close(struct survey *v) {
 }
 
 /* ---- out: a record is its length and its bytes ---- */
-static int put(struct survey *v, const void *p, size_t n, struct error *err) {
-    const uint8_t *from = p;
-    while (n) {
-        if (v->used == v->room) {
-            int r = v->used ? v->sink->ops->advance(v->item, v->used, err) : 0;
-            v->used = v->room = 0;
-            if (r == 0) r = v->sink->ops->space(v->item, &v->space, &v->room, err);
-            if (r < 0) return r;
-        }
-        size_t part = v->room - v->used < n ? v->room - v->used : n;
-        memcpy(v->space + v->used, from, part);
-        v->used += part;
-        from += part;
-        n -= part;
-    }
-    return 0;
-}
-
 static int put_record(struct survey *v, struct error *err) {
     uint8_t head[10];
     size_t n = 0;
@@ -63,8 +45,8 @@ static int put_record(struct survey *v, struct error *err) {
     if (v->item_records % PROGRESS_EVERY == 0)
         neo4j_progress(v->s, v->sink ? "export" : "measure", v->bytes + v->item_bytes, v->item_records);
     if (!v->sink) return 0;
-    int r = put(v, head, n, err);
-    return r == 0 ? put(v, v->record.ptr, v->record.len, err) : r;
+    int r = item_out_put(&v->out, BYTES_OF(head, n), err);
+    return r == 0 ? item_out_put(&v->out, buf_bytes(&v->record), err) : r;
 }
 
 /* ---- nodes ---- */
@@ -190,17 +172,8 @@ static int pass(struct survey *v, bool relationships, struct error *err) {
 }
 
 static int close_item(struct survey *v, json_t *attr, struct error *err) {
-    CLEANUP(buf_free) struct buf text = BUF_INIT(1 << 16);
-    int r = attr ? json_write(attr, &text, err) : error_set(err, ERR_NO_MEMORY, "no memory");
-    json_decref(attr);
-    if (r == 0 && v->used) r = v->sink->ops->advance(v->item, v->used, err);
-    v->used = v->room = 0;
-    if (r < 0) {
-        v->sink->ops->drop(v->item);
-    } else {
-        r = v->sink->ops->close(v->item, buf_bytes(&text), NULL, err);
-    }
-    v->item = NULL;
+    int r = item_out_close(&v->out, attr, err);
+    item_out_drop(&v->out);
     v->bytes += v->item_bytes;
     return r;
 }
@@ -208,12 +181,11 @@ static int close_item(struct survey *v, json_t *attr, struct error *err) {
 static int item(struct survey *v, uint64_t seq, bool relationships, struct error *err) {
     const char *name = relationships ? GRAPH_RELATIONSHIPS : GRAPH_NODES;
     if (!v->sink) return pass(v, relationships, err);
-    int r = v->sink->ops->open(v->sink, seq, BYTES_STR(name), ITEM_RECORDS, &v->item, err);
+    int r = item_out_open(&v->out, v->sink, seq, name, ITEM_RECORDS, err);
     if (r < 0) return r;
     r = pass(v, relationships, err);
     if (r < 0) {
-        v->sink->ops->drop(v->item);
-        v->item = NULL;
+        item_out_drop(&v->out);
         return r;
     }
     return close_item(v,
@@ -225,16 +197,15 @@ static int item(struct survey *v, uint64_t seq, bool relationships, struct error
 static int schema_item(struct survey *v, struct error *err) {
     CLEANUP(buf_free) struct buf text = BUF_INIT(GRAPH_TEXT_MAX);
     int r = json_write_pretty(v->schema, &text, err);
-    if (r == 0) r = v->sink->ops->open(v->sink, 2, BYTES_STR(GRAPH_SCHEMA), ITEM_OPAQUE, &v->item, err);
+    if (r == 0) r = item_out_open(&v->out, v->sink, 2, GRAPH_SCHEMA, ITEM_OPAQUE, err);
     if (r < 0) return r;
-    r = sink_write(v->sink, v->item, buf_bytes(&text), err);
+    r = item_out_put(&v->out, buf_bytes(&text), err);
     v->item_bytes = text.len;
     json_t *attr = json_pack("{s:s, s:i, s:I, s:I}", "type", "schema", "version", 1, "constraints",
                              (json_int_t)v->count.constraints, "indexes", (json_int_t)v->count.indexes);
     if (r == 0) return close_item(v, attr, err);
     json_decref(attr);
-    v->sink->ops->drop(v->item);
-    v->item = NULL;
+    item_out_drop(&v->out);
     return r;
 }
 

@@ -1,15 +1,7 @@
 #include "surface/pgphys/restore_internal.h"
 
+#include "surface/plan.h"
 #include <stdio.h>
-
-static int step(json_t *steps, struct error *err, const char *fmt, ...) PK_CHECK PK_PRINTF(3, 4);
-static int step(json_t *steps, struct error *err, const char *fmt, ...) {
-    va_list ap;
-    va_start(ap, fmt);
-    json_t *text = json_vsprintf(fmt, ap);
-    va_end(ap);
-    return json_push(steps, text, err);
-}
 
 static const char *target_text(const struct restore_recovery *q, char *out, size_t n) {
     const char *kind = q->time ? "time" : q->lsn ? "LSN" : q->xid ? "transaction" : q->name ? "restore point" : NULL;
@@ -23,17 +15,18 @@ static const char *target_text(const struct restore_recovery *q, char *out, size
     return out;
 }
 
-static int steps_of(struct pgphys_restore *r, json_t *steps, json_t *warnings, struct error *err) {
+static int steps_of(struct pgphys_restore *r, struct plan_parts *p, struct error *err) {
     const struct restore_recovery *q = r->q->recovery;
     const json_t *spaces = json_object_get(r->q->facts, "tablespaces"), *v;
     char text[300];
     size_t i;
     int rc;
     if (r->delta)
-        rc = step(steps, err, "remove pg_control, and what the backup does not have, from %s; rewrite what differs",
-                  r->target);
+        rc = plan_say(p->steps, err,
+                      "remove pg_control, and what the backup does not have, from %s; rewrite what differs", r->target);
     else
-        rc = step(steps, err, "write all files into a new folder, which is named %s when it is whole", r->target);
+        rc =
+            plan_say(p->steps, err, "write all files into a new folder, which is named %s when it is whole", r->target);
     json_array_foreach(spaces, i, v) {
         char to[PATH_MAX], link[64];
         const char *was = json_string_value(json_object_get(v, "location")),
@@ -41,17 +34,17 @@ static int steps_of(struct pgphys_restore *r, json_t *steps, json_t *warnings, s
         if (rc < 0 || !was || *was != '/' || !oid) continue;
         snprintf(link, sizeof link, "pg_tblspc/%.40s", oid);
         rc = pgphys_target_space(r, link, was, to, err);
-        if (rc == 0) rc = step(steps, err, "put the tablespace %s into %s", was, to);
+        if (rc == 0) rc = plan_say(p->steps, err, "put the tablespace %s into %s", was, to);
     }
-    if (rc == 0) rc = step(steps, err, "write pg_control last");
+    if (rc == 0) rc = plan_say(p->steps, err, "write pg_control last");
     if (rc == 0 && q)
-        rc = step(steps, err, "when it is started, the server recovers %s%s%s%s", target_text(q, text, sizeof text),
-                  q->action ? ", and then does: " : "", q->action ? q->action : "",
-                  q->own_timeline ? ", and goes on as a new timeline" : "");
-    if (rc == 0 && !q) rc = step(steps, err, "when it is started, the server recovers to the end of the backup");
+        rc = plan_say(p->steps, err, "when it is started, the server recovers %s%s%s%s",
+                      target_text(q, text, sizeof text), q->action ? ", and then does: " : "",
+                      q->action ? q->action : "", q->own_timeline ? ", and goes on as a new timeline" : "");
+    if (rc == 0 && !q) rc = plan_say(p->steps, err, "when it is started, the server recovers to the end of the backup");
     if (rc == 0 && !r->q->in_place)
         rc = json_push(
-            warnings,
+            p->warnings,
             json_string(
                 "archiving is off in the copy (archive_mode in postgresql.auto.conf); turn it on when it takes over"),
             err);
@@ -59,7 +52,7 @@ static int steps_of(struct pgphys_restore *r, json_t *steps, json_t *warnings, s
         const char *path = json_string_value(json_object_get(v, "path"));
         if (rc == 0 && path)
             rc = json_push(
-                warnings,
+                p->warnings,
                 json_is_true(json_object_get(v, "captured"))
                     ? json_sprintf("%s was outside the data folder; it is restored below " PGPHYS_CONFIG, path)
                     : json_sprintf("%s was outside the data folder, and is not in the backup", path),
@@ -68,36 +61,27 @@ static int steps_of(struct pgphys_restore *r, json_t *steps, json_t *warnings, s
     return rc;
 }
 
-static int fingerprint(const struct pgphys_restore *r, char hex[65], struct error *err) {
-    CLEANUP(buf_free) struct buf b = BUF_INIT(16 << 10);
+static int print(const struct pgphys_restore *r, struct buf *out, struct error *err) {
     struct stat st = {0};
-    struct digest d;
     (void)!seam_fstatat(AT_FDCWD, r->target, &st, AT_SYMLINK_NOFOLLOW);
-    int rc = buf_printf(&b, err, "%s %d %d %llu", r->q->target || r->q->in_place ? r->target : "-", r->exists, r->delta,
-                        r->exists ? (unsigned long long)st.st_ino : 0ULL);
-    sha256(buf_bytes(&b), &d);
-    hex_encode(d.b, sizeof d.b, hex);
-    return rc;
+    return buf_printf(out, err, "%s %d %d %llu", r->q->target || r->q->in_place ? r->target : "-", r->exists, r->delta,
+                      r->exists ? (unsigned long long)st.st_ino : 0ULL);
 }
 
 int pgphys_plan(const struct surface_context *ctx, const struct restore_request *q, json_t **ret, struct error *err) {
     struct pgphys_restore r = {.ctx = ctx, .q = q, .parentfd = -1, .dirfd = -1};
-    json_t *steps = json_array(), *warnings = json_array(), *out = json_object();
-    char hex[65];
-    int rc = steps && warnings && out ? pgphys_recovery_check(q->recovery, q->facts, err)
-                                      : error_set(err, ERR_NO_MEMORY, "no memory");
+    struct plan_parts parts = {0};
+    json_t *out = json_object();
+    int rc = out ? plan_begin(&parts, err) : error_set(err, ERR_NO_MEMORY, "no memory");
+    if (rc == 0) rc = pgphys_recovery_check(q->recovery, q->facts, err);
     if (rc == 0) rc = pgphys_target_decide(&r, err);
-    if (rc == 0) rc = steps_of(&r, steps, warnings, err);
-    if (rc == 0) rc = fingerprint(&r, hex, err);
+    if (rc == 0) rc = steps_of(&r, &parts, err);
+    if (rc == 0) rc = print(&r, &parts.print, err);
     if (rc == 0) rc = json_put_str(out, "target", r.target, err);
-    if (rc == 0) rc = json_put_str(out, "fingerprint", hex, err);
-    if (rc == 0) rc = json_put(out, "exists", json_boolean(r.exists), err);
-    if (rc == 0) rc = json_put(out, "empty", json_boolean(!r.delta), err);
-    if (rc == 0) rc = json_put_int(out, "space_bytes", json_integer_value(json_object_get(q->facts, "bytes")), err);
-    if (rc == 0) rc = json_put(out, "steps", json_incref(steps), err);
-    if (rc == 0) rc = json_put(out, "warnings", json_incref(warnings), err);
-    json_decref(steps);
-    json_decref(warnings);
+    if (rc == 0)
+        rc = plan_put(&parts, r.exists, !r.delta, (uint64_t)json_integer_value(json_object_get(q->facts, "bytes")), out,
+                      err);
+    plan_end(&parts);
     if (rc < 0)
         json_decref(out);
     else

@@ -53,7 +53,7 @@ static int bulk_keys(const json_t *invariants, const char ***ret, size_t *ret_n,
 
 struct folding {
     json_t *invariants;
-    struct pg_out *out; /* may be NULL */
+    struct item_out *out; /* may be NULL */
     struct sha256_state *hash;
     struct buf group, line;
     json_int_t count; /* in the group */
@@ -89,7 +89,7 @@ static int fold_one(struct folding *f, const char *key, struct error *err) {
     if (r == 0) r = json_write(one, &f->line, err);
     if (r == 0) r = buf_append_str(&f->line, "\n", err);
     json_decref(one);
-    if (r == 0 && f->out) r = pg_out_write(f->out, f->line.ptr, f->line.len, err);
+    if (r == 0 && f->out) r = item_out_put(f->out, BYTES_OF(f->line.ptr, f->line.len), err);
     if (r < 0) return r;
     sha256_update(f->hash, buf_bytes(&f->line));
     f->count++;
@@ -97,7 +97,7 @@ static int fold_one(struct folding *f, const char *key, struct error *err) {
     return 0;
 }
 
-int pg_bulk_fold(json_t *invariants, struct pg_out *out, struct error *err) {
+int pg_bulk_fold(json_t *invariants, struct item_out *out, struct error *err) {
     struct folding f = {
         .invariants = invariants, .out = out, .group = BUF_INIT(LINE_BYTES_MAX), .line = BUF_INIT(LINE_BYTES_MAX)};
     const char **keys = NULL;
@@ -119,9 +119,9 @@ int pg_bulk_put(struct pg_capture *c, json_t *invariants, json_t *facts, struct 
     int r = c->sink->ops->open(c->sink, c->seq, BYTES_STR(ITEM), ITEM_RECORDS, &it, err);
     if (r < 0) return r;
     c->seq++;
-    struct pg_out o = {.sink = c->sink, .item = it};
+    struct item_out o = {.sink = c->sink, .item = it};
     r = pg_bulk_fold(invariants, &o, err);
-    if (r == 0) r = pg_out_flush(&o, err);
+    if (r == 0) r = item_out_flush(&o, err);
     if (r < 0) {
         c->sink->ops->drop(it);
         return r;

@@ -153,9 +153,9 @@ static int put_text(struct pg_capture *c, const char *name, const struct buf *te
     int r = c->sink->ops->open(c->sink, c->seq, BYTES_STR(name), ITEM_RECORDS, &it, err);
     if (r < 0) return r;
     c->seq++;
-    struct pg_out o = {.sink = c->sink, .item = it};
-    r = pg_out_write(&o, text->ptr, text->len, err);
-    if (r == 0) r = pg_out_flush(&o, err);
+    struct item_out o = {.sink = c->sink, .item = it};
+    r = item_out_put(&o, BYTES_OF(text->ptr, text->len), err);
+    if (r == 0) r = item_out_flush(&o, err);
     if (r < 0) {
         c->sink->ops->drop(it);
         return r;

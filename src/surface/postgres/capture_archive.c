@@ -10,29 +10,6 @@
 #define NAME_BYTES_MAX 4096
 #define WAIT_MS 200
 
-int pg_out_flush(struct pg_out *o, struct error *err) {
-    int r = o->used ? o->sink->ops->advance(o->item, o->used, err) : 0;
-    o->space = NULL;
-    o->room = o->used = 0;
-    return r;
-}
-
-int pg_out_write(struct pg_out *o, const void *p, size_t n, struct error *err) {
-    for (size_t done = 0; done < n;) {
-        if (o->used == o->room) {
-            int r = pg_out_flush(o, err);
-            if (r == 0) r = o->sink->ops->space(o->item, &o->space, &o->room, err);
-            if (r < 0) return r;
-        }
-        size_t take = n - done < o->room - o->used ? n - done : o->room - o->used;
-        memcpy(o->space + o->used, (const uint8_t *)p + done, take);
-        o->used += take;
-        done += take;
-    }
-    o->total += n;
-    return 0;
-}
-
 int pg_report(const struct pg_settings *s, struct pg_fleet *f, const char *phase, uint64_t bytes, struct error *err) {
     uint64_t all = atomic_fetch_add_explicit(&f->bytes, bytes, memory_order_relaxed) + bytes;
     int64_t now = time_monotonic_ns(), last = atomic_load_explicit(&f->reported_at, memory_order_relaxed);
@@ -195,10 +172,10 @@ static int copy_table(struct copying *k, const struct pg_entry *e, struct error 
 }
 
 /* ---- large objects: (oid, (length, bytes)*, 0)*, 0; all numbers 4 bytes, little-endian ---- */
-static int put_number(struct pg_out *o, uint32_t v, struct error *err) {
+static int put_number(struct item_out *o, uint32_t v, struct error *err) {
     uint8_t b[4];
     put_u32(b, v);
-    return pg_out_write(o, b, sizeof b, err);
+    return item_out_put(o, BYTES_OF(b, sizeof b), err);
 }
 
 /* Full pieces, so that the same object gives the same bytes however the pipe delivered it. */
@@ -213,7 +190,7 @@ static int read_piece(struct pg_archive *a, uint8_t *p, size_t bytes, size_t *re
     return 0;
 }
 
-static int copy_object(struct copying *k, struct pg_out *o, uint32_t oid, uint8_t *piece, size_t piece_bytes,
+static int copy_object(struct copying *k, struct item_out *o, uint32_t oid, uint8_t *piece, size_t piece_bytes,
                        struct error *err) {
     uint8_t head[4];
     size_t n = 0;
@@ -226,7 +203,7 @@ static int copy_object(struct copying *k, struct pg_out *o, uint32_t oid, uint8_
         if (r < 0 || n == 0) break;
         pg_rows_part(&k->objects, BYTES_OF(piece, n));
         r = put_number(o, (uint32_t)n, err);
-        if (r == 0) r = pg_out_write(o, piece, n, err);
+        if (r == 0) r = item_out_put(o, BYTES_OF(piece, n), err);
         if (r == 0) r = report(k->c, n, err);
     }
     if (r == 0) r = put_number(o, 0, err);
@@ -242,7 +219,7 @@ static int copy_objects(struct copying *k, const struct pg_entry *e, struct erro
     uint64_t before = k->objects.rows;
     int r = mem_alloc(piece_bytes, (void **)&piece, err);
     if (r == 0) r = open_data(k, e, "large_objects", &it, &attr, err);
-    struct pg_out o = {.sink = k->c->sink, .item = it};
+    struct item_out o = {.sink = k->c->sink, .item = it};
     while (r == 0) {
         uint32_t oid;
         r = pg_archive_object(k->a, &oid, err);
@@ -250,7 +227,7 @@ static int copy_objects(struct copying *k, const struct pg_entry *e, struct erro
         r = copy_object(k, &o, oid, piece, piece_bytes, err);
     }
     if (r == 0) r = put_number(&o, 0, err);
-    if (r == 0) r = pg_out_flush(&o, err);
+    if (r == 0) r = item_out_flush(&o, err);
     if (r == 0) r = json_put_int(attr, "objects", (int64_t)(k->objects.rows - before), err);
     if (r == 0) r = close_item(k->c, &it, attr, err);
     k->c->sink->ops->drop(it);
@@ -267,9 +244,9 @@ static int put_contents(struct pg_capture *c, const char *database, const struct
     int r = pg_item_name(&name, BYTES_STR(database), "contents", err);
     if (r == 0) r = open_item(c, buf_bytes(&name), ITEM_RECORDS, &it, err);
     if (r < 0) return r;
-    struct pg_out o = {.sink = c->sink, .item = it};
-    r = pg_out_write(&o, t->raw.ptr, t->raw.len, err);
-    if (r == 0) r = pg_out_flush(&o, err);
+    struct item_out o = {.sink = c->sink, .item = it};
+    r = item_out_put(&o, BYTES_OF(t->raw.ptr, t->raw.len), err);
+    if (r == 0) r = item_out_flush(&o, err);
     c->bytes += t->raw.len;
     if (r == 0) r = close_item(c, &it, attr, err);
     c->sink->ops->drop(it);

@@ -1,25 +1,17 @@
 #include "surface/postgres/postgres_internal.h"
 
 #include "base/seam.h"
+#include "surface/plan.h"
 #include <stdlib.h>
 
 struct planning {
     const struct restore_request *q;
     PGconn *c;
-    json_t *list, *steps, *warnings;
-    struct buf print; /* what the fingerprint is of: identities, never sizes or counters */
+    json_t *list;
+    struct plan_parts parts;
     uint64_t bytes;
     bool swap;
 };
-
-static int step(struct planning *p, struct error *err, const char *fmt, ...) PK_CHECK PK_PRINTF(3, 4);
-static int step(struct planning *p, struct error *err, const char *fmt, ...) {
-    va_list ap;
-    va_start(ap, fmt);
-    json_t *text = json_vsprintf(fmt, ap);
-    va_end(ap);
-    return json_push(p->steps, text, err);
-}
 
 /* What the server has under a name: oid and size, or nothing. */
 static int look(struct planning *p, const char *name, const char *as, json_t *d, bool *ret_exists, struct error *err) {
@@ -31,7 +23,7 @@ static int look(struct planning *p, const char *name, const char *as, json_t *d,
                       1, params);
     if (rc < 0) return rc;
     *ret_exists = PQntuples(r) > 0;
-    rc = buf_printf(&p->print, err, "%s %s %s\n", as, name, *ret_exists ? pg_value(r, 0, 0) : "-");
+    rc = buf_printf(&p->parts.print, err, "%s %s %s\n", as, name, *ret_exists ? pg_value(r, 0, 0) : "-");
     if (rc == 0 && *ret_exists) rc = json_put_int(d, "bytes", strtoll(pg_value(r, 0, 1), NULL, 10), err);
     return rc;
 }
@@ -46,23 +38,24 @@ static int plan_live(struct planning *p, const struct pg_restore_job *j, json_t 
     if (r == 0) r = json_put_int(d, "connections", n, err);
     if (r < 0 || !p->swap) return r;
     if (n && !p->q->terminate_connections)
-        r = json_push(p->warnings,
+        r = json_push(p->parts.warnings,
                       json_sprintf("sessions of others on %s: %u (%s); the swap would be refused", j->live, n,
                                    (const char *)who.ptr),
                       err);
     if (r == 0 && exists && n && p->q->terminate_connections)
-        r = step(p, err, "terminate %u connections to %s", n, j->live);
+        r = plan_say(p->parts.steps, err, "terminate %u connections to %s", n, j->live);
     if (r == 0 && exists)
-        r = step(p, err, "rename %s to %s, and %s to %s, in one transaction", j->live, j->before, j->target, j->live);
+        r = plan_say(p->parts.steps, err, "rename %s to %s, and %s to %s, in one transaction", j->live, j->before,
+                     j->target, j->live);
     else if (r == 0)
-        r = step(p, err, "rename %s to %s", j->target, j->live);
+        r = plan_say(p->parts.steps, err, "rename %s to %s", j->target, j->live);
     if (r < 0 || !exists) return r;
     const char *params[] = {j->live};
     CLEANUP(pg_clearp) PGresult *slots = NULL;
     r = pg_query(p->c, &slots, err, "SELECT count(*) FROM pg_catalog.pg_replication_slots WHERE database = $1", 1,
                  params);
     if (r == 0 && strcmp(pg_value(slots, 0, 0), "0") != 0)
-        r = json_push(p->warnings,
+        r = json_push(p->parts.warnings,
                       json_sprintf("%s replication slots belong to %s and stay with the old database",
                                    pg_value(slots, 0, 0), j->live),
                       err);
@@ -76,10 +69,12 @@ static int plan_one(struct planning *p, const struct pg_restore_job *j, struct e
     if (r == 0 && !p->swap) r = look(p, j->target, "target", d, &exists, err);
     if (r == 0 && !p->swap) r = json_put(d, "exists", json_boolean(exists), err);
     if (r == 0 && exists && !p->q->as_scratch)
-        r = json_push(p->warnings, json_sprintf("%s exists already: the restore would be refused", j->target), err);
-    if (r == 0) r = step(p, err, "make database %s and restore %s into it", j->target, j->name);
+        r = json_push(p->parts.warnings, json_sprintf("%s exists already: the restore would be refused", j->target),
+                      err);
+    if (r == 0) r = plan_say(p->parts.steps, err, "make database %s and restore %s into it", j->target, j->name);
     if (r == 0)
-        r = step(p, err, "compare every table's rows, every sequence and the large objects with what was captured");
+        r = plan_say(p->parts.steps, err,
+                     "compare every table's rows, every sequence and the large objects with what was captured");
     if (r == 0) r = plan_live(p, j, d, err);
     p->bytes += 2 * (uint64_t)json_integer_value(json_object_get(j->facts, "dump_bytes"));
     if (r < 0) {
@@ -90,54 +85,38 @@ static int plan_one(struct planning *p, const struct pg_restore_job *j, struct e
 }
 
 static int finish(struct planning *p, json_t *out, struct error *err) {
-    struct digest digest;
-    char hex[2 * DIGEST_BYTES + 1];
-    sha256(buf_bytes(&p->print), &digest);
-    hex_encode(digest.b, sizeof digest.b, hex);
-    int r = json_put_str(out, "fingerprint", hex, err);
     const json_t *first = json_array_get(p->list, 0);
     bool exists = json_is_true(json_object_get(first, p->swap ? "live_exists" : "exists"));
     const char *target = json_string_value(json_object_get(first, "target"));
-    if (r == 0 && target) r = json_put_str(out, "target", target, err);
-    if (r == 0) r = json_put(out, "exists", json_boolean(exists), err);
-    if (r == 0) r = json_put(out, "empty", json_boolean(!exists), err);
-    if (r == 0) r = json_put_int(out, "space_bytes", (int64_t)p->bytes, err);
+    int r = target ? json_put_str(out, "target", target, err) : 0;
     if (r == 0) r = json_put(out, "databases", json_incref(p->list), err);
-    if (r == 0) r = json_put(out, "steps", json_incref(p->steps), err);
-    if (r == 0) r = json_put(out, "warnings", json_incref(p->warnings), err);
-    return r;
+    return r == 0 ? plan_put(&p->parts, exists, !exists, p->bytes, out, err) : r;
 }
 
 int pg_plan(const struct surface_context *ctx, const struct restore_request *q, json_t **ret, struct error *err) {
     CLEANUP(pg_settings_freep) struct pg_settings *s = NULL;
     CLEANUP(pg_finishp) PGconn *c = NULL;
-    struct planning p = {.q = q,
-                         .list = json_array(),
-                         .steps = json_array(),
-                         .warnings = json_array(),
-                         .print = BUF_INIT(1 << 20),
-                         .swap = (q->swap || q->in_place) && !q->as_scratch};
+    struct planning p = {.q = q, .list = json_array(), .swap = (q->swap || q->in_place) && !q->as_scratch};
     struct pg_restore_job *jobs = NULL;
     size_t n = 0;
     json_t *out = json_object(), *server = json_object();
-    int r = out && server && p.list && p.steps && p.warnings ? pg_jobs_make(q, &jobs, &n, err)
-                                                             : error_set(err, ERR_NO_MEMORY, "no memory");
+    int r = out && server && p.list ? plan_begin(&p.parts, err) : error_set(err, ERR_NO_MEMORY, "no memory");
+    if (r == 0) r = pg_jobs_make(q, &jobs, &n, err);
     if (r == 0) r = pg_settings_load(ctx, q->as_scratch ? q->scratch : NULL, &s, err);
     if (r == 0) r = pg_connect_admin(s, NULL, &c, err);
     p.c = c;
     if (r == 0) r = pg_server_facts(c, server, err);
     if (r == 0) r = json_put(out, "server_version", json_incref(json_object_get(server, "server_version")), err);
     const char *system = json_string_value(json_object_get(server, "system_identifier"));
-    if (r == 0) r = buf_printf(&p.print, err, "server %s %d\n", system ? system : "-", PQserverVersion(c) / 10000);
+    if (r == 0)
+        r = buf_printf(&p.parts.print, err, "server %s %d\n", system ? system : "-", PQserverVersion(c) / 10000);
     if (r == 0 && pg_selects_globals(q->include) && !q->no_owner)
-        r = step(&p, err, "make the roles that the server lacks");
+        r = plan_say(p.parts.steps, err, "make the roles that the server lacks");
     for (size_t k = 0; r == 0 && k < n; k++) r = plan_one(&p, &jobs[k], err);
     if (r == 0) r = finish(&p, out, err);
     pg_jobs_free(jobs, n);
-    buf_free(&p.print);
+    plan_end(&p.parts);
     json_decref(p.list);
-    json_decref(p.steps);
-    json_decref(p.warnings);
     json_decref(server);
     if (r < 0)
         json_decref(out);

@@ -12,6 +12,7 @@
 #define PK_SURFACE_POSTGRES_INTERNAL_H
 
 #include "base/proc.h"
+#include "surface/item_out.h"
 #include "surface/postgres/archive.h"
 #include "surface/postgres/fleet.h"
 #include "surface/surface.h"
@@ -147,24 +148,13 @@ struct pg_captured { /* of one database */
  * names of tables whose columns may come back in another order. */
 int pg_capture_archive(struct pg_capture *c, const char *database, int fd, json_t *item_facts, const json_t *inherits,
                        struct pg_captured *ret, struct error *err) PK_CHECK;
-/* Content handed to an item in small parts. */
-struct pg_out {
-    struct sink *sink;
-    struct sink_item *item;
-    uint8_t *space;
-    size_t room, used;
-    uint64_t total;
-};
-int pg_out_write(struct pg_out *o, const void *p, size_t n, struct error *err) PK_CHECK;
-int pg_out_flush(struct pg_out *o, struct error *err) PK_CHECK;
-
 /* ---- bulk.c: invariants that the snapshot's root has no room for ---- */
 #define PG_BULK_KEY "objects"            /* "db/<database>/objects": {"count","sha256"} of the lines; a table's has a dot */
 #define PG_BULK_FACT "invariants_item"   /* the fact that names the item, where there is one */
 bool pg_bulk_wanted(const json_t *invariants);
 bool pg_bulk_is(const json_t *facts); /* the snapshot has the item */
 /* Takes tables and sequences out of `invariants`, a line each to out (may be NULL), and puts their summaries in. */
-int pg_bulk_fold(json_t *invariants, struct pg_out *out, struct error *err) PK_CHECK;
+int pg_bulk_fold(json_t *invariants, struct item_out *out, struct error *err) PK_CHECK;
 /* Writes the item when it is wanted, as the last of the snapshot, and names it in the facts. */
 int pg_bulk_put(struct pg_capture *c, json_t *invariants, json_t *facts, struct error *err) PK_CHECK;
 /* The invariants with those of one database as they were before. Owned by the caller. */

@@ -1,6 +1,7 @@
 #include "surface/postgres/postgres_internal.h"
 
 #include "base/seam.h"
+#include "surface/setting.h"
 #include <errno.h>
 #include <limits.h>
 #include <pwd.h>
@@ -10,13 +11,9 @@
 static int text_of(const json_t *o, const char *key, char **ret, struct error *err) {
     const json_t *v = json_object_get(o, key);
     char number[32];
-    if (!v || json_is_null(v)) return 0;
-    if (json_is_integer(v)) {
-        snprintf(number, sizeof number, "%lld", (long long)json_integer_value(v));
-        return mem_strdup(number, ret, err);
-    }
-    if (!json_is_string(v)) return error_set(err, ERR_CONFIG_VALUE, "postgres: %s wants a text", key);
-    return mem_strdup(json_string_value(v), ret, err);
+    if (!json_is_integer(v)) return setting_text(o, key, "postgres", ret, err);
+    snprintf(number, sizeof number, "%lld", (long long)json_integer_value(v));
+    return mem_strdup(number, ret, err);
 }
 
 int pg_settings_user(struct pg_settings *s, struct error *err) {
@@ -34,7 +31,6 @@ int pg_settings_user(struct pg_settings *s, struct error *err) {
 static int load(struct pg_settings *s, const json_t *scratch, struct error *err) {
     const struct surface_context *ctx = s->ctx;
     const json_t *connect = scratch ? scratch : json_object_get(ctx->settings, "connect");
-    char *ref = NULL;
     int r;
     if ((r = text_of(connect, "host", &s->host, err)) < 0 || (r = text_of(connect, "port", &s->port, err)) < 0 ||
         (r = text_of(connect, "user", &s->user, err)) < 0 || (r = text_of(connect, "dbname", &s->dbname, err)) < 0)
@@ -47,13 +43,7 @@ static int load(struct pg_settings *s, const json_t *scratch, struct error *err)
     if ((r = text_of(connect, "sslrootcert", &s->sslrootcert, err)) < 0) return r;
     s->databases = json_object_get(ctx->settings, "databases");
     if (!s->databases) s->databases = json_object_get(connect, "dbnames");
-    if ((r = text_of(connect, "password", &ref, err)) < 0) return r;
-    if (ref && !ctx->secret)
-        r = error_set(err, ERR_SECRET, "postgres: the password %s cannot be had here", ref);
-    else if (ref)
-        r = ctx->secret(ctx->secret_ctx, ref, &s->password, err);
-    seam_free(ref);
-    return r < 0 ? error_wrap(err, "postgres: password of %s", ctx->name ? ctx->name : "the surface") : 0;
+    return setting_password(ctx, connect, "postgres", &s->password, err);
 }
 
 int pg_settings_load(const struct surface_context *ctx, const json_t *scratch, struct pg_settings **ret,

@@ -160,52 +160,39 @@ static int by_scan(struct capture *c, struct resp *conn, struct bytes info, stru
 }
 
 /* ---- what is kept ---- */
-static int item_open(struct capture *c, const char *name, enum item_kind kind, struct redis_out *o, struct error *err) {
-    *o = (struct redis_out){.sink = c->sink};
-    int r = c->sink->ops->open(c->sink, c->seq, BYTES_STR(name), kind, &o->item, err);
+static int item_open(struct capture *c, const char *name, enum item_kind kind, struct item_out *o, struct error *err) {
+    int r = item_out_open(o, c->sink, c->seq, name, kind, err);
     if (r == 0) c->seq++;
     return r;
 }
 
-static int item_close(struct capture *c, struct redis_out *o, json_t *attr, struct error *err) {
-    CLEANUP(buf_free) struct buf text = BUF_INIT(4096);
-    int r = attr ? json_write(attr, &text, err) : error_set(err, ERR_NO_MEMORY, "no memory");
-    json_decref(attr);
-    if (r == 0) r = redis_out_flush(o, err);
-    if (r < 0) return r;
-    struct sink_item *it = o->item;
-    o->item = NULL;
+static int item_close(struct capture *c, struct item_out *o, json_t *attr, struct error *err) {
     c->items++;
     c->bytes += o->total;
-    return c->sink->ops->close(it, buf_bytes(&text), NULL, err);
-}
-
-static void item_drop(struct redis_out *o) {
-    if (o->item) o->sink->ops->drop(o->item);
-    o->item = NULL;
+    return item_out_close(o, attr, err);
 }
 
 static int put_text(struct capture *c, const char *name, const struct buf *text, struct error *err) {
-    struct redis_out o;
+    struct item_out o;
     if (text->len == 0) return 0;
     int r = item_open(c, name, ITEM_RECORDS, &o, err);
     if (r < 0) return r;
-    r = redis_out_put(&o, text->ptr, text->len, err);
+    r = item_out_put(&o, BYTES_OF(text->ptr, text->len), err);
     if (r == 0) r = item_close(c, &o, json_pack("{s:s, s:i}", "type", name, "rdb_version", (int)c->version), err);
-    item_drop(&o);
+    item_out_drop(&o);
     return r;
 }
 
-static int put_key(struct capture *c, const struct sorted *e, struct redis_out *keys, struct redis_out *access,
+static int put_key(struct capture *c, const struct sorted *e, struct item_out *keys, struct item_out *access,
                    struct error *err) {
     int r = redis_record_put(keys, &e->key, e->bytes, err);
     if (r == 0 && access->item) r = redis_access_put(access, &e->key, err);
-    if (r == 0 && e->held) r = redis_out_put(keys, e->value.ptr, e->value.len, err);
+    if (r == 0 && e->held) r = item_out_put(keys, BYTES_OF(e->value.ptr, e->value.len), err);
     while (r == 0 && !e->held) {
         struct bytes piece;
         r = sorter_piece(c->sorter, &piece, err);
         if (r < 0 || piece.len == 0) break;
-        r = redis_out_put(keys, piece.ptr, piece.len, err);
+        r = item_out_put(keys, BYTES_OF(piece.ptr, piece.len), err);
     }
     if (r == 0) r = redis_tally_key(&c->tally, e->key.database, e->class, e->key.expires_ms >= 0, e->hash, err);
     if (r == 0 && ++c->seen % PROGRESS_EVERY == 0) redis_progress(c->s, "store", c->bytes + keys->total, c->seen);
@@ -213,7 +200,7 @@ static int put_key(struct capture *c, const struct sorted *e, struct redis_out *
 }
 
 static int put_database(struct capture *c, struct sorted *e, bool *end, struct error *err) {
-    struct redis_out keys = {0}, access = {0};
+    struct item_out keys = {0}, access = {0};
     uint64_t database = e->key.database, count = 0, expires = 0, largest = 0;
     char name[64];
     int r = 0;
@@ -236,8 +223,8 @@ static int put_database(struct capture *c, struct sorted *e, bool *end, struct e
                                  "rdb_version", (int)c->version, "keys", (json_int_t)count, "expires",
                                  (json_int_t)expires, "largest", (json_int_t)largest),
                        err);
-    item_drop(&keys);
-    item_drop(&access);
+    item_out_drop(&keys);
+    item_out_drop(&access);
     return r;
 }
 

@@ -16,37 +16,11 @@ static size_t varint(uint8_t *p, uint64_t v) {
     return n;
 }
 
-/* ---- out ---- */
-int redis_out_flush(struct redis_out *o, struct error *err) {
-    int r = o->used ? o->sink->ops->advance(o->item, o->used, err) : 0;
-    o->used = o->room = 0;
-    return r;
-}
-
-int redis_out_put(struct redis_out *o, const void *p, size_t n, struct error *err) {
-    const uint8_t *from = p;
-    o->total += n;
-    while (n) {
-        int r = 0;
-        if (o->used == o->room) {
-            r = redis_out_flush(o, err);
-            if (r == 0) r = o->sink->ops->space(o->item, &o->space, &o->room, err);
-            if (r < 0) return r;
-        }
-        size_t part = o->room - o->used < n ? o->room - o->used : n;
-        memcpy(o->space + o->used, from, part);
-        o->used += part;
-        from += part;
-        n -= part;
-    }
-    return 0;
-}
-
-int redis_record_put(struct redis_out *o, const struct rdb_key *k, uint64_t value_bytes, struct error *err) {
+int redis_record_put(struct item_out *o, const struct rdb_key *k, uint64_t value_bytes, struct error *err) {
     uint8_t head[HEAD_MAX];
     size_t n = varint(head, k->name.len);
-    int r = redis_out_put(o, head, n, err);
-    if (r == 0) r = redis_out_put(o, k->name.ptr, k->name.len, err);
+    int r = item_out_put(o, BYTES_OF(head, n), err);
+    if (r == 0) r = item_out_put(o, BYTES_OF(k->name.ptr, k->name.len), err);
     n = 0;
     head[n++] = k->type;
     head[n++] = k->expires_ms >= 0 ? EXPIRES : 0;
@@ -55,13 +29,13 @@ int redis_record_put(struct redis_out *o, const struct rdb_key *k, uint64_t valu
         n += 8;
     }
     n += varint(head + n, value_bytes);
-    return r == 0 ? redis_out_put(o, head, n, err) : r;
+    return r == 0 ? item_out_put(o, BYTES_OF(head, n), err) : r;
 }
 
-int redis_access_put(struct redis_out *o, const struct rdb_key *k, struct error *err) {
+int redis_access_put(struct item_out *o, const struct rdb_key *k, struct error *err) {
     uint8_t b[HEAD_MAX];
     b[0] = (uint8_t)k->access;
-    return redis_out_put(o, b, 1 + varint(b + 1, k->since), err);
+    return item_out_put(o, BYTES_OF(b, 1 + varint(b + 1, k->since)), err);
 }
 
 /* ---- in ---- */

@@ -11,6 +11,7 @@
 #ifndef PK_SURFACE_REDIS_INTERNAL_H
 #define PK_SURFACE_REDIS_INTERNAL_H
 
+#include "surface/item_out.h"
 #include "surface/redis/rdb.h"
 #include "surface/redis/resp.h"
 #include "surface/redis/sorter.h"
@@ -95,18 +96,9 @@ void redis_tally_library(struct redis_tally *t, struct bytes code);
 int redis_tally_json(const struct redis_tally *t, json_t *out, struct error *err) PK_CHECK;
 
 /* ---- record.c: items ---- */
-struct redis_out { /* content handed to an item in small parts */
-    struct sink *sink;
-    struct sink_item *item;
-    uint8_t *space;
-    size_t room, used;
-    uint64_t total;
-};
-int redis_out_put(struct redis_out *o, const void *p, size_t n, struct error *err) PK_CHECK;
-int redis_out_flush(struct redis_out *o, struct error *err) PK_CHECK;
 /* The head of a key's record, up to its value. */
-int redis_record_put(struct redis_out *o, const struct rdb_key *k, uint64_t value_bytes, struct error *err) PK_CHECK;
-int redis_access_put(struct redis_out *o, const struct rdb_key *k, struct error *err) PK_CHECK;
+int redis_record_put(struct item_out *o, const struct rdb_key *k, uint64_t value_bytes, struct error *err) PK_CHECK;
+int redis_access_put(struct item_out *o, const struct rdb_key *k, struct error *err) PK_CHECK;
 
 struct redis_records { /* the reading of a database's items */
     struct source *src;

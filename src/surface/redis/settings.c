@@ -1,17 +1,11 @@
 #include "surface/redis/redis_internal.h"
 
 #include "base/seam.h"
+#include "surface/setting.h"
 #include <stdio.h>
 
 #define TIMEOUT_MS 60000
 #define PORT 6379
-
-static int text_of(const json_t *o, const char *key, char **ret, struct error *err) {
-    const json_t *v = json_object_get(o, key);
-    if (!v || json_is_null(v)) return 0;
-    if (!json_is_string(v)) return error_set(err, ERR_CONFIG_VALUE, "redis: %s wants a text", key);
-    return mem_strdup(json_string_value(v), ret, err);
-}
 
 static int choice(const json_t *o, const char *key, const char *const *words, int *ret, struct error *err) {
     const char *v = json_string_value(json_object_get(o, key));
@@ -24,37 +18,28 @@ static int choice(const json_t *o, const char *key, const char *const *words, in
     return error_set(err, ERR_CONFIG_VALUE, "redis: %s cannot be %s", key, v);
 }
 
-static int password(struct redis_settings *s, const json_t *server, struct error *err) {
-    char *ref = NULL;
-    int r = text_of(server, "password", &ref, err);
-    if (r == 0 && ref && !s->ctx->secret)
-        r = error_set(err, ERR_SECRET, "the password %s cannot be had here", ref);
-    else if (r == 0 && ref)
-        r = s->ctx->secret(s->ctx->secret_ctx, ref, &s->password, err);
-    seam_free(ref);
-    return r < 0 ? error_wrap(err, "redis: password of %s", s->ctx->name ? s->ctx->name : "the surface") : 0;
-}
-
 static int load(struct redis_settings *s, const json_t *scratch, struct error *err) {
     static const char *const methods[] = {"replication", "scan", NULL};
     static const char *const conflicts[] = {"abort", "replace", "skip", NULL};
     const json_t *server = scratch ? scratch : json_object_get(s->ctx->settings, "server");
     const json_t *port = json_object_get(server, "port");
     int method = 0, conflict = 0;
-    int r = text_of(server, "host", &s->host, err);
+    int r = setting_text(server, "host", "redis", &s->host, err);
     s->port = port ? (unsigned)json_integer_value(port) : PORT;
     if (r == 0 && !s->host) r = mem_strdup("127.0.0.1", &s->host, err);
     if (r < 0 || scratch) return r;
     s->tls = json_is_true(json_object_get(server, "tls"));
     s->databases = json_object_get(server, "databases");
-    if ((r = text_of(server, "user", &s->user, err)) < 0 || (r = text_of(server, "ca", &s->ca, err)) < 0) return r;
+    if ((r = setting_text(server, "user", "redis", &s->user, err)) < 0 ||
+        (r = setting_text(server, "ca", "redis", &s->ca, err)) < 0)
+        return r;
     if ((r = choice(server, "method", methods, &method, err)) < 0) return r;
     if ((r = choice(server, "conflicts", conflicts, &conflict, err)) < 0) return r;
     s->method = (enum redis_method)method;
     s->conflicts = (enum redis_conflicts)conflict;
     if (s->tls && s->host[0] == '/')
         return error_set(err, ERR_CONFIG_VALUE, "redis: TLS has no place on a unix socket");
-    return password(s, server, err);
+    return setting_password(s->ctx, server, "redis", &s->password, err);
 }
 
 int redis_settings_load(const struct surface_context *ctx, const json_t *scratch, struct redis_settings **ret,

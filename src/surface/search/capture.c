@@ -11,14 +11,6 @@
 #define PROGRESS_EVERY 4096
 #define SECTIONS_MAX 16
 
-struct out { /* content handed to an item in small parts */
-    struct sink *sink;
-    struct sink_item *item;
-    uint8_t *space;
-    size_t room, used;
-    uint64_t total;
-};
-
 struct capture {
     const struct search_client *c;
     struct sink *sink;
@@ -34,69 +26,33 @@ struct capture {
 };
 
 /* ---- items ---- */
-static int out_flush(struct out *o, struct error *err) {
-    int r = o->used ? o->sink->ops->advance(o->item, o->used, err) : 0;
-    o->used = o->room = 0;
-    return r;
-}
-
-static int out_put(struct out *o, struct bytes b, struct error *err) {
-    o->total += b.len;
-    while (b.len) {
-        int r = 0;
-        if (o->used == o->room) {
-            r = out_flush(o, err);
-            if (r == 0) r = o->sink->ops->space(o->item, &o->space, &o->room, err);
-            if (r < 0) return r;
-        }
-        size_t n = o->room - o->used < b.len ? o->room - o->used : b.len;
-        memcpy(o->space + o->used, b.ptr, n);
-        o->used += n;
-        b = BYTES_OF(b.ptr + n, b.len - n);
-    }
-    return 0;
-}
-
-static int item_open(struct capture *c, const char *name, struct out *o, struct error *err) {
-    *o = (struct out){.sink = c->sink};
-    int r = c->sink->ops->open(c->sink, c->seq, BYTES_STR(name), ITEM_RECORDS, &o->item, err);
+static int item_open(struct capture *c, const char *name, struct item_out *o, struct error *err) {
+    int r = item_out_open(o, c->sink, c->seq, name, ITEM_RECORDS, err);
     if (r == 0) c->seq++;
     return r;
 }
 
-static int item_close(struct capture *c, struct out *o, json_t *attr, struct error *err) {
-    CLEANUP(buf_free) struct buf text = BUF_INIT(65536);
-    int r = attr ? json_write(attr, &text, err) : error_set(err, ERR_NO_MEMORY, "no memory");
-    json_decref(attr);
-    if (r == 0) r = out_flush(o, err);
-    if (r < 0) return r;
-    struct sink_item *it = o->item;
-    o->item = NULL;
+static int item_close(struct capture *c, struct item_out *o, json_t *attr, struct error *err) {
     c->items++;
     c->bytes += o->total;
-    return c->sink->ops->close(it, buf_bytes(&text), NULL, err);
-}
-
-static void item_drop(struct out *o) {
-    if (o->item) o->sink->ops->drop(o->item);
-    o->item = NULL;
+    return item_out_close(o, attr, err);
 }
 
 static int put_json(struct capture *c, const char *name, const json_t *body, json_t *attr, struct error *err) {
     CLEANUP(buf_free) struct buf text = BUF_INIT(SEARCH_ANSWER_MAX);
-    struct out o = {0};
+    struct item_out o = {0};
     int r = json_write(body, &text, err);
     if (r == 0) r = item_open(c, name, &o, err);
     if (r < 0) {
         json_decref(attr);
         return r;
     }
-    r = out_put(&o, buf_bytes(&text), err);
+    r = item_out_put(&o, buf_bytes(&text), err);
     if (r == 0)
         r = item_close(c, &o, attr, err);
     else
         json_decref(attr);
-    item_drop(&o);
+    item_out_drop(&o);
     return r;
 }
 
@@ -132,27 +88,27 @@ static int on_end(void *ctx, struct error *err) {
 }
 
 /* Its two lines, as _bulk takes them. */
-static int put_document(struct capture *c, struct sorted *e, struct out *o, struct error *err) {
+static int put_document(struct capture *c, struct sorted *e, struct item_out *o, struct error *err) {
     const uint8_t *nl = memchr(e->key.name.ptr, '\n', e->key.name.len);
     size_t n = nl ? (size_t)(nl - e->key.name.ptr) : e->key.name.len;
-    int r = out_put(o, BYTES_STR("{\"index\":{\"_id\":\""), err);
-    if (r == 0) r = out_put(o, BYTES_OF(e->key.name.ptr, n), err);
-    if (r == 0 && nl) r = out_put(o, BYTES_STR("\",\"routing\":\""), err);
-    if (r == 0 && nl) r = out_put(o, BYTES_OF(nl + 1, e->key.name.len - n - 1), err);
-    if (r == 0) r = out_put(o, BYTES_STR("\"}}\n"), err);
-    if (r == 0 && e->held) r = out_put(o, e->value, err);
+    int r = item_out_put(o, BYTES_STR("{\"index\":{\"_id\":\""), err);
+    if (r == 0) r = item_out_put(o, BYTES_OF(e->key.name.ptr, n), err);
+    if (r == 0 && nl) r = item_out_put(o, BYTES_STR("\",\"routing\":\""), err);
+    if (r == 0 && nl) r = item_out_put(o, BYTES_OF(nl + 1, e->key.name.len - n - 1), err);
+    if (r == 0) r = item_out_put(o, BYTES_STR("\"}}\n"), err);
+    if (r == 0 && e->held) r = item_out_put(o, e->value, err);
     while (r == 0 && !e->held) {
         struct bytes piece;
         r = sorter_piece(c->sorter, &piece, err);
         if (r < 0 || piece.len == 0) break;
-        r = out_put(o, piece, err);
+        r = item_out_put(o, piece, err);
     }
-    return r == 0 ? out_put(o, BYTES_STR("\n"), err) : r;
+    return r == 0 ? item_out_put(o, BYTES_STR("\n"), err) : r;
 }
 
 static int put_documents(struct capture *c, const struct search_index *x, uint64_t *ret_n, struct error *err) {
     char name[320];
-    struct out o = {0};
+    struct item_out o = {0};
     struct sorted e;
     uint64_t n = 0;
     bool end = false;
@@ -174,7 +130,7 @@ static int put_documents(struct capture *c, const struct search_index *x, uint64
         r = item_close(c, &o,
                        json_pack("{s:s, s:s, s:I}", "type", "documents", "index", x->name, "documents", (json_int_t)n),
                        err);
-    item_drop(&o);
+    item_out_drop(&o);
     *ret_n = n;
     return r;
 }

@@ -1,27 +1,18 @@
 #include "surface/search/search_internal.h"
 
 #include "base/seam.h"
+#include "surface/plan.h"
 #include <stdio.h>
 
 struct plan {
     const struct search_client *c;
     const struct restore_request *q;
     const struct search_target *t;
-    json_t *steps, *warnings;
-    struct buf print; /* what the fingerprint is of */
+    struct plan_parts parts;
     bool exists;
     uint64_t bytes;
     size_t taken;
 };
-
-static int say(json_t *list, struct error *err, const char *fmt, ...) PK_CHECK PK_PRINTF(3, 4);
-static int say(json_t *list, struct error *err, const char *fmt, ...) {
-    va_list ap;
-    va_start(ap, fmt);
-    json_t *text = json_vsprintf(fmt, ap);
-    va_end(ap);
-    return json_push(list, text, err);
-}
 
 static const char *uuid_of(const json_t *definition) {
     const char *u = json_string_value(json_object_get(json_object_get(definition, "settings"), "index.uuid"));
@@ -39,21 +30,23 @@ static int one(struct plan *p, const json_t *x, struct error *err) {
     int r = search_target_name(p->t, index, name, err);
     if (r == 0) r = search_index_get(p->c, name, &there, &missing, err);
     if (r == 0 && (p->t->live || p->t->swap)) r = search_index_get(p->c, index, &live, &no_live, err);
-    if (r == 0) r = buf_printf(&p->print, err, "%s %s %s %s\n", index, name, uuid_of(there), uuid_of(live));
+    if (r == 0) r = buf_printf(&p->parts.print, err, "%s %s %s %s\n", index, name, uuid_of(there), uuid_of(live));
     p->exists |= there || live;
     if (r == 0 && there)
-        r = say(p->warnings, err,
-                "there is an index %s already: unless it is what was backed up, or what a run that broke off left, "
-                "the restore is refused",
-                name);
+        r = plan_say(
+            p->parts.warnings, err,
+            "there is an index %s already: unless it is what was backed up, or what a run that broke off left, "
+            "the restore is refused",
+            name);
     if (r == 0 && p->t->live && live)
-        r = say(p->warnings, err, "the index %s is replaced by what was backed up", index);
+        r = plan_say(p->parts.warnings, err, "the index %s is replaced by what was backed up", index);
     if (r == 0)
-        r = say(p->steps, err, "restore the index %s as %s, and compare its documents with the backup", index, name);
+        r = plan_say(p->parts.steps, err, "restore the index %s as %s, and compare its documents with the backup",
+                     index, name);
     if (r == 0 && p->t->live)
-        r = say(p->steps, err, "remove the index %s and put the restored one in its place", index);
+        r = plan_say(p->parts.steps, err, "remove the index %s and put the restored one in its place", index);
     if (r == 0 && p->t->swap)
-        r = say(p->steps, err, "move the aliases of %s to %s; %s itself stays", index, name, index);
+        r = plan_say(p->parts.steps, err, "move the aliases of %s to %s; %s itself stays", index, name, index);
     json_decref(there);
     json_decref(live);
     return r;
@@ -62,7 +55,7 @@ static int one(struct plan *p, const json_t *x, struct error *err) {
 static int work(struct plan *p, json_t *out, struct error *err) {
     const json_t *x;
     size_t i;
-    int r = buf_printf(&p->print, err, "%s %s\n", p->c->s->url, p->c->version);
+    int r = buf_printf(&p->parts.print, err, "%s %s\n", p->c->s->url, p->c->version);
     json_array_foreach(json_object_get(p->q->facts, "indices"), i, x) {
         if (r == 0) r = one(p, x, err);
     }
@@ -71,7 +64,8 @@ static int work(struct plan *p, json_t *out, struct error *err) {
                       p->t->pattern);
     for (const struct search_section *s = search_sections; s->name && r == 0; s++)
         if (search_takes_section(p->q->include, s->name, p->t->live))
-            r = say(p->steps, err, "put cluster/%s%s", s->name, p->t->live ? ", over those that are there" : "");
+            r = plan_say(p->parts.steps, err, "put cluster/%s%s", s->name,
+                         p->t->live ? ", over those that are there" : "");
     if (r == 0) r = json_put_str(out, "server_version", p->c->version, err);
     return r;
 }
@@ -80,32 +74,21 @@ int search_plan(const struct surface_context *ctx, const struct restore_request 
     CLEANUP(search_settings_freep) struct search_settings *s = NULL;
     struct search_target t = {0};
     struct search_client c = {0};
-    struct plan p = {
-        .c = &c, .q = q, .t = &t, .steps = json_array(), .warnings = json_array(), .print = BUF_INIT(8u << 20)};
+    struct plan p = {.c = &c, .q = q, .t = &t};
     json_t *out = json_object();
-    struct digest digest;
-    char hex[2 * DIGEST_BYTES + 1], target[1024];
-    int r =
-        out && p.steps && p.warnings ? search_target_decide(q, &t, err) : error_set(err, ERR_NO_MEMORY, "no memory");
+    char target[1024];
+    int r = out ? plan_begin(&p.parts, err) : error_set(err, ERR_NO_MEMORY, "no memory");
+    if (r == 0) r = search_target_decide(q, &t, err);
     if (r == 0) r = search_settings_load(ctx, q->as_scratch ? q->scratch : NULL, t.url, &s, err);
     if (r == 0) r = search_open(s, &c, err);
     if (r == 0) r = work(&p, out, err);
-    sha256(buf_bytes(&p.print), &digest);
-    hex_encode(digest.b, sizeof digest.b, hex);
     if (r == 0 && t.url)
         snprintf(target, sizeof target, "%.600s/%s", t.url, t.pattern);
     else
         snprintf(target, sizeof target, "%s", t.live ? "in place" : t.pattern);
     if (r == 0) r = json_put_str(out, "target", target, err);
-    if (r == 0) r = json_put_str(out, "fingerprint", hex, err);
-    if (r == 0) r = json_put(out, "exists", json_boolean(p.exists), err);
-    if (r == 0) r = json_put(out, "empty", json_boolean(!p.exists), err);
-    if (r == 0) r = json_put_int(out, "space_bytes", (int64_t)(2 * p.bytes), err);
-    if (r == 0) r = json_put(out, "steps", json_incref(p.steps), err);
-    if (r == 0) r = json_put(out, "warnings", json_incref(p.warnings), err);
-    json_decref(p.steps);
-    json_decref(p.warnings);
-    buf_free(&p.print);
+    if (r == 0) r = plan_put(&p.parts, p.exists, !p.exists, 2 * p.bytes, out, err);
+    plan_end(&p.parts);
     search_target_free(&t);
     search_close(&c);
     if (r < 0)

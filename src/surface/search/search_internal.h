@@ -15,6 +15,7 @@
 
 #include "base/http.h"
 #include "base/mix.h"
+#include "surface/item_out.h"
 #include "surface/search/hits.h"
 #include "surface/surface.h"
 

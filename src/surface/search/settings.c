@@ -1,14 +1,10 @@
 #include "surface/search/search_internal.h"
 
 #include "base/seam.h"
+#include "surface/setting.h"
 
 #define URL "http://127.0.0.1:9200"
 #define HEADER_MAX 16384
-
-static int text_of(const json_t *o, const char *key, char **ret, struct error *err) {
-    const char *v = json_string_value(json_object_get(o, key));
-    return v ? mem_strdup(v, ret, err) : 0;
-}
 
 static int secret_of(const struct surface_context *ctx, const char *ref, struct secret **ret, struct error *err) {
     if (!ctx->secret) return error_set(err, ERR_SECRET, "the secret %s cannot be had here", ref);
@@ -50,7 +46,7 @@ static int load(struct search_settings *s, const json_t *scratch, const char *ur
     if (url)
         r = mem_strdup(url, &s->url, err);
     else
-        r = text_of(scratch ? scratch : cluster, "url", &s->url, err);
+        r = setting_text(scratch ? scratch : cluster, "url", "search", &s->url, err);
     if (r == 0 && !s->url) r = mem_strdup(URL, &s->url, err);
     if (r < 0) return r;
     for (size_t n = strlen(s->url); n > 0 && s->url[n - 1] == '/';) s->url[--n] = 0;
@@ -61,11 +57,11 @@ static int load(struct search_settings *s, const json_t *scratch, const char *ur
     s->indices = json_object_get(cluster, "indices");
     s->exclude = json_object_get(cluster, "exclude");
     s->facets = json_object_get(cluster, "facets");
-    r = text_of(cluster, "distribution", &s->distribution, err);
-    if (r == 0) r = text_of(cluster, "java_home", &s->java_home, err);
-    if (r == 0) r = text_of(cluster, "run_as", &s->run_as, err);
+    r = setting_text(cluster, "distribution", "search", &s->distribution, err);
+    if (r == 0) r = setting_text(cluster, "java_home", "search", &s->java_home, err);
+    if (r == 0) r = setting_text(cluster, "run_as", "search", &s->run_as, err);
     if (r < 0 || scratch) return r;
-    r = text_of(cluster, "ca", &s->ca, err);
+    r = setting_text(cluster, "ca", "search", &s->ca, err);
     return r == 0 ? authorize(s, cluster, err) : r;
 }
 
