@@ -1,14 +1,8 @@
 #!/bin/bash
 # Which recovery point is the last that is right, and when did a row disappear? The truth is what the test itself did when.
 . "${SOURCE_ROOT:?the project}/test/e2e/lib/tap.sh"
-. "$SOURCE_ROOT/tools/demo/cluster.sh"
-if [ -z "$PG_BIN" ]; then
-  echo '1..0 # skip no PostgreSQL server is installed'
-  exit 0
-fi
-C=$T/pg
-trap 'cluster_stop "$C"' EXIT
-sql() { cluster_psql "$C" "$@"; }
+. "$SOURCE_ROOT/test/e2e/lib/pg.sh"
+pg_needed
 cluster_start "$C" || exit 1
 sql -c 'CREATE DATABASE shop'
 sql -d shop -c 'CREATE TABLE big AS SELECT i AS id, md5(i::text) AS t FROM generate_series(1, 2000) i' \

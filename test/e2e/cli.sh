@@ -42,8 +42,13 @@ claim 'colour is printed where it was asked for'
 [ "$(status "$P" zebra)" = 2 ] && ! grep -q "$(printf '\033')" "$T/err"
 claim 'a file gets no colour'
 
+catches() { # PROCESS NUMBER: it has a handler for that signal
+  mask=$(sed -n 's/^SigCgt:[[:space:]]*/0x/p' "/proc/$1/status") && [ $((mask >> ($2 - 1) & 1)) = 1 ]
+}
+delivered() { grep -Eq '^ShdPnd:[[:space:]]*0+$' "/proc/$1/status"; }
+await() { for _ in $(seq 600); do "$@" && return; sleep 0.1; done; return 1; }
 # A full pipe holds the program where it is: the first signal asks it to stop, the second ends it.
-for signal in 'INT 130' 'TERM 143'; do
+for signal in 'INT 2 130' 'TERM 15 143'; do
   set -- $signal
   rm -f "$T/pipe" && mkfifo "$T/pipe"
   exec 3<>"$T/pipe"
@@ -51,13 +56,13 @@ for signal in 'INT 130' 'TERM 143'; do
   # Shells give what they start in the background an ignored SIGINT.
   env --default-signal=INT "$P" --help >&3 2>"$T/err" &
   pid=$!
-  sleep 0.3; kill -s "$1" $pid; sleep 0.3
+  await catches $pid "$2" && kill -s "$1" $pid && await delivered $pid
   kill -0 $pid 2>/dev/null
   claim "the first SIG$1 asks"
   kill -s "$1" $pid
   wait $pid
-  [ $? = "$2" ]
-  claim "the second SIG$1 ends it with $2"
+  [ $? = "$3" ]
+  claim "the second SIG$1 ends it with $3"
   exec 3>&-
 done
 echo "1..$n"

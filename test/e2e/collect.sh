@@ -55,6 +55,7 @@ round() {
   # the backup of the other surface finds what the first point has, and sleeps over its removal
   head -c 300000000 /dev/urandom >two/big
   sed 's/region: /bandwidth: 25MiB, &/' proofkeep.yaml >slow.yaml # to be stopped in the middle, also on a busy machine
+  : >backup.out # of a former round
   "$P" backup lab/two --jobs 1 --json --config slow.yaml >backup.out 2>backup.err </dev/null &
   stopped=$!
   for _ in $(seq 2000); do

@@ -2,16 +2,10 @@
 # Two databases that belong together: captured in one range of instants while both are written to, agreeing, and held against each other
 # again in every copy.
 . "${SOURCE_ROOT:?the project}/test/e2e/lib/tap.sh"
-. "$SOURCE_ROOT/tools/demo/cluster.sh"
-if [ -z "$PG_BIN" ]; then
-  echo '1..0 # skip no PostgreSQL server is installed'
-  exit 0
-fi
-C=$T/pg
+. "$SOURCE_ROOT/test/e2e/lib/pg.sh"
+pg_needed
 writer=
 trap '[ -z "$writer" ] || kill $writer 2>/dev/null; cluster_stop "$C"' EXIT
-sql() { cluster_psql "$C" "$@"; }
-as_root() { [ "$(id -u)" = 0 ]; }
 chmod 755 "$T"
 cluster_start "$C" 'wal_level = replica' 'max_wal_senders = 4' 'full_page_writes = on' || exit 1
 sql -c 'CREATE DATABASE store' -c 'CREATE DATABASE meta' -c 'CREATE DATABASE apart'

@@ -149,13 +149,7 @@ mkdir "$T/src2" && head -c 3000000 /dev/urandom >"$T/src2/x"
 pk init -r "$T/h" --key-file "$T/h.key" --config none.yaml && pk backup -r "$T/h" --key-file "$T/h.key" --files "$T/src" --name harmed &&
   pk backup -r "$T/h" --key-file "$T/h.key" --files "$T/src2" --name fine
 pk init -r "$T/h2" --key-file "$T/h2.key" --copy-of "$T/h" --from-key-file "$T/h.key"
-python3 - "$T/h" <<'PY'
-import glob, os, sys
-largest = max(glob.glob(sys.argv[1] + "/packs/d/*/*"), key=os.path.getsize)
-os.chmod(largest, 0o600)
-with open(largest, "r+b") as f:
-    f.seek(1_000_000); b = f.read(1); f.seek(1_000_000); f.write(bytes([b[0] ^ 1]))
-PY
+flip "$(ls -S "$T/h"/packs/d/*/* | head -n 1)" 1000000
 fails 3 PK-CPY-002 copy --all -r "$T/h" --key-file "$T/h.key" --to "$T/h2" --to-key-file "$T/h2.key" && says 'FAILED' && says 'frame [0-9]* does not open'
 claim 'a point that is damaged in the source is not copied, and that is said'
 [ "$(points -r "$T/h2" --key-file "$T/h2.key")" = 1 ] && pk verify --all -r "$T/h2" --key-file "$T/h2.key"

@@ -47,7 +47,7 @@ claim 'and does for those that are older'
 seq 3000000 >tree/two && pk backup lab/all && [ "$(covered bytes)" = "$(stored)" ] && [ "$(covered never_bytes)" -gt 0 ] && [ "$(covered oldest)" = None ]
 claim 'what was stored since was never read again'
 big=$(find "$T/repo/packs/d" -type f -size +1M | sort | head -n 1)
-chmod u+w "$big" && printf X | dd of="$big" bs=1 seek=5000 conv=notrunc status=none
+flip "$big" 5000
 pk verify --all --level checksum --budget 1GB >/dev/null
 [ "$(covered never_bytes)" -ge "$(stat -c %s "$big")" ]
 claim 'a pack that turned out damaged does not count as read whole'

@@ -2,11 +2,8 @@
 # The standard path of a restore that takes the place of a live server: a busy client, failing checks, who gets round the freeze, and
 # what must be undone.
 . "${SOURCE_ROOT:?the project}/test/e2e/lib/tap.sh"
-. "$SOURCE_ROOT/tools/demo/cluster.sh"
-if [ -z "$PG_BIN" ]; then
-  echo '1..0 # skip no PostgreSQL server is installed'
-  exit 0
-fi
+. "$SOURCE_ROOT/test/e2e/lib/pg.sh"
+pg_needed
 . "$SOURCE_ROOT/test/e2e/lib/cutover.sh"
 
 # ---- plans, and what cannot take over
@@ -47,11 +44,11 @@ END
 echo 5432 | put port
 in_f python3 "$F/client.py" "$F" "$PG_BIN" &
 client=$!
-sleep 1
+await 60 grep -q '^5432 ok' "$F/client.log"
 plan --into "$F/new1" --watch 4s --amcheck install && rm -f "$F/hooks" && go && [ "$(steps done)" = "$ALL watch" ]
 claim 'under a busy client the path leads through'
 cp "$T/out" "$T/first"
-sleep 1
+await 60 grep -q "^$PORT ok" "$F/client.log"
 touch "$F/end" && wait $client
 client=
 grep -q '^5432 ok' "$F/client.log" && grep -q '^5432 .*read-only transaction' "$F/client.log" && grep -q "^$PORT ok" "$F/client.log"
@@ -66,7 +63,7 @@ cp "$T/first" "$T/out"
 claim 'every check ran and passed'
 [ "$(new "SELECT count(*) FROM pg_extension WHERE extname = 'amcheck'")" = 0 ]
 claim 'amcheck, which was installed for it, is gone'
-[ "$(new 'SHOW archive_command' | cut -c1-4)" = 'env ' ] && [ "$(new 'SHOW archive_mode')" = on ] && new 'SELECT pg_switch_wal()' >"$T/null" && sleep 2 && [ -n "$(ls "$F"/repo/wal/*/00000002/)" ]
+[ "$(new 'SHOW archive_command' | cut -c1-4)" = 'env ' ] && [ "$(new 'SHOW archive_mode')" = on ] && new 'SELECT pg_switch_wal()' >"$T/null" && await 60 eval '[ -n "$(ls "$F"/repo/wal/*/00000002/ 2>/dev/null)" ]'
 claim 'the new server archives, on a timeline of its own'
 [ "$(tr '\n' ' ' <"$F/hooks" | sed 's/\(health \)*$/health/')" = 'standby smoke switch live health' ]
 claim 'hooks ran in their order'
@@ -107,7 +104,7 @@ old "INSERT INTO public.migrations VALUES (7)" && rm -rf "$F/new2"
 # ---- who gets round the freeze
 (echo 'BEGIN; INSERT INTO public.done VALUES (1000002, 1);'; while [ ! -e "$T/commit" ]; do sleep 0.2; done; echo 'COMMIT;') | cluster_psql "$F" -d postgres >"$T/null" 2>&1 &
 writer=$!
-sleep 0.5
+await 60 eval '[ "$(old "SELECT count(*) FROM pg_stat_activity WHERE backend_xid IS NOT NULL")" = 1 ]'
 plan --into "$F/new2" --wait 2s
 go
 [ $? = 11 ] && [ "$(result error.code)" = PK-CUT-002 ] && result error.why | grep -q '1 session is still in a transaction that may write, after 2 s: process ' && ! frozen && [ ! -e "$F/new2" ]
@@ -166,7 +163,7 @@ rm -rf "$F/new3"
 old "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'filler_t_idx'::regclass" && plan --into "$F/new3" --amcheck none && go && [ "$(check indexes)" = passed ] && [ "$(check amcheck)" = not_checked ]
 claim 'an index that is invalid on the live server, too, does not stop it, and what is not checked is not passed'
 stop_new new3 && let_write && echo 5432 | put port
-old 'SELECT pg_switch_wal()' >"$T/null" && sleep 2 && old "UPDATE pg_index SET indisvalid = true WHERE indexrelid = 'filler_t_idx'::regclass" && plan --into "$F/new3" --target-timeline current --freeze none
+last=$(old 'SELECT pg_walfile_name(pg_switch_wal())') && await 60 test -f "$F/data/pg_wal/archive_status/$last.done" && old "UPDATE pg_index SET indisvalid = true WHERE indexrelid = 'filler_t_idx'::regclass" && plan --into "$F/new3" --target-timeline current --freeze none
 sed -i 's/live: true/value: "0"/' "$F/proofkeep.yaml" && go
 [ $? = 4 ] && [ "$(check indexes)" = failed ] && [ "$(check 'query highest')" = failed ] && result error.why | grep -q 'step checks: indexes: 1 invalid: postgres: public.filler_t_idx, and more'
 claim 'one that is not does'

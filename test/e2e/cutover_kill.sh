@@ -1,11 +1,8 @@
 #!/bin/bash
 # The standard path, killed with SIGKILL in every step: the same plan goes on where it was, or is undone.
 . "${SOURCE_ROOT:?the project}/test/e2e/lib/tap.sh"
-. "$SOURCE_ROOT/tools/demo/cluster.sh"
-if [ -z "$PG_BIN" ]; then
-  echo '1..0 # skip no PostgreSQL server is installed'
-  exit 0
-fi
+. "$SOURCE_ROOT/test/e2e/lib/pg.sh"
+pg_needed
 . "$SOURCE_ROOT/test/e2e/lib/cutover.sh"
 
 # ---- killed at each step, and gone on with
@@ -17,10 +14,11 @@ program_of() { # PID: the program, among what that process started
 }
 begin_until() { # STEP: starts the plan, and waits until that step has begun; pid is set
   tap_last="proofkeep restore --plan $id, until $1"
+  : >"$T/begun" # what a former run said is not taken for this one's
   in_f "$F/proofkeep" restore --plan "$id" --json --config "$F/proofkeep.yaml" >"$T/begun" 2>"$T/err" </dev/null &
   pid=$!
   local i
-  for ((i = 0; i < 1200; i++)); do
+  for ((i = 0; i < 6000; i++)); do
     if grep -a '"type":"step"' "$T/begun" | grep "\"name\":\"$1\"" | grep -q '"state":"begun"'; then return 0; fi
     [ -e "/proc/$pid" ] || return 1
     sleep 0.02
@@ -38,7 +36,9 @@ row=2000000
 for step in $ALL watch; do
   row=$((row + 1))
   echo 5432 | put port
-  old "INSERT INTO public.done VALUES ($row, '$step')" && plan --into "$F/new3" --watch 1s && kill_at $step
+  watch=1s
+  case $step in live | watch) watch=5s ;; esac # time to be killed in
+  old "INSERT INTO public.done VALUES ($row, '$step')" && plan --into "$F/new3" --watch $watch && kill_at $step
   claim "(killed in step $step)"
   case $step in
     standby | freeze) true ;;
@@ -52,11 +52,7 @@ for step in $ALL watch; do
 done
 
 # ---- the whole host went down
-gone() {
-  local i
-  for ((i = 0; i < 100; i++)); do [ -e "/proc/$1" ] || return 0; sleep 0.1; done
-  return 1
-}
+gone() { await 60 test ! -e "/proc/$1"; }
 echo 5432 | put port
 plan --into "$F/new3" && kill_at checks && pid=$(head -n 1 "$F/new3/postmaster.pid") && kill -KILL "$pid" && gone "$pid" && go && [ "$(steps done)" = "$ALL" ] && [ "$(new 'SELECT count(*) FROM public.done')" = "$(old 'SELECT count(*) FROM public.done')" ]
 claim 'when the new server went down with it, it is started again'
@@ -64,7 +60,7 @@ stop_new new3 && let_write
 
 # ---- killed, and not gone on with
 echo 5432 | put port
-plan --into "$F/new3" && kill_at restore && frozen && killed=$id && plan --into "$F/new4" && ! go && [ "$(result error.code)" = PK-CUT-002 ] && result error.why | grep -q 'read-only already' && frozen
+plan --into "$F/new3" && kill_at restore && killed=$id && frozen && plan --into "$F/new4" && ! go && [ "$(result error.code)" = PK-CUT-002 ] && result error.why | grep -q 'read-only already' && frozen
 claim 'another plan does not take the freeze of a killed one for what was before'
 id=$killed && w restore --plan "$id" --abort && grep -q 'was undone' out && ! frozen && [ "$(tail -n 1 "$F/hooks")" = live ]
 claim 'a killed run can be undone instead'
@@ -81,7 +77,7 @@ claim 'SIGTERM undoes by itself'
 
 # ---- two at a time
 rm -rf "$F/new3"
-plan --into "$F/new3" --watch 3s && begin_until watch && ! go && [ "$(result error.code)" = PK-CUT-009 ]
+plan --into "$F/new3" --watch 8s && begin_until watch && ! go && [ "$(result error.code)" = PK-CUT-009 ]
 claim 'a plan is carried out by one process at a time'
 wait $pid
 stop_new new3 && let_write && echo 5432 | put port

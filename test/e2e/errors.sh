@@ -118,7 +118,7 @@ closed 4 PK-REP-005 && says "is not the one that the log's first entry names"
 claim 'one that was altered is not the one that the log names'
 
 # ---- keys
-copy && chmod u+w "$R"/keys/* && for k in "$R"/keys/*; do printf '\377' | dd of="$k" bs=1 seek=100 conv=notrunc status=none; done
+copy && for k in "$R"/keys/*; do flip "$k" 100; done
 closed 12 PK-KEY-001 && says '1 damaged'
 claim 'a key slot with a flipped byte opens nothing'
 copy && rm "$R"/keys/*
@@ -133,7 +133,7 @@ newest() { ls "$R/log" | tail -n 1; }
 copy && pk list "${at[@]}" && chmod u+w "$R/log"/* && e=$R/log/$(newest) && sed -i 's/"payload":"./"payload":"A/' "$e"
 closed 4 PK-LOG-002
 claim 'an altered newest entry is not the one that this machine has seen'
-spoil() { chmod u+w "$R/log"/* && sed -i 's/"sig":"../"sig":"AA/' "$R/log/0000000000000001"; }
+spoil() { chmod u+w "$R/log"/* && sed -i 's/"sig":"..../"sig":"AAAA/' "$R/log/0000000000000001"; }
 copy && rm -r "$R/tile" && spoil
 closed 4 PK-LOG-001 && says 'entry 1'
 claim 'a signature that does not hold ends the log for everybody'

@@ -2,8 +2,7 @@
 # The local fallback: backups while the primary is out of reach, and their way home. The primary is a bucket of a real server that
 # is really killed; the judges are diff, the receipts and the independent look at the folders.
 . "${SOURCE_ROOT:?the project}/test/e2e/lib/tap.sh"
-. "$SOURCE_ROOT/test/harness/s3_server.sh"
-trap 's3_stop' EXIT
+. "$SOURCE_ROOT/test/e2e/lib/s3.sh"
 bytes() { find "$1" -path '*/packs/*' -type f -printf '%s\n' | awk '{ n += $1 } END { print n + 0 }'; }
 field() { python3 -c '
 import json, sys
@@ -11,26 +10,8 @@ rows = [json.loads(l) for l in open(sys.argv[1])]
 print(eval(sys.argv[2]))' "$T/out" "$1"; }
 ids() { "$P" list "$@" --json 2>/dev/null | python3 -c 'import json, sys; print(*[p["id"] for p in json.load(sys.stdin)["points"]])'; }
 
-KIND=${S3_KIND:-versitygw}
-s3_start "$KIND" "$T/server"
-case $? in
-0) ;;
-77)
-  skip 'backups go to the fallback' "$S3_WHY"
-  finish
-  ;;
-*)
-  false
-  claim "a server: $S3_WHY"
-  finish
-  ;;
-esac
-PORT=${S3_ENDPOINT##*:}
-s3_free_port() { echo "$PORT"; }
-down() { s3_stop; }
-up() { s3_start "$KIND" "$T/server"; }
-unset AWS_SESSION_TOKEN AWS_PROFILE AWS_REGION AWS_DEFAULT_REGION
-export AWS_EC2_METADATA_DISABLED=true no_proxy='*' AWS_ACCESS_KEY_ID=$S3_ACCESS AWS_SECRET_ACCESS_KEY=$S3_SECRET
+s3_needed "${S3_KIND:-versitygw}"
+s3_login
 s3 mb prime
 U="s3://prime/r?endpoint=$S3_ENDPOINT" F=$T/fallback
 # configuration MAIN-KEY FALLBACK-KEY [BANDWIDTH]

@@ -5,18 +5,11 @@
 # every point that was there is restored as it was, as diff says. A few kills for each command here; TORTURE=full is every request
 # (test/torture.sh kill-s3), of which TORTURE_PART=K/N takes every N-th from the K-th on.
 . "${SOURCE_ROOT:?the project}/test/e2e/lib/tap.sh"
-. "$SOURCE_ROOT/test/harness/s3_server.sh"
-trap 's3_stop' EXIT
+. "$SOURCE_ROOT/test/e2e/lib/s3.sh"
 KILLS=${KILLS:-4} # of each command
-s3_start "${S3_KIND:-versitygw}" "$T/server"
-case $? in
-0) ;;
-77) echo "1..0 # SKIP $S3_WHY" && exit 0 ;;
-*) echo "Bail out! $S3_WHY" && exit 1 ;;
-esac
+s3_needed "${S3_KIND:-versitygw}"
 s3 mb backups && s3_proxy "$T/server" --victim "$T/victim" || { echo 'Bail out! no bucket or no proxy' && exit 1; }
-export AWS_ACCESS_KEY_ID=$S3_ACCESS AWS_SECRET_ACCESS_KEY=$S3_SECRET AWS_EC2_METADATA_DISABLED=true no_proxy='*'
-unset AWS_SESSION_TOKEN AWS_PROFILE AWS_REGION AWS_DEFAULT_REGION
+s3_login
 cat >proofkeep.yaml <<YAML
 version: 1
 platform: test
@@ -136,7 +129,7 @@ prepare_repair() {
   pack=$(s3 ls backups a/packs/d/ | sort -k2 -n | tail -n 1 | awk '{ print $1 }')
   s3 rm backups "$run" >/dev/null
   s3 rm backups "$tile" >/dev/null
-  s3 get backups "$pack" >pack && printf X | dd of=pack bs=1 seek=$((RANDOM * 20)) conv=notrunc status=none && s3 put backups "$pack" <pack >/dev/null
+  s3 get backups "$pack" >pack && flip pack $((RANDOM * 20)) && s3 put backups "$pack" <pack >/dev/null
   basename "$pack" >damaged
   rm -rf "$T/cache"
 }

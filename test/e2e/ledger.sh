@@ -93,16 +93,15 @@ backup && witness --json --publish "$R" && [ "$(result former)" = 5 ] && [ "$(re
 claim 'the log grew, and it vouches for the longer one'
 sleep 1.1 && witness --publish "$R" && sleep 1.1 && witness --publish "$R" && [ "$(find "$R/witness" -type f | wc -l)" = 2 ]
 claim 'it vouches again for the same, and keeps its newest two words in the store'
-flock "$T/w" sleep 4 &
-held=$!
-sleep 0.3
+exec 9<"$T/w" && flock 9
 witness
 [ $? = 11 ] && says PK-REP-003
 claim 'two runs of one witness do not cross'
-wait $held
+exec 9<&-
+: >"$T/out"
 env -u HOME "$P" ledger witness --state "$T/w" --every 1s --json >"$T/out" 2>"$T/err" </dev/null &
 run=$!
-sleep 1.5 && date +%N >"$T/src/f" && "$P" backup "${writer[@]}" --files "$T/src" --name data -q 2>>"$T/err" && sleep 2.5
+await 60 grep -q '"type": *"cosigned"' "$T/out" && date +%N >"$T/src/f" && "$P" backup "${writer[@]}" --files "$T/src" --name data -q 2>>"$T/err" && await 60 grep -q '"size": *7' "$T/out"
 kill -TERM $run
 wait $run
 [ $? = 143 ] && grep -c '"type": *"cosigned"' "$T/out" >"$T/n" && [ "$(cat "$T/n")" -ge 2 ] && grep -q '"size": *7' "$T/out"

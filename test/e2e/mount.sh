@@ -19,12 +19,7 @@ mounts() {
   tap_last="proofkeep mount $*"
   "$P" mount "$M" "$@" >"$T/mount.out" 2>"$T/mount.err" </dev/null &
   server=$!
-  for _ in {1..100}; do
-    mountpoint -q "$M" && return 0
-    kill -0 $server 2>/dev/null || return 1
-    sleep 0.1
-  done
-  return 1
+  await 120 eval 'mountpoint -q "$M" || ! kill -0 $server 2>/dev/null' && mountpoint -q "$M"
 }
 # gone: the mount's process has ended by itself, with this status, and the folder is as it was
 gone() {
@@ -146,8 +141,7 @@ claim 'writing answers EROFS'
 # ---- what comes and goes
 rm -r tree/raw
 repository backup --files "$T/tree" --name tree
-sleep 3
-[ "$(ls "$S" | grep -c '^bkp-')" = 3 ] && ! [ -e "$S/latest/$here/raw" ] && [ -e "$S/latest/$here/processed" ]
+await 60 eval '[ "$(ls "$S" | grep -c "^bkp-")" = 3 ]' && ! [ -e "$S/latest/$here/raw" ] && [ -e "$S/latest/$here/processed" ]
 claim 'a new point shows up while it is mounted'
 ! [ -s "$T/mount.out" ] && [ "$(grep -c . "$T/mount.err")" -le 1 ]
 claim 'nothing was there to warn of'
@@ -210,7 +204,7 @@ pk verify --config prune.yaml --all --level checksum && mounts --config prune.ya
 L=$M/lab/one/latest/${T#/}/one
 exec 6<"$L/all" && head -c 100000 <&6 >head && pk prune --config prune.yaml lab --grace 1s --json && [ "$(result freed_bytes)" -gt 0 ]
 claim 'a prune frees space under a mount'
-{ cat head - <&6; } | cmp - one/all && [ "$(sum <"$L/mixed-4")" = "$(sum <one/mixed-4)" ] && sleep 3 && [ "$(ls "$M/lab/one" | grep -c '^bkp-')" = 2 ] &&
+{ cat head - <&6; } | cmp - one/all && [ "$(sum <"$L/mixed-4")" = "$(sum <one/mixed-4)" ] && await 60 eval '[ "$(ls "$M/lab/one" | grep -c "^bkp-")" = 2 ]' &&
   cat "$M/lab/one"/bkp-*/"${T#/}"/one/* >copy && ! grep -q PK- "$T/mount.err"
 claim 'what is forgotten goes, what stays is read'
 exec 6<&-

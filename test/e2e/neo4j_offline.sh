@@ -20,14 +20,14 @@ case "$*" in
 "database info --format=json") echo '[{"databaseName":"neo4j","inUse":"false","storeFormat":"record-aligned-1.1","lastCommittedTransaction":"7","recoveryRequired":"false"}]' ;;
 "database dump --to-stdout neo4j")
   echo 'Files: 1/1, data: 100.0%' >&2
-  [ ! -e "$here/wait" ] || { touch "$here/waiting"; exec sleep 60; }
+  [ ! -e "$here/wait" ] || { touch "$here/waiting"; exec sleep 120; }
   cat "$here/dump"
   [ ! -e "$here/words" ] || cat "$here/words" >&2
   exit "$(cat "$here/status")"
   ;;
 "database load --from-stdin --overwrite-destination=true neo4j")
   [ ! -e "$here/fail-live" ] || [ "$NEO4J_CONF" != "$here/home/conf" ] || { echo "Failed to load database 'neo4j': no" >&2; exit 1; }
-  [ ! -e "$here/wait-live" ] || [ "$NEO4J_CONF" != "$here/home/conf" ] || { touch "$here/waiting"; exec sleep 60; }
+  [ ! -e "$here/wait-live" ] || [ "$NEO4J_CONF" != "$here/home/conf" ] || { touch "$here/waiting"; exec sleep 120; }
   id -un >"$NEO4J_CONF/../data/who"
   cat >"$NEO4J_CONF/../data/loaded"
   ;;
@@ -104,7 +104,7 @@ claim 'the next backup says so, too, and starts it'
 touch "$S/wait"
 "$P" backup lab/graph >out 2>err </dev/null &
 job=$!
-for _ in $(seq 200); do [ -e "$S/waiting" ] && break; sleep 0.1; done
+await 60 test -e "$S/waiting"
 kill -9 $job
 wait $job 2>/dev/null
 [ "$(service)" = 'stop ' ] && [ -e "$S/home/.proofkeep-stopped" ]
@@ -115,7 +115,7 @@ claim 'and the next one starts it'
 touch "$S/wait"
 "$P" backup lab/graph >out 2>err </dev/null &
 job=$!
-for _ in $(seq 200); do [ -e "$S/waiting" ] && break; sleep 0.1; done
+await 60 test -e "$S/waiting"
 kill -TERM $job
 wait $job
 [ $? = 143 ] && [ "$(service)" = 'stop start ' ] && [ ! -e "$S/home/.proofkeep-stopped" ]
@@ -154,7 +154,7 @@ pk restore lab/graph@latest --in-place --dry-run --json
 plan=$(result plan)
 "$P" restore --plan "$plan" >out 2>err </dev/null &
 job=$!
-for _ in $(seq 300); do [ -e "$S/waiting" ] && break; sleep 0.1; done
+await 60 test -e "$S/waiting"
 kill -9 $job
 wait $job 2>/dev/null
 rm -f "$S/wait-live" "$S/waiting"

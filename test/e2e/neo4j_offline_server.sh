@@ -12,7 +12,7 @@ trap neo4j_stop EXIT
 A=$NEO4J_INSTALL/bin/neo4j-admin
 hooks=("stop=env, NEO4J_HOME=$H, $NEO4J_INSTALL/bin/neo4j, stop" "start=env, NEO4J_HOME=$H, $NEO4J_INSTALL/bin/neo4j, start")
 graph() { # FOLDER: what a graph is, in a few lines
-  neo4j_ask "$1" 'MATCH (n) RETURN labels(n), count(*), sum(n.id) ORDER BY labels(n)' &&
+  neo4j_ask "$1" 'CALL db.awaitIndexes(300)' >/dev/null && neo4j_ask "$1" 'MATCH (n) RETURN labels(n), count(*), sum(n.id) ORDER BY labels(n)' &&
     neo4j_ask "$1" 'MATCH ()-[r]->() RETURN type(r), count(*), sum(r.w)' &&
     neo4j_ask "$1" 'MATCH (n:Odd) RETURN n.t, n.p, n.l' && neo4j_ask "$1" 'SHOW CONSTRAINTS YIELD name, type RETURN name, type' &&
     neo4j_ask "$1" 'SHOW INDEXES YIELD name, type, state RETURN name, type, state ORDER BY name'
@@ -56,7 +56,7 @@ claim 'after a small change, little is stored'
 R=$T/restored
 pk restore "lab/graph@$old" --path neo4j --into "$R" && NEO4J_HOME=$R NEO4J_CONF=$R/conf "$A" database check neo4j >check 2>&1
 claim 'an older point is restored into a new home, and is consistent'
-neo4j_start "$R" "server.http.listen_address=127.0.0.1:$(neo4j_free_port)" "server.bolt.listen_address=127.0.0.1:$(neo4j_free_port)" \
+neo4j_start "$R" "server.http.listen_address=127.0.0.1:$(server_port)" "server.bolt.listen_address=127.0.0.1:$(server_port)" \
   dbms.security.auth_enabled=false internal.server.bolt.thread_pool_shutdown_wait_time=0s server.memory.heap.max_size=512m && graph "$R" >now && cmp was now
 claim 'a server starts from it with the same nodes, relationships, values, constraints and indexes'
 neo4j_stop "$R"

@@ -21,6 +21,7 @@ config() { # FILE [DBMS-KEY...]
 # Every node with its labels and properties and the type of each, every relationship with those and with both its nodes, and the
 # schema, in order: what two servers with the same graph say alike.
 picture() { # FOLDER
+  neo4j_ask "$1" 'CALL db.awaitIndexes(300)' >/dev/null
   neo4j_ask "$1" "MATCH (n) RETURN labels(n), [k IN keys(n) | [k, valueType(n[k])]], properties(n)" | order
   neo4j_ask "$1" "MATCH (a)-[r]->(b) RETURN type(r), [k IN keys(r) | [k, valueType(r[k])]], properties(r), labels(a), properties(a), labels(b), properties(b)" | order
   neo4j_ask "$1" "SHOW CONSTRAINTS YIELD createStatement RETURN createStatement ORDER BY createStatement"

@@ -2,28 +2,9 @@
 # Jobs whose log went out of reach: a backup that finds it so, a restore and a verification on whose way it dies. Their receipts wait
 # and enter the log with the next job. The server is real and really killed.
 . "${SOURCE_ROOT:?the project}/test/e2e/lib/tap.sh"
-. "$SOURCE_ROOT/test/harness/s3_server.sh"
-trap 's3_stop' EXIT
-KIND=${S3_KIND:-versitygw}
-s3_start "$KIND" "$T/server"
-case $? in
-0) ;;
-77)
-  skip 'receipts wait for a log that is out of reach' "$S3_WHY"
-  finish
-  ;;
-*)
-  false
-  claim "a server: $S3_WHY"
-  finish
-  ;;
-esac
-PORT=${S3_ENDPOINT##*:}
-s3_free_port() { echo "$PORT"; }
-down() { s3_stop; }
-up() { s3_start "$KIND" "$T/server"; }
-unset AWS_SESSION_TOKEN AWS_PROFILE AWS_REGION AWS_DEFAULT_REGION
-export AWS_EC2_METADATA_DISABLED=true no_proxy='*' AWS_ACCESS_KEY_ID=$S3_ACCESS AWS_SECRET_ACCESS_KEY=$S3_SECRET
+. "$SOURCE_ROOT/test/e2e/lib/s3.sh"
+s3_needed "${S3_KIND:-versitygw}"
+s3_login
 export XDG_CACHE_HOME=$T/cache
 s3 mb box
 configuration() {
@@ -32,7 +13,7 @@ version: 1
 platform: test
 secrets: { m: { file: $T/m.key } }
 repositories:
-  main: { url: 's3://box/r', s3: { endpoint: '$S3_ENDPOINT', timeout: 1s${1:+, bandwidth: $1} }, encrypt: { key: m, kind: key_file } }
+  main: { url: 's3://box/r', s3: { endpoint: '$S3_ENDPOINT', timeout: 3s${1:+, bandwidth: $1} }, encrypt: { key: m, kind: key_file } }
 surfaces:
   data: { kind: files, class: truth, paths: [$T/src] }
 environments:
@@ -40,7 +21,7 @@ environments:
 YAML
 }
 mkdir -p "$T/src"
-for i in 1 2 3 4; do head -c 60000000 /dev/urandom >"$T/src/random$i"; done
+for i in 1 2 3 4; do head -c 12000000 /dev/urandom >"$T/src/random$i"; done
 configuration >proofkeep.yaml
 pk init -r main --key-file "$T/m.key" && pk backup lab/data || { claim 'a first backup'; finish; }
 owed() { find "$T/cache/proofkeep/owed" -name '*.json' 2>/dev/null | sort; }
@@ -72,11 +53,12 @@ pk ledger verify && entries 1 >"$T/entries" && [ "$(grep -c 'backup-receipt fail
 claim 'where it stands once, as a failure with its reason, and the log is whole'
 
 # ---- on the way
-configuration 12MiB >proofkeep.yaml
+configuration 2MiB >proofkeep.yaml
 rm -rf "$T/cache/proofkeep/objects"
 "$P" restore lab/data --into "$T/back" >"$T/out" 2>"$T/err" &
 job=$!
-sleep 4
+begun() { [ "$(du -sb "$T"/back.* 2>/dev/null | awk '{ n += $1 } END { print n + 0 }')" -gt 1000000 ]; }
+await 60 begun
 down
 wait "$job"
 [ $? = 7 ] && [ ! -e "$T/back" ] && [ "$(owed | wc -l)" = 1 ] && grep -q 'kept in the cache folder, and the next job puts it into the log' "$T/err"

@@ -2,14 +2,11 @@
 # Base backups that take from the server only what it says has changed (PostgreSQL 17 and 18), and the backups between that read everything
 # and count what would have been missed. What comes back is judged by pg_verifybackup, pg_checksums, pg_amcheck, and by the rows.
 . "${SOURCE_ROOT:?the project}/test/e2e/lib/tap.sh"
-. "$SOURCE_ROOT/tools/demo/cluster.sh"
+. "$SOURCE_ROOT/test/e2e/lib/pg.sh"
 . "$SOURCE_ROOT/tools/servers/pg.sh"
-C=$T/pg N=$T/new
+N=$T/new
 trap 'cluster_stop "$C"; cluster_stop "$N"' EXIT
-as_root() { [ "$(id -u)" = 0 ]; }
-owned() { for d in "$@"; do mkdir -p "$d" && { ! as_root || chown postgres "$d"; }; done; }
 chmod 755 "$T"
-sql() { cluster_psql "$C" "$@"; }
 settings() { # FOLDER
   printf '%s\n' "listen_addresses = ''" "unix_socket_directories = '$1/socket'" 'fsync = off' 'autovacuum = off' 'timezone = UTC' 'shared_buffers = 64MB' |
     cluster_as "$1" tee -a "$1/data/postgresql.conf" >/dev/null

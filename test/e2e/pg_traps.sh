@@ -3,29 +3,15 @@
 # server that it was copied from, a clone of a data folder archives beside its original. (Recycled, truncated and other clusters'
 # segments: wal.sh. A slot that is invalidated: wal_receive.sh. Pages that rot: physical.sh.)
 . "${SOURCE_ROOT:?the project}/test/e2e/lib/tap.sh"
-. "$SOURCE_ROOT/tools/demo/cluster.sh"
-if [ -z "$PG_BIN" ]; then
-  echo '1..0 # skip no PostgreSQL server is installed'
-  exit 0
-fi
-C=$T/pg N=$T/copy L=$T/clone K=$T/keeper
+. "$SOURCE_ROOT/test/e2e/lib/pg.sh"
+pg_needed
+N=$T/copy L=$T/clone K=$T/keeper
 trap 'for c in "$C" "$N" "$L"; do cluster_stop "$c" >/dev/null 2>&1; done; umount "$T/small" 2>/dev/null' EXIT
 export HOME=$K TMPDIR=$K XDG_CACHE_HOME=$K/cache
-as_root() { [ "$(id -u)" = 0 ]; }
-owned() { for d in "$@"; do mkdir -p "$d" && { ! as_root || chown postgres "$d"; }; done; }
-chmod 755 "$T"
-owned "$K" "$C" "$C/socket" "$N" "$L" "$T/small"
-cp "$P" "$K/proofkeep" && chmod 755 "$K/proofkeep"
-sql() { cluster_psql "$C" "$@"; }
-w() {
-  tap_last="proofkeep $*"
-  cluster_as "$K" "$K/proofkeep" "$@" --config "$K/pk.yaml" >"$T/out" 2>"$T/err" </dev/null
-}
-archived() { # SEGMENT: it is in the repository, within ten seconds
-  local i
-  for i in $(seq 50); do [ -n "$(find "$K/repo/wal" -name "$1" 2>/dev/null)" ] && return; sleep 0.2; done
-  return 1
-}
+keeper "$C" "$C/socket" "$N" "$L" "$T/small"
+w() { kept "$@" --config "$K/pk.yaml"; }
+stored() { [ -n "$(find "$K/repo/wal" -name "$1" 2>/dev/null)" ]; }
+archived() { await 60 stored "$1"; } # SEGMENT: it is in the repository
 cat >"$K/pk.yaml" <<YAML
 version: 1
 platform: test
@@ -61,14 +47,14 @@ if [ -n "$small" ]; then
     i=$((i + 1))
   done
   echo "# $i transactions were committed while nothing could be archived"
-  for n in $(seq 50); do sql -c 'SELECT 1' >/dev/null 2>&1 || break; sleep 0.2; done
+  await 60 eval "! sql -c 'SELECT 1' >/dev/null 2>&1"
   [ $i -gt 3 ] && [ $i -lt 80 ] && grep -aq 'PANIC.*No space left on device' "$C/server.log"
   claim 'the repository is out of reach, the disk under pg_wal fills, and the server goes down'
   mv "$K/away" "$K/repo"
   w backup lab/pg
   [ $? = 7 ] && says PK-PG-001
   claim 'no backup is taken of it'
-  for n in $(seq 50); do [ -f "$C/data/postmaster.pid" ] && kill -0 "$(head -n 1 "$C/data/postmaster.pid")" 2>/dev/null || break; sleep 0.2; done
+  await 60 eval '! [ -f "$C/data/postmaster.pid" ] || ! kill -0 "$(head -n 1 "$C/data/postmaster.pid")" 2>/dev/null'
   mount -o remount,size=80m "$small" && rm -f "$C/data/postmaster.pid" && cluster_start "$C" && [ "$(sql -c 'SELECT count(*) FROM said')" = $((i * 1000)) ]
   claim 'with room it starts, and has every transaction that was committed'
   last=$(sql -c 'SELECT pg_walfile_name(pg_switch_wal())') && archived "$last" && w wal verify lab/pg --level decode && ! grep -q 'Missing' out
@@ -84,7 +70,7 @@ fi
 
 # ---- a test copy that is promoted ----
 w restore lab/pg --into "$N/data" --target latest && owned "$N/socket" && echo "unix_socket_directories = '$N/socket'" | cluster_as "$N" tee -a "$N/data/postgresql.conf" >/dev/null && cluster_start "$N"
-for i in $(seq 50); do cluster_psql "$N" -c 'SELECT pg_is_in_recovery()' | grep -qx f && break; sleep 0.2; done
+await 120 cluster_leads "$N"
 [ "$(cluster_psql "$N" -c 'SELECT count(*) FROM said')" = "$rows" ] && grep -q 'wal push lab/pg' "$N/data/postgresql.conf"
 claim 'a test copy has all rows, and the archive command of the original in its configuration'
 cluster_psql "$N" -c "INSERT INTO said VALUES (-1, 'only in the copy')" -c 'SELECT pg_switch_wal()' -c CHECKPOINT >/dev/null
@@ -106,8 +92,7 @@ archived "$mine" && before=$(sha256sum "$(find "$K/repo/wal" -name "$mine")")
 claim 'the original archives a segment'
 cluster_psql "$L" -c "INSERT INTO said VALUES (-3, 'the clone')"
 theirs=$(cluster_psql "$L" -c 'SELECT pg_walfile_name(pg_switch_wal())')
-for i in $(seq 50); do [ "$(cluster_psql "$L" -c 'SELECT failed_count > 0 FROM pg_stat_archiver')" = t ] && break; sleep 0.2; done
-[ "$mine" = "$theirs" ] && grep -aq 'PK-WAL-001' "$L/server.log"
+await 60 grep -aq 'PK-WAL-001' "$L/server.log" && [ "$mine" = "$theirs" ]
 claim 'the clone has other WAL of the same name, and is refused'
 [ "$(sha256sum "$(find "$K/repo/wal" -name "$mine")")" = "$before" ] && w wal get lab/pg "$mine" "$K/got" && cmp "$K/got" "$C/data/pg_wal/$mine" >out
 claim 'what is stored is still that of the original'
@@ -115,7 +100,7 @@ more=$(sql -c "INSERT INTO said VALUES (-4, 'the original again')" -c 'SELECT pg
 claim 'which goes on archiving'
 cluster_stop "$L"
 w restore lab/pg --into "$N/data" --target latest && owned "$N/socket" && echo "unix_socket_directories = '$N/socket'" | cluster_as "$N" tee -a "$N/data/postgresql.conf" >/dev/null && cluster_start "$N"
-for i in $(seq 50); do cluster_psql "$N" -c 'SELECT pg_is_in_recovery()' | grep -qx f && break; sleep 0.2; done
+await 120 cluster_leads "$N"
 [ "$(cluster_psql "$N" -c "SELECT string_agg(i::text, ' ' ORDER BY i DESC) FROM said WHERE i < 0")" = '-2 -4' ]
 claim 'a copy has what the original said, and nothing of the clone'
 finish

@@ -2,25 +2,16 @@
 # PostgreSQL 16, 17 and 18, real servers of each: physical by both ways, WAL pushed and streamed, recovery to a time, a standby, dumps.
 # What comes back is judged by that version's own programs. 15 has its own tests (physical.sh, wal.sh, postgres.sh …).
 . "${SOURCE_ROOT:?the project}/test/e2e/lib/tap.sh"
-. "$SOURCE_ROOT/tools/demo/cluster.sh"
+. "$SOURCE_ROOT/test/e2e/lib/pg.sh"
 . "$SOURCE_ROOT/tools/servers/pg.sh"
 K=$T/keeper # all that the server's user may have
-C=$T/pg N=$K/new S=$T/standby
+N=$K/new S=$T/standby
 trap 'for c in "$C" "$N" "$S"; do cluster_stop "$c"; done' EXIT
 # Servers run what is given to them with this.
 export HOME=$K TMPDIR=$K XDG_CACHE_HOME=$K/cache
-as_root() { [ "$(id -u)" = 0 ]; }
-owned() { for d in "$@"; do mkdir -p "$d" && { ! as_root || chown postgres "$d"; }; done; }
-chmod 755 "$T"
-owned "$K"
-cp "$P" "$K/proofkeep" && chmod 755 "$K/proofkeep"
-sql() { cluster_psql "$C" "$@"; }
+keeper
 new() { cluster_psql "$N" "$@"; }
-# w ARGUMENT...: the program as the server's user
-w() {
-  tap_last="proofkeep $*"
-  cluster_as "$K" "$K/proofkeep" "$@" --config "$K/pk.yaml" >"$T/out" 2>"$T/err" </dev/null
-}
+w() { kept "$@" --config "$K/pk.yaml"; }
 tool() { local program=$1; shift; cluster_as "$K" "$PG_BIN/$program" "$@" >"$T/out" 2>"$T/err"; }
 # verified FOLDER: by pg_verifybackup, or, where that cannot be had (18), file by file against the manifest.
 verified() {
@@ -59,11 +50,10 @@ newest() { # SURFACE: the id of its newest point
 facts() { "$@" -d shop -c "SELECT count(*), sum(id), md5(string_agg(note, '' ORDER BY id)) FROM item" -c 'SELECT count(*), sum(id) FROM far_item'; }
 # started FOLDER: its configuration, and a server from it that has come to the end of its recovery
 started() {
-  local i
-  owned "$1/socket" && settings "$1" && cluster_start "$1" || return
-  for i in $(seq 50); do cluster_psql "$1" -c 'SELECT pg_is_in_recovery()' | grep -qx f && return; sleep 0.2; done
-  return 1
+  owned "$1/socket" && settings "$1" && cluster_start "$1" && await 120 cluster_leads "$1"
 }
+archived() { ! [ "$(sql -c 'SELECT last_archived_wal FROM pg_stat_archiver')" '<' "$1" ]; } # SEGMENT
+follows() { [ "$(cluster_psql "$S" -c 'SELECT count(*) FROM pg_stat_wal_receiver' 2>/dev/null)" = 1 ]; }
 gone() { cluster_stop "$N"; rm -rf "$N"; owned "$N"; }
 
 run() { # MAJOR
@@ -113,7 +103,7 @@ YAML
   sql -d shop -c "INSERT INTO word VALUES (2, 'after')" -c 'DELETE FROM far_item'
   segment=$(sql -c 'SELECT pg_walfile_name(pg_switch_wal())')
   sql -d shop -c "INSERT INTO word VALUES (3, 'later')" -c 'SELECT pg_switch_wal()' >/dev/null
-  for i in $(seq 50); do [ "$(sql -c 'SELECT last_archived_wal FROM pg_stat_archiver')" '<' "$segment" ] || break; sleep 0.2; done
+  await 60 archived "$segment"
   w wal receive lab/link --once && w wal verify lab/link --level decode && w wal get lab/host "$segment" "$K/$segment" && cmp "$K/$segment" "$C/data/pg_wal/$segment" >out &&
     tool pg_waldump --quiet "$K/$segment"
   claim "$v: what was pushed and streamed is the server's own, and pg_waldump reads it"
@@ -138,7 +128,7 @@ YAML
   owned "$S" && w restore lab/link --into "$S/data" --standby && owned "$S/socket" && settings "$S" &&
     printf '%s\n' "primary_conninfo = 'host=$C/socket user=postgres'" | cluster_as "$S" tee -a "$S/data/postgresql.auto.conf" >/dev/null && cluster_start "$S"
   claim "$v: a standby is made of the other"
-  for i in $(seq 50); do [ "$(cluster_psql "$S" -c 'SELECT count(*) FROM pg_stat_wal_receiver' 2>/dev/null)" = 1 ] && break; sleep 0.2; done
+  await 60 follows
   w backup lab/copy && w verify lab/copy --level full
   claim "$v: a backup is taken from the standby, and verified in a scratch server"
   cluster_stop "$S"

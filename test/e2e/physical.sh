@@ -2,16 +2,10 @@
 # Physical backup through the host, from outside: what is restored is judged by pg_verifybackup, pg_checksums, pg_amcheck,
 # pg_basebackup's own choice of files, and by servers that start from it.
 . "${SOURCE_ROOT:?the project}/test/e2e/lib/tap.sh"
-. "$SOURCE_ROOT/tools/demo/cluster.sh"
-if [ -z "$PG_BIN" ]; then
-  echo '1..0 # skip no PostgreSQL server is installed'
-  exit 0
-fi
-C=$T/pg N=$T/new
+. "$SOURCE_ROOT/test/e2e/lib/pg.sh"
+pg_needed
+N=$T/new
 trap 'cluster_stop "$C"; cluster_stop "$N"; cluster_stop "$T/standby"' EXIT
-sql() { cluster_psql "$C" "$@"; }
-as_root() { [ "$(id -u)" = 0 ]; }
-owned() { for d in "$@"; do mkdir -p "$d" && { ! as_root || chown postgres "$d"; }; done; }
 server() { if as_root; then (cd / && runuser -u postgres -- "$@"); else "$@"; fi; }
 chmod 755 "$T"
 
@@ -178,12 +172,13 @@ rm -rf "$N/data" "$N/data-tablespaces"
 config files.yaml 'through: host' "$connect" 'data_directory: /etc'
 fails 4 PK-PG-014 --config files.yaml backup lab/pg
 claim 'a folder that is no data folder is refused'
-cluster_as "$C" "$PG_BIN/psql" -X -q -c "SELECT pg_advisory_lock(8102356718236491821), pg_sleep(20)" >/dev/null 2>&1 &
+cluster_as "$C" "$PG_BIN/psql" -X -q -c "SELECT pg_advisory_lock(8102356718236491821), pg_sleep(100)" >/dev/null 2>&1 &
 holder=$!
-sleep 1
+held() { [ "$(sql -c "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted")" = 1 ]; }
+await 60 held
 fails 1 PK-PG-015 backup lab/pg && says 'another physical backup of this server is running'
 claim 'a second backup at the same time is refused'
-sql -c "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(20)' AND pid <> pg_backend_pid()" >/dev/null
+sql -c "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(100)' AND pid <> pg_backend_pid()" >/dev/null
 wait $holder 2>/dev/null
 
 # ---- while it is written to, and from a standby ----
@@ -230,8 +225,7 @@ settings "$S" | server tee -a "$S/data/postgresql.conf" >/dev/null
 server sed -i '/^include/d; /^shared_preload/d' "$S/data/postgresql.conf"
 printf '%s\n' "primary_conninfo = 'host=$C/socket user=postgres'" 'max_connections = 60' "restore_command = 'false'" | server tee -a "$S/data/postgresql.auto.conf" >/dev/null
 sql -c "SELECT pg_switch_wal()" >/dev/null
-cluster_start "$S" && for i in 1 2 3 4 5 6 7 8 9 10; do cluster_psql "$S" -c 'SELECT count(*) FROM pg_stat_wal_receiver' | grep -qx 1 && break; sleep 1; done
-cluster_psql "$S" -c 'SELECT pg_is_in_recovery(), count(*) FROM pg_stat_wal_receiver' | grep -qx 't|1'
+cluster_start "$S" && follows() { cluster_psql "$S" -c 'SELECT pg_is_in_recovery(), count(*) FROM pg_stat_wal_receiver' | grep -qx 't|1'; } && await 60 follows
 claim '... and follows the primary'
 config standby.yaml 'through: host' "connect: { host: $S/socket, user: postgres }"
 sed -i 's/^  pg:/  copy:/' standby.yaml
@@ -244,7 +238,7 @@ writers stop
 claim 'a backup is taken from the standby while the primary is written to'
 pk --config standby.yaml restore lab/copy --into "$N/data" --target immediate && server "$PG_BIN/pg_verifybackup" --quiet "$N/data" >out 2>err
 claim 'pg_verifybackup accepts its copy'
-new_settings && cluster_start "$N" && for i in 1 2 3 4 5 6 7 8 9 10; do new -c 'SELECT pg_is_in_recovery()' | grep -qx f && break; sleep 1; done
+new_settings && cluster_start "$N" && await 120 cluster_leads "$N"
 whole
 claim '... which recovers, and has every transaction as a whole'
 cluster_stop "$N"

@@ -1,15 +1,8 @@
 #!/bin/bash
 # The postgres surface from outside, against a real server: what comes back is judged by psql, pg_dump and pg_restore.
 . "${SOURCE_ROOT:?the project}/test/e2e/lib/tap.sh"
-. "$SOURCE_ROOT/tools/demo/cluster.sh"
-if [ -z "$PG_BIN" ]; then
-  echo '1..0 # skip no PostgreSQL server is installed'
-  exit 0
-fi
-C=$T/pg
-trap 'cluster_stop "$C"' EXIT
-sql() { cluster_psql "$C" "$@"; }
-as_root() { [ "$(id -u)" = 0 ]; }
+. "$SOURCE_ROOT/test/e2e/lib/pg.sh"
+pg_needed
 
 cluster_start "$C" || exit 1
 sql <<'SQL'

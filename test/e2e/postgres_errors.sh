@@ -2,14 +2,8 @@
 # Bad input of the postgres surface from outside, beside what postgres.sh claims: invariants that are declared, places that are
 # not there, and restores that must not begin. The server stays as it was.
 . "${SOURCE_ROOT:?the project}/test/e2e/lib/tap.sh"
-. "$SOURCE_ROOT/tools/demo/cluster.sh"
-if [ -z "$PG_BIN" ]; then
-  echo '1..0 # skip no PostgreSQL server is installed'
-  exit 0
-fi
-C=$T/pg
-trap 'cluster_stop "$C"' EXIT
-sql() { cluster_psql "$C" "$@"; }
+. "$SOURCE_ROOT/test/e2e/lib/pg.sh"
+pg_needed
 cluster_start "$C" || exit 1
 sql -c 'CREATE ROLE shop_owner' -c 'CREATE DATABASE shop OWNER shop_owner' -c 'CREATE DATABASE closed ALLOW_CONNECTIONS false'
 sql -d shop -c 'CREATE TABLE customer (id int PRIMARY KEY, name text)' -c "INSERT INTO customer SELECT i, 'c' || i FROM generate_series(1, 500) i" \

@@ -2,12 +2,9 @@
 # Recovery to instants of a busy server's life, by both ways of base backup and of WAL, and what is refused before a byte is copied.
 # All of 200 instants: make test-recovery.
 . "${SOURCE_ROOT:?the project}/test/e2e/lib/tap.sh"
-. "$SOURCE_ROOT/tools/demo/cluster.sh"
+. "$SOURCE_ROOT/test/e2e/lib/pg.sh"
 . "$SOURCE_ROOT/test/recovery/run.sh"
-if [ -z "$PG_BIN" ]; then
-  echo '1..0 # skip no PostgreSQL server is installed'
-  exit 0
-fi
+pg_needed
 instants stream-host --through host --wal stream --instants 10 --seconds 14
 rm -rf "$T/stream-host"
 instants archive-replication --through replication --wal archive --instants 10 --seconds 14

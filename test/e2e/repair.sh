@@ -18,17 +18,6 @@ fresh() {
   pk backup "${repo[@]}" --files "$T/tree"
 }
 largest() { find "$R/$1" -type f -printf '%s %P\n' | sort -rn | head -n 1 | cut -d ' ' -f 2; }
-flip() { # FILE OFFSET
-  chmod u+w "$1"
-  python3 - "$1" "$2" <<'PY'
-import sys
-with open(sys.argv[1], "r+b") as f:
-    f.seek(int(sys.argv[2]))
-    b = f.read(1)[0]
-    f.seek(int(sys.argv[2]))
-    f.write(bytes([b ^ 4]))
-PY
-}
 chop() { chmod u+w "$1" && truncate -s $(($(stat -c %s "$1") / 2)) "$1"; }
 same() { # POINT TREE
   rm -rf "$T/back"

@@ -2,19 +2,12 @@
 # Trust zones on a shared store: every role with its own key and its own user of the object store, who may do what 'store
 # policy' prints and no more. MinIO takes the policies for its users, versitygw for its bucket.
 . "${SOURCE_ROOT:?the project}/test/e2e/lib/tap.sh"
-. "$SOURCE_ROOT/test/harness/s3_server.sh"
+. "$SOURCE_ROOT/test/e2e/lib/s3.sh"
 python3 -c 'import cryptography' 2>/dev/null || { echo "1..0 # SKIP python's module cryptography is not installed"; exit 0; }
-export PYTHONDONTWRITEBYTECODE=1 AWS_EC2_METADATA_DISABLED=true no_proxy='*'
-unset AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN AWS_PROFILE AWS_REGION AWS_DEFAULT_REGION
-trap 's3_stop' EXIT
+export PYTHONDONTWRITEBYTECODE=1
 KIND=${S3_KIND:-minio}
 export S3_SIDECAR=$T/sidecar && mkdir "$S3_SIDECAR"
-s3_start "$KIND" "$T/server"
-case $? in
-0) ;;
-77) echo "1..0 # SKIP $S3_WHY" && exit 0 ;;
-*) echo "Bail out! $S3_WHY" && exit 1 ;;
-esac
+s3_needed "$KIND"
 U="s3://backups/team/a?endpoint=$S3_ENDPOINT"
 s3 mb backups && echo other | s3 put backups other/secret || { echo 'Bail out! no bucket' && exit 1; }
 

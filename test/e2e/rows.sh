@@ -1,14 +1,8 @@
 #!/bin/bash
 # Someone deleted rows: found, shown, put back, and nothing else is touched. Judged by psql.
 . "${SOURCE_ROOT:?the project}/test/e2e/lib/tap.sh"
-. "$SOURCE_ROOT/tools/demo/cluster.sh"
-if [ -z "$PG_BIN" ]; then
-  echo '1..0 # skip no PostgreSQL server is installed'
-  exit 0
-fi
-C=$T/pg
-trap 'cluster_stop "$C"' EXIT
-sql() { cluster_psql "$C" "$@"; }
+. "$SOURCE_ROOT/test/e2e/lib/pg.sh"
+pg_needed
 shop() { sql -d shop "$@"; }
 
 cluster_start "$C" || exit 1

@@ -1,15 +1,10 @@
 #!/bin/bash
 # Rows, tables and when they went, out of physical backups and WAL, while a busy writer goes on. The truth is what psql saw at the time.
 . "${SOURCE_ROOT:?the project}/test/e2e/lib/tap.sh"
-. "$SOURCE_ROOT/tools/demo/cluster.sh"
-if [ -z "$PG_BIN" ]; then
-  echo '1..0 # skip no PostgreSQL server is installed'
-  exit 0
-fi
-C=$T/pg
+. "$SOURCE_ROOT/test/e2e/lib/pg.sh"
+pg_needed
 W=
 trap '[ -z "$W" ] || kill $W 2>/dev/null; cluster_stop "$C"' EXIT
-sql() { cluster_psql "$C" "$@"; }
 shop() { sql -d shop "$@"; }
 now() { sql -c "SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"; }
 

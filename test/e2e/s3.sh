@@ -2,18 +2,10 @@
 # A repository in a bucket, from outside: a real server, a network that harms by seed, and judges of another make: diff for
 # what comes back, tests/harness/s3_client.py for what lies in the bucket.
 . "${SOURCE_ROOT:?the project}/test/e2e/lib/tap.sh"
-. "$SOURCE_ROOT/test/harness/s3_server.sh"
-trap 's3_stop' EXIT
+. "$SOURCE_ROOT/test/e2e/lib/s3.sh"
 KIND=${S3_KIND:-versitygw}
-s3_start "$KIND" "$T/server"
-case $? in
-0) ;;
-77) echo "1..0 # SKIP $S3_WHY" && exit 0 ;;
-*) echo "Bail out! $S3_WHY" && exit 1 ;;
-esac
+s3_needed "$KIND"
 s3 mb backups && s3_proxy "$T/server" --stall 3 || { echo 'Bail out! no bucket or no proxy' && exit 1; }
-unset AWS_SESSION_TOKEN AWS_PROFILE AWS_REGION AWS_DEFAULT_REGION
-export AWS_EC2_METADATA_DISABLED=true no_proxy='*'
 U="s3://backups/team/a?endpoint=$S3_ENDPOINT"
 
 config() { # FILE BUCKET/PREFIX ENDPOINT
@@ -71,10 +63,10 @@ claim 'a name that is none is out of reach'
 if command -v openssl >/dev/null; then
   openssl req -x509 -newkey rsa:2048 -nodes -keyout "$T/tls.key" -out "$T/tls.pem" -days 2 -subj /CN=localhost \
     -addext subjectAltName=DNS:localhost >/dev/null 2>&1
-  tls=$(s3_free_port)
+  tls=$(server_port)
   openssl s_server -accept "127.0.0.1:$tls" -cert "$T/tls.pem" -key "$T/tls.key" -www -quiet >/dev/null 2>&1 &
   S3_PIDS+=($!)
-  sleep 0.5
+  await 60 eval '(: </dev/tcp/127.0.0.1/$tls) 2>/dev/null'
   fails 7 PK-NET-003 init --repository "s3://backups?endpoint=https://localhost:$tls" --key-file "$T/nokey" --config none.yaml
   claim 'a certificate that nobody vouches for is refused'
   pk init --repository "s3://backups?endpoint=https://localhost:$tls&ca_file=$T/tls.pem" --key-file "$T/nokey" --config none.yaml

@@ -2,28 +2,21 @@
 # What goes wrong on the way to a bucket, and what the program says of it: each cause has its own code, its own exit status,
 # its own text and its own next step. Real servers wherever they can be brought to it; what only AWS says, says s3_says.py.
 . "${SOURCE_ROOT:?the project}/test/e2e/lib/tap.sh"
-. "$SOURCE_ROOT/test/harness/s3_server.sh"
+. "$SOURCE_ROOT/test/e2e/lib/s3.sh"
 python3 -c 'import cryptography' 2>/dev/null || { echo "1..0 # SKIP python's module cryptography is not installed"; exit 0; }
 command -v openssl >/dev/null || { echo '1..0 # SKIP openssl is not installed'; exit 0; }
-export PYTHONDONTWRITEBYTECODE=1 AWS_EC2_METADATA_DISABLED=true no_proxy='*'
-unset AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN AWS_PROFILE AWS_REGION AWS_DEFAULT_REGION
-trap 's3_stop' EXIT
-s3_start minio "$T/server"
-case $? in
-0) ;;
-77) echo "1..0 # SKIP $S3_WHY" && exit 0 ;;
-*) echo "Bail out! $S3_WHY" && exit 1 ;;
-esac
+export PYTHONDONTWRITEBYTECODE=1
+s3_needed minio
 s3 mb backups && s3 mb small || { echo 'Bail out! no buckets' && exit 1; }
 credentials() { (umask 077 && printf '[default]\naws_access_key_id = %s\naws_secret_access_key = %s\n%s\n' "$2" "$3" "${4:+aws_session_token = $4}" >"$T/$1.aws"); }
 at() { echo "s3://$1/a?endpoint=${3:-$S3_ENDPOINT}&credentials_file=$T/$2.aws&timeout=2s"; }
 reads() { fails "$1" "$2" list -r "$3" --key-file "$T/key" --cache-dir "$T/cache-1"; }
 next() { grep -q -e "^  next: .*$1" "$T/err"; }
 says_server() { # what s3_says.py takes; sets SAYS
+  rm -f "$T/says"
   sleep 100000 > >(exec python3 "$S3_HARNESS/s3_says.py" "$@" >"$T/says") &
   S3_PIDS+=($!)
-  : >"$T/says"
-  for _ in $(seq 100); do [ -s "$T/says" ] && break || sleep 0.1; done
+  await 60 test -s "$T/says"
   SAYS=$(cat "$T/says")
 }
 credentials good $S3_ACCESS $S3_SECRET

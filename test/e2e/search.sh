@@ -61,14 +61,6 @@ a, b = all_of(sys.argv[2]), all_of(sys.argv[3])
 sys.exit(0 if a == b and (a or sys.argv[2] == "empty") else 1)
 PY
 }
-eventually() { # a shard that has just been made may not answer a search at once
-  local i
-  for i in 1 2 3 4 5; do
-    "$@" && return 0
-    sleep 0.5
-  done
-  return 1
-}
 restored() { # WORD...: a restore whose target is not empty, carried out by its plan
   pk restore lab/s@latest "$@" --dry-run --json && pk restore --plan "$(result plan)"
 }
@@ -145,7 +137,8 @@ PY
   claim "$is: a definition that is another now is not replaced beside"
   restored --path cluster/pipelines && web GET /_ingest/pipeline/stamp | grep -q '"d"'
   claim "$is: one that is gone comes back"
-  restored --in-place && eventually same orders "orders-restored-$stamp" && eventually same family "family-restored-$stamp" && web GET /orders/_doc/o-5 | grep -q '"found":true'
+  # a shard that has just been made may not answer a search at once
+  restored --in-place && await 30 same orders "orders-restored-$stamp" && await 30 same family "family-restored-$stamp" && web GET /orders/_doc/o-5 | grep -q '"found":true'
   claim "$is: in place, what was changed and removed is as it was"
   web GET /_template/old | grep -q 'old-\*' && web GET /orders/_alias | grep -q orders-live && ! web GET '/_cat/indices' | grep -q restoring
   claim "$is: definitions and aliases too, and nothing is left over"
@@ -174,7 +167,7 @@ PY
   # ---- faults ----
   sleep 100000 > >(exec python3 "$SOURCE_ROOT/test/harness/search_proxy.py" "${U#http://}" "$W/rule" >"$W/proxy" 2>"$W/proxy.log") &
   proxy=$!
-  for i in $(seq 100); do [ -s "$W/proxy" ] && break; sleep 0.1; done
+  await 60 test -s "$W/proxy"
   X=http://127.0.0.1:$(cat "$W/proxy")
   config wide.yaml "$X" 'indices: [wide, empty]'
   for i in timed_out:'it timed out' shards:'some shards failed' lose:'of them came' twice:'different ones' error:'answered 500'; do

@@ -3,15 +3,14 @@
 # comes back is judged by psql, redis-cli and the files themselves.
 . "${SOURCE_ROOT:?the project}/test/e2e/lib/tap.sh"
 . "$SOURCE_ROOT/test/e2e/lib/redis.sh"
-. "$SOURCE_ROOT/tools/demo/cluster.sh"
+. "$SOURCE_ROOT/test/e2e/lib/pg.sh"
 if [ -z "$PG_BIN" ] || [ -z "$REDIS_SERVER" ] || [ -z "$REDIS_CLI" ]; then
   echo '1..0 # skip PostgreSQL or Redis is not installed'
   exit 0
 fi
-C=$T/pg R=$T/redis
+R=$T/redis
 writer=
 trap '[ -z "$writer" ] || kill $writer; redis_stop "$R"; cluster_stop "$C"' EXIT
-sql() { cluster_psql "$C" "$@"; }
 cluster_start "$C" && redis_start "$R" || exit 1
 sql -c 'CREATE DATABASE shop'
 sql -d shop -c 'CREATE TABLE tick (n bigint PRIMARY KEY)' -c "CREATE TABLE ballast AS SELECT i, repeat(md5(i::text), 8) AS t FROM generate_series(1, 60000) i"
@@ -34,22 +33,32 @@ for ((n = 1; ; n++)); do
   sleep 0.01
 done
 APP
+# Whether its last number has come to all three.
+cat >arrived.sh <<ARRIVED
+#!/bin/bash
+. "$SOURCE_ROOT/tools/demo/cluster.sh"
+n=\$(cat "$T/artifacts/n") && [ "\$("$REDIS_CLI" -s "$R/s" get n 2>&1)" = "\$n" ] && [ "\$(cluster_psql "$C" -d shop -c 'SELECT max(n) FROM tick' 2>&1)" = "\$n" ]
+ARRIVED
 # A hook says that it ran, does its part, and fails when it is told to.
 cat >hook.sh <<HOOK
 #!/bin/bash
 cat >>$T/told
 echo "\$1" >>$T/ran
-[ ! -e $T/slow.\$1 ] || sleep 3
+while [ -e $T/slow.\$1 ]; do sleep 0.05; done
 if [ -e $T/end.\$1 ]; then kill -\$(cat $T/end.\$1) \$(cat $T/pid); sleep 0.3; fi
 case \$1 in
-freeze) : >$T/frozen; for i in \$(seq 200); do [ -e $T/still ] || [ ! -e $T/writing ] && break; sleep 0.02; done ;;
+freeze)
+  : >$T/frozen
+  for i in \$(seq 200); do [ -e $T/still ] || [ ! -e $T/writing ] && break; sleep 0.02; done
+  for i in \$(seq 20); do [ ! -e $T/writing ] || $T/arrived.sh && break; sleep 0.1; done
+  ;;
 resume) rm -f $T/frozen ;;
 health) [ -e $T/started ] ;;
 start) : >$T/started ;;
 esac
 [ ! -e $T/fail.\$1 ]
 HOOK
-chmod +x app.sh hook.sh
+chmod +x app.sh arrived.sh hook.sh
 hook() { echo "$1: { run: [$T/hook.sh, ${2:-$1}] }"; }
 {
   config_head
@@ -104,8 +113,7 @@ claim 'a set whose hooks froze writes for all captures is quiesced'
 [ "$(cat ran)" = "$(printf 'freeze\nresume')" ] && [ ! -e frozen ]
 claim 'its hooks ran once each'
 set1=$(result sets.0.set_id) was=$(cat artifacts/n)
-for i in $(seq 100); do [ "$(cat artifacts/n)" = "$was" ] || break; sleep 0.05; done
-[ "$(cat artifacts/n)" -gt "$was" ]
+await 60 eval '[ "$(cat artifacts/n)" -gt "$was" ]'
 claim 'and writes go on'
 pk restore "lab/platform@$set1" --into "pg=shop_then,artifacts=$T/then/a,cache=$T/then/r" && redis_start "$T/then/r" --appendonly no &&
   then=$(cat then/a/n) && [ "$(redis_in "$T/then/r" get n)" = "$then" ] && [ "$(sql -d shop_then -c 'SELECT max(n) FROM tick')" = "$then" ]
@@ -145,16 +153,18 @@ fails 11 PK-SET-001 backup lab/platform && says 'cut-0123456789abcdef' && [ ! -s
 claim 'what a cutover froze that has not come to its end is not resumed by a set'
 rm "$T/cache/proofkeep/plans/cut-0123456789abcdef.journal"
 : >slow.freeze
+: >ran
 "$P" backup lab/platform >one.out 2>one.err </dev/null &
 one=$!
-sleep 1
-fails 11 PK-SET-001 backup lab/platform && wait $one
+await 60 grep -q freeze ran
+fails 11 PK-SET-001 backup lab/platform && rm slow.freeze && wait $one
 claim 'two runs do not freeze one environment at a time'
-rm slow.freeze
-(sleep 0.2; sql -d shop -c 'BEGIN; LOCK TABLE ballast; SELECT pg_sleep(4)' >/dev/null) &
+rm -f slow.freeze
+sql -d shop -c 'BEGIN; LOCK TABLE ballast; SELECT pg_sleep(12)' >/dev/null &
 locker=$!
-sleep 0.7
-pk backup lab/brief --json && [ "$(result sets.0.consistency)" = per-surface ] && [ "$(result sets.0.frozen_held)" = False ] && [ "$(result sets.0.frozen_ms)" -lt 2500 ] && grep -q 'take longer than freeze_max' out
+locked() { [ "$(sql -d shop -c "SELECT count(*) FROM pg_locks WHERE granted AND relation = 'ballast'::regclass")" = 1 ]; }
+await 60 locked
+pk backup lab/brief --json && [ "$(result sets.0.consistency)" = per-surface ] && [ "$(result sets.0.frozen_held)" = False ] && [ "$(result sets.0.frozen_ms)" -lt 6000 ] && grep -q 'take longer than freeze_max' out
 claim 'captures that take longer than freeze_max do not keep writes frozen, and are not called quiesced'
 wait $locker
 stopped() { # SIGNAL: ... in the middle of freezing
@@ -173,7 +183,7 @@ claim 'SIGTERM: resume is run'
 stopped KILL 2>/dev/null
 [ $? = 137 ] && ! grep -q resume ran
 claim 'SIGKILL: it cannot be'
-sleep 0.5
+await 60 test -e frozen
 pk status lab && says "ran 'freeze' of lab/platform at .* was killed or failed before that was undone"
 claim 'status says so'
 : >ran
@@ -211,7 +221,7 @@ while [ ! -e still ]; do sleep 0.02; done
 kill $writer && wait $writer 2>/dev/null
 writer=
 rm -f writing frozen
-sleep 0.5
+await 60 ./arrived.sh
 redis_in "$R" set k v >/dev/null
 pk backup lab/platform || exit 1
 ticks=$(sql -d shop -c 'SELECT max(n), count(*) FROM tick') sums=$(sha256sum artifacts/*)
@@ -265,7 +275,8 @@ wipe
 sql -c 'CREATE DATABASE shop'
 (cluster_psql "$C" -d shop -c 'SELECT pg_sleep(600)' >/dev/null 2>&1) &
 held=$!
-for i in $(seq 100); do [ -n "$(sql -c "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'")" ] && break; sleep 0.1; done
+is_held() { [ -n "$(sql -c "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'")" ]; }
+await 60 is_held
 p=$(plan lab/platform@latest --swap)
 : >ran
 fails 1 PK-SET-002 restore --plan "$p" && says 'pg: ' && says 'cache: NOT BEGUN' && [ -e artifacts/blob ] && [ "$(redis_in "$R" dbsize)" = 0 ] && [ "$(cat ran)" = start ]

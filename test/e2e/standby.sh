@@ -46,7 +46,7 @@ echo two >src/a
 touch hold.standby && plan --in-place --path a
 "$P" restore --plan "$id" >killed 2>&1 </dev/null &
 pid=$!
-for ((i = 0; i < 100; i++)); do [ -s hooks ] && break; sleep 0.1; done
+await 60 test -s hooks
 kill -KILL $pid
 wait $pid 2>/dev/null
 rm hold.standby
@@ -71,7 +71,7 @@ claim 'a set stays in standby until all of it is restored and checked'
 touch hold.smoke && set_plan both
 "$P" restore --plan "$id" >killed 2>&1 </dev/null &
 pid=$!
-for ((i = 0; i < 100; i++)); do grep -qs smoke hooks && break; sleep 0.1; done
+await 60 grep -qs smoke hooks
 kill -KILL $pid
 wait $pid 2>/dev/null
 rm hold.smoke

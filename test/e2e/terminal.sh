@@ -21,7 +21,7 @@ program, answer, arguments = sys.argv[1], sys.argv[2], sys.argv[3:]
 pid, fd = pty.fork()
 if pid == 0:
     os.execv(program, [program, *arguments])
-shown, sent, end = b"", False, time.monotonic() + 60
+shown, sent, end = b"", False, time.monotonic() + 300
 while time.monotonic() < end:
     if not select.select([fd], [], [], 1)[0]:
         continue

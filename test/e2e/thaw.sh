@@ -4,17 +4,10 @@
 # objects back after as many looks as it is told, not after hours, and knows no tiers; what it gets wrong is tested with canned
 # answers in test/store/test_s3_archive.c.
 . "${SOURCE_ROOT:?the project}/test/e2e/lib/tap.sh"
-. "$SOURCE_ROOT/test/harness/s3_server.sh"
-trap 's3_stop' EXIT
-s3_start moto "$T/server"
-case $? in
-0) ;;
-77) echo "1..0 # SKIP $S3_WHY" && exit 0 ;;
-*) echo "Bail out! $S3_WHY" && exit 1 ;;
-esac
+. "$SOURCE_ROOT/test/e2e/lib/s3.sh"
+s3_needed moto
 s3 mb backups || { echo 'Bail out! no bucket' && exit 1; }
-export AWS_ACCESS_KEY_ID=$S3_ACCESS AWS_SECRET_ACCESS_KEY=$S3_SECRET AWS_EC2_METADATA_DISABLED=true no_proxy='*'
-unset AWS_SESSION_TOKEN AWS_PROFILE AWS_REGION AWS_DEFAULT_REGION
+s3_login
 
 config() { # CLASS of data
   cat >proofkeep.yaml <<YAML

@@ -3,19 +3,12 @@
 # tries every call there is; what he gets through is noticed, and undone from the bucket's versions. The other has the
 # bucket's own admin credentials, where neither versions nor object lock are kept: he can destroy, and everybody notices.
 . "${SOURCE_ROOT:?the project}/test/e2e/lib/tap.sh"
-. "$SOURCE_ROOT/test/harness/s3_server.sh"
+. "$SOURCE_ROOT/test/e2e/lib/s3.sh"
 python3 -c 'import cryptography' 2>/dev/null || { echo "1..0 # SKIP python's module cryptography is not installed"; exit 0; }
-export PYTHONDONTWRITEBYTECODE=1 AWS_EC2_METADATA_DISABLED=true no_proxy='*'
-unset AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN AWS_PROFILE AWS_REGION AWS_DEFAULT_REGION
-trap 's3_stop' EXIT
+export PYTHONDONTWRITEBYTECODE=1
 KIND=${S3_KIND:-minio}
 export S3_SIDECAR=$T/sidecar && mkdir "$S3_SIDECAR"
-s3_start "$KIND" "$T/server"
-case $? in
-0) ;;
-77) echo "1..0 # SKIP $S3_WHY" && exit 0 ;;
-*) echo "Bail out! $S3_WHY" && exit 1 ;;
-esac
+s3_needed "$KIND"
 s3 mb kept && s3 versioning kept && s3 mb bare || { echo 'Bail out! no buckets' && exit 1; }
 credentials() { (umask 077 && printf '[default]\naws_access_key_id = %s\naws_secret_access_key = %s\n' "$2" "$3" >"$T/$1.aws"); }
 credentials admin $S3_ACCESS $S3_SECRET

@@ -2,18 +2,15 @@
 # TimescaleDB and PostGIS of Debian 13, by dumps and by files: hypertables are counted chunk by chunk, a restore that is killed in its
 # middle is told of, and spatial data comes back with its own reference systems, rasters and topologies.
 . "${SOURCE_ROOT:?the project}/test/e2e/lib/tap.sh"
-. "$SOURCE_ROOT/tools/demo/cluster.sh"
+. "$SOURCE_ROOT/test/e2e/lib/pg.sh"
 . "$SOURCE_ROOT/tools/servers/pg.sh"
 if ! pg_debian13 || [ ! -e "$PG_DEBIAN13/usr/lib/postgresql/17/lib/timescaledb.so" ]; then
   echo "1..0 # skip ${PG_WHY:-there is no TimescaleDB in $PG_DEBIAN13}"
   exit 0
 fi
-C=$T/pg N=$T/new
+N=$T/new
 trap 'cluster_stop "$C"; cluster_stop "$N"' EXIT
-as_root() { [ "$(id -u)" = 0 ]; }
-owned() { for d in "$@"; do mkdir -p "$d" && { ! as_root || chown postgres "$d"; }; done; }
 chmod 755 "$T"
-sql() { cluster_psql "$C" "$@"; }
 cluster_start "$C" "shared_preload_libraries = 'timescaledb'" 'timescaledb.telemetry_level = off' 'wal_level = replica' 'max_wal_senders = 6' 'full_page_writes = on' || exit 1
 sql -c 'SET client_min_messages = error' -c 'CREATE DATABASE metrics' -c 'CREATE DATABASE map' || exit 1
 sql -d metrics >out 2>err <<'SQL'

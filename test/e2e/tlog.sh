@@ -3,18 +3,16 @@
 # checkpoint and walks tiles and proofs; the cosignature holds by transparency-dev/formats. Skipped, and counted, without go.
 . "${SOURCE_ROOT:?the project}/test/e2e/lib/tap.sh"
 export PYTHONDONTWRITEBYTECODE=1
-C=${PROOFKEEP_TEST_CACHE:-/var/tmp/proofkeep-test-$(id -u)}
+. "$SOURCE_ROOT/tools/servers/lib.sh"
+C=$SERVER_CACHE
 skip_all() { echo "1..0 # SKIP $1"; exit 0; }
 command -v go >/dev/null || skip_all 'go is not installed'
 python3 -c 'import cryptography' 2>/dev/null || skip_all "python's module cryptography is not installed"
 # Tools are built once; HOME is a test's own.
 umask 077
-mkdir -p "$C/bin" && [ -O "$C" ] || skip_all "$C belongs to another"
 export GOPATH=$C/go GOCACHE=$C/go-build GOFLAGS='-buildvcs=false -trimpath -p=2'
-(
-  flock 9
-  [ -x "$C/bin/fsck" ] || { GOBIN=$C/new nice -n 10 go install -ldflags='-s -w' github.com/transparency-dev/tessera/cmd/fsck@v1.0.4 && mv "$C/new/fsck" "$C/bin/fsck"; }
-) 9>"$C/lock" >"$T/out" 2>"$T/err" || skip_all 'fsck of github.com/transparency-dev/tessera could not be built'
+fsck_build() { GOBIN=$C/new nice -n 10 go install -ldflags='-s -w' github.com/transparency-dev/tessera/cmd/fsck@v1.0.4 && mkdir -p "$C/bin" && mv "$C/new/fsck" "$C/bin/fsck"; }
+server_fetch go 'fsck of github.com/transparency-dev/tessera' "$C/bin/fsck" fsck_build || skip_all "$SERVER_WHY"
 cp -R "$SOURCE_ROOT/test/interop/tlog" "$T/tlog" && (cd "$T/tlog" && nice -n 10 go build -o "$T/check" .) >"$T/out" 2>"$T/err" || skip_all 'golang.org/x/mod and formats could not be had'
 stock() { "$T/check" "$@" >"$T/out" 2>"$T/err"; }
 server=
@@ -31,7 +29,7 @@ with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as s:
     s.serve_forever()
 PY
   server=$!
-  for _ in $(seq 100); do [ -s "$T/port" ] && break; sleep 0.05; done
+  await 60 test -s "$T/port"
   url=http://127.0.0.1:$(cat "$T/port")/
 }
 # Its exit status is 0 whatever it found, and it may hang on what is wrong: what it says counts.
@@ -69,12 +67,7 @@ claim 'a cosignature holds by transparency-dev/formats'
 pk ledger proof 42 "${admin[@]}" --out "$T/p42" --json && ! stock cosigned "$T/copy/checkpoint" "$log" "$witness"
 claim 'and is missed where there is none'
 # what must not pass: the same tools find it
-chmod -R u+w "$T/copy/tile" && python3 - "$T/copy/tile/0/001" <<'PY'
-import sys
-b = bytearray(open(sys.argv[1], "rb").read())
-b[77] ^= 1
-open(sys.argv[1], "wb").write(b)
-PY
+flip "$T/copy/tile/0/001" 77
 serve "$T/copy" && ! fsck 700 && ! stock tiles "$T/copy" "$log"
 claim 'one bit of a tile that is flipped is found by both'
 finish

@@ -1,27 +1,14 @@
 #!/bin/bash
 # The write-ahead log from outside: a real server's archive_command and restore_command, with kills, clones and full disks between.
 . "${SOURCE_ROOT:?the project}/test/e2e/lib/tap.sh"
-. "$SOURCE_ROOT/tools/demo/cluster.sh"
-if [ -z "$PG_BIN" ] || [ ! -x "$PG_BIN/pgbench" ]; then
-  echo '1..0 # skip no PostgreSQL server is installed'
-  exit 0
-fi
-C=$T/pg
+. "$SOURCE_ROOT/test/e2e/lib/pg.sh"
+[ -x "$PG_BIN/pgbench" ] || PG_BIN=
+pg_needed
 COPY=$T/copy
 OTHER=$T/other
 trap 'cluster_stop "$C"; cluster_stop "$COPY"; cluster_stop "$OTHER"; umount "$T/small" 2>/dev/null' EXIT
-sql() { cluster_psql "$C" "$@"; }
-chmod 755 "$T"
-K=$T/keeper # all that the server's user may have
-mkdir -p "$K" "$C"
-cp "$P" "$K/proofkeep"
-chmod 755 "$K/proofkeep"
-[ "$(id -u)" = 0 ] && chown postgres "$K" "$C"
-# w ARGUMENT...: the program as the server's user
-w() {
-  tap_last="proofkeep $*"
-  cluster_as "$C" env HOME="$K" TMPDIR="$K" XDG_CACHE_HOME="$K/cache" "$K/proofkeep" "$@" >"$T/out" 2>"$T/err" </dev/null
-}
+keeper "$C"
+w() { kept "$@"; }
 # w_fails STATUS CODE ARGUMENT...
 w_fails() {
   local want=$1 code=$2 status
@@ -63,12 +50,8 @@ sql -c 'SELECT pg_reload_conf()' >/dev/null
 archived() { sql -c "SELECT coalesce(max(last_archived_wal), '') FROM pg_stat_archiver"; }
 # wait_archived SEGMENT: until the archiver has come so far
 wait_archived() {
-  local i
-  for i in $(seq 100); do
-    [ -f "$C/data/pg_wal/archive_status/$1.done" ] || [[ ! $(archived) < $1 ]] && return 0
-    sleep 0.2
-  done
-  return 1
+  came_to() { [ -f "$C/data/pg_wal/archive_status/$1.done" ] || [[ ! $(archived) < $1 ]]; }
+  await 120 came_to "$1"
 }
 switch() { sql -c 'SELECT pg_walfile_name(pg_switch_wal())'; }
 
@@ -93,7 +76,7 @@ sleep 2
 pid=$(head -n 1 "$C/data/postmaster.pid")
 kill -9 "$pid" $(ps -o pid= --ppid "$pid")
 wait $!
-for i in $(seq 100); do kill -0 "$pid" 2>/dev/null || break; sleep 0.1; done
+await 60 eval '! kill -0 "$pid" 2>/dev/null'
 cluster_start "$C" || exit 1
 sql -c "INSERT INTO word VALUES (2, 'after the crash')"
 load 3
@@ -219,10 +202,7 @@ claim 'by what wal get ended with'
 mv "$K/wal-hidden" "$K/repo/wal" && mv "$K/format-hidden" "$K/repo/format"
 cluster_start "$COPY"
 claim 'the same copy recovers once the repository is back'
-for i in $(seq 200); do
-  [ "$(cluster_psql "$COPY" -c 'SELECT pg_is_in_recovery()')" = f ] && break
-  sleep 0.1
-done
+await 120 cluster_leads "$COPY"
 facts='SELECT (SELECT count(*) FROM pgbench_history), (SELECT sum(abalance) FROM pgbench_accounts), (SELECT string_agg(said, $$,$$ ORDER BY i) FROM word)'
 a=$(sql -c "$facts") b=$(cluster_psql "$COPY" -c "$facts")
 echo "# $a / $b"
@@ -239,12 +219,11 @@ claim 'a history file is stored, by the cluster of the segments beside it'
 for f in "$COPY"/data/pg_wal/00000002????????????????; do w wal push prod/db "$f" $Y || break; done
 w wal verify prod/db $Y && grep -q '^ *2 ' "$T/out"
 claim 'the new timeline joins the old one'
-first=$(ls "$K"/repo/wal/*/00000001/ | grep -v '[.]' | sed -n 5p)
-mv "$K"/repo/wal/*/00000001/"$first" "$K/$first"
+stored=$(find "$K"/repo/wal/*/00000001 -type f ! -name '*.*' | sort | sed -n 2p) first=$(basename "$stored")
+mv "$stored" "$K/$first"
 w_fails 4 PK-VER-001 wal verify prod/db $Y && grep -q 'Missing on timeline 1' "$T/out"
 claim 'a segment that is missing is a gap'
-mv "$K/$first" "$(dirname "$(ls -d "$K"/repo/wal/*/00000001/*7)")/$first" 2>/dev/null || mv "$K/$first" "$(ls -d "$K"/repo/wal/*/00000001)/"
-printf 'x' | dd of="$(ls "$K"/repo/wal/*/00000001/"$first")" bs=1 seek=5000 conv=notrunc status=none 2>/dev/null
+mv "$K/$first" "$stored" && flip "$stored" 5000
 w_fails 4 PK-VER-001 wal verify prod/db --level decode $Y && says "$first is damaged"
 claim 'and a damaged one is found'
 

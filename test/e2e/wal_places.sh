@@ -104,7 +104,7 @@ fails 1 PK-WAL-002 wal get prod/db "$(name 1 2)" "$T/got" --config alone.yaml
 claim 'whose WAL is asked for from then on'
 pk wal get prod/db "$(name 1 2)" "$T/got" --config alone.yaml --system $S && cmp "$W/$(name 1 2)" "$T/got"
 claim 'unless the cluster is named'
-for i in $(seq 50); do [ -f "$(ls -d "$T"/cache/proofkeep/wal/*/get/$S)/$(name 1 3)" ] && break; sleep 0.1; done
+await 60 test -f "$(ls -d "$T"/cache/proofkeep/wal/*/get/$S)/$(name 1 3)"
 ahead=$(ls "$T"/cache/proofkeep/wal/*/get/$S/"$(name 1 3)")
 segment "$ahead" 1 3 7 5 && pk wal get prod/db "$(name 1 3)" "$T/got" --config alone.yaml --system $S && cmp "$W/$(name 1 3)" "$T/got"
 claim 'what lies there for another cluster is not taken for its own'
@@ -144,7 +144,7 @@ fails 1 PK-WAL-002 wal get prod/db "$(name 1 40)" "$T/got" --config first.yaml -
 claim 'unless the copy was asked for'
 mv "$A.away" "$A"
 rm -r "$T"/cache/proofkeep/wal/*/get
-printf 'x' | dd of="$A/wal/$S/00000001/$(name 1 6)" bs=1 seek=3000 conv=notrunc status=none
+flip "$A/wal/$S/00000001/$(name 1 6)" 3000
 pk wal get prod/db "$(name 1 6)" "$T/got" --config first.yaml && cmp "$W/$(name 1 6)" "$T/got" && says "$(name 1 6) came from it"
 claim 'or when what it has is damaged'
 fails 1 PK-WAL-002 wal get prod/db "$(name 1 40)" "$T/got" --config first.yaml
@@ -199,7 +199,7 @@ claim 'and can be named by its segment'
 printf '1\t0/300000\tno reason\n' >"$W/00000002.history" && pk wal push prod/db "$W/00000002.history" --config first.yaml
 segment "$W/$(name 2 3)" 2 3 && pk wal push prod/db "$W/$(name 2 3)" --config first.yaml && pk wal verify prod/db --config first.yaml
 claim 'a timeline joins'
-printf 'x' | dd of="$A/wal/$S/00000002/00000002.history" bs=1 seek=300 conv=notrunc status=none
+flip "$A/wal/$S/00000002/00000002.history" 300
 fails 4 PK-VER-001 wal verify prod/db --config first.yaml && grep -q 'The history of timeline 2 is damaged' "$T/out" && grep -q '^ *1 ' "$T/out"
 claim 'a damaged history is told, and the rest is judged all the same'
 finish

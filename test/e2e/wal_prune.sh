@@ -1,27 +1,15 @@
 #!/bin/bash
 # Retention of WAL, with a real server: prune removes what no base needs, and every instant after the kept base is still there.
 . "${SOURCE_ROOT:?the project}/test/e2e/lib/tap.sh"
-. "$SOURCE_ROOT/tools/demo/cluster.sh"
+. "$SOURCE_ROOT/test/e2e/lib/pg.sh"
 . "$SOURCE_ROOT/test/harness/s3_server.sh"
-if [ -z "$PG_BIN" ]; then
-  echo '1..0 # skip no PostgreSQL server is installed'
-  exit 0
-fi
-C=$T/pg N=$T/new K=$T/keeper # K: all that the server's user may have
+pg_needed
+N=$T/new
 trap 's3_stop; cluster_stop "$C"; cluster_stop "$N"' EXIT
-sql() { cluster_psql "$C" "$@"; }
-chmod 755 "$T"
-mkdir -p "$K" "$C" "$N/socket"
-cp "$P" "$K/proofkeep"
-chmod 755 "$K/proofkeep"
-[ "$(id -u)" = 0 ] && chown postgres "$K" "$C" "$N" "$N/socket"
-# w ARGUMENT...: the program as the server's user
+keeper "$C" "$N" "$N/socket"
 # Y: its configuration
 Y=$K/pk.yaml
-w() {
-  tap_last="proofkeep $*"
-  cluster_as "$C" env HOME="$K" TMPDIR="$K" XDG_CACHE_HOME="$K/cache" "$K/proofkeep" "$@" --config "$Y" >"$T/out" 2>"$T/err" </dev/null
-}
+w() { kept "$@" --config "$Y"; }
 config() { # FILE KEY
   cat >"$K/$1" <<YAML
 version: 1
@@ -120,8 +108,8 @@ claim 'a fresh cache reads the same of the log'
 w restore lab/db --into "$N/data" --target-time "$at"
 claim 'a restore to the instant is prepared'
 printf '%s\n' "unix_socket_directories = '$N/socket'" 'archive_mode = off' | cluster_as "$N" tee -a "$N/data/postgresql.conf" >/dev/null
-cluster_as "$N" env HOME="$K" TMPDIR="$K" XDG_CACHE_HOME="$K/cache" "$PG_BIN/pg_ctl" -D "$N/data" -l "$N/server.log" -w -t 60 -s start >out 2>err
-for i in $(seq 100); do [ "$(cluster_psql "$N" -c 'SELECT pg_is_in_recovery()' 2>/dev/null)" = f ] && break; sleep 0.1; done
+cluster_as "$N" env HOME="$K" TMPDIR="$K" XDG_CACHE_HOME="$K/cache" "$PG_BIN/pg_ctl" -D "$N/data" -l "$N/server.log" -w -t 180 -s start >out 2>err
+await 120 cluster_leads "$N"
 [ "$(cluster_psql "$N" -c 'SELECT max(i) FROM said')" = "$mark" ]
 claim 'a server recovers to that instant from the kept base'
 cluster_stop "$N"

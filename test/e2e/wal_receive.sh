@@ -1,17 +1,12 @@
 #!/bin/bash
 # Streaming WAL into a repository, against a real server: what comes back is the server's own, byte for byte, whoever is killed.
 . "${SOURCE_ROOT:?the project}/test/e2e/lib/tap.sh"
-. "$SOURCE_ROOT/tools/demo/cluster.sh"
-if [ -z "$PG_BIN" ]; then
-  echo '1..0 # skip no PostgreSQL server is installed'
-  exit 0
-fi
-C=$T/pg
+. "$SOURCE_ROOT/test/e2e/lib/pg.sh"
+pg_needed
 R=
 trap '[ -z "$R" ] || kill -9 $R 2>/dev/null; cluster_stop "$C"' EXIT
-sql() { cluster_psql "$C" "$@"; }
 slot() { sql -c "SELECT $1 FROM pg_replication_slots WHERE slot_name = '${2:-proofkeep}'"; }
-cluster_start "$C" 'fsync = on' || exit 1
+cluster_start "$C" 'fsync = on' 'synchronous_commit = on' || exit 1
 {
   config_head
   printf '%s\n' 'surfaces:' '  db:' '    kind: postgres' '    class: runtime' "    connect: { host: $C/socket, user: postgres }"
@@ -47,18 +42,9 @@ all_fetched() {
 stored() { # where what is stored ends
   "$P" wal list lab/db --json 2>/dev/null | python3 -c 'import json, sys; r = json.load(sys.stdin)["ranges"]; print(r[-1]["to"] if r else "0/0")'
 }
-# await SECONDS COMMAND...
-await() {
-  local left=$(($1 * 10))
-  shift
-  until "$@"; do
-    left=$((left - 1))
-    [ $left -gt 0 ] || return 1
-    sleep 0.1
-  done
-}
 is_stored() { [ "$(sql -c "SELECT '$(stored)'::pg_lsn >= '$1'::pg_lsn")" = t ]; }
 start() {
+  : >"$T/receive.err"
   "$P" wal receive lab/db "$@" >"$T/receive.out" 2>"$T/receive.err" </dev/null &
   R=$!
 }
@@ -86,16 +72,17 @@ claim 'once more there is next to nothing to do'
 
 # ---- as a service
 start
-await 20 [ "$(slot active)" = t ] || await 20 grep -q receiving receive.err
+await 60 grep -q receiving receive.err
 sql -c "INSERT INTO t VALUES (0, 'one row')"
 at=$(sql -c 'SELECT pg_current_wal_flush_lsn()')
-await 10 is_stored "$at"
+await 60 is_stored "$at"
 claim 'a row is stored within seconds, its segment is not whole'
-"$P" wal receive lab/db --once --slot other --create-slot >out 2>err && sql -c "SELECT pg_drop_replication_slot('other')"
+"$P" wal receive lab/db --once --slot other --create-slot >out 2>err && await 60 sql -c "SELECT pg_drop_replication_slot('other')" 2>>err
 claim 'another receiver with a slot of its own stores the same and is not in the way'
-pk wal switch lab/db && grep -q '^[0-9A-F]\{24\}$' out && segment=$(cat out) && await 20 eval 'segments | grep -q "$segment"' && fetched "$segment"
+pk wal switch lab/db && grep -q '^[0-9A-F]\{24\}$' out && segment=$(cat out) && await 60 eval 'segments | grep -q "$segment"' && fetched "$segment"
 claim 'a switch makes the segment whole, and it comes back'
-pk wal switch lab/db && says 'Nothing was written'
+switched_nothing() { pk wal switch lab/db && says 'Nothing was written'; }
+await 60 switched_nothing # a server writes a little of its own now and then
 claim 'a switch of an empty segment does nothing'
 stop TERM
 [ $? = 143 ] && grep -q 'STOPPED' receive.err
@@ -119,10 +106,10 @@ claim 'nothing is missing, and all of it can be read'
 
 # ---- a repository that is out of reach for a while
 start
-await 20 grep -q receiving receive.err
+await 60 grep -q receiving receive.err
 mv "$T/repo/wal" "$T/away" && touch "$T/repo/wal"
 sql -c "INSERT INTO t SELECT i, repeat(md5(random()::text), 10) FROM generate_series(1, 100000) i"
-await 20 grep -q 'warning.*WAL cannot be stored' receive.err
+await 60 grep -q 'warning.*WAL cannot be stored' receive.err
 claim 'a repository out of reach is a warning'
 held=$(slot restart_lsn)
 sleep 2
@@ -147,7 +134,7 @@ pk wal receive lab/db --once --accept-gap --json && grep -q '"what": *"gap"' out
 claim 'it goes on behind the gap when it is told to'
 fails 4 PK-VER-001 wal verify lab/db && grep -q "Missing on timeline 1: $end to " out
 claim 'and verify shows the gap'
-pk wal receive lab/db --drop-slot && [ -z "$(slot slot_name)" ]
+await 60 pk wal receive lab/db --drop-slot && [ -z "$(slot slot_name)" ]
 claim 'the slot is dropped'
 
 # ---- another cluster

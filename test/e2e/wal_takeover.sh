@@ -2,24 +2,10 @@
 # A cluster that is restored in its own place goes on to archive as a timeline of its own, again and again; a lost segment comes back from
 # the live server; what a surface with WAL can be recovered to is told.
 . "${SOURCE_ROOT:?the project}/test/e2e/lib/tap.sh"
-. "$SOURCE_ROOT/tools/demo/cluster.sh"
-if [ -z "$PG_BIN" ]; then
-  echo '1..0 # skip no PostgreSQL server is installed'
-  exit 0
-fi
-C=$T/pg
-trap 'cluster_stop "$C"' EXIT
-sql() { cluster_psql "$C" "$@"; }
-chmod 755 "$T"
-K=$T/keeper
-mkdir -p "$K" "$C"
-cp "$P" "$K/proofkeep"
-chmod 755 "$K/proofkeep"
-[ "$(id -u)" = 0 ] && chown postgres "$K" "$C"
-w() {
-  tap_last="proofkeep $*"
-  cluster_as "$C" env HOME="$K" TMPDIR="$K" XDG_CACHE_HOME="$K/cache" "$K/proofkeep" "$@" >"$T/out" 2>"$T/err" </dev/null
-}
+. "$SOURCE_ROOT/test/e2e/lib/pg.sh"
+pg_needed
+keeper "$C"
+w() { kept "$@"; }
 cat >"$K/y.yaml" <<YAML
 version: 1
 platform: test
@@ -43,27 +29,17 @@ Y="--config $K/y.yaml"
 w init $Y --repository "$K/repo" --key-file "$K/key"
 claim 'there is a repository'
 cluster_start "$C" 'archive_mode = on' "archive_command = 'env HOME=$K TMPDIR=$K XDG_CACHE_HOME=$K/cache $K/proofkeep wal push prod/db %p $Y'" \
-  'wal_level = replica' 'max_wal_senders = 4' || exit 1
+  'wal_level = replica' 'max_wal_senders = 4' 'synchronous_commit = on' || exit 1
 timeline() { sql -c 'SELECT timeline_id FROM pg_control_checkpoint()'; }
 # settled: all that is finished is archived, and nothing failed
 settled() {
-  local name i
-  name=$(sql -c 'SELECT pg_walfile_name(pg_switch_wal())')
-  for i in $(seq 150); do
-    [ "$(sql -c "SELECT count(*) FROM pg_ls_dir('pg_wal/archive_status') d WHERE d LIKE '%.ready'")" = 0 ] &&
-      [ -f "$C/data/pg_wal/archive_status/$name.done" ] && return 0
-    sleep 0.2
-  done
-  return 1
+  local name
+  name=$(sql -c 'SELECT pg_walfile_name(pg_switch_wal())') && await 120 archived_to "$name"
 }
-came_up() {
-  local i
-  for i in $(seq 200); do
-    [ "$(sql -c 'SELECT pg_is_in_recovery()' 2>/dev/null)" = f ] && return 0
-    sleep 0.1
-  done
-  return 1
+archived_to() {
+  [ "$(sql -c "SELECT count(*) FROM pg_ls_dir('pg_wal/archive_status') d WHERE d LIKE '%.ready'")" = 0 ] && [ -f "$C/data/pg_wal/archive_status/$1.done" ]
 }
+came_up() { await 120 cluster_leads "$C"; }
 sql -c 'CREATE TABLE word (i int PRIMARY KEY)' -c 'INSERT INTO word VALUES (1)'
 w backup prod/db $Y
 claim 'a base backup is taken'
@@ -143,28 +119,18 @@ claim 'it does not begin while one is out of reach'
 mv "$K/away" "$K/second"
 cluster_as "$C" env HOME="$K" TMPDIR="$K" XDG_CACHE_HOME="$K/cache" "$K/proofkeep" wal receive prod/db $S >"$T/stream.out" 2>"$T/stream.err" &
 receiver=$!
-flushed() { sql -c "SELECT coalesce(bool_and(flush_lsn >= '$1'), false) FROM pg_stat_replication"; }
-# until_flushed LSN: for ten seconds at most
-until_flushed() {
-  local i
-  for i in $(seq 50); do
-    [ "$(flushed "$1")" = t ] && return 0
-    sleep 0.2
-  done
-  return 1
-}
+flushed() { [ "$(sql -c "SELECT coalesce(bool_and(flush_lsn >= '$1'), false) FROM pg_stat_replication")" = t ]; }
 here() { sql -c 'INSERT INTO word SELECT max(i) + 1 FROM word' -c 'SELECT pg_current_wal_flush_lsn()'; }
-until_flushed "$(here)"
+await 60 flushed "$(here)"
 claim 'while both are there, the server hears that all is flushed'
 mv "$K/second/wal" "$K/away" && touch "$K/second/wal"
 at=$(here)
-! until_flushed "$at"
+await 60 grep -q 'and not in second, which must have it too' "$T/stream.err" && ! await 3 flushed "$at"
 claim 'when one goes, nothing more is confirmed'
 grep -q 'and not in second, which must have it too' "$T/stream.err"
 claim 'and it is said which lacks it'
 rm "$K/second/wal" && mv "$K/away" "$K/second/wal"
-for i in 1 2 3; do until_flushed "$at" && break; done
-[ "$(flushed "$at")" = t ]
+await 60 flushed "$at"
 claim 'once it is back, it is'
 pkill -TERM -P "$receiver" 2>/dev/null || kill "$receiver"
 wait "$receiver"

@@ -12,12 +12,7 @@ listen() {
   : >"$T/witness.log"
   "$P" ledger witness --state "$1" --listen "${2:-0}" >"$T/witness.log" 2>"$T/witness.err" </dev/null &
   W=$!
-  for _ in $(seq 200); do
-    url=$(sed -n 's/^listening at \(http[^,]*\),.*/\1/p' "$T/witness.log")
-    [ -n "$url" ] && return 0
-    sleep 0.05
-  done
-  return 1
+  await 60 grep -q '^listening at ' "$T/witness.log" && url=$(sed -n 's/^listening at \(http[^,]*\),.*/\1/p' "$T/witness.log")
 }
 silence() { kill "$W" && wait "$W" 2>/dev/null; W=; }
 # asks FILE: the status; the answer is in $T/answer, its type in $T/type
@@ -175,7 +170,7 @@ claim 'addresses that are none are told'
 silence
 fails 2 PK-USE-001 ledger witness --state "$T/w" --listen nowhere:x && fails 2 PK-USE-001 ledger witness --state "$T/w" --listen 0 --every 5m
 claim 'so are places to listen at that are none, and options of the other kind of witness'
-listen "$T/w" "0.0.0.0:0" && for _ in $(seq 40); do grep -q 'others than this host' witness.err && break; sleep 0.05; done; grep -q 'others than this host can reach it, without TLS' witness.err
+listen "$T/w" "0.0.0.0:0" && await 60 grep -q 'others than this host can reach it, without TLS' witness.err
 claim 'one that others can reach says so'
 port=${url##*:}
 fails 1 PK-NET-007 ledger witness --state "$T/none" --listen "$port" || { pk ledger witness --init --state "$T/w2" --repository "$R" --log-key "$log" --name w2 && fails 1 PK-NET-007 ledger witness --state "$T/w2" --listen "0.0.0.0:$port"; }
@@ -186,17 +181,17 @@ claim 'it ends when it is told to'
 W=
 
 # ---- a stock client
-C=${PROOFKEEP_TEST_CACHE:-/var/tmp/proofkeep-test-$(id -u)}
+. "$SOURCE_ROOT/tools/servers/lib.sh"
 if ! command -v go >/dev/null; then
   skip "Tessera's client is content with it" 'go is not installed'
-elif ! (umask 077 && mkdir -p "$C/bin") || [ ! -O "$C" ]; then
-  skip "Tessera's client is content with it" "$C belongs to another"
+elif ! server_cache; then
+  skip "Tessera's client is content with it" "$SERVER_WHY"
 else
   cp -R "$SOURCE_ROOT/test/interop/witness" "$T/stock"
   (
     flock 9
-    cd "$T/stock" && GOPATH=$C/go GOCACHE=$C/go-build GOFLAGS='-buildvcs=false -trimpath -p=2' nice -n 10 go build -o "$T/check" .
-  ) 9>"$C/lock" >"$T/out" 2>"$T/err"
+    cd "$T/stock" && GOPATH=$SERVER_CACHE/go GOCACHE=$SERVER_CACHE/go-build GOFLAGS='-buildvcs=false -trimpath -p=2' nice -n 10 go build -o "$T/check" .
+  ) 9>"$SERVER_CACHE/go.lock" >"$T/out" 2>"$T/err"
   if [ ! -x "$T/check" ]; then
     skip "Tessera's client is content with it" 'github.com/transparency-dev/tessera could not be had'
   else

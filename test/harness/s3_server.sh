@@ -1,6 +1,7 @@
 #!/bin/bash
 # Starts a real S3 server on 127.0.0.1 for tests. To be sourced by bash; the caller ends what it started with s3_stop.
 #   s3_start versitygw|minio|ceph|moto FOLDER   sets S3_ENDPOINT; answers 77, with the reason in S3_WHY, when it cannot be had
+#                                               with S3_PORT, at that port
 #   s3_user NAME SECRET FOLDER             another user of versitygw or MinIO, who may do what policies let them
 # With S3_SIDECAR, a folder, versitygw keeps there what it else keeps in extended attributes, which hold 4 KiB: more policies.
 #   s3_stop                                ends it, by its process ids
@@ -9,54 +10,38 @@
 # classes too, which the others do not have; it checks no signatures), comes from PyPI.
 S3_ACCESS=testkey S3_SECRET=testsecret123 S3_REGION=us-east-1
 S3_PIDS=() S3_ENDPOINT='' S3_WHY='' S3_STARTED=''
-S3_CACHE=${PROOFKEEP_TEST_CACHE:-/var/tmp/proofkeep-test-$(id -u)}
 S3_HARNESS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-
-s3_free_port() {
-  python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
-}
+. "$S3_HARNESS/../../tools/servers/lib.sh"
+S3_CACHE=$SERVER_CACHE
 
 # s3_build NAME MODULE@VERSION: the program in the cache
 s3_build() {
-  [ -x "$S3_CACHE/bin/$1" ] && return 0
-  if ! command -v go >/dev/null 2>&1; then
+  if [ ! -x "$S3_CACHE/bin/$1" ] && ! command -v go >/dev/null 2>&1; then
     S3_WHY="go is not installed, and $1 is built with it"
     return 77
   fi
-  (umask 077 && mkdir -p "$S3_CACHE/bin") || return 1
-  if [ ! -O "$S3_CACHE" ]; then
-    S3_WHY="$S3_CACHE belongs to another"
-    return 77
-  fi
-  # One at a time: tests run side by side. HOME may be a test's own and empty.
-  (
-    flock 9
-    [ -x "$S3_CACHE/bin/$1" ] && exit 0
-    GOBIN=$S3_CACHE/new GOFLAGS='-buildvcs=false -trimpath -p=2' GOPATH=$S3_CACHE/go GOCACHE=$S3_CACHE/go-build \
-      nice -n 10 go install -ldflags='-s -w' "$2" >"$S3_CACHE/$1.log" 2>&1 &&
-      mv "$S3_CACHE/new/$1" "$S3_CACHE/bin/$1"
-  ) 9>"$S3_CACHE/lock" && return 0
-  S3_WHY="$1 could not be built; see $S3_CACHE/$1.log"
-  return 77
+  server_fetch go "$1" "$S3_CACHE/bin/$1" s3_install "$1" "$2" && return 0
+  local status=$?
+  S3_WHY=$SERVER_WHY
+  return $status
+}
+s3_install() { # one at a time, as it takes all of a machine; HOME may be a test's own and empty
+  GOBIN=$S3_CACHE/new GOFLAGS='-buildvcs=false -trimpath -p=2' GOPATH=$S3_CACHE/go GOCACHE=$S3_CACHE/go-build \
+    nice -n 10 go install -ldflags='-s -w' "$2" && mkdir -p "$S3_CACHE/bin" && mv "$S3_CACHE/new/$1" "$S3_CACHE/bin/$1"
 }
 
 # moto in a Python environment of its own in the cache
 s3_moto() {
   local home=$S3_CACHE/moto-5.2.5
-  [ -x "$home/bin/moto_server" ] && return 0
-  (umask 077 && mkdir -p "$S3_CACHE") || return 1
-  if [ ! -O "$S3_CACHE" ]; then
-    S3_WHY="$S3_CACHE belongs to another"
-    return 77
-  fi
-  (
-    flock 9
-    [ -x "$home/bin/moto_server" ] && exit 0
-    rm -rf "$home" && python3 -m venv "$home" && nice -n 10 "$home/bin/pip" -q --disable-pip-version-check install 'moto[server]==5.2.5'
-  ) 9>"$S3_CACHE/lock" >"$S3_CACHE/moto.log" 2>&1 && return 0
-  rm -rf "$home"
-  S3_WHY="moto could not be installed; see $S3_CACHE/moto.log"
-  return 77
+  server_fetch moto moto "$home/bin/moto_server" s3_moto_install "$home" && return 0
+  local status=$?
+  S3_WHY=$SERVER_WHY
+  return $status
+}
+s3_moto_install() {
+  rm -rf "$1" && python3 -m venv "$1" && nice -n 10 "$1/bin/pip" -q --disable-pip-version-check install 'moto[server]==5.2.5' && return 0
+  rm -rf "$1"
+  return 1
 }
 
 # s3_wait PID LOG: until it answers
@@ -84,7 +69,7 @@ s3_start() {
   local kind=$1 folder=$2 port
   S3_STARTED=$kind
   mkdir -p "$folder/data" || return 1
-  port=$(s3_free_port)
+  port=${S3_PORT:-$(server_port)}
   S3_ENDPOINT=http://127.0.0.1:$port
   case $kind in
   versitygw)
@@ -119,7 +104,7 @@ s3_start() {
 # One monitor, one store in memory, one gateway.
 s3_start_ceph() {
   local w=$1 port=$2 mon key conf=$1/ceph.conf i
-  mon=$(s3_free_port)
+  mon=$(server_port)
   mkdir -p "$w"/{mon,osd,run,log}
   cat >"$conf" <<E
 [global]
@@ -229,10 +214,11 @@ s3_calls() {
 s3_proxy() {
   local folder=$1 i
   shift
+  rm -f "$folder/proxy"
   # Its standard input stays open as long as the sleeper lives.
   sleep 100000 > >(exec python3 "$S3_HARNESS/s3_proxy.py" "${S3_ENDPOINT#http://}" "$@" >"$folder/proxy" 2>"$folder/proxy.log") &
   S3_PIDS+=($!)
-  for i in $(seq 100); do
+  for i in $(seq 600); do
     [ -s "$folder/proxy" ] && break
     sleep 0.1
   done

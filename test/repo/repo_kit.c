@@ -1,6 +1,7 @@
 #include "repo_kit.h"
 
 #include "base/time.h"
+#include "repo/repo_internal.h"
 
 #include <stdatomic.h>
 
@@ -248,4 +249,25 @@ void kit_text(uint8_t *p, size_t n, uint32_t seed) {
 void kit_random(uint8_t *p, size_t n, uint32_t seed) {
     uint32_t s = seed * 2654435761u + 1;
     for (size_t i = 0; i < n; i++) p[i] = (uint8_t)(next(&s) >> 11);
+}
+
+struct said {
+    const char *type;
+    json_t *predicate;
+};
+
+static int say(void *ctx, uint64_t seq, json_t **ret, struct error *err) {
+    struct said *s = ctx;
+    struct digest d;
+    (void)seq;
+    sha256(BYTES_STR(s->type), &d);
+    return statement_make(s->type, "test", &d, json_deep_copy(s->predicate), ret, err);
+}
+
+void kit_say(struct kit *k, const char *type, json_t *predicate, const struct keyring *by) {
+    struct said s = {type, predicate};
+    struct error err = ERROR_INIT;
+    assert_non_null(predicate);
+    kit_ok(ledger_append(repo_ledger(k->repo), secret_bytes(by->sign_seed), say, &s, NULL, NULL, &err), &err);
+    json_decref(predicate);
 }

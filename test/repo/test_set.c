@@ -8,27 +8,6 @@
 
 static struct keyring *writer_key, *restore_key;
 
-struct maker {
-    const char *type;
-    json_t *predicate;
-};
-
-static int make(void *ctx, uint64_t seq, json_t **ret, struct error *err) {
-    struct maker *m = ctx;
-    struct digest d;
-    (void)seq;
-    sha256(BYTES_STR(m->type), &d);
-    return statement_make(m->type, "test", &d, json_deep_copy(m->predicate), ret, err);
-}
-
-static void say(struct kit *k, const char *type, json_t *predicate, const struct keyring *by) {
-    struct maker m = {type, predicate};
-    struct error err = ERROR_INIT;
-    assert_non_null(predicate);
-    kit_ok(ledger_append(repo_ledger(k->repo), secret_bytes(by->sign_seed), make, &m, NULL, NULL, &err), &err);
-    json_decref(predicate);
-}
-
 static const struct keyring *admin(const struct kit *k) {
     return repo_keys(k->repo);
 }
@@ -84,8 +63,8 @@ static void a_set_names_receipts_that_are_there(void **state) {
     struct error err = ERROR_INIT;
     (void)state;
     uint64_t seq = begin(&k);
-    say(&k, PREDICATE_SET, set("success", json_pack("[o]", member(&k, seq, "files")), NULL), writer_key);
-    say(&k, PREDICATE_SET, set("partial", json_pack("[o]", member(&k, seq, "files")), "db"), admin(&k));
+    kit_say(&k, PREDICATE_SET, set("success", json_pack("[o]", member(&k, seq, "files")), NULL), writer_key);
+    kit_say(&k, PREDICATE_SET, set("partial", json_pack("[o]", member(&k, seq, "files")), "db"), admin(&k));
     kit_ok(repo_sync(k.repo, &err), &err);
     assert_int_equal(repo_set_count(k.repo), 2);
     const struct set_info *s = repo_set(k.repo, 0);
@@ -99,11 +78,11 @@ static void a_set_names_receipts_that_are_there(void **state) {
     json_t *other = member(&k, seq, "files");
     json_object_set_new(other, "receipt",
                         json_string("0000000000000000000000000000000000000000000000000000000000000000"));
-    say(&k, PREDICATE_SET, set("success", json_pack("[o]", other), NULL), admin(&k));
-    say(&k, PREDICATE_SET, set("success", json_pack("[o]", member(&k, seq, "db")), NULL), admin(&k));
+    kit_say(&k, PREDICATE_SET, set("success", json_pack("[o]", other), NULL), admin(&k));
+    kit_say(&k, PREDICATE_SET, set("success", json_pack("[o]", member(&k, seq, "db")), NULL), admin(&k));
     json_t *nameless = set("success", json_array(), NULL);
     json_object_set_new(nameless, "set", json_string(""));
-    say(&k, PREDICATE_SET, nameless, admin(&k));
+    kit_say(&k, PREDICATE_SET, nameless, admin(&k));
     kit_ok(repo_sync(k.repo, &err), &err);
     assert_int_equal(repo_set_count(k.repo), 2);
     assert_int_equal(voids(&k), 3);
@@ -115,21 +94,21 @@ static void who_may_say_what(void **state) {
     struct error err = ERROR_INIT;
     (void)state;
     uint64_t seq = begin(&k);
-    say(&k, PREDICATE_SET, set("success", json_pack("[o]", member(&k, seq, "files")), NULL), restore_key);
+    kit_say(&k, PREDICATE_SET, set("success", json_pack("[o]", member(&k, seq, "files")), NULL), restore_key);
     kit_ok(repo_sync(k.repo, &err), &err);
     assert_int_equal(voids(&k), 1);
-    say(&k, PREDICATE_SET, set("success", json_pack("[o]", member(&k, seq, "files")), NULL), writer_key);
+    kit_say(&k, PREDICATE_SET, set("success", json_pack("[o]", member(&k, seq, "files")), NULL), writer_key);
     kit_ok(repo_sync(k.repo, &err), &err);
     assert_int_equal(repo_set_count(k.repo), 1);
-    say(&k, PREDICATE_SET_RESTORE, restored(repo_set(k.repo, 0), "success", true), writer_key);
-    say(&k, PREDICATE_SET_RESTORE, restored(repo_set(k.repo, 0), "success", false), restore_key);
+    kit_say(&k, PREDICATE_SET_RESTORE, restored(repo_set(k.repo, 0), "success", true), writer_key);
+    kit_say(&k, PREDICATE_SET_RESTORE, restored(repo_set(k.repo, 0), "success", false), restore_key);
     kit_ok(repo_sync(k.repo, &err), &err);
     assert_int_equal(voids(&k), 3);
     assert_int_equal(repo_set(k.repo, 0)->restored_ns, 0);
-    say(&k, PREDICATE_SET_RESTORE, restored(repo_set(k.repo, 0), "failure", true), restore_key);
+    kit_say(&k, PREDICATE_SET_RESTORE, restored(repo_set(k.repo, 0), "failure", true), restore_key);
     kit_ok(repo_sync(k.repo, &err), &err);
     assert_int_equal(repo_set(k.repo, 0)->restored_ns, 0);
-    say(&k, PREDICATE_SET_RESTORE, restored(repo_set(k.repo, 0), "success", true), restore_key);
+    kit_say(&k, PREDICATE_SET_RESTORE, restored(repo_set(k.repo, 0), "success", true), restore_key);
     kit_ok(repo_sync(k.repo, &err), &err);
     assert_int_equal(voids(&k), 3);
     assert_true(repo_set(k.repo, 0)->restored_ns > 0);
@@ -147,9 +126,9 @@ static void a_summary_has_them(void **state) {
     kit_ok(state_write(&k.repo->state, &doc, &err), &err);
     assert_int_equal(json_integer_value(json_object_get(doc, "version")), STATE_VERSION_PLAIN);
     json_decref(doc);
-    say(&k, PREDICATE_SET, set("partial", json_pack("[o]", member(&k, seq, "files")), "db"), admin(&k));
+    kit_say(&k, PREDICATE_SET, set("partial", json_pack("[o]", member(&k, seq, "files")), "db"), admin(&k));
     kit_ok(repo_sync(k.repo, &err), &err);
-    say(&k, PREDICATE_SET_RESTORE, restored(repo_set(k.repo, 0), "success", true), admin(&k));
+    kit_say(&k, PREDICATE_SET_RESTORE, restored(repo_set(k.repo, 0), "success", true), admin(&k));
     kit_ok(repo_sync(k.repo, &err), &err);
     kit_ok(state_write(&k.repo->state, &doc, &err), &err);
     assert_int_equal(json_integer_value(json_object_get(doc, "version")), STATE_VERSION);

@@ -40,26 +40,6 @@ static json_t *receipt(uint64_t n, bool data) {
     return p;
 }
 
-struct maker {
-    const char *type;
-    json_t *predicate;
-};
-
-static int make(void *ctx, uint64_t seq, json_t **ret, struct error *err) {
-    struct maker *m = ctx;
-    struct digest d;
-    (void)seq;
-    sha256(BYTES_STR(m->type), &d);
-    return statement_make(m->type, "test", &d, json_deep_copy(m->predicate), ret, err);
-}
-
-static void say(struct kit *k, const char *type, json_t *predicate, const struct keyring *by) {
-    struct maker m = {type, predicate};
-    struct error err = ERROR_INIT;
-    kit_ok(ledger_append(repo_ledger(k->repo), secret_bytes(by->sign_seed), make, &m, NULL, NULL, &err), &err);
-    json_decref(predicate);
-}
-
 /* Something of every kind, also what counts for nothing. */
 static void say_something(struct kit *k) {
     static const char *const results[] = {"PASSED", "FAILED", "WARNED", "UNKNOWN"};
@@ -73,35 +53,35 @@ static void say_something(struct kit *k) {
     time_format(time_now_ns() - (int64_t)roll(100000) * 1000000000, now);
     unsigned what = s ? roll(12) : 0;
     if (what <= 3)
-        say(k, PREDICATE_RECEIPT, receipt(n, what < 3), roll(3) ? admin : writer_key);
+        kit_say(k, PREDICATE_RECEIPT, receipt(n, what < 3), roll(3) ? admin : writer_key);
     else if (what <= 5)
-        say(k, PREDICATE_VERIFICATION,
-            json_pack("{s:I, s:o, s:s, s:s, s:s}", "seq", (json_int_t)s->seq, "receipt", json_digest(&s->entry),
-                      "result", results[roll(4)], "level", levels[roll(6)], "started_at", now),
-            roll(5) ? admin : writer_key);
+        kit_say(k, PREDICATE_VERIFICATION,
+                json_pack("{s:I, s:o, s:s, s:s, s:s}", "seq", (json_int_t)s->seq, "receipt", json_digest(&s->entry),
+                          "result", results[roll(4)], "level", levels[roll(6)], "started_at", now),
+                roll(5) ? admin : writer_key);
     else if (what == 6)
-        say(k, PREDICATE_HOLD,
-            json_pack("{s:I, s:s}", "seq", (json_int_t)s->seq, "action", roll(3) ? "hold" : "release"), admin);
+        kit_say(k, PREDICATE_HOLD,
+                json_pack("{s:I, s:s}", "seq", (json_int_t)s->seq, "action", roll(3) ? "hold" : "release"), admin);
     else if (what == 7)
-        say(k, PREDICATE_FORGET, json_pack("{s:[I]}", "seqs", (json_int_t)s->seq), roll(4) ? admin : writer_key);
+        kit_say(k, PREDICATE_FORGET, json_pack("{s:[I]}", "seqs", (json_int_t)s->seq), roll(4) ? admin : writer_key);
     else if (what == 8)
-        say(k, PREDICATE_DELETE,
-            roll(2) ? json_pack("{s:o, s:o}", "packs", digest_of("gone", n), "replaced_by", digest_of("new", n))
-                    : json_pack("{s:o}", "swept", digest_of("swept", n)),
-            admin);
+        kit_say(k, PREDICATE_DELETE,
+                roll(2) ? json_pack("{s:o, s:o}", "packs", digest_of("gone", n), "replaced_by", digest_of("new", n))
+                        : json_pack("{s:o}", "swept", digest_of("swept", n)),
+                admin);
     else if (what == 9) {
         kit_random(pub, 32, (uint32_t)n);
         hex_encode(pub, 32, hex);
-        say(k, PREDICATE_KEY,
-            json_pack(
-                "{s:s, s:s, s:s, s:s}", "action", "add", "key", hex, "role", roll(2) ? "restore" : "prune", "label",
-                "a label that is longer than the sixty-four bytes that fit: \xe2\x82\xac\xe2\x82\xac\xe2\x82\xac"),
-            admin);
+        kit_say(k, PREDICATE_KEY,
+                json_pack(
+                    "{s:s, s:s, s:s, s:s}", "action", "add", "key", hex, "role", roll(2) ? "restore" : "prune", "label",
+                    "a label that is longer than the sixty-four bytes that fit: \xe2\x82\xac\xe2\x82\xac\xe2\x82\xac"),
+                admin);
     } else if (what == 10)
-        say(k, PREDICATE_RESTORE, json_pack("{s:I, s:i}", "seq", (json_int_t)s->seq, "duration_ms", (int)roll(9999)),
-            admin);
+        kit_say(k, PREDICATE_RESTORE,
+                json_pack("{s:I, s:i}", "seq", (json_int_t)s->seq, "duration_ms", (int)roll(9999)), admin);
     else
-        say(k, PREDICATE_PREFIX "unknown/v9", json_object(), admin);
+        kit_say(k, PREDICATE_PREFIX "unknown/v9", json_object(), admin);
 }
 
 static void talk(struct kit *k, uint64_t until) {
@@ -114,9 +94,9 @@ static void begin(struct kit *k) {
     kit_begin(k);
     kit_ok(keyring_derive(repo_keys(k->repo), ROLE_WRITER, &writer_key, &err), &err);
     hex_encode(writer_key->sign_public, 32, hex);
-    say(k, PREDICATE_KEY,
-        json_pack("{s:s, s:s, s:s, s:s}", "action", "add", "key", hex, "role", "writer", "label", "a writer"),
-        repo_keys(k->repo));
+    kit_say(k, PREDICATE_KEY,
+            json_pack("{s:s, s:s, s:s, s:s}", "action", "add", "key", hex, "role", "writer", "label", "a writer"),
+            repo_keys(k->repo));
 }
 
 static void end(struct kit *k) {

@@ -148,7 +148,7 @@ int bed_stop(pid_t child, int number) {
 
 void bed_await(struct bed *b, const char *query, const char *want) {
     const char *is = "";
-    for (int i = 0; i < 300; i++) {
+    for (int i = 0; i < 1200; i++) {
         is = pg_server_ask(&b->server, "postgres", query);
         if (!strcmp(is, want)) return;
         usleep(100000);
@@ -157,7 +157,7 @@ void bed_await(struct bed *b, const char *query, const char *want) {
 }
 
 bool bed_await_event(struct bed *b, const char *text) {
-    for (int i = 0; i < 600; i++) {
+    for (int i = 0; i < 2400; i++) {
         if (strstr(bed_events(b), text)) return true;
         usleep(50000);
     }
@@ -183,7 +183,7 @@ uint64_t bed_lsn(struct bed *b, const char *query) {
 
 void bed_await_stored(struct bed *b) {
     uint64_t want = bed_lsn(b, "SELECT pg_current_wal_flush_lsn()");
-    for (int i = 0; i < 600; i++) {
+    for (int i = 0; i < 2400; i++) {
         if (bed_stored(b, NULL) >= want) return;
         usleep(50000);
     }

@@ -92,7 +92,7 @@ static void a_receiver_killed_at_any_moment_loses_nothing(void **state) {
 
 static void a_server_that_crashes_is_waited_for(void **state) {
     (void)state;
-    begin("");
+    begin("wal_sender_timeout = 60s\n");
     pid_t child = bed_start(&bed, &steady);
     for (int i = 0; i < 3; i++) {
         pid_t load = load_start();
@@ -112,7 +112,7 @@ static void a_server_that_crashes_is_waited_for(void **state) {
     bed_fill(&bed, 1);
     int64_t begun = time_monotonic_ns();
     pg_server_stop(&bed.server, "fast");
-    assert_true(time_monotonic_ns() - begun < 8 * NS_PER_S);
+    assert_true(time_monotonic_ns() - begun < 45 * NS_PER_S); /* not until wal_sender_timeout */
     assert_int_equal(bed_stop(child, SIGTERM), ERR_TERMINATED);
     pg_server_run(&bed.server);
     struct error err = ERROR_INIT;
@@ -279,7 +279,7 @@ static void the_promotion_of_the_server_is_followed(void **state) {
     bed_fill(&bed, 1);
     uint64_t sent = bed_lsn(&bed, "SELECT pg_current_wal_flush_lsn()");
     bed.server = standby;
-    for (int i = 0; i < 100 && bed_lsn(&bed, "SELECT pg_last_wal_receive_lsn()") < sent; i++) usleep(100000);
+    for (int i = 0; i < 600 && bed_lsn(&bed, "SELECT pg_last_wal_receive_lsn()") < sent; i++) usleep(100000);
     pg_server_sql(&standby, "postgres", "SELECT pg_promote()");
     assert_true(bed_await_event(&bed, "timeline: timeline 1 was left at "));
     assert_true(bed_await_event(&bed, "started: receiving timeline 2"));
@@ -322,7 +322,7 @@ static void a_failover_is_followed_and_the_branch_that_was_left_is_told(void **s
     bed_fill(&bed, 1);
     bed_await_stored(&bed);
     bed_await(&bed, "SELECT count(*) FROM pg_replication_slots WHERE active", "1");
-    for (int i = 0; i < 100 && !strstr(bed_events(&bed), "branch: "); i++) usleep(100000);
+    for (int i = 0; i < 600 && !strstr(bed_events(&bed), "branch: "); i++) usleep(100000);
     assert_non_null(strstr(bed_events(&bed), "branch: timeline 1 was left at "));
     bed_fill(&bed, 6);
     bed_await_stored(&bed);
@@ -413,7 +413,7 @@ static void when_all_dies_no_more_is_lost_than_the_interval(void **state) {
         waitpid(writer, NULL, 0);
         replays(&copy);
         pg_server_run(&copy);
-        for (int i = 0; i < 100 && strcmp(pg_server_ask(&copy, "postgres", "SELECT pg_is_in_recovery()"), "f") != 0;
+        for (int i = 0; i < 600 && strcmp(pg_server_ask(&copy, "postgres", "SELECT pg_is_in_recovery()"), "f") != 0;
              i++)
             usleep(100000);
         const char *answer = pg_server_ask(&copy, "postgres", "SELECT count(*), coalesce(max(n), 0) FROM commits");

@@ -4,6 +4,7 @@
 #   cluster_start FOLDER [LINE...]   initdb and start; each LINE is added to postgresql.conf
 #   cluster_stop FOLDER              stop it by the process id in its own folder; fine when it does not run
 #   cluster_psql FOLDER [PSQL...]    its own psql, as superuser postgres, stopping at the first error
+#   cluster_leads FOLDER             whether it answers, and is not in recovery (any more)
 #   cluster_as FOLDER PROGRAM...     one of its own programs, as the user that the server runs as
 # PG_BIN is the folder of the server's programs, PG_MAJOR its major version; both are empty when there is no server.
 
@@ -33,6 +34,11 @@ cluster_psql() {
   cluster_as "$folder" "$PG_BIN/psql" -X -q -A -t -v ON_ERROR_STOP=1 "$@"
 }
 
+# It answers, and its recovery is over.
+cluster_leads() {
+  [ "$(cluster_psql "$1" -c 'SELECT pg_is_in_recovery()' 2>/dev/null)" = f ]
+}
+
 cluster_start() {
   local folder=$1
   shift
@@ -54,11 +60,11 @@ cluster_start() {
       for line in "$@"; do printf '%s\n' "$line"; done
     } | cluster_as "$folder" tee -a "$folder/data/postgresql.conf" >/dev/null
   fi
-  cluster_as "$folder" "$PG_BIN/pg_ctl" -D "$folder/data" -l "$folder/server.log" -w -t 60 -s start ||
+  cluster_as "$folder" "$PG_BIN/pg_ctl" -D "$folder/data" -l "$folder/server.log" -w -t 180 -s start ||
     { tail -n 20 "$folder/server.log" >&2; return 1; }
 }
 
 cluster_stop() {
   [ -f "$1/data/postmaster.pid" ] || return 0
-  cluster_as "$1" "$PG_BIN/pg_ctl" -D "$1/data" -w -t 60 -s -m fast stop
+  cluster_as "$1" "$PG_BIN/pg_ctl" -D "$1/data" -w -t 180 -s -m fast stop
 }

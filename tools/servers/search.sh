@@ -7,51 +7,43 @@
 # PROOFKEEP_TEST_CACHE (by default a folder of our own in /var/tmp). A JDK 17 is needed; OpenSearch 3 needs 21 (JAVA_HOME, or
 # one in the cache's jdk-21). As root, the server runs as nobody. path.repo is FOLDER/repo; SEARCH_YML adds lines to the
 # configuration; SEARCH_PORT picks the port.
-SEARCH_CACHE=${PROOFKEEP_TEST_CACHE:-/var/tmp/proofkeep-test-$(id -u)}
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+SEARCH_CACHE=$SERVER_CACHE/search
 SEARCH_WHY='' SEARCH_URL='' SEARCH_PID='' SEARCH_HOME=''
 
 search_get() {
-  local kind=$1 version=$2
-  SEARCH_HOME=$SEARCH_CACHE/search/$kind-$version
+  local kind=$1 version=$2 status
+  SEARCH_HOME=$SEARCH_CACHE/$kind-$version
   [ -x "$SEARCH_HOME/bin/$kind" ] && return 0
   command -v mvn >/dev/null && command -v unzip >/dev/null || {
     SEARCH_WHY='mvn or unzip is not installed'
     return 77
   }
-  (umask 022 && mkdir -p "$SEARCH_CACHE/search") || return 1
-  if [ ! -O "$SEARCH_CACHE" ]; then
-    SEARCH_WHY="$SEARCH_CACHE belongs to another"
-    return 77
-  fi
-  (
-    flock 9
-    [ -x "$SEARCH_HOME/bin/$kind" ] && exit 0
-    cd "$SEARCH_CACHE/search" || exit 1
-    umask 022
-    rm -rf "new-$kind" && mkdir "new-$kind" || exit 1
-    nice -n 10 mvn -q -B "-Dmaven.repo.local=$SEARCH_CACHE/search/maven" org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy \
+  server_fetch search "$kind $version" "$SEARCH_HOME/bin/$kind" search_fetch "$kind" "$version" && return 0
+  status=$?
+  SEARCH_WHY=$SERVER_WHY
+  return $status
+}
+search_fetch() {
+  local kind=$1 version=$2
+  umask 022
+  mkdir -p "$SEARCH_CACHE" && cd "$SEARCH_CACHE" && rm -rf "new-$kind" && mkdir "new-$kind" &&
+    nice -n 10 mvn -q -B "-Dmaven.repo.local=$SEARCH_CACHE/maven" org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy \
       "-Dartifact=org.$kind.distribution.integ-test-zip:$kind:$version:zip" "-DoutputDirectory=new-$kind" &&
-      unzip -qo "new-$kind/$kind-$version.zip" -d "new-$kind" && chmod -R a+rX "new-$kind" &&
-      mv "new-$kind/$kind-$version" "$SEARCH_HOME" && rm -rf "new-$kind"
-  ) 9>"$SEARCH_CACHE/search/lock" >"$SEARCH_CACHE/search/get.log" 2>&1 && return 0
-  SEARCH_WHY="$kind $version could not be had; see $SEARCH_CACHE/search/get.log"
-  return 77
+    unzip -qo "new-$kind/$kind-$version.zip" -d "new-$kind" && chmod -R a+rX "new-$kind" &&
+    mv "new-$kind/$kind-$version" "$SEARCH_HOME" && rm -rf "new-$kind"
 }
 
 search_java() {
   local kind=$1 version=$2 need=17 home
   [ "$kind" = opensearch ] && [ "${version%%.*}" -ge 3 ] && need=21
-  for home in ${JAVA_HOME:-} "$SEARCH_CACHE/jdk-$need" /usr/lib/jvm/java-$need-* /usr/lib/jvm/*; do
+  for home in ${JAVA_HOME:-} "$SERVER_CACHE/jdk-$need" /usr/lib/jvm/java-$need-* /usr/lib/jvm/*; do
     [ -x "$home/bin/java" ] || continue
     "$home/bin/java" -version 2>&1 | grep -Eq "version \"($need|[2-9][0-9])\." && [ "$("$home/bin/java" -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p')" -ge $need ] || continue
     echo "$home"
     return 0
   done
   return 1
-}
-
-search_free_port() {
-  python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
 
 search_start() {
@@ -63,7 +55,7 @@ search_start() {
   }
   mkdir -p "$w"/{data,logs,repo,conf,tmp} || return 1
   w=$(realpath "$w")
-  port=${SEARCH_PORT:-$(search_free_port)}
+  port=${SEARCH_PORT:-$(server_port)}
   rm -rf "$w/conf" && cp -r "$SEARCH_HOME/config" "$w/conf" && rm -rf "$w/conf/jvm.options.d"
   name=ES
   [ "$kind" = opensearch ] && name=OPENSEARCH
@@ -80,7 +72,7 @@ path.data: $w/data
 path.logs: $w/logs
 path.repo: ["$w/repo"]
 http.port: $port
-transport.port: $(search_free_port)
+transport.port: $(server_port)
 network.host: 127.0.0.1
 discovery.type: single-node
 cluster.routing.allocation.disk.threshold_enabled: false
@@ -99,7 +91,7 @@ E
   SEARCH_PID=$!
   echo "$SEARCH_PID" >"$w/pid"
   SEARCH_URL=http://127.0.0.1:$port
-  for i in $(seq 600); do
+  for i in $(seq 2000); do
     python3 - "$SEARCH_URL" <<'PY' && break
 import sys, urllib.request, urllib.error
 try:

@@ -10,7 +10,7 @@ cp "$P" "$F/proofkeep" && chmod 755 "$F/proofkeep"
 ended() {
   [ -z "$client" ] || { touch "$F/end" && wait "$client"; }
   for d in "$F"/new*; do
-    [ ! -f "$d/postmaster.pid" ] || cluster_as "$F" "$PG_BIN/pg_ctl" -D "$d" -w -t 60 -s -m immediate stop
+    [ ! -f "$d/postmaster.pid" ] || cluster_as "$F" "$PG_BIN/pg_ctl" -D "$d" -w -t 180 -s -m immediate stop
   done
   cluster_stop "$F"
 }
@@ -27,15 +27,12 @@ put() { in_f tee "$F/$1" >/dev/null && chmod 755 "$F/$1"; }
 old() { cluster_psql "$F" -d postgres -c "$1"; }
 new() { cluster_psql "$F" -d postgres -p $PORT -c "$1"; }
 frozen() { # a busy machine may not let a session in at once
-  local i
-  for i in 1 2 3 4 5; do
-    [ "$(old "SELECT reset_val FROM pg_settings WHERE name = 'default_transaction_read_only'")" = on ] && return 0
-    sleep 0.3
-  done
-  return 1
+  local is=
+  is_asked() { is=$(old "SELECT reset_val FROM pg_settings WHERE name = 'default_transaction_read_only'"); }
+  await 30 is_asked && [ "$is" = on ]
 }
-stop_new() { cluster_as "$F" "$PG_BIN/pg_ctl" -D "$F/$1" -w -t 60 -s -m fast stop && rm -rf "${F:?}/$1"; }
-let_write() { old 'ALTER SYSTEM RESET default_transaction_read_only' && old 'ALTER SYSTEM RESET autovacuum' && old 'SELECT pg_reload_conf()' >"$T/null" && sleep 0.3; }
+stop_new() { cluster_as "$F" "$PG_BIN/pg_ctl" -D "$F/$1" -w -t 180 -s -m fast stop && rm -rf "${F:?}/$1"; }
+let_write() { old 'ALTER SYSTEM RESET default_transaction_read_only' && old 'ALTER SYSTEM RESET autovacuum' && old 'SELECT pg_reload_conf()' >"$T/null" && await 60 eval '! frozen'; }
 # plan ARGUMENT...: its id in $id
 plan() {
   w restore lab/pg --cutover --port $PORT "$@" --dry-run --json && id=$(result plan)

@@ -17,7 +17,7 @@ redis_start() {
   mkdir -p "$folder"
   "$REDIS_SERVER" --port 0 --unixsocket "$folder/s" --dir "$folder" --daemonize yes --pidfile "$folder/pid" --logfile "$folder/log" \
     --save '' --enable-debug-command local --repl-diskless-sync-delay 0 "$@" >/dev/null || return 1
-  for i in $(seq 100); do
+  for i in $(seq 600); do
     [ "$("$REDIS_CLI" -s "$folder/s" --no-auth-warning ping 2>/dev/null | grep -c -e PONG -e NOAUTH)" = 1 ] && return 0
     sleep 0.1
   done
@@ -28,7 +28,7 @@ redis_stop() {
   local pid i
   pid=$(cat "$1/pid" 2>/dev/null) || return 0
   kill "$pid" 2>/dev/null
-  for i in $(seq 100); do
+  for i in $(seq 600); do
     kill -0 "$pid" 2>/dev/null || break
     sleep 0.1
   done

@@ -18,9 +18,10 @@ claim() {
   else
     tap_failed=$((tap_failed + 1))
     echo "not ok $tap_n - $1"
+    echo "# ${BASH_SOURCE[1]#"$SOURCE_ROOT/"}:${BASH_LINENO[0]}"
     [ -z "$tap_last" ] || echo "# the last run was: $tap_last"
-    tail -n 25 "$T/out" 2>/dev/null | sed 's/^/# out: /'
-    tail -n 25 "$T/err" 2>/dev/null | sed 's/^/# err: /'
+    tail -n 25 "$T/out" 2>/dev/null | sed -e 's/^/# out: /' -e '$a\'
+    tail -n 25 "$T/err" 2>/dev/null | sed -e 's/^/# err: /' -e '$a\'
   fi
   return $truth
 }
@@ -56,6 +57,25 @@ assert v["type"] == "result", v
 for k in sys.argv[1].split("."):
     v = v[int(k)] if isinstance(v, list) else v[k]
 print(v)' "$1"
+}
+# await SECONDS COMMAND...: until it is true, asked again and again; for what another process brings about
+await() {
+  local end=$((SECONDS + $1))
+  shift
+  until "$@"; do
+    [ $SECONDS -lt $end ] || return 1
+    sleep 0.1
+  done
+}
+# flip FILE OFFSET: one bit there changes. A byte written over random ones would be the same in one run of 256.
+flip() {
+  chmod u+w "$1" && python3 -c '
+import sys
+with open(sys.argv[1], "r+b") as f:
+    f.seek(int(sys.argv[2]))
+    byte = f.read(1)[0]
+    f.seek(-1, 1)
+    f.write(bytes([byte ^ 4]))' "$1" "$2"
 }
 # point ENV/SURFACE: the id of the newest recovery point
 point() {
