@@ -87,7 +87,14 @@ descendants() {
 run=$!
 mkdir looked
 seen=0 names=''
-command -v gcore >/dev/null || core=no # and so nothing to wait for that slows the looking
+dumper=
+if command -v gcore >/dev/null; then # beside the looking, which it would slow
+  (
+    while kill -0 $run 2>/dev/null && [ "$(s3 ls backups a/packs/ | wc -l)" -lt 1 ]; do sleep 0.1; done
+    gcore -o looked/core $run >looked/gcore 2>&1
+  ) &
+  dumper=$!
+fi
 while kill -0 $run 2>/dev/null; do
   for p in $run $(descendants $run); do
     cat "/proc/$p/cmdline" >>"looked/cmdline" 2>/dev/null
@@ -95,10 +102,11 @@ while kill -0 $run 2>/dev/null; do
     [ $p = $run ] || { seen=$((seen + 1)) && names="$names $(cat "/proc/$p/comm" 2>/dev/null)" && grep 'Max core' "/proc/$p/limits" >>looked/limits 2>/dev/null; }
     [ $p = $run ] && [ ! -e looked/status ] && grep -q '^Threads' "/proc/$p/status" && cp "/proc/$p/limits" looked/status
   done
-  [ "${core:-}" ] || [ "$(s3 ls backups a/packs/ | wc -l)" -lt 1 ] || { core=yes && gcore -o looked/core $run >looked/gcore 2>&1; }
 done
 wait $run
-[ $? = 0 ] && [ $seen -gt 0 ]
+status=$?
+[ -z "$dumper" ] || wait "$dumper"
+[ $status = 0 ] && [ $seen -gt 0 ]
 claim 'a backup runs, with children'
 echo "# looked at $seen times:$(printf '%s\n' $names | sort | uniq -c | tr -s '\n ' ' ')"
 if [ -n "$PG_BIN" ]; then
@@ -124,8 +132,9 @@ claim 'nor in the bucket'
 # ---- core files
 if ls looked/core.* >/dev/null 2>&1; then
   # The token stands in every request that is under way, so libcurl has it where it likes; it is of no use for long, or
-  # without the secret key.
-  sed "\\|^$S3_SESSION_TOKEN\$|d" "$T/private/secrets" >"$T/private/long" && mv "$T/private/long" "$T/private/secrets"
+  # without the secret key. libpq keeps the password of a server for as long as it is connected.
+  sed "\\|^$S3_SESSION_TOKEN\$|d; /^keeper-password-4711\$/d" "$T/private/secrets" >"$T/private/long" &&
+    mv "$T/private/long" "$T/private/secrets"
   ! holds looked/core.*
   claim 'nor are the keys in a dump of its memory that a debugger takes as root: they lie on pages that are left out'
 else
