@@ -59,6 +59,7 @@ static void sum_up(struct cli *c, const struct copy_result *r, bool dry_run) {
                      "%s copied to %s (%s; read %s, stored %s, in %s), %u %s there before, %zu still missing\n",
                      COUNTED(r->done, "recovery point"), r->label, size, moved, stored, took, r->there,
                      r->there == 1 ? "was" : "were", r->behind);
+    if (r->sets.done) output_print(c->output, "%s whole there now\n", COUNTED(r->sets.done, "set"));
 }
 
 static void sum_up_wal(struct cli *c, const struct copy_result *r, bool dry_run) {
@@ -80,11 +81,11 @@ static json_t *wal_json(const struct copy_result *r) {
 }
 
 static json_t *result_json(const struct copy_result *r) {
-    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "destination", r->label, "copied",
-                     (json_int_t)r->done, "there", (json_int_t)r->there, "suspect", (json_int_t)r->suspect, "failed",
-                     (json_int_t)r->failed, "behind", (json_int_t)r->behind, "read_bytes",
-                     (json_int_t)r->stats.read_bytes, "stored_bytes", (json_int_t)r->stats.stored_bytes, "duration_ms",
-                     (json_int_t)(r->duration_ns / 1000000));
+    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "destination", r->label, "sets",
+                     (json_int_t)r->sets.done, "copied", (json_int_t)r->done, "there", (json_int_t)r->there, "suspect",
+                     (json_int_t)r->suspect, "failed", (json_int_t)r->failed, "behind", (json_int_t)r->behind,
+                     "read_bytes", (json_int_t)r->stats.read_bytes, "stored_bytes", (json_int_t)r->stats.stored_bytes,
+                     "duration_ms", (json_int_t)(r->duration_ns / 1000000));
 }
 
 static json_t *reread_json(const struct copy_result *r) {

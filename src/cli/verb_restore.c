@@ -172,18 +172,22 @@ static int run(struct cli *c, struct work *w, struct restore_plan *p, const stru
     return rc;
 }
 
-/* What a killed run of a plan may have left is the platform in standby; its half of a target goes with the next run. */
+/* What a killed run of a plan may have left: the platform in standby, and half of a target. */
 static int undo(struct cli *c, struct error *err) {
     CLEANUP(verb_work_close) struct work *w = NULL;
     const char *plan = options_text(c->options, OPT_PLAN);
     bool was = false;
     output_set_job(c->output, "restore");
     if (!plan) return error_set(err, ERR_USAGE, "--abort undoes a plan; name it with --plan");
+    unsigned removed = 0;
     int rc = verb_work(c, &w, err);
+    if (rc == 0 && plan_file_is(plan, SET_PLAN_PREFIX)) return verb_restore_set_abort(c, w, plan, err);
     if (rc == 0) rc = around_abort(w, plan, &was, err);
-    if (rc == 0)
+    if (rc == 0 && was) output_print(c->output, "%s: the platform is back in service.\n", plan);
+    if (rc == 0) rc = restore_undo(w, plan, &removed, err);
+    if (rc == 0 && (removed || !was))
         output_print(c->output, "%s: %s.\n", plan,
-                     was ? "the platform is back in service" : "nothing was left to be undone");
+                     removed ? "what a killed run had half restored was removed" : "nothing was left to be undone");
     return rc;
 }
 

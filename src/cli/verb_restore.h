@@ -17,5 +17,6 @@ int verb_restore_no_cutover(struct cli *c, struct error *err) PK_CHECK; /* ERR_U
 struct work;
 struct set_info;
 int verb_restore_set(struct cli *c, struct work *w, const struct set_info *s, struct error *err) PK_CHECK;
+int verb_restore_set_abort(struct cli *c, struct work *w, const char *plan, struct error *err) PK_CHECK;
 
 #endif

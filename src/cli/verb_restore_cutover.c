@@ -113,7 +113,7 @@ static int run(struct cli *c, struct work *w, const struct cutover_plan *p, stru
 static int undo(struct cli *c, struct work *w, const struct cutover_plan *p, struct error *err) {
     const struct cutover_events events = {c, on_step};
     struct cutover_done d = {0};
-    int rc = cutover_abort(w, p, &events, &d, err);
+    int rc = cutover_abort(w, p, options_text(c->options, OPT_CONFIRM), &events, &d, err);
     if (d.steps) result(c, p, &d);
     if (rc == 0)
         output_print(c->output,

@@ -152,3 +152,27 @@ int verb_restore_set(struct cli *c, struct work *w, const struct set_info *s, st
     set_plan_free(&p);
     return rc;
 }
+
+static void on_undone(void *ctx, const struct set_restored *m) {
+    struct watch *w = ctx;
+    static const char *const words[] = {"", "STAYS", "FAILED", "NOT RESTORED"};
+    output_styled(w->c->output, m->step == SET_FAILED ? STYLE_BAD : STYLE_PLAIN, "%s", words[m->step]);
+    output_print(w->c->output, "  %s  %s%s%s\n", m->surface, m->target, m->why.code ? ": " : "", m->why.text);
+    json_array_append_new(w->members, json_pack("{s:s, s:s, s:o}", "surface", m->surface, "result",
+                                                set_step_name(m->step), "target", json_name(BYTES_STR(m->target))));
+}
+
+int verb_restore_set_abort(struct cli *c, struct work *w, const char *plan, struct error *err) {
+    struct watch watch = {.c = c, .members = json_array()};
+    const struct set_restore_watch on = {.ctx = &watch, .member = on_undone};
+    unsigned undone = 0;
+    int rc = set_restore_abort(w, plan, &on, &undone, err);
+    if (rc == 0)
+        output_print(c->output,
+                     undone ? "%s: what a killed run had left was undone.\n" : "%s: nothing was left to be undone.\n",
+                     plan);
+    output_set_result(
+        c->output, json_pack("{s:s, s:I, s:O}", "plan", plan, "undone", (json_int_t)undone, "members", watch.members));
+    json_decref(watch.members);
+    return rc;
+}

@@ -40,6 +40,7 @@ static enum verify_level level_of(const char *name) {
 struct chosen {
     const struct snapshot_info **list;
     size_t n, cap;
+    json_t *gone; /* members of sets that were named and are forgotten: [{"set", "surface", "id"}] */
 };
 
 static int choose(struct chosen *s, const struct snapshot_info *info, struct error *err) {
@@ -47,6 +48,24 @@ static int choose(struct chosen *s, const struct snapshot_info *info, struct err
         if (s->list[i] == info) return 0;
     int rc = mem_grow((void **)&s->list, &s->cap, s->n + 1, sizeof *s->list, err);
     if (rc == 0) s->list[s->n++] = info;
+    return rc;
+}
+
+/* A set that lacks a member is never whole again, however well the others are. */
+static int choose_set(struct work *w, const struct set_info *set, struct chosen *s, struct error *err) {
+    char label[1300];
+    int rc = 0;
+    snprintf(label, sizeof label, "%.120s/%.1023s@%s", set->environment, set->name, set->id);
+    for (size_t i = 0; rc == 0 && i < set->member_count; i++) {
+        const struct snapshot_info *info = repo_snapshot_at(w->repo, set->members[i]);
+        if (info && !info->forgotten)
+            rc = choose(s, info, err);
+        else
+            rc = json_push(s->gone,
+                           json_pack("{s:s, s:s, s:s}", "set", label, "surface", info ? info->surface : "", "id",
+                                     info ? info->id : ""),
+                           err);
+    }
     return rc;
 }
 
@@ -61,11 +80,7 @@ static int choose_address(struct work *w, const char *text, struct chosen *s, st
     struct error none = ERROR_INIT;
     const bool named = !a.all && !a.class && a.surface_count == 1;
     if (named || a.point.kind != POINT_UNSAID) rc = set_find(w, text, &set, &none);
-    for (size_t i = 0; rc == 0 && set && i < set->member_count; i++) {
-        const struct snapshot_info *info = repo_snapshot_at(w->repo, set->members[i]);
-        if (info && !info->forgotten) rc = choose(s, info, err);
-    }
-    if (rc == 0 && set) return 0;
+    if (rc == 0 && set) return choose_set(w, set, s, err);
     if (named && rc < 0) {
         *err = none;
         return rc;
@@ -91,6 +106,26 @@ static int choose_address(struct work *w, const char *text, struct chosen *s, st
     return rc;
 }
 
+static void gone_print(struct cli *c, const json_t *gone) {
+    const json_t *g;
+    size_t i;
+    json_array_foreach(gone, i, g) {
+        output_styled(c->output, STYLE_BAD, "MISSING  %s of the set %s: its recovery point %s was forgotten\n",
+                      json_text(g, "surface", ""), json_text(g, "set", ""), json_text(g, "id", ""));
+        if (output_is_json(c->output))
+            output_event(c->output, "warning",
+                         json_pack("{s:s, s:O, s:O, s:O}", "kind", "set_incomplete", "set", json_object_get(g, "set"),
+                                   "surface", json_object_get(g, "surface"), "id", json_object_get(g, "id")));
+    }
+}
+
+static int gone_error(const json_t *gone, struct error *err) {
+    const json_t *g = json_array_get(gone, 0);
+    error_set(err, ERR_VERIFY_FAILED, "the set %s is not whole: %s of %s was forgotten%s", json_text(g, "set", ""),
+              json_text(g, "id", ""), json_text(g, "surface", ""), json_array_size(gone) > 1 ? ", and more" : "");
+    return error_state(err, "what is left of it was checked by itself, and each recovery point has its result");
+}
+
 static void archived_print(struct cli *c, const struct verify_result *r) {
     char size[32];
     size_format(r->bytes_archived, size);
@@ -108,7 +143,8 @@ static int unread_error(const struct verify_result *r, struct error *err) {
 }
 
 /* A check that had a budget never says VERIFIED: it says what it saw, and how far that reaches. */
-static int budget_print(struct cli *c, const struct verify_result *r, const char *level, struct error *err) {
+static int budget_print(struct cli *c, const struct verify_result *r, const json_t *gone, const char *level,
+                        struct error *err) {
     char size[32], took[32], oldest[48] = "never", when[32] = "";
     double share = r->pack_bytes ? 100.0 * (double)r->bytes_covered / (double)r->pack_bytes : 100.0;
     size_format(r->bytes, size);
@@ -117,6 +153,7 @@ static int budget_print(struct cli *c, const struct verify_result *r, const char
         verb_age(r->oldest_ns, time_now_ns(), oldest);
         time_format(r->oldest_ns, when);
     }
+    gone_print(c, gone);
     output_progress_end(c->output, "repository", r->passed ? STYLE_GOOD : STYLE_BAD,
                         "%s  level %s: %llu of %s, %s, in %s", r->passed ? "CHECKED" : "DAMAGED", level,
                         (unsigned long long)(r->packs - r->packs_left), COUNTED(r->packs, "pack"), size, took);
@@ -126,28 +163,32 @@ static int budget_print(struct cli *c, const struct verify_result *r, const char
     if (r->vouched)
         output_print(c->output, "%s checked in full within that time\n", COUNTED(r->vouched, "recovery point"));
     output_set_result(
-        c->output,
-        json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:s?, s:I}", "level", level,
-                  "result", !r->passed ? "FAILED" : r->packs_left ? "INCOMPLETE" : "PASSED", "snapshots",
-                  (json_int_t)r->points, "objects", (json_int_t)r->objects, "bytes", (json_int_t)r->bytes, "findings",
-                  (json_int_t)r->findings, "packs", (json_int_t)r->packs, "packs_left", (json_int_t)r->packs_left,
-                  "pack_bytes", (json_int_t)r->pack_bytes, "bytes_left", (json_int_t)r->bytes_left, "bytes_covered",
-                  (json_int_t)r->bytes_covered, "vouched", (json_int_t)r->vouched, "coverage", share / 100, "oldest",
-                  *when ? when : NULL, "duration_ms", (json_int_t)(r->duration_ns / 1000000)));
-    return r->passed ? 0 : error_set(err, ERR_VERIFY_FAILED, "%s", COUNTED(r->findings, "damaged object"));
+        c->output, json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:s?, s:I}", "level",
+                             level, "result",
+                             !r->passed || json_array_size(gone) ? "FAILED"
+                             : r->packs_left                     ? "INCOMPLETE"
+                                                                 : "PASSED",
+                             "snapshots", (json_int_t)r->points, "objects", (json_int_t)r->objects, "bytes",
+                             (json_int_t)r->bytes, "findings", (json_int_t)r->findings, "packs", (json_int_t)r->packs,
+                             "packs_left", (json_int_t)r->packs_left, "pack_bytes", (json_int_t)r->pack_bytes,
+                             "bytes_left", (json_int_t)r->bytes_left, "bytes_covered", (json_int_t)r->bytes_covered,
+                             "vouched", (json_int_t)r->vouched, "coverage", share / 100, "oldest", *when ? when : NULL,
+                             "duration_ms", (json_int_t)(r->duration_ns / 1000000)));
+    if (!r->passed) return error_set(err, ERR_VERIFY_FAILED, "%s", COUNTED(r->findings, "damaged object"));
+    return json_array_size(gone) ? gone_error(gone, err) : 0;
 }
 
 int verb_run_verify(struct cli *c, struct error *err) {
     struct check_budget b = {.window_ns = VERIFY_WINDOW_NS};
     struct work *w = NULL;
-    struct chosen s = {0};
+    struct chosen s = {.gone = json_array()};
     struct verify_result r = {0};
     const char *name = options_text(c->options, OPT_LEVEL);
     enum verify_level level = name ? level_of(name) : VERIFY_DECODE;
     size_t n;
     const char *const *addresses = options_operands(c->options, &n);
     output_set_job(c->output, "verify");
-    int rc = verb_budget(c, &b.ns, &b.bytes, err);
+    int rc = s.gone ? verb_budget(c, &b.ns, &b.bytes, err) : error_set(err, ERR_NO_MEMORY, "no memory");
     bool budget = b.ns || b.bytes;
     if (rc == 0 && budget && (level < VERIFY_CHECKSUM || level > VERIFY_DECODE))
         rc = error_set(err, ERR_USAGE, "--budget is for --level checksum and --level decode");
@@ -159,12 +200,16 @@ int verb_run_verify(struct cli *c, struct error *err) {
         if (rc == 0 && s.n == 0) rc = error_set(err, ERR_NO_POINT, "the repository holds no recovery point");
     }
     for (size_t i = 0; i < n && rc == 0; i++) rc = choose_address(w, addresses[i], &s, err);
-    if (rc == 0 && budget) {
+    const bool lacks = json_array_size(s.gone) > 0;
+    if (rc == 0 && lacks && s.n == 0) {
+        gone_print(c, s.gone);
+        rc = gone_error(s.gone, err);
+    } else if (rc == 0 && budget) {
         rc = verify_budget(w, s.list, s.n, level, &b, finding, c, &r, err);
-        if (rc == 0) rc = budget_print(c, &r, name ? name : "decode", err);
+        if (rc == 0) rc = budget_print(c, &r, s.gone, name ? name : "decode", err);
     } else if (rc == 0)
         rc = verify_snapshots(w, s.list, s.n, level, finding, c, &r, err);
-    if (rc == 0 && !budget) {
+    if (rc == 0 && !budget && r.differences) {
         char size[32], took[32], rate[40];
         const json_t *d;
         size_t i;
@@ -172,11 +217,13 @@ int verb_run_verify(struct cli *c, struct error *err) {
         size_format(r.bytes, size);
         duration_format(r.duration_ns, took);
         verb_rate(r.bytes, r.duration_ns, rate);
-        output_progress_end(c->output, "repository", r.passed ? STYLE_GOOD : STYLE_BAD,
+        gone_print(c, s.gone);
+        output_progress_end(c->output, "repository", r.passed && !lacks ? STYLE_GOOD : STYLE_BAD,
                             "%s  level %s: %s, %s, %s, in %s (%s)",
-                            r.passed ? "VERIFIED"
-                            : undecided ? "NOT READ"
-                                        : "DAMAGED",
+                            r.passed && lacks ? "INCOMPLETE"
+                            : r.passed        ? "VERIFIED"
+                            : undecided       ? "NOT READ"
+                                              : "DAMAGED",
                             name ? name : "decode", COUNTED(r.points, "recovery point"), COUNTED(r.objects, "object"),
                             size, took, rate);
         archived_print(c, &r);
@@ -184,23 +231,24 @@ int verb_run_verify(struct cli *c, struct error *err) {
             c->output, "DIFFERS  %s: %s\n", json_string_value(json_object_get(d, "invariant")),
             json_string_value(json_object_get(d, "found")) ? json_string_value(json_object_get(d, "found"))
                                                            : "the restored copy does not match what was captured");
-        output_set_result(c->output,
-                          json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:O}", "level", name ? name : "decode",
-                                    "result",
-                                    r.passed    ? "PASSED"
-                                    : undecided ? "INCOMPLETE"
-                                                : "FAILED",
-                                    "snapshots", (json_int_t)r.points,
-                                    "objects", (json_int_t)r.objects, "bytes", (json_int_t)r.bytes, "findings",
-                                    (json_int_t)r.findings, "duration_ms", (json_int_t)(r.duration_ns / 1000000),
-                                    "differences", r.differences));
+        output_set_result(
+            c->output, json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:O}", "level", name ? name : "decode", "result",
+                                 r.passed && !lacks    ? "PASSED"
+                                 : undecided && !lacks ? "INCOMPLETE"
+                                                       : "FAILED",
+                                 "snapshots", (json_int_t)r.points, "objects", (json_int_t)r.objects, "bytes",
+                                 (json_int_t)r.bytes, "findings", (json_int_t)r.findings, "duration_ms",
+                                 (json_int_t)(r.duration_ns / 1000000), "differences", r.differences));
         if (undecided)
             rc = unread_error(&r, err);
         else if (!r.passed)
             rc = error_set(err, ERR_VERIFY_FAILED, "%s, %s", COUNTED(r.findings, "damaged object"),
                            COUNTED(json_array_size(r.differences), "differing invariant"));
+        else if (lacks)
+            rc = gone_error(s.gone, err);
     }
     json_decref(r.differences);
+    json_decref(s.gone);
     seam_free(s.list);
     work_close(w);
     return rc;

@@ -61,6 +61,22 @@ int evidence_set(const struct set_record *r, const struct redaction *secrets, js
     return 0;
 }
 
+int evidence_set_copied(const struct set_copied *c, const struct redaction *secrets, json_t **ret, struct error *err) {
+    json_auto_t *p = json_copy_whole(c->source);
+    struct digest d;
+    json_t *o;
+    if (!p) return error_set(err, ERR_NO_MEMORY, "the receipt of set %s", c->set_id);
+    if (evidence_put_new(p, "copy", json_object(), &o, err) < 0 ||
+        json_put_str(o, "repository", c->source_repository, err) < 0 ||
+        json_put_int(o, "seq", (int64_t)c->source_seq, err) < 0 ||
+        evidence_put_digest(o, "receipt", &c->source_entry, err) < 0 ||
+        evidence_put_time(o, "copied_at", c->copied_ns, err) < 0 ||
+        evidence_put_text(o, "principal", c->principal, secrets, err) < 0 ||
+        subject_of(json_object_get(p, "members"), &d, err) < 0 || wrap(PREDICATE_SET, p, c->set_id, &d, ret, err) < 0)
+        return error_wrap(err, "the receipt of set %s", c->set_id);
+    return 0;
+}
+
 int evidence_set_restore(const struct set_restore_record *r, const struct redaction *secrets, json_t **ret,
                          struct error *err) {
     json_auto_t *p = json_object();

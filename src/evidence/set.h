@@ -23,6 +23,21 @@ struct set_record {
  * set, by the SHA-256 of its members' receipts' digests one after the other. */
 int evidence_set(const struct set_record *r, const struct redaction *secrets, json_t **ret, struct error *err) PK_CHECK;
 
+/* The receipt of a set in a copy. Everything is borrowed. */
+struct set_copied {
+    const json_t
+        *source; /* predicate of the source's receipt, with `seq` and `receipt` of its members those of the copy */
+    const char *set_id, *source_repository; /* hex */
+    uint64_t source_seq;
+    struct digest source_entry;
+    int64_t copied_ns;
+    const char *principal; /* who copied */
+};
+/* The source's predicate and a member `copy`: {"repository", "seq", "receipt", "copied_at", "principal"}, the source's
+ * entry. ERR_INTERNAL when a member has no receipt. */
+int evidence_set_copied(const struct set_copied *c, const struct redaction *secrets, json_t **ret,
+                        struct error *err) PK_CHECK;
+
 struct set_restore_record {
     const struct set_info *set;
     const char *plan_sha256; /* hex */

@@ -66,12 +66,12 @@ int evidence_verification(const struct about *a, const struct verification_resul
     return 0;
 }
 
-int evidence_hold(const struct about *a, enum hold_action action, const char *reason, const char *principal,
-                  const struct redaction *secrets, json_t **ret, struct error *err) {
+int evidence_hold(const struct about *a, enum hold_action action, const char *set, const char *reason,
+                  const char *principal, const struct redaction *secrets, json_t **ret, struct error *err) {
     json_auto_t *p = json_object();
     if (!p) return error_set(err, ERR_NO_MEMORY, "hold on %s", a->id);
     if (put_about(p, a, err) < 0 || json_put_str(p, "action", action == HOLD_RELEASE ? "release" : "place", err) < 0 ||
-        evidence_put_text(p, "reason", reason, secrets, err) < 0 ||
+        (set && json_put_str(p, "set", set, err) < 0) || evidence_put_text(p, "reason", reason, secrets, err) < 0 ||
         evidence_put_text(p, "principal", principal, secrets, err) < 0 || wrap(PREDICATE_HOLD, p, a, ret, err) < 0)
         return error_wrap(err, "hold on %s", a->id);
     return 0;

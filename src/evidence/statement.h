@@ -24,8 +24,9 @@ int evidence_verification(const struct about *a, const struct verification_resul
                           struct error *err) PK_CHECK;
 
 enum hold_action { HOLD_PLACE = 0, HOLD_RELEASE = 1 };
-int evidence_hold(const struct about *a, enum hold_action action, const char *reason, const char *principal,
-                  const struct redaction *secrets, json_t **ret, struct error *err) PK_CHECK;
+/* `set`: the id of the set as a member of which it is held, NULL for one by itself. */
+int evidence_hold(const struct about *a, enum hold_action action, const char *set, const char *reason,
+                  const char *principal, const struct redaction *secrets, json_t **ret, struct error *err) PK_CHECK;
 
 struct restore_record {
     const char *environment, *surface; /* of the target */

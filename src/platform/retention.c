@@ -56,13 +56,17 @@ struct run {
     int64_t now_ns;
     struct retention_verdict *verdicts;
     struct retention_plan *plan;
-    unsigned level_min;
     uint32_t min_copies;
     size_t newest_proven; /* n when nothing is proven */
 };
 
+bool retention_proven(const struct retention_point *p, const struct retention_rules *rules) {
+    return p->status == RETENTION_WHOLE &&
+           p->level >= (rules->level_min ? rules->level_min : (unsigned)CONFIG_LEVEL_CHECKSUM);
+}
+
 static bool proven(const struct run *r, size_t i) {
-    return r->points[i].status == RETENTION_WHOLE && r->points[i].level >= r->level_min;
+    return retention_proven(&r->points[i], r->rules);
 }
 
 static int64_t distance(int64_t later, int64_t earlier) {
@@ -275,7 +279,6 @@ void retention_decide(const struct retention_point *points, size_t n, const stru
         .now_ns = now_ns,
         .verdicts = verdicts,
         .plan = ret,
-        .level_min = rules->level_min ? rules->level_min : CONFIG_LEVEL_CHECKSUM,
         .min_copies = rules->min_copies ? rules->min_copies : 1,
         .newest_proven = n,
     };

@@ -76,6 +76,8 @@ struct retention_plan {
     uint64_t forgotten_bytes, deferred_bytes;  /* plain bytes, saturating */
 };
 
+bool retention_proven(const struct retention_point *p, const struct retention_rules *rules);
+
 /* Decide for n points in ascending seq (asserted). `verdicts` has room for n and is filled in the same order. A run
  * that is held and defers nothing has nothing to complain about; one that defers is ERR_PRUNE_HELD for its caller. */
 void retention_decide(const struct retention_point *points, size_t n, const struct retention_rules *rules,

@@ -202,6 +202,9 @@ struct surface_driver {
     bool (*xattr_next)(struct bytes *run, struct bytes *ret_key, struct bytes *ret_value);
     /* Optional: for surfaces that have tables (rows.h). */
     const struct rows_driver *rows;
+    /* Optional: remove what a killed run of exactly this request left, and is known to be its by more than a name; *ret_removed is how
+     * much. Folders beside a target are found by whoever calls. */
+    int (*undo)(const struct surface_context *, const struct restore_request *, unsigned *ret_removed, struct error *);
     /* Optional: for surfaces whose restored instance can take the place of the live one (cutover.h). */
     const struct cutover_driver *cutover;
 };

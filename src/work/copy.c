@@ -46,6 +46,16 @@ static bool selected(const struct run *run, const struct snapshot_info *p) {
     return run->q->count == 0;
 }
 
+static int choose_set(struct run *run, const struct set_info *s, uint64_t **said, size_t *n, size_t *cap,
+                      struct error *err) {
+    if (set_members_left(run->from, s) != s->member_count)
+        return error_set(err, ERR_NO_POINT, "%s has %zu of its %zu recovery points left, and is not whole any more",
+                         s->id, set_members_left(run->from, s), s->member_count);
+    int rc = mem_grow((void **)said, cap, *n + s->member_count + 1, sizeof **said, err);
+    for (size_t i = 0; rc == 0 && i < s->member_count; i++) (*said)[(*n)++] = s->members[i];
+    return rc;
+}
+
 /* Every chosen point once, in the order of the log. */
 static int choose_all(struct run *run, struct error *err) {
     const struct repo *r = run->from->repo;
@@ -56,8 +66,12 @@ static int choose_all(struct run *run, struct error *err) {
         const struct address *a = &run->selections[i].address;
         const struct snapshot_info *p;
         if (a->point.kind == POINT_UNSAID) continue;
-        if (a->all || a->class || a->surface_count != 1)
-            rc = error_set(err, ERR_USAGE, "a recovery point is of one surface: '%s'", run->q->addresses[i]);
+        const struct set_info *set = NULL;
+        rc = set_find(run->from, run->q->addresses[i], &set, err);
+        if (rc == 0 && set) {
+            if ((rc = choose_set(run, set, &said, &n, &cap, err)) == 0) continue;
+            break;
+        }
         if (rc == 0) rc = work_point_of(run->from, a->environment, a->surfaces[0], &a->point, &p, err);
         if (rc == 0) rc = mem_grow((void **)&said, &cap, n + 1, sizeof *said, err);
         if (rc == 0) said[n++] = p->seq;
@@ -284,7 +298,7 @@ static int tell(struct run *run, struct error *err) {
                        run->from->principal, &said, err);
     if (rc < 0) return error_wrap(err, "telling the source's log of the copy");
     if (said) rc = repo_publish(run->from->repo, &e);
-    if (rc == 0 && (run->r->done || run->r->wal.objects)) rc = repo_publish(run->to->repo, &e);
+    if (rc == 0 && (run->r->done || run->r->sets.done || run->r->wal.objects)) rc = repo_publish(run->to->repo, &e);
     if (rc < 0 && run->from->options.events.warning)
         run->from->options.events.warning(run->from->options.events.ctx, "repository", e.text);
     const struct copy_info *c = copy_known(run->from->repo, run->to->repo);
@@ -434,7 +448,12 @@ int work_copy(struct work *from, struct work *to, const struct copy_request *q, 
     if (rc == 0) rc = medium_check(&run, err);
     if (rc == 0) lost = copy_lost(from->repo, to->repo);
     if (rc == 0 && !q->none) rc = choose_all(&run, err);
-    for (size_t i = 0; i < run.count && rc == 0; i++) rc = point_run(&run, run.seqs[i], cb, ctx, err);
+    /* a set as soon as its last member is there, so that a long run leaves whole ones wherever it is cut off */
+    for (size_t i = 0; i < run.count && rc == 0; i++) {
+        if (!q->dry_run) rc = copy_sets_run(from, to, run.seqs[i], &ret->sets, err);
+        if (rc == 0) rc = point_run(&run, run.seqs[i], cb, ctx, err);
+    }
+    if (rc == 0 && !q->none && !q->dry_run) rc = copy_sets_run(from, to, UINT64_MAX, &ret->sets, err);
     if (rc == 0 && !q->none && !q->forward) rc = wal(&run, err);
     if (rc == 0 && q->reread && !q->dry_run) rc = reread(&run, lost, first, err);
     if (rc == 0 && !q->dry_run) rc = tell(&run, err);

@@ -3,6 +3,7 @@
 #define PK_WORK_COPY_H
 
 #include "repo/copy.h"
+#include "work/copy_sets.h"
 #include "work/copy_wal.h"
 #include "work/select.h"
 
@@ -24,8 +25,8 @@ struct copy_point { /* one of the source's, as told to the caller; borrowed for 
     const struct error *failure;
 };
 struct copy_request {
-    const char *const
-        *addresses; /* "env", "env/surface[,…][@point]", "env/all"; without a point: every one of the surface */
+    const char *const *addresses; /* "env", "env/surface[,…][@point]", "env/all"; the point of a set is all its members;
+                                     without a point: every one of the surface */
     size_t count;   /* 0: every recovery point of the repository */
     const char *forward; /* only what waits for the repository of that name, which is the destination's; NULL: whatever there is */
     bool none;           /* copy nothing: only read again */
@@ -35,6 +36,7 @@ struct copy_request {
 struct copy_result {
     unsigned done, there, suspect, failed, would;
     struct copy_stats stats;
+    struct copy_sets sets; /* of which all members are there now */
     struct copy_wal wal; /* of the surfaces named without a point; none with `forward` */
     uint64_t bytes; /* of the recovery points copied */
     int64_t duration_ns;

@@ -237,6 +237,15 @@ static int failed(struct cut *k, struct error *err) {
         error_state(err, "the new server has taken over; the old one is kept as it was");
         return error_next(err, "Run 'proofkeep restore --plan %s' again for what is left.", k->p->id);
     }
+    if (cut_switch_unknown(k)) {
+        error_state(err,
+                    "a call of the switch hook was cut off before, so clients may be at the new server: it runs on, "
+                    "and the old one stays frozen");
+        return error_next(err,
+                          "Mend that, then run 'proofkeep restore --plan %s' again. If no client is led to the new "
+                          "server: '--plan %s --abort --confirm \"%s\"'.",
+                          k->p->id, k->p->id, CUTOVER_NOT_SWITCHED);
+    }
     if (put_back(k, err, &undo) < 0) {
         error_wrap(&undo, "%s; then", err->text);
         *err = undo;
@@ -343,7 +352,7 @@ int cutover_run(struct work *w, const struct cutover_plan *p, const char *confir
     return rc;
 }
 
-int cutover_abort(struct work *w, const struct cutover_plan *p, const struct cutover_events *e,
+int cutover_abort(struct work *w, const struct cutover_plan *p, const char *confirm, const struct cutover_events *e,
                   struct cutover_done *ret, struct error *err) {
     struct cut k;
     *ret = (struct cutover_done){0};
@@ -353,11 +362,15 @@ int cutover_abort(struct work *w, const struct cutover_plan *p, const struct cut
         enum step_state s = journal_state_of(&k.j, "switch");
         if (!strcmp(state, "done") || s == STEP_DONE)
             rc = error_set(err, ERR_CUTOVER_STATE, "plan %s: the new server has taken over", p->id);
-        else if (s == STEP_BEGUN && strcmp(state, UNDOING) != 0) {
+        else if ((s == STEP_BEGUN || cut_switch_unknown(&k)) && strcmp(state, UNDOING) != 0 &&
+                 (!confirm || strcmp(confirm, CUTOVER_NOT_SWITCHED) != 0)) {
             error_set(err, ERR_CUTOVER_STATE,
                       "plan %s: the switch had begun, and whether clients are led to the new server cannot be told",
                       p->id);
-            rc = error_next(err, "Run the plan again: the switch hook is called again, and all is undone if it fails.");
+            rc = error_next(err,
+                            "Run the plan again: the switch hook is called again. If no client is led to the new "
+                            "server, add --confirm \"%s\".",
+                            CUTOVER_NOT_SWITCHED);
         } else if (!strcmp(state, "new") || !strcmp(state, "stopped") || !strcmp(state, "undone"))
             ret->already = true; /* nothing is left to be put back */
         else

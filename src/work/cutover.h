@@ -1,12 +1,17 @@
-/* The standard path of a physical PostgreSQL restore that takes the place of the live server: standby, freeze, the last WAL, a new
- * cluster from base and WAL, checks, switch, resume, watch. A plan first and an act second, like every restore.
+/* The standard path of a physical PostgreSQL restore that takes the place of the live server: standby, freeze, the last
+ * WAL, a new cluster from base and WAL, checks, switch, resume, watch. A plan first and an act second, like every
+ * restore.
  *
- *  1. Every step is in a journal beside the plan (journal.h): a run that was killed goes on at the step that was interrupted.
- *  2. Until the switch hook has succeeded, whatever fails ends with the new server stopped, and writes to the old one allowed
- *     again. What was restored is kept to be looked at.
- *  3. Nothing is switched to that has not passed its checks, nor while the live server was written to since it was frozen.
- *  4. The old server is never stopped, changed or removed; after the switch it stays frozen, because whoever still writes to
- *     it would lose what he writes.
+ *  1. Every step is in a journal beside the plan (journal.h): a run that was killed goes on at the step that was
+ * interrupted.
+ *  2. Until the switch hook was called, and when its one call has failed, whatever fails ends with the new server
+ * stopped, and writes to the old one allowed again. What was restored is kept to be looked at. After a call whose end
+ * nobody knows (the run was killed, or the hook was stopped with it) clients may be at the new server: it is left
+ * running, whatever fails.
+ *  3. Nothing is switched to that has not passed its checks, nor while the live server was written to since it was
+ * frozen.
+ *  4. The old server is never stopped, changed or removed; after the switch it stays frozen, because whoever still
+ * writes to it would lose what he writes.
  *  5. Hooks may run twice for one step, after a kill.
  */
 #ifndef PK_WORK_CUTOVER_H
@@ -54,8 +59,11 @@ struct cutover_done {
 };
 /* Carry it out, or go on with it. ERR_CUTOVER_STATE when it came to its end without success. *ret is filled on failure, too. */
 int cutover_run(struct work *w, const struct cutover_plan *p, const char *confirm, const struct cutover_events *e, struct cutover_done *ret, struct error *err) PK_CHECK;
-/* Undo what a run that was killed left: for the case that it is not to go on. ERR_CUTOVER_STATE once the switch was begun. */
-int cutover_abort(struct work *w, const struct cutover_plan *p, const struct cutover_events *e, struct cutover_done *ret, struct error *err) PK_CHECK;
+#define CUTOVER_NOT_SWITCHED "clients are at the old server"
+/* Undo what a run that was killed left: for the case that it is not to go on. ERR_CUTOVER_STATE once the switch hook
+ * was called, unless `confirm` (may be NULL) is CUTOVER_NOT_SWITCHED and the call is not known to have succeeded. */
+int cutover_abort(struct work *w, const struct cutover_plan *p, const char *confirm, const struct cutover_events *e,
+                  struct cutover_done *ret, struct error *err) PK_CHECK;
 void cutover_done_free(struct cutover_done *d);
 /* The plan of a cutover in this environment, of this cache folder, that was begun and has not come to its end, killed or not: what it
  * froze must not be resumed by others. false: none. */

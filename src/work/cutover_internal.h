@@ -19,6 +19,7 @@ struct cut {
     struct cutover_start start;
     bool opened, bridged;
     bool was_begun; /* the step that runs was interrupted before */
+    bool refused;   /* the first call of the switch hook was in this run, and failed by itself: it has not switched */
     bool led;       /* the switch hook has succeeded in this run, whether or not that could be written down */
 };
 
@@ -31,6 +32,8 @@ struct cut_step {
 };
 extern const struct cut_step cut_steps[]; /* in order; ended by a NULL name */
 const struct cut_step *cut_step_find(const char *name);
+/* The switch hook was called, and nobody knows whether it did its work. */
+bool cut_switch_unknown(const struct cut *k);
 /* Puts back whatever was begun and must not stay. The first error; the rest is done all the same. */
 int cut_undo(struct cut *k, struct error *err) PK_CHECK;
 

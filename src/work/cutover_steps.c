@@ -220,12 +220,22 @@ static int step_checks(struct cut *k, json_t **ret, struct error *err) {
 
 /* ---- taking over ---- */
 
+/* Called in a run that did not live to see its end. */
+#define UNKNOWN "switch_unknown"
+
+bool cut_switch_unknown(const struct cut *k) {
+    if (k->refused || k->led) return false;
+    return journal_kept(&k->j, UNKNOWN) ||
+           (journal_state_of(&k->j, "switch") == STEP_BEGUN && journal_kept(&k->j, "switch_called"));
+}
+
 static int step_switch(struct cut *k, json_t **ret, struct error *err) {
     const json_t *last = journal_kept(&k->j, "last");
     struct error why = ERROR_INIT;
     int rc = 0;
     /* Once the hook was called it may have done its work: what is written now may be to the new server. */
-    const bool called = k->was_begun && journal_kept(&k->j, "switch_called");
+    const bool called = journal_kept(&k->j, UNKNOWN) || (k->was_begun && journal_kept(&k->j, "switch_called"));
+    if (called && !journal_kept(&k->j, UNKNOWN) && (rc = journal_keep(&k->j, UNKNOWN, json_true(), err)) < 0) return rc;
     if (last && !called) rc = k->driver->quiet(&k->ctx, last, freeze_is(k, "read-only"), &why);
     /* A hook freezes in its own way; autovacuum, which goes on then, is not told from others. */
     if (rc < 0 && freeze_is(k, "hook") && (rc == -ERR_CUTOVER_WROTE || rc == -ERR_PG_CONNECT)) {
@@ -237,8 +247,13 @@ static int step_switch(struct cut *k, json_t **ret, struct error *err) {
         return rc;
     }
     if (!called) rc = journal_keep(&k->j, "switch_called", json_true(), err);
-    if (rc == 0) rc = hook(k, "switch", err);
+    k->refused = rc < 0 && !called;
+    if (rc < 0) return rc;
+    rc = hook(k, "switch", err);
     k->led = rc == 0;
+    /* one that was stopped with us may have been past its work */
+    const bool stopped = rc == -ERR_INTERRUPTED || rc == -ERR_TERMINATED;
+    k->refused = rc < 0 && !called && !stopped;
     return rc;
 }
 

@@ -160,7 +160,7 @@ int export_snapshot(struct work *w, const struct snapshot_info *info, const char
     bool there = seam_fstatat(AT_FDCWD, to, &st, AT_SYMLINK_NOFOLLOW) == 0;
     if (there && (!S_ISDIR(st.st_mode) || seam_unlinkat(AT_FDCWD, to, AT_REMOVEDIR) < 0))
         return error_set(err, ERR_TARGET_NOT_EMPTY, "%s is there and is not an empty folder", to);
-    work_partials_remove(w, to, info->id);
+    (void)work_partials_remove(w, to, info->id);
     if ((rc = io_mkdirs(staging, 0700, err)) < 0) return rc;
     if ((dir = seam_openat(AT_FDCWD, staging, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0)) < 0)
         rc = error_set_errno(err, ERR_IO_WRITE, "%s", staging);

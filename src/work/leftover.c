@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #define PARTIAL ".proofkeep-partial-"
+#define MARK ".proofkeep-partial" /* an empty file in a half-made folder */
 #define TRIES 16
 
 int leftover_lock(int fd, const char *path, struct error *err) {
@@ -59,6 +60,15 @@ static bool is_partial(const char *name, const char *of) {
     return !of || (strncmp(name, of, n) == 0 && (of[n] == '\0' || n == 200));
 }
 
+/* Where it was given to the user of a server, root's own file in it says who made it; no other user can have put one
+ * there. */
+static bool is_ours(int fd, const struct stat *folder) {
+    struct stat st;
+    if (folder->st_uid == geteuid()) return true;
+    return geteuid() == 0 && seam_fstatat(fd, MARK, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
+           st.st_uid == 0 && st.st_nlink == 1 && st.st_size == 0;
+}
+
 struct look {
     const char *folder, *of;
     bool (*fits)(const char *name, const char *of);
@@ -82,7 +92,7 @@ static int look(const struct look *l, struct error *err) {
             continue;
         int one = seam_openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
         if (one < 0) continue;
-        if (seam_fstat(one, &st) == 0 && st.st_uid == geteuid() && seam_flock(one, LOCK_EX | LOCK_NB) == 0)
+        if (seam_fstat(one, &st) == 0 && is_ours(one, &st) && seam_flock(one, LOCK_EX | LOCK_NB) == 0)
             rc = l->cb(l->ctx, path, err);
         io_close(&one);
     }
@@ -120,6 +130,7 @@ int leftover_partials(const char *target, bool all, leftover_cb cb, void *ctx, s
 struct telling {
     struct work *w;
     const char *label;
+    unsigned removed;
 };
 
 static void tell(const struct telling *t, const char *before, const char *path, const char *after) {
@@ -136,23 +147,27 @@ static int name_partial(void *ctx, const char *path, struct error *err) {
 }
 
 static int remove_partial(void *ctx, const char *path, struct error *err) {
+    struct telling *t = ctx;
     struct error lost = ERROR_INIT;
     (void)err;
-    if (io_remove_tree(AT_FDCWD, path, &lost) == 0)
-        tell(ctx, "removed ", path, ", which a run that was killed had left");
+    const bool gone = io_remove_tree(AT_FDCWD, path, &lost) == 0;
+    t->removed += gone;
+    if (gone)
+        tell(t, "removed ", path, ", which a run that was killed had left");
     else
-        tell(ctx, "", path, " is left of a run that was killed and could not be removed");
+        tell(t, "", path, " is left of a run that was killed and could not be removed");
     return 0;
 }
 
 void work_partials_name(struct work *w, const char *target, const char *label) {
     struct error lost = ERROR_INIT;
-    struct telling t = {w, label};
+    struct telling t = {w, label, 0};
     (void)!leftover_partials(target, false, name_partial, &t, &lost);
 }
 
-void work_partials_remove(struct work *w, const char *target, const char *label) {
+unsigned work_partials_remove(struct work *w, const char *target, const char *label) {
     struct error lost = ERROR_INIT;
-    struct telling t = {w, label};
+    struct telling t = {w, label, 0};
     (void)!leftover_partials(target, false, remove_partial, &t, &lost);
+    return t.removed;
 }

@@ -14,12 +14,14 @@ int leftover_lock(int fd, const char *path, struct error *err) PK_CHECK;
  * what cannot be removed stays. */
 unsigned leftover_scratch_remove(const char *base);
 
-/* Half-made folders of dead runs, in the folder where `target` lies: those of `target` alone, or of anything there when
- * `all`. Non-zero from cb stops and is answered. `path` is borrowed for the call, while the folder is locked. */
+/* Half-made folders of dead runs (of ours, or, for root, of another user with an empty file ".proofkeep-partial" of
+ * root's in them), in the folder where `target` lies: those of `target` alone, or of anything there when `all`.
+ * Non-zero from cb stops and is answered. `path` is borrowed for the call, while the folder is locked. */
 typedef int (*leftover_cb)(void *ctx, const char *path, struct error *err);
 int leftover_partials(const char *target, bool all, leftover_cb cb, void *ctx, struct error *err) PK_CHECK;
-/* Those of `target` alone. Name or remove them; both go to the warning event of `label`. Never fails. */
+/* Those of `target` alone. Name or remove them; both go to the warning event of `label`. Never fails. How many were
+ * removed. */
 void work_partials_name(struct work *w, const char *target, const char *label);
-void work_partials_remove(struct work *w, const char *target, const char *label);
+unsigned work_partials_remove(struct work *w, const char *target, const char *label);
 
 #endif

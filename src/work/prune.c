@@ -6,6 +6,7 @@
 #include "platform/policy.h"
 #include "repo/copy.h"
 #include "work/counted.h"
+#include "work/prune_sets.h"
 #include "work/prune_wal.h"
 
 #include <stdio.h>
@@ -84,6 +85,7 @@ static int surface_decide(struct work *w, const struct prune_plan *p, struct pru
             struct prune_point *to = &s->points[i];
             *to = (struct prune_point){
                 .seq = points[i]->seq, .time_ns = points[i]->stored_ns, .bytes = points[i]->bytes, .verdict = out[i]};
+            to->proven = retention_proven(&in[i], &rules);
             snprintf(to->id, sizeof to->id, "%s", points[i]->id);
             if (!points[i]->holds && copy_waits(w->repo, points[i]))
                 snprintf(to->verdict.reason, sizeof to->verdict.reason, "it waits to be forwarded to %.60s",
@@ -171,6 +173,7 @@ int prune_plan_make(struct work *w, const struct selection *s, const struct prun
     if (p.protected) rc = guard_phrase(GUARD_PRUNE, p.environment, p.surfaces, NULL, p.phrase, err);
     if (rc == 0 && !o->collect_only) rc = surfaces_collect(w, s, &p, err);
     for (size_t i = 0; i < p.count && rc == 0; i++) rc = surface_decide(w, &p, &p.list[i], now_ns, err);
+    if (rc == 0) rc = prune_sets_bind(w, &p, err);
     if (rc == 0) rc = prune_wal_plan(w, s, &p, err);
     if (rc == 0) rc = plan_digest(&p, err);
     if (rc < 0) {
@@ -198,17 +201,12 @@ int prune_plan_check(const struct prune_plan *p, struct error *err) {
 
 static int forget(struct work *w, const struct prune_plan *p, struct error *err) {
     uint64_t *seqs = NULL;
-    size_t n = 0;
-    void *mem;
+    size_t *sizes = NULL, n = 0, at = 0;
     char reason[128];
-    int rc = mem_alloc((p->forgotten + 1) * sizeof *seqs, &mem, err);
-    if (rc < 0) return rc;
-    seqs = mem;
-    for (size_t i = 0; i < p->count; i++)
-        for (size_t k = 0; k < p->list[i].point_count; k++)
-            if (p->list[i].points[k].verdict.decision == RETENTION_FORGET) seqs[n++] = p->list[i].points[k].seq;
+    int rc = prune_sets_order(p, &seqs, &sizes, &n, err);
     snprintf(reason, sizeof reason, "retention, plan %s, by %.60s", p->id, w->principal);
-    rc = n ? repo_forget(w->repo, seqs, n, reason, err) : 0;
+    for (size_t i = 0; rc == 0 && i < n; at += sizes[i++]) rc = repo_forget(w->repo, seqs + at, sizes[i], reason, err);
+    seam_free(sizes);
     seam_free(seqs);
     return rc;
 }

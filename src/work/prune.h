@@ -4,7 +4,9 @@
  * Invariants
  *  1. Nothing is forgotten that platform/retention.h would not forget at the moment of acting.
  *  2. While a hold of retention's stands for one of the surfaces, the whole run forgets nothing (ERR_PRUNE_HELD).
- *  3. Space is freed only of what nothing live refers to, by repo/maintain.h; of WAL, what no physical backup needs, by work/wal.h.
+ *  3. Members of a set go together or not at all: prune_sets.h.
+ *  4. Space is freed only of what nothing live refers to, by repo/maintain.h; of WAL, what no physical backup needs, by
+ * work/wal.h.
  */
 #ifndef PK_WORK_PRUNE_H
 #define PK_WORK_PRUNE_H
@@ -26,6 +28,9 @@ struct prune_point {
     char id[SNAPSHOT_ID_MAX];
     int64_t time_ns;
     uint64_t bytes;
+    bool proven;  /* as retention.h means it */
+    uint64_t set; /* place of the receipt of the set that it belongs to; 0: none that has all its members */
+    char set_id[SNAPSHOT_ID_MAX];
     struct retention_verdict verdict;
 };
 struct prune_surface {

@@ -25,9 +25,10 @@ static int surface_json(const struct prune_surface *s, json_t **ret, struct erro
     for (size_t i = 0; i < s->point_count && rc == 0; i++) {
         const struct prune_point *p = &s->points[i];
         rc = json_push(points,
-                       json_pack("{s:s, s:I, s:o, s:I, s:s, s:s}", "id", p->id, "log_seq", (json_int_t)p->seq, "time",
-                                 point_time_json(p->time_ns), "bytes", (json_int_t)p->bytes, "decision",
-                                 decision_name(p->verdict.decision), "reason", p->verdict.reason),
+                       json_pack("{s:s, s:I, s:o, s:I, s:s, s:s, s:s*}", "id", p->id, "log_seq", (json_int_t)p->seq,
+                                 "time", point_time_json(p->time_ns), "bytes", (json_int_t)p->bytes, "decision",
+                                 decision_name(p->verdict.decision), "reason", p->verdict.reason, "set",
+                                 p->set ? p->set_id : NULL),
                        err);
     }
     if (rc < 0) return rc;

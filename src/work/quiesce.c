@@ -214,6 +214,31 @@ int quiesce_end(struct quiesce *q, struct error *err) {
     return rc;
 }
 
+int quiesce_undo_left(struct work *w, const struct set_spec *spec, const char *down, const char *up, const char *action,
+                      bool *ret, struct error *err) {
+    struct quiesce q = {.work = w, .spec = spec, .down = down, .up = up, .action = action, .fd = -1};
+    char line[1500];
+    json_auto_t *doc = NULL;
+    *ret = false;
+    if (!spec->environment) return 0;
+    int rc = journal_path(w, spec->environment->head.name, down, q.path, err);
+    if (rc < 0) return rc;
+    q.fd = seam_openat(AT_FDCWD, q.path, O_RDWR | O_CLOEXEC, 0600);
+    if (q.fd < 0 && errno == ENOENT) return 0;
+    if (q.fd < 0) return error_set_errno(err, ERR_IO_WRITE, "%s", q.path);
+    if (io_lock(q.fd) < 0)
+        rc = error_set(err, ERR_SET_BUSY, "a job has run '%s' in %s and has not undone it yet", down,
+                       spec->environment->head.name);
+    else if (journal_read(q.path, spec->environment->head.name, &doc, line, sizeof line) &&
+             strcmp(json_text(doc, "set", ""), spec->name) == 0) {
+        *ret = true;
+        rc = left_undo(&q, doc, err);
+        if (rc == 0) rc = journal_clear(&q, err);
+    }
+    io_close(&q.fd);
+    return rc;
+}
+
 bool quiesce_left(struct work *w, const char *environment, const char *down, char *out, size_t n) {
     char path[4200];
     struct error e = ERROR_INIT;

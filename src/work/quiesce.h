@@ -27,6 +27,10 @@ int quiesce_begin(struct quiesce *q, struct work *w, const struct set_spec *spec
 /* Runs `up` in the reverse order, each one whatever the others do; 0 when nothing was to be done, or has been. After an
  * error the journal stays. Any thread, once. */
 int quiesce_end(struct quiesce *q, struct error *err) PK_CHECK;
+/* Runs `up` for what a job that was killed left of `spec`'s environment, when that was of `spec`'s set; *ret: it had.
+ * ERR_SET_BUSY while a job is at it. */
+int quiesce_undo_left(struct work *w, const struct set_spec *spec, const char *down, const char *up, const char *action,
+                      bool *ret, struct error *err) PK_CHECK;
 /* Whether a job that was killed left something of this kind ("freeze") in the environment: a sentence about it. */
 bool quiesce_left(struct work *w, const char *environment, const char *down, char *out, size_t n);
 

@@ -78,11 +78,23 @@ static bool makes_folder(const char *kind) {
     return strcmp(kind, "files") == 0 || strcmp(kind, "postgres-physical") == 0;
 }
 
+/* A graph goes into a server, a dump of one into a folder. */
+int restore_makes_folder(struct work *w, const struct snapshot_info *info, bool *ret, struct error *err) {
+    struct work_reading r;
+    *ret = makes_folder(info->kind);
+    if (strcmp(info->kind, "neo4j") != 0) return 0;
+    int rc = work_reading_open(w, info, &r, err);
+    if (rc == 0) *ret = strcmp(json_text(r.facts, "method", ""), "offline") == 0;
+    work_reading_close(&r);
+    return rc;
+}
+
 /* The folder that a plan makes; NULL when it makes none. */
 static const char *plan_folder(const json_t *doc) {
     const char *kind = json_string_value(json_object_get(doc, "kind"));
-    if (!kind || !makes_folder(kind) || extract_is(doc)) return NULL;
-    return json_string_value(json_object_get(json_object_get(doc, "target"), "target"));
+    const char *target = json_string_value(json_object_get(json_object_get(doc, "target"), "target"));
+    if (!kind || extract_is(doc)) return NULL;
+    return makes_folder(kind) || (strcmp(kind, "neo4j") == 0 && target && *target == '/') ? target : NULL;
 }
 
 /* What was found for a plan. */
@@ -138,14 +150,17 @@ static int plan_fill(struct work *w, struct restore_plan *p, bool protected, str
 }
 
 /* A folder is named from where the plan is made, wherever it is carried out. */
-static json_t *into_of(const struct snapshot_info *info, const struct restore_options *o) {
+static int into_put(struct work *w, const struct snapshot_info *info, const struct restore_options *o, json_t *doc,
+                    struct error *err) {
     const char *into = o->into;
     char here[3000], full[8000];
-    if (!into) return json_null();
-    if (*into == '/' || !makes_folder(info->kind) || extract_wanted(info, o) || !getcwd(here, sizeof here))
-        return json_string(into);
+    bool folder = false;
+    if (!into) return json_put(doc, "into", json_null(), err);
+    int rc = *into == '/' || extract_wanted(info, o) ? 0 : restore_makes_folder(w, info, &folder, err);
+    if (rc < 0) return rc;
+    if (!folder || !getcwd(here, sizeof here)) return json_put(doc, "into", json_string(into), err);
     snprintf(full, sizeof full, "%s/%.4500s", here, into);
-    return json_string(full);
+    return json_put(doc, "into", json_string(full), err);
 }
 
 /* What a person should know before the plan is carried out; what the driver has to say stands with the target. */
@@ -190,8 +205,7 @@ static int find_point(struct work *w, const char *address, const struct restore_
             continue;
         }
         error_clear(err);
-        rc = doc ? json_put(doc, "into", into_of(points[n], o), err)
-                 : error_set(err, ERR_NO_MEMORY, "no memory for a plan");
+        rc = doc ? into_put(w, points[n], o, doc, err) : error_set(err, ERR_NO_MEMORY, "no memory for a plan");
         if (rc == 0) rc = json_put(doc, "in_place", json_boolean(o->in_place), err);
         if (rc == 0) rc = pitr_document(w, points[n], o, doc, err);
         if (rc == 0) rc = driver_plan(w, points[n], doc, &found, err);
@@ -247,7 +261,7 @@ int restore_plan_make(struct work *w, const char *address, const struct restore_
     if (rc == 0) rc = warnings(w, info, doc, err);
     if (rc == 0) rc = json_put_int(doc, "bytes", (int64_t)info->bytes, err);
     if (rc == 0) rc = json_put_int(doc, "items", (int64_t)info->items, err);
-    if (rc == 0) rc = json_put(doc, "into", into_of(info, o), err);
+    if (rc == 0) rc = into_put(w, info, o, doc, err);
     if (rc == 0) rc = json_put(doc, "paths", json_incref(paths), err);
     if (rc == 0) rc = json_put(doc, "in_place", json_boolean(o->in_place), err);
     if (rc == 0) rc = json_put(doc, "swap", json_boolean(o->swap), err);
@@ -366,7 +380,7 @@ int restore_run(struct work *w, const struct restore_plan *p, const char *confir
     if (rc == 0) rc = pitr_histories(w, info, in.facts, p->doc, err);
     if (rc == 0) rc = request_read(p->doc, &in, &q, err);
     if (rc < 0) goto out;
-    if (plan_folder(p->doc)) work_partials_remove(w, plan_folder(p->doc), in.bridge.label);
+    if (plan_folder(p->doc)) (void)work_partials_remove(w, plan_folder(p->doc), in.bridge.label);
     bool standby = false;
     if (!p->fresh && !p->in_standby) rc = around_begin(w, &in.ctx, p->id, &standby, err);
     if (rc == 0)
@@ -407,6 +421,29 @@ int restore_run(struct work *w, const struct restore_plan *p, const char *confir
         rc = -(int)live.code;
     }
 out:
+    request_free(&q);
+    work_reading_close(&in);
+    return rc;
+}
+
+int restore_undo(struct work *w, const char *id, unsigned *ret, struct error *err) {
+    struct work_reading in = {0};
+    struct request q = {0};
+    json_auto_t *doc = NULL;
+    *ret = 0;
+    int rc = plan_file_load(w, id, &doc, err);
+    if (rc == 0) rc = work_open_repo(w, json_text(doc, "environment", ""), err);
+    if (rc < 0) return rc;
+    const struct snapshot_info *info =
+        repo_snapshot_at(w->repo, (uint64_t)json_integer_value(json_object_get(doc, "seq")));
+    if (!info || info->forgotten) return stale(err, id, "its recovery point is not there any more");
+    rc = work_reading_open(w, info, &in, err);
+    if (rc == 0) rc = request_read(doc, &in, &q, err);
+    if (rc == 0 && plan_folder(doc)) *ret += work_partials_remove(w, plan_folder(doc), in.bridge.label);
+    unsigned more = 0;
+    if (rc == 0 && in.surface.driver->undo && !extract_is(doc)) rc = in.surface.driver->undo(&in.ctx, &q.q, &more, err);
+    *ret += more;
+    rc = known_secrets_error(&w->known, rc, err);
     request_free(&q);
     work_reading_close(&in);
     return rc;

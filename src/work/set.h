@@ -51,6 +51,9 @@ int set_export(struct work *w, const struct set_spec *spec, const struct set_res
 /* The set that an address means in the open repository: its name, and the point (latest whole, id, time). *ret NULL and
  * 0 when the address names a single surface and no set. ERR_NO_POINT. Opens the repository when need be. */
 int set_find(struct work *w, const char *address, const struct set_info **ret, struct error *err) PK_CHECK;
+/* The same of an address that was read, in the repository that is open; `what` stands for it in messages. */
+int set_find_parsed(struct work *w, const struct address *a, const char *what, const struct set_info **ret,
+                    struct error *err) PK_CHECK;
 /* Members whose recovery points are still there. */
 size_t set_members_left(const struct work *w, const struct set_info *s);
 /* The document of doc/reference/json.md, "set". */

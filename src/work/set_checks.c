@@ -68,14 +68,26 @@ static bool same_names(const json_t *facts, const char *target) {
     return *list && strcmp(list, target) == 0;
 }
 
-static int measure(struct work_reading *in, const json_t *scratch, bool expires, struct error *err) {
+/* Of a cluster, what was restored; the rest of it has gone its own way. */
+static int indices(const json_t *want, const json_t *got, json_t *differences, struct error *err) {
+    json_auto_t *some = json_object();
+    const char *name;
+    json_t *w;
+    int rc = some ? 0 : error_set(err, ERR_NO_MEMORY, "no memory");
+    json_object_foreach((json_t *)want, name, w) {
+        if (rc == 0 && strncmp(name, "index/", 6) == 0) rc = json_put(some, name, json_incref(w), err);
+    }
+    return rc == 0 ? verify_compare(some, got, differences, err) : rc;
+}
+
+typedef int (*compare_fn)(const json_t *want, const json_t *got, json_t *differences, struct error *err);
+
+static int measure(struct work_reading *in, const json_t *scratch, compare_fn compare, struct error *err) {
     json_auto_t *got = NULL, *differences = json_array();
     const struct surface_driver *d = in->surface.driver;
     int rc =
         differences ? d->measure(&in->ctx, scratch, in->facts, &got, err) : error_set(err, ERR_NO_MEMORY, "no memory");
-    if (rc == 0)
-        rc = expires ? lasting(in->invariants, got, differences, err)
-                     : verify_compare(in->invariants, got, differences, err);
+    if (rc == 0) rc = compare(in->invariants, got, differences, err);
     const json_t *first = json_array_get(differences, 0);
     if (rc == 0 && first)
         rc = error_set(err, ERR_RESTORE_DIFFERS, "%zu of what was measured at capture differs, the first: %s",
@@ -83,9 +95,28 @@ static int measure(struct work_reading *in, const json_t *scratch, bool expires,
     return rc;
 }
 
+static bool is_offline(const json_t *facts) {
+    return strcmp(json_text(facts, "method", ""), "offline") == 0;
+}
+
+/* What is measured is what the surface takes by now. */
+static bool is_all(const struct work_reading *in) {
+    const json_t *dbms = json_object_get(in->ctx.settings, "dbms");
+    return strcmp(json_text(in->facts, "selection", ""), "all") == 0 && !json_object_get(dbms, "labels") &&
+           !json_object_get(dbms, "query");
+}
+
+/* Neo4j's own tool tells nothing of a database that a server runs on. */
+static bool is_still(struct work_reading *in) {
+    json_auto_t *now = NULL;
+    struct error ignored = ERROR_INIT;
+    return in->surface.driver->probe(&in->ctx, &now, &ignored) == 0 && json_is_false(json_object_get(now, "running"));
+}
+
 int set_integrity(struct work *w, const json_t *member, const char *target, char how[160], struct error *err) {
     struct work_reading in = {0};
     const char *kind = json_text(member, "kind", "");
+    const bool in_place = json_is_true(json_object_get(member, "in_place"));
     const struct snapshot_info *info =
         repo_snapshot_at(w->repo, (uint64_t)json_integer_value(json_object_get(member, "seq")));
     if (!info) return error_set(err, ERR_NO_POINT, "the recovery point is gone");
@@ -93,13 +124,22 @@ int set_integrity(struct work *w, const json_t *member, const char *target, char
     if (rc == 0 && strcmp(kind, "files") == 0 && *target == '/') {
         json_auto_t *scratch = json_pack("{s:s}", "path", target);
         snprintf(how, 160, "every file read again and compared");
-        rc = scratch ? measure(&in, scratch, false, err) : error_set(err, ERR_NO_MEMORY, "no memory");
-    } else if (rc == 0 && strcmp(kind, "redis") == 0 && json_is_true(json_object_get(member, "in_place"))) {
+        rc = scratch ? measure(&in, scratch, verify_compare, err) : error_set(err, ERR_NO_MEMORY, "no memory");
+    } else if (rc == 0 && strcmp(kind, "redis") == 0 && in_place) {
         snprintf(how, 160, "every key that does not expire counted again");
-        rc = measure(&in, NULL, true, err);
+        rc = measure(&in, NULL, lasting, err);
     } else if (rc == 0 && strcmp(kind, "postgres") == 0 && same_names(in.facts, target)) {
         snprintf(how, 160, "every table, sequence and large object measured again");
-        rc = measure(&in, NULL, false, err);
+        rc = measure(&in, NULL, verify_compare, err);
+    } else if (rc == 0 && in_place && strcmp(kind, "search") == 0) {
+        snprintf(how, 160, "every document of every index counted and digested again");
+        rc = measure(&in, NULL, indices, err);
+    } else if (rc == 0 && in_place && strcmp(kind, "neo4j") == 0 && is_all(&in)) {
+        snprintf(how, 160, "every node, relationship and property read and digested again");
+        rc = measure(&in, NULL, verify_compare, err);
+    } else if (rc == 0 && in_place && strcmp(kind, "neo4j") == 0 && is_offline(in.facts) && is_still(&in)) {
+        snprintf(how, 160, "the last transaction of every database asked for again");
+        rc = measure(&in, NULL, verify_compare, err);
     } else if (rc == 0) {
         snprintf(how, 160, "cannot be measured there: the restore's own checks stand");
         rc = 1;

@@ -58,12 +58,19 @@ static bool is_surface(const struct work *w, const struct address *a) {
 
 int set_find(struct work *w, const char *address, const struct set_info **ret, struct error *err) {
     struct address a;
-    void *mem = NULL;
-    size_t n = 0, at, total;
     *ret = NULL;
     int rc = address_parse(address, &a, err);
     if (rc == 0) rc = work_open_repo(w, a.environment, err);
-    if (rc < 0 || is_surface(w, &a)) return rc;
+    return rc == 0 ? set_find_parsed(w, &a, address, ret, err) : rc;
+}
+
+int set_find_parsed(struct work *w, const struct address *a, const char *what, const struct set_info **ret,
+                    struct error *err) {
+    void *mem = NULL;
+    size_t n = 0, at, total;
+    int rc;
+    *ret = NULL;
+    if (is_surface(w, a)) return 0;
     total = repo_set_count(w->repo);
     rc = mem_alloc((total + 1) * (sizeof(struct point_entry) + sizeof(size_t)), &mem, err);
     if (rc < 0) return rc;
@@ -71,14 +78,14 @@ int set_find(struct work *w, const char *address, const struct set_info **ret, s
     size_t *which = (size_t *)(points + total + 1);
     for (size_t i = 0; i < total; i++) {
         const struct set_info *s = repo_set(w->repo, i);
-        if (!is_meant(w, s, &a)) continue;
+        if (!is_meant(w, s, a)) continue;
         which[n] = i;
         points[n++] =
             (struct point_entry){s->id, s->started_ns, s->complete && set_members_left(w, s) == s->member_count};
     }
-    rc = n ? point_find(&a.point, points, n, address, &at, err)
+    rc = n ? point_find(&a->point, points, n, what, &at, err)
            : error_set(err, ERR_NO_POINT, "no set of %s was taken: a backup of several surfaces in one run makes one",
-                       address);
+                       what);
     if (rc == 0) *ret = repo_set(w->repo, which[at]);
     seam_free(mem);
     return rc;

@@ -49,12 +49,8 @@ static bool can_swap(const char *kind) {
     return strcmp(kind, "files") == 0 || strcmp(kind, "postgres") == 0;
 }
 
-static bool can_folder(const char *kind) {
-    return strcmp(kind, "files") == 0 || strcmp(kind, "postgres-physical") == 0 || strcmp(kind, "redis") == 0;
-}
-
-static int options_of(const struct set_restore_options *o, const json_t *members, const json_t *m, char target[4096],
-                      struct restore_options *ret, struct error *err) {
+static int options_of(const struct set_restore_options *o, const json_t *members, const json_t *m, bool folder,
+                      char target[4096], struct restore_options *ret, struct error *err) {
     const char *kind = json_text(m, "kind", ""), *surface = json_text(m, "surface", ""), *end;
     *ret = (struct restore_options){.terminate_connections = o->terminate_connections, .no_owner = o->no_owner};
     if (o->into && o->replace)
@@ -71,7 +67,7 @@ static int options_of(const struct set_restore_options *o, const json_t *members
         if (*o->into != '/' && !getcwd(here, sizeof here))
             return error_set_errno(err, ERR_IO_READ, "find the current folder");
         snprintf(target, 4096, "%s%s%.1500s/%.100s", here, *here ? "/" : "", o->into, surface);
-        if (can_folder(kind)) ret->into = target;
+        if (folder) ret->into = target;
     } else if (o->replace) {
         ret->swap = can_swap(kind);
         ret->in_place = !ret->swap;
@@ -124,7 +120,9 @@ static int member_plan(struct work *w, const struct set_info *s, const struct se
                          "the recovery point %s of %s was forgotten, so the set is not whole any more",
                          json_text(m, "backup_id", ""), json_text(m, "surface", ""));
     snprintf(address, sizeof address, "%.120s/%.130s@%s", s->environment, info->surface, info->id);
-    int rc = options_of(o, members, m, target, &ro, err);
+    bool folder = strcmp(info->kind, "redis") == 0; /* offline; else its server */
+    int rc = folder ? 0 : restore_makes_folder(w, info, &folder, err);
+    if (rc == 0) rc = options_of(o, members, m, folder, target, &ro, err);
     if (rc == 0) rc = restore_plan_make(w, address, &ro, &one, err);
     if (rc < 0) return error_wrap(err, "%s", info->surface);
     const json_t *t = json_object_get(one.doc, "target");

@@ -105,29 +105,37 @@ static int already(struct run *r, size_t i, const json_t *row, struct error *err
     return rc < 0 ? rc : 0;
 }
 
-/* A member that was being restored when the run was killed. What is swapped in or goes in place begins anew by another
- * plan of the same request; what half lies under the name of a new thing is not ours to take away. */
+/* A member that was being restored when the run was killed, and whose target is another since. What is swapped in or
+ * goes in place begins anew by another plan of the same request. What a driver knows for its own half is not in a
+ * target's fingerprint, and goes with the same plan; anything else under the name of a new thing is not ours to take
+ * away. */
 static int again(struct run *r, size_t i, struct error *err) {
     const json_t *m = json_array_get(r->members, i);
     json_t *doc = NULL;
     char address[400];
     const struct snapshot_info *info =
         repo_snapshot_at(r->w->repo, (uint64_t)json_integer_value(json_object_get(m, "seq")));
-    if (!info || (!json_is_true(json_object_get(m, "swap")) && !json_is_true(json_object_get(m, "in_place")))) {
+    /* an import into a graph goes on where the same one stopped, and refuses any other */
+    const bool live = json_is_true(json_object_get(m, "swap")) || json_is_true(json_object_get(m, "in_place")),
+               goes_on = strcmp(json_text(m, "kind", ""), "neo4j") == 0;
+    if (!info || (!live && !goes_on)) {
         error_state(err, "a killed run of this plan was restoring it: what it left there is half of it");
-        error_next(err, "Remove what is half-restored at %.150s, then carry out the plan again.",
+        error_next(err, "Look at %.150s, remove what is half-restored there, then carry out the plan again.",
                    json_text(m, "target", ""));
         return -(int)err->code;
     }
     error_clear(err);
     int rc = plan_file_load(r->w, json_text(m, "plan", ""), &doc, err);
+    unsigned undone;
+    if (rc == 0) rc = restore_undo(r->w, json_text(m, "plan", ""), &undone, err);
     snprintf(address, sizeof address, "%.120s/%.130s@%s", info->environment, info->surface, info->id);
     struct restore_options o = {.in_place = json_is_true(json_object_get(m, "in_place")),
                                 .swap = json_is_true(json_object_get(m, "swap")),
+                                .into = live ? NULL : json_string_value(json_object_get(doc, "into")),
                                 .terminate_connections = json_is_true(json_object_get(doc, "terminate_connections")),
                                 .no_owner = json_is_true(json_object_get(doc, "no_owner"))};
-    json_decref(doc);
     if (rc == 0) rc = restore_plan_make(r->w, address, &o, &r->plans[i], err);
+    json_decref(doc);
     return rc;
 }
 
@@ -336,5 +344,73 @@ int set_restore_run(struct work *w, const struct set_plan *p, const char *confir
     seam_free(rows);
     json_decref(r.journal);
     io_close(&r.lock);
+    return rc;
+}
+
+/* ---- undoing ---- */
+static int undo_member(struct run *r, size_t i, unsigned *undone, struct error *err) {
+    const json_t *m = json_array_get(r->members, i), *row = journal_of(r, json_text(m, "surface", ""));
+    struct set_restored *s = &r->rows[i];
+    unsigned removed = 0;
+    s->surface = json_text(m, "surface", "");
+    s->step = SET_NOT_BEGUN;
+    snprintf(s->target, sizeof s->target, "%s", json_text(row ? row : m, "target", ""));
+    if (strcmp(json_text(row, "state", ""), "done") == 0) {
+        s->step = SET_ALREADY;
+        return 0;
+    }
+    if (!row) return 0;
+    int rc = restore_undo(r->w, json_text(m, "plan", ""), &removed, &s->why);
+    *undone += removed;
+    /* PostgreSQL swaps, whatever it is called; anything else has been written over where it is */
+    if (rc == 0 && json_is_true(json_object_get(m, "in_place")) && strcmp(json_text(m, "kind", ""), "postgres") != 0)
+        rc = error_set(&s->why, ERR_SET_RESTORE,
+                       "it was being restored in place, and may be half of it: only the plan carried out again mends it");
+    if (rc < 0) {
+        s->step = SET_FAILED;
+        return error_set(err, ERR_SET_RESTORE, "%s: %s", s->surface, s->why.text);
+    }
+    json_object_del(json_object_get(r->journal, "members"), s->surface);
+    return journal_save(r, err);
+}
+
+static int undo_all(struct run *r, unsigned *undone, struct error *err) {
+    struct error lost = ERROR_INIT;
+    bool standby = false;
+    int rc = journal_open(r, err);
+    if (rc == 0) rc = set_spec_of(r->w, r->p->doc, &r->spec, err);
+    if (rc < 0) return rc;
+    for (size_t i = 0; i < r->n; i++) {
+        struct error one = ERROR_INIT;
+        if (undo_member(r, i, undone, &one) < 0 && rc == 0) {
+            *err = one;
+            rc = -(int)one.code;
+        }
+        tell(r, &r->rows[i]);
+    }
+    /* half a member is no reason to keep the platform in standby */
+    int up = quiesce_undo_left(r->w, &r->spec, "standby", "live", "restore", &standby, rc < 0 ? &lost : err);
+    *undone += standby && up == 0;
+    return rc < 0 ? rc : up;
+}
+
+int set_restore_abort(struct work *w, const char *id, const struct set_restore_watch *watch, unsigned *ret,
+                      struct error *err) {
+    struct set_plan p;
+    struct set_restore_done done = {0};
+    void *rows = NULL;
+    struct run r = {.w = w, .p = &p, .watch = watch, .done = &done, .lock = -1, .started_ns = time_now_ns()};
+    *ret = 0;
+    int rc = set_plan_load(w, id, &p, err);
+    if (rc < 0) return rc;
+    r.members = json_object_get(p.doc, "members");
+    r.n = json_array_size(r.members);
+    rc = mem_alloc((r.n + 1) * sizeof *r.rows, &rows, err);
+    r.rows = rows;
+    if (rc == 0) rc = undo_all(&r, ret, err);
+    seam_free(rows);
+    json_decref(r.journal);
+    io_close(&r.lock);
+    set_plan_free(&p);
     return rc;
 }

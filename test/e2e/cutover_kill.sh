@@ -51,6 +51,31 @@ for step in $ALL watch; do
   stop_new new3 && let_write
 done
 
+# ---- the switch hook is called again, and fails then
+echo 5432 | put port
+row=$((row + 1))
+old "INSERT INTO public.done VALUES ($row, 'again')" && plan --into "$F/new3" && touch "$F/slow.switch" && begin_until switch
+for ((i = 0; i < 600; i++)); do [ "$(cat "$F/port")" = 5432 ] || break; sleep 0.05; done
+kill -KILL "$(program_of $pid)"
+wait $pid 2>/dev/null
+rm "$F/slow.switch"
+[ "$(cat "$F/port")" = $PORT ]
+claim '(killed while the switch hook ran, which had led clients over)'
+touch "$F/fail.switch"
+go
+[ $? = 1 ] && [ "$(result error.code)" = PK-HOK-001 ] && result error.state | grep -q 'it runs on, and the old one stays frozen' && frozen && new "INSERT INTO public.done VALUES (-$row, 'led over')"
+claim 'a second call that fails leaves the new server running, and says so'
+w restore --plan "$id" --abort --json
+[ $? = 5 ] && [ "$(result error.code)" = PK-CUT-004 ] && frozen && new 'SELECT 1' >"$T/null"
+claim '... which is not undone unasked'
+rm "$F/fail.switch" && go && [ "$(steps done)" = "$ALL" ] && [ "$(new "SELECT t FROM public.done WHERE n = -$row")" = 'led over' ]
+claim '... and goes on when the hook works again'
+stop_new new3 && let_write
+echo 5432 | put port
+plan --into "$F/new3" && kill_at switch && touch "$F/fail.switch" && ! go && w restore --plan "$id" --abort --confirm 'clients are at the old server' && ! frozen && [ ! -e "$F/new3/postmaster.pid" ]
+claim 'whoever knows that no client was led over can have it undone'
+rm -rf "$F/fail.switch" "$F/new3"
+
 # ---- the whole host went down
 gone() { await 60 test ! -e "/proc/$1"; }
 echo 5432 | put port

@@ -29,6 +29,7 @@ case "$*" in
   [ ! -e "$here/fail-live" ] || [ "$NEO4J_CONF" != "$here/home/conf" ] || { echo "Failed to load database 'neo4j': no" >&2; exit 1; }
   [ ! -e "$here/wait-live" ] || [ "$NEO4J_CONF" != "$here/home/conf" ] || { touch "$here/waiting"; exec sleep 120; }
   id -un >"$NEO4J_CONF/../data/who"
+  [ ! -e "$here/wait-load" ] || exec sleep 60
   cat >"$NEO4J_CONF/../data/loaded"
   ;;
 "database load --from-path="*) ;;
@@ -132,6 +133,8 @@ mkdir -p "$S/home/data"
 echo 0 >"$S/check"
 pk restore lab/graph@latest --into "$T/stood" && zstd -dqc <(tail -c +5 stood/data/loaded) >loaded.plain && zstd -dqc <(tail -c +5 "$S/whole") | cmp - loaded.plain
 claim 'what is loaded has the content of the dump, byte for byte'
+pk restore lab/graph@latest --into nearby && cmp stood/data/loaded nearby/data/loaded && [ "$(cat nearby/conf/neo4j.conf | grep -c "=$T/nearby/")" = 7 ]
+claim 'a folder that is named from here is one from here'
 echo 1 >"$S/check"
 fails 4 PK-NEO-023 restore lab/graph@latest --into "$T/unsound" && [ -z "$(ls -d unsound* 2>/dev/null)" ]
 claim 'what database check finds inconsistent does not get its name'
@@ -160,10 +163,16 @@ wait $job 2>/dev/null
 rm -f "$S/wait-live" "$S/waiting"
 [ "$(service)" = 'stop ' ] && fails 1 PK-NEO-022 backup lab/graph && says 'half loaded; what they were is in' && [ -z "$(service)" ]
 claim 'what a restore that was killed left half loaded is not backed up, and not started'
+half=$(ls -d "$S"/home.proofkeep-partial-*) && [ -d "$half" ] && { pk doctor --json; grep -qF "$half" out && grep -q 'left of a run that was killed' out; }
+claim 'doctor names the folder that it left beside the home'
+mkdir "$S/home.proofkeep-partial-mine" "$S/other.proofkeep-partial-0123abcd"
 : >"$S/asked"
 touch "$S/fail-live"
 if restored --in-place; then false; else [ "$(service)" = 'stop start ' ] && says 'the old databases were put back' && ! grep -q 'to-path' "$S/asked"; fi
 claim 'the next one in place, when it fails, puts back what was live before both'
+[ ! -e "$half" ] && says "removed $half, which a run that was killed had left" && [ -d "$S/home.proofkeep-partial-mine" ] && [ -d "$S/other.proofkeep-partial-0123abcd" ]
+claim 'and has removed that folder, and nothing that only looks like it'
+rmdir "$S"/*.proofkeep-partial-*
 rm "$S/fail-live"
 restored --in-place && [ "$(service)" = 'stop start ' ] && grep -q 'to-path' "$S/asked" && [ "$(ls -d "$S"/home.before-* | wc -l)" = 4 ]
 claim 'after which all is as it was: the next one keeps what is there by itself'
@@ -175,7 +184,18 @@ if [ "$(id -u)" = 0 ] && chmod 755 "$S" "$S/bin" && runuser -u nobody -- test -x
   chmod 666 "$S/asked"
   pk restore lab/graph@latest --into "$T/theirs" && [ "$(cat theirs/data/who)" = nobody ] && [ "$(stat -c %U theirs theirs/data theirs/conf/neo4j.conf | sort -u)" = nobody ]
   claim 'neo4j-admin runs as the user of the data, to whom what is restored belongs'
+  touch "$S/wait-load"
+  "$P" restore lab/graph@latest --into "$T/cut" >out 2>err </dev/null &
+  job=$!
+  for _ in $(seq 300); do ls cut.proofkeep-partial-*/data/who >/dev/null 2>&1 && break; sleep 0.1; done
+  kill -9 $job
+  wait $job 2>/dev/null
+  rm "$S/wait-load"
+  half=$(ls -d cut.proofkeep-partial-*) && [ "$(stat -c %U "$half")" = nobody ] && mkdir cut.proofkeep-partial-0123abcd && chown nobody cut.proofkeep-partial-0123abcd &&
+    pk restore lab/graph@latest --into "$T/cut" && [ -d cut/data ] && [ ! -e "$half" ] && [ -d cut.proofkeep-partial-0123abcd ] && [ ! -e cut/.proofkeep-partial ]
+  claim 'what a killed one left is removed, though it is theirs; a folder of theirs that is not ours stays'
 else
+  skip 'what a killed one left is removed, though it is theirs' 'not root, or the folder of the test is closed to others'
   skip 'neo4j-admin runs as the user of the data' 'not root, or the folder of the test is closed to others'
 fi
 config "$S/home" "$S/bin/neo4j-admin"

@@ -68,8 +68,8 @@ pk restore "lab/graph@$old" --path system --into "$T/one" && [ -d one/data/datab
 claim 'one database is restored alone'
 pk export lab/graph@latest --to "$T/export" && "$A" database load --info --from-path="$T/export/data" neo4j >info 2>&1 && grep -q 'ZSTD' info
 claim 'an export has dumps that stock neo4j-admin reads'
-pk verify lab/graph@latest --level full
-claim 'a scratch server with it has what was measured'
+pk verify "lab/graph@$old" --level full
+claim 'a scratch server with it, system and all, has what was measured'
 [ -z "$(pgrep -f "$T.*neo4j-[0-9a-f]{16}" || true)" ]
 claim 'and is gone afterwards'
 
@@ -79,6 +79,6 @@ neo4j_ask "$H" 'MATCH (n) DETACH DELETE n' >/dev/null
 config "$H" "$A" "${hooks[@]}"
 restored --in-place && neo4j_wait "$H" && graph "$H" >now && cmp was now
 claim 'a graph that was wiped is restored in place, and the server runs again'
-ls -d h.before-*/neo4j.dump >/dev/null && [ -z "$(ls -d h.partial-* 2>/dev/null)" ]
+ls -d h.before-*/neo4j.dump >/dev/null && [ -z "$(ls -d h.proofkeep-partial-* 2>/dev/null)" ]
 claim 'what was replaced is kept as dumps'
 finish

@@ -268,9 +268,38 @@ wait $pid 2>/dev/null
 [ -e artifacts/blob ] && [ -z "$(sql -c "SELECT 1 FROM pg_database WHERE datname = 'shop'")" ]
 claim 'killed after its first surface'
 inode=$(stat -c %i artifacts)
-sleep 1.1 # what was killed left a database that is named after its second
+:
 pk restore --plan "$p" --json && [ "$(result already)" = 1 ] && [ "$(result restored)" = 2 ] && back && [ "$inode" = "$(stat -c %i artifacts)" ]
 claim 'it goes on where it was, and restores nothing twice'
+# killed in the middle of the second, which goes beside the live one
+databases() { sql -c "SELECT count(*) FROM pg_database WHERE datname NOT IN ('postgres', 'template0', 'template1')"; }
+killed_in_pg() { # waits until the half of it has a table, so that it is past being made
+  "$P" restore --plan "$p" >out 2>err </dev/null &
+  pid=$!
+  for i in $(seq 3000); do
+    [ -z "$(cluster_psql "$C" -d "$1" -c "SELECT 1 FROM pg_class WHERE relname = 'ballast'" 2>/dev/null)" ] || break
+    sleep 0.01
+  done
+  kill -KILL $pid
+  wait $pid 2>/dev/null
+  [ $? = 137 ]
+}
+rm -rf side && wipe && redis_in "$R" set k v >/dev/null
+p=$(plan lab/platform@latest --into "pg=shop_half,artifacts=$T/side/h,cache=$T/side/hr") && killed_in_pg shop_half && [ "$(databases)" = 1 ] &&
+  sql -c "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = 'shop_half'" | grep -q 'half restored by proofkeep' && [ -e side/h/blob ] && [ ! -e side/hr ]
+claim 'killed in the middle of a database that goes beside the live one, it leaves half of it, which says so'
+pk restore --plan "$p" --abort --json && [ "$(result undone)" = 1 ] && [ "$(result members.0.result)" = 'already restored' ] && [ "$(databases)" = 0 ] && [ -e side/h/blob ]
+claim '--abort drops that, and nothing that was restored whole'
+pk restore --plan "$p" --abort && grep -q 'nothing was left to be undone' out
+claim 'once'
+killed_in_pg shop_half && pk restore --plan "$p" --json && [ "$(result already)" = 1 ] && [ "$(result restored)" = 2 ] && [ "$(databases)" = 1 ] && [ "$(sql -d shop_half -c 'SELECT count(*) FROM ballast')" = 60000 ] &&
+  [ -z "$(sql -c "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = 'shop_half'")" ]
+claim 'the same plan again drops the half and restores it anew'
+sql -c 'DROP DATABASE shop_half' && rm -rf side
+p=$(plan lab/platform@latest --into "pg=shop_half,artifacts=$T/side/h,cache=$T/side/hr") && killed_in_pg shop_half && sql -c 'DROP DATABASE shop_half WITH (FORCE)' -c 'CREATE DATABASE shop_half' -c "COMMENT ON DATABASE shop_half IS 'of somebody else'"
+pk restore --plan "$p" --abort && [ "$(databases)" = 1 ] && { pk restore --plan "$p"; [ $? = 5 ]; } && [ "$(databases)" = 1 ] && [ "$(sql -c "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = 'shop_half'")" = 'of somebody else' ]
+claim 'what somebody else has put there since is not taken for the half of it'
+sql -c 'DROP DATABASE shop_half' && rm -rf side
 wipe
 sql -c 'CREATE DATABASE shop'
 (cluster_psql "$C" -d shop -c 'SELECT pg_sleep(600)' >/dev/null 2>&1) &

@@ -336,12 +336,12 @@ static void holds_and_restores_are_recorded(void **state) {
     const struct bytes secrets[] = {BYTES_STR("hunter2")};
     const struct redaction known = {secrets, 1};
     json_t *st = NULL;
-    OK(evidence_hold(&about, HOLD_PLACE, "case 7, hunter2", "ann", &known, &st, &err));
+    OK(evidence_hold(&about, HOLD_PLACE, NULL, "case 7, hunter2", "ann", &known, &st, &err));
     assert_string_equal(statement_type(st), "https://proofkeep.dev/hold/v1");
     assert_string_equal(text_at(statement_predicate(st), "action", NULL), "place");
     assert_string_equal(text_at(statement_predicate(st), "reason", NULL), "case 7, [redacted]");
     json_decref(st);
-    OK(evidence_hold(&about, HOLD_RELEASE, NULL, "ann", NULL, &st, &err));
+    OK(evidence_hold(&about, HOLD_RELEASE, NULL, NULL, "ann", NULL, &st, &err));
     assert_string_equal(text_at(statement_predicate(st), "action", NULL), "release");
     json_decref(st);
     struct digest plan = {{0x22}};

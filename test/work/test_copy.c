@@ -83,7 +83,7 @@ static void points_are_chosen_as_they_are_named(void **state) {
         work_copy(p.k.work, p.to,
                   &(struct copy_request){.addresses = (const char *const[]){"dev/files,other@latest"}, .count = 1}, see,
                   &(struct seen){""}, &r, &err),
-        ERR_USAGE, "of one surface");
+        ERR_NO_POINT, "no set of dev/files,other@latest was taken");
     pair_end(&p);
 }
 

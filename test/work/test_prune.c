@@ -2,7 +2,7 @@
 
 #include "base/time.h"
 #include "work/hold.h"
-#include "work/prune.h"
+#include "work/prune_sets.h"
 
 #include <stdio.h>
 #include <unistd.h>
@@ -268,8 +268,37 @@ static void among_those_who_never_pause_prune_is_busy(void **state) {
     work_kit_end(&k);
 }
 
+/* More of them than an entry of the log takes: whatever is cut off between two entries leaves no part of a set. */
+static void no_entry_forgets_part_of_a_set(void **state) {
+    enum { SETS = 700, SURFACES = 3 };
+    static struct prune_point rows[SURFACES][SETS];
+    struct prune_surface surfaces[SURFACES] = {{.name = "a"}, {.name = "b"}, {.name = "c"}};
+    struct prune_plan p = {.list = surfaces, .count = SURFACES};
+    uint64_t *seqs;
+    size_t *sizes, n, at = 0;
+    (void)state;
+    for (unsigned k = 0; k < SURFACES; k++) {
+        surfaces[k].points = rows[k];
+        surfaces[k].point_count = SETS;
+        for (unsigned i = 0; i < SETS; i++)
+            rows[k][i] = (struct prune_point){
+                .seq = 4 * i + 1 + k, .set = 4 * i + 4, .verdict.decision = i % 7 ? RETENTION_FORGET : RETENTION_KEEP};
+    }
+    assert_works(prune_sets_order(&p, &seqs, &sizes, &n, &err));
+    assert_int_equal(n, 2);
+    for (size_t i = 0; i < n; i++) {
+        assert_true(sizes[i] <= 1024 && sizes[i] % SURFACES == 0);
+        assert_int_equal((seqs[at] - 1) % 4, 0); /* the first of its set */
+        at += sizes[i];
+    }
+    assert_int_equal(at, SETS / 7 * 6 * SURFACES);
+    seam_free(seqs);
+    seam_free(sizes);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(no_entry_forgets_part_of_a_set),
         cmocka_unit_test(a_plan_forgets_frees_and_leaves_the_rest_whole),
         cmocka_unit_test(nothing_is_forgotten_without_rules_or_proof),
         cmocka_unit_test(an_unproven_newest_point_holds_the_whole_run),

@@ -45,6 +45,34 @@ int neo4j_home_configure(const struct neo4j_offline *o, const char *path, const 
     return r == 0 ? own(o, file, err) : r;
 }
 
+#define ROUNDS 1024
+
+int neo4j_home_password(const struct neo4j_offline *o, const char *path, struct bytes password, struct error *err) {
+    CLEANUP(buf_free) struct buf text = BUF_INIT(1024);
+    struct sha256_state *sum = NULL;
+    struct digest d;
+    uint8_t salt[32];
+    char hex[2 * sizeof salt + 1], hash[2 * DIGEST_BYTES + 1], folder[PATH_MAX + 16], file[PATH_MAX + 32];
+    int r = random_bytes(salt, sizeof salt, err);
+    if (r == 0) r = sha256_new(&sum, err);
+    if (r < 0) return r;
+    sha256_update(sum, BYTES_OF(salt, sizeof salt));
+    sha256_update(sum, password);
+    sha256_finish(sum, &d);
+    sha256_free(sum);
+    for (int i = 1; i < ROUNDS; i++) sha256(BYTES_OF(d.b, DIGEST_BYTES), &d);
+    hex_encode(salt, sizeof salt, hex);
+    hex_encode(d.b, DIGEST_BYTES, hash);
+    snprintf(folder, sizeof folder, "%s/data/dbms", path);
+    snprintf(file, sizeof file, "%s/auth.ini", folder);
+    if (seam_mkdirat(AT_FDCWD, folder, 0700) < 0 && errno != EEXIST)
+        return error_set_errno(err, ERR_IO_WRITE, "make the folder %s", folder);
+    r = buf_printf(&text, err, "neo4j:SHA-256,%s,%s,%d:\n", hash, hex, ROUNDS);
+    if (r == 0) r = io_replace_file(AT_FDCWD, file, buf_bytes(&text), 0600, err);
+    if (r == 0) r = own(o, folder, err);
+    return r == 0 ? own(o, file, err) : r;
+}
+
 int neo4j_home_load(const struct neo4j_offline *o, const char *conf, struct source *src, const char *database,
                     struct restore_result *ret, struct error *err) {
     struct proc *p = NULL;

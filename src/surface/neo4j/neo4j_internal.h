@@ -29,7 +29,8 @@ struct neo4j_settings {
     const json_t *labels;    /* borrowed; NULL: everything */
     enum neo4j_method method;
 };
-/* scratch: connection facts of a scratch instance ({"host","port"}, no login), or NULL. ERR_CONFIG_VALUE. */
+/* scratch: connection facts of a scratch instance ({"home","host","port"}, see scratch.c), or NULL. ERR_CONFIG_VALUE.
+ */
 int neo4j_settings_load(const struct surface_context *ctx, const json_t *scratch, struct neo4j_settings **ret,
                         struct error *err) PK_CHECK;
 void neo4j_settings_free(struct neo4j_settings *s);

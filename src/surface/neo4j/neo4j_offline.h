@@ -99,6 +99,11 @@ int neo4j_home_make(const struct neo4j_offline *o, const char *path, struct erro
 /* Writes its conf/neo4j.conf, as of a home at `as`. more: NULL, or further lines. */
 int neo4j_home_configure(const struct neo4j_offline *o, const char *path, const char *as, const char *more,
                          struct error *err) PK_CHECK;
+/* The first password of the user neo4j: it holds for a home that has no database `system` when a server first starts
+ * from it. What is written is its salted hash, in the form of `neo4j-admin dbms set-initial-password`, which would take
+ * it as an argument. */
+int neo4j_home_password(const struct neo4j_offline *o, const char *path, struct bytes password,
+                        struct error *err) PK_CHECK;
 /* Loads a database from the source over what conf's home (NULL: the server's own) has of that name. */
 int neo4j_home_load(const struct neo4j_offline *o, const char *conf, struct source *src, const char *database,
                     struct restore_result *ret, struct error *err) PK_CHECK;
@@ -125,7 +130,11 @@ int neo4j_offline_export(struct source *, int dirfd, struct error *) PK_CHECK;
 /* ---- scratch.c ---- */
 int neo4j_scratch_start(const struct surface_context *, const json_t *facts, json_t **ret, struct error *) PK_CHECK;
 void neo4j_scratch_stop(const struct surface_context *, json_t *scratch);
-/* Starts the server of a scratch home and adds "host" and "port" to its facts. */
+/* Starts the server of a scratch home and adds "host" and "port" to its facts. It listens on 127.0.0.1, for a password
+ * that is random and in this process's memory alone. A restored database `system`, which has users and passwords of its
+ * own, is first started from with no way in, and then removed. */
 int neo4j_scratch_serve(const struct surface_context *, json_t *scratch, struct error *) PK_CHECK;
+/* A copy of that password; *ret stays NULL for what is not served here. */
+int neo4j_scratch_password(const json_t *scratch, struct secret **ret, struct error *) PK_CHECK;
 
 #endif

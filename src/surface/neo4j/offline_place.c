@@ -50,7 +50,7 @@ int neo4j_place_decide(const struct neo4j_offline *o, const struct restore_reque
     while (n > 1 && n < PATH_MAX && ret->path[n - 1] == '/') ret->path[--n] = 0;
     if (n >= PATH_MAX - 300 || ret->path[0] != '/' || !ret->path[1] || strstr(ret->path, "/../"))
         return error_set(err, ERR_USAGE, "the target '%.200s' is no absolute path of a folder", ret->path);
-    snprintf(ret->beside, sizeof ret->beside, "%.*s.partial-%s-%s", n, ret->path, stamp, own);
+    snprintf(ret->beside, sizeof ret->beside, "%.*s" NEO4J_PARTIAL "%s", n, ret->path, own);
     if (q->as_scratch) return 0;
     if (!q->in_place) return look(ret, err);
     ret->exists = true;

@@ -4,6 +4,11 @@
 
 #include "surface/neo4j/neo4j_offline.h"
 
+/* What is made before it has its name. A killed run's is found by that, by the lock that nobody holds, and by a file of
+ * ours in it, as the folder may be another user's (work/leftover.h). */
+#define NEO4J_PARTIAL ".proofkeep-partial-"
+#define NEO4J_PARTIAL_MARK ".proofkeep-partial"
+
 struct neo4j_place {
     char path[PATH_MAX], beside[PATH_MAX]; /* the folder, and what is made first, in the same one */
     bool in_place, exists, empty;

@@ -54,10 +54,10 @@ static int live(struct plan *p, struct error *err) {
                            (long long)json_integer_value(json_object_get(row, "last_committed")));
     }
     if (r == 0)
-        r = plan_say(
-            p->parts.steps, err,
-            "load them into %s.partial-… and check them there, so that nothing is replaced by what is not sound",
-            p->place.path);
+        r = plan_say(p->parts.steps, err,
+                     "load them into %s" NEO4J_PARTIAL
+                     "… and check them there, so that nothing is replaced by what is not sound",
+                     p->place.path);
     if (r == 0 && used) r = plan_say(p->parts.steps, err, "stop the server by the hook 'stop'");
     if (r == 0) r = plan_say(p->parts.steps, err, "dump what is there now into %s.before-…", p->o.home);
     json_array_foreach(p->take, i, row) {

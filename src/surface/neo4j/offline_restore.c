@@ -14,6 +14,7 @@ struct restore {
     struct source *src;
     struct restore_result *ret;
     json_t *all, *take;
+    int held;              /* the folder beside, locked for as long as it is ours */
     char before[PATH_MAX]; /* where dumps of what was replaced are */
     bool goes_on;          /* they are an earlier restore's, which was cut off */
 };
@@ -51,11 +52,23 @@ static int load_all(struct restore *j, const char *conf, const char *reports, st
     return r == 0 ? compare(j, conf, err) : r;
 }
 
+/* So that a run that is killed leaves nothing that could be taken for somebody else's, or for one at work. */
+static int hold(struct restore *j, const char *home, struct error *err) {
+    j->held = seam_openat(AT_FDCWD, home, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
+    if (j->held < 0) return error_set_errno(err, ERR_IO_READ, "open %s", home);
+    if (io_lock(j->held) < 0) return error_set_errno(err, ERR_IO_WRITE, "lock %s", home);
+    int mark = seam_openat(j->held, NEO4J_PARTIAL_MARK, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (mark < 0) return error_set_errno(err, ERR_IO_WRITE, "%s/" NEO4J_PARTIAL_MARK, home);
+    io_close(&mark);
+    return 0;
+}
+
 static int fill(struct restore *j, const char *home, const char *as, struct error *err) {
     char conf[PATH_MAX + 16], reports[PATH_MAX + 16];
     conf_of(home, conf);
     snprintf(reports, sizeof reports, "%s/report", home);
     int r = neo4j_home_make(&j->o, home, err);
+    if (r == 0) r = hold(j, home, err);
     if (r == 0) r = neo4j_home_configure(&j->o, home, home, NULL, err);
     if (r == 0) r = load_all(j, conf, reports, err);
     return r == 0 && as ? neo4j_home_configure(&j->o, home, as, NULL, err) : r;
@@ -94,6 +107,8 @@ static int name_it(const struct restore *j, struct error *err) {
 static int restore_new(struct restore *j, struct error *err) {
     struct error ignored = ERROR_INIT;
     int r = fill(j, j->place.beside, j->place.path, err);
+    if (r == 0 && seam_unlinkat(j->held, NEO4J_PARTIAL_MARK, 0) < 0)
+        r = error_set_errno(err, ERR_IO_WRITE, "%s/" NEO4J_PARTIAL_MARK, j->place.beside);
     if (r == 0) r = make_durable(j->place.beside, err);
     if (r == 0) r = name_it(j, err);
     if (r < 0) (void)!io_remove_tree(AT_FDCWD, j->place.beside, &ignored);
@@ -231,7 +246,7 @@ static int report(struct restore *j, struct error *err) {
 
 int neo4j_offline_restore(const struct surface_context *ctx, struct source *src, const struct restore_request *q,
                           struct restore_result *ret, struct error *err) {
-    struct restore j = {.q = q, .src = src, .ret = ret};
+    struct restore j = {.q = q, .src = src, .ret = ret, .held = -1};
     *ret = (struct restore_result){0};
     int r = neo4j_offline_load(ctx, &j.o, err);
     if (r == 0) r = neo4j_place_decide(&j.o, q, &j.place, err);
@@ -242,6 +257,7 @@ int neo4j_offline_restore(const struct surface_context *ctx, struct source *src,
     else if (r == 0)
         r = j.place.in_place ? restore_in_place(&j, err) : restore_new(&j, err);
     if (r == 0) r = report(&j, err);
+    io_close(&j.held);
     json_decref(j.all);
     json_decref(j.take);
     return r < 0 ? error_wrap(err, "neo4j %s", ctx->name ? ctx->name : "") : 0;

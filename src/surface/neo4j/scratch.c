@@ -20,6 +20,7 @@
 struct running {
     struct running *next;
     struct proc *proc;
+    struct secret *password; /* NULL: there is no way in */
     char home[PATH_MAX];
 };
 static struct running *all;
@@ -33,6 +34,7 @@ static struct proc *forget(const char *home) {
             struct running *gone = *r;
             *r = gone->next;
             p = gone->proc;
+            secret_free(gone->password);
             seam_free(gone);
             break;
         }
@@ -82,24 +84,32 @@ static void program_of(const struct neo4j_offline *o, char out[PATH_MAX]) {
     snprintf(out, PATH_MAX, "%.*sneo4j", slash ? (int)(slash + 1 - o->admin) : 0, o->admin);
 }
 
+/* The one that is counted: a server that begins without `system` must know it by that name. */
+static const char *main_database(const struct neo4j_offline *o) {
+    const char *name = json_string_value(json_object_get(json_object_get(o->ctx->settings, "dbms"), "database"));
+    return name && neo4j_name_holds(name) && strcmp(name, "system") != 0 ? name : "neo4j";
+}
+
 /* A server that is given port 0 does not tell which one it took: so one is guessed, below those that clients get. */
-static int configure(const struct neo4j_offline *o, const char *home, unsigned *ret_port, struct error *err) {
-    char more[800];
+static int configure(const struct neo4j_offline *o, const char *home, bool open, unsigned *ret_port,
+                     struct error *err) {
+    char more[1000];
     uint8_t random[2];
     int r = random_bytes(random, sizeof random, err);
     if (r < 0) return r;
     *ret_port = PORT_FIRST + get_u16(random) % (PORT_LAST - PORT_FIRST + 1);
     snprintf(more, sizeof more,
              "server.default_listen_address=127.0.0.1\nserver.bolt.listen_address=127.0.0.1:%u\n"
+             "server.bolt.enabled=%s\ninitial.dbms.default_database=%s\n"
              "server.http.enabled=false\nserver.https.enabled=false\ndbms.usage_report.enabled=false\n"
-             "dbms.security.auth_enabled=false\nserver.memory.heap.initial_size=128m\n"
+             "dbms.security.auth_enabled=true\nserver.memory.heap.initial_size=128m\n"
              "server.memory.heap.max_size=512m\nserver.memory.pagecache.size=64m\n",
-             *ret_port);
+             *ret_port, open ? "true" : "false", main_database(o));
     return neo4j_home_configure(o, home, home, more, err);
 }
 
 /* 0 while it starts, 1 when it has; by the server's own log, which is in its home and nobody else's. */
-static int look(const char *home, struct error *err) {
+static int look(const char *home, bool open, struct error *err) {
     CLEANUP(buf_free) struct buf text = BUF_INIT(LOG_MAX);
     struct error ignored = ERROR_INIT;
     char path[PATH_MAX + 32];
@@ -107,11 +117,12 @@ static int look(const char *home, struct error *err) {
     if (io_read_file(AT_FDCWD, path, LOG_MAX, &text, &ignored) < 0 || buf_terminate(&text, &ignored) < 0) return 0;
     const char *failed = strstr((const char *)text.ptr, "Failed to start Neo4j");
     if (failed) return error_set(err, ERR_NEO4J_SCRATCH, "%.*s", (int)strcspn(failed, "\n"), failed);
-    const char *bolt = strstr((const char *)text.ptr, "Bolt enabled on ");
+    const char *bolt = strstr((const char *)text.ptr, open ? "Bolt enabled on " : " Starting...");
     return bolt && strstr(bolt, " Started.");
 }
 
-static int start(const struct neo4j_offline *o, const char *home, struct error *err) {
+/* `password` is taken, unless it fails. */
+static int start(const struct neo4j_offline *o, const char *home, struct secret *password, struct error *err) {
     char program[PATH_MAX], own[PATH_MAX + 16], conf[PATH_MAX + 16], path[PATH_MAX], java[PATH_MAX];
     const char *p = getenv("PATH"), *j = getenv("JAVA_HOME");
     void *mem = NULL;
@@ -132,6 +143,7 @@ static int start(const struct neo4j_offline *o, const char *home, struct error *
         seam_free(run);
         return r;
     }
+    run->password = password;
     snprintf(run->home, sizeof run->home, "%s", home);
     pthread_mutex_lock(&lock);
     run->next = all;
@@ -140,15 +152,30 @@ static int start(const struct neo4j_offline *o, const char *home, struct error *
     return 0;
 }
 
-static int serve(const struct neo4j_offline *o, const char *home, unsigned *ret_port, struct error *err) {
+/* Text of 24 random bytes. */
+static int password_make(const struct neo4j_offline *o, const char *home, struct secret **ret, struct error *err) {
+    CLEANUP(secret_freep) struct secret *raw = NULL;
+    char hex[49];
+    int r = secret_random(24, &raw, err);
+    if (r < 0) return r;
+    hex_encode(secret_bytes(raw).ptr, 24, hex);
+    r = neo4j_home_password(o, home, BYTES_OF(hex, 48), err);
+    if (r == 0) r = secret_new(BYTES_OF(hex, 48), ret, err);
+    wipe(hex, sizeof hex);
+    return r;
+}
+
+static int serve(const struct neo4j_offline *o, const char *home, bool open, unsigned *ret_port, struct error *err) {
     char logs[PATH_MAX + 32];
+    struct secret *password = NULL;
     snprintf(logs, sizeof logs, "%s/logs/neo4j.log", home);
     if (seam_unlinkat(AT_FDCWD, logs, 0) < 0 && errno != ENOENT)
         return error_set_errno(err, ERR_IO_WRITE, "remove %s", logs);
-    int r = configure(o, home, ret_port, err);
-    if (r == 0) r = start(o, home, err);
+    int r = configure(o, home, open, ret_port, err);
+    if (r == 0 && open) r = password_make(o, home, &password, err);
+    if (r == 0 && (r = start(o, home, password, err)) < 0) secret_free(password);
     if (r < 0) return r;
-    for (int64_t until = time_monotonic_ns() + WAIT_NS; (r = look(home, err)) == 0;) {
+    for (int64_t until = time_monotonic_ns() + WAIT_NS; (r = look(home, open, err)) == 0;) {
         if (time_monotonic_ns() > until)
             r = error_set(err, ERR_NEO4J_SCRATCH, "the server did not start within %d s", (int)(WAIT_NS / NS_PER_S));
         if (r == 0) r = stop_check(err);
@@ -160,20 +187,50 @@ static int serve(const struct neo4j_offline *o, const char *home, unsigned *ret_
     return r;
 }
 
+/* Nobody can log in to it who does not know its passwords, and without any everybody could. That a server starts from
+ * it is seen all the same. */
+static int leave_system(const struct neo4j_offline *o, const char *home, struct error *err) {
+    static const char *const parts[] = {"data/databases/system", "data/transactions/system"};
+    char path[PATH_MAX + 64];
+    struct stat st;
+    unsigned port;
+    snprintf(path, sizeof path, "%s/%s", home, parts[0]);
+    if (seam_fstatat(AT_FDCWD, path, &st, AT_SYMLINK_NOFOLLOW) < 0) return 0;
+    int r = serve(o, home, false, &port, err);
+    if (r < 0) return r;
+    proc_free(forget(home));
+    for (size_t i = 0; r == 0 && i < sizeof parts / sizeof *parts; i++) {
+        snprintf(path, sizeof path, "%s/%s", home, parts[i]);
+        r = io_remove_tree(AT_FDCWD, path, err);
+    }
+    return r;
+}
+
 int neo4j_scratch_serve(const struct surface_context *ctx, json_t *scratch, struct error *err) {
     const char *home = json_string_value(json_object_get(scratch, "home"));
     struct neo4j_offline o;
     unsigned port = 0;
     int r = home ? neo4j_offline_load(ctx, &o, err) : error_set(err, ERR_JSON, "the scratch instance has no home");
+    if (r == 0) r = leave_system(&o, home, err);
     if (r < 0) return r;
     /* Another may have the port: a second and a third are tried before it counts. */
     for (int i = 0; i < ATTEMPTS; i++) {
         error_clear(err);
-        r = serve(&o, home, &port, err);
+        r = serve(&o, home, true, &port, err);
         if (r != -ERR_NEO4J_SCRATCH) break;
     }
     if (r == 0) r = json_put_str(scratch, "host", "127.0.0.1", err);
     return r == 0 ? json_put_int(scratch, "port", port, err) : r;
+}
+
+int neo4j_scratch_password(const json_t *scratch, struct secret **ret, struct error *err) {
+    const char *home = json_string_value(json_object_get(scratch, "home"));
+    int r = 0;
+    pthread_mutex_lock(&lock);
+    for (struct running *i = all; home && i && r == 0; i = i->next)
+        if (!strcmp(i->home, home) && i->password && !*ret) r = secret_new(secret_bytes(i->password), ret, err);
+    pthread_mutex_unlock(&lock);
+    return r;
 }
 
 void neo4j_scratch_stop(const struct surface_context *ctx, json_t *scratch) {

@@ -1,4 +1,5 @@
 #include "surface/neo4j/neo4j_internal.h"
+#include "surface/neo4j/neo4j_offline.h"
 
 #include "base/seam.h"
 #include "surface/setting.h"
@@ -26,6 +27,7 @@ static int load(struct neo4j_settings *s, const json_t *scratch, struct error *e
     if (r == 0 && !s->host) r = mem_strdup("127.0.0.1", &s->host, err);
     if (r == 0 && !scratch) r = setting_text(dbms, "database", "neo4j", &s->database, err);
     if (r == 0 && !s->database) r = mem_strdup("neo4j", &s->database, err);
+    if (r == 0 && scratch) r = neo4j_scratch_password(scratch, &s->password, err);
     if (r < 0 || scratch) return r;
     s->tls = json_is_true(json_object_get(dbms, "tls"));
     s->labels = json_object_get(dbms, "labels");

@@ -1,6 +1,7 @@
 #include "surface/postgres/postgres_internal.h"
 
 #include "base/seam.h"
+#include "base/thread.h"
 #include <stdio.h>
 
 int pg_database_exists(PGconn *c, const char *name, bool *ret, struct error *err) {
@@ -10,6 +11,9 @@ int pg_database_exists(PGconn *c, const char *name, bool *ret, struct error *err
     if (rc == 0) *ret = PQntuples(r) > 0;
     return rc;
 }
+
+#define LOCK_TRIES 25
+#define LOCK_PAUSE_MS 200
 
 static const char *fact(const json_t *facts, const char *key) {
     return json_string_value(json_object_get(facts, key));
@@ -132,19 +136,68 @@ static int all_privileges(PGconn *c, const char *name, const json_t *facts, stru
     return r;
 }
 
-static int comment_and_limit(PGconn *c, const char *name, const json_t *facts, struct error *err) {
+static int comment_set(PGconn *c, const char *name, const char *comment, struct error *err) {
     CLEANUP(buf_free) struct buf sql = BUF_INIT(1 << 20);
+    int r = buf_append_str(&sql, "COMMENT ON DATABASE ", err);
+    if (r == 0) r = pg_ident(&sql, BYTES_STR(name), err);
+    if (r == 0) r = comment ? add_literal(&sql, "IS", comment, err) : buf_append_str(&sql, " IS NULL", err);
+    return r == 0 ? run(c, &sql, err) : r;
+}
+
+static void half_text(int64_t planned_ns, char out[80]) {
+    snprintf(out, 80, "half restored by proofkeep, plan of %lld", (long long)planned_ns);
+}
+
+int pg_database_mark(PGconn *c, const char *name, int64_t planned_ns, struct error *err) {
+    char text[80];
+    half_text(planned_ns, text);
+    return planned_ns ? comment_set(c, name, text, err) : 0;
+}
+
+int pg_database_half(PGconn *c, const char *name, int64_t planned_ns, bool *ret, struct error *err) {
+    CLEANUP(pg_clearp) PGresult *q = NULL;
+    char text[80];
+    half_text(planned_ns, text);
+    const char *params[] = {name, text};
+    *ret = false;
+    if (!planned_ns) return 0;
+    int r = pg_query(c, &q, err,
+                     "SELECT 1 FROM pg_catalog.pg_database WHERE datname = $1"
+                     " AND pg_catalog.shobj_description(oid, 'pg_database') = $2",
+                     2, params);
+    if (r == 0) *ret = PQntuples(q) > 0;
+    return r;
+}
+
+int pg_database_finish(PGconn *c, const char *name, const json_t *facts, int64_t planned_ns, struct error *err) {
     const char *comment = fact(facts, "comment");
+    int r = comment || planned_ns ? comment_set(c, name, comment, err) : 0;
+    return r < 0 ? error_wrap(err, "give database %s its comment", name) : 0;
+}
+
+/* A server that was just left takes a moment to see it. */
+int pg_plan_take(PGconn *c, int64_t planned_ns, struct error *err) {
+    char number[24];
+    const char *params[] = {number};
+    bool taken = false;
+    int r = 0;
+    snprintf(number, sizeof number, "%lld", (long long)planned_ns);
+    for (int i = 0; i < LOCK_TRIES && r == 0 && !taken; i++) {
+        CLEANUP(pg_clearp) PGresult *q = NULL;
+        if (i) (void)!seam_poll(NULL, 0, LOCK_PAUSE_MS);
+        r = pg_query(c, &q, err, "SELECT pg_catalog.pg_try_advisory_lock($1::bigint)", 1, params);
+        if (r == 0) taken = strcmp(pg_value(q, 0, 0), "t") == 0;
+        if (r == 0) r = stop_check(err);
+    }
+    return r == 0 && !taken ? error_set(err, ERR_JOURNAL_BUSY, "another run carries out this plan") : r;
+}
+
+static int limit_set(PGconn *c, const char *name, const json_t *facts, struct error *err) {
+    CLEANUP(buf_free) struct buf sql = BUF_INIT(1 << 20);
     const json_t *limit = json_object_get(facts, "connection_limit");
     int r = 0;
-    if (comment) {
-        r = buf_append_str(&sql, "COMMENT ON DATABASE ", err);
-        if (r == 0) r = pg_ident(&sql, BYTES_STR(name), err);
-        if (r == 0) r = add_literal(&sql, "IS", comment, err);
-        if (r == 0) r = buf_append_str(&sql, ";", err);
-    }
-    if (r == 0 && json_is_integer(limit) && json_integer_value(limit) >= 0) {
-        r = buf_append_str(&sql, " ALTER DATABASE ", err);
+    if (json_is_integer(limit) && json_integer_value(limit) >= 0) {
+        r = buf_append_str(&sql, "ALTER DATABASE ", err);
         if (r == 0) r = pg_ident(&sql, BYTES_STR(name), err);
         if (r == 0) r = buf_printf(&sql, err, " CONNECTION LIMIT %lld", (long long)json_integer_value(limit));
     }
@@ -159,7 +212,7 @@ int pg_database_dress(PGconn *c, const char *name, const json_t *facts, bool no_
     json_array_foreach(json_object_get(facts, "settings"), i, row) {
         if (r == 0 && !(no_owner && json_is_string(json_array_get(row, 0)))) r = setting(c, name, row, err);
     }
-    if (r == 0) r = comment_and_limit(c, name, facts, err);
+    if (r == 0) r = limit_set(c, name, facts, err);
     return r < 0 ? error_wrap(err, "give database %s its owner, privileges and settings", name) : 0;
 }
 

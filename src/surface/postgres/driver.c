@@ -9,6 +9,7 @@ const struct surface_driver surface_postgres = {
     .capture = pg_capture,
     .plan = pg_plan,
     .restore = pg_restore,
+    .undo = pg_undo,
     .scratch_start = pg_scratch_start,
     .scratch_stop = pg_scratch_stop,
     .measure = pg_measure,

@@ -22,7 +22,13 @@ static int look(struct planning *p, const char *name, const char *as, json_t *d,
                       " WHERE datname = $1",
                       1, params);
     if (rc < 0) return rc;
-    *ret_exists = PQntuples(r) > 0;
+    bool half;
+    rc = pg_database_half(p->c, name, p->q->planned_ns, &half, err);
+    if (rc < 0) return rc;
+    *ret_exists = PQntuples(r) > 0 && !half;
+    if (half && !strcmp(as, "target"))
+        rc = plan_say(p->parts.steps, err, "drop what a killed run of this plan left of %s", name);
+    if (rc < 0) return rc;
     rc = buf_printf(&p->parts.print, err, "%s %s %s\n", as, name, *ret_exists ? pg_value(r, 0, 0) : "-");
     if (rc == 0 && *ret_exists) rc = json_put_int(d, "bytes", strtoll(pg_value(r, 0, 1), NULL, 10), err);
     return rc;

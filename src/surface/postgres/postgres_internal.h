@@ -208,7 +208,16 @@ bool pg_selects_globals(const char *const *include);
 /* ---- database.c ---- */
 int pg_database_exists(PGconn *c, const char *name, bool *ret, struct error *err) PK_CHECK;
 int pg_database_create(PGconn *c, const char *name, const json_t *facts, struct error *err) PK_CHECK;
-/* Owner, settings, privileges, connection limit, comment. */
+/* No other run carries out the plan of that instant for as long as the connection is there: what a run that lives is filling is no
+ * other one's to drop. ERR_JOURNAL_BUSY. */
+int pg_plan_take(PGconn *c, int64_t planned_ns, struct error *err) PK_CHECK;
+/* Its comment says that the restore which was planned at that instant is filling it, until pg_database_finish gives it its own: so
+ * what a killed run left is known for what it is. An instant of 0 marks nothing. */
+int pg_database_mark(PGconn *c, const char *name, int64_t planned_ns, struct error *err) PK_CHECK;
+/* *ret: it is there, and that one's half. */
+int pg_database_half(PGconn *c, const char *name, int64_t planned_ns, bool *ret, struct error *err) PK_CHECK;
+int pg_database_finish(PGconn *c, const char *name, const json_t *facts, int64_t planned_ns, struct error *err) PK_CHECK;
+/* Owner, settings, privileges, connection limit. */
 int pg_database_dress(PGconn *c, const char *name, const json_t *facts, bool no_owner, struct error *err) PK_CHECK;
 /* Drops a database that this run made; best effort: false, and a note, when it is still there. */
 bool pg_database_discard(const struct pg_settings *s, const char *name);
@@ -244,6 +253,7 @@ struct pg_restore_job {
     char live[256];   /* renamed away in a swap */
     char before[PG_NAME_MAX + 1];
     bool live_exists, made;
+    bool half; /* a killed run of the same plan left the target */
     struct pg_folder folder;
     unsigned compared;
 };
@@ -255,6 +265,8 @@ void pg_jobs_free(struct pg_restore_job *jobs, size_t n);
 
 /* ---- the driver's functions ---- */
 int pg_probe(const struct surface_context *, json_t **ret, struct error *) PK_CHECK;
+int pg_undo(const struct surface_context *, const struct restore_request *, unsigned *ret_removed,
+            struct error *) PK_CHECK;
 int pg_capture(const struct surface_context *, struct sink *, struct capture_result *, struct error *) PK_CHECK;
 int pg_plan(const struct surface_context *, const struct restore_request *, json_t **, struct error *) PK_CHECK;
 int pg_restore(const struct surface_context *, struct source *, const struct restore_request *, struct restore_result *,

@@ -121,7 +121,8 @@ static int check_targets(struct restoring *w, struct pg_swap *swaps, struct erro
         struct pg_restore_job *j = &w->jobs[k];
         r = pg_database_exists(w->admin, j->live, &j->live_exists, err);
         if (r == 0) r = pg_database_exists(w->admin, j->target, &exists, err);
-        if (r == 0 && exists && !w->q->as_scratch) {
+        if (r == 0) r = pg_database_half(w->admin, j->target, w->q->planned_ns, &j->half, err);
+        if (r == 0 && exists && !j->half && !w->q->as_scratch) {
             r = error_set(err, ERR_PG_EXISTS, "the server has a database %s already", j->target);
             error_state(err, "nothing was changed");
         }
@@ -310,11 +311,15 @@ static int make_room(struct restoring *w, const char *name, struct error *err) {
 static int restore_one(struct restoring *w, struct pg_restore_job *j, struct error *err) {
     bool no_owner = w->q->no_owner;
     int r = make_room(w, j->target, err);
+    if (r == 0 && j->half && !pg_database_discard(w->s, j->target))
+        r = error_set(err, ERR_PG_EXISTS, "what a killed run of this plan left of %s could not be dropped", j->target);
     if (r == 0) r = pg_database_create(w->admin, j->target, j->facts, err);
     if (r == 0) j->made = true;
+    if (r == 0) r = pg_database_mark(w->admin, j->target, w->q->planned_ns, err);
     if (r == 0) r = pg_database_dress(w->admin, j->target, j->facts, no_owner || !j->folder.all, err);
     if (r == 0) r = load(w, j, err);
     if (r == 0) r = prove(w, j, err);
+    if (r == 0) r = pg_database_finish(w->admin, j->target, j->facts, w->q->planned_ns, err);
     return r < 0 ? error_wrap(err, "restore database %s into %s", j->name, j->target) : 0;
 }
 
@@ -409,6 +414,7 @@ static int restore_all(struct restoring *w, struct restore_result *ret, struct e
     int r = mem_alloc((w->n + 1) * sizeof *swaps, (void **)&swaps, err);
     if (r == 0) r = check_version(w, err);
     if (r == 0) r = open_folders(w, err);
+    if (r == 0 && w->q->planned_ns && !w->q->as_scratch) r = pg_plan_take(w->admin, w->q->planned_ns, err);
     if (r == 0) r = check_targets(w, swaps, err);
     if (r == 0) r = check_extensions(w, err);
     if (r == 0 && (w->q->as_scratch || (pg_selects_globals(w->q->include) && !w->q->no_owner)))
