@@ -24,9 +24,15 @@ unsigned thread_cpus(void) {
     return n > 0 ? (unsigned)n : 1;
 }
 
+static _Thread_local bool stop_held;
+
+void stop_hold(bool held) {
+    stop_held = held;
+}
+
 int stop_check(struct error *err) {
     int s = atomic_load_explicit(&stop_signal, memory_order_relaxed);
-    if (s == 0) return 0;
+    if (s == 0 || stop_held) return 0;
     if (s == SIGINT) return error_set(err, ERR_INTERRUPTED, "interrupted by SIGINT");
     return error_set(err, ERR_TERMINATED, "told to stop by signal %d", s);
 }

@@ -32,5 +32,7 @@ void pool_free(struct pool *p);  /* drains first; NULL is fine */
 /* Set by signal handlers (SIGINT 2, SIGTERM 15), 0 otherwise. Long loops ask stop_check() now and then. */
 extern atomic_int stop_signal;
 int stop_check(struct error *err) PK_CHECK; /* ERR_INTERRUPTED or ERR_TERMINATED when asked to stop */
+/* While it is held, stop_check in this thread finds nothing: for what must come to its end, or be undone. */
+void stop_hold(bool held);
 
 #endif

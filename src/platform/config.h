@@ -159,6 +159,13 @@ struct config_incremental { /* of a physical backup: what the server knows to ha
     struct config_head head;
     struct config_duration full_every;
 };
+struct config_login { /* redis: of a server that is restored into */
+    struct config_head head;
+    const char *host, *user, *ca;
+    const char *password; /* name of a secret */
+    struct config_int port;
+    bool tls;
+};
 struct config_server { /* redis */
     struct config_head head;
     const char *host, *user;
@@ -167,6 +174,7 @@ struct config_server { /* redis */
     bool tls;
     const char *ca;
     struct config_strings databases;
+    CONFIG_LIST(config_login) targets;
     int method, conflicts;
 };
 struct config_hook { /* a program of the user's, in a list of them with its name */

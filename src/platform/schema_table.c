@@ -336,6 +336,25 @@ static const struct schema incremental_schema = {
     ROWS(incremental_rows),
     .bytes = sizeof(struct config_incremental),
 };
+static const struct field login_rows[] = {
+    ROW(config_login, host, STRING, .flags = FIELD_REQUIRED | FIELD_ENV,
+        .doc = "Host name, address, or the path of a unix socket, as `--into` has it."),
+    ROW(config_login, port, INT, .min = 1, .max = 65535, .doc = "Port, as `--into` has it.", .fallback = "6379"),
+    ROW(config_login, user, STRING, .flags = FIELD_ENV, .doc = "The user of that server's ACL that restores.",
+        .fallback = "the server's default user"),
+    ROW(config_login, password, REF, .refers = "secrets", .doc = "The secret that holds its password.",
+        .fallback = "none: no login"),
+    ROW(config_login, tls, BOOL, .doc = "Speak TLS. The certificate is always checked, and the name in it.",
+        .fallback = "false"),
+    ROW(config_login, ca, PATH, .flags = FIELD_ENV,
+        .doc = "Certificates, in PEM, that the server's is checked against.", .fallback = "the system's"),
+};
+static const struct schema login_schema = {
+    .name = "login",
+    .doc = "Another server that may be restored into, and how it is logged into.",
+    ROWS(login_rows),
+    .bytes = sizeof(struct config_login),
+};
 static const struct field server_rows[] = {
     ROW(config_server, host, STRING, .flags = FIELD_ENV, .doc = "Host name, address, or the path of a unix socket.",
         .fallback = "`127.0.0.1`"),
@@ -345,18 +364,23 @@ static const struct field server_rows[] = {
     ROW(config_server, password, REF, .refers = "secrets", .doc = "The secret that holds the password."),
     ROW(config_server, tls, BOOL, .doc = "Speak TLS. The certificate is always checked, and the name in it.",
         .fallback = "false"),
-    ROW(config_server, ca, PATH, .flags = FIELD_ENV, .doc = "Certificates, in PEM, that the server's is checked against.",
-        .fallback = "the system's"),
+    ROW(config_server, ca, PATH, .flags = FIELD_ENV,
+        .doc = "Certificates, in PEM, that the server's is checked against.", .fallback = "the system's"),
     ROW(config_server, databases, STRINGS, .flags = FIELD_NON_EMPTY,
         .doc = "Numbers of the databases to back up, in quotes: `['0', '3']`.", .fallback = "all"),
     ROW(config_server, method, ENUM, .values = redis_methods,
-        .doc = "`replication`: one exact moment, as a replica gets it. `scan`: key by key, for services that do not let anyone "
+        .doc = "`replication`: one exact moment, as a replica gets it. `scan`: key by key, for services that do not "
+               "let anyone "
                "replicate; such backups are labelled fuzzy.",
         .fallback = "replication"),
     ROW(config_server, conflicts, ENUM, .values = redis_conflicts,
-        .doc = "What a restore into a running server does with keys that are there already: `abort` before anything is written, "
+        .doc = "What a restore into a running server does with keys that are there already: `abort` before anything is "
+               "written, "
                "`replace` them, or `skip` them.",
         .fallback = "abort"),
+    ROW(config_server, targets, LIST, .object = &login_schema,
+        .doc = "Logins of other servers that are restored into. The surface's own password is never sent to another "
+               "server."),
 };
 static const struct schema server_schema = {
     .name = "server",

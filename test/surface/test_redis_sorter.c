@@ -90,7 +90,7 @@ static void from_memory(void **state) {
 }
 static void from_runs_that_are_merged_in_levels(void **state) {
     (void)state;
-    many(300u << 10, 30000);
+    many(600u << 10, 30000);
 }
 
 static void of_two_of_one_name_the_last_stays(void **state) {

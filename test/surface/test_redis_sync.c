@@ -19,7 +19,8 @@ struct script {
     const char *info, *rdb_only, *psync; /* lines to answer with */
     struct bytes payload;
     bool byte_by_byte;
-    const char *restore;
+    const char *restore, *load; /* answers to RESTORE: of the question beforehand, of keys */
+    unsigned removed;           /* UNLINKs that came */
 };
 static char folder[64], path[128];
 static int listener;
@@ -75,7 +76,14 @@ static void *serve_one(void *arg) {
             say(fd, script.payload.ptr, script.payload.len);
             break;
         } else if (!strncmp(words, "RESTORE", 7)) {
-            line(fd, script.restore);
+            line(fd, strstr(words, "proofkeep:probe") || !script.load ? script.restore : script.load);
+        } else if (!strncmp(words, "SELECT", 6)) {
+            line(fd, "+OK");
+        } else if (!strncmp(words, "DBSIZE", 6)) {
+            line(fd, ":0");
+        } else if (!strncmp(words, "UNLINK", 6)) {
+            script.removed++;
+            line(fd, ":1");
         } else {
             line(fd, "-ERR unknown command");
         }
@@ -288,6 +296,37 @@ static void a_target_that_cannot_load_is_left_alone(void **state) {
     claim_fails(restore(&done, &err), err, ERR_REDIS_NOT_READY, "loading");
 }
 
+/* Two keys that expire, so that each goes in a command of its own; the second is not what it should be. */
+static void claim_undone(struct bytes keys, const char *load, unsigned removed, const char *state) {
+    static const char attr[] = "{\"rdb_version\":10,\"keys\":2,\"expires\":2,\"largest\":2}";
+    struct error err = ERROR_INIT, seal = ERROR_INIT;
+    struct restore_result done;
+    (void)fake_sink(fake);
+    claim_ok(fake_seal(fake, &seal), seal);
+    fake_add(fake, "db/0/keys", BYTES_STR(attr), ITEM_RECORDS, keys);
+    script = counted();
+    script.restore = "+OK";
+    script.load = load;
+    int r = restore(&done, &err);
+    assert_string_equal(err.state, state);
+    assert_int_equal(script.removed, removed);
+    claim_fails(r, err, ERR_RESTORE_DIFFERS, "does not hold records of keys");
+}
+
+static void a_restore_whose_source_fails_is_undone(void **state) {
+    (void)state;
+    static const char first[] = "\x01k\x00\x01\xff\xff\xff\xff\xff\xff\xff\x00\x02\x01v";
+    uint8_t keys[64];
+    size_t n = sizeof first - 1;
+    memcpy(keys, first, n);
+    memcpy(keys + n, "\x01j\x00\xff", 4); /* flags that there are none of */
+    claim_undone(BYTES_OF(keys, n + 4), "+OK", 1,
+                 "all is as it was: the 1 keys that had been restored were removed again");
+    memcpy(keys, first, n); /* a value that ends early: the server was told of all of it, and is given as much */
+    memcpy(keys + n - 3, "\x64\x01v", 3);
+    claim_undone(BYTES_OF(keys, n), "-ERR DUMP payload version or checksum are wrong", 0, "nothing was changed");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(both_forms_of_transfer_are_read),
@@ -295,6 +334,7 @@ int main(void) {
         cmocka_unit_test(what_a_server_refuses_is_told_apart),
         cmocka_unit_test(every_call_that_fails_is_an_error_or_harms_nothing),
         cmocka_unit_test(a_target_that_cannot_load_is_left_alone),
+        cmocka_unit_test(a_restore_whose_source_fails_is_undone),
         cmocka_unit_test(a_server_whose_data_is_not_whole_is_not_captured),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

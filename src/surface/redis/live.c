@@ -7,60 +7,74 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define PENDING_MAX 4096 /* commands that wait for their answers */
 #define FLIGHT_MAX (4u << 20)
 #define BULK_MAX (UINT64_C(512) << 20) /* a server's own bound when it does not say */
 #define FOOTER 10u
 
 /* ---- answers ---- */
 static int conflict(struct live *l, struct error *err) {
-    int r = error_set(err, ERR_REDIS_EXISTS, "%s has keys in database %llu that would be overwritten", l->c.where,
-                      (unsigned long long)l->to);
-    return r;
+    return error_set(err, ERR_REDIS_EXISTS, "%s has keys in database %llu that would be overwritten", l->c.where,
+                     (unsigned long long)l->to);
 }
 
-static int answer(struct live *l, const struct live_pending *p, struct error *err) {
+/* *ret_heard: there was an answer, whatever it says. */
+static int answer(struct live *l, const struct live_pending *p, bool *ret_heard, struct error *err) {
     struct resp_reply h;
     int r = resp_next(&l->c, &h, err);
     if (r < 0) return r;
-    if (h.kind == RESP_INTEGER) { /* MSETNX: all or none */
-        if (h.number == 0) return conflict(l, err);
+    *ret_heard = h.kind == RESP_STATUS || h.kind == RESP_INTEGER || h.kind == RESP_ERROR;
+    if (h.kind == RESP_STATUS || (h.kind == RESP_INTEGER && h.number)) { /* MSETNX: all or none */
         l->stored += p->keys;
-        l->lasting += p->lasting;
-        return 0;
-    }
-    if (h.kind == RESP_STATUS) {
-        l->stored += p->keys;
+        l->done[l->n_done - 1].stored += p->keys;
         l->lasting += p->lasting;
         l->gone += p->expired;
         return 0;
     }
-    if (h.kind != RESP_ERROR)
+    if (!*ret_heard)
         return error_set(err, ERR_REDIS_PROTOCOL, "%s answered RESTORE with what is no answer", l->c.where);
+    if ((r = live_not_ours(l, p, err)) < 0) return r;
+    if (h.kind == RESP_INTEGER) return conflict(l, err);
     if (h.text.len >= 7 && memcmp(h.text.ptr, "BUSYKEY", 7) == 0) {
-        if (l->s->conflicts != CONFLICT_SKIP || l->q->as_scratch) return conflict(l, err);
+        if (l->conflicts != CONFLICT_SKIP) return conflict(l, err);
         l->skipped += p->keys;
         return 0;
     }
     return resp_refused(&l->c, h.text, "RESTORE", err);
 }
 
+static int oldest(struct live *l, bool *ret_heard, struct error *err) {
+    struct live_pending p = l->pending[l->oldest];
+    *ret_heard = false;
+    int r = answer(l, &p, ret_heard, err);
+    if (r < 0 && !*ret_heard) return r; /* it stays among those that nothing is known of */
+    l->oldest = (l->oldest + 1) % LIVE_PENDING_MAX;
+    l->waiting--;
+    l->flight -= p.bytes;
+    return r;
+}
+
 static int drain(struct live *l, size_t to, struct error *err) {
+    bool heard;
     int r = resp_flush(&l->c, err);
-    while (r == 0 && l->waiting > to) {
-        struct live_pending p = l->pending[l->oldest];
-        l->oldest = (l->oldest + 1) % PENDING_MAX;
-        l->waiting--;
-        l->flight -= p.bytes;
-        r = answer(l, &p, err);
+    while (r == 0 && l->waiting > to) r = oldest(l, &heard, err);
+    return r;
+}
+
+int live_settle(struct live *l, struct error *err) {
+    bool heard;
+    int r = resp_flush(&l->c, err);
+    while (r == 0 && l->waiting) {
+        struct error refused = ERROR_INIT;
+        if (oldest(l, &heard, &refused) < 0 && !heard) r = -(int)(*err = refused).code;
     }
     return r;
 }
 
 static int expect(struct live *l, struct live_pending p, struct error *err) {
-    l->pending[(l->oldest + l->waiting++) % PENDING_MAX] = p;
+    l->pending[(l->oldest + l->waiting++) % LIVE_PENDING_MAX] = p;
+    if (!p.batch) l->unsent = false;
     l->flight += p.bytes;
-    if (l->waiting == PENDING_MAX || l->flight > FLIGHT_MAX) return drain(l, l->waiting / 2, err);
+    if (l->waiting == LIVE_PENDING_MAX || l->flight > FLIGHT_MAX) return drain(l, l->waiting / 2, err);
     return 0;
 }
 
@@ -81,6 +95,18 @@ static int number(struct resp *c, uint64_t v, struct error *err) {
     return bulk(c, BYTES_OF(text, (size_t)snprintf(text, sizeof text, "%llu", (unsigned long long)v)), err);
 }
 
+/* The server has been told how much comes: it gets so much, with a checksum that is none, and refuses it. */
+static int tear(struct live *l, uint64_t left, struct error *err) {
+    static const uint8_t nothing[4096];
+    int r = 0;
+    while (r == 0 && left) {
+        size_t n = left < sizeof nothing ? (size_t)left : sizeof nothing;
+        r = resp_raw(&l->c, BYTES_OF(nothing, n), err);
+        left -= n;
+    }
+    return r;
+}
+
 /* The value as DUMP would have given it: type, value, version, checksum. */
 static int payload(struct live *l, const struct rdb_key *k, uint64_t value_bytes, struct error *err) {
     uint8_t foot[FOOTER];
@@ -88,13 +114,18 @@ static int payload(struct live *l, const struct rdb_key *k, uint64_t value_bytes
     int r = bulk_head(&l->c, 1 + value_bytes + FOOTER, err);
     if (r == 0) r = resp_raw(&l->c, BYTES_OF(&k->type, 1), err);
     for (struct bytes piece; r == 0;) {
-        r = redis_records_value(&l->rec, 512 << 10, &piece, err);
-        if (r < 0 || piece.len == 0) break;
+        uint64_t left = l->rec.value_left;
+        if (redis_records_value(&l->rec, 512 << 10, &piece, &l->torn) < 0) {
+            r = tear(l, left, err);
+            break;
+        }
+        if (piece.len == 0) break;
         crc = redis_crc64(crc, piece);
         r = resp_raw(&l->c, piece, err);
     }
     put_u16(foot, (uint16_t)l->rec.version);
     put_u64(foot + 2, redis_crc64(crc, BYTES_OF(foot, 2)));
+    if (l->torn.code) memset(foot + 2, 0x5a, 8);
     if (r == 0) r = resp_raw(&l->c, BYTES_OF(foot, FOOTER), err);
     return r == 0 ? resp_raw(&l->c, BYTES_STR("\r\n"), err) : r;
 }
@@ -106,11 +137,14 @@ static int too_big(const struct live *l, struct bytes name, uint64_t bytes, stru
 }
 
 static int send_restore(struct live *l, const struct rdb_key *k, uint64_t value_bytes, struct error *err) {
-    bool replace = l->s->conflicts == CONFLICT_REPLACE && !l->q->as_scratch;
+    bool replace = l->conflicts == CONFLICT_REPLACE;
+    uint64_t nth = l->done[l->n_done - 1].taken - 1;
     char head[64];
     int64_t expires = k->expires_ms >= 0 ? k->expires_ms + l->shift_ms : 0;
-    unsigned words = 5 + replace + (k->access ? 2 : 0);
-    struct live_pending p = {.keys = 1,
+    unsigned words = 4 + (expires != 0) + replace + (k->access ? 2 : 0);
+    struct live_pending p = {.first = nth,
+                             .last = nth,
+                             .keys = 1,
                              .bytes = (uint32_t)(value_bytes < FLIGHT_MAX ? value_bytes + k->name.len : FLIGHT_MAX),
                              .lasting = k->expires_ms < 0,
                              .expired = k->expires_ms >= 0 && expires <= l->now_ms};
@@ -121,29 +155,42 @@ static int send_restore(struct live *l, const struct rdb_key *k, uint64_t value_
     if (r == 0) r = bulk(&l->c, k->name, err);
     if (r == 0) r = number(&l->c, (uint64_t)expires, err);
     if (r == 0) r = payload(l, k, value_bytes, err);
-    if (r == 0) r = resp_raw(&l->c, BYTES_STR("$6\r\nABSTTL\r\n"), err);
+    if (r == 0 && expires) r = resp_raw(&l->c, BYTES_STR("$6\r\nABSTTL\r\n"), err);
     if (r == 0 && replace) r = resp_raw(&l->c, BYTES_STR("$7\r\nREPLACE\r\n"), err);
     if (r == 0 && k->access) {
         r = resp_raw(&l->c, k->access == ACCESS_IDLE ? BYTES_STR("$8\r\nIDLETIME\r\n") : BYTES_STR("$4\r\nFREQ\r\n"),
                      err);
         if (r == 0) r = number(&l->c, k->since, err);
     }
-    return r == 0 ? expect(l, p, err) : r;
+    if (r == 0) r = expect(l, p, err);
+    if (r == 0 && l->torn.code) {
+        *err = l->torn;
+        r = -(int)err->code;
+    }
+    return r;
 }
 
 /* ---- many short strings in one command ---- */
 static int batch_send(struct live *l, struct error *err) {
-    bool all = l->s->conflicts == CONFLICT_REPLACE || l->q->as_scratch;
+    bool all = l->conflicts == CONFLICT_REPLACE;
     char head[64];
     if (l->batched == 0) return 0;
-    struct live_pending p = {.keys = l->batched, .bytes = (uint32_t)l->batch.len, .lasting = l->batched};
+    struct live_pending p = {.first = l->batch_first,
+                             .last = l->batch_last,
+                             .keys = l->batched,
+                             .bytes = (uint32_t)l->batch.len,
+                             .lasting = l->batched,
+                             .batch = true};
     size_t n =
         (size_t)snprintf(head, sizeof head, "*%u\r\n%s\r\n", 1 + 2 * l->batched, all ? "$4\r\nMSET" : "$6\r\nMSETNX");
     int r = resp_raw(&l->c, BYTES_OF(head, n), err);
     if (r == 0) r = resp_raw(&l->c, buf_bytes(&l->batch), err);
     buf_clear(&l->batch);
     l->batched = 0;
-    return r == 0 ? expect(l, p, err) : r;
+    if (r == 0) return expect(l, p, err);
+    struct error ignored = ERROR_INIT; /* the first failure is the one that counts */
+    (void)!live_not_ours(l, &p, &ignored);
+    return r;
 }
 
 static int batch_bulk(struct buf *b, struct bytes text, struct error *err) {
@@ -182,12 +229,15 @@ static int batch_add(struct live *l, const struct rdb_key *k, struct error *err)
     if (r == 0) r = batch_bulk(&l->batch, k->name, err);
     if (r == 0) r = batch_bulk(&l->batch, text, err);
     if (r < 0) return r;
+    l->batch_last = l->done[l->n_done - 1].taken - 1;
+    if (l->batched == 0) l->batch_first = l->batch_last;
+    l->unsent = false;
     return ++l->batched == LIVE_BATCH || l->batch.len > LIVE_BATCH_BYTES ? batch_send(l, err) : 0;
 }
 
-static bool batches(const struct live *l, const struct rdb_key *k, uint64_t value_bytes) {
+bool live_batches(const struct live *l, const struct rdb_key *k, uint64_t value_bytes) {
     return k->type == 0 && k->expires_ms < 0 && k->access == ACCESS_NONE && value_bytes <= LIVE_BATCH_VALUE &&
-           k->name.len <= LIVE_BATCH_VALUE && (l->s->conflicts != CONFLICT_SKIP || l->q->as_scratch);
+           k->name.len <= LIVE_BATCH_VALUE && l->conflicts != CONFLICT_SKIP;
 }
 
 /* ---- one database ---- */
@@ -210,28 +260,9 @@ static int enter(struct live *l, uint64_t to, uint64_t *ret_before, struct error
 /* With "abort", a conflict is found before the first key is written: unless the database is empty, all are asked for.
  */
 static int any_exists(struct live *l, const struct redis_items *of, struct error *err) {
-    struct rdb_key k;
-    uint64_t bytes;
-    bool end = false;
-    unsigned asked = 0;
-    struct resp_reply h;
-    int r = redis_records_open(l->src, of, &l->rec, err);
-    while (r == 0 && !end) {
-        r = redis_records_next(&l->rec, &k, &bytes, &end, err);
-        if (r == 0 && !end && redis_takes_key(l->q->include, of->database, k.name)) {
-            struct bytes args[] = {BYTES_STR("EXISTS"), k.name};
-            r = resp_command(&l->c, 2, args, err);
-            asked++;
-        }
-        if (r < 0 || (asked < 1024 && !end)) continue;
-        for (r = resp_flush(&l->c, err); r == 0 && asked; asked--) {
-            r = resp_next(&l->c, &h, err);
-            if (r == 0 && h.kind == RESP_ERROR) r = resp_refused(&l->c, h.text, "EXISTS", err);
-            if (r == 0 && h.kind == RESP_INTEGER && h.number) r = conflict(l, err);
-        }
-    }
-    redis_records_close(&l->rec);
-    return r < 0 && err->code == ERR_REDIS_EXISTS ? error_state(err, "nothing was changed") : r;
+    uint64_t there;
+    int r = live_ask_keys(l, "EXISTS", of, NULL, &there, err);
+    return r == 0 && there ? conflict(l, err) : r;
 }
 
 static int load(struct live *l, const struct redis_items *of, struct error *err) {
@@ -240,16 +271,24 @@ static int load(struct live *l, const struct redis_items *of, struct error *err)
     bool end = false, whole = redis_takes_whole(l->q->include, of->database);
     int r = redis_records_open(l->src, of, &l->rec, err);
     for (uint64_t n = 0; r == 0; n++) {
-        if (n % 4096 == 0) r = stop_check(err);
+        if (n % 256 == 0) { /* between two keys, and not in the middle of a command */
+            stop_hold(false);
+            r = stop_check(err);
+            stop_hold(true);
+        }
         if (r == 0) r = redis_records_next(&l->rec, &k, &bytes, &end, err);
         if (r < 0 || end) break;
         if (!whole && !redis_takes_key(l->q->include, of->database, k.name)) continue;
         l->bytes += bytes;
-        r = batches(l, &k, bytes) ? batch_add(l, &k, err) : send_restore(l, &k, bytes, err);
+        l->done[l->n_done - 1].taken++;
+        l->unsent = true;
+        l->unsent_batch = live_batches(l, &k, bytes);
+        r = l->unsent_batch ? batch_add(l, &k, err) : send_restore(l, &k, bytes, err);
         if (n % 16384 == 16383) redis_progress(l->s, "restore", l->bytes, l->stored);
     }
     if (r == 0) r = batch_send(l, err);
     if (r == 0) r = drain(l, 0, err);
+    stop_hold(false);
     redis_records_close(&l->rec);
     return r;
 }
@@ -264,28 +303,36 @@ static int count_again(struct live *l, uint64_t before, struct error *err) {
     return r;
 }
 
-static int database(struct live *l, const struct redis_items *of, struct redis_restored *ret, struct error *err) {
-    uint64_t to = of->database, before = 0;
-    int r = redis_target_database(l->t, of->database, &to, err);
-    if (r == 0) r = enter(l, to, &before, err);
-    if (r == 0 && before && l->s->conflicts == CONFLICT_ABORT && !l->q->as_scratch) r = any_exists(l, of, err);
+static void begin(struct live *l, const struct redis_items *of, uint64_t before) {
+    l->done[l->n_done++] = (struct live_done){
+        .of = of, .to = l->to, .before = before, .overwrites = before && l->conflicts == CONFLICT_REPLACE};
     l->stored = l->skipped = l->gone = l->lasting = 0;
-    if (r == 0) r = load(l, of, err);
+}
+
+static int database(struct live *l, const struct redis_items *of, const struct redis_target *t,
+                    struct redis_restored *ret, struct error *err) {
+    uint64_t to = of->database, before = 0;
+    int r = redis_target_database(t, of->database, &to, err);
+    if (r == 0) r = enter(l, to, &before, err);
+    if (r == 0 && before && l->conflicts == CONFLICT_ABORT) r = any_exists(l, of, err);
+    if (r < 0) return r;
+    begin(l, of, before);
+    r = load(l, of, err);
     if (r == 0) r = count_again(l, before, err);
     ret->keys += l->stored - l->gone;
     ret->skipped += l->skipped;
     ret->expired += l->gone;
-    if (r < 0)
-        return error_state(err,
-                           "%llu keys of database %llu had been restored into database %llu by then, and are there",
-                           (unsigned long long)l->stored, (unsigned long long)of->database, (unsigned long long)to);
+    if (r < 0) return r;
     char target[64];
-    snprintf(target, sizeof target, "database %llu", (unsigned long long)to);
-    return json_push(ret->databases,
-                     json_pack("{s:I, s:s, s:I, s:I, s:I}", "database", (json_int_t)of->database, "target", target,
-                               "keys", (json_int_t)(l->stored - l->gone), "skipped", (json_int_t)l->skipped, "expired",
-                               (json_int_t)l->gone),
-                     err);
+    snprintf(target, sizeof target, "database %llu", (unsigned long long)(l->q->swap ? of->database : to));
+    json_t *d =
+        json_pack("{s:I, s:s, s:I, s:I, s:I}", "database", (json_int_t)of->database, "target", target, "keys",
+                  (json_int_t)(l->stored - l->gone), "skipped", (json_int_t)l->skipped, "expired", (json_int_t)l->gone);
+    if (d && l->q->swap && json_put_int(d, "former_database", (int64_t)to, err) < 0) {
+        json_decref(d);
+        return -(int)err->code;
+    }
+    return json_push(ret->databases, d, err);
 }
 
 static int read_feed(void *ctx, uint8_t *p, size_t n, size_t *ret_n, struct error *err) {
@@ -297,52 +344,74 @@ static int read_feed(void *ctx, uint8_t *p, size_t n, size_t *ret_n, struct erro
     return 0;
 }
 
+/* Its number, for the case that it has to be ended from outside. */
+static int number_of_client(struct live *l, struct error *err) {
+    CLEANUP(buf_free) struct buf text = BUF_INIT(64);
+    struct error refused = ERROR_INIT;
+    if (resp_ask(&l->c, &text, &refused, "CLIENT", "ID", NULL) == 0 && text.len < sizeof l->client)
+        memcpy(l->client, text.ptr, text.len);
+    return l->c.broken ? -(int)(*err = refused).code : 0;
+}
+
 static int prepare(struct live *l, struct redis_items *items, size_t n, struct error *err) {
     void *pending;
-    int r = mem_alloc(PENDING_MAX * sizeof *l->pending, &pending, err);
+    int r = mem_alloc(LIVE_PENDING_MAX * sizeof *l->pending, &pending, err);
     if (r < 0) return r;
     l->pending = pending;
+    r = mem_alloc((n + 1) * sizeof *l->done, &pending, err);
+    if (r < 0) return r;
+    l->done = pending;
     r = rdb_in_open(&l->in, read_feed, l, err);
     if (r == 0) r = live_check(l, err);
+    if (r == 0) r = number_of_client(l, err);
     for (size_t i = 0; r == 0 && i < n; i++)
-        if (redis_takes_whole(l->q->include, items[i].database) && items[i].value_max + 1 + FOOTER > l->bulk_max) {
+        if (redis_takes_whole(l->q->include, items[i].database) && items[i].value_max + 1 + FOOTER > l->bulk_max)
             r = too_big(l, BYTES_OF(NULL, 0), items[i].value_max, err);
-            error_state(err, "nothing was changed");
-        }
     return r;
 }
 
 int redis_restore_live(const struct redis_settings *s, struct source *src, const struct restore_request *q,
                        const struct redis_target *t, struct redis_restored *ret, struct error *err) {
     struct redis_items *items = NULL;
+    struct redis_target to = *t;
     size_t n = 0, taken = 0;
     struct live l = {.s = s,
                      .src = src,
                      .q = q,
                      .t = t,
+                     .conflicts = q->as_scratch ? CONFLICT_REPLACE
+                                  : q->swap     ? CONFLICT_ABORT
+                                                : s->conflicts,
                      .c = {.fd = -1},
                      .bulk_max = BULK_MAX,
                      .shift_ms = q->as_scratch ? REDIS_SCRATCH_SHIFT_MS : 0,
                      .now_ms = time_now_ns() / 1000000,
+                     .functions = BUF_INIT(REDIS_TEXT_MAX),
                      .batch = BUF_INIT(2 * (LIVE_BATCH_BYTES + LIVE_BATCH_VALUE + LIVE_BATCH_TEXT)),
                      .value = BUF_INIT(2 * LIVE_BATCH_BYTES),
                      .text = BUF_INIT(LIVE_BATCH_TEXT)};
     int r = redis_items_find(src, &items, &n, err);
     if (r == 0) r = redis_connect(s, t->host[0] ? t->host : NULL, t->port, &l.c, err);
     if (r == 0) r = prepare(&l, items, n, err);
+    if (r == 0 && q->swap) r = live_spares(&l.c, q, &to, err);
     if (r == 0 && redis_takes(q->include, "functions")) r = live_functions(&l, &ret->libraries, err);
     for (size_t i = 0; r == 0 && i < n; i++)
         if (redis_takes_database(q->include, items[i].database)) {
             taken++;
-            r = database(&l, &items[i], ret, err);
+            r = database(&l, &items[i], &to, ret, err);
         }
+    if (r == 0 && q->swap && l.n_done) r = live_swap(&l, err);
     if (r == 0 && q->include && taken == 0 && !redis_takes(q->include, "functions"))
         r = error_set(err, ERR_NO_POINT, "the snapshot has no keys in what was asked for");
+    if (r < 0) live_undo(&l, err);
     ret->bytes = l.bytes;
     resp_close(&l.c);
     rdb_in_close(&l.in);
     seam_free(l.pending);
+    for (size_t i = 0; i < l.n_done; i++) seam_free(l.done[i].spans);
+    seam_free(l.done);
     seam_free(items);
+    buf_free(&l.functions);
     buf_free(&l.batch);
     buf_free(&l.value);
     buf_free(&l.text);

@@ -1,4 +1,4 @@
-#include "surface/redis/redis_internal.h"
+#include "surface/redis/live.h"
 
 #include "base/seam.h"
 #include "surface/plan.h"
@@ -9,6 +9,7 @@ struct plan {
     const struct redis_settings *s;
     const struct restore_request *q;
     const struct redis_target *t;
+    const struct redis_target *to; /* with the spare databases of a swap */
     struct plan_parts parts;
     uint64_t there; /* keys in the target databases */
 };
@@ -30,12 +31,17 @@ static int plan_folder(struct plan *p, bool *ret_exists, struct error *err) {
 }
 
 static int plan_database(struct plan *p, struct resp *c, uint64_t from, struct error *err) {
-    static const char *const policies[] = {"would refuse the restore when they are among those restored",
-                                           "would be overwritten", "would stay as they are"};
+    static const char *const policies[] = {
+        "would refuse the restore when they are among those restored",
+        "would be overwritten, and a restore that fails in the middle could not be undone (--swap, or a folder, can)",
+        "would stay as they are"};
+    static const char *const failing[] = {"; when it fails, what was restored is removed again",
+                                          "; when it fails, some keys are replaced and others not",
+                                          "; when it fails, what was restored is removed again"};
     CLEANUP(buf_free) struct buf size = BUF_INIT(64);
     char text[24];
     uint64_t to = from;
-    int r = redis_target_database(p->t, from, &to, err);
+    int r = redis_target_database(p->to, from, &to, err);
     snprintf(text, sizeof text, "%llu", (unsigned long long)to);
     if (r == 0) r = resp_ask(c, NULL, err, "SELECT", text, NULL);
     if (r == 0) r = resp_ask(c, &size, err, "DBSIZE", NULL);
@@ -44,12 +50,20 @@ static int plan_database(struct plan *p, struct resp *c, uint64_t from, struct e
     uint64_t there = strtoull((const char *)size.ptr, NULL, 10);
     p->there += there;
     r = buf_printf(&p->parts.print, err, "database %llu %d\n", (unsigned long long)to, there > 0);
+    if (r == 0 && p->q->swap)
+        return plan_say(
+            p->parts.steps, err,
+            "restore database %llu into the empty database %llu of %s and, when all is there, swap both: what "
+            "database %llu has now is in database %llu then, until you remove it; when it fails before, what was "
+            "restored is removed again",
+            (unsigned long long)from, (unsigned long long)to, c->where, (unsigned long long)from,
+            (unsigned long long)to);
     if (r == 0 && there)
         r = plan_say(p->parts.warnings, err, "database %llu has %llu keys: they %s", (unsigned long long)to,
                      (unsigned long long)there, policies[p->s->conflicts]);
     if (r == 0)
-        r = plan_say(p->parts.steps, err, "restore database %llu into database %llu of %s", (unsigned long long)from,
-                     (unsigned long long)to, c->where);
+        r = plan_say(p->parts.steps, err, "restore database %llu into database %llu of %s%s", (unsigned long long)from,
+                     (unsigned long long)to, c->where, failing[there ? p->s->conflicts : CONFLICT_ABORT]);
     return r;
 }
 
@@ -57,6 +71,7 @@ static int plan_server(struct plan *p, json_t *out, struct error *err) {
     CLEANUP(buf_free) struct buf info = BUF_INIT(4u << 20);
     const json_t *d;
     size_t i;
+    struct redis_target to = *p->t;
     struct resp c;
     char text[256] = "";
     int r = redis_connect(p->s, p->t->host[0] ? p->t->host : NULL, p->t->port, &c, err);
@@ -64,6 +79,8 @@ static int plan_server(struct plan *p, json_t *out, struct error *err) {
     r = resp_ask(&c, &info, err, "INFO", NULL);
     (void)redis_info(buf_bytes(&info), "redis_version", text, sizeof text);
     if (r == 0) r = redis_target_guard(p->s, p->t, p->q, buf_bytes(&info), c.where, err);
+    if (r == 0 && p->q->swap) r = live_spares(&c, p->q, &to, err);
+    p->to = &to;
     if (r == 0) r = json_put_str(out, "server_version", text, err);
     if (r == 0) r = buf_printf(&p->parts.print, err, "server %s %s\n", c.where, text);
     json_array_foreach(json_object_get(p->q->facts, "databases"), i, d) {
@@ -73,6 +90,9 @@ static int plan_server(struct plan *p, json_t *out, struct error *err) {
     if (r == 0 && !p->q->include)
         r = plan_say(p->parts.warnings, err,
                      "users are not restored into a running server; a restore into a folder has them as users.acl");
+    if (r == 0 && p->q->swap)
+        r = plan_say(p->parts.warnings, err,
+                     "the server needs the memory for both, until the old databases are removed");
     if (r == 0) r = json_put_str(out, "target", c.where, err);
     resp_close(&c);
     return r;

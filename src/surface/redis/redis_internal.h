@@ -41,7 +41,8 @@ int redis_settings_load(const struct surface_context *ctx, const json_t *scratch
 void redis_settings_free(struct redis_settings *s);
 void redis_settings_freep(struct redis_settings **s);
 bool redis_settings_has(const struct redis_settings *s, uint64_t database);
-/* host and port NULL and 0: those of the settings. */
+/* host and port NULL and 0: those of the settings. Another server is logged into as server.targets says, or not at all.
+ */
 int redis_connect(const struct redis_settings *s, const char *host, unsigned port, struct resp *ret,
                   struct error *err) PK_CHECK;
 void redis_note(const struct redis_settings *s, enum note_kind kind, const char *name, const char *text);

@@ -13,6 +13,7 @@
 /* ---- bytes ---- */
 static int receive(struct resp *c, void *p, size_t n, size_t *ret_n, struct error *err) {
     int r = c->tls ? tls_recv(c->tls, p, n, ret_n, err) : net_recv(c->fd, p, n, c->timeout_ms, ret_n, err);
+    c->broken |= r < 0 || *ret_n == 0;
     return r < 0 ? error_wrap(err, "%s", c->where) : 0;
 }
 
@@ -28,6 +29,7 @@ static int more(struct resp *c, struct error *err) {
 
 static int send_all(struct resp *c, const void *p, size_t n, struct error *err) {
     int r = c->tls ? tls_send(c->tls, p, n, err) : net_send(c->fd, p, n, c->timeout_ms, err);
+    c->broken |= r < 0;
     return r < 0 ? error_wrap(err, "%s", c->where) : 0;
 }
 

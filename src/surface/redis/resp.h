@@ -17,6 +17,7 @@ struct tls;
 struct resp {
     int fd, timeout_ms;
     struct tls *tls;
+    bool broken; /* nothing more can be sent or read */
     uint8_t *in;
     size_t at, end;
     struct buf out; /* commands that are not sent yet */

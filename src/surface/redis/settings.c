@@ -84,16 +84,52 @@ bool redis_settings_has(const struct redis_settings *s, uint64_t database) {
     return false;
 }
 
+/* ---- who is logged in where ---- */
+struct login {
+    const char *user, *ca;
+    bool tls;
+    struct secret *password;
+};
+
+static bool same_place(const char *a, unsigned a_port, const char *b, unsigned b_port) {
+    return a && b && !strcmp(a, b) && (*a == '/' || a_port == b_port);
+}
+
+/* That of the settings is for their own server alone: a password that another server is sent may be read there. */
+static int login_of(const struct redis_settings *s, const char *host, unsigned port, struct login *ret,
+                    struct error *err) {
+    const json_t *targets = json_object_get(json_object_get(s->ctx->settings, "server"), "targets"), *one;
+    size_t i;
+    *ret = (struct login){.tls = s->tls && host[0] != '/', .ca = s->ca};
+    json_array_foreach(targets, i, one) {
+        const json_t *p = json_object_get(one, "port");
+        if (!same_place(host, port, json_text(one, "host", NULL), p ? (unsigned)json_integer_value(p) : PORT)) continue;
+        *ret = (struct login){.user = json_text(one, "user", NULL),
+                              .ca = json_text(one, "ca", NULL),
+                              .tls = json_is_true(json_object_get(one, "tls"))};
+        if (ret->tls && host[0] == '/')
+            return error_set(err, ERR_CONFIG_VALUE, "redis: TLS has no place on a unix socket");
+        return setting_password(s->ctx, one, "redis", &ret->password, err);
+    }
+    return 0;
+}
+
 int redis_connect(const struct redis_settings *s, const char *host, unsigned port, struct resp *ret,
                   struct error *err) {
+    struct login l = {.user = s->user, .ca = s->ca, .tls = s->tls};
+    bool other = host && !same_place(host, port, s->host, s->port);
+    int r = other ? login_of(s, host, port, &l, err) : 0;
+    const struct secret *password = other ? l.password : s->password;
     struct resp_server server = {.host = host ? host : s->host,
                                  .port = host ? port : s->port,
-                                 .user = s->user,
-                                 .password = s->password ? secret_bytes(s->password) : BYTES_OF(NULL, 0),
-                                 .tls = s->tls,
-                                 .ca = s->ca,
+                                 .user = l.user,
+                                 .password = password ? secret_bytes(password) : BYTES_OF(NULL, 0),
+                                 .tls = l.tls,
+                                 .ca = l.ca,
                                  .timeout_ms = s->timeout_ms};
-    return resp_open(&server, ret, err);
+    if (r == 0) r = resp_open(&server, ret, err);
+    secret_free(l.password);
+    return r;
 }
 
 void redis_note(const struct redis_settings *s, enum note_kind kind, const char *name, const char *text) {

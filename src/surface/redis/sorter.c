@@ -1,10 +1,13 @@
 #include "surface/redis/sorter.h"
 
 #include "base/seam.h"
+#include "base/thread.h"
 #include "surface/redis/sorter_internal.h"
 #include <stdio.h>
 
 #define RUNS_AT_ONCE 48
+#define AHEAD 8 /* entries that are fetched before they are needed */
+#define AHEAD 8 /* entries that are fetched before they are needed */
 
 /* ---- entries as they lie in memory and in runs ---- */
 size_t entry_bytes(const struct entry *e) {
@@ -26,7 +29,7 @@ int sorter_new(const char *scratch_dir, size_t memory_bytes, struct sorter **ret
     struct sorter *s;
     int r = mem_alloc(sizeof *s, (void **)&s, err);
     if (r < 0) return r;
-    s->spill.fd = -1;
+    s->spill.fd = s->large_spill.fd = -1;
     s->dir = scratch_dir;
     s->memory = memory_bytes;
     *ret = s;
@@ -47,19 +50,23 @@ static void readers_free(struct sorter *s) {
 
 void sorter_free(struct sorter *s) {
     if (!s) return;
+    if (s->behind.running) (void)pthread_join(s->behind.thread, NULL);
     readers_free(s);
     spill_read_end(&s->large_read);
     spill_drop(&s->large);
     spill_drop(&s->writer);
     spill_close(&s->spill);
+    spill_close(&s->large_spill);
+    seam_free(s->behind.arena);
+    seam_free(s->behind.slots);
     seam_free(s->arena);
     seam_free(s->slots);
     seam_free(s->runs);
     seam_free(s);
 }
 
-static int need_spill(struct sorter *s, struct error *err) {
-    return s->spill.fd >= 0 ? 0 : spill_open(&s->spill, s->dir, err);
+static int need_spill(const struct sorter *s, struct spill *spill, struct error *err) {
+    return spill->fd >= 0 ? 0 : spill_open(spill, s->dir, err);
 }
 
 /* ---- in ---- */
@@ -71,19 +78,48 @@ static int push_run(struct sorter *s, struct spill_run run, unsigned level, stru
 
 static int merge_tail(struct sorter *s, size_t n, struct error *err);
 
-static int write_run(struct sorter *s, struct error *err) {
-    struct spill_run run;
-    int r = need_spill(s, err);
-    if (r == 0) r = sorter_order(s, err);
-    if (r == 0) r = spill_begin(&s->spill, &s->writer, err);
-    for (size_t i = 0; r == 0 && i < s->n_slots; i++)
-        r = spill_put(&s->writer, s->slots[i].e, entry_bytes(s->slots[i].e), err);
-    if (r == 0) r = spill_end(&s->writer, &run, err);
-    if (r == 0) r = push_run(s, run, 0, err);
-    s->n_slots = s->used = 0;
+static void *write_behind(void *arg) {
+    struct sorter *s = arg;
+    struct sorter_behind *b = &s->behind;
+    b->r = sorter_order(b->slots, b->n_slots, &b->err);
+    if (b->r == 0) b->r = spill_begin(&s->spill, &s->writer, &b->err);
+    for (size_t i = 0; b->r == 0 && i < b->n_slots; i++)
+        b->r = spill_put(&s->writer, b->slots[i].e, entry_bytes(b->slots[i].e), &b->err);
+    if (b->r == 0) b->r = spill_end(&s->writer, &b->run, &b->err);
+    return NULL;
+}
+
+/* The run that was being written is one of all. */
+static int end_behind(struct sorter *s, struct error *err) {
+    struct sorter_behind *b = &s->behind;
+    if (!b->running) return 0;
+    (void)pthread_join(b->thread, NULL);
+    b->running = false;
+    if (b->r < 0) {
+        *err = b->err;
+        return b->r;
+    }
+    int r = push_run(s, b->run, 0, err);
     while (r == 0 && s->n_runs >= RUNS_AT_ONCE &&
            s->runs[s->n_runs - RUNS_AT_ONCE].level == s->runs[s->n_runs - 1].level)
         r = merge_tail(s, RUNS_AT_ONCE, err);
+    return r;
+}
+
+static int write_run(struct sorter *s, struct error *err) {
+    int r = end_behind(s, err);
+    if (r == 0) r = need_spill(s, &s->spill, err);
+    if (r < 0) return r;
+    struct sorter_behind was = s->behind;
+    s->behind = (struct sorter_behind){
+        .arena = s->arena, .cap = s->cap, .slots = s->slots, .n_slots = s->n_slots, .cap_slots = s->cap_slots};
+    s->arena = was.arena;
+    s->cap = was.cap;
+    s->slots = was.slots;
+    s->cap_slots = was.cap_slots;
+    s->n_slots = s->used = 0;
+    r = thread_start(&s->behind.thread, write_behind, s, err);
+    s->behind.running = r == 0;
     return r;
 }
 
@@ -107,11 +143,13 @@ static struct entry *current(struct sorter *s) {
 }
 
 int sorter_begin(struct sorter *s, const struct rdb_key *k, struct error *err) {
-    char prefix[24];
-    size_t n = (size_t)snprintf(prefix, sizeof prefix, "%llu", (unsigned long long)k->database) + 1;
+    if (s->prefix_bytes == 0 || s->prefix_of != k->database)
+        s->prefix_bytes = (size_t)snprintf(s->prefix, sizeof s->prefix, "%llu", (unsigned long long)k->database) + 1;
+    s->prefix_of = k->database;
+    size_t n = s->prefix_bytes;
     size_t all = sizeof(struct entry) + n + k->name.len;
     int r = 0;
-    if (s->n_slots && s->used + all + s->n_slots * sizeof *s->slots + SORTER_VALUE_MAX > s->memory)
+    if (s->n_slots && s->used + all + s->n_slots * sizeof *s->slots + SORTER_VALUE_MAX > s->memory / 2)
         r = write_run(s, err);
     if (r == 0) r = room(s, all + sizeof(struct spill_run) + SORTER_VALUE_MAX, err);
     if (r < 0) return r;
@@ -123,7 +161,7 @@ int sorter_begin(struct sorter *s, const struct rdb_key *k, struct error *err) {
                         .access = (uint8_t)k->access,
                         .since = k->since,
                         .expires_ms = k->expires_ms};
-    memcpy(e + 1, prefix, n);
+    memcpy(e + 1, s->prefix, n);
     if (k->name.len) memcpy((uint8_t *)(e + 1) + n, k->name.ptr, k->name.len);
     s->open_bytes = all;
     return 0;
@@ -133,8 +171,8 @@ int sorter_value(struct sorter *s, struct bytes more, struct error *err) {
     struct entry *e = current(s);
     int r = 0;
     if (!e->large && e->value_bytes + more.len > SORTER_VALUE_MAX) {
-        r = need_spill(s, err);
-        if (r == 0) r = spill_begin(&s->spill, &s->large, err);
+        r = need_spill(s, &s->large_spill, err);
+        if (r == 0) r = spill_begin(&s->large_spill, &s->large, err);
         if (r == 0) r = spill_put(&s->large, s->arena + s->used + s->open_bytes, (size_t)e->value_bytes, err);
         if (r < 0) return r;
         e->large = true;
@@ -264,10 +302,15 @@ static int merge_tail(struct sorter *s, size_t n, struct error *err) {
 int sorter_sort(struct sorter *s, struct error *err) {
     int r = 0;
     s->at = 0;
-    if (s->n_runs == 0) return sorter_order(s, err);
+    if (s->n_runs == 0 && !s->behind.running) return sorter_order(s->slots, s->n_slots, err);
     if (s->n_slots) r = write_run(s, err);
+    if (r == 0) r = end_behind(s, err);
+    if (r < 0) return r;
     seam_free(s->arena);
     seam_free(s->slots);
+    seam_free(s->behind.arena);
+    seam_free(s->behind.slots);
+    s->behind = (struct sorter_behind){0};
     s->arena = NULL;
     s->slots = NULL;
     s->cap = s->cap_slots = s->n_slots = s->used = 0;
@@ -281,6 +324,12 @@ static bool same_name(const struct entry *a, const struct entry *b) {
 
 /* The current entry is the last of its key: SCAN may answer a key more than once. */
 static int next_in_memory(struct sorter *s, const struct entry **ret) {
+    if (s->at + AHEAD < s->n_slots) { /* they lie in the order of coming: each is far from the one before */
+        const char *soon = (const char *)s->slots[s->at + AHEAD].e;
+        __builtin_prefetch(soon);
+        __builtin_prefetch(soon + 64);
+        __builtin_prefetch(soon + 128);
+    }
     *ret = s->at < s->n_slots ? s->slots[s->at++].e : NULL;
     while (*ret && s->at < s->n_slots && same_name(*ret, s->slots[s->at].e)) *ret = s->slots[s->at++].e;
     return 0;
@@ -321,7 +370,7 @@ int sorter_next(struct sorter *s, struct sorted *ret, bool *ret_end, struct erro
     }
     struct spill_run run;
     memcpy(&run, value, sizeof run);
-    return spill_read(&s->spill, run, &s->large_read, err);
+    return spill_read(&s->large_spill, run, &s->large_read, err);
 }
 
 int sorter_piece(struct sorter *s, struct bytes *ret, struct error *err) {

@@ -85,10 +85,10 @@ static void order(struct slot *s, size_t n, size_t depth, unsigned patience) {
     insertion(s, n);
 }
 
-int sorter_order(struct sorter *s, struct error *err) {
+int sorter_order(struct slot *s, size_t n, struct error *err) {
     int r = stop_check(err);
     if (r < 0) return r;
-    load(s->slots, s->n_slots, 0);
-    order(s->slots, s->n_slots, 0, DEEP);
+    load(s, n, 0);
+    order(s, n, 0, DEEP);
     return 0;
 }

@@ -89,11 +89,17 @@ int redis_target_decide(const struct redis_settings *s, const struct restore_req
     struct redis_target t = {0};
     int r = redis_include_check(q->include, err);
     if (r < 0) return r;
-    if (q->swap) return error_set(err, ERR_USAGE, "a Redis restore cannot be swapped in; restore beside, or in place");
+    if (q->swap && q->target)
+        return error_set(err, ERR_USAGE,
+                         "--swap puts what was restored in the place of the live databases: it has no other target");
+    if (q->swap && q->in_place)
+        return error_set(
+            err, ERR_USAGE,
+            "--swap puts other databases in the place of the live ones, --in-place writes into them: say one of both");
     if (q->in_place && q->target) return error_set(err, ERR_USAGE, "a restore in place has no other target");
     if (q->as_scratch)
         r = 0;
-    else if (q->in_place)
+    else if (q->in_place || q->swap)
         t.live = true;
     else if (!q->target)
         r = beside(s, &t, err);
