@@ -2,13 +2,16 @@
  *  7. tree, last and the judge's state speak of the same entries: ledger_take changes all of them or none.
  *  8. primed is set once, after the log was held against the pin, the listing and the published checkpoint. Until
  * then nothing is appended. From then on every sync re-reads the newest known entry, so a log that was rolled back
- * under an open handle is noticed before the handle adds to it.
+ * under an open handle is noticed before the handle adds to it; an append where requests cost spares that when it was
+ * done LOOKED_NS before.
  */
 #include "ledger/ledger_internal.h"
 
 #include "base/seam.h"
 #include "base/time.h"
 #include <inttypes.h>
+
+#define LOOKED_NS (INT64_C(2) * NS_PER_S)
 
 int ledger_open(struct store *s, const char *origin, const char *cache_dir, ledger_judge judge, void *ctx,
                 struct ledger **ret, struct error *err) {
@@ -225,9 +228,10 @@ int ledger_read_on(struct ledger *l, uint64_t end, struct error *err) {
         int64_t stored_ns;
         struct entry e;
         bool found;
+        if (l->listed_end && seq >= l->listed_end && store_reads_many(l->store)) return 0;
         if (!ledger_peek_has(l, seq)) {
             if (l->listed_end > seq)
-                more = l->listed_end - seq < PEEKS_MAX ? (unsigned)(l->listed_end - seq) + 1 : PEEKS_MAX;
+                more = l->listed_end - seq < PEEKS_MAX ? (unsigned)(l->listed_end - seq) : PEEKS_MAX;
             ledger_peek(l, seq, more);
             more = more < PEEKS_MAX ? more * 2 : PEEKS_MAX;
         }
@@ -314,8 +318,10 @@ static int check_published(struct ledger *l, struct error *err) {
 
 int ledger_settle(struct ledger *l, const struct cache_pin *pin, struct error *err) {
     struct digest root;
-    if (l->unbound && ledger_size(l) > 0) ledger_peek(l, ledger_size(l) - 1, 2);
+    if (l->unbound && ledger_size(l) > 0)
+        ledger_peek(l, ledger_size(l) - 1, l->listed_end && l->listed_end <= ledger_size(l) ? 1 : 2);
     if (read_newcomers(l, err) < 0 || check_gap(l, err) < 0) return -(int)err->code;
+    l->listed_end = 0; /* what a checkpoint knows may be newer */
     if (pin->size > ledger_size(l)) return rolled_back(l, pin->size, err);
     tree_root(l->tree, pin->size, &root);
     if (pin->size > 0 && !digest_equal(&root, &pin->root)) return rolled_back(l, pin->size, err);
@@ -347,10 +353,16 @@ static int prime(struct ledger *l, struct error *err) {
     bool good = false, kept;
     /* an earlier try may have ended anywhere; only entries that were read here may stay */
     if (l->start && ledger_size(l) > 0 && start_reset(l, err) < 0) return -(int)err->code;
-    /* Where versions are kept the list shows what was hidden or covered, so it comes before anything is believed. */
-    if (store_keeps_versions(l->store, &kept, err) < 0 || (kept && find_end(l, &l->listed_end, err) < 0))
-        return -(int)err->code;
-    if (pin.size > 0) ledger_peek(l, pin.size - 1, 2); /* the newest known, and whether there is another */
+    l->listed_end = 0;
+    if (store_keeps_versions(l->store, &kept, err) < 0) return -(int)err->code;
+    /* Where versions are kept the list shows what was hidden or covered, so it comes before anything is believed. Where
+     * a request takes long it says what need not be asked for. A short beginning has one of its own. */
+    if ((pin.size > 0 || !l->start) && (kept || store_reads_many(l->store)))
+        if (find_end(l, &l->listed_end, err) < 0) return -(int)err->code;
+    if (pin.size > 0) { /* the newest known, and what is listed behind it */
+        const uint64_t more = l->listed_end > pin.size ? l->listed_end - pin.size : 0;
+        ledger_peek(l, pin.size - 1, more < PEEKS_MAX ? 1 + (unsigned)more : PEEKS_MAX);
+    }
     if (pin.size > 0 && (check_newest(l, pin.size, &pin.last, err) < 0 || cache_load(l->cache, NULL, &good, err) < 0))
         return -(int)err->code;
     if (!good && l->start) {
@@ -368,27 +380,38 @@ int ledger_pin(struct ledger *l, struct error *err) {
     return cache_pin(l->cache, &pin, err);
 }
 
-static int look(struct ledger *l, struct error *err) {
+static int look(struct ledger *l, bool newcomers, struct error *err) {
     if (!l->primed) {
         if (prime(l, err) < 0) return -(int)err->code;
     } else {
-        if (ledger_size(l) > 0) ledger_peek(l, ledger_size(l) - 1, 2);
+        if (ledger_size(l) > 0) ledger_peek(l, ledger_size(l) - 1, newcomers ? 2 : 1);
         if (ledger_size(l) > 0 && check_newest(l, ledger_size(l), &l->last, err) < 0) return -(int)err->code;
-        if (read_newcomers(l, err) < 0) return -(int)err->code;
+        if (newcomers && read_newcomers(l, err) < 0) return -(int)err->code;
     }
     return 0;
 }
 
-int ledger_sync(struct ledger *l, struct error *err) {
+static int sync_log(struct ledger *l, bool newcomers, struct error *err) {
     ledger_peeks_drop(l);
-    int rc = look(l, err);
+    int rc = look(l, newcomers, err);
     ledger_peeks_drop(l);
     if (rc < 0) return rc;
+    l->looked_ns = time_monotonic_ns();
     /* A pin that cannot be renewed (a full disk, say) stays at what was seen before, which is still true; that must not
      * keep anyone from restoring. */
     struct error e = ERROR_INIT;
     if (ledger_pin(l, &e) < 0) error_clear(&e);
     return 0;
+}
+
+int ledger_sync(struct ledger *l, struct error *err) {
+    return sync_log(l, true, err);
+}
+
+int ledger_sync_for_append(struct ledger *l, struct error *err) {
+    const bool many = store_reads_many(l->store);
+    if (many && l->primed && l->looked_ns && time_monotonic_ns() - l->looked_ns < LOOKED_NS) return 0;
+    return sync_log(l, !many, err);
 }
 
 static int check_leaf(struct ledger *l, uint64_t seq, struct bytes envelope, bool *ret_good, struct error *err) {

@@ -55,9 +55,11 @@ struct ledger {
     struct buf base_summary;          /* until primed: the summary that this handle began at */
     bool unbound;                     /* the newest entry came from a bundle, and nothing from log/ follows it yet */
     char refused[512];                /* why a summary or a bundle was not used; empty: none */
-    uint64_t listed_end;              /* while beginning: one past the highest entry listed; 0: not listed */
+    uint64_t listed_end;              /* while beginning: one past the highest entry listed; 0: not listed. Where a
+                                       * request takes long nothing beyond it is asked for */
     uint64_t refused_size;            /* of the newest summary that was refused */
     struct peeks peeks;
+    int64_t looked_ns;  /* when the newest entry was last held against the store's, by the monotonic clock */
     bool primed;        /* the cache was replayed and the store was held against pin, listing and checkpoint */
 };
 
@@ -87,6 +89,9 @@ int ledger_take(struct ledger *l, struct bytes envelope, const struct entry *e, 
                 struct error *err) PK_CHECK;
 /* Read an accepted entry from wherever it is cheapest, and check it against the tree. */
 int ledger_fetch(struct ledger *l, uint64_t seq, struct buf *ret, struct error *err) PK_CHECK;
+/* ledger_sync, but where a request takes long, newcomers are left to the name that they have taken: it is refused to
+ * whoever appends without having read them. */
+int ledger_sync_for_append(struct ledger *l, struct error *err) PK_CHECK;
 /* Remember size and root on this machine. Nothing to do without a cache. */
 int ledger_pin(struct ledger *l, struct error *err) PK_CHECK;
 /* The checkpoint in the store, if there is one that a known key signed. An unsigned or malformed one is as none: it is

@@ -5,6 +5,8 @@
 #include "base/seam.h"
 #include <inttypes.h>
 
+#define DROP_EVERY 4 /* entries; divides TREE_FANOUT */
+
 /* Create a derived object; one that is there already must say the same. */
 static int put(struct ledger *l, const char *path, struct bytes content, struct error *err) {
     struct error e = ERROR_INIT;
@@ -60,22 +62,43 @@ static int put_level(struct ledger *l, int level, uint64_t old, uint64_t size, s
     return tile_each(level, old, size, put_one, l, err);
 }
 
+/* Those of `old`'s bundle that publications left since the last time that some were dropped, and the tiles of their
+ * hashes.
+ */
+static void drop_gathered(struct ledger *l, uint64_t old) {
+    char path[2 * DROP_EVERY][TILE_PATH_MAX];
+    const char *paths[2 * DROP_EVERY];
+    struct error e = ERROR_INIT;
+    size_t n = 0;
+    for (uint64_t size = old - old % DROP_EVERY; size <= old; size++)
+        for (int level = TILE_ENTRIES; level <= 0 && size % TREE_FANOUT; level++) {
+            tile_path(level, size / TREE_FANOUT, (unsigned)(size % TREE_FANOUT), path[n]);
+            paths[n] = path[n];
+            n++;
+        }
+    if (n) (void)!store_remove_many(l->store, paths, n, &e);
+}
+
 /* The partial tiles of a checkpoint that was just replaced. Stores that forbid removal keep them; they are small, never
- * wrong and never read. */
+ * wrong and never read. Where each request costs they wait until there are some, unless to remove what is not there
+ * would leave a marker. */
 static void drop_partial(struct ledger *l, uint64_t old, uint64_t size) {
     char path[TREE_LEVELS + 1][TILE_PATH_MAX];
     const char *paths[TREE_LEVELS + 1];
     size_t n = 0;
     struct error e = ERROR_INIT;
+    bool kept = true;
+    const bool gather = store_reads_many(l->store) && store_keeps_versions(l->store, &kept, &e) == 0 && !kept;
+    if (gather && old / DROP_EVERY != size / DROP_EVERY) drop_gathered(l, old);
     for (int level = TILE_ENTRIES; level < (int)TREE_LEVELS; level++) {
         unsigned of = level == TILE_ENTRIES ? 0 : (unsigned)level;
         uint64_t had = tile_hashes(old, of);
-        if (had % TREE_FANOUT == 0 || had == tile_hashes(size, of)) continue;
+        if (had % TREE_FANOUT == 0 || had == tile_hashes(size, of) || (gather && of == 0)) continue;
         tile_path(level, had / TREE_FANOUT, (unsigned)(had % TREE_FANOUT), path[n]);
         paths[n] = path[n];
         n++;
     }
-    (void)!store_remove_many(l->store, paths, n, &e);
+    if (n) (void)!store_remove_many(l->store, paths, n, &e);
 }
 
 int ledger_publish(struct ledger *l, struct bytes sign_seed, struct error *err) {

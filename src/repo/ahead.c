@@ -6,6 +6,7 @@
 #define GAP_BYTES_MAX (256u << 10) /* sooner read than asked for a second time */
 #define SMALL_BYTES (1u << 20)
 #define META_WHOLE_MAX (8u << 20)
+#define META_KEPT_MAX (16u << 20)  /* of metadata that stays for when it is asked for again, while data passes by */
 #define KEPT_BYTES_MAX (16u << 20) /* of frames that are wanted again, of packs that are not */
 
 /* What is wanted of one pack. */
@@ -27,6 +28,7 @@ struct segment {
     enum { SEGMENT_COMING, SEGMENT_THERE, SEGMENT_FAILED } state;
     unsigned holds;
     bool whole, queued, kept; /* kept: a frame that was taken and will be wanted again */
+    bool touched;             /* somebody has held it */
     uint32_t left;            /* of a range: frames wanted and not yet taken */
     uint64_t used;
     struct segment *next;
@@ -68,7 +70,8 @@ int ahead_new(struct repo *r, const struct index *x, size_t bytes_max, struct ah
     struct ahead *a = mem;
     a->repo = r;
     a->index = x;
-    a->bytes_max = bytes_max;
+    const size_t pack = r->data_pack_bytes;
+    a->bytes_max = bytes_max > 2 * pack ? bytes_max : 2 * pack;
     a->share = 2;
     pthread_mutex_init(&a->lock, NULL);
     pthread_cond_init(&a->moved, NULL);
@@ -249,12 +252,21 @@ static bool make_room(struct ahead *a, uint64_t len, bool waits) {
     for (;;) {
         if (a->bytes + len <= a->bytes_max) return true;
         const bool evict = waits && a->bytes + len > a->bytes_max + a->bytes_max / 3;
-        struct segment *oldest = NULL;
-        for (struct segment *g = a->segments; g; g = g->next)
+        struct segment *oldest = NULL, *newest = NULL; /* newest: that nobody has come to yet, so it is wanted last */
+        uint64_t meta = 0;
+        for (struct segment *g = a->segments; g; g = g->next) meta += g->w->meta ? g->len : 0;
+        for (struct segment *g = a->segments; g; g = g->next) {
+            const bool stays = g->kept || (g->w->meta && meta <= META_KEPT_MAX);
             if (!g->holds && g->state != SEGMENT_COMING &&
-                (spent(g) || (evict && !g->kept) || (g->w->meta && !g->w->left)) && (!oldest || g->used < oldest->used))
+                (spent(g) || (!stays && (evict || (g->w->meta && !g->w->left)))) && (!oldest || g->used < oldest->used))
                 oldest = g;
+            if (evict && g->whole && !stays && !g->holds && !g->touched && g->state != SEGMENT_COMING &&
+                (!newest || g->used > newest->used))
+                newest = g;
+        }
+        if (oldest && newest && !spent(oldest)) oldest = newest;
         if (!oldest) return false;
+        oldest->w->come &= !oldest->whole || spent(oldest); /* what is still wanted of it may be worth it again */
         segment_drop(a, oldest);
     }
 }
@@ -334,6 +346,7 @@ static void advance(struct ahead *a) {
 
 static bool hold(struct ahead *a, struct segment *g, struct ahead_hold *ret) {
     g->holds++;
+    g->touched = true;
     g->used = ++a->clock;
     while (g->state == SEGMENT_COMING) {
         if (g->queued) {

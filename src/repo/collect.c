@@ -133,16 +133,6 @@ void gc_plan_free(struct gc_plan *p) {
     *p = (struct gc_plan){0};
 }
 
-static int count_old(void *ctx, const struct store_object *o, struct error *err) {
-    (void)err;
-    struct {
-        int64_t before;
-        uint64_t n;
-    } *c = ctx;
-    if (o->created_ns < c->before) c->n++;
-    return 0;
-}
-
 /* A pack little of which is live. */
 struct thin {
     struct digest name;
@@ -205,19 +195,19 @@ static int pack_see(void *ctx, const struct store_object *o, struct error *err) 
 }
 
 static int plan_make(struct repo *r, const struct gc_options *o, const struct nameset *tried, struct gc_plan *ret,
-                     struct error *err) {
+                     struct marks **ret_marks, struct error *err) {
     *ret = (struct gc_plan){0};
     struct planning p = {.o = o, .plan = ret, .tried = tried};
     if (r->keys->role != ROLE_ADMIN && r->keys->role != ROLE_PRUNE)
         return error_set(err, ERR_KEY_ROLE, "collecting needs a prune or admin key, and this one is a %s key",
                          key_role_name(r->keys->role));
-    int rc = repo_sync(r, err);
+    int rc = repo_sync_lately(r, err);
     if (rc < 0) return rc;
     ret->log_size = ledger_size(r->ledger);
     if ((rc = packlist_union(r, NULL, NULL, NULL, &p.live, err)) < 0) goto out;
     if (o->repack_below > 0 && r->keys->read_secret) {
         struct error e = ERROR_INIT;
-        rc = packs_use(r, thin_see, &p, &e);
+        rc = packs_use(r, thin_see, &p, ret_marks, &e);
         if (is_damage(rc) && !repo_log_moved(r)) {
             /* what a damaged snapshot still needs cannot be told chunk by chunk; its pack list still holds */
             ret->damaged = true;
@@ -230,13 +220,7 @@ static int plan_make(struct repo *r, const struct gc_options *o, const struct na
         }
     }
     if (p.thin_count) qsort(p.thin, p.thin_count, sizeof *p.thin, digest_order);
-    if ((rc = store_list(r->store, "packs/", pack_see, &p, err)) < 0) goto out;
-    struct {
-        int64_t before;
-        uint64_t n;
-    } old = {o->now_ns - o->grace_ns, 0};
-    rc = store_list(r->store, "sess/", count_old, &old, err);
-    ret->sessions = old.n;
+    rc = store_list(r->store, "packs/", pack_see, &p, err);
 out:
     nameset_free(&p.live);
     seam_free(p.thin);
@@ -250,7 +234,7 @@ out:
 
 int gc_plan_make(struct repo *r, const struct gc_options *o, struct gc_plan *ret, struct error *err) {
     const struct nameset none = {0};
-    return plan_make(r, o, &none, ret, err);
+    return plan_make(r, o, &none, ret, NULL, err);
 }
 
 /* What is to be swept: index objects that nothing refers to, and resume states that nobody came back for. */
@@ -363,24 +347,22 @@ static int reclaim(struct doomed *d, const char *key, uint64_t bytes, struct err
     return 0;
 }
 
-static int sweep_act(struct repo *r, const struct sweep *s, struct gc_plan *plan, struct error *err) {
-    struct doomed d;
-    if (s->index.n + s->n == 0) return 0;
-    int rc = doomed_begin(&d, r, plan, err);
+static int sweep_act(struct doomed *d, const struct sweep *s, struct error *err) {
+    int rc = 0;
     for (size_t i = 0; i < s->index.n && rc == 0; i++) {
         char key[96];
         run_key(&s->index.d[i], key);
-        rc = reclaim(&d, key, 0, err);
+        rc = reclaim(d, key, 0, err);
     }
     for (size_t i = 0; i < s->n && rc == 0; i++)
-        rc = d.together ? doomed_add(&d, s->sessions[i], err) : store_remove(r->store, s->sessions[i], err);
-    return rc < 0 ? rc : doomed_end(&d, err);
+        rc = d->together ? doomed_add(d, s->sessions[i], err) : store_remove(d->r->store, s->sessions[i], err);
+    return rc;
 }
 
-static int packs_remove(struct repo *r, const struct digests *gone, const struct pack_facts *all, struct gc_plan *plan,
-                        struct error *err) {
+static int all_remove(struct repo *r, const struct digests *gone, const struct pack_facts *all, const struct sweep *s,
+                      struct gc_plan *plan, struct error *err) {
     struct doomed d;
-    if (gone->n == 0) return 0;
+    if (gone->n + s->index.n + s->n == 0) return 0;
     int rc = doomed_begin(&d, r, plan, err);
     for (size_t i = 0; i < gone->n && rc == 0; i++) {
         const struct pack_fact *f = pack_fact_find(all, &gone->d[i]);
@@ -389,6 +371,7 @@ static int packs_remove(struct repo *r, const struct digests *gone, const struct
         pack_key(f->meta, &f->name, key);
         rc = reclaim(&d, key, f->bytes, err);
     }
+    if (rc == 0) rc = sweep_act(&d, s, err);
     return rc < 0 ? rc : doomed_end(&d, err);
 }
 
@@ -429,14 +412,18 @@ static int collect_once(struct repo *r, const struct gc_options *o, struct names
     struct digests gone = {0}, fresh = {0}, added = {0}, removed = {0}, gone_new = {0}, swept_new = {0};
     struct pack_facts all = {0}, again = {0};
     struct sweep sweep = {0};
+    struct marks *marks = NULL;
     uint64_t bytes = 0;
-    int rc = plan_make(r, o, tried, plan, err);
-    if (rc < 0) return rc;
+    int rc = plan_make(r, o, tried, plan, &marks, err);
+    if (rc < 0) {
+        marks_free(marks);
+        return rc;
+    }
     if (plan->dead_count || plan->repack_count) {
         rc = facts_of(plan->repack, plan->repack_count, &again, err);
         if (rc == 0) rc = facts_of(plan->dead, plan->dead_count, &all, err);
         if (rc == 0) rc = facts_of(plan->repack, plan->repack_count, &all, err);
-        if (rc == 0 && again.n) rc = repack(r, &again, &fresh, &added, &plan->repack_live_bytes, err);
+        if (rc == 0 && again.n) rc = repack(r, marks, &again, &fresh, &added, &plan->repack_live_bytes, err);
         for (size_t i = 0; i < all.n && rc == 0; i++) {
             bytes += all.f[i].bytes;
             rc = digests_add(&gone, &all.f[i].name, err);
@@ -453,10 +440,10 @@ static int collect_once(struct repo *r, const struct gc_options *o, struct names
         /* an empty list is one too: snapshots may list a pack of which they need nothing any more */
         rc = delete_append(r, plan->log_size, &gone_new, again.n ? &fresh : NULL, &added, &removed, &swept_new, bytes,
                            err);
-        if (rc == 0) rc = repo_sync(r, err);
+        if (rc == 0) rc = store_reads_many(r->store) ? repo_follow(r, err) : repo_sync(r, err);
     }
-    if (rc == 0) rc = packs_remove(r, &gone, &all, plan, err);
-    if (rc == 0) rc = sweep_act(r, &sweep, plan, err);
+    if (rc == 0) rc = all_remove(r, &gone, &all, &sweep, plan, err);
+    marks_free(marks);
     if (plan->dead_count < plan->dead_packs) /* there will be another part */
         for (size_t i = 0; i < gone.n && rc == 0; i++) rc = nameset_add(tried, gone.d[i].b, err);
     nameset_sort(tried);
@@ -478,6 +465,7 @@ static int collect_part(struct repo *r, const struct gc_options *o, struct names
         int rc = collect_once(r, o, tried, ret, err);
         if (rc == 0) return 0;
         gc_plan_free(ret);
+        r->fresh_ns = 0;
         if (rc != -ERR_REPO_COMMIT_LOST) return error_wrap(err, "collecting");
         error_clear(err);
         if (attempt < MARKINGS_MAX) continue;
@@ -509,6 +497,7 @@ int gc_run(struct repo *r, const struct gc_options *o, struct gc_plan *ret, stru
         gc_plan_free(&more);
     }
     nameset_free(&tried);
+    if (rc == 0) store_tidy(r->store);
     return rc;
 }
 

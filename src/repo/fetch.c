@@ -62,10 +62,11 @@ int fetcher_new(struct repo *r, const struct index *x, pthread_rwlock_t *lock, s
     pthread_mutex_init(&f->lock, NULL);
     pthread_cond_init(&f->cond, NULL);
     /* what it knows of the index must not change under it */
-    if (!lock && (rc = ahead_new(r, x, cache_bytes / 3 * 5, &f->ahead, err)) < 0) {
+    if (!lock && (rc = ahead_new(r, x, cache_bytes * 2, &f->ahead, err)) < 0) {
         fetcher_free(f);
         return rc;
     }
+    if (f->ahead) f->bytes_max = cache_bytes / 3 * 2; /* the rest is sealed bytes' */
     *ret = f;
     return 0;
 }

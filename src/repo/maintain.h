@@ -66,7 +66,6 @@ struct pack_fact;
 struct gc_plan {
     uint64_t live_packs, live_bytes, dead_packs, dead_bytes, young_packs, young_bytes;
     uint64_t repack_packs, repack_bytes, repack_live_bytes;
-    uint64_t sessions;      /* stale resume states to remove */
     uint64_t archived_packs; /* not rewritten though little of them is live: they would have to be brought back first */
     bool damaged;           /* a live snapshot lacks chunks, so nothing is rewritten, and only whole packs are freed */
     struct pack_fact *dead; /* those that go first: at most GC_DEAD_MAX of dead_packs */

@@ -43,8 +43,11 @@ static inline bool is_damage(int rc) { return rc == -ERR_OBJECT_MISSING || rc ==
 
 /* Rewrite the runs that mention one of `gone` (sorted) without it. Staged and committed. */
 int runs_without(struct repo *r, const struct digests *gone, struct digests *added, struct digests *removed, struct error *err) PK_CHECK;
+/* Which entries of the index are live, as packs_use found it; good as long as the handle does not sync. */
+struct marks;
+void marks_free(struct marks *m);
 /* Store the live chunks of these packs anew. */
-int repack(struct repo *r, const struct pack_facts *which, struct digests *new_packs, struct digests *new_runs, uint64_t *ret_bytes, struct error *err) PK_CHECK;
+int repack(struct repo *r, const struct marks *m, const struct pack_facts *which, struct digests *new_packs, struct digests *new_runs, uint64_t *ret_bytes, struct error *err) PK_CHECK;
 /* From now on the writer stores chunks of that epoch: a pack has one, and a chunk keeps its id. */
 int moved_epoch(struct writer *w, unsigned epoch, struct error *err) PK_CHECK;
 /* What a writer of writer_open_bare took, durable: its packs, and a run over them. `rc` is how it went so far: below 0 nothing is
@@ -55,9 +58,9 @@ int moved_finish(struct writer *w, int rc, struct digests *new_packs, struct dig
  * and packs that are damaged are left out. Staged and committed; nothing refers to them yet. */
 int index_rebuild(struct repo *r, const struct digests *known, struct digests *added, struct error *err) PK_CHECK;
 /* Share of live bytes for each pack of the index: plain bytes live and in all, of one run; a pack that several runs have
- * is told of several times. Needs the read key. */
+ * is told of several times. Needs the read key. ret_marks may be NULL. */
 struct pack_use { struct digest name; uint64_t live, total; };
-int packs_use(struct repo *r, int (*cb)(void *ctx, const struct pack_use *u, struct error *err), void *ctx, struct error *err) PK_CHECK;
+int packs_use(struct repo *r, int (*cb)(void *ctx, const struct pack_use *u, struct error *err), void *ctx, struct marks **ret_marks, struct error *err) PK_CHECK;
 /* Calls for every chunk that live snapshots need (data, lists, manifests, roots, and the bases of deltas, maybe often). */
 int live_chunks(struct repo *r, int (*cb)(void *ctx, const uint8_t *id_prefix, struct error *err), void *ctx, struct error *err) PK_CHECK;
 /* The same for one snapshot. */

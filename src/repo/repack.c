@@ -7,6 +7,7 @@
 
 struct marks {
     struct repo *r;
+    size_t runs;
     uint8_t **live; /* a bit an entry, for each run */
 };
 
@@ -29,22 +30,31 @@ static int mark(void *ctx, const uint8_t *id, struct error *err) {
     return 0;
 }
 
-static void marks_free(struct marks *m, size_t n) {
-    for (size_t i = 0; m->live && i < n; i++) seam_free(m->live[i]);
+void marks_free(struct marks *m) {
+    if (!m) return;
+    for (size_t i = 0; m->live && i < m->runs; i++) seam_free(m->live[i]);
     seam_free(m->live);
+    seam_free(m);
 }
 
-static int marks_make(struct repo *r, struct marks *m, struct error *err) {
+static int marks_make(struct repo *r, struct marks **ret, struct error *err) {
     void *mem;
-    *m = (struct marks){.r = r};
-    int rc = mem_alloc((r->index.count + 1) * sizeof *m->live, &mem, err);
+    int rc = mem_alloc(sizeof(struct marks), &mem, err);
     if (rc < 0) return rc;
-    m->live = mem;
-    for (size_t i = 0; i < r->index.count && rc == 0; i++) {
+    struct marks *m = mem;
+    *m = (struct marks){.r = r, .runs = r->index.count};
+    rc = mem_alloc((m->runs + 1) * sizeof *m->live, &mem, err);
+    if (rc == 0) m->live = mem;
+    for (size_t i = 0; i < m->runs && rc == 0; i++) {
         rc = mem_alloc(index_entry_count(&r->index, i) / 8 + 1, &mem, err);
         m->live[i] = rc == 0 ? mem : NULL;
     }
-    return rc < 0 ? rc : live_chunks(r, mark, m, err);
+    if (rc == 0) rc = live_chunks(r, mark, m, err);
+    if (rc < 0)
+        marks_free(m);
+    else
+        *ret = m;
+    return rc;
 }
 
 static int run_use(const struct index *x, size_t i, const uint8_t *live,
@@ -71,11 +81,14 @@ static int run_use(const struct index *x, size_t i, const uint8_t *live,
 }
 
 int packs_use(struct repo *r, int (*cb)(void *, const struct pack_use *, struct error *), void *ctx,
-              struct error *err) {
-    struct marks m;
+              struct marks **ret_marks, struct error *err) {
+    struct marks *m = NULL;
     int rc = marks_make(r, &m, err);
-    for (size_t i = 0; i < r->index.count && rc == 0; i++) rc = run_use(&r->index, i, m.live[i], cb, ctx, err);
-    marks_free(&m, r->index.count);
+    for (size_t i = 0; i < r->index.count && rc == 0; i++) rc = run_use(&r->index, i, m->live[i], cb, ctx, err);
+    if (rc == 0 && ret_marks)
+        *ret_marks = m;
+    else
+        marks_free(m);
     return rc;
 }
 
@@ -130,7 +143,7 @@ static int moves_expect(struct repo *r, const struct marks *m, struct fetcher *f
 }
 
 /* `at` is NULL, or of that pack. */
-static int pack_move(struct writer *w, struct marks *m, struct fetcher *f, const struct pack_fact *p,
+static int pack_move(struct writer *w, const struct marks *m, struct fetcher *f, const struct pack_fact *p,
                      const struct move *at, struct error *err) {
     struct pack_in *own = NULL;
     const struct pack_in *in = NULL;
@@ -173,7 +186,7 @@ int moved_epoch(struct writer *w, unsigned epoch, struct error *err) {
     return rc;
 }
 
-static int packs_move(struct writer *w, struct marks *m, struct fetcher *f, const struct pack_facts *which,
+static int packs_move(struct writer *w, const struct marks *m, struct fetcher *f, const struct pack_facts *which,
                       const struct move *moves, struct error *err) {
     void *mem;
     int rc = mem_alloc((which->n + 1) * sizeof(unsigned), &mem, err);
@@ -208,24 +221,20 @@ int moved_finish(struct writer *w, int rc, struct digests *new_packs, struct dig
     return rc;
 }
 
-int repack(struct repo *r, const struct pack_facts *which, struct digests *new_packs, struct digests *new_runs,
-           uint64_t *ret_bytes, struct error *err) {
-    struct marks m = {0};
+int repack(struct repo *r, const struct marks *m, const struct pack_facts *which, struct digests *new_packs,
+           struct digests *new_runs, uint64_t *ret_bytes, struct error *err) {
     struct writer *w = NULL;
     struct fetcher *f = NULL;
     struct move *moves = NULL;
-    size_t runs_before = r->index.count;
     struct writer_options o = {.environment = "", .surface = "repack", .no_delta = true};
     int rc = writer_open_bare(r, &o, &w, err);
-    if (rc == 0) rc = marks_make(r, &m, err);
-    if (rc == 0) rc = fetcher_new(r, &r->index, NULL, 32u << 20, &f, err);
-    if (rc == 0) rc = moves_expect(r, &m, f, which, &moves, err);
-    if (rc == 0) rc = packs_move(w, &m, f, which, moves, err);
+    if (rc == 0) rc = fetcher_new(r, &r->index, NULL, 16u << 20, &f, err);
+    if (rc == 0) rc = moves_expect(r, m, f, which, &moves, err);
+    if (rc == 0) rc = packs_move(w, m, f, which, moves, err);
     if (rc == 0) rc = repo_index_whole(r, err); /* else what lives may not have been seen to */
     if (w) rc = moved_finish(w, rc, new_packs, new_runs, ret_bytes, err);
     fetcher_free(f);
     seam_free(moves);
-    marks_free(&m, runs_before);
     writer_free(w);
     return rc;
 }

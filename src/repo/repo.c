@@ -64,6 +64,8 @@ void repo_origin(const struct repo *r, char out[64]) {
     snprintf(out, 64, "proofkeep/%s", r->id_hex);
 }
 
+#define FRESH_NS (INT64_C(5) * NS_PER_S)
+
 static int format_write(const struct repo *r, struct buf *out, struct error *err) {
     char admin[65], now[32];
     hex_encode(r->keys->admin_public, SIGN_PUBLIC_BYTES, admin);
@@ -173,7 +175,8 @@ int repo_create(struct store *s, const struct repo_params *p, const struct unloc
     hex_encode(r.id, sizeof r.id, r.id_hex);
     const struct repo *source = p ? p->copy_of : NULL;
     r.cipher = p && p->cipher ? p->cipher : cipher_best();
-    r.data_pack_bytes = p && p->data_pack_bytes ? p->data_pack_bytes : source ? source->data_pack_bytes : 16u << 20;
+    const uint32_t usual = store_reads_many(s) ? DATA_PACK_BYTES_FAR : DATA_PACK_BYTES;
+    r.data_pack_bytes = p && p->data_pack_bytes ? p->data_pack_bytes : source ? source->data_pack_bytes : usual;
     r.meta_pack_bytes = p && p->meta_pack_bytes ? p->meta_pack_bytes : source ? source->meta_pack_bytes : 4u << 20;
     uint64_t size;
     rc = store_stat(s, "format", &size, NULL, err);
@@ -443,7 +446,14 @@ int repo_index_whole(const struct repo *r, struct error *err) {
 int repo_sync(struct repo *r, struct error *err) {
     r->fresh_ns = 0;
     int rc = ledger_sync(r->ledger, err);
-    return rc < 0 ? rc : repo_follow(r, err);
+    if (rc == 0) rc = repo_follow(r, err);
+    if (rc == 0) r->fresh_ns = time_monotonic_ns();
+    return rc;
+}
+
+int repo_sync_lately(struct repo *r, struct error *err) {
+    const bool fresh = store_reads_many(r->store) && r->fresh_ns && time_monotonic_ns() - r->fresh_ns < FRESH_NS;
+    return fresh ? repo_follow(r, err) : repo_sync(r, err);
 }
 
 int repo_follow(struct repo *r, struct error *err) {

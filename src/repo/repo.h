@@ -129,7 +129,7 @@ struct drill_info {
 struct repo;
 struct repo_params {
     enum cipher cipher;         /* 0: cipher_best() */
-    uint32_t data_pack_bytes;   /* 0: 16 MiB */
+    uint32_t data_pack_bytes;   /* 0: 16 MiB; 24 MiB where each request costs */
     uint32_t meta_pack_bytes;   /* 0: 4 MiB */
     const struct repo *copy_of; /* share its content keys and pack sizes, to take copies of its snapshots; NULL: keys of its own.
                                  * When it has begun epochs, repo_epoch_follow is next, and takes a key that reads it.
@@ -148,6 +148,9 @@ void repo_close(struct repo *r);
 void repo_parity_set(struct repo *r, unsigned percent);
 /* Read the log's newcomers and the index runs they name. */
 int repo_sync(struct repo *r, struct error *err) PK_CHECK;
+/* The same, but a handle that was opened or synced in the last seconds does not ask again where each request costs: for
+ * whoever commits afterwards, as every entry below is read before that. */
+int repo_sync_lately(struct repo *r, struct error *err) PK_CHECK;
 
 const struct keyring *repo_keys(const struct repo *r);
 struct store *repo_store(const struct repo *r);

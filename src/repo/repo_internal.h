@@ -168,6 +168,8 @@ size_t digest_sort_unique(struct digest *d, size_t n);
 #define PACK_HEADER_BYTES 256
 #define PACK_FOOTER_BYTES 64
 #define PACK_BYTES_MAX (256u << 20)
+#define DATA_PACK_BYTES (16u << 20)     /* the usual size of a full pack */
+#define DATA_PACK_BYTES_FAR (24u << 20) /* in a store where each request costs */
 #define PACK_EPOCH_AT 12 /* u16 of the header: the epoch of its chunks' ids */
 #define PACK_DIR_MAGIC "PKDIR01\n"
 
@@ -372,7 +374,7 @@ struct repo {
         size_t len;
     } mended;
     struct alternates *alternates; /* alternate.h; NULL: none */
-    int64_t fresh_ns; /* when it was opened, by the monotonic clock; 0 once somebody has gone on from there */
+    int64_t fresh_ns; /* when the log was last read to its end, by the monotonic clock; 0: that is not to be relied on */
     struct { /* what run_write made last; under the lock */
         struct digest name;
         uint64_t entries;

@@ -3,8 +3,6 @@
 #include "repo/run_merge.h"
 #include "repo/writer_internal.h"
 
-#define FRESH_NS (INT64_C(5) * NS_PER_S)
-
 struct sess_scan {
     char (*keys)[96];
     size_t n, cap;
@@ -187,9 +185,8 @@ static int open_base(struct repo *r, const struct writer_options *o, bool bare, 
     if ((rc = mem_alloc(ORDER_WINDOW * sizeof *w->window, &mem, err)) < 0) goto fail;
     w->window = mem;
     /* A handle that was opened a moment ago has read the log; what came since is read before the commit anyway. */
-    const bool fresh = store_reads_many(r->store) && r->fresh_ns && time_monotonic_ns() - r->fresh_ns < FRESH_NS;
+    if (!bare && (rc = repo_sync_lately(r, err)) < 0) goto fail;
     r->fresh_ns = 0;
-    if (!bare && !fresh && (rc = repo_sync(r, err)) < 0) goto fail;
     w->opened_at = ledger_size(r->ledger);
     if ((rc = session_new(r, &w->session, err)) < 0) goto fail;
     if ((rc = pool_new(w->threads, 2 * w->threads, &w->pool, err)) < 0) goto fail;

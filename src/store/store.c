@@ -47,6 +47,26 @@ int store_create(struct store *s, const char *key, struct bytes content, struct 
     return rc < 0 ? rc : s->ops->create(s, key, content, err);
 }
 
+int store_create_timed(struct store *s, const char *key, struct bytes content, int64_t *ret_created_ns,
+                       struct error *err) {
+    struct error unknown = ERROR_INIT;
+    uint64_t bytes;
+    int64_t ns = 0;
+    int rc = check_key(key, err);
+    if (rc == 0 && s->ops->create_timed)
+        rc = s->ops->create_timed(s, key, content, &ns, err);
+    else if (rc == 0)
+        rc = s->ops->create(s, key, content, err);
+    if (rc < 0) return rc;
+    if (ns == 0 && s->ops->stat(s, key, &bytes, &ns, &unknown) < 0) ns = 0;
+    *ret_created_ns = ns;
+    return 0;
+}
+
+void store_tidy(struct store *s) {
+    if (s->ops->tidy) s->ops->tidy(s);
+}
+
 int store_replace(struct store *s, const char *key, struct bytes content, struct error *err) {
     int rc = check_key(key, err);
     return rc < 0 ? rc : s->ops->replace(s, key, content, err);

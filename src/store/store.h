@@ -105,6 +105,10 @@ struct store_ops {
     /* Optional, for places where a request takes long and many do not take longer: they are under way at the same time. */
     void (*get_many)(struct store *, struct store_get *gets, size_t n);
     int (*remove_many)(struct store *, const char *const *keys, size_t n, struct error *);
+    /* Optional: create, which also tells the time that the server says in its answer; 0: it says none, or the answer was lost. */
+    int (*create_timed)(struct store *, const char *key, struct bytes content, int64_t *ret_created_ns, struct error *);
+    /* Optional: see store_tidy. */
+    void (*tidy)(struct store *);
     /* Optional, for places behind a server. */
     void (*requests)(struct store *, struct store_requests *ret);
     const struct store_version_ops *versions; /* NULL: the place keeps neither versions nor retention */
@@ -121,6 +125,8 @@ struct store {
 int store_stage(struct store *s, const char *key, const struct bytes *parts, size_t n, struct error *err) PK_CHECK;
 int store_commit(struct store *s, struct error *err) PK_CHECK;
 int store_create(struct store *s, const char *key, struct bytes content, struct error *err) PK_CHECK;
+/* Also tells when, by the place's clock; 0: that is not known. */
+int store_create_timed(struct store *s, const char *key, struct bytes content, int64_t *ret_created_ns, struct error *err) PK_CHECK;
 int store_replace(struct store *s, const char *key, struct bytes content, struct error *err) PK_CHECK;
 int store_read(struct store *s, const char *key, uint64_t at, void *p, size_t len, size_t *ret_n, struct error *err) PK_CHECK;
 /* Each as store_read; only drivers that read many at once tell when objects were created. */
@@ -135,6 +141,8 @@ int store_list(struct store *s, const char *prefix, store_list_cb cb, void *ctx,
 int store_remove(struct store *s, const char *key, struct error *err) PK_CHECK;
 /* In any order. After a failure some are removed and some are not. */
 int store_remove_many(struct store *s, const char *const *keys, size_t n, struct error *err) PK_CHECK;
+/* Gives up what crashed runs began to store more than a day ago and never ended. What cannot be found or removed stays. */
+void store_tidy(struct store *s);
 bool store_requests(struct store *s, struct store_requests *ret); /* false: there is no server to ask */
 void store_requests_add(struct store_requests *sum, const struct store_requests *more);
 int store_free_space(struct store *s, uint64_t *ret_bytes, struct error *err) PK_CHECK;
@@ -165,7 +173,7 @@ int store_local_open(const char *path, bool create, struct store **ret, struct e
  *   timeout=DURATION              after which a request in which nothing moves is given up; 30s
  *   connections=N                 objects stored at once; 8
  * Nothing is asked of the server yet, so a bucket that is missing shows at the first call (ERR_S3_BUCKET); buckets are not
- * made. What crashed runs left unfinished is aborted a day later, by whoever stages next. `create` changes nothing. */
+ * made. What crashed runs left unfinished is aborted a day later, by store_tidy. `create` changes nothing. */
 struct store_access;
 int store_s3_open(const char *url, bool create, const struct store_access *a, struct store **ret, struct error *err) PK_CHECK;
 /* Only the form of a URL: ERR_USAGE for what store_open would not take. */

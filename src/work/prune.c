@@ -163,7 +163,7 @@ int prune_plan_make(struct work *w, const struct selection *s, const struct prun
     int rc = names_join(&s->address, p.surfaces, sizeof p.surfaces, err);
     if (rc == 0 && !w->options.repository) rc = selection_check(s, w, err);
     if (rc == 0) rc = work_open_repo(w, p.environment, err);
-    if (rc == 0) rc = repo_sync(w->repo, err);
+    if (rc == 0) rc = repo_sync_lately(w->repo, err);
     if (rc < 0) return rc;
     const struct config_environment *e = w->config ? config_environment(w->config, p.environment) : NULL;
     snprintf(p.repository, sizeof p.repository, "%s", repo_id_hex(w->repo));

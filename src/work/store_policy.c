@@ -108,6 +108,8 @@ static const struct grant denials[] = {
      {"s3:DeleteObject"},
      false,
      {{W | R, "*"}, {P, "log/*"}, {P, "keys/*"}, {P, "format"}, {P, "checkpoint"}}},
+    /* Ceph lets whoever stored an object read it, unless it is denied. */
+    {"NeverRead", {"s3:GetObject", "s3:GetObjectVersion"}, false, {{W, "packs/*"}}},
     {"NeverLook", {"s3:ListBucketVersions"}, true, {{W, ""}}},
     {"NeverConfigure",
      {"s3:DeleteBucket", "s3:PutBucketPolicy", "s3:DeleteBucketPolicy", "s3:PutBucketVersioning",
@@ -133,6 +135,7 @@ static const struct grant once = {"NeverReplace",
 struct maker {
     const struct store_policy_request *q;
     struct s3_where where;
+    bool ceph; /* it has principals by ARNs like AWS, and refuses a whole policy for one action that it does not know */
     json_t *statements;
 };
 
@@ -149,11 +152,12 @@ static bool applies(const struct grant *g, enum key_role role) {
     return any;
 }
 
-static int put_actions(json_t *statement, const struct grant *g, struct error *err) {
+static int put_actions(const struct maker *m, json_t *statement, const struct grant *g, struct error *err) {
     json_t *a = json_array();
     int rc = json_put(statement, "Action", a, err);
     for (size_t i = 0; i < sizeof g->actions / sizeof *g->actions && g->actions[i] && rc == 0; i++)
-        rc = json_push(a, json_string(g->actions[i]), err);
+        if (!m->ceph || !strstr(g->actions[i], "EncryptionConfiguration"))
+            rc = json_push(a, json_string(g->actions[i]), err);
     return rc;
 }
 
@@ -199,7 +203,7 @@ static int add(struct maker *m, const struct grant *g, bool allow, json_t *condi
     if (rc == 0) rc = json_put_str(s, "Sid", sid, err);
     if (rc == 0) rc = json_put_str(s, "Effect", allow ? "Allow" : "Deny", err);
     if (rc == 0) rc = put_principals(m, s, err);
-    if (rc == 0) rc = put_actions(s, g, err);
+    if (rc == 0) rc = put_actions(m, s, g, err);
     if (rc == 0) rc = put_resources(m, s, g, err);
     if (rc == 0 && condition) return json_put(s, "Condition", condition, err);
     json_decref(condition);
@@ -263,7 +267,7 @@ static int check_principals(const struct maker *m, struct error *err) {
         return error_set(err, ERR_USAGE, "a policy for a user or role names no principal; --style bucket does");
     if (q->style == POLICY_BUCKET && !q->principal_count) {
         error_set(err, ERR_USAGE, "a bucket's policy says whom it is for, and no --principal is given");
-        return error_next(err, "Name the user or role: an ARN for AWS, a user's name for other servers.");
+        return error_next(err, "Name the user or role: an ARN for AWS and Ceph, a user's name for other servers.");
     }
     for (size_t i = 0; i < q->principal_count; i++) {
         if (!q->principals[i][0] || strcmp(q->principals[i], "*") == 0)
@@ -286,6 +290,9 @@ static void note(const struct maker *m, struct store_policy *ret) {
         ret->notes[n++] =
             "Where the bucket keeps versions, what is pruned stays as one until a lifecycle rule ends it; no "
             "credential of proofkeep's does.";
+    if (m->ceph)
+        ret->notes[n++] =
+            "Ceph knows no action for the encryption of a bucket: how that is set is not measured with these.";
     if (m->q->style == POLICY_BUCKET)
         ret->notes[n++] = "A bucket has one policy: put the statements of all roles into it.";
 }
@@ -296,6 +303,7 @@ int store_policy_make(const struct store_policy_request *q, struct store_policy 
     int rc = find_place(q, &m.where, err);
     if (rc == 0) rc = check_principals(&m, err);
     if (rc < 0) return rc;
+    for (size_t i = 0; i < q->principal_count && !m.where.aws; i++) m.ceph |= strncmp(q->principals[i], "arn:", 4) == 0;
     json_auto_t *document = json_object();
     m.statements = json_array();
     rc = json_put_str(document, "Version", "2012-10-17", err);

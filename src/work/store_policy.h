@@ -15,7 +15,7 @@ struct store_policy_request {
     const char *repository;  /* address, or name in the configuration; NULL: the configuration's only one */
     enum key_role role;
     enum policy_style style;
-    const char *const *principals; /* of POLICY_BUCKET: ARNs for AWS, names for other servers */
+    const char *const *principals; /* of POLICY_BUCKET: ARNs for AWS and Ceph, names for other servers */
     size_t principal_count;
 };
 #define POLICY_NOTES_MAX 4

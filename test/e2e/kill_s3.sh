@@ -155,6 +155,6 @@ sweep copy prepare_copy after_copy copy lab/tree --to "$B" --to-key-file "$T/b.k
 claim 'no kill left an upload in parts'
 new=$(s3 begin backups a/packs/d/00/new) && old=$(s3 begin backups a/packs/d/00/old) && [ "$(s3 uploads backups | wc -l)" = 2 ] &&
   find "$T/server/data/backups" -path "*$old*" -exec touch -d '3 days ago' {} +
-turn=$((turn + 1)) && grow $turn && pk backup lab/tree && s3 uploads backups >uploads && grep -q -F "$new" uploads && ! grep -q -F "$old" uploads
-claim 'one that a killed run left three days ago is aborted by the next backup, and one of today is left alone'
+turn=$((turn + 1)) && grow $turn && pk backup lab/tree && pk prune lab --collect-only --grace 1h && s3 uploads backups >uploads && grep -q -F "$new" uploads && ! grep -q -F "$old" uploads
+claim 'one that a killed run left three days ago is aborted by the next collection, and one of today is left alone'
 finish

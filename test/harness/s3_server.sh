@@ -2,7 +2,7 @@
 # Starts a real S3 server on 127.0.0.1 for tests. To be sourced by bash; the caller ends what it started with s3_stop.
 #   s3_start versitygw|minio|ceph|moto FOLDER   sets S3_ENDPOINT; answers 77, with the reason in S3_WHY, when it cannot be had
 #                                               with S3_PORT, at that port
-#   s3_user NAME SECRET FOLDER             another user of versitygw or MinIO, who may do what policies let them
+#   s3_user NAME SECRET FOLDER             another user of versitygw, MinIO or Ceph, who may do what policies let them
 # With S3_SIDECAR, a folder, versitygw keeps there what it else keeps in extended attributes, which hold 4 KiB: more policies.
 #   s3_stop                                ends it, by its process ids
 # Keys are S3_ACCESS and S3_SECRET. The servers are built once by `go install` into PROOFKEEP_TEST_CACHE (by default a folder
@@ -175,6 +175,10 @@ E
 s3_user() {
   if [ "$S3_STARTED" = minio ]; then
     s3_minio user "$1" "$2" >"$3/user.log" 2>&1
+    return
+  fi
+  if [ "$S3_STARTED" = ceph ]; then
+    timeout 60 radosgw-admin -c "$3/ceph.conf" user create --uid="$1" --display-name="$1" --access-key="$1" --secret="$2" >"$3/user.log" 2>&1
     return
   fi
   "$S3_CACHE/bin/versitygw" admin --access $S3_ACCESS --secret $S3_SECRET --endpoint-url "$S3_ENDPOINT" create-user \

@@ -335,7 +335,8 @@ static int take_upload(void *ctx, const char *path, struct bytes text, struct er
     return 0;
 }
 
-void s3_abort_stale(struct s3_store *s) {
+void s3_abort_stale(struct store *st) {
+    struct s3_store *s = (struct s3_store *)st;
     struct error e = ERROR_INIT;
     CLEANUP(buf_free) struct buf text = BUF_INIT(S3_TEXT_BYTES_MAX), q = BUF_INIT(4096);
     int rc = buf_append_str(&q, "prefix=", &e);

@@ -74,8 +74,8 @@ static int is_ours(struct s3_store *s, const char *key, const char *mark, bool u
     return unmarked && unsure ? s3_same(s, key, parts, n, ret_ours, err) : rc;
 }
 
-int s3_put(struct s3_store *s, const char *key, const struct bytes *parts, size_t n, enum s3_put_mode mode,
-           const atomic_bool *cancel, struct error *err) {
+int s3_put_dated(struct s3_store *s, const char *key, const struct bytes *parts, size_t n, enum s3_put_mode mode,
+                 const atomic_bool *cancel, int64_t *ret_date_ns, struct error *err) {
     static const struct bytes nothing = {NULL, 0};
     char what[S3_KEY_BYTES_MAX], mark[33], until[32];
     uint8_t random[16];
@@ -99,7 +99,9 @@ int s3_put(struct s3_store *s, const char *key, const struct bytes *parts, size_
     }
     s3_write_headers(s, &c);
     s3_lock_headers(s, key, &c, until);
+    if (ret_date_ns) *ret_date_ns = 0;
     rc = s3_call(s, &c, err);
+    if (rc == 0 && ret_date_ns && c.answer.status != 412) *ret_date_ns = c.answer.date_ns;
     if (rc == 0 && c.answer.status == 412) {
         bool fine = false;
         rc = mode == S3_PUT_CREATE ? is_ours(s, key, mark, c.unsure, parts, n, &fine, err)
@@ -108,6 +110,16 @@ int s3_put(struct s3_store *s, const char *key, const struct bytes *parts, size_
     }
     s3_call_free(&c);
     return rc;
+}
+
+int s3_put(struct s3_store *s, const char *key, const struct bytes *parts, size_t n, enum s3_put_mode mode,
+           const atomic_bool *cancel, struct error *err) {
+    return s3_put_dated(s, key, parts, n, mode, cancel, NULL, err);
+}
+
+int s3_create_timed(struct store *st, const char *key, struct bytes content, int64_t *ret_created_ns,
+                    struct error *err) {
+    return s3_put_dated((struct s3_store *)st, key, &content, 1, S3_PUT_CREATE, NULL, ret_created_ns, err);
 }
 
 int s3_create(struct store *st, const char *key, struct bytes content, struct error *err) {

@@ -55,6 +55,7 @@ static const struct store_ops s3_ops = {
     .stage = s3_stage,
     .commit = s3_commit,
     .create = s3_create,
+    .create_timed = s3_create_timed,
     .replace = s3_replace,
     .read = s3_read,
     .stat = s3_stat,
@@ -67,6 +68,7 @@ static const struct store_ops s3_ops = {
     .archive = &s3_archive,
     .get_many = s3_get_many,
     .remove_many = s3_remove_many,
+    .tidy = s3_abort_stale,
     .requests = s3_requests,
 };
 

@@ -129,6 +129,10 @@ int xml_walk(struct bytes in, xml_cb cb, void *ctx, struct error *err) PK_CHECK;
 enum s3_put_mode { S3_PUT_CREATE, S3_PUT_SAME_IS_FINE, S3_PUT_AGAIN, S3_PUT_REPLACE };
 int s3_put(struct s3_store *s, const char *key, const struct bytes *parts, size_t n, enum s3_put_mode mode,
            const atomic_bool *cancel, struct error *err) PK_CHECK;
+/* As s3_put; ret_date_ns (NULL: unwanted) is what the server's clock showed when it had stored the object, 0 when that
+ * is not known. */
+int s3_put_dated(struct s3_store *s, const char *key, const struct bytes *parts, size_t n, enum s3_put_mode mode,
+                 const atomic_bool *cancel, int64_t *ret_date_ns, struct error *err) PK_CHECK;
 /* Whether the object under key holds just these bytes. */
 int s3_same(struct s3_store *s, const char *key, const struct bytes *parts, size_t n, bool *ret_same,
             struct error *err) PK_CHECK;
@@ -151,7 +155,7 @@ int s3_put_parts(struct s3_store *s, struct pool *pool, const char *key, const s
                  const atomic_bool *cancel, struct error *err) PK_CHECK;
 /* Uploads below the prefix that were begun more than a day ago and never ended. What cannot be asked or aborted is
  * left. */
-void s3_abort_stale(struct s3_store *s);
+void s3_abort_stale(struct store *);
 
 /* Versions (version.c) */
 void s3_pins_free(struct pins *p);
@@ -184,6 +188,8 @@ int s3_remove_each(struct s3_store *s, const char *const *keys, size_t n, struct
 int s3_stage(struct store *, const char *key, const struct bytes *parts, size_t n, struct error *) PK_CHECK;
 int s3_commit(struct store *, struct error *) PK_CHECK;
 int s3_create(struct store *, const char *key, struct bytes content, struct error *) PK_CHECK;
+int s3_create_timed(struct store *, const char *key, struct bytes content, int64_t *ret_created_ns,
+                    struct error *) PK_CHECK;
 int s3_replace(struct store *, const char *key, struct bytes content, struct error *) PK_CHECK;
 int s3_read(struct store *, const char *key, uint64_t at, void *p, size_t len, size_t *ret_n, struct error *) PK_CHECK;
 int s3_stat(struct store *, const char *key, uint64_t *ret_bytes, int64_t *ret_created_ns, struct error *) PK_CHECK;

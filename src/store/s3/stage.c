@@ -67,10 +67,6 @@ static void run(void *arg) {
     pthread_mutex_unlock(&g->lock);
 }
 
-static void abort_stale(void *arg) {
-    s3_abort_stale(arg);
-}
-
 static int stager_get(struct s3_store *s, struct stager **ret, struct error *err) {
     int rc = 0;
     pthread_mutex_lock(&s->lock);
@@ -85,7 +81,6 @@ static int stager_get(struct s3_store *s, struct stager **ret, struct error *err
             pthread_mutex_init(&g->lock, NULL);
             pthread_cond_init(&g->ended, NULL);
             s->stager = g;
-            pool_submit(g->pool, abort_stale, s);
         } else {
             seam_free(g);
         }
