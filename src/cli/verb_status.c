@@ -153,8 +153,12 @@ static int print(struct cli *c, const struct status *st, struct error *err) {
             output_remark(c->output, "%s: %s in its fallback %s %s to be forwarded, the oldest stored %s",
                           f->repository, COUNTED(f->waiting, "recovery point"), f->name,
                           f->waiting == 1 ? "waits" : "wait", since);
-        else
+        else if (!f->wal)
             output_remark(c->output, "%s: nothing waits in its fallback %s", f->repository, f->name);
+        if (f->wal)
+            output_remark(c->output, "%s: %s of WAL in its fallback %s %s to be forwarded%s%s", f->repository,
+                          COUNTED(f->wal, "object"), f->name, f->wal == 1 ? "waits" : "wait",
+                          f->waiting ? "" : ", the oldest stored ", f->waiting ? "" : since);
     }
     return rc;
 }

@@ -49,7 +49,7 @@ int judge_wal(struct state *s, const struct ledger_entry *e, const json_t *p, en
 }
 
 static int append(struct repo *r, const char *environment, const char *surface, uint64_t system, bool mended,
-                  const struct wal_row *rows, size_t n, struct error *err) {
+                  const json_t *fallback, const struct wal_row *rows, size_t n, struct error *err) {
     char text[24], prefix[32];
     struct sha256_state *sum = NULL;
     struct digest all;
@@ -78,6 +78,7 @@ static int append(struct repo *r, const char *environment, const char *surface, 
                           "objects", objects);
     if (!p) return error_set(err, ERR_NO_MEMORY, "no memory for a log entry");
     rc = mended ? json_put(p, "mended", json_true(), err) : 0;
+    if (rc == 0 && fallback) rc = json_put(p, "fallback", json_incref((json_t *)fallback), err);
     if (rc < 0)
         json_decref(p);
     else
@@ -91,21 +92,26 @@ int wal_object_check(struct repo *r, const struct wal_row *row, struct error *er
     return object_check_name(r->store, row->key, row->object_bytes, &row->digest, err);
 }
 
-int wal_log_append(struct repo *r, const char *environment, const char *surface, uint64_t system,
-                   const struct wal_row *rows, size_t n, struct error *err) {
+int wal_log_append_instead(struct repo *r, const char *environment, const char *surface, uint64_t system,
+                           const json_t *fallback, const struct wal_row *rows, size_t n, struct error *err) {
     int rc = 0;
     for (size_t at = 0; at < n && rc == 0; at += WAL_ROWS_MAX)
-        rc = append(r, environment, surface, system, false, rows + at, n - at < WAL_ROWS_MAX ? n - at : WAL_ROWS_MAX,
-                    err);
+        rc = append(r, environment, surface, system, false, fallback, rows + at,
+                    n - at < WAL_ROWS_MAX ? n - at : WAL_ROWS_MAX, err);
     return rc;
+}
+
+int wal_log_append(struct repo *r, const char *environment, const char *surface, uint64_t system,
+                   const struct wal_row *rows, size_t n, struct error *err) {
+    return wal_log_append_instead(r, environment, surface, system, NULL, rows, n, err);
 }
 
 int wal_log_mend(struct repo *r, const char *environment, const char *surface, uint64_t system,
                  const struct wal_row *rows, size_t n, struct error *err) {
     int rc = 0;
     for (size_t at = 0; at < n && rc == 0; at += WAL_ROWS_MAX)
-        rc = append(r, environment, surface, system, true, rows + at, n - at < WAL_ROWS_MAX ? n - at : WAL_ROWS_MAX,
-                    err);
+        rc = append(r, environment, surface, system, true, NULL, rows + at,
+                    n - at < WAL_ROWS_MAX ? n - at : WAL_ROWS_MAX, err);
     return rc;
 }
 
@@ -180,14 +186,44 @@ const struct wal_batch *wal_log_batch(const struct repo *r, size_t i) {
     return &r->state.wal[i];
 }
 
-int wal_log_rows(struct repo *r, const struct wal_batch *b, struct wal_row **ret, size_t *ret_n, struct error *err) {
+static int statement_read(struct repo *r, uint64_t seq, json_t **ret, struct error *err) {
     struct buf envelope = BUF_INIT(LEDGER_ENTRY_MAX_BYTES), payload = BUF_INIT(LEDGER_ENTRY_MAX_BYTES);
     uint8_t pub[SIGN_PUBLIC_BYTES], sig[SIGN_BYTES];
+    int rc = ledger_read_known(r->ledger, seq, &envelope, err);
+    if (rc == 0) rc = dsse_decode(buf_bytes(&envelope), &payload, pub, sig, err);
+    if (rc == 0) rc = json_parse(buf_bytes(&payload), payload.max_bytes, "a batch of WAL", ret, err);
+    buf_free(&envelope);
+    buf_free(&payload);
+    return rc;
+}
+
+/* Which were stored in the place of the repository of that name, and have not been copied there since. */
+int wal_log_waiting(struct repo *r, const char *of, uint64_t *ret_objects, int64_t *ret_since_ns, struct error *err) {
+    uint64_t copied = 0;
+    int rc = 0;
+    *ret_objects = 0;
+    *ret_since_ns = 0;
+    for (size_t i = 0; i < r->state.copy_count; i++)
+        if (strcmp(r->state.copies[i].label, of) == 0 && !r->state.copies[i].wal_missing)
+            copied = r->state.copies[i].wal_newest;
+    for (size_t i = r->state.wal_count; i-- > 0 && rc == 0 && r->state.wal[i].seq > copied;) {
+        const struct wal_batch *b = &r->state.wal[i];
+        json_t *statement = NULL;
+        rc = statement_read(r, b->seq, &statement, err);
+        const json_t *instead = json_object_get(json_object_get(statement, "predicate"), "fallback");
+        if (rc == 0 && strcmp(json_text(instead, "of", ""), of) == 0) {
+            *ret_objects += b->objects;
+            *ret_since_ns = b->time_ns;
+        }
+        json_decref(statement);
+    }
+    return rc;
+}
+
+int wal_log_rows(struct repo *r, const struct wal_batch *b, struct wal_row **ret, size_t *ret_n, struct error *err) {
     json_t *statement = NULL;
     void *rows = NULL;
-    int rc = ledger_read_known(r->ledger, b->seq, &envelope, err);
-    if (rc == 0) rc = dsse_decode(buf_bytes(&envelope), &payload, pub, sig, err);
-    if (rc == 0) rc = json_parse(buf_bytes(&payload), payload.max_bytes, "a batch of WAL", &statement, err);
+    int rc = statement_read(r, b->seq, &statement, err);
     const json_t *objects = json_object_get(json_object_get(statement, "predicate"), "objects");
     size_t n = json_array_size(objects);
     if (rc == 0 && n != b->objects)
@@ -197,8 +233,6 @@ int wal_log_rows(struct repo *r, const struct wal_batch *b, struct wal_row **ret
         if (!row_of(json_array_get(objects, i), b->system, (struct wal_row *)rows + i))
             rc = error_set(err, ERR_LEDGER_BROKEN, "log entry %" PRIu64 " is not the one that was read before", b->seq);
     json_decref(statement);
-    buf_free(&envelope);
-    buf_free(&payload);
     if (rc < 0) {
         seam_free(rows);
         return rc;

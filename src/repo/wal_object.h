@@ -57,6 +57,13 @@ bool wal_piece_gave_way(struct store *s, const char *key);
  * registered again. ERR_KEY_ROLE for a key that may not. */
 #define WAL_ROWS_MAX 200
 int wal_log_append(struct repo *r, const char *environment, const char *surface, uint64_t system, const struct wal_row *rows, size_t n, struct error *err) PK_CHECK;
+/* The same of what was stored in the place of another repository: {"of", "code", "why"}; NULL: it was not. */
+int wal_log_append_instead(struct repo *r, const char *environment, const char *surface, uint64_t system,
+                           const json_t *fallback, const struct wal_row *rows, size_t n, struct error *err) PK_CHECK;
+/* Objects that were stored here in the place of the repository called `of` and have not been copied there since; when
+ * the oldest was. */
+int wal_log_waiting(struct repo *r, const char *of, uint64_t *ret_objects, int64_t *ret_since_ns,
+                    struct error *err) PK_CHECK;
 /* A system identifier as the log and names of objects have it: decimal, no zero in front. */
 bool wal_system_parse(const char *text, uint64_t *ret);
 /* Which cluster a surface's WAL is of: that of its newest batch. False: there is none. */

@@ -15,6 +15,10 @@
 #define WAL_SEGMENT_MIN (1u << 20)
 #define WAL_SEGMENT_MAX (1u << 30)
 #define WAL_HISTORY_BYTES_MAX (1u << 20)
+#define WAL_WHOLE_MAX                                                                                                  \
+    (32u << 20) /* longer segments are stored in pieces, so that no more of them is ever in memory:                    \
+                 */
+#define WAL_PIECE_MAX (16u << 20)
 
 enum wal_kind {
     WAL_SEGMENT = 1, /* 24 hexadecimal digits */
@@ -66,8 +70,8 @@ struct wal_sink_ops {
     /* Whole files of any kind. Durable in every required repository when it returns. Same name and same bytes: success. Other
      * bytes under the name: ERR_WAL_DIFFERS, and nothing changed. */
     int (*put)(struct wal_sink *, uint64_t system, const struct wal_name *, struct bytes file, struct error *);
-    /* Bytes [from, from + piece.len) of a segment that is not whole yet, following what was put of it before; durable when it
-     * returns. The whole segment, once put, stands above its pieces. */
+    /* Bytes [from, from + piece.len) of a segment that is not whole yet or longer than WAL_WHOLE_MAX, following what
+     * was put of it before; durable when it returns. The whole segment, once put, stands above its pieces. */
     int (*put_piece)(struct wal_sink *, uint64_t system, const struct wal_name *, uint32_t from, struct bytes piece, struct error *);
     /* Where a receiver goes on: the end of the newest contiguous WAL of the newest timeline, pieces included. 0 and *ret_lsn 0:
      * there is none. */
@@ -85,6 +89,10 @@ struct wal_range { /* contiguous and whole segments (the last may be pieces) of 
 struct wal_source_ops {
     /* A file's bytes, appended. ERR_WAL_ABSENT: it is not there, surely. Any other error: it cannot be told. */
     int (*get)(struct wal_source *, uint64_t system, const struct wal_name *, struct buf *ret, struct error *);
+    /* The same into an empty file, open for reading and writing, of which `path` is the name in messages; what is in it
+     * after a failure is of no use. Memory: a piece (WAL_PIECE_MAX) of what was stored in pieces. */
+    int (*write)(struct wal_source *, uint64_t system, const struct wal_name *, int fd, const char *path,
+                 struct error *);
     /* All ranges of a cluster, by timeline and place. Array freed with seam_free. */
     int (*ranges)(struct wal_source *, uint64_t system, struct wal_range **ret, size_t *ret_n, struct error *);
 };

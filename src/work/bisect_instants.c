@@ -155,7 +155,8 @@ static int add(void *ctx, const struct wal_commit *c, struct error *err) {
     return 0;
 }
 
-/* Whether anything of the segment is stored; what is absent ends the WAL. */
+/* Whether anything of the segment is stored; what is absent ends the WAL, as does what is lost behind the place to
+ * which it is known to lead. */
 static int fetch(struct instants *s, uint32_t timeline, uint64_t lsn, int dirfd, bool *ret, struct error *err) {
     struct wal_name n = wal_name_at(timeline, lsn, s->segment_bytes);
     char name[WAL_NAME_BYTES];
@@ -164,7 +165,7 @@ static int fetch(struct instants *s, uint32_t timeline, uint64_t lsn, int dirfd,
     *ret = true;
     if (seam_fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0) return 0;
     int rc = past_feed_put(work_wal_source(s->wal), s->system, &n, dirfd, err);
-    if (rc != -ERR_WAL_ABSENT) return rc;
+    if (rc != -ERR_WAL_ABSENT && (rc != -ERR_OBJECT_MISSING || lsn < s->until)) return rc;
     error_clear(err);
     *ret = false;
     return 0;
@@ -343,7 +344,7 @@ static int prepare(struct instants *s, struct error *err) {
     s->segment_bytes = (uint32_t)json_integer_value(json_object_get(s->in.facts, "wal_segment_bytes"));
     if (s->segment_bytes < WAL_SEGMENT_MIN)
         return error_set(err, ERR_PG_TARGET, "its facts do not say how long a WAL segment is");
-    rc = work_wal_open_source(s->a->w, s->base->environment, s->base->surface, &s->wal, err);
+    rc = work_wal_open_all(s->a->w, s->base->environment, s->base->surface, &s->wal, err);
     if (rc == 0) rc = s->in.surface.driver->scratch_start(&s->in.ctx, s->in.facts, &s->scratch, err);
     if (rc < 0) return rc;
     const char *folder = json_string_value(json_object_get(s->scratch, "folder"));

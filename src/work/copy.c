@@ -4,6 +4,7 @@
 #include "base/thread.h"
 #include "base/time.h"
 #include "evidence/copy.h"
+#include "repo/wal_object.h"
 #include "work/any_copy.h"
 #include "work/counted.h"
 
@@ -56,6 +57,16 @@ static int choose_set(struct run *run, const struct set_info *s, uint64_t **said
     return rc;
 }
 
+static bool wal_wanted(void *ctx, const char *environment, const char *surface) {
+    const struct run *run = ctx;
+    for (size_t i = 0; i < run->q->count; i++) {
+        const struct selection *s = &run->selections[i];
+        if (s->address.point.kind == POINT_UNSAID && selection_has(s, run->from->config, environment, surface))
+            return true;
+    }
+    return run->q->count == 0;
+}
+
 /* Every chosen point once, in the order of the log. */
 static int choose_all(struct run *run, struct error *err) {
     const struct repo *r = run->from->repo;
@@ -84,8 +95,10 @@ static int choose_all(struct run *run, struct error *err) {
         if (want) rc = choose(run, p->seq, err);
     }
     seam_free(said);
-    if (rc == 0 && run->count == 0 && !run->q->forward)
-        rc = error_set(err, ERR_NO_POINT, "nothing that is named has a recovery point to copy");
+    bool any = run->count > 0 || run->q->forward;
+    for (size_t i = 0; i < wal_log_count(r) && !any; i++)
+        any = wal_wanted(run, wal_log_batch(r, i)->environment, wal_log_batch(r, i)->surface);
+    if (rc == 0 && !any) rc = error_set(err, ERR_NO_POINT, "nothing that is named has a recovery point or WAL to copy");
     return rc;
 }
 
@@ -246,16 +259,6 @@ static int point_run(struct run *run, uint64_t seq, copy_point_cb cb, void *ctx,
     return rc;
 }
 
-static bool wal_wanted(void *ctx, const char *environment, const char *surface) {
-    const struct run *run = ctx;
-    for (size_t i = 0; i < run->q->count; i++) {
-        const struct selection *s = &run->selections[i];
-        if (s->address.point.kind == POINT_UNSAID && selection_has(s, run->from->config, environment, surface))
-            return true;
-    }
-    return run->q->count == 0;
-}
-
 static int wal(struct run *run, struct error *err) {
     struct copy_result *r = run->r;
     int rc = copy_wal_run(run->from, run->to, wal_wanted, run, run->q->dry_run, &r->wal, err);
@@ -263,6 +266,14 @@ static int wal(struct run *run, struct error *err) {
     r->stats.wal_newest = r->wal.newest;
     r->stats.wal_missing = r->wal.failed;
     return 0;
+}
+
+/* Of a fallback, when any of its WAL was stored in the place of the destination. */
+static bool forwards_wal(struct run *run, int *rc, struct error *err) {
+    uint64_t waits = 1;
+    int64_t since;
+    if (run->q->forward) *rc = wal_log_waiting(run->from->repo, run->q->forward, &waits, &since, err);
+    return *rc == 0 && waits > 0;
 }
 
 static const struct copy_info *copy_known(const struct repo *from, const struct repo *to) {
@@ -276,7 +287,7 @@ static bool is_news(struct run *run) {
     const struct copy_info *c = copy_known(run->from->repo, run->to->repo);
     const struct repo *from = run->from->repo;
     if (run->r->reread.at_ns) return true;
-    if (!c) return run->r->done || run->r->there;
+    if (!c) return run->r->done || run->r->there || run->r->stats.wal_newest;
     if (run->r->stats.wal_newest > c->wal_newest ||
         (run->r->stats.wal_newest && run->r->stats.wal_missing != c->wal_missing))
         return true;
@@ -454,7 +465,7 @@ int work_copy(struct work *from, struct work *to, const struct copy_request *q, 
         if (rc == 0) rc = point_run(&run, run.seqs[i], cb, ctx, err);
     }
     if (rc == 0 && !q->none && !q->dry_run) rc = copy_sets_run(from, to, UINT64_MAX, &ret->sets, err);
-    if (rc == 0 && !q->none && !q->forward) rc = wal(&run, err);
+    if (rc == 0 && !q->none && forwards_wal(&run, &rc, err)) rc = wal(&run, err);
     if (rc == 0 && q->reread && !q->dry_run) rc = reread(&run, lost, first, err);
     if (rc == 0 && !q->dry_run) rc = tell(&run, err);
     if (rc == 0) due_set(&run);

@@ -37,7 +37,7 @@ struct copy_result {
     unsigned done, there, suspect, failed, would;
     struct copy_stats stats;
     struct copy_sets sets; /* of which all members are there now */
-    struct copy_wal wal; /* of the surfaces named without a point; none with `forward` */
+    struct copy_wal wal; /* of the surfaces named without a point; with `forward`, when any waits */
     uint64_t bytes; /* of the recovery points copied */
     int64_t duration_ns;
     struct error first; /* of a point that failed */

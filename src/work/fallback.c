@@ -2,7 +2,9 @@
 
 #include "base/seam.h"
 #include "base/time.h"
+#include "repo/wal_object.h"
 #include "work/beside.h"
+#include "work/counted.h"
 
 #include <stdio.h>
 
@@ -66,8 +68,9 @@ void fallback_look(struct work *w, const char *environment) {
     struct copy_result done = {0};
     struct work *from = NULL;
     struct error e = ERROR_INIT;
-    int64_t since;
-    char age[32], waits[64];
+    int64_t since, wal_since = 0;
+    uint64_t wal = 0;
+    char age[32], waits[128];
     if (!c || !c->fallback || w->forwarded) return;
     w->forwarded = true;
     if (beside_open(w, c->fallback, environment, &from, &e) < 0) {
@@ -88,8 +91,17 @@ void fallback_look(struct work *w, const char *environment) {
                     "--all -r %s --to %s",
                     c->fallback, repo_epoch(w->repo), c->head.name, c->fallback);
     size_t n = copy_waiting(from->repo, c->head.name, &since);
+    if (wal_log_waiting(from->repo, c->head.name, &wal, &wal_since, &e) < 0)
+        beside_warn(w, c->head.name, "whether WAL waits in %s cannot be told: %.600s", c->fallback, e.text);
+    if (wal && (n == 0 || wal_since < since)) since = wal_since;
     duration_format(time_now_ns() - since, age);
-    snprintf(waits, sizeof waits, n == 1 ? "%zu recovery point waits" : "%zu recovery points wait", n);
+    if (n == 0)
+        snprintf(waits, sizeof waits, "WAL (%s) waits", COUNTED(wal, "object"));
+    else if (wal)
+        snprintf(waits, sizeof waits, "%s and %s of WAL wait", COUNTED(n, "recovery point"), COUNTED(wal, "object"));
+    else
+        snprintf(waits, sizeof waits, n == 1 ? "%zu recovery point waits" : "%zu recovery points wait", n);
+    n += wal > 0;
     if (n && !repo_keys(from->repo)->read_secret)
         beside_warn(w, c->head.name,
                     "%s in %s for %s, and this key of it may not read; forward with one that does: proofkeep copy "
@@ -99,9 +111,10 @@ void fallback_look(struct work *w, const char *environment) {
         beside_warn(w, c->head.name, "%s in %s for %s and could not be forwarded: %.600s", waits, c->fallback, age,
                     e.text);
     else if (n)
-        beside_warn(w, c->head.name, "%s in %s for %s: %u forwarded, %u there before%s%.300s", waits, c->fallback, age,
-                    done.done, done.there, done.failed ? ", the rest failed: " : "",
-                    done.failed ? done.first.text : "");
+        beside_warn(w, c->head.name, "%s in %s for %s: %u forwarded, %u there before%s%s%s%.300s", waits, c->fallback,
+                    age, done.done, done.there, done.wal.objects ? "; of WAL " : "",
+                    done.wal.objects ? COUNTED(done.wal.objects, "object") : "",
+                    done.failed ? ", the rest failed: " : "", done.failed ? done.first.text : "");
     work_close(from);
 }
 

@@ -25,13 +25,15 @@ struct past_feed {
     struct error lost; /* the first file that could not be had */
 };
 
-static int write_file(int dirfd, const char *name, struct bytes content, struct error *err) {
+/* `source` NULL: an empty file. */
+static int write_file(int dirfd, const char *name, struct wal_source *source, uint64_t system, const struct wal_name *n,
+                      struct error *err) {
     struct stat st;
-    int fd = seam_openat(dirfd, PART, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    int fd = seam_openat(dirfd, PART, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0 && errno == EEXIST && seam_unlinkat(dirfd, PART, 0) == 0)
-        fd = seam_openat(dirfd, PART, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+        fd = seam_openat(dirfd, PART, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0) return error_set_errno(err, ERR_IO_WRITE, "make %s for a scratch server", name);
-    int rc = io_write_full(fd, content.ptr, content.len, name, err);
+    int rc = source ? source->ops->write(source, system, n, fd, name, err) : 0;
     if (rc == 0 && geteuid() == 0 &&
         (seam_fstat(dirfd, &st) < 0 || seam_fchownat(fd, "", st.st_uid, st.st_gid, AT_EMPTY_PATH) < 0))
         rc = error_set_errno(err, ERR_IO_WRITE, "give %s to a scratch server", name);
@@ -42,11 +44,9 @@ static int write_file(int dirfd, const char *name, struct bytes content, struct 
 }
 
 int past_feed_put(struct wal_source *source, uint64_t system, const struct wal_name *n, int dirfd, struct error *err) {
-    CLEANUP(buf_free) struct buf b = BUF_INIT(WAL_SEGMENT_MAX);
     char name[WAL_NAME_BYTES];
     wal_name_format(n, name);
-    int rc = source->ops->get(source, system, n, &b, err);
-    return rc == 0 ? write_file(dirfd, name, buf_bytes(&b), err) : rc;
+    return write_file(dirfd, name, source, system, n, err);
 }
 
 static bool there(const struct past_feed *f, const char *name) {
@@ -58,7 +58,7 @@ static void answer(struct past_feed *f, const char *name, const char *word) {
     char path[WAL_NAME_BYTES + 8];
     struct error lost = ERROR_INIT;
     snprintf(path, sizeof path, "%s.%s", name, word);
-    if (write_file(f->dirfd, path, BYTES_OF(NULL, 0), &lost) < 0 && !f->lost.code) f->lost = lost;
+    if (write_file(f->dirfd, path, NULL, 0, NULL, &lost) < 0 && !f->lost.code) f->lost = lost;
 }
 
 static void serve(struct past_feed *f, const char *want) {

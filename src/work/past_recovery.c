@@ -64,7 +64,7 @@ static int feed_folder(struct past_recovery *p, struct error *err) {
 static int feed_open(struct past_recovery *p, struct past_feed **ret, struct error *err) {
     uint64_t system;
     int rc = system_of(p, &system, err);
-    if (rc == 0) rc = work_wal_open_source(p->work, p->info->environment, p->info->surface, &p->wal, err);
+    if (rc == 0) rc = work_wal_open_all(p->work, p->info->environment, p->info->surface, &p->wal, err);
     if (rc == 0) rc = feed_folder(p, err);
     return rc == 0 ? past_feed_start(work_wal_source(p->wal), system, p->feedfd, ret, err) : rc;
 }

@@ -178,7 +178,7 @@ int pitr_histories(struct work *w, const struct snapshot_info *info, const json_
         timeline < 1)
         return 0;
     if (!(list = json_object())) return error_set(err, ERR_NO_MEMORY, "no memory for a plan");
-    int rc = work_wal_open_source(w, info->environment, info->surface, &h, err);
+    int rc = work_wal_open_all(w, info->environment, info->surface, &h, err);
     for (uint32_t next = (uint32_t)timeline + 1; rc == 0; next++) rc = history_add(h, system, next, list, err);
     work_wal_close(h);
     if (rc == -ERR_WAL_ABSENT) {
@@ -217,8 +217,12 @@ static void name_point(const struct restore_recovery *q, int64_t ns, char out[60
 }
 
 static int warn(json_t *doc, const char *missing_from, struct error *err) {
-    char line[200];
-    snprintf(line, sizeof line, "WAL is missing from %s on: recovery leads to there at most", missing_from);
+    char line[320];
+    snprintf(line, sizeof line,
+             "WAL is missing from %s on: recovery leads to there at most. If it was stored once, the server stops "
+             "there with an error "
+             "until it is brought back, or acknowledged as lost ('proofkeep wal acknowledge')",
+             missing_from);
     return json_push(json_object_get(doc, "warnings"), json_string(line), err);
 }
 

@@ -297,7 +297,7 @@ int pitr_reach(struct work *w, const struct snapshot_info *info, const json_t *f
     *ret = NULL;
     if (q->immediate || q->standby) return 0;
     int rc = facts_read(facts, &r, err);
-    if (rc == 0) rc = work_wal_open_source(w, info->environment, info->surface, &h, err);
+    if (rc == 0) rc = work_wal_open_all(w, info->environment, info->surface, &h, err);
     if (rc < 0) return rc;
     r.source = work_wal_source(h);
     rc = r.source->ops->ranges(r.source, r.system, &r.ranges, &r.n, err);

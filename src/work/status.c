@@ -335,7 +335,11 @@ int status_check(const struct status *s, struct error *err) {
     for (size_t i = 0; i < s->fallback_count; i++) {
         const struct status_fallback *f = &s->fallbacks[i];
         if (!status_fallback_fails(f)) continue;
-        if (n++ < 5 && len < sizeof list)
+        if (n++ < 5 && len < sizeof list && !f->waiting && f->wal)
+            len += (size_t)snprintf(list + len, sizeof list - len, "%s%.60s: %llu of its WAL objects %s in %.60s",
+                                    len ? "; " : "", f->repository, (unsigned long long)f->wal,
+                                    f->wal == 1 ? "waits" : "wait", f->name);
+        else if (n <= 5 && len < sizeof list)
             len += f->waiting ? (size_t)snprintf(list + len, sizeof list - len,
                                                  "%s%.60s: %zu of its recovery points %s in %.60s", len ? "; " : "",
                                                  f->repository, f->waiting, f->waiting == 1 ? "waits" : "wait", f->name)

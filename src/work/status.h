@@ -90,6 +90,7 @@ struct status_copy { /* of one of these */
 struct status_fallback { /* of a repository that has one */
     char repository[65], name[65];
     size_t waiting;   /* recovery points that it took and that were not forwarded */
+    uint64_t wal;     /* objects of WAL, likewise */
     int64_t since_ns; /* the oldest of them */
     char why[400];    /* it could not be looked at: why; else empty */
 };

@@ -1,4 +1,5 @@
 /* What of a repository is elsewhere: its copies, and what waits in its fallback. */
+#include "repo/wal_object.h"
 #include "work/status.h"
 
 #include "base/seam.h"
@@ -62,6 +63,7 @@ int status_copies_add(struct status *st, struct work *w, const char *name, struc
 int status_fallback_add(struct status *st, struct work *w, const struct config_repository *c, struct error *err) {
     struct work *at = NULL;
     struct error e = ERROR_INIT;
+    int64_t since = 0;
     if (!c || !c->fallback) return 0;
     int rc = mem_grow((void **)&st->fallbacks, &st->fallback_cap, st->fallback_count + 1, sizeof *st->fallbacks, err);
     if (rc < 0) return rc;
@@ -73,10 +75,12 @@ int status_fallback_add(struct status *st, struct work *w, const struct config_r
         snprintf(f->why, sizeof f->why, "%.390s", e.text);
     else
         f->waiting = copy_waiting(at->repo, c->head.name, &f->since_ns);
+    if (at) rc = wal_log_waiting(at->repo, c->head.name, &f->wal, &since, err);
+    if (f->wal && (!f->waiting || since < f->since_ns)) f->since_ns = since;
     work_close(at);
-    return 0;
+    return rc;
 }
 
 bool status_fallback_fails(const struct status_fallback *f) {
-    return f->waiting > 0 || *f->why;
+    return f->waiting > 0 || f->wal > 0 || *f->why;
 }

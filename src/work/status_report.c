@@ -131,9 +131,10 @@ static json_t *repository_json(const struct status *s, const struct status_repos
 }
 
 static json_t *fallback_json(const struct status_fallback *f, int64_t now_ns) {
-    return json_pack("{s:s, s:s, s:I, s:o, s:o, s:s?}", "repository", f->repository, "fallback", f->name,
-                     "waiting_points", (json_int_t)f->waiting, "since", point_time_json(f->since_ns), "waiting_s",
-                     age_json(f->since_ns, now_ns), "failed", *f->why ? f->why : NULL);
+    return json_pack("{s:s, s:s, s:I, s:I, s:o, s:o, s:s?}", "repository", f->repository, "fallback", f->name,
+                     "waiting_points", (json_int_t)f->waiting, "waiting_wal", (json_int_t)f->wal, "since",
+                     point_time_json(f->since_ns), "waiting_s", age_json(f->since_ns, now_ns), "failed",
+                     *f->why ? f->why : NULL);
 }
 
 int status_json(const struct status *s, json_t **ret, struct error *err) {

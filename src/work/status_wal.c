@@ -72,10 +72,10 @@ static int bases_walk(struct work *w, const struct wal_view *v, struct status_ro
     return rc;
 }
 
-static int windows(struct work *w, const struct wal_view *v, struct status_row *r, struct error *err) {
+static int windows(struct work_wal *h, const struct wal_view *v, struct status_row *r, struct error *err) {
     struct wal_window *list;
     size_t n;
-    int rc = wal_windows(w, r->environment, r->surface, v, &list, &n, err);
+    int rc = wal_windows(h, v, &list, &n, err);
     if (rc < 0) return rc;
     for (size_t i = n > STATUS_WINDOWS_MAX ? n - STATUS_WINDOWS_MAX : 0; i < n; i++)
         r->wal.windows[r->wal.window_count++] = list[i];
@@ -88,20 +88,18 @@ static int windows(struct work *w, const struct wal_view *v, struct status_row *
 
 int status_wal_look(struct work *w, struct status_row *r, struct error *err) {
     struct wal_view v = {0};
-    struct wal_place *p = NULL;
-    size_t n = 0;
+    struct work_wal *h = NULL;
     if (!wal_log_system(w->repo, r->environment, r->surface, &v.system)) return 0;
     r->wal.any = true;
-    int rc = wal_places(w->repo, v.system, &p, &n, err);
-    if (rc == 0) rc = wal_place_segment_bytes(w->repo, v.system, p, n, &v.segment_bytes, err);
-    if (rc == 0) rc = wal_place_ranges(p, n, v.segment_bytes, &v.ranges, &v.range_count, err);
-    if (rc == 0) rc = wal_find_gaps(w->repo, &v, err);
+    int rc = work_wal_open_all(w, r->environment, r->surface, &h, err);
+    if (rc == 0) rc = wal_all_ranges(h, v.system, &v.ranges, &v.range_count, &v.segment_bytes, err);
+    if (rc == 0) rc = wal_find_gaps(h, &v, err);
     for (size_t i = 0; i < v.range_count && rc == 0; i++)
         if (v.ranges[i].last_ns > r->wal.newest_ns) r->wal.newest_ns = v.ranges[i].last_ns;
     if (rc == 0 && v.range_count && repo_keys(w->repo)->read_secret) rc = bases_walk(w, &v, r, err);
     r->wal.reaches = rc == 0 && r->wal.first_ns != 0;
-    if (rc == 0) rc = windows(w, &v, r, err);
-    seam_free(p);
+    if (rc == 0) rc = windows(h, &v, r, err);
+    work_wal_close(h);
     wal_view_free(&v);
     return rc < 0 ? error_wrap(err, "looking at the WAL of %s/%s", r->environment, r->surface) : 0;
 }

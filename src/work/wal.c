@@ -8,9 +8,6 @@
 static struct work_wal *of_sink(struct wal_sink *s) {
     return (struct work_wal *)((char *)s - offsetof(struct work_wal, sink));
 }
-static struct work_wal *of_source(struct wal_source *s) {
-    return (struct work_wal *)((char *)s - offsetof(struct work_wal, source));
-}
 
 /* ---- whose WAL it is ---- */
 
@@ -112,24 +109,13 @@ static int sink_put_piece(struct wal_sink *s, uint64_t system, const struct wal_
     return rc < 0 ? rc : note(h, key, &stored, err);
 }
 
-static int ranges(struct work_wal *h, uint64_t system, struct wal_range **ret, size_t *ret_n, uint32_t *ret_segment,
-                  struct error *err) {
-    struct wal_place *places = NULL;
-    size_t n;
-    int rc = wal_places(h->w->repo, system, &places, &n, err);
-    if (rc == 0) rc = wal_place_segment_bytes(h->w->repo, system, places, n, ret_segment, err);
-    if (rc == 0) rc = wal_place_ranges(places, n, *ret_segment, ret, ret_n, err);
-    seam_free(places);
-    return rc;
-}
-
 static int sink_resume(struct wal_sink *s, uint64_t system, uint32_t *ret_timeline, uint64_t *ret_lsn,
                        uint32_t *ret_segment_bytes, struct error *err) {
     struct work_wal *h = of_sink(s);
     struct wal_range *list = NULL;
     size_t n = 0;
     uint32_t segment = 0;
-    int rc = ranges(h, system, &list, &n, &segment, err);
+    int rc = wal_all_ranges(h, system, &list, &n, &segment, err);
     if (rc < 0) return rc;
     *ret_timeline = n ? list[n - 1].timeline : 0;
     *ret_lsn = n ? list[n - 1].to : 0;
@@ -142,92 +128,6 @@ static int sink_resume(struct wal_sink *s, uint64_t system, uint32_t *ret_timeli
 }
 
 static const struct wal_sink_ops sink_ops = {sink_put, sink_put_piece, sink_resume};
-
-/* ---- the source ---- */
-
-static int absent(const struct wal_name *n, struct error *err) {
-    char name[WAL_NAME_BYTES];
-    wal_name_format(n, name);
-    return error_set(err, ERR_WAL_ABSENT, "%s is not in the repository", name);
-}
-
-static int piece_take(struct work_wal *h, uint64_t system, const struct wal_place *p, size_t start, struct buf *ret,
-                      struct error *err) {
-    struct buf b = BUF_INIT(WAL_SEGMENT_MAX);
-    char key[WAL_OBJECT_KEY_BYTES];
-    wal_piece_name(system, &p->name, p->from, p->to, key);
-    int rc = wal_object_get(h->w->repo, key, &b, err);
-    size_t have = ret->len - start, over = have - p->from;
-    if (rc == 0 && b.len != p->to - p->from)
-        rc = error_set(err, ERR_OBJECT_CORRUPT, "%s has not the length that its name says", key);
-    if (rc == 0 && over > b.len) over = b.len;
-    if (rc == 0 && over && memcmp(ret->ptr + start + p->from, b.ptr, over) != 0)
-        rc = error_set(err, ERR_WAL_DIFFERS, "%s says otherwise than the piece before it", key);
-    if (rc == 0 && b.len > over) rc = buf_append(ret, b.ptr + over, b.len - over, err);
-    buf_free(&b);
-    return rc;
-}
-
-/* The beginning of a segment that never became whole, as a server wants it: zeros where nothing was written yet. */
-static int from_pieces(struct work_wal *h, uint64_t system, const struct wal_name *n, struct buf *ret,
-                       struct error *err) {
-    struct wal_place *p = NULL;
-    struct wal_header header;
-    size_t count, start = ret->len;
-    int rc = wal_pieces(h->w->repo, system, n, &p, &count, err);
-    for (size_t i = 0; i < count && rc == 0; i++)
-        if (p[i].from <= ret->len - start && p[i].to > ret->len - start)
-            rc = piece_take(h, system, &p[i], start, ret, err);
-    seam_free(p);
-    if (rc == 0 && ret->len == start) return absent(n, err);
-    struct bytes got = BYTES_OF(ret->ptr + start, ret->len - start);
-    if (rc == 0) rc = wal_segment_check(n, got, system, err);
-    if (rc == 0) rc = wal_header_read(got, &header, err);
-    if (rc == 0) rc = buf_reserve(ret, header.segment_bytes - got.len, err);
-    if (rc == 0) {
-        memset(ret->ptr + ret->len, 0, header.segment_bytes - got.len);
-        ret->len = start + header.segment_bytes;
-    } else
-        ret->len = start;
-    return rc;
-}
-
-static int get_whole(struct work_wal *h, uint64_t system, const struct wal_name *n, struct buf *ret,
-                     struct error *err) {
-    char key[WAL_OBJECT_KEY_BYTES];
-    size_t start = ret->len;
-    uint32_t segment;
-    wal_object_name(system, n, key);
-    int rc = wal_object_get(h->w->repo, key, ret, err);
-    if (rc == 0) rc = wal_check_whole(n, BYTES_OF(ret->ptr + start, ret->len - start), system, &segment, err);
-    if (rc < 0) ret->len = start;
-    return rc;
-}
-
-static int source_get(struct wal_source *s, uint64_t system, const struct wal_name *n, struct buf *ret,
-                      struct error *err) {
-    struct work_wal *h = of_source(s);
-    int rc = get_whole(h, system, n, ret, err);
-    if (rc != -ERR_OBJECT_MISSING) return rc;
-    error_clear(err);
-    if (n->kind != WAL_SEGMENT) return absent(n, err);
-    rc = from_pieces(h, system, n, ret, err);
-    if (rc != -ERR_WAL_ABSENT && rc != -ERR_OBJECT_MISSING) return rc;
-    /* Between the two looks it may have become whole, and its pieces gone. */
-    error_clear(err);
-    rc = get_whole(h, system, n, ret, err);
-    if (rc != -ERR_OBJECT_MISSING) return rc;
-    error_clear(err);
-    return absent(n, err);
-}
-
-static int source_ranges(struct wal_source *s, uint64_t system, struct wal_range **ret, size_t *ret_n,
-                         struct error *err) {
-    uint32_t segment;
-    return ranges(of_source(s), system, ret, ret_n, &segment, err);
-}
-
-static const struct wal_source_ops source_ops = {source_get, source_ranges};
 
 /* ---- the handle ---- */
 
@@ -249,7 +149,7 @@ static int open_handle(struct work *w, const char *environment, const char *surf
     if (rc < 0) return rc;
     struct work_wal *h = mem;
     h->sink.ops = &sink_ops;
-    h->source.ops = &source_ops;
+    h->source.ops = &wal_source_ops;
     h->w = w;
     snprintf(h->environment, sizeof h->environment, "%s", environment);
     snprintf(h->surface, sizeof h->surface, "%s", surface);
@@ -279,8 +179,17 @@ int work_wal_open_source(struct work *w, const char *environment, const char *su
 
 void work_wal_close(struct work_wal *h) {
     if (!h) return;
+    wal_others_free(h->others);
+    json_decref(h->instead);
     pthread_mutex_destroy(&h->lock);
     seam_free(h);
+}
+
+int work_wal_open_all(struct work *w, const char *environment, const char *surface, struct work_wal **ret,
+                      struct error *err) {
+    int rc = open_handle(w, environment, surface, false, ret, err);
+    if (rc == 0 && (rc = wal_others_new(*ret, &(*ret)->others, err)) < 0) work_wal_close(*ret);
+    return rc;
 }
 
 struct wal_sink *work_wal_sink(struct work_wal *h) {
@@ -305,7 +214,8 @@ static int register_rows(struct work_wal *h, const struct wal_row *rows, size_t 
         snprintf(text, sizeof text, "%.*s", (int)(len < sizeof text ? len : sizeof text - 1), rows[at].key + 4);
         for (end = at + 1; end < n && strncmp(rows[end].key, rows[at].key, len + 5) == 0;) end++;
         if (!wal_system_parse(text, &system)) continue;
-        rc = wal_log_append(h->w->repo, h->environment, h->surface, system, rows + at, end - at, err);
+        rc = wal_log_append_instead(h->w->repo, h->environment, h->surface, system, h->instead, rows + at, end - at,
+                                    err);
         if (rc == 0) h->registered |= system == h->system;
     }
     return rc;

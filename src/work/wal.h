@@ -16,6 +16,10 @@ struct work_wal;
 int work_wal_open(struct work *w, const char *environment, const char *surface, struct work_wal **ret, struct error *err) PK_CHECK;
 /* The same for its source alone: makes no spool folder, which the server's user could not write if it were another's. */
 int work_wal_open_source(struct work *w, const char *environment, const char *surface, struct work_wal **ret, struct error *err) PK_CHECK;
+/* The same, and what the repository lacks or cannot give comes from wherever else the WAL is kept (wal_others.h), told
+ * as a warning; ranges are those of all together. */
+int work_wal_open_all(struct work *w, const char *environment, const char *surface, struct work_wal **ret,
+                      struct error *err) PK_CHECK;
 /* Drops what is not registered yet, which the next handle with the same spool folder registers. NULL is fine. */
 void work_wal_close(struct work_wal *h);
 /* The tables of surface/wal.h. `put` and `put_piece` may be called by several threads at once. They refuse (ERR_PG_WAL) WAL of

@@ -16,6 +16,7 @@
 #define AHEAD_MAX 16
 #define WAIT_NS (60 * NS_PER_S)
 #define POLL_NS (10 * 1000000)
+#define COPY_BYTES (1u << 20)
 #define LOCK "lock"
 #define OLD_NS (900 * NS_PER_S)
 #define CLUSTER "cluster" /* which one the surface is, as the last run found out that was not told */
@@ -27,26 +28,42 @@ static void fetched_path(const struct wal_spool *s, const struct wal_name *n, co
     snprintf(out, WAL_SPOOL_BYTES + 80, "%s/%s%s", s->path, name, more);
 }
 
-static int write_new(const char *path, struct bytes content, struct error *err) {
+static int open_new(const char *path, int *ret, struct error *err) {
     (void)!seam_unlinkat(AT_FDCWD, path, 0);
-    int fd = seam_openat(AT_FDCWD, path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (fd < 0) return error_set_errno(err, ERR_IO_WRITE, "cannot make %s", path);
-    int rc = io_write_full(fd, content.ptr, content.len, path, err);
+    *ret = seam_openat(AT_FDCWD, path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    return *ret < 0 ? error_set_errno(err, ERR_IO_WRITE, "cannot make %s", path) : 0;
+}
+
+static int close_new(const char *path, int fd, int rc, struct error *err) {
     if (seam_close(fd) < 0 && rc == 0) rc = error_set_errno(err, ERR_IO_WRITE, "writing %s", path);
     if (rc < 0) (void)!seam_unlinkat(AT_FDCWD, path, 0);
     return rc;
 }
 
+static int write_new(const char *path, struct work_wal *h, uint64_t system, const struct wal_name *n,
+                     struct error *err) {
+    struct wal_source *s = work_wal_source(h);
+    int fd, rc = open_new(path, &fd, err);
+    return rc < 0 ? rc : close_new(path, fd, s->ops->write(s, system, n, fd, path, err), err);
+}
+
+static void beside(const char *path, char out[4200]) {
+    snprintf(out, 4200, "%s.proofkeep-%d", path, (int)getpid());
+}
+
 /* Not made durable: the server that asks reads it now, and asks again after a crash. */
-static int deliver(const char *path, struct bytes content, struct error *err) {
-    char tmp[4200];
-    snprintf(tmp, sizeof tmp, "%s.proofkeep-%d", path, (int)getpid());
-    int rc = write_new(tmp, content, err);
-    if (rc == 0 && seam_renameat2(AT_FDCWD, tmp, AT_FDCWD, path, 0) < 0) {
-        rc = error_set_errno(err, ERR_IO_WRITE, "cannot rename %s to %s", tmp, path);
-        (void)!seam_unlinkat(AT_FDCWD, tmp, 0);
-    }
+static int give_name(const char *tmp, const char *path, struct error *err) {
+    if (seam_renameat2(AT_FDCWD, tmp, AT_FDCWD, path, 0) == 0) return 0;
+    int rc = error_set_errno(err, ERR_IO_WRITE, "cannot rename %s to %s", tmp, path);
+    (void)!seam_unlinkat(AT_FDCWD, tmp, 0);
     return rc;
+}
+
+static int deliver(const char *path, struct work_wal *h, uint64_t system, const struct wal_name *n, struct error *err) {
+    char tmp[4200];
+    beside(path, tmp);
+    int rc = write_new(tmp, h, system, n, err);
+    return rc == 0 ? give_name(tmp, path, err) : rc;
 }
 
 /* ---- fetching ahead ---- */
@@ -101,23 +118,33 @@ static bool lies_there(const struct wal_spool *s, const struct wal_name *n) {
     return seam_fstatat(AT_FDCWD, path, &st, 0) == 0 && st.st_mtim.tv_sec * NS_PER_S + OLD_NS > time_now_ns();
 }
 
-static int fetch_one(struct work_wal *h, uint64_t system, const struct wal_spool *s, const struct wal_name *n,
-                     struct buf *b, struct error *err) {
-    char path[WAL_SPOOL_BYTES + 80], tmp[WAL_SPOOL_BYTES + 80], key[WAL_OBJECT_KEY_BYTES];
+/* Of one that is in pieces there may be more by the time that it is asked for, but for one that they make whole. */
+static bool is_whole(struct work_wal *h, uint64_t system, const struct wal_name *n, uint32_t segment) {
+    char key[WAL_OBJECT_KEY_BYTES];
     struct wal_object_head whole;
-    fetched_path(s, n, "", path);
-    fetched_path(s, n, ".part", tmp);
-    /* Of one that is in pieces there may be more by the time that it is asked for. */
+    struct wal_place *p = NULL;
+    struct error e = ERROR_INIT;
+    size_t count = 0;
+    uint32_t to = 0;
     wal_object_name(system, n, key);
-    int rc = wal_object_head(h->w->repo, key, &whole, err);
-    if (rc == 0) rc = write_new(tmp, BYTES_OF(NULL, 0), err); /* tells who wants it that it comes */
-    buf_clear(b);
-    if (rc == 0) rc = work_wal_source(h)->ops->get(work_wal_source(h), system, n, b, err);
-    if (rc < 0) (void)!seam_unlinkat(AT_FDCWD, tmp, 0);
-    if (rc == 0) rc = write_new(tmp, buf_bytes(b), err);
-    if (rc < 0) return rc;
-    if (seam_renameat2(AT_FDCWD, tmp, AT_FDCWD, path, 0) == 0) return 0;
-    return error_set_errno(err, ERR_IO_WRITE, "cannot rename %s", tmp);
+    int rc = wal_object_head(h->w->repo, key, &whole, &e);
+    if (rc != -ERR_OBJECT_MISSING || segment <= WAL_WHOLE_MAX) return rc == 0;
+    error_clear(&e);
+    if (wal_pieces(h->w->repo, system, n, &p, &count, &e) < 0) return false;
+    for (size_t i = 0; i < count; i++)
+        if (p[i].from <= to && p[i].to > to) to = p[i].to;
+    seam_free(p);
+    return to == segment;
+}
+
+static int fetch_one(struct work_wal *h, uint64_t system, const struct wal_spool *s, const struct wal_name *n,
+                     uint32_t segment, struct error *err) {
+    char path[WAL_SPOOL_BYTES + 80], tmp[WAL_SPOOL_BYTES + 80];
+    fetched_path(s, n, "", path);
+    fetched_path(s, n, ".part", tmp); /* while it is there, who wants it knows that it comes */
+    if (!is_whole(h, system, n, segment)) return -ERR_WAL_ABSENT;
+    int rc = write_new(tmp, h, system, n, err);
+    return rc == 0 ? give_name(tmp, path, err) : rc;
 }
 
 /* What lies before the place that the recovery has come to, and what a killed run left. */
@@ -149,7 +176,6 @@ static struct wal_name following(const struct wal_name *n, uint32_t segment_byte
 
 static void fetch_following(struct ahead *a, struct work_wal *h, uint64_t system) {
     struct error e = ERROR_INIT;
-    struct buf b = BUF_INIT(WAL_SEGMENT_MAX);
     struct wal_place asked = {.name = a->after};
     struct wal_name n = a->after;
     uint32_t segment;
@@ -157,9 +183,8 @@ static void fetch_following(struct ahead *a, struct work_wal *h, uint64_t system
     for (unsigned i = 0; i < AHEAD_MAX; i++) {
         n = following(&n, segment);
         if ((uint64_t)(i + 1) * segment > AHEAD_BYTES && i >= 2) break;
-        if (!lies_there(&a->spool, &n) && fetch_one(h, system, &a->spool, &n, &b, &e) < 0) break;
+        if (!lies_there(&a->spool, &n) && fetch_one(h, system, &a->spool, &n, segment, &e) < 0) break;
     }
-    buf_free(&b);
 }
 
 /* Whatever goes wrong here, the one who asks next finds out by himself. */
@@ -172,7 +197,7 @@ static void run_ahead(void *arg) {
     tidy(&a->spool, &a->after);
     a->w->log_only = true;
     a->w->options.events = (struct work_events){0};
-    if (work_wal_open_source(a->w, a->environment, a->surface, &h, &e) == 0) fetch_following(a, h, a->system);
+    if (work_wal_open_all(a->w, a->environment, a->surface, &h, &e) == 0) fetch_following(a, h, a->system);
     work_wal_close(h);
     io_close(&lock);
 }
@@ -206,23 +231,6 @@ static void start_ahead(struct work *w, const char *environment, const char *sur
 
 /* ---- one file ---- */
 
-/* A segment that was fetched ahead; false when there is none that is what it should be. */
-static bool take_fetched(const struct wal_spool *s, uint64_t system, const struct wal_name *n, struct buf *b,
-                         uint32_t *ret_segment) {
-    char path[WAL_SPOOL_BYTES + 80];
-    struct error e = ERROR_INIT;
-    struct wal_header h;
-    fetched_path(s, n, "", path);
-    buf_clear(b);
-    bool good = io_read_file(AT_FDCWD, path, WAL_SEGMENT_MAX, b, &e) == 0 &&
-                wal_segment_check(n, buf_bytes(b), system, &e) == 0 && wal_header_read(buf_bytes(b), &h, &e) == 0 &&
-                b->len == h.segment_bytes;
-    if (good) *ret_segment = h.segment_bytes;
-    if (!good) (void)!seam_unlinkat(AT_FDCWD, path, 0);
-    if (!good) buf_clear(b); /* what is got instead begins an empty file */
-    return good;
-}
-
 int wal_fetched_read(struct work *w, const char *environment, const char *surface, uint64_t system,
                      const struct wal_name *n, struct buf *ret, struct error *err) {
     struct wal_spool base, spool;
@@ -236,8 +244,27 @@ int wal_fetched_read(struct work *w, const char *environment, const char *surfac
     return io_read_file(AT_FDCWD, path, WAL_SEGMENT_MAX, ret, err);
 }
 
-/* The same, given the name that the server wants: no byte of it is copied. Not across file systems. */
-static bool move_fetched(const struct wal_spool *s, uint64_t system, const struct wal_name *n, const char *to,
+static int copy_to(int fd, const char *from, const char *to, struct error *err) {
+    char tmp[4200];
+    void *room;
+    size_t got = 1;
+    uint64_t at = 0;
+    int out, rc = mem_alloc(COPY_BYTES, &room, err);
+    if (rc < 0) return rc;
+    beside(to, tmp);
+    rc = open_new(tmp, &out, err);
+    for (; rc == 0 && got; at += got) {
+        rc = io_pread_full(fd, room, COPY_BYTES, at, &got, from, err);
+        if (rc == 0) rc = io_write_full(out, room, got, tmp, err);
+    }
+    if (out >= 0) rc = close_new(tmp, out, rc, err);
+    seam_free(room);
+    return rc == 0 ? give_name(tmp, to, err) : rc;
+}
+
+/* A segment that was fetched ahead, given the name that the server wants: no byte of it is copied, unless across file
+ * systems. False when there is none that is what it should be. */
+static bool take_fetched(const struct wal_spool *s, uint64_t system, const struct wal_name *n, const char *to,
                          uint32_t *ret_segment) {
     char path[WAL_SPOOL_BYTES + 80];
     uint8_t page[4096];
@@ -249,12 +276,14 @@ static bool move_fetched(const struct wal_spool *s, uint64_t system, const struc
     int fd = seam_openat(AT_FDCWD, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC, 0);
     if (fd < 0) return false;
     bool good = seam_fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
-                io_read_full(fd, page, sizeof page, &got, path, &e) == 0 &&
+                io_pread_full(fd, page, sizeof page, 0, &got, path, &e) == 0 &&
                 wal_segment_check(n, BYTES_OF(page, got), system, &e) == 0 &&
-                wal_header_read(BYTES_OF(page, got), &h, &e) == 0 && (uint64_t)st.st_size == h.segment_bytes &&
-                seam_renameat2(AT_FDCWD, path, AT_FDCWD, to, 0) == 0;
-    io_close(&fd);
+                wal_header_read(BYTES_OF(page, got), &h, &e) == 0 && (uint64_t)st.st_size == h.segment_bytes;
+    bool moved = good && seam_renameat2(AT_FDCWD, path, AT_FDCWD, to, 0) == 0;
+    if (good && !moved) good = errno == EXDEV && copy_to(fd, path, to, &e) == 0;
     if (good) *ret_segment = h.segment_bytes;
+    if (!moved) (void)!seam_unlinkat(AT_FDCWD, path, 0);
+    io_close(&fd);
     return good;
 }
 
@@ -314,7 +343,6 @@ int work_wal_get(struct work *w, const char *environment, const char *surface, c
     struct wal_spool base, spool;
     struct wal_name n;
     struct work_wal *h = NULL;
-    struct buf b = BUF_INIT(WAL_SEGMENT_MAX);
     const char *url;
     uint32_t segment = 0;
     if (strlen(q->path) >= 4000) return error_set(err, ERR_USAGE, "the file's name is too long");
@@ -326,22 +354,17 @@ int work_wal_get(struct work *w, const char *environment, const char *surface, c
     uint64_t system = q->system ? q->system : cluster_known(&base);
     bool known = is_segment && system && cluster_spool(&base, system, &spool, err) == 0;
     bool there = known && wait_fetched(&spool, &n);
-    bool moved = there && move_fetched(&spool, system, &n, q->path, &segment);
-    if (moved || (there && take_fetched(&spool, system, &n, &b, &segment))) {
-        rc = moved ? 0 : deliver(q->path, buf_bytes(&b), err);
-        if (rc == 0 && running_low(&spool, &n, segment)) start_ahead(w, environment, surface, system, &spool, &n);
-        buf_free(&b);
-        return rc;
+    if (there && take_fetched(&spool, system, &n, q->path, &segment)) {
+        if (running_low(&spool, &n, segment)) start_ahead(w, environment, surface, system, &spool, &n);
+        return 0;
     }
     if (known) start_ahead(w, environment, surface, system, &spool, &n);
     w->log_only = true;
-    rc = work_wal_open_source(w, environment, surface, &h, err);
+    rc = work_wal_open_all(w, environment, surface, &h, err);
     if (rc == 0) rc = system_of(w, environment, surface, q, h, &system, err);
     if (rc == 0 && !q->system) cluster_note(&base, system);
-    if (rc == 0) rc = wal_any_get(h, system, &n, &b, err);
+    if (rc == 0) rc = deliver(q->path, h, system, &n, err);
     if (rc == -ERR_WAL_ABSENT) rc = absent_for_sure(w, q->name, err);
-    if (rc == 0) rc = deliver(q->path, buf_bytes(&b), err);
     work_wal_close(h);
-    buf_free(&b);
     return rc;
 }

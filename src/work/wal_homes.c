@@ -11,8 +11,7 @@ static struct wal_homes *of_sink(struct wal_sink *s) {
 
 /* ---- which they are ---- */
 
-static int look(struct wal_homes *h, struct wal_home *home, struct error *err) {
-    struct work *w = home->work;
+int wal_home_look(struct wal_homes *h, struct work *w, struct wal_spool *ret, struct error *err) {
     struct store *s = NULL;
     const struct config_environment *e = w->config ? config_environment(w->config, h->environment) : NULL;
     const char *url;
@@ -22,7 +21,7 @@ static int look(struct wal_homes *h, struct wal_home *home, struct error *err) {
     if (rc == 0) rc = repo_id_read(s, id, err);
     store_close(s);
     if (rc < 0) return rc == -ERR_USAGE || !url ? rc : error_wrap(err, "the repository %s", url);
-    return wal_spool_open(h->w, id, h->environment, h->surface, &home->spool, err);
+    return wal_spool_open(h->w, id, h->environment, h->surface, ret, err);
 }
 
 static int home_add(struct wal_homes *h, const char *name, struct error *err) {
@@ -47,6 +46,7 @@ int wal_homes_look(struct work *w, const char *environment, const char *surface,
     const struct config_repository *own = beside_config(w, environment);
     int rc = 0;
     memset(ret, 0, sizeof *ret);
+    pthread_mutex_init(&ret->lock, NULL);
     ret->w = w;
     snprintf(ret->environment, sizeof ret->environment, "%s", environment);
     snprintf(ret->surface, sizeof ret->surface, "%s", surface);
@@ -61,21 +61,19 @@ int wal_homes_look(struct work *w, const char *environment, const char *surface,
     }
     for (size_t i = 0; i < ret->count && rc == 0; i++) {
         struct wal_home *home = &ret->list[i];
-        int got = look(ret, home, &home->failed);
-        if (got < 0 && ret->count == 1) {
-            *err = home->failed;
-            rc = got;
-        }
+        if (wal_home_look(ret, home->work, &home->spool, &home->failed) == 0) error_clear(&home->failed);
     }
     return rc;
 }
 
 void wal_homes_close(struct wal_homes *h) {
     for (size_t i = 0; i < h->count; i++) {
+        wal_stand_close(&h->list[i]);
         work_wal_close(h->list[i].wal);
         if (i > 0) work_close(h->list[i].work);
     }
     h->count = 0;
+    pthread_mutex_destroy(&h->lock);
 }
 
 /* ---- what they have ---- */
@@ -83,8 +81,10 @@ void wal_homes_close(struct wal_homes *h) {
 bool wal_homes_marked(const struct wal_homes *h, const struct wal_name *n, const struct stat *st) {
     unsigned had = 0;
     for (size_t i = 0; i < h->count; i++) {
+        const struct wal_spool *spool;
+        (void)wal_home_at(&h->list[i], &spool);
         if (h->list[i].failed.code != ERR_NONE) continue;
-        if (!wal_mark_holds(&h->list[i].spool, n, st)) return false;
+        if (!wal_mark_holds(spool, n, st)) return false;
         had++;
     }
     return had > 0;
@@ -106,16 +106,22 @@ int wal_homes_lacking(const struct wal_homes *h, const char *what, const bool *h
 }
 
 bool wal_homes_system(const struct wal_homes *h, uint64_t *ret) {
-    for (size_t i = 0; i < h->count; i++)
-        if (h->list[i].wal && work_wal_system(h->list[i].wal, ret)) return true;
+    const struct wal_spool *spool;
+    for (size_t i = 0; i < h->count; i++) {
+        struct work_wal *wal = wal_home_at(&h->list[i], &spool);
+        if (wal && work_wal_system(wal, ret)) return true;
+    }
     return false;
 }
 
 int wal_homes_register(struct wal_homes *h, bool now, struct error *err) {
     int rc = 0;
     for (size_t i = 0; i < h->count; i++) {
-        struct work_wal *wal = h->list[i].wal;
+        const struct wal_spool *spool;
+        struct work_wal *wal = wal_home_at(&h->list[i], &spool);
         struct error e = ERROR_INIT;
+        struct wal_stand *stood = &h->list[i].stand;
+        if (stood->wal && !stood->used && work_wal_register(stood->wal, true, &e) < 0) error_clear(&e);
         bool first = wal && !wal->registered; /* the entry that says whose WAL the surface takes */
         if (!wal || work_wal_register(wal, now, &e) == 0) continue;
         if (first && !wal->registered && rc == 0) {
@@ -129,26 +135,8 @@ int wal_homes_register(struct wal_homes *h, bool now, struct error *err) {
 
 /* ---- the sink over all ---- */
 
-struct piece {
-    uint64_t system;
-    const struct wal_name *name;
-    uint32_t from;
-    struct bytes bytes;
-    bool whole;
-};
-
-static int put_one(struct wal_home *home, const struct piece *p, struct error *err) {
-    if (!home->wal) {
-        *err = home->failed;
-        return -(int)err->code;
-    }
-    struct wal_sink *s = work_wal_sink(home->wal);
-    return p->whole ? s->ops->put(s, p->system, p->name, p->bytes, err)
-                    : s->ops->put_piece(s, p->system, p->name, p->from, p->bytes, err);
-}
-
 /* A retry goes only to those that lack it. */
-static int put_all(struct wal_homes *h, const struct piece *p, struct error *err) {
+static int put_all(struct wal_homes *h, const struct wal_part *p, struct error *err) {
     struct error first = ERROR_INIT;
     bool has[WAL_HOMES_MAX] = {false};
     char key[WAL_OBJECT_KEY_BYTES], what[WAL_NAME_BYTES];
@@ -159,7 +147,7 @@ static int put_all(struct wal_homes *h, const struct piece *p, struct error *err
     for (size_t i = 0; i < h->count; i++) {
         struct wal_home *home = &h->list[i];
         struct error e = ERROR_INIT;
-        has[i] = strcmp(home->last, key) == 0 || put_one(home, p, &e) == 0;
+        has[i] = strcmp(home->last, key) == 0 || wal_home_put(h, home, p, &e) == 0;
         if (has[i])
             memcpy(home->last, key, sizeof key);
         else if (first.code == ERR_NONE)
@@ -172,13 +160,13 @@ static int put_all(struct wal_homes *h, const struct piece *p, struct error *err
 }
 
 static int put(struct wal_sink *s, uint64_t system, const struct wal_name *n, struct bytes file, struct error *err) {
-    struct piece p = {system, n, 0, file, true};
+    struct wal_part p = {system, n, 0, file, true};
     return put_all(of_sink(s), &p, err);
 }
 
 static int put_piece(struct wal_sink *s, uint64_t system, const struct wal_name *n, uint32_t from, struct bytes piece,
                      struct error *err) {
-    struct piece p = {system, n, from, piece, false};
+    struct wal_part p = {system, n, from, piece, false};
     return put_all(of_sink(s), &p, err);
 }
 
@@ -192,7 +180,13 @@ static int resume(struct wal_sink *s, uint64_t system, uint32_t *ret_timeline, u
     for (size_t i = 0; i < h->count; i++) {
         uint32_t timeline, bytes;
         uint64_t lsn;
-        struct wal_sink *inner = work_wal_sink(h->list[i].wal);
+        const struct wal_spool *spool;
+        struct wal_sink *inner = work_wal_sink(wal_home_at(&h->list[i], &spool));
+        if (h->list[i]
+                .stand.used) { /* what the repository has cannot be seen: at least all that its slot does not hold */
+            empty = true;
+            continue;
+        }
         int rc = inner->ops->resume(inner, system, &timeline, &lsn, &bytes, err);
         if (rc < 0) return h->count > 1 ? error_wrap(err, "%s", h->list[i].label) : rc;
         empty |= lsn == 0;
@@ -212,11 +206,12 @@ void wal_homes_open(struct wal_homes *h) {
     h->sink.ops = &ops;
     for (size_t i = 0; i < h->count; i++) {
         struct wal_home *home = &h->list[i];
-        if (home->failed.code != ERR_NONE || home->wal) continue;
+        if (home->failed.code != ERR_NONE || home->wal || home->stand.used) continue;
         home->work->log_only = true;
         if (work_wal_open(home->work, h->environment, h->surface, &home->wal, &home->failed) == 0)
             error_clear(&home->failed);
         else
             home->wal = NULL;
     }
+    wal_homes_stand_in(h);
 }

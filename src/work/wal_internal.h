@@ -8,6 +8,8 @@
 
 #define WAL_SPOOL_BYTES 4500
 
+struct wal_place;
+
 /* ---- wal_spool.c: a folder of this host's own, where runs leave word for each other ---- */
 struct wal_spool { char path[WAL_SPOOL_BYTES]; };
 /* The spool folder of a surface, made if need be; whoever `whose` names has its own: for marks and what waits for the log the id of a
@@ -36,6 +38,8 @@ struct work_wal {
     uint64_t system;           /* 0: not known yet */
     bool registered;           /* the log knows the system */
     uint32_t segment_bytes;    /* 0: not seen yet */
+    struct wal_others *others; /* NULL: this repository alone */
+    json_t *instead;           /* of a fallback that stands in for another repository: {"of", "code", "why"}; owned */
 };
 
 /* Whether a file, whole, is what its name says. *ret_segment: the size of its cluster's segments, 0 where it does not tell. */
@@ -46,10 +50,47 @@ int wal_check_whole(const struct wal_name *n, struct bytes file, uint64_t system
 int wal_fetched_read(struct work *w, const char *environment, const char *surface, uint64_t system, const struct wal_name *n, struct buf *ret,
                      struct error *err) PK_CHECK;
 
-/* ---- wal_any.c ---- */
-/* As the source's `get`; with w->any_copy, what is not there, is damaged or cannot be reached is taken from the first copy that has it
- * whole, and that is warned of. Absent is what the repository does not have and no copy that answers. */
-int wal_any_get(struct work_wal *h, uint64_t system, const struct wal_name *n, struct buf *ret, struct error *err) PK_CHECK;
+/* ---- wal_lost.c ---- */
+/* ERR_OBJECT_MISSING when the log says that more of a file was stored than its first `have` bytes, which are there, or
+ * a piece of it up to `most` shows it. Not of what retention removed, nor of what was acknowledged as lost since. */
+int wal_lost_check(struct work_wal *h, uint64_t system, const struct wal_name *n, uint32_t have, uint32_t most,
+                   struct error *err) PK_CHECK;
+
+/* ---- wal_source.c ---- */
+extern const struct wal_source_ops wal_source_ops;
+/* Ranges of all repositories that the handle has, and how long a segment is; 0: nothing tells. Array freed with
+ * seam_free. */
+int wal_all_ranges(struct work_wal *h, uint64_t system, struct wal_range **ret, size_t *ret_n, uint32_t *ret_segment,
+                   struct error *err) PK_CHECK;
+
+/* As wal_place_segment_bytes, by an object of whichever repository has it. */
+int wal_all_segment_bytes(struct work_wal *h, uint64_t system, const struct wal_place *p, size_t n, uint32_t *ret,
+                          struct error *err) PK_CHECK;
+
+/* ---- wal_others.c: where else the WAL of a surface may be ---- */
+#define WAL_OTHERS_MAX 16
+struct wal_other {
+    char name[65];
+    bool newer;           /* it may have what the repository never had: its fallback */
+    struct work *own;     /* opened for this; NULL: lent, or not open */
+    struct work_wal *wal; /* NULL: not open */
+    struct error failed;  /* why it cannot be opened; ERR_NONE: it can, or was not tried */
+    bool told;
+};
+struct wal_others {
+    struct work_wal *h;
+    struct wal_other list[WAL_OTHERS_MAX];
+    size_t count;
+};
+/* The fallback of the repository, those that `wal.also` names, and, when its copies help reading (any_copy.h), these.
+ * None is opened. *ret NULL: there are none. A repository that is asked for by name is taken at its word that it has no
+ * newer WAL. */
+int wal_others_new(struct work_wal *h, struct wal_others **ret, struct error *err) PK_CHECK;
+/* Gives a handle that fallback alone, under h->others. */
+int wal_others_fallback(struct work_wal *h, const char *fallback, struct error *err) PK_CHECK;
+void wal_others_free(struct wal_others *o);
+/* Opens it, once; a failure stays and is the answer from then on. NULL: it cannot be had, as o->failed says. */
+struct work_wal *wal_other_open(struct wal_others *all, struct wal_other *o);
 
 /* ---- wal_place.c: what is stored, by listing it ---- */
 struct wal_place { /* an object */
@@ -69,6 +110,10 @@ void wal_place_key(uint64_t system, const struct wal_place *p, char out[WAL_OBJE
 int wal_places(struct repo *r, uint64_t system, struct wal_place **ret, size_t *ret_n, struct error *err) PK_CHECK;
 /* The pieces of one segment, by place. */
 int wal_pieces(struct repo *r, uint64_t system, const struct wal_name *n, struct wal_place **ret, size_t *ret_n, struct error *err) PK_CHECK;
+/* As wal_places and wal_pieces, of all repositories that the handle has; of an object that several have, the first's.
+ * Those that cannot be opened are left out. */
+int wal_all_places(struct work_wal *h, uint64_t system, struct wal_place **ret, size_t *ret_n,
+                   struct error *err) PK_CHECK;
 /* The size of a cluster's segments, by the header of one object; 0: nothing tells. */
 int wal_place_segment_bytes(struct repo *r, uint64_t system, const struct wal_place *p, size_t n, uint32_t *ret, struct error *err) PK_CHECK;
 int wal_place_ranges(const struct wal_place *p, size_t n, uint32_t segment_bytes, struct wal_range **ret, size_t *ret_n, struct error *err) PK_CHECK;
@@ -83,7 +128,7 @@ bool wal_base_of(const json_t *root, struct wal_base *ret);
 
 /* ---- wal_verify.c ---- */
 /* What is missing between v->ranges, and between timelines with a key that reads their histories. */
-int wal_find_gaps(struct repo *r, struct wal_view *v, struct error *err) PK_CHECK;
+int wal_find_gaps(struct work_wal *h, struct wal_view *v, struct error *err) PK_CHECK;
 
 /* The cluster that the file at `path` belongs to: its own header's, or for files without one that of a segment beside it. 0: unknown. */
 uint64_t wal_file_system(const char *path, const struct wal_name *n, struct bytes file);

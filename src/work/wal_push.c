@@ -29,22 +29,37 @@ static const char *base_of(const char *path) {
 
 /* ---- one file ---- */
 
+struct wal_file {
+    const char *path;
+    int fd;
+    struct stat st; /* when it was opened */
+    uint64_t part;  /* bytes that are read and stored at a time */
+};
+
+static int source_open(const char *path, const struct wal_name *n, struct wal_file *ret, struct error *err) {
+    *ret = (struct wal_file){.path = path, .fd = seam_openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0)};
+    if (ret->fd < 0)
+        return error_set_errno(err, errno == ENOENT ? ERR_SOURCE_MISSING : ERR_IO_READ, "cannot open %s", path);
+    if (seam_fstat(ret->fd, &ret->st) < 0) return error_set_errno(err, ERR_IO_READ, "cannot look at %s", path);
+    if (!S_ISREG(ret->st.st_mode) || (uint64_t)ret->st.st_size > WAL_SEGMENT_MAX)
+        return error_set(err, ERR_PG_WAL, "%s is no WAL file: it is no regular file, or too large", path);
+    bool parts = n->kind == WAL_SEGMENT && ret->st.st_size > WAL_WHOLE_MAX;
+    ret->part = parts ? WAL_PIECE_MAX : (uint64_t)ret->st.st_size + 1;
+    return 0;
+}
+
 /* Read, not mapped: a file that shrinks under a mapping kills who looks at it. */
-static int file_read(const char *path, struct buf *ret, struct stat *ret_st, struct error *err) {
+static int source_read(const struct wal_file *s, uint64_t at, struct buf *ret, struct error *err) {
     struct stat after;
-    int fd = seam_openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
-    if (fd < 0) return error_set_errno(err, errno == ENOENT ? ERR_SOURCE_MISSING : ERR_IO_READ, "cannot open %s", path);
-    int rc = seam_fstat(fd, ret_st) < 0 ? error_set_errno(err, ERR_IO_READ, "cannot look at %s", path) : 0;
-    if (rc == 0 && (!S_ISREG(ret_st->st_mode) || (uint64_t)ret_st->st_size > WAL_SEGMENT_MAX))
-        rc = error_set(err, ERR_PG_WAL, "%s is no WAL file: it is no regular file, or too large", path);
-    if (rc == 0) rc = buf_reserve(ret, (size_t)ret_st->st_size + 1, err);
+    uint64_t left = (uint64_t)s->st.st_size - at, want = left < s->part ? left : s->part;
     size_t n = 0;
-    if (rc == 0) rc = io_read_full(fd, ret->ptr, (size_t)ret_st->st_size + 1, &n, path, err);
-    if (rc == 0 && (n != (size_t)ret_st->st_size || seam_fstat(fd, &after) < 0 ||
-                    after.st_mtim.tv_sec != ret_st->st_mtim.tv_sec || after.st_mtim.tv_nsec != ret_st->st_mtim.tv_nsec))
-        rc = error_set(err, ERR_PG_WAL, "%s changed while it was read", path);
+    buf_clear(ret);
+    int rc = buf_reserve(ret, (size_t)want + 1, err);
+    if (rc == 0) rc = io_pread_full(s->fd, ret->ptr, (size_t)want + (want == left), at, &n, s->path, err);
+    if (rc == 0 && (n != want || seam_fstat(s->fd, &after) < 0 || after.st_size != s->st.st_size ||
+                    after.st_mtim.tv_sec != s->st.st_mtim.tv_sec || after.st_mtim.tv_nsec != s->st.st_mtim.tv_nsec))
+        rc = error_set(err, ERR_PG_WAL, "%s changed while it was read", s->path);
     ret->len = n;
-    io_close(&fd);
     return rc;
 }
 
@@ -85,49 +100,84 @@ uint64_t wal_file_system(const char *path, const struct wal_name *n, struct byte
     return found;
 }
 
-/* Into each that has not got it by its mark; one that has it while another has not is marked, so that the next try
- * leaves it alone. */
-static int put_all(struct wal_homes *h, uint64_t system, const struct wal_name *n, struct bytes file,
-                   const struct stat *st, bool ahead, struct error *err) {
-    struct error first = ERROR_INIT;
-    bool has[WAL_HOMES_MAX] = {false}, fresh[WAL_HOMES_MAX] = {false};
-    char what[WAL_NAME_BYTES];
+struct given {                                     /* of one file, to each of the repositories */
+    bool has[WAL_HOMES_MAX], fresh[WAL_HOMES_MAX]; /* fresh: by this run */
+    struct error first;                            /* failure */
+};
+
+/* Into each that has not got it by its mark. */
+static void put_part(struct wal_homes *h, const struct wal_part *part, const struct stat *st, bool ahead,
+                     struct given *g) {
     for (size_t i = 0; i < h->count; i++) {
         struct wal_home *home = &h->list[i];
+        const struct wal_spool *spool;
         struct error e = home->failed;
-        if (home->wal) {
-            has[i] = h->count > 1 && wal_mark_holds(&home->spool, n, st);
-            if (!has[i])
-                has[i] = fresh[i] =
-                    work_wal_sink(home->wal)->ops->put(work_wal_sink(home->wal), system, n, file, &e) == 0;
+        if (part->from && !g->fresh[i]) continue; /* it has it all, or a part of it failed */
+        g->fresh[i] = false;
+        if (wal_home_at(home, &spool)) {
+            g->has[i] = part->from == 0 && h->count > 1 && wal_mark_holds(spool, part->name, st);
+            if (!g->has[i]) g->has[i] = g->fresh[i] = wal_home_put(h, home, part, &e) == 0;
         } else if (ahead)
             continue;
-        if (!has[i] && first.code == ERR_NONE) first = e;
+        if (!g->has[i] && g->first.code == ERR_NONE) g->first = e;
     }
-    for (size_t i = 0; i < h->count; i++) {
-        struct error e = ERROR_INIT;
-        if (fresh[i] && (ahead || first.code != ERR_NONE) && wal_mark_set(&h->list[i].spool, n, st, &e) < 0 && ahead &&
-            first.code == ERR_NONE)
-            first = e;
-        if (has[i] && !ahead && first.code == ERR_NONE && h->count > 1) wal_mark_drop(&h->list[i].spool, n);
-    }
-    wal_name_format(n, what);
-    return first.code == ERR_NONE ? 0 : wal_homes_lacking(h, what, has, &first, err);
 }
 
-static int put_file(struct wal_homes *h, const char *path, const struct wal_name *n, bool ahead, struct buf *file,
+/* One that has it while another has not is marked, so that the next try leaves it alone. */
+static int put_done(struct wal_homes *h, const struct wal_name *n, const struct stat *st, bool ahead, struct given *g,
+                    struct error *err) {
+    char what[WAL_NAME_BYTES];
+    for (size_t i = 0; i < h->count; i++) {
+        struct error e = ERROR_INIT;
+        const struct wal_spool *spool;
+        (void)wal_home_at(&h->list[i], &spool);
+        if (g->fresh[i] && (ahead || g->first.code != ERR_NONE) && wal_mark_set(spool, n, st, &e) < 0 && ahead &&
+            g->first.code == ERR_NONE)
+            g->first = e;
+        if (g->has[i] && !ahead && g->first.code == ERR_NONE && h->count > 1) wal_mark_drop(spool, n);
+    }
+    wal_name_format(n, what);
+    return g->first.code == ERR_NONE ? 0 : wal_homes_lacking(h, what, g->has, &g->first, err);
+}
+
+/* What is stored piece by piece is judged by its first page before, as what is stored whole is by the sink. */
+static int check_long(const struct wal_file *s, const struct wal_name *n, struct bytes first, struct error *err) {
+    struct wal_header header;
+    int rc = wal_segment_check(n, first, 0, err);
+    if (rc == 0) rc = wal_header_read(first, &header, err);
+    if (rc < 0 || (uint64_t)s->st.st_size == header.segment_bytes) return rc;
+    return error_set(err, ERR_PG_WAL, "%s has %lld bytes, and a whole segment of its cluster has %u", s->path,
+                     (long long)s->st.st_size, (unsigned)header.segment_bytes);
+}
+
+static int put_parts(struct wal_homes *h, const struct wal_file *s, const struct wal_name *n, bool ahead,
+                     struct buf *room, struct error *err) {
+    struct given g = {.first = ERROR_INIT};
+    uint64_t system = 0, size = (uint64_t)s->st.st_size;
+    bool whole = s->part > size;
+    int rc = 0;
+    for (uint64_t at = 0; rc == 0 && (at == 0 || at < size); at += s->part) {
+        rc = source_read(s, at, room, err);
+        struct bytes bytes = buf_bytes(room);
+        if (rc == 0 && at == 0) system = wal_file_system(s->path, n, bytes);
+        if (rc == 0 && !system && (n->kind == WAL_SEGMENT || n->kind == WAL_PARTIAL))
+            rc = wal_segment_check(n, bytes, 0, err); /* says why there is none */
+        if (rc == 0 && !system && !wal_homes_system(h, &system))
+            rc = error_set(err, ERR_PG_WAL, "nothing says which cluster %s is of: no segment lies beside it", s->path);
+        if (rc == 0 && at == 0 && !whole) rc = check_long(s, n, bytes, err);
+        struct wal_part part = {system, n, (uint32_t)at, bytes, whole};
+        if (rc == 0) put_part(h, &part, &s->st, ahead, &g);
+    }
+    return rc == 0 ? put_done(h, n, &s->st, ahead, &g, err) : rc;
+}
+
+static int put_file(struct wal_homes *h, const char *path, const struct wal_name *n, bool ahead, struct buf *room,
                     uint64_t *ret_bytes, struct error *err) {
-    struct stat st;
-    uint64_t system;
-    buf_clear(file);
-    int rc = file_read(path, file, &st, err);
-    if (rc == 0) system = wal_file_system(path, n, buf_bytes(file));
-    if (rc == 0 && !system && (n->kind == WAL_SEGMENT || n->kind == WAL_PARTIAL))
-        rc = wal_segment_check(n, buf_bytes(file), 0, err); /* says why there is none */
-    if (rc == 0 && !system && !wal_homes_system(h, &system))
-        rc = error_set(err, ERR_PG_WAL, "nothing says which cluster %s is of: no segment lies beside it", path);
-    if (rc == 0) rc = put_all(h, system, n, buf_bytes(file), &st, ahead, err);
-    *ret_bytes = file->len;
+    struct wal_file s;
+    int rc = source_open(path, n, &s, err);
+    if (rc == 0) rc = put_parts(h, &s, n, ahead, room, err);
+    *ret_bytes = rc == 0 ? (uint64_t)s.st.st_size : 0;
+    io_close(&s.fd);
     return rc;
 }
 
@@ -237,12 +287,17 @@ static void *run(void *arg) {
     return NULL;
 }
 
-static unsigned threads_for(const struct push *p) {
+static uint64_t memory_for(const struct task *t) {
     struct stat st;
-    uint64_t each = seam_fstatat(AT_FDCWD, p->tasks[0].path, &st, 0) == 0 ? 2 * (uint64_t)st.st_size : 0;
-    for (size_t i = 1; i < p->count; i++)
-        if (seam_fstatat(AT_FDCWD, p->tasks[i].path, &st, 0) == 0 && 2 * (uint64_t)st.st_size > each)
-            each = 2 * (uint64_t)st.st_size;
+    if (seam_fstatat(AT_FDCWD, t->path, &st, 0) < 0) return 0;
+    if (t->name.kind == WAL_SEGMENT && st.st_size > WAL_WHOLE_MAX) return 3 * (uint64_t)WAL_PIECE_MAX;
+    return 2 * (uint64_t)st.st_size;
+}
+
+static unsigned threads_for(const struct push *p) {
+    uint64_t each = 0;
+    for (size_t i = 0; i < p->count; i++)
+        if (memory_for(&p->tasks[i]) > each) each = memory_for(&p->tasks[i]);
     uint64_t fit = each ? MEMORY_BYTES / each : THREADS_MAX;
     unsigned n = p->h->list[0].work->jobs < THREADS_MAX ? p->h->list[0].work->jobs : THREADS_MAX;
     if (n > fit) n = fit ? (unsigned)fit : 1;
@@ -271,14 +326,18 @@ static bool all_marked(struct wal_homes *h, const struct wal_name *n, const stru
     for (size_t i = 0; i < h->count; i++)
         if (h->list[i].failed.code != ERR_NONE) return false;
     if (!wal_homes_marked(h, n, st)) return false;
-    for (size_t i = 0; i < h->count; i++) wal_mark_drop(&h->list[i].spool, n);
+    for (size_t i = 0; i < h->count; i++) {
+        const struct wal_spool *spool;
+        (void)wal_home_at(&h->list[i], &spool);
+        wal_mark_drop(spool, n);
+    }
     return true;
 }
 
 static int push(struct wal_homes *h, const char *path, struct wal_pushed *done, struct error *err) {
     void *mem;
     wal_homes_open(h);
-    if (h->count == 1 && !h->list[0].wal) {
+    if (h->count == 1 && h->list[0].failed.code != ERR_NONE) {
         *err = h->list[0].failed;
         return -(int)err->code;
     }
@@ -312,6 +371,7 @@ int work_wal_push(struct work *w, const char *environment, const char *surface, 
     if (rc == 0 && strlen(path) >= 4000) rc = error_set(err, ERR_USAGE, "the file's name is too long");
     if (rc < 0) return rc;
     rc = wal_homes_look(w, environment, surface, &h, err);
+    if (rc == 0) wal_homes_stand_in(&h);
     if (rc == 0 && seam_fstatat(AT_FDCWD, path, &st, 0) == 0 && all_marked(&h, &done.name, &st))
         done.ahead_of_time = true;
     else if (rc == 0)

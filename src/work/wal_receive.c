@@ -1,5 +1,6 @@
 #include "work/wal_receive.h"
 
+#include "work/beside.h"
 #include "work/wal_homes.h"
 
 #define SLOT "proofkeep"
@@ -85,6 +86,14 @@ static int receive(struct work *w, struct server *s, struct wal_homes *homes, co
     return rc;
 }
 
+/* Where it went on while the repository was out of reach: from there the server's slot holds what comes next. */
+static int fallback_join(struct wal_homes *h, size_t i, struct error *err) {
+    const struct config_repository *c =
+        i == 0 ? beside_config(h->w, h->environment) : config_repository(h->w->config, h->list[i].label);
+    if (!c || !c->fallback || !h->list[i].wal) return 0;
+    return wal_others_fallback(h->list[i].wal, c->fallback, err);
+}
+
 int work_wal_receive(struct work *w, const char *environment, const char *surface, const struct receive_options *o,
                      struct receive_state *ret, struct error *err) {
     struct server s;
@@ -95,10 +104,11 @@ int work_wal_receive(struct work *w, const char *environment, const char *surfac
     rc = wal_homes_look(w, environment, surface, &homes, err);
     if (rc == 0) wal_homes_open(&homes);
     for (size_t i = 0; i < homes.count && rc == 0; i++) {
-        if (homes.list[i].wal) continue;
+        if (homes.list[i].failed.code == ERR_NONE) continue;
         *err = homes.list[i].failed;
         rc = homes.count > 1 ? error_wrap(err, "%s, which must have the WAL", homes.list[i].label) : -(int)err->code;
     }
+    for (size_t i = 0; i < homes.count && rc == 0; i++) rc = fallback_join(&homes, i, err);
     if (rc == 0) rc = receive(w, &s, &homes, o, ret, err);
     wal_homes_close(&homes);
     server_close(&s);

@@ -148,6 +148,21 @@ static int count(void *ctx, const struct wal_leaving *l, const struct wal_place 
     return 0;
 }
 
+/* What this fallback took for another repository is needed by the backups there. */
+static int waits(struct work *w, struct wal_leaving *l, struct error *err) {
+    const struct config_repository *own = w->config ? config_repository_at(w->config, w->url) : NULL;
+    int rc = 0;
+    for (size_t i = 0; own && i < w->config->repositories.count && rc == 0; i++) {
+        const struct config_repository *c = w->config->repositories.items[i];
+        uint64_t n = 0;
+        int64_t since;
+        if (!c->fallback || strcmp(c->fallback, own->head.name) != 0) continue;
+        rc = wal_log_waiting(w->repo, c->head.name, &n, &since, err);
+        if (rc == 0 && n) snprintf(l->why, sizeof l->why, "WAL waits here to be forwarded to %.60s", c->head.name);
+    }
+    return rc;
+}
+
 int work_wal_leaving(struct work *w, uint64_t system, int64_t grace_ns, wal_base_goes goes, void *ctx,
                      struct wal_leaving *ret, struct error *err) {
     struct wal_leaving l = {.system = system};
@@ -160,6 +175,7 @@ int work_wal_leaving(struct work *w, uint64_t system, int64_t grace_ns, wal_base
         snprintf(l.why, sizeof l.why, "this key reads no backup, and they tell what is needed");
     else
         rc = bases_read(w, goes, ctx, &b, &l, err);
+    if (rc == 0 && !*l.why) rc = waits(w, &l, err);
     if (rc == 0 && !*l.why) rc = wal_places(w->repo, system, &p, &n, err);
     if (rc == 0 && !*l.why) rc = wal_place_segment_bytes(w->repo, system, p, n, &segment_bytes, err);
     if (rc == 0 && !*l.why) rc = firsts_of(w, &b, segment_bytes, &l, err);

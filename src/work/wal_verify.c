@@ -41,15 +41,18 @@ static int gaps_within(const struct repo *r, struct wal_view *v, size_t *cap, st
 
 /* A timeline goes on from where it left its parent: the parent's WAL must reach the segment in which that is, of which
  * the new timeline's first segment is a copy. */
-static int gap_before(struct repo *r, struct wal_view *v, uint32_t timeline, size_t *cap, struct error *err) {
+static int gap_before(struct work_wal *h, struct wal_view *v, uint32_t timeline, size_t *cap, struct error *err) {
+    struct repo *r = h->w->repo;
     struct wal_name n = {.kind = WAL_HISTORY, .timeline = timeline};
     struct wal_switch *list = NULL;
     struct buf b = BUF_INIT(WAL_HISTORY_BYTES_MAX);
     size_t count = 0;
-    char key[WAL_OBJECT_KEY_BYTES];
-    wal_object_name(v->system, &n, key);
-    int rc = wal_object_get(r, key, &b, err);
-    if (rc == -ERR_OBJECT_MISSING) { /* without its history nothing before it can be joined to it */
+    int rc = work_wal_source(h)->ops->get(work_wal_source(h), v->system, &n, &b, err);
+    if (rc == -ERR_UNVERIFIABLE) { /* a fallback that is out of reach may have it */
+        error_clear(err);
+        rc = 0;
+    } else if (rc == -ERR_OBJECT_MISSING ||
+               rc == -ERR_WAL_ABSENT) { /* without its history nothing before it can be joined to it */
         error_clear(err);
         rc = add_gap(r, v, cap, (struct wal_gap){.timeline = timeline, .needed_by = timeline}, err);
     } else if (rc == 0)
@@ -74,13 +77,14 @@ static int gap_before(struct repo *r, struct wal_view *v, uint32_t timeline, siz
     return rc;
 }
 
-int wal_find_gaps(struct repo *r, struct wal_view *v, struct error *err) {
+int wal_find_gaps(struct work_wal *h, struct wal_view *v, struct error *err) {
+    struct repo *r = h->w->repo;
     size_t cap = 0;
     bool reads = repo_keys(r)->read_secret != NULL;
     int rc = gaps_within(r, v, &cap, err);
     for (size_t i = 0; i < v->range_count && rc == 0 && reads; i++)
         if (v->ranges[i].timeline > 1 && (i == 0 || v->ranges[i - 1].timeline != v->ranges[i].timeline))
-            rc = gap_before(r, v, v->ranges[i].timeline, &cap, err);
+            rc = gap_before(h, v, v->ranges[i].timeline, &cap, err);
     return rc;
 }
 
@@ -276,7 +280,7 @@ static int view_make(struct work_wal *h, struct wal_view *v, struct wal_place **
     int rc = wal_places(r, v->system, p, n, err);
     if (rc == 0) rc = wal_place_segment_bytes(r, v->system, *p, *n, &v->segment_bytes, err);
     if (rc == 0) rc = wal_place_ranges(*p, *n, v->segment_bytes, &v->ranges, &v->range_count, err);
-    return rc == 0 ? wal_find_gaps(r, v, err) : rc;
+    return rc == 0 ? wal_find_gaps(h, v, err) : rc;
 }
 
 static int acknowledge(struct work_wal *h, const struct wal_acknowledged *x, const char *reason,

@@ -48,22 +48,20 @@ static int bases_read(struct work *w, const char *environment, const char *surfa
 }
 
 /* Where a timeline came from; *ret_parent 0: that cannot be told. */
-static int parent_of(struct work *w, uint64_t system, uint32_t timeline, uint32_t *ret_parent, uint64_t *ret_lsn,
+static int parent_of(struct work_wal *h, uint64_t system, uint32_t timeline, uint32_t *ret_parent, uint64_t *ret_lsn,
                      struct error *err) {
     struct wal_name n = {.kind = WAL_HISTORY, .timeline = timeline};
     struct buf b = BUF_INIT(WAL_HISTORY_BYTES_MAX);
     struct wal_switch *list = NULL;
     size_t count = 0;
-    char key[WAL_OBJECT_KEY_BYTES];
     *ret_parent = 0;
-    wal_object_name(system, &n, key);
-    int rc = wal_object_get(w->repo, key, &b, err);
+    int rc = work_wal_source(h)->ops->get(work_wal_source(h), system, &n, &b, err);
     if (rc == 0) rc = wal_history_parse(buf_bytes(&b), timeline, &list, &count, err);
     if (rc == 0 && count) {
         *ret_parent = list[count - 1].timeline;
         *ret_lsn = list[count - 1].lsn;
     }
-    if (rc < 0 && error_info(rc)->status == EXIT_INTEGRITY) {
+    if (rc < 0 && (error_info(rc)->status == EXIT_INTEGRITY || rc == -ERR_WAL_ABSENT || rc == -ERR_UNVERIFIABLE)) {
         error_clear(err);
         rc = 0;
     }
@@ -78,7 +76,7 @@ static void take(struct wal_window *x, int64_t first_ns, uint64_t from) {
 }
 
 /* From a base in the range itself, or over the fork from a window of the parent. */
-static int window_make(struct work *w, const struct wal_view *v, const struct wal_range *r, const struct bases *b,
+static int window_make(struct work_wal *h, const struct wal_view *v, const struct wal_range *r, const struct bases *b,
                        const struct wal_window *before, size_t n, struct wal_window *x, struct error *err) {
     uint32_t parent = 0;
     uint64_t fork = 0, mask = ~((uint64_t)v->segment_bytes - 1);
@@ -88,7 +86,7 @@ static int window_make(struct work *w, const struct wal_view *v, const struct wa
         if (at->timeline == r->timeline && (at->lsn & mask) >= r->from && at->lsn < r->to)
             take(x, b->items[i].end_ns, at->lsn & mask);
     }
-    int rc = r->timeline > 1 ? parent_of(w, v->system, r->timeline, &parent, &fork, err) : 0;
+    int rc = r->timeline > 1 ? parent_of(h, v->system, r->timeline, &parent, &fork, err) : 0;
     for (size_t i = 0; i < n && rc == 0 && parent; i++)
         if (before[i].timeline == parent && before[i].from <= (fork & mask) && before[i].to >= (fork & mask) &&
             r->from <= (fork & mask) && r->to > fork)
@@ -97,18 +95,19 @@ static int window_make(struct work *w, const struct wal_view *v, const struct wa
     return rc;
 }
 
-int wal_windows(struct work *w, const char *environment, const char *surface, const struct wal_view *v,
-                struct wal_window **ret, size_t *ret_n, struct error *err) {
+int wal_windows(struct work_wal *h, const struct wal_view *v, struct wal_window **ret, size_t *ret_n,
+                struct error *err) {
+    struct work *w = h->w;
     struct bases b = {0};
     struct wal_window *list = NULL;
     size_t n = 0, cap = 0;
     *ret = NULL;
     *ret_n = 0;
     if (!repo_keys(w->repo)->read_secret || !v->segment_bytes) return 0;
-    int rc = bases_read(w, environment, surface, v->system, &b, err);
+    int rc = bases_read(w, h->environment, h->surface, v->system, &b, err);
     for (size_t i = 0; i < v->range_count && rc == 0; i++) {
         struct wal_window x;
-        rc = window_make(w, v, &v->ranges[i], &b, list, n, &x, err);
+        rc = window_make(h, v, &v->ranges[i], &b, list, n, &x, err);
         if (rc < 0 || !x.first_ns) continue;
         rc = mem_grow((void **)&list, &cap, n + 1, sizeof *list, err);
         if (rc == 0) list[n++] = x;
@@ -125,17 +124,15 @@ int wal_windows(struct work *w, const char *environment, const char *surface, co
 
 int wal_windows_of(struct work *w, const char *environment, const char *surface, struct wal_window **ret, size_t *ret_n,
                    struct error *err) {
+    struct work_wal *h = NULL;
     struct wal_view v = {0};
-    struct wal_place *p = NULL;
-    size_t n = 0;
     *ret = NULL;
     *ret_n = 0;
     if (!wal_log_system(w->repo, environment, surface, &v.system)) return 0;
-    int rc = wal_places(w->repo, v.system, &p, &n, err);
-    if (rc == 0) rc = wal_place_segment_bytes(w->repo, v.system, p, n, &v.segment_bytes, err);
-    if (rc == 0) rc = wal_place_ranges(p, n, v.segment_bytes, &v.ranges, &v.range_count, err);
-    if (rc == 0) rc = wal_windows(w, environment, surface, &v, ret, ret_n, err);
-    seam_free(p);
+    int rc = work_wal_open_all(w, environment, surface, &h, err);
+    if (rc == 0) rc = wal_all_ranges(h, v.system, &v.ranges, &v.range_count, &v.segment_bytes, err);
+    if (rc == 0) rc = wal_windows(h, &v, ret, ret_n, err);
+    work_wal_close(h);
     wal_view_free(&v);
     return rc < 0 ? error_wrap(err, "looking at the WAL of %s/%s", environment, surface) : 0;
 }

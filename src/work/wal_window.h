@@ -10,12 +10,12 @@ struct wal_window {
     int64_t last_ns;  /* when the last of its WAL was stored */
     uint64_t from, to;
 };
-/* By the bases that are kept and the ranges of `v` (of the surface's cluster), by timeline and place. Times are those of storing, so near
- * the commits in it and no more. The repository is open, its index with it, with a key that reads; with another there are none. *ret freed
- * with seam_free. */
-int wal_windows(struct work *w, const char *environment, const char *surface, const struct wal_view *v, struct wal_window **ret, size_t *ret_n,
+/* By the bases that are kept and the ranges of `v` (of the surface's cluster), by timeline and place. Times are those
+ * of storing, so near the commits in it and no more. The handle's repository is open, its index with it, with a key
+ * that reads; with another there are none. *ret freed with seam_free. */
+int wal_windows(struct work_wal *h, const struct wal_view *v, struct wal_window **ret, size_t *ret_n,
                 struct error *err) PK_CHECK;
-/* The same from nothing; none for a surface without WAL. */
+/* The same from nothing, by all that is kept anywhere (work_wal_open_all); none for a surface without WAL. */
 int wal_windows_of(struct work *w, const char *environment, const char *surface, struct wal_window **ret, size_t *ret_n, struct error *err) PK_CHECK;
 /* "timeline 2 from 2026-… to 2026-…" */
 void wal_window_text(const struct wal_window *x, char out[120]);

@@ -2,6 +2,7 @@
 # WAL in several places: repositories that must have it too, copies, what is brought back after damage, gaps that are known. No server:
 # segments are made by hand, the judges are cmp and the independent reader of the formats.
 . "${SOURCE_ROOT:?the project}/test/e2e/lib/tap.sh"
+. "$SOURCE_ROOT/test/e2e/lib/wal.sh"
 A=$T/a B=$T/b C=$T/c W=$T/pg_wal
 S=7351234567890123456
 export XDG_CACHE_HOME=$T/cache
@@ -19,20 +20,6 @@ reads() {
   PYTHONDONTWRITEBYTECODE=1 "$python" "$SOURCE_ROOT/test/format/reader.py" --key "$1" "$2" "$3" >"$T/out" 2>"$T/err" && grep -q "$4" "$T/out"
   claim "the independent reader says '$4'"
 }
-# segment FILE TIMELINE NUMBER [FILL] [SYSTEM]: 1 MiB, as a server of version 15 has them
-segment() {
-  python3 - "$@" <<'PY'
-import random, struct, sys
-path, timeline, number = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-fill = int(sys.argv[4]) if len(sys.argv) > 4 else 7
-system = int(sys.argv[5]) if len(sys.argv) > 5 else 7351234567890123456
-size = 1 << 20
-b = bytearray(random.Random(timeline << 40 | number << 8 | fill).randbytes(4096) * 256)
-struct.pack_into("<HHIQIIQII", b, 0, 0xD110, 2, timeline, number * size, 0, 0, system, size, 8192)
-open(path, "wb").write(b)
-PY
-}
-name() { printf '%08X%08X%08X' "$1" 0 "$2"; }
 push() { pk wal push prod/db "$W/$1" --config y.yaml; }
 config() { # FILE ALSO
   cat >"$1" <<YAML
@@ -172,6 +159,15 @@ rm "$A/wal/$S/00000001/$(name 1 4)"
 fails 4 PK-REP-010 repair prod --config first.yaml && grep -q 'it is nowhere else' "$T/out" && says '1 object of WAL stay'
 claim 'what is nowhere is named'
 
+# ---- what the log knows is not absent
+rm -rf "$T"/cache/proofkeep/wal/*/get
+fails 200 PK-REP-004 wal get prod/db "$(name 1 4)" "$T/got" --config first.yaml && says "$(name 1 4) is not all there, and the log says that it was stored" && says "proofkeep wal acknowledge prod/db $(name 1 4) --reason"
+claim 'WAL that the log knows and the store has lost is not absent: a recovery must not end there'
+fails 200 PK-REP-004 wal get prod/db "$(name 1 4)" "$T/got" --config first.yaml && grep -q "$(name 1 4)" "$T"/cache/proofkeep/wal-names-*
+claim 'nor the second time, when what each entry names is kept'
+fails 1 PK-WAL-002 wal get prod/db "$(name 1 30)" "$T/got" --config first.yaml
+claim 'and what nobody ever stored is'
+
 # ---- a gap that is known
 fails 4 PK-VER-001 wal verify prod/db --config first.yaml && says 'has 1 gap' && says '1 missing one'
 claim 'it is a gap'
@@ -186,6 +182,8 @@ pk wal verify prod/db --config first.yaml && grep -q 'Missing on timeline 1: 0/4
 claim 'after that it is shown, and no failure'
 fails 2 PK-USE-001 wal acknowledge prod/db --reason again --config first.yaml && says 'no gap that is not known'
 claim 'and acknowledged once'
+fails 1 PK-WAL-002 wal get prod/db "$(name 1 4)" "$T/got" --config first.yaml
+claim 'from then on it is the end of the WAL for a recovery'
 reads "$T/a.key" "$A" check ''
 pk ledger list --config first.yaml -r main && grep -q 'wal-gap' "$T/out" && pk ledger verify --config first.yaml -r main
 claim 'the log lists it, and holds'
@@ -199,6 +197,13 @@ claim 'and can be named by its segment'
 printf '1\t0/300000\tno reason\n' >"$W/00000002.history" && pk wal push prod/db "$W/00000002.history" --config first.yaml
 segment "$W/$(name 2 3)" 2 3 && pk wal push prod/db "$W/$(name 2 3)" --config first.yaml && pk wal verify prod/db --config first.yaml
 claim 'a timeline joins'
+fails 1 PK-WAL-002 wal get prod/db 00000003.history "$T/got" --config first.yaml
+claim 'the next one was never stored'
+mv "$A/wal/$S/00000002/00000002.history" "$T/kept.history"
+pk wal push prod/db "$W/00000002.history" --config first.yaml && pk wal verify prod/db --level decode --config first.yaml &&
+  rm "$A/wal/$S/00000002/00000002.history" && fails 200 PK-REP-004 wal get prod/db 00000002.history "$T/got" --config first.yaml
+claim 'a history that is lost is not absent either: the server would follow another branch'
+mv "$T/kept.history" "$A/wal/$S/00000002/00000002.history"
 flip "$A/wal/$S/00000002/00000002.history" 300
 fails 4 PK-VER-001 wal verify prod/db --config first.yaml && grep -q 'The history of timeline 2 is damaged' "$T/out" && grep -q '^ *1 ' "$T/out"
 claim 'a damaged history is told, and the rest is judged all the same'

@@ -3,6 +3,7 @@
 #include "harness/claims.h"
 #include "harness/scratch.h"
 
+#include "base/seam.h"
 #include "work/past_feed.h"
 
 #include <fcntl.h>
@@ -38,7 +39,16 @@ static int get(struct wal_source *source, uint64_t system, const struct wal_name
     return buf_append_str(ret, name, err);
 }
 
-static const struct wal_source_ops ops = {get, NULL};
+static int write_it(struct wal_source *source, uint64_t system, const struct wal_name *n, int fd, const char *path,
+                    struct error *err) {
+    struct buf b = BUF_INIT(4096);
+    int rc = get(source, system, n, &b, err);
+    if (rc == 0) rc = io_write_full(fd, b.ptr, b.len, path, err);
+    buf_free(&b);
+    return rc;
+}
+
+static const struct wal_source_ops ops = {get, write_it, NULL};
 
 static int setup(void **state) {
     static struct bed b;

@@ -104,16 +104,17 @@ static void pieces_make_a_beginning_and_give_way(void **s) {
     assert_works(put_piece(h, 2, 0, 3000, 9, &err));
     assert_works(put_piece(h, 2, 3000, 8192, 9, &err));
     assert_works(put_piece(h, 2, 0, 3000, 9, &err));
+    assert_works(get(h, 2, &b, &err));
+    assert_int_equal(b.len, SEGMENT);
     assert_works(put_piece(h, 2, 20000, 30000, 9, &err)); /* nothing goes before it */
     assert_works(put_piece(h, 3, 100, 200, 9, &err));
     assert_fails(put_piece(h, 2, 0, 3000, 8, &err), ERR_WAL_DIFFERS, "pieces/00000000-00000BB8");
     assert_works(work_wal_sink(h)->ops->resume(work_wal_sink(h), SYSTEM, &timeline, &lsn, &bytes, &err));
     assert_true(timeline == 1 && lsn == 2 * SEGMENT + 8192 && bytes == SEGMENT);
-    assert_works(get(h, 2, &b, &err));
-    assert_int_equal(b.len, SEGMENT);
     assert_memory_equal(b.ptr, segment(1, 2, SYSTEM, 9).ptr, 8192);
     for (size_t i = 8192; i < SEGMENT; i++) assert_int_equal(b.ptr[i], 0);
-    assert_fails(get(h, 3, &b, &err), ERR_WAL_ABSENT, "000000010000000000000003 is not in the repository");
+    assert_fails(get(h, 2, &b, &err), ERR_OBJECT_MISSING, "a later piece of it shows that it was stored");
+    assert_fails(get(h, 3, &b, &err), ERR_OBJECT_MISSING, "000000010000000000000003 is not all there");
     assert_fails(get(h, 4, &b, &err), ERR_WAL_ABSENT, "is not in the repository");
     assert_works(put(h, 1, 2, 9, &err));
     assert_works(get(h, 2, &b, &err));

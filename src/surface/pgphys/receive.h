@@ -2,11 +2,12 @@
  *
  * Invariants
  *  1. The server is told that WAL is flushed only up to what the sink said is durable; the slot holds all that is not.
- *  2. What is put follows what was put before it, without a hole; a hole is an error (ERR_RECEIVE_GAP), never passed over
- *     unless the caller says so, and then it is told as an event.
- *  3. A segment is put whole only after all of it was received from its first byte on and its header agrees with its name.
+ *  2. What is put follows what was put before it, without a hole; a hole is an error (ERR_RECEIVE_GAP), never passed
+ * over unless the caller says so, and then it is told as an event.
+ *  3. A segment is put whole only after all of it was received from its first byte on and its header agrees with its
+ * name; of one longer than WAL_WHOLE_MAX, parts, the first of which has that header.
  *  4. The newest byte that the server has flushed is on its way into the sink within `piece_ns` of its arrival.
- *  5. At most RECEIVE_BYTES_MAX of segments are in memory, or two segments where they are larger. When the sink is slower
+ *  5. At most RECEIVE_BYTES_MAX of segments are in memory. When the sink is slower
  *     than the server, nothing is read until there is room; status messages go on, so that the server keeps the stream.
  *
  * Source: PostgreSQL's documentation, "Streaming Replication Protocol".

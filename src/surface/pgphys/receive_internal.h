@@ -27,8 +27,10 @@ int receive_store_new(struct wal_sink *sink, uint64_t system, uint32_t segment_b
                       struct receive_store **ret, struct error *err) PK_CHECK;
 /* Tries once more what is not durable, ends the thread, frees. NULL is fine. */
 void receive_store_free(struct receive_store *s);
-/* Begins a segment of which `durable` bytes are stored already. Only when there is room. */
-int receive_store_begin(struct receive_store *s, const struct wal_name *name, uint32_t durable, struct error *err) PK_CHECK;
+/* Begins a segment of which `durable` bytes are stored already, or the part of a long one (WAL_WHOLE_MAX) that begins
+ * at `at`. *ret_lacks: how long it is. Only when there is room. */
+int receive_store_begin(struct receive_store *s, const struct wal_name *name, uint32_t at, uint32_t durable,
+                        uint32_t *ret_lacks, struct error *err) PK_CHECK;
 /* The next bytes of it, at most what it lacks; full when it answers 0 room. Checks header and name: ERR_PG_WAL. */
 int receive_store_append(struct receive_store *s, struct bytes data, uint32_t *ret_lacks, struct error *err) PK_CHECK;
 /* No more will come of the segment that was begun. */

@@ -11,8 +11,9 @@
 
 struct entry {
     struct wal_name name;
-    bool file; /* put as it is; else a segment */
+    bool file; /* put as it is; else a segment, or a part of a long one */
     uint8_t *bytes;
+    uint32_t at; /* of the part in its segment */
     uint32_t filled, durable, size;
     int64_t since_ns; /* when the oldest byte came that is not durable */
     bool checked, ended;
@@ -20,7 +21,7 @@ struct entry {
 struct receive_store {
     struct wal_sink *sink;
     uint64_t system;
-    uint32_t segment_bytes;
+    uint32_t segment_bytes, part_bytes; /* part: that are in memory at a time */
     int64_t piece_ns;
     int wake_fd;
     pthread_mutex_t lock;
@@ -53,14 +54,16 @@ static void pop(struct receive_store *s) {
 }
 
 /* Nothing more will come of it, and what came needs no storing or is too little to be told what it is. */
-static bool spent(const struct entry *e) {
-    return !e->file && e->ended && (e->filled <= e->durable || !e->checked);
+static bool spent(const struct receive_store *s, const struct entry *e) {
+    bool part =
+        s->part_bytes < s->segment_bytes && e->filled == e->size; /* a whole segment is put whole all the same */
+    return !e->file && (e->ended || part) && (e->filled <= e->durable || !e->checked);
 }
 
 /* What is to be done with the oldest entry; else until when to wait (INT64_MAX: for news). */
 static bool ready(struct receive_store *s, int64_t now, int64_t *ret_wait) {
     *ret_wait = INT64_MAX;
-    while (s->count && spent(entry_at(s, 0))) pop(s);
+    while (s->count && spent(s, entry_at(s, 0))) pop(s);
     if (s->count == 0) return false;
     const struct entry *e = entry_at(s, 0);
     int64_t due = 0;
@@ -108,28 +111,28 @@ static void stored(struct receive_store *s, struct entry *e, uint32_t to, bool w
         return;
     }
     s->seen.timeline = e->name.timeline;
-    s->seen.lsn = wal_name_lsn(&e->name, s->segment_bytes) + to;
+    s->seen.lsn = wal_name_lsn(&e->name, s->segment_bytes) + e->at + to;
     s->seen.bytes += to - (whole ? 0 : e->durable);
-    if (whole)
+    if (e->at + to == s->segment_bytes)
         s->seen.segments++;
     else
         s->seen.pieces++;
     e->durable = to;
     e->since_ns = e->filled > to ? begun : 0; /* what came while it was put */
-    if (whole) pop(s);
+    if (to == e->size) pop(s);
 }
 
 /* With the lock held, which is let go while the sink works. */
 static void put(struct receive_store *s) {
     struct entry *e = entry_at(s, 0); /* stays where it is: only this thread pops */
     uint32_t to = e->filled, from = e->durable;
-    bool whole = e->file || to == e->size;
+    bool whole = e->file || to == s->segment_bytes;
     struct error err = ERROR_INIT;
     int64_t begun = time_monotonic_ns();
     pthread_mutex_unlock(&s->lock);
-    int rc =
-        whole ? s->sink->ops->put(s->sink, s->system, &e->name, BYTES_OF(e->bytes, to), &err)
-              : s->sink->ops->put_piece(s->sink, s->system, &e->name, from, BYTES_OF(e->bytes + from, to - from), &err);
+    int rc = whole ? s->sink->ops->put(s->sink, s->system, &e->name, BYTES_OF(e->bytes, to), &err)
+                   : s->sink->ops->put_piece(s->sink, s->system, &e->name, e->at + from,
+                                             BYTES_OF(e->bytes + from, to - from), &err);
     pthread_mutex_lock(&s->lock);
     if (rc == 0)
         stored(s, e, to, whole, begun);
@@ -180,9 +183,10 @@ int receive_store_new(struct wal_sink *sink, uint64_t system, uint32_t segment_b
     s->sink = sink;
     s->system = system;
     s->segment_bytes = segment_bytes;
+    s->part_bytes = segment_bytes > WAL_WHOLE_MAX ? WAL_PIECE_MAX : segment_bytes;
     s->piece_ns = piece_ns;
     s->wake_fd = wake_fd;
-    s->segments_max = RECEIVE_BYTES_MAX / segment_bytes;
+    s->segments_max = RECEIVE_BYTES_MAX / s->part_bytes;
     if (s->segments_max > RING_MAX / 2) s->segments_max = RING_MAX / 2;
     if (s->segments_max < 2) s->segments_max = 2;
     rc = thread_start(&s->thread, run, s, err);
@@ -222,15 +226,18 @@ static int add(struct receive_store *s, const struct entry *e, struct error *err
     return rc;
 }
 
-int receive_store_begin(struct receive_store *s, const struct wal_name *name, uint32_t durable, struct error *err) {
-    struct entry e = {.name = *name, .size = s->segment_bytes, .durable = durable};
+int receive_store_begin(struct receive_store *s, const struct wal_name *name, uint32_t at, uint32_t durable,
+                        uint32_t *ret_lacks, struct error *err) {
+    struct entry e = {.name = *name, .at = at, .size = s->part_bytes, .checked = at > 0};
+    e.durable = durable < at ? 0 : durable - at < e.size ? durable - at : e.size;
     pthread_mutex_lock(&s->lock);
     if (s->spares) e.bytes = s->spare[--s->spares];
     s->segments++;
     pthread_mutex_unlock(&s->lock);
-    if (!e.bytes) e.bytes = seam_alloc(s->segment_bytes);
+    if (!e.bytes) e.bytes = seam_alloc(s->part_bytes);
     int rc =
-        e.bytes ? add(s, &e, err) : error_set_errno(err, ERR_NO_MEMORY, "a WAL segment of %u bytes", s->segment_bytes);
+        e.bytes ? add(s, &e, err) : error_set_errno(err, ERR_NO_MEMORY, "%u bytes of a WAL segment", s->part_bytes);
+    if (rc == 0) *ret_lacks = s->part_bytes;
     if (rc == 0) return 0;
     seam_free(e.bytes);
     pthread_mutex_lock(&s->lock);
@@ -246,7 +253,7 @@ int receive_store_append(struct receive_store *s, struct bytes data, uint32_t *r
     memcpy(e->bytes + e->filled, data.ptr, data.len);
     uint32_t filled = e->filled + (uint32_t)data.len;
     bool checked = e->checked;
-    if ((!checked && filled >= 40) || filled == e->size) {
+    if ((!checked && filled >= 40) || (filled == e->size && e->at == 0)) {
         int rc = wal_segment_check(&e->name, BYTES_OF(e->bytes, filled), s->system, err);
         if (rc < 0) return error_wrap(err, "what the server sent");
         checked = true;

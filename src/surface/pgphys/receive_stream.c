@@ -15,8 +15,9 @@ struct stream {
     struct receive *r;
     uint32_t timeline;
     uint64_t place;   /* behind the last byte that was taken */
-    uint32_t lacks;   /* bytes of the open segment; 0: none is open */
-    uint32_t durable; /* of the next segment that is begun */
+    uint32_t lacks;   /* bytes of what is open, a segment or a part of it; 0: nothing is */
+    uint32_t durable; /* of the first segment */
+    bool begun;
     char *message;    /* of libpq; what could not be taken of it yet is rest */
     struct bytes rest;
     int64_t sent_ns, heard_ns, status_ns;
@@ -57,10 +58,10 @@ static int status_send(struct stream *s, bool want_reply, struct error *err) {
 
 static int begin_segment(struct stream *s, struct error *err) {
     struct wal_name name = wal_name_at(s->timeline, s->place, s->r->server.segment_bytes);
-    int rc = receive_store_begin(s->r->store, &name, s->durable, err);
-    s->durable = 0;
-    if (rc == 0) s->lacks = s->r->server.segment_bytes;
-    return rc;
+    uint32_t at = (uint32_t)(s->place % s->r->server.segment_bytes);
+    if (at == 0 && s->begun) s->durable = 0;
+    s->begun = true;
+    return receive_store_begin(s->r->store, &name, at, s->durable, &s->lacks, err);
 }
 
 /* As much of the message as there is room for. */
