@@ -81,6 +81,7 @@ static struct group *group_take(struct writer *w, size_t cap, enum chunk_kind ki
     g->count = 0;
     g->kind = kind;
     g->has_base = false;
+    g->page_bytes = 0;
     return g;
 }
 
@@ -300,6 +301,7 @@ static int group_encode(struct writer *w, struct group *g, struct bench_seat *s,
     bool delta = false;
     size_t len;
     int rc = 0;
+    codec_expect(s->codec, g->page_bytes > g->len / 2 ? CODEC_PAGES : CODEC_ANY);
     if (g->has_base) {
         struct error e = ERROR_INIT;
         /* a base that cannot be read is no base: the chunk is stored plain, and a check will name the damage */
@@ -374,13 +376,14 @@ static struct stripe *stripe_of(struct writer *w) {
     return &w->stripes[mine - 1];
 }
 
-static int group_append(struct group *g, struct bytes data, const struct digest *id, struct error *err) {
+static int group_append(struct group *g, struct bytes data, bool pages, const struct digest *id, struct error *err) {
     size_t cap = g->members_cap;
     int rc = mem_grow((void **)&g->members, &cap, g->count + 1u, sizeof *g->members, err);
     g->members_cap = (unsigned)cap;
     if (rc < 0) return rc;
     memcpy(g->plain + g->len, data.ptr, data.len);
     g->len += data.len;
+    g->page_bytes += pages ? data.len : 0;
     g->members[g->count].id = *id;
     g->members[g->count++].len = (uint32_t)data.len;
     return 0;
@@ -399,8 +402,8 @@ bool chunk_use(struct writer *w, const uint8_t *id) {
     return true;
 }
 
-int chunk_put(struct writer *w, enum chunk_kind kind, struct bytes data, const struct digest *sha,
-              const struct digest *base, struct digest *ret_id, struct error *err) {
+static int put(struct writer *w, enum chunk_kind kind, bool pages, struct bytes data, const struct digest *sha,
+               const struct digest *base, struct digest *ret_id, struct error *err) {
     struct bytes id_key;
     int rc = writer_alive(w, err);
     if (rc == 0) rc = repo_id_key(w->repo, w->session.epoch, &id_key, err);
@@ -434,7 +437,7 @@ int chunk_put(struct writer *w, enum chunk_kind kind, struct bytes data, const s
     if (kind == CHUNK_DATA) w->new_bytes += data.len;
     if (has_base || chunk_is_meta(kind) || data.len >= w->group_max) {
         struct group *g = group_take(w, data.len, kind, err);
-        if (!g || group_append(g, data, ret_id, err) < 0) {
+        if (!g || group_append(g, data, pages, ret_id, err) < 0) {
             group_free(g);
             return writer_fail(w, err);
         }
@@ -451,10 +454,20 @@ int chunk_put(struct writer *w, enum chunk_kind kind, struct bytes data, const s
         s->group = NULL;
     }
     if (!s->group) s->group = group_take(w, 0, kind, err);
-    rc = s->group ? group_append(s->group, data, ret_id, err) : -(int)err->code;
+    rc = s->group ? group_append(s->group, data, pages, ret_id, err) : -(int)err->code;
     pthread_mutex_unlock(&s->lock);
     if (full) pool_submit(w->pool, group_seal, full);
     return rc < 0 ? writer_fail(w, err) : 0;
+}
+
+int chunk_put(struct writer *w, enum chunk_kind kind, struct bytes data, const struct digest *sha,
+              const struct digest *base, struct digest *ret_id, struct error *err) {
+    return put(w, kind, false, data, sha, base, ret_id, err);
+}
+
+int chunk_put_pages(struct writer *w, struct bytes data, const struct digest *sha, const struct digest *base,
+                    struct digest *ret_id, struct error *err) {
+    return put(w, CHUNK_DATA, true, data, sha, base, ret_id, err);
 }
 
 int groups_flush(struct writer *w, struct error *err) {

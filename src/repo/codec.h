@@ -12,6 +12,10 @@ enum codec_kind { CODEC_RAW = 0, CODEC_ZSTD = 1, CODEC_ZSTD_DELTA = 2 };
 struct codec;
 int codec_new(struct codec **ret, struct error *err) PK_CHECK;
 void codec_free(struct codec *c);
+/* What the next frames are made of, until said otherwise: how far level 1 looks for repeats. Any content at first. No
+ * matter for decoding. */
+enum codec_content { CODEC_ANY, CODEC_PAGES, CODEC_WAL };
+void codec_expect(struct codec *c, enum codec_content what);
 /* Worst-case size of an encoded frame. */
 size_t codec_bound(size_t plain_bytes);
 /* Encode `in` at zstd `level`; out has codec_bound(in.len) bytes. Answers CODEC_RAW with *ret_len = in.len and nothing written to

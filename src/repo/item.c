@@ -182,7 +182,9 @@ static int piece_emit(struct witem *it, struct bytes data, bool last, const stru
         rc = sha_feed(it, data, &sha, err);
     if (rc < 0) return rc;
     struct ref ref = {.type = REF_CHUNK, .len = data.len, .anchor = anchor_at_end(it, data, last)};
-    if ((rc = chunk_put(it->w, CHUNK_DATA, data, &sha, base, &ref.id, err)) < 0) return rc;
+    rc = it->kind == CONTENT_PAGES ? chunk_put_pages(it->w, data, &sha, base, &ref.id, err)
+                                   : chunk_put(it->w, CHUNK_DATA, data, &sha, base, &ref.id, err);
+    if (rc < 0) return rc;
     it->last_anchor = ref.anchor;
     it->at += data.len;
     it->bytes += data.len;

@@ -71,6 +71,7 @@ static void object_clear(struct object *o) {
 static int object_room(struct object *o, struct error *err) {
     void *p;
     int rc = codec_new(&o->codec, err);
+    if (rc == 0) codec_expect(o->codec, CODEC_WAL);
     if (rc == 0 && (rc = mem_alloc(codec_bound(FRAME_BYTES) + AEAD_TAG_BYTES, &p, err)) == 0) o->room = p;
     if (rc == 0 && (rc = mem_alloc(codec_bound(FRAME_BYTES) + AEAD_TAG_BYTES, &p, err)) == 0) o->back = p;
     return rc;

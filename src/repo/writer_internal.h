@@ -22,6 +22,7 @@ struct group {
     unsigned count, members_cap;
     enum chunk_kind kind;
     bool has_base;
+    size_t page_bytes; /* of len, pages of a database */
     uint8_t base[ID_PREFIX_BYTES];
     struct group *next; /* free list */
 };
@@ -215,6 +216,9 @@ int writer_alive(struct writer *w, struct error *err) PK_CHECK;
 
 /* Store a chunk unless it is known. `sha` is the SHA-256 of data. base (may be NULL): the full id of its former self. */
 int chunk_put(struct writer *w, enum chunk_kind kind, struct bytes data, const struct digest *sha, const struct digest *base, struct digest *ret_id, struct error *err) PK_CHECK;
+/* The same for data that is pages of a database. */
+int chunk_put_pages(struct writer *w, struct bytes data, const struct digest *sha, const struct digest *base,
+                    struct digest *ret_id, struct error *err) PK_CHECK;
 /* Mark the packs of a chunk that is kept; false when it is not in the index. */
 bool chunk_use(struct writer *w, const uint8_t *id);
 /* The same for a copy that is no delta. Under index_lock. */

@@ -316,6 +316,75 @@ static void a_changed_chunk_costs_little_against_its_former_self(void **state) {
         }
 }
 
+/* What a database does to its pages: rows written anew in their page, moved together, removed. */
+static void change_pages(uint8_t *p, size_t n) {
+    for (size_t k = rng() % 40; k > 0; k--) {
+        const size_t page = rng() % (n / 8192 + 1) * 8192, room = page + 8192 < n ? 8192 : n - page;
+        if (room < 512) continue;
+        const size_t from = rng() % (room - 256), to = rng() % (room - 256), len = rng() % 256;
+        if (k % 3 == 0) memmove(p + page + to, p + page + from, len);
+        if (k % 3 == 1) fill_random(p + page + to, len / 4);
+        if (k % 7 == 0) memset(p + page + to, 0, len);
+    }
+}
+
+static void pages_cost_little_against_their_former_selves(void **state) {
+    const size_t most = 256u << 10, one = 128u << 10;
+    uint8_t *base = mem(most), *in = mem(most), *out = mem(codec_bound(most)), *back = mem(most);
+    struct error err = ERROR_INIT;
+    size_t len = 0;
+    bool worth = false;
+    codec_expect(*state, CODEC_PAGES);
+    for (unsigned i = 0; i < 400; i++) {
+        const size_t n = i % 4 == 0 ? 2 + rng() % (most - 2) : one;
+        const size_t m = i % 5 == 0 ? 1 + rng() % (most - 1) : i % 5 == 1 && n > 8192 ? n - 8192 : n;
+        fill_random(base, most);
+        memcpy(in, base, n);
+        change_pages(in, n);
+        assert_int_equal(codec_encode_delta(*state, BYTES_OF(in, n), BYTES_OF(base, m), 1, out, &len, &worth, &err), 0);
+        if (m >= n && n >= 8192) assert_true(worth && len < n / 4);
+        /* made by the search of pages each time, which shows by the window: that of the other way covers the base, too
+         */
+        if (n == one && m == one) assert_true(len < n / 16 && (out[5] >> 3) + 10 == 17);
+        if (!worth) continue;
+        assert_int_equal(codec_decode(*state, CODEC_ZSTD_DELTA, BYTES_OF(out, len), BYTES_OF(base, m), back, n, &err),
+                         0);
+        assert_memory_equal(back, in, n);
+    }
+    fill_random(in, one);
+    assert_int_equal(codec_encode_delta(*state, BYTES_OF(in, one), BYTES_OF(base, one), 1, out, &len, &worth, &err), 0);
+    assert_false(worth);
+    assert_int_equal(codec_encode_delta(*state, BYTES_OF(base, one), BYTES_OF(base, one), 1, out, &len, &worth, &err),
+                     0);
+    assert_true(worth && len < 64);
+    codec_expect(*state, CODEC_ANY);
+    seam_free(base);
+    seam_free(in);
+    seam_free(out);
+    seam_free(back);
+}
+
+static void what_is_expected_is_no_matter_for_decoding(void **state) {
+    static const enum codec_content order[] = {CODEC_PAGES, CODEC_ANY, CODEC_WAL, CODEC_PAGES, CODEC_WAL};
+    const size_t n = 300000;
+    uint8_t *in = mem(n), *out = mem(codec_bound(n)), *back = mem(n);
+    struct error err = ERROR_INIT;
+    fill_text(in, n);
+    for (size_t i = 0; i < sizeof order / sizeof *order; i++) {
+        size_t len = 0;
+        enum codec_kind kind = CODEC_RAW;
+        codec_expect(*state, order[i]);
+        assert_int_equal(codec_encode(*state, BYTES_OF(in, n), 1, out, &len, &kind, &err), 0);
+        assert_int_equal(kind, CODEC_ZSTD);
+        assert_int_equal(codec_decode(*state, kind, BYTES_OF(out, len), BYTES_OF(NULL, 0), back, n, &err), 0);
+        assert_memory_equal(back, in, n);
+    }
+    codec_expect(*state, CODEC_ANY);
+    seam_free(in);
+    seam_free(out);
+    seam_free(back);
+}
+
 static void a_shifted_chunk_of_another_length_is_still_worth_it(void **state) {
     const size_t n = 200000, m = 130000;
     uint8_t *base = mem(n), *shifted = mem(m), *out = mem(codec_bound(m)), *back = mem(m);
@@ -453,6 +522,8 @@ int main(void) {
         CLAIM(only_one_frame_and_nothing_else_is_taken),
         CLAIM(bombs_and_large_windows_are_refused),
         CLAIM(a_changed_chunk_costs_little_against_its_former_self),
+        CLAIM(pages_cost_little_against_their_former_selves),
+        CLAIM(what_is_expected_is_no_matter_for_decoding),
         CLAIM(a_shifted_chunk_of_another_length_is_still_worth_it),
         CLAIM(a_delta_over_half_or_against_nothing_is_not_worth_it),
         CLAIM(a_wrong_base_is_refused_or_gives_other_bytes),
