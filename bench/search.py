@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """OpenSearch: a backup and a restore against elasticdump (npm) doing the same, second backups, memory.
 
-bench/search.py --proofkeep BUILD/proofkeep [--documents N] [--dumped N] [--work FOLDER]
-The server is its own, on the loopback address. elasticdump may be given fewer documents (--dumped), as it takes long; rates are
-compared. What is timed is whole processes; peers run with 1,000 documents a request.
+bench/search.py --proofkeep BUILD/proofkeep [--documents N] [--dumped N] [--rounds N] [--work FOLDER]
+The server is its own, on the loopback address, with the JVM's own compilers. elasticdump runs as it is, and as its manual tunes it
+(--limit=10000, --noRefresh); as it is it may be given fewer documents (--dumped), as it takes long: rates are compared. Rounds are
+interleaved. What is timed is whole processes; CPU seconds are of the program and of the server while it ran.
 """
 import argparse
 import json
@@ -29,15 +30,24 @@ def run(command, **how):
     return time.monotonic() - start, done.stdout
 
 
-def timed(command, **how):
-    """Wall seconds and the peak of memory in MiB."""
-    start = time.monotonic()
+def server_cpu(work):
+    fields = pathlib.Path(f"/proc/{(work / 'server/pid').read_text().strip()}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def timed(what, n, work, command, **how):
+    """Documents a second; says wall and CPU seconds and the peak of memory in MiB."""
+    before, start = server_cpu(work), time.monotonic()
     p = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **how)
     out = p.stdout.read()
     _, status, usage = os.wait4(p.pid, 0)
+    wall = time.monotonic() - start
     if status:
         sys.exit(f"{command}: {out[-2000:]}")
-    return time.monotonic() - start, usage.ru_maxrss / 1024, out
+    own, theirs = usage.ru_utime + usage.ru_stime, server_cpu(work) - before
+    print(f"{what}: {n} documents in {wall:.1f} s, {n / wall:,.0f}/s; CPU {own:.1f} s, the server {theirs:.1f} s; "
+          f"{usage.ru_maxrss / 1024:.0f} MiB", flush=True)
+    return n / wall, out
 
 
 def fill(url, index, n):
@@ -61,11 +71,18 @@ def make(url, index):
     urllib.request.urlopen(q)
 
 
+def remove(url, pattern):
+    found = json.load(urllib.request.urlopen(f"{url}/{pattern}/_settings"))
+    for index in found:
+        urllib.request.urlopen(urllib.request.Request(f"{url}/{index}", method="DELETE"))
+
+
 def main():
     a = argparse.ArgumentParser()
     a.add_argument("--proofkeep", required=True)
     a.add_argument("--documents", type=int, default=1000000)
     a.add_argument("--dumped", type=int)
+    a.add_argument("--rounds", type=int, default=1)
     a.add_argument("--work")
     o = a.parse_args()
     dumped = o.dumped or o.documents
@@ -76,8 +93,9 @@ def main():
     if not dump.exists():
         dump.parent.parent.parent.mkdir(parents=True, exist_ok=True)
         run(["npm", "install", "--silent", "--no-audit", "--no-fund", "elasticdump"], cwd=CACHE / "elasticdump")
-    _, url = run([servers, "start", "opensearch", "2.19.6", work / "server"], env={**os.environ, "SEARCH_HEAP": "1500m"})
+    _, url = run([servers, "start", "opensearch", "2.19.6", work / "server"], env={**os.environ, "SEARCH_HEAP": "1500m", "SEARCH_JIT": "full"})
     url = url.strip().splitlines()[-1]
+    rates = {}
     try:
         make(url, "big")
         fill(url, "big", o.documents)
@@ -94,24 +112,35 @@ surfaces:
 environments:
   lab: {{ repository: main }}
 """)
-        def pk(*words):
-            return timed([o.proofkeep, "--config", str(work / "proofkeep.yaml"), *words], env={**os.environ, "XDG_CACHE_HOME": str(work / "cache")})
-        pk("init", "--repository", "main")
-        wall, peak, _ = pk("backup", "lab/s")
-        ours = o.documents / wall
-        print(f"backup: {o.documents} documents in {wall:.1f} s, {ours:,.0f}/s, {peak:.0f} MiB")
-        wall, peak, out = pk("backup", "lab/s")
-        print(f"second backup: {wall:.1f} s, {out.strip().splitlines()[-1]}")
-        wall, peak, _ = timed([dump, f"--input={url}/small", f"--output={work}/dump.ndjson", "--type=data", "--limit=1000", "--quiet"])
-        theirs = dumped / wall
-        print(f"elasticdump out: {dumped} documents in {wall:.1f} s, {theirs:,.0f}/s, {peak:.0f} MiB; backup is {ours / theirs:.1f} times as fast")
-        wall, peak, _ = pk("restore", "lab/s@latest")
-        ours = o.documents / wall
-        print(f"restore, compared at its end: {wall:.1f} s, {ours:,.0f}/s, {peak:.0f} MiB")
-        make(url, "back")
-        wall, peak, _ = timed([dump, f"--input={work}/dump.ndjson", f"--output={url}/back", "--type=data", "--limit=1000", "--quiet"])
-        theirs = dumped / wall
-        print(f"elasticdump in: {dumped} documents in {wall:.1f} s, {theirs:,.0f}/s; restore is {ours / theirs:.1f} times as fast")
+        def pk(what, *words):
+            rate, out = timed(what, o.documents, work, [o.proofkeep, "--config", str(work / "proofkeep.yaml"), *words],
+                              env={**os.environ, "XDG_CACHE_HOME": str(work / "cache")})
+            rates.setdefault(what, []).append(rate)
+            return out
+        def ed(what, n, *words):
+            rates.setdefault(what, []).append(timed(what, n, work, [dump, "--type=data", "--quiet", *words])[0])
+        ways = {"elasticdump": (dumped, "small", []), "elasticdump --limit=10000": (o.documents, "big", ["--limit=10000"])}
+        for _ in range(o.rounds):
+            for folder in ("repo", "cache"):
+                shutil.rmtree(work / folder, ignore_errors=True)
+            (work / "key").unlink(missing_ok=True)
+            run([o.proofkeep, "--config", str(work / "proofkeep.yaml"), "init", "--repository", "main"],
+                env={**os.environ, "XDG_CACHE_HOME": str(work / "cache")})
+            pk("backup", "backup", "lab/s")
+            for name, (n, index, flags) in ways.items():
+                (work / index).unlink(missing_ok=True)
+                ed(f"{name} out", n, f"--input={url}/{index}", f"--output={work / index}", *flags)
+            print(pk("second backup", "backup", "lab/s").strip().splitlines()[-1])
+            pk("restore, compared at its end", "restore", "lab/s@latest")
+            for name, (n, index, flags) in ways.items():
+                make(url, "back")
+                ed(f"{name} in", n, f"--input={work / index}", f"--output={url}/back", *flags, *(["--noRefresh"] if flags else []))
+                remove(url, "back")
+            remove(url, "big-restored-*")
+        best = {k: max(v) for k, v in rates.items()}
+        for ours, way in (("backup", "out"), ("restore, compared at its end", "in")):
+            for name in ways:
+                print(f"{ours}: {best[ours] / best[f'{name} {way}']:.1f} times as fast as {name}")
     finally:
         run([servers, "stop", work / "server"])
         shutil.rmtree(work, ignore_errors=True)

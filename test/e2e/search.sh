@@ -101,7 +101,7 @@ PY
   for i in orders logs-a family wide empty; do same $i "$i-restored-$stamp" || { echo "# $i"; false; } || break; done
   claim "$is: every index has the same ids, routings and documents"
   web GET "/logs-a-restored-$stamp/_alias" | grep -q '"aliases":{}' && web GET "/orders-restored-$stamp/_settings" | grep -q '"refresh_interval":"7s"' &&
-    ! web GET "/orders-restored-$stamp/_mapping" | grep -q proofkeep
+    ! web GET "/orders-restored-$stamp" | grep -qe proofkeep -e _meta
   claim "$is: settings are the former ones, no mark is left, and no template gave aliases"
   restored && grep -q ': 0 items' err
   claim "$is: restored again, nothing is sent: it is there"
@@ -110,7 +110,7 @@ PY
   [ $? = 5 ] && says '^error PK-SCH-007: ' && says 'not what was backed up' && says 'was not changed'
   claim "$is: an index that has something else is left alone"
   web DELETE "/logs-a-restored-$stamp" >/dev/null
-  web PUT "/logs-a-restored-$stamp" "{\"mappings\":{\"_meta\":{\"proofkeep_restoring\":\"$stamp\"}}}" >/dev/null
+  web PUT "/logs-a-restored-$stamp" "{\"aliases\":{\"proofkeep-restoring-$stamp\":{}}}" >/dev/null
   restored && same logs-a "logs-a-restored-$stamp"
   claim "$is: one that a run left half made is made again"
   restored --path index/orders --swap && web GET /_alias/orders-live | grep -q "orders-restored-$stamp" && web GET /orders/_alias | grep -q '"aliases":{}'

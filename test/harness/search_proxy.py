@@ -5,10 +5,13 @@ Usage: search_proxy.py HOST:PORT RULE      prints its own port; ends when its st
 
 Rules, one a file; N counts pages of documents, or bulk requests, since the rule was written:
   page N timed_out | shards | error | cut | lose | twice | write INDEX   harms the N-th page
+  page N gone INDEX                          an index is deleted before the N-th page is asked for
+  page N forget                              all that the cluster keeps frozen is dropped before it
   freeze write INDEX                         a document is written to INDEX before each point in time or scroll is opened
   pit shards                                 a point in time is opened on all shards but one
   bulk N later | busy | refuse | drop        half of the items, or the whole, is put off; one is refused; one is lost in silence
   auth HEADER                                what does not come with this Authorization gets 401
+  fake PATH JSON                             this path is answered so
   count                                      nothing is harmed; requests are counted in RULE.count
 """
 import http.client
@@ -64,6 +67,7 @@ def harm_page(what, status, answer):
 def harm_bulk(what, path, body, headers):
     lines = body.decode().split("\n")[:-1]
     docs = [lines[i:i + 2] for i in range(0, len(lines), 2)]
+    verb = next(iter(json.loads(docs[0][0])))
     if what == "busy":
         return 429, b'{"error":{"type":"es_rejected_execution_exception","reason":"full"},"status":429}', []
     sent = docs[: len(docs) // 2] if what == "later" else docs[1:]
@@ -74,12 +78,12 @@ def harm_bulk(what, path, body, headers):
     j = json.loads(answer)
     if what == "later":
         j["errors"] = True
-        j["items"] += [{"index": {"status": 429, "error": {"type": "es_rejected_execution_exception"}}}] * (len(docs) - len(sent))
+        j["items"] += [{verb: {"status": 429, "error": {"type": "es_rejected_execution_exception"}}}] * (len(docs) - len(sent))
     elif what == "refuse":
         j["errors"] = True
-        j["items"].insert(0, {"index": {"status": 400, "error": {"type": "mapper_parsing_exception", "reason": "private payload"}}})
+        j["items"].insert(0, {verb: {"status": 400, "error": {"type": "mapper_parsing_exception", "reason": "private payload"}}})
     else:
-        j["items"].insert(0, {"index": {"status": 201}})
+        j["items"].insert(0, {verb: {"status": 201}})
     return status, json.dumps(j).encode(), h
 
 
@@ -103,7 +107,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         headers = {k: v for k, v in self.headers.items() if k.lower() in ("content-type", "authorization")}
         r = rule()
         path = self.path.split("?")[0]
-        page = self.command == "POST" and (path.endswith("/_search/scroll") or (path.endswith("/_search") and b'"match_all"' in body))
+        page = self.command == "POST" and (path.endswith("/_search/scroll") or (path.endswith("/_search") and b'"sort"' in body))
         bulk = path.endswith("/_bulk")
         freeze = path.endswith("/_pit") or path.endswith("/_search/point_in_time") or "scroll=" in self.path
         with lock:
@@ -114,16 +118,23 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.give(401, b'{"error":{"type":"security_exception","reason":"no"},"status":401}')
         if r[0] == "count":
             open(rule_file + ".count", "a").write(f"{self.command} {path} {len(body)}\n")
+        if r[0] == "fake" and path == r[1]:
+            return self.give(200, " ".join(r[2:]).encode(), [("content-type", "application/json")])
         if r[0] == "freeze" and freeze and self.command == "POST":
             write_to(r[2])
         if r[0] == "bulk" and bulk and bulks == int(r[1]):
             return self.give(*harm_bulk(r[2], self.path, body, headers))
         if r[0] == "page" and page and pages == int(r[1]) and r[2] == "write":
             write_to(r[3])
+        if r[0] == "page" and page and pages == int(r[1]) and r[2] == "gone":
+            ask("DELETE", f"/{r[3]}", None, {})
+        if r[0] == "page" and page and pages == int(r[1]) and r[2] == "forget":
+            ask("DELETE", "/_search/point_in_time/_all", None, {})
+            ask("DELETE", "/_search/scroll/_all", None, {})
         status, answer, h = ask(self.command, self.path, body, headers)
         if r[0] == "pit" and freeze and self.command == "POST" and "_search/point_in_time" in path:
             answer = answer.replace(b'"failed":0', b'"failed":1')
-        if r[0] == "page" and page and pages == int(r[1]) and r[2] != "write":
+        if r[0] == "page" and page and pages == int(r[1]) and r[2] not in ("write", "gone", "forget"):
             if r[2] == "cut":
                 self.send_response_only(status)
                 self.send_header("content-length", str(len(answer)))

@@ -6,7 +6,7 @@
 # or sourced, for search_get, search_start and search_stop. Distributions come from Maven Central by its own client, once, into
 # PROOFKEEP_TEST_CACHE (by default a folder of our own in /var/tmp). A JDK 17 is needed; OpenSearch 3 needs 21 (JAVA_HOME, or
 # one in the cache's jdk-21). As root, the server runs as nobody. path.repo is FOLDER/repo; SEARCH_YML adds lines to the
-# configuration; SEARCH_PORT picks the port.
+# configuration; SEARCH_PORT picks the port; SEARCH_JIT=full lets the JVM compile as it does by itself (tests start sooner without).
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 SEARCH_CACHE=$SERVER_CACHE/search
 SEARCH_WHY='' SEARCH_URL='' SEARCH_PID='' SEARCH_HOME=''
@@ -59,8 +59,9 @@ search_start() {
   rm -rf "$w/conf" && cp -r "$SEARCH_HOME/config" "$w/conf" && rm -rf "$w/conf/jvm.options.d"
   name=ES
   [ "$kind" = opensearch ] && name=OPENSEARCH
-  printf '%s\n' "-Xms${SEARCH_HEAP:-384m}" "-Xmx${SEARCH_HEAP:-384m}" -XX:+UseSerialGC -XX:TieredStopAtLevel=1 "-Djava.io.tmpdir=$w/tmp" \
+  printf '%s\n' "-Xms${SEARCH_HEAP:-384m}" "-Xmx${SEARCH_HEAP:-384m}" -XX:+UseSerialGC "-Djava.io.tmpdir=$w/tmp" \
     18-:-Djava.security.manager=allow >"$w/conf/jvm.options"
+  [ "${SEARCH_JIT:-}" = full ] || echo -XX:TieredStopAtLevel=1 >>"$w/conf/jvm.options"
   if [ "$kind" = opensearch ] && [ "${version%%.*}" -ge 3 ]; then
     sed -i /security.manager/d "$w/conf/jvm.options"
     echo "-javaagent:$SEARCH_HOME/agent/opensearch-agent.jar" >>"$w/conf/jvm.options"

@@ -4,10 +4,10 @@
 #include "base/thread.h"
 #include <stdio.h>
 
-#define BATCH_BYTES (4u << 20)
-#define BATCH_DOCUMENTS 2000u
+#define BATCH_BYTES (6u << 20)
+#define BATCH_DOCUMENTS 10000u
 #define DOCUMENT_MAX ((size_t)192 << 20)
-#define THREADS_MAX 3u
+#define THREADS_MAX 4u
 #define TRIES 12u
 #define WAIT_MS 500
 #define WAIT_CAP_MS 20000
@@ -17,10 +17,12 @@ struct batch {
     struct buf body;
     size_t *ends; /* of each document in body */
     size_t n, cap;
+    bool sent_before; /* a former try may have come through */
 };
 struct bulk {
     const struct search_client *c;
     const char *index, *path;
+    bool create_only;   /* a data stream takes nothing else */
     struct queue *idle; /* batches */
     pthread_mutex_t lock;
     struct error err; /* the first */
@@ -35,6 +37,27 @@ struct verdict {
     size_t later;
 };
 
+/* All of them were taken, as the answer says in the form that it mostly has; anything else is read with care. */
+static bool all_taken(const struct batch *t, struct bytes text) {
+    static const char head[] = "{\"errors\":false,\"items\":[", tail[] = "]}";
+    static const char *const forms[] = {"{\"index\":{\"status\":201}}", "{\"index\":{\"status\":200}}",
+                                        "{\"create\":{\"status\":201}}"};
+    const uint8_t *p = text.ptr, *end = text.ptr + text.len;
+    if (text.len < sizeof head + sizeof tail || memcmp(p, head, sizeof head - 1) != 0) return false;
+    p += sizeof head - 1;
+    for (size_t i = 0; i < t->n; i++) {
+        size_t n = 0;
+        if (i && (p == end || *p++ != ',')) return false;
+        for (size_t k = 0; k < sizeof forms / sizeof *forms && !n; k++) {
+            size_t len = strlen(forms[k]);
+            if ((size_t)(end - p) >= len && memcmp(p, forms[k], len) == 0) n = len;
+        }
+        if (!n) return false;
+        p += n;
+    }
+    return (size_t)(end - p) == sizeof tail - 1 && memcmp(p, tail, sizeof tail - 1) == 0;
+}
+
 static int judge(struct batch *t, const json_t *answer, struct verdict *v, struct error *err) {
     const json_t *items = json_object_get(answer, "items"), *one;
     size_t i, at = 0, from = 0, kept = 0;
@@ -42,14 +65,14 @@ static int judge(struct batch *t, const json_t *answer, struct verdict *v, struc
         return error_set(err, ERR_SEARCH_PROTOCOL, "%zu documents were sent, and the answer is of %zu", t->n,
                          json_array_size(items));
     json_array_foreach(items, i, one) {
-        const json_t *x = json_object_get(one, "index");
+        const json_t *x = json_object_get(one, t->b->create_only ? "create" : "index");
         int64_t status = json_integer_value(json_object_get(x, "status"));
         size_t end = t->ends[i];
         if (status == 429) {
             memmove(t->body.ptr + at, t->body.ptr + from, end - from);
             at += end - from;
             t->ends[kept++] = at;
-        } else if (status / 100 != 2) {
+        } else if (status / 100 != 2 && !(status == 409 && t->b->create_only && t->sent_before)) {
             const char *type = json_string_value(json_object_get(json_object_get(x, "error"), "type"));
             if (v->refused++ == 0) snprintf(v->type, sizeof v->type, "%.90s", type ? type : "no reason given");
         }
@@ -72,6 +95,7 @@ static int send_once(struct batch *t, struct verdict *v, bool *ret_again, struct
     if (r < 0) return r;
     *ret_again = status == 429 || status == 502 || status == 503 || status == 504;
     if (status / 100 != 2) return search_refused(t->b->c, status, buf_bytes(&text), false, "send documents", err);
+    if (all_taken(t, buf_bytes(&text))) return 0;
     r = json_parse(buf_bytes(&text), SEARCH_ANSWER_MAX, "the answer to _bulk", &answer, err);
     if (r == 0) r = judge(t, answer, v, err);
     json_decref(answer);
@@ -89,6 +113,7 @@ static int send_batch(struct batch *t, struct error *err) {
                              (unsigned long long)v.refused, all, t->b->index, v.type);
         if (r == 0 && !v.later) return 0;
         if (r < 0 && (!again || tries == TRIES)) return r;
+        t->sent_before |= r < 0;
         if (tries == TRIES)
             return error_set(err, ERR_SEARCH_BUSY, "%zu of %zu documents for the index %s were put off %u times",
                              v.later, all, t->b->index, tries);
@@ -115,14 +140,32 @@ static void run(void *arg) {
     if (t->body.cap > 2 * BATCH_BYTES) buf_free(&t->body);
     buf_clear(&t->body);
     t->n = 0;
+    t->sent_before = false;
     queue_push(b->idle, t);
+}
+
+/* "index" of the action's line becomes "create". */
+static int as_create(struct batch *t, size_t from, struct error *err) {
+    static const char was[] = "{\"index\":", now[] = "{\"create\":";
+    size_t rest = from + sizeof was - 1;
+    if (t->body.len < rest || memcmp(t->body.ptr + from, was, sizeof was - 1) != 0)
+        return error_set(err, ERR_RESTORE_DIFFERS, "a document of the index %s begins with no action", t->b->index);
+    int r = buf_reserve(&t->body, 1, err);
+    if (r < 0) return r;
+    memmove(t->body.ptr + rest + 1, t->body.ptr + rest, t->body.len - rest);
+    memcpy(t->body.ptr + from, now, sizeof now - 1);
+    t->body.len++;
+    return 0;
 }
 
 static int fill(struct batch *t, struct search_lines *l, bool *end, struct error *err) {
     int r = 0;
     while (r == 0 && !*end && t->n < BATCH_DOCUMENTS && t->body.len < BATCH_BYTES) {
+        size_t from = t->body.len;
         r = search_lines_next(l, &t->body, end, err);
         if (r < 0 || *end) break;
+        if (t->b->create_only) r = as_create(t, from, err);
+        if (r < 0) break;
         r = mem_grow((void **)&t->ends, &t->cap, t->n + 1, sizeof *t->ends, err);
         if (r == 0) t->ends[t->n++] = t->body.len;
     }
@@ -147,12 +190,12 @@ static int pump(struct bulk *b, struct pool *pool, struct search_lines *l, struc
 }
 
 int search_bulk(const struct search_client *c, struct source *src, const char *item, const char *index,
-                uint64_t *ret_documents, uint64_t *ret_bytes, struct error *err) {
+                bool create_only, uint64_t *ret_documents, uint64_t *ret_bytes, struct error *err) {
     CLEANUP(buf_free) struct buf path = BUF_INIT(8192);
-    unsigned threads = c->s->ctx->jobs < 1 ? 1 : c->s->ctx->jobs > THREADS_MAX ? THREADS_MAX : c->s->ctx->jobs;
-    struct batch batches[THREADS_MAX + 2] = {0};
-    size_t n = threads + 2;
-    struct bulk b = {.c = c, .index = index, .lock = PTHREAD_MUTEX_INITIALIZER};
+    unsigned threads = c->s->ctx->jobs < THREADS_MAX ? c->s->ctx->jobs + 1 : THREADS_MAX;
+    struct batch batches[THREADS_MAX + 1] = {0};
+    size_t n = threads + 1;
+    struct bulk b = {.c = c, .index = index, .create_only = create_only, .lock = PTHREAD_MUTEX_INITIALIZER};
     struct pool *pool = NULL;
     struct search_lines l = {0};
     bool there = false;

@@ -7,7 +7,6 @@
 #include <ctype.h>
 #include <stdio.h>
 
-#define READERS_AT_ONCE 200 /* points in time; a cluster keeps some hundreds */
 #define PROGRESS_EVERY 4096
 #define SECTIONS_MAX 16
 
@@ -148,7 +147,7 @@ static int put_index(struct capture *c, struct search_index *x, struct search_re
     }
     c->tally = (struct search_tally){0};
     r = sorter_new(c->c->s->ctx->scratch_dir, SORTER_MEMORY, &c->sorter, err);
-    if (r == 0 && !reader->c) r = search_reader_open(c->c, x->name, x->primaries, reader, err);
+    if (r == 0 && !reader->c) r = search_reader_open(c->c, x->name, x->primaries, SEARCH_FROZEN_MAX, reader, err);
     if (r == 0) r = search_facets(c->c, x->name, x->name, reader, c->invariants, err);
     if (r == 0) r = search_reader_run(reader, &ev, err);
     if (reader->c) search_reader_close(reader);
@@ -185,7 +184,8 @@ static int put_sections(struct capture *c, struct error *err) {
             r = put_json(c, name, bodies,
                          json_pack("{s:s, s:I}", "type", order[i]->name, "count", (json_int_t)json_object_size(bodies)),
                          err);
-        if (r == 0 && bodies) r = search_invariants_section(order[i]->name, bodies, c->invariants, err);
+        if (r == 0 && bodies && !order[i]->apart)
+            r = search_invariants_section(order[i]->name, bodies, c->invariants, err);
         json_decref(bodies);
     }
     return r;
@@ -212,15 +212,18 @@ static int refresh_all(struct capture *c, struct error *err) {
 /* All that can be frozen is frozen before anything is read. */
 static int open_readers(struct capture *c, bool *ret_scroll, struct error *err) {
     void *mem;
+    unsigned left = SEARCH_FROZEN_MAX;
     int r = mem_alloc((c->indices.n + 1) * sizeof *c->readers, &mem, err);
     if (r < 0) return r;
     c->readers = mem;
-    *ret_scroll = c->indices.n > READERS_AT_ONCE;
-    for (size_t i = 0; i < c->indices.n && i < READERS_AT_ONCE && r == 0; i++) {
+    for (size_t i = 0; i < c->indices.n && r == 0; i++) {
         const struct search_index *x = &c->indices.of[i];
         if (!x->open) continue;
-        r = search_reader_open(c->c, x->name, x->primaries, &c->readers[i], err);
+        *ret_scroll |= x->primaries > left;
+        if (x->primaries > left) continue;
+        r = search_reader_open(c->c, x->name, x->primaries, left, &c->readers[i], err);
         *ret_scroll |= r == 0 && c->readers[i].way == SEARCH_SCROLL;
+        left -= x->primaries;
     }
     return r;
 }
@@ -231,10 +234,20 @@ static int check_all(struct capture *c, struct error *err) {
     return r == 0 ? search_facets_check(c->c->s, &c->indices, err) : r;
 }
 
+static void say_missing(const struct capture *c, const char *fact, const char *text) {
+    const json_t *v;
+    size_t i;
+    json_array_foreach(json_object_get(c->facts, fact), i, v)
+        search_note(c->c->s, NOTE_WARNING, json_string_value(v), text);
+}
+
 static int capture(struct capture *c, struct error *err) {
     uint64_t before = 0, frozen = 0, after = 0;
     bool known = false, known_2 = false, known_3 = false, late = false;
     int r = search_facts(c->c, c->facts, err);
+    if (r == 0) say_missing(c, "transforms", "this transform is not part of the backup");
+    if (r == 0)
+        say_missing(c, "snapshot_schedulers", "this policy for the cluster's own snapshots is not part of the backup");
     if (r == 0) r = search_indices_list(c->c, &c->indices, err);
     if (r == 0) r = check_all(c, err);
     if (r == 0) r = put_sections(c, err);

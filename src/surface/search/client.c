@@ -30,7 +30,8 @@ int search_send(const struct search_client *c, const struct search_request *q, i
                              .take = q->take,
                              .take_ctx = q->take_ctx,
                              .text = q->text,
-                             .timeout_ms = q->timeout_ms};
+                             .timeout_ms = q->timeout_ms,
+                             .cancel = q->cancel};
     r = http_send(c->http, &h, &a, err);
     if (r == 0) *ret_status = a.status;
     http_response_free(&a);

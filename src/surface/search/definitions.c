@@ -103,14 +103,42 @@ static int get_legacy(const struct search_client *c, json_t **ret, struct error 
     return done(r, a, out, ret);
 }
 
+/* Of those whose indices are taken; what a restore needs to make them again, and in which order their indices come. */
+static int get_streams(const struct search_client *c, json_t **ret, struct error *err) {
+    static const char *const kept[] = {"timestamp_field",      "template",  "generation", "hidden",
+                                       "allow_custom_routing", "lifecycle", NULL};
+    json_t *a = NULL, *out = NULL, *one, *x;
+    size_t i, k;
+    int r = ask(c, "/_data_stream", &a, &out, err);
+    json_array_foreach(json_object_get(a, "data_streams"), i, one) {
+        const char *name = json_string_value(json_object_get(one, "name"));
+        json_t *body, *indices;
+        if (r < 0 || !name || !search_takes_name(c->s, name)) continue;
+        body = json_object();
+        indices = json_array();
+        r = body && indices ? 0 : error_set(err, ERR_NO_MEMORY, "no memory");
+        for (k = 0; r == 0 && kept[k]; k++)
+            if (json_object_get(one, kept[k]))
+                r = json_put(body, kept[k], json_incref(json_object_get(one, kept[k])), err);
+        json_array_foreach(json_object_get(one, "indices"), k, x) if (r == 0) r =
+            json_push(indices, json_incref(json_object_get(x, "index_name")), err);
+        if (r == 0) r = json_put(body, "indices", json_incref(indices), err);
+        if (r == 0) r = json_put(out, name, json_incref(body), err);
+        json_decref(body);
+        json_decref(indices);
+    }
+    return done(r, a, out, ret);
+}
+
 const struct search_section search_sections[] = {
-    {"scripts", get_scripts, "/_scripts/", "script"},
-    {"pipelines", get_pipelines, "/_ingest/pipeline/", NULL},
-    {"policies", get_policies, NULL, "policy"},
-    {"component_templates", get_components, "/_component_template/", NULL},
-    {"index_templates", get_templates, "/_index_template/", NULL},
-    {"legacy_templates", get_legacy, "/_template/", NULL},
-    {NULL, NULL, NULL, NULL},
+    {"scripts", get_scripts, "/_scripts/", "script", false},
+    {"pipelines", get_pipelines, "/_ingest/pipeline/", NULL, false},
+    {"policies", get_policies, NULL, "policy", false},
+    {"component_templates", get_components, "/_component_template/", NULL, false},
+    {"index_templates", get_templates, "/_index_template/", NULL, false},
+    {"legacy_templates", get_legacy, "/_template/", NULL, false},
+    {"data_streams", get_streams, NULL, NULL, true},
+    {NULL, NULL, NULL, NULL, false},
 };
 
 int search_section_get(const struct search_client *c, const struct search_section *x, json_t **ret, struct error *err) {

@@ -38,7 +38,7 @@ int search_tally_run(const struct search_client *c, const char *index, unsigned 
     struct hits_events ev = {.ctx = ret, .begin = tally_begin, .document = tally_document, .end = tally_end};
     struct search_reader r;
     *ret = (struct search_tally){0};
-    int rc = search_reader_open(c, index, primaries, &r, err);
+    int rc = search_reader_open(c, index, primaries, SEARCH_FROZEN_MAX, &r, err);
     if (rc < 0) return rc;
     rc = search_reader_run(&r, &ev, err);
     search_reader_close(&r);

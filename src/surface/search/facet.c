@@ -36,7 +36,7 @@ static int digest(const json_t *answer, char hex[2 * DIGEST_BYTES + 1], struct e
 static int one(const struct search_client *c, const json_t *f, const char *as, const struct search_reader *r,
                json_t *out, struct error *err) {
     CLEANUP(buf_free) struct buf path = BUF_INIT(8192);
-    bool frozen = r && r->open && r->way != SEARCH_SCROLL;
+    bool frozen = r && r->n_frozen == 1 && r->way != SEARCH_SCROLL;
     char what[300], name[200], hex[2 * DIGEST_BYTES + 1];
     json_t *body = NULL, *answer = NULL;
     snprintf(what, sizeof what, "the facet '%.100s'", json_text(f, "name", ""));
@@ -47,8 +47,10 @@ static int one(const struct search_client *c, const json_t *f, const char *as, c
     if (rc == 0) rc = json_put_int(body, "size", 0, err);
     if (rc == 0) rc = json_put(body, "track_total_hits", json_true(), err);
     if (rc == 0 && frozen)
-        rc = json_put(body, "pit",
-                      json_pack("{s:s%, s:s}", "id", (const char *)r->id.ptr, r->id.len, "keep_alive", "10m"), err);
+        rc = json_put(
+            body, "pit",
+            json_pack("{s:s%, s:s}", "id", (const char *)r->frozen->ptr, r->frozen->len, "keep_alive", SEARCH_KEEP),
+            err);
     if (rc == 0)
         rc = frozen ? search_path(&path, "/_search?allow_partial_search_results=false", "", "", err)
                     : search_path(&path, "/", as, "/_search?allow_partial_search_results=false", err);

@@ -26,6 +26,23 @@ static int schedulers(const struct search_client *c, json_t *facts, struct error
     return r == 0 ? json_put(facts, "snapshot_schedulers", out, err) : (json_decref(out), r);
 }
 
+/* What is derived from the indices all the time: it is not captured, and has to be made again by its owner. */
+static int transforms(const struct search_client *c, json_t *facts, struct error *err) {
+    json_t *a = NULL, *out = json_array(), *one;
+    struct error ignored = ERROR_INIT;
+    bool missing = false;
+    size_t i;
+    int r = out ? 0 : error_set(err, ERR_NO_MEMORY, "no memory");
+    if (r == 0 && search_ask(c, "GET", c->opensearch ? "/_plugins/_transform" : "/_transform/_all", NULL, &a, &missing,
+                             "ask for transforms", &ignored) == 0)
+        json_array_foreach(json_object_get(a, "transforms"), i, one) {
+            const char *name = json_text(one, c->opensearch ? "_id" : "id", "");
+            if (r == 0 && *name) r = json_push(out, json_string(name), err);
+        }
+    json_decref(a);
+    return r == 0 ? json_put(facts, "transforms", out, err) : (json_decref(out), r);
+}
+
 static int repositories(const struct search_client *c, json_t *facts, struct error *err) {
     json_t *a = NULL, *out = json_object(), *one;
     struct error ignored = ERROR_INIT;
@@ -55,6 +72,7 @@ int search_facts(const struct search_client *c, json_t *facts, struct error *err
     if (r == 0) r = json_put_int(facts, "nodes", json_integer_value(json_object_get(health, "number_of_nodes")), err);
     json_decref(health);
     if (r == 0) r = schedulers(c, facts, err);
+    if (r == 0) r = transforms(c, facts, err);
     return r == 0 ? repositories(c, facts, err) : r;
 }
 

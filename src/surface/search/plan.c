@@ -24,7 +24,8 @@ static int one(struct plan *p, const json_t *x, struct error *err) {
     char name[256];
     json_t *there = NULL, *live = NULL;
     bool missing = false, no_live = false;
-    if (!index || !search_takes_index(p->q->include, index)) return 0;
+    const char *stream = json_string_value(json_object_get(x, "data_stream"));
+    if (!index || !search_takes_backing(p->q->include, index, stream)) return 0;
     p->taken++;
     p->bytes += (uint64_t)json_integer_value(json_object_get(x, "bytes"));
     int r = search_target_name(p->t, index, name, err);
@@ -38,12 +39,20 @@ static int one(struct plan *p, const json_t *x, struct error *err) {
             "there is an index %s already: unless it is what was backed up, or what a run that broke off left, "
             "the restore is refused",
             name);
-    if (r == 0 && p->t->live && live)
+    if (r == 0 && p->t->live && stream)
+        r = plan_say(p->parts.warnings, err,
+                     "the data stream %s is replaced by what was backed up of it, when there is one", stream);
+    else if (r == 0 && p->t->live && live)
         r = plan_say(p->parts.warnings, err, "the index %s is replaced by what was backed up", index);
-    if (r == 0)
+    bool direct = p->t->live && !live && !there; /* nothing is in the way */
+    if (r == 0 && !direct)
         r = plan_say(p->parts.steps, err, "restore the index %s as %s, and compare its documents with the backup",
                      index, name);
-    if (r == 0 && p->t->live)
+    if (r == 0 && p->t->live && stream)
+        r = plan_say(p->parts.steps, err, "make the data stream %s anew, with what %s has", stream, index);
+    else if (r == 0 && direct)
+        r = plan_say(p->parts.steps, err, "make the index %s, and compare its documents with the backup", index);
+    else if (r == 0 && p->t->live)
         r = plan_say(p->parts.steps, err, "remove the index %s and put the restored one in its place", index);
     if (r == 0 && p->t->swap)
         r = plan_say(p->parts.steps, err, "move the aliases of %s to %s; %s itself stays", index, name, index);
@@ -63,7 +72,7 @@ static int work(struct plan *p, json_t *out, struct error *err) {
         r = error_set(err, ERR_USAGE, "%zu indices cannot all be restored as '%s': put a * into it", p->taken,
                       p->t->pattern);
     for (const struct search_section *s = search_sections; s->name && r == 0; s++)
-        if (search_takes_section(p->q->include, s->name, p->t->live))
+        if (!s->apart && search_takes_section(p->q->include, s->name, p->t->live))
             r = plan_say(p->parts.steps, err, "put cluster/%s%s", s->name,
                          p->t->live ? ", over those that are there" : "");
     if (r == 0) r = json_put_str(out, "server_version", p->c->version, err);

@@ -4,7 +4,7 @@
  *  1. A capture changes nothing in the cluster but for refreshing the indices it reads.
  *  2. A document's own bytes are never parsed and written again (hits.h).
  *  3. A page that is not whole ends the capture: it timed out, a shard failed, or the totals differ. It is never asked
- * for again, since the next request goes on after it.
+ * for again, since the next request goes on after it; and no next one is asked for before it was judged.
  *  4. An index that a restore makes carries a mark until it is whole and compared; a live index is removed only when
  *     all of its documents stand under another name in the same cluster.
  *  5. A password is in this process's memory and on its way to the cluster; nowhere else. No text of a document, and no
@@ -57,8 +57,9 @@ struct search_request {
     bool lines;                                                    /* the body is newline-delimited */
     int (*take)(void *ctx, struct bytes piece, struct error *err); /* a 2xx answer, as it arrives */
     void *take_ctx;
-    struct buf *text;   /* any other answer; may be NULL */
-    int64_t timeout_ms; /* 0: none but the stall's */
+    struct buf *text;          /* any other answer; may be NULL */
+    int64_t timeout_ms;        /* 0: none but the stall's */
+    const atomic_bool *cancel; /* given up once it is true; may be NULL */
 };
 /* One request, whatever its status. */
 int search_send(const struct search_client *c, const struct search_request *q, int *ret_status,
@@ -80,6 +81,8 @@ bool search_like(const char *pattern, const char *name); /* `*` stands for anyth
 bool search_takes_name(const struct search_settings *s, const char *name);
 bool search_takes_index(const char *const *include,
                         const char *name); /* of a restore: "index/NAME" or "NAME", with `*` */
+bool search_takes_backing(const char *const *include, const char *name,
+                          const char *stream); /* … or the data stream that it is part of, which may be NULL */
 bool search_takes_section(const char *const *include, const char *section, bool by_default);
 int search_include_check(const char *const *include, struct error *err) PK_CHECK;
 
@@ -111,25 +114,52 @@ int search_writes(const struct search_client *c, const struct search_indices *l,
 int search_refresh(const struct search_client *c, const char *name, struct error *err) PK_CHECK;
 int search_count(const struct search_client *c, const char *name, uint64_t *ret, struct error *err) PK_CHECK;
 
-/* ---- read.c: all documents of an index ---- */
+/* ---- read.c, page.c, lanes.c: all documents of an index ---- */
+/* A page's documents are in the cluster's memory at once, not in ours: so many, or so many bytes, whichever is less. */
+#define SEARCH_KEEP "10m" /* that the cluster keeps what is frozen after each request for it */
+#define SEARCH_PAGE_DOCUMENTS 8000u
+#define SEARCH_PAGE_BYTES (5u << 20)
+#define SEARCH_FROZEN_MAX 200u /* shards frozen at once; a node keeps some hundreds */
+#define SEARCH_LANES_MAX 4u    /* pages asked for at once */
 enum search_way { SEARCH_PIT_SHARD_DOC, SEARCH_PIT_DOC, SEARCH_SCROLL };
 struct search_reader {
     const struct search_client *c;
     const char *index;
     enum search_way way;
-    struct buf id; /* of the point in time or the scroll, as JSON has it, without quotes */
-    uint64_t total, seen;
-    bool open, begun;
-    uint64_t page; /* documents asked for at once */
-    uint64_t page_bytes;
+    struct buf *frozen; /* ids of what is open, as JSON has them, without quotes: one point in time of all shards or one
+                           each, or one scroll */
+    size_t n_frozen;
+    uint64_t total;   /* what there is, when it could be asked beforehand; or what the pages said */
+    uint64_t about;   /* documents, as the cluster counts; 0: unknown */
+    uint64_t numbers; /* sequence numbers given out, of the shard with most; 0: unknown */
+    uint64_t page;    /* documents asked for at once, to begin with */
 };
-/* Freezes what will be read, by a point in time where there is one. */
-int search_reader_open(const struct search_client *c, const char *index, unsigned primaries, struct search_reader *ret,
-                       struct error *err) PK_CHECK;
-/* All of them; count and total are compared. ERR_SEARCH_PARTIAL. */
+/* Freezes what will be read, by points in time where there are any. At most `shards` of them are opened for shards. */
+int search_reader_open(const struct search_client *c, const char *index, unsigned primaries, unsigned shards,
+                       struct search_reader *ret, struct error *err) PK_CHECK;
+/* All of them, in parts read by several requests at a time; events come one by one, in no order. Count and total are
+ * compared. ERR_SEARCH_PARTIAL. */
 int search_reader_run(struct search_reader *r, const struct hits_events *ev, struct error *err) PK_CHECK;
 void search_reader_close(struct search_reader *r); /* safe on zeroed */
 const char *search_way_name(enum search_way w);
+
+struct search_walk { /* a part of what is frozen, page after page: a shard, or a range of its sequence numbers */
+    struct search_reader *r;
+    struct buf *frozen;
+    uint64_t from, to; /* of sequence numbers, to excluded; 0: no end on this side */
+    struct buf after;  /* "sort" of the last document that came */
+    uint64_t total, seen, page, page_bytes;
+    bool begun, over;
+};
+/* The request for the next page. */
+int search_page_request(struct search_walk *w, struct buf *path, struct buf *body, struct error *err) PK_CHECK;
+/* Judges a page that has come whole, and moves on. ERR_SEARCH_PARTIAL. */
+int search_page_take(struct search_walk *w, struct hits *h, uint64_t bytes, struct error *err) PK_CHECK;
+/* Keeps an answer's id of a point in time or a scroll. */
+int search_keep_id(struct buf *id, const char *index, const json_t *answer, const char *key,
+                   struct error *err) PK_CHECK;
+/* Walks them all, some at a time. */
+int search_lanes_run(struct search_walk *walks, size_t n, const struct hits_events *ev, struct error *err) PK_CHECK;
 
 /* ---- documents.c: the content of "index/<name>/documents", and its digest ---- */
 struct search_digest { /* of one document */
@@ -165,6 +195,7 @@ struct search_section {
     int (*get)(const struct search_client *c, json_t **ret, struct error *err);
     const char *path; /* to put one: before its name */
     const char *wrap; /* the key that one is put under; NULL: as it is */
+    bool apart;       /* not put, and no invariant: stream.c makes data streams, whose indices get names of their own */
 };
 /* In the order in which they are put, NULL-named at the end. */
 extern const struct search_section search_sections[];
@@ -204,9 +235,42 @@ int search_target_name(const struct search_target *t, const char *index, char ou
 /* ---- bulk.c ---- */
 /* All documents of an item into an index: in several requests at a time, every item of every answer checked. */
 int search_bulk(const struct search_client *c, struct source *src, const char *item, const char *index,
-                uint64_t *ret_documents, uint64_t *ret_bytes, struct error *err) PK_CHECK;
+                bool create_only, uint64_t *ret_documents, uint64_t *ret_bytes, struct error *err) PK_CHECK;
 
-/* ---- restore.c, swap.c ---- */
+/* ---- restore.c, build.c, stream.c, swap.c ---- */
+struct search_restoring {
+    const struct search_client *c;
+    struct source *src;
+    const struct restore_request *q;
+    const struct search_target *t;
+    json_t *done;
+    uint64_t documents, bytes, definitions;
+    size_t in_streams; /* indices that are left to search_restore_streams */
+};
+int search_put(const struct search_client *c, const char *index, const char *after, json_t *body, const char *what,
+               struct error *err) PK_CHECK; /* takes body over; NULL is no memory */
+int search_index_delete(const struct search_client *c, const char *index, struct error *err) PK_CHECK;
+/* An invariant of an index: "documents", "digest"; borrowed. */
+const json_t *search_expected(const struct search_restoring *w, const char *index, const char *what);
+/* The documents that are there with those of the backup. ERR_RESTORE_DIFFERS. */
+int search_compare(struct search_restoring *w, const char *index, const char *name, unsigned primaries,
+                   struct error *err) PK_CHECK;
+/* Whether a run of the same restore made it and did not come to its end. */
+bool search_is_half_made(const struct search_restoring *w, const json_t *there);
+/* The documents of `index` sent to `as`, where they come to be in the index `name`; then they are compared. */
+int search_fill(struct search_restoring *w, const char *index, const char *name, const char *as, bool create_only,
+                unsigned primaries, struct error *err) PK_CHECK;
+/* Makes an index whole. later: what it is set to then (NULL: it stays as it was filled). aliases: may be NULL. */
+int search_build(struct search_restoring *w, const char *index, const char *name, const json_t *definition,
+                 const json_t *now, const json_t *later, const json_t *aliases, unsigned primaries, bool *ret_there,
+                 struct error *err) PK_CHECK;
+/* `later` but for blocks. */
+int search_set_later(struct search_restoring *w, const char *name, const json_t *later, struct error *err) PK_CHECK;
+/* Data streams in place of those that are live. */
+int search_restore_streams(struct search_restoring *w, struct error *err) PK_CHECK;
+/* The definition of an index of the snapshot. */
+int search_definition_read(struct source *src, const char *index, json_t **ret, unsigned *ret_primaries,
+                           struct error *err) PK_CHECK;
 /* What an index is made with (`now`) and what is set when it is full (`later`), from its definition in the backup. Both
  * owned. */
 int search_plan_settings(const json_t *definition, bool live, json_t **ret_now, json_t **ret_later,

@@ -45,6 +45,10 @@ bool search_takes_index(const char *const *include, const char *name) {
     return false;
 }
 
+bool search_takes_backing(const char *const *include, const char *name, const char *stream) {
+    return search_takes_index(include, name) || (stream && search_takes_index(include, stream));
+}
+
 bool search_takes_section(const char *const *include, const char *section, bool by_default) {
     if (!include) return by_default;
     for (; *include; include++)
@@ -56,7 +60,7 @@ int search_include_check(const char *const *include, struct error *err) {
     for (; include && *include; include++) {
         bool known = strncmp(*include, "cluster/", 8) != 0 && **include;
         for (const struct search_section *x = search_sections; x->name && !known; x++)
-            known = search_like(*include + 8, x->name);
+            known = !x->apart && search_like(*include + 8, x->name);
         if (!known)
             return error_set(
                 err, ERR_USAGE,

@@ -35,11 +35,12 @@ int search_swap_aliases(const struct search_client *c, const char *built, const 
     return r;
 }
 
-static int block_writes(const struct search_client *c, const char *index, struct error *err) {
+static int block_writes(const struct search_client *c, const char *index, bool block, struct error *err) {
     CLEANUP(buf_free) struct buf path = BUF_INIT(8192);
-    json_t *body = json_pack("{s:b}", "index.blocks.write", 1);
+    json_t *body = json_pack("{s:o}", "index.blocks.write", block ? json_true() : json_null());
     int r = body ? search_path(&path, "/", index, "/_settings", err) : error_set(err, ERR_NO_MEMORY, "no memory");
-    if (r == 0) r = search_ask(c, "PUT", (const char *)path.ptr, body, NULL, NULL, "close an index to writes", err);
+    if (r == 0)
+        r = search_ask(c, "PUT", (const char *)path.ptr, body, NULL, NULL, "close or open an index to writes", err);
     json_decref(body);
     return r;
 }
@@ -63,7 +64,7 @@ static int clone(const struct search_client *c, const char *built, const char *l
                  struct error *err) {
     CLEANUP(buf_free) struct buf path = BUF_INIT(8192), to = BUF_INIT(8192);
     json_t *aliases = json_object_get(definition, "aliases");
-    json_t *body = json_pack("{s:{s:n}, s:O?}", "settings", "index.blocks.write", "aliases", aliases);
+    json_t *body = json_pack("{s:O*}", "aliases", aliases);
     int r = body ? search_path(&to, "/_clone/", live, "", err) : error_set(err, ERR_NO_MEMORY, "no memory");
     if (r == 0) r = search_path(&path, "/", built, (const char *)to.ptr, err);
     if (r == 0) r = search_ask(c, "PUT", (const char *)path.ptr, body, NULL, NULL, "put an index in place", err);
@@ -73,11 +74,13 @@ static int clone(const struct search_client *c, const char *built, const char *l
 
 int search_put_in_place(const struct search_client *c, const char *built, const char *live, const json_t *definition,
                         struct error *err) {
-    int r = block_writes(c, built, err);
+    int r = block_writes(c, built, true, err);
     if (r == 0) r = remove_live(c, live, err);
     if (r < 0) return error_state(err, "what is live was not changed; %s has the restored documents", built);
     r = clone(c, built, live, definition, err);
     if (r == 0) r = search_wait_healthy(c, live, err);
+    /* Not with the clone: there, what is unset would be told as set to nothing for ever. */
+    if (r == 0) r = block_writes(c, live, false, err);
     return r < 0 ? error_state(err,
                                "%s was removed; %s has the restored documents, and the same command goes on from there",
                                live, built)
