@@ -191,8 +191,21 @@ struct config_facet { /* search */
     struct config_head head;
     const char *name, *index, *query;
 };
+struct config_register { /* search: a snapshot repository that is registered when there is none */
+    struct config_head head;
+    int type;
+    const char *location, *bucket, *base_path, *client;
+};
+struct config_engine_snapshot { /* search: of method snapshot */
+    struct config_head head;
+    const char *repository, *folder, *staging;
+    struct config_register *registration;
+    bool carry;
+};
 struct config_cluster { /* search */
     struct config_head head;
+    int method;
+    struct config_engine_snapshot *snapshot;
     const char *url, *user, *ca;
     const char *password, *api_key; /* names of secrets */
     struct config_strings indices, exclude;

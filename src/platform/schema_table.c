@@ -10,6 +10,8 @@ static const char *const kinds[] = {"files", "postgres", "redis", "search", "neo
 static const char *const methods[] = {"logical", "physical", NULL};
 static const char *const ways[] = {"replication", "host", NULL};
 static const char *const redis_methods[] = {"replication", "scan", NULL};
+static const char *const search_methods[] = {"logical", "snapshot", NULL};
+static const char *const search_repositories[] = {"fs", "s3", NULL};
 static const char *const neo4j_methods[] = {"logical", "offline", NULL};
 static const char *const redis_conflicts[] = {"abort", "replace", "skip", NULL};
 static const char *const classes[] = {"truth", "runtime", "cache", "config", NULL};
@@ -475,7 +477,59 @@ static const struct schema facet_schema = {
     ROWS(facet_rows),
     .bytes = sizeof(struct config_facet),
 };
+static const struct field register_rows[] = {
+    ROW(config_register, type, ENUM, .flags = FIELD_REQUIRED, .values = search_repositories,
+        .doc = "`fs`: a folder. `s3`: a bucket; its credentials are in the servers' own key stores."),
+    ROW(config_register, location, STRING, .flags = FIELD_ENV,
+        .doc = "Of `fs`: the folder, as every node sees it. It lies below the nodes' `path.repo`."),
+    ROW(config_register, bucket, STRING, .flags = FIELD_ENV, .doc = "Of `s3`: the bucket."),
+    ROW(config_register, base_path, STRING, .flags = FIELD_ENV, .doc = "Of `s3`: the path in the bucket.",
+        .fallback = "its root"),
+    ROW(config_register, client, STRING,
+        .doc = "Of `s3`: which of the servers' clients is used, with its endpoint and credentials.",
+        .fallback = "`default`"),
+};
+static const struct schema register_schema = {
+    .name = "register",
+    .doc = "A snapshot repository that is registered with the cluster when it has none of that name. One that is there "
+           "is never changed.",
+    ROWS(register_rows),
+    .bytes = sizeof(struct config_register),
+};
+static const struct field engine_snapshot_rows[] = {
+    ROW(config_engine_snapshot, repository, STRING, .flags = FIELD_REQUIRED | FIELD_ENV,
+        .doc = "The name of the cluster's snapshot repository, as it is registered there."),
+    {.name = "register",
+     .type = FIELD_OBJECT,
+     .offset = offsetof(struct config_engine_snapshot, registration),
+     .object = &register_schema,
+     .doc = "Register it when the cluster has none of that name.",
+     .fallback = "it must be there"},
+    ROW(config_engine_snapshot, carry, BOOL,
+        .doc = "Read the snapshot's files out of the cluster's repository, which is of type `fs`, into ours; a restore then "
+               "needs nothing of the cluster's. The cluster's own copies of former backups are removed.",
+        .fallback = "false: the bytes stay in the cluster's repository alone"),
+    ROW(config_engine_snapshot, folder, PATH, .flags = FIELD_ENV,
+        .doc = "The folder of that repository, as this host sees it, for `carry`.",
+        .fallback = "the repository's own location"),
+    ROW(config_engine_snapshot, staging, PATH, .flags = FIELD_ENV,
+        .doc = "A folder that this host and every node see under this path, below the nodes' `path.repo`: carried "
+               "files are laid there while they are restored.",
+        .fallback = "the first folder of `path.repo`"),
+};
+static const struct schema engine_snapshot_schema = {
+    .name = "engine_snapshot",
+    .doc = "Snapshots that OpenSearch or Elasticsearch makes itself.",
+    ROWS(engine_snapshot_rows),
+    .bytes = sizeof(struct config_engine_snapshot),
+};
 static const struct field cluster_rows[] = {
+    ROW(config_cluster, method, ENUM, .values = search_methods,
+        .doc = "`logical`: documents and definitions, as the cluster hands them out. `snapshot`: a snapshot that the "
+               "cluster makes in a repository of its own.",
+        .fallback = "logical"),
+    ROW(config_cluster, snapshot, OBJECT, .object = &engine_snapshot_schema,
+        .doc = "For `method: snapshot`, which needs it.", .fallback = "none"),
     ROW(config_cluster, url, STRING, .flags = FIELD_ENV, .doc = "Where it is: `https://host:9200`, or `http://` where nobody can "
                "listen in between.", .fallback = "`http://127.0.0.1:9200`"),
     ROW(config_cluster, user, STRING, .flags = FIELD_ENV, .doc = "The backup user.", .fallback = "none"),

@@ -125,7 +125,8 @@ struct surface_context {
 };
 
 struct capture_result {
-    json_t *facts;       /* owned by the caller: versions, sizes, times, options; no secrets */
+    json_t *facts; /* owned by the caller: versions, sizes, times, options; no secrets. "outside", a text, when data
+                    * that a restore needs is not among the items, says where it is; it stands in the receipt */
     json_t *invariants;  /* owned: {"name": {"value": …, "expect": "equal"|"not_shrunk"}, …} measured from what was captured */
     uint64_t items, bytes, unreadable, changed, skipped;
     const char *method;  /* "snapshot" | "logical_dump" | "physical_basebackup" */
@@ -200,6 +201,10 @@ struct surface_driver {
      * takes the next extended attribute out of a run; false at its end. */
     int (*stat)(struct bytes attr, struct item_stat *ret, struct error *);
     bool (*xattr_next)(struct bytes *run, struct bytes *ret_key, struct bytes *ret_value);
+    /* Optional: of a snapshot whose data are not among its items, but where its facts say: asks there whether they are.
+     * *ret is false when all of it is in the items. ERR_ENGINE_GONE and ERR_ENGINE_PARTIAL when they are not; else it
+     * could not be found out. */
+    int (*outside)(const struct surface_context *, const json_t *facts, bool *ret, struct error *);
     /* Optional: for surfaces that have tables (rows.h). */
     const struct rows_driver *rows;
     /* Optional: remove what a killed run of exactly this request left, and is known to be its by more than a name; *ret_removed is how

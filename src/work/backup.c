@@ -133,10 +133,12 @@ static int attempt(struct work *w, const struct work_surface *s, const struct ba
         (void)!error_state(err, "no snapshot was made; earlier ones are untouched");
         goto out;
     }
-    char why[160] = "";
+    char why[700] = "";
+    const char *outside = json_text(cap.facts, "outside", "");
     if (!ret->complete)
-        snprintf(why, sizeof why, "partial: %llu unreadable, %llu changed while read",
-                 (unsigned long long)cap.unreadable, (unsigned long long)cap.changed);
+        snprintf(why, sizeof why, "partial: %llu unreadable, %llu changed while read%s",
+                 (unsigned long long)cap.unreadable, (unsigned long long)cap.changed, *outside ? "; " : "");
+    snprintf(why + strlen(why), sizeof why - strlen(why), "%.500s", outside);
     struct commit c = {w, s, j, writer, ret->complete, *why ? why : NULL, NULL};
     rc = writer_commit(writer, build, &c, &ret->seq, &entry, err);
     if (rc == 0) {

@@ -2,6 +2,7 @@
 
 #include "base/seam.h"
 #include "base/time.h"
+#include "evidence/levels.h"
 #include "repo/coverage.h"
 #include "work/reading.h"
 #include "work/receipt.h"
@@ -137,6 +138,40 @@ static bool is_damage(int rc) {
     }
 }
 
+/* What the items do not have is asked for where it is; of its bytes nothing is said but by a restore, so every rung
+ * between being there and that one is only the lower. */
+static int outside(struct run *r, const struct snapshot_info *info, enum verify_level *level, bool *good,
+                   json_t *differences, struct error *err) {
+    const struct surface_driver *d = surface_find(info->kind);
+    struct work_reading in;
+    struct error e = ERROR_INIT;
+    bool is = false;
+    if (!d || !d->outside) return 0;
+    int rc = work_reading_open(r->w, info, &in, err);
+    int one = rc == 0 ? known_secrets_error(&r->w->known, d->outside(&in.ctx, in.facts, &is, &e), &e) : 0;
+    work_reading_close(&in);
+    if (one == -ERR_ENGINE_GONE || one == -ERR_ENGINE_PARTIAL) {
+        *good = false;
+        *level = VERIFY_PRESENT;
+        return json_push(differences, json_pack("{s:s, s:s}", "invariant", "outside", "found", e.text), err);
+    }
+    if (one < 0) {
+        *err = e;
+        return error_wrap(err, "what %s has outside of the repository could not be looked for", info->id);
+    }
+    if (rc < 0 || !is || *level == VERIFY_PRESENT || *level >= VERIFY_FULL) return rc;
+    const struct work_events *v = &r->w->options.events;
+    char label[260], line[300];
+    work_label(info, label);
+    snprintf(line, sizeof line,
+             "its data are outside of this repository, and were found there: recorded as %s, since only --level full "
+             "checks their bytes",
+             level_name(VERIFY_PRESENT));
+    if (v->warning) v->warning(v->ctx, label, line);
+    *level = VERIFY_PRESENT;
+    return 0;
+}
+
 static int sign(struct run *r, const struct snapshot_info *info, enum verify_level level, bool passed,
                 int64_t started_ns, const json_t *detail, struct error *err) {
     enum key_role role = repo_keys(r->w->repo)->role;
@@ -232,10 +267,15 @@ int verify_snapshots(struct work *w, const struct snapshot_info *const *snapshot
             ret->unread++;
             continue;
         }
+        enum verify_level reached = level;
+        json_t *differences = json_array();
+        if (good && (rc = outside(&r, info, &reached, &good, differences, err)) < 0) {
+            json_decref(differences);
+            break;
+        }
         bool full = good && level >= VERIFY_FULL;
         /* restoring each takes its own time, while the check before was one for all of them */
         int64_t started_ns = full ? time_now_ns() : r.started_ns;
-        json_t *differences = json_array();
         if (full) {
             struct error e = ERROR_INIT;
             int one = full_one(w, info, differences, &e);
@@ -255,7 +295,7 @@ int verify_snapshots(struct work *w, const struct snapshot_info *const *snapshot
         }
         if (!good) ret->passed = false;
         if (rc == 0)
-            rc = sign(&r, info, good || level <= VERIFY_DECODE ? level : VERIFY_FULL, good, started_ns, differences,
+            rc = sign(&r, info, good || reached <= VERIFY_DECODE ? reached : VERIFY_FULL, good, started_ns, differences,
                       err);
         ret->points += rc == 0;
         json_array_extend(ret->differences, differences);
@@ -296,8 +336,15 @@ static int vouch(struct run *r, const uint64_t *seqs, size_t n, enum verify_leve
         for (size_t k = 0; k < r->covered_count; k++)
             if (r->covered[k].seq == seqs[i]) oldest_ns = r->covered[k].oldest_ns;
         if (!oldest_ns || oldest_ns < r->started_ns - window_ns || oldest_ns <= info->level_ns[level]) continue;
-        rc = sign(r, info, level, true, oldest_ns, NULL, err);
-        ret->vouched += rc == 0;
+        enum verify_level reached = level;
+        bool good = true;
+        json_t *differences = json_array();
+        rc = outside(r, info, &reached, &good, differences, err);
+        if (rc == 0 && (good || !info->verify_failed))
+            rc = sign(r, info, reached, good, oldest_ns, good ? NULL : differences, err);
+        json_decref(differences);
+        ret->passed &= good;
+        ret->vouched += rc == 0 && good;
     }
     return rc;
 }

@@ -2,71 +2,14 @@
 # The search surface from outside, against real servers: what comes back is judged by their own counts, searches and documents, asked
 # by Python's HTTP. With PROOFKEEP_TEST_ALL=1, every version that is known and can be had.
 . "${SOURCE_ROOT:?the project}/test/e2e/lib/tap.sh"
-. "$SOURCE_ROOT/tools/servers/search.sh"
+. "$SOURCE_ROOT/test/e2e/lib/search.sh"
 servers=${SEARCH_SERVERS:-opensearch:2.19.6 elasticsearch:8.19.21}
 [ -z "${PROOFKEEP_TEST_ALL:-}" ] || servers="$servers elasticsearch:7.10.2 elasticsearch:7.17.29 opensearch:3.6.0"
 proxy=''
 trap '[ -z "$proxy" ] || kill "$proxy" 2>/dev/null; for s in "$T"/*/pid; do search_stop "$(dirname "$s")"; done' EXIT
-for s in $servers; do
-  search_get "${s%:*}" "${s#*:}" && search_java "${s%:*}" "${s#*:}" >/dev/null || {
-    [ -n "$SEARCH_WHY" ] || SEARCH_WHY="no JDK for ${s%:*} ${s#*:}"
-    skipped="${skipped:-}$s: $SEARCH_WHY; "
-    continue
-  }
-  wanted="${wanted:-} $s"
-done
-if [ -z "${wanted:-}" ]; then
-  echo "1..0 # skip $skipped"
-  exit 0
-fi
+search_wanted $servers
 chmod a+x "$T"
 
-config() { # FILE URL [CLUSTER-LINE...]
-  local file=$1 url=$2
-  shift 2
-  {
-    config_head "right: { file: $T/right }"
-    printf '%s\n' 'surfaces:' '  s:' '    kind: search' '    class: runtime' '    cluster:' "      url: $url"
-    [ $# = 0 ] || printf '      %s\n' "$@"
-    printf 'environments:\n  lab: { repository: main }\n'
-  } >"$file"
-}
-facet='facets: [{ name: by_status, index: orders, query: "{\"aggs\":{\"s\":{\"terms\":{\"field\":\"status\"}},\"p\":{\"sum\":{\"field\":\"price\"}}}}" }]'
-# web METHOD PATH [BODY]: prints the answer
-web() {
-  python3 - "$U" "$@" <<'PY'
-import sys, urllib.request, urllib.error
-q = urllib.request.Request(sys.argv[1] + sys.argv[3], data=sys.argv[4].encode() if len(sys.argv) > 4 else None, method=sys.argv[2], headers={"content-type": "application/json"})
-try:
-    print(urllib.request.urlopen(q, timeout=60).read().decode())
-except urllib.error.HTTPError as e:
-    print(e.read().decode())
-    sys.exit(1)
-PY
-}
-# same A B: two indices have the same documents, by id, routing and source, as the server gives them
-same() {
-  python3 - "$U" "$1" "$2" <<'PY'
-import json, sys, urllib.request
-def all_of(i):
-    u = sys.argv[1]
-    urllib.request.urlopen(urllib.request.Request(f"{u}/{i}/_refresh", method="POST"))
-    def ask(path, body): return urllib.request.urlopen(urllib.request.Request(u + path, data=json.dumps(body).encode(), headers={"content-type": "application/json"})).read()
-    a, out = json.loads(ask(f"/{i}/_search?scroll=1m", {"size": 500, "sort": ["_doc"]}), parse_float=str, parse_int=str), {}
-    while a["hits"]["hits"]:
-        for h in a["hits"]["hits"]: out[h["_id"], h.get("_routing")] = json.dumps(h["_source"])
-        a = json.loads(ask("/_search/scroll", {"scroll": "1m", "scroll_id": a["_scroll_id"]}), parse_float=str, parse_int=str)
-    return out
-a, b = all_of(sys.argv[2]), all_of(sys.argv[3])
-sys.exit(0 if a == b and (a or sys.argv[2] == "empty") else 1)
-PY
-}
-restored() { # WORD...: a restore whose target is not empty, carried out by its plan
-  pk restore lab/s@latest "$@" --dry-run --json && pk restore --plan "$(result plan)"
-}
-shown() { # EXPRESSION [POINT]
-  "$P" show "lab/s@${2:-latest}" --json | python3 -c 'import json, sys; v = json.load(sys.stdin)["snapshot"]; print(eval(sys.argv[1], {"v": v}))' "$1"
-}
 harm() { echo "$*" >"$W/rule"; }
 calm() { rm -f "$W/rule"; }
 

@@ -3,28 +3,9 @@
 # a real server that is really killed; segments are made by hand, and the judge is cmp.
 . "${SOURCE_ROOT:?the project}/test/e2e/lib/tap.sh"
 . "$SOURCE_ROOT/test/e2e/lib/wal.sh"
-. "$SOURCE_ROOT/test/harness/s3_server.sh"
-trap 's3_stop' EXIT
-KIND=${S3_KIND:-versitygw}
-s3_start "$KIND" "$T/server"
-case $? in
-0) ;;
-77)
-  skip 'WAL goes to the fallback' "$S3_WHY"
-  finish
-  ;;
-*)
-  false
-  claim "a server: $S3_WHY"
-  finish
-  ;;
-esac
-PORT=${S3_ENDPOINT##*:}
-s3_free_port() { echo "$PORT"; }
-down() { s3_stop; }
-up() { s3_start "$KIND" "$T/server"; }
-unset AWS_SESSION_TOKEN AWS_PROFILE AWS_REGION AWS_DEFAULT_REGION
-export AWS_EC2_METADATA_DISABLED=true no_proxy='*' AWS_ACCESS_KEY_ID=$S3_ACCESS AWS_SECRET_ACCESS_KEY=$S3_SECRET
+. "$SOURCE_ROOT/test/e2e/lib/s3.sh"
+s3_needed "${S3_KIND:-versitygw}"
+s3_login
 s3 mb prime
 F=$T/fallback B=$T/second W=$T/pg_wal S=7351234567890123456
 config() { # FILE ALSO FALLBACK MAIN-KEY FALLBACK-KEY

@@ -53,7 +53,7 @@ static int copy(struct tree *t, const struct source_head *h, int fd, const char 
     return r;
 }
 
-/* "index/<name>/documents" is, as a file, just what _bulk takes. */
+/* "index/<name>/documents" is, as a file, just what _bulk takes; what is below "snapshot/" has its name already. */
 static int on_item(void *ctx, const struct source_head *h, struct error *err) {
     struct tree *t = ctx;
     char path[400], file[300];
@@ -63,7 +63,8 @@ static int on_item(void *ctx, const struct source_head *h, struct error *err) {
     if (!slash || strstr(path, ".."))
         return error_set(err, ERR_RESTORE_DIFFERS, "an item has a name that none can have");
     *slash = 0;
-    snprintf(file, sizeof file, "%.280s%s", slash + 1, strcmp(slash + 1, "documents") == 0 ? ".ndjson" : ".json");
+    const char *kind = !strncmp(path, "snapshot", 8) ? "" : !strcmp(slash + 1, "documents") ? ".ndjson" : ".json";
+    snprintf(file, sizeof file, "%.280s%s", slash + 1, kind);
     int fd = seam_openat(t->dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
     int r = fd < 0 ? error_set_errno(err, ERR_IO_READ, "open the export's folder") : 0;
     for (char *part = path; r == 0 && part; part = slash) {

@@ -118,21 +118,19 @@ static int indices(struct search_restoring *w, struct error *err) {
     return r;
 }
 
-/* Last, so that templates do not meddle with what is restored. */
-static int sections(struct search_restoring *w, struct error *err) {
-    bool by_default = w->q->as_scratch || w->t->live;
+int search_sections_restore(const struct search_client *c, struct source *src, const struct restore_request *q,
+                            bool live, uint64_t *ret_put, struct error *err) {
     int r = 0;
     for (const struct search_section *x = search_sections; x->name && r == 0; x++) {
         CLEANUP(buf_free) struct buf text = BUF_INIT(SEARCH_ANSWER_MAX);
         json_t *bodies = NULL;
         char item[64];
         bool there = false;
-        if (x->apart || !search_takes_section(w->q->include, x->name, by_default)) continue;
+        if (x->apart || !search_takes_section(q->include, x->name, q->as_scratch || live)) continue;
         snprintf(item, sizeof item, "cluster/%s", x->name);
-        r = search_item_read(w->src, item, &text, &there, err);
+        r = search_item_read(src, item, &text, &there, err);
         if (r == 0 && there) r = json_parse(buf_bytes(&text), SEARCH_ANSWER_MAX, item, &bodies, err);
-        if (r == 0 && bodies)
-            r = search_section_put(w->c, x, bodies, w->t->live || w->q->as_scratch, &w->definitions, err);
+        if (r == 0 && bodies) r = search_section_put(c, x, bodies, live || q->as_scratch, ret_put, err);
         json_decref(bodies);
     }
     return r;
@@ -162,7 +160,7 @@ int search_restore(const struct surface_context *ctx, struct source *src, const 
     if (r == 0) r = search_settings_load(ctx, q->as_scratch ? q->scratch : NULL, t.url, &s, err);
     if (r == 0) r = search_open(s, &c, err);
     if (r == 0) r = indices(&w, err);
-    if (r == 0) r = sections(&w, err);
+    if (r == 0) r = search_sections_restore(&c, src, q, t.live, &w.definitions, err);
     if (r == 0 && t.live) r = search_restore_streams(&w, err);
     if (r == 0) r = report(&w, s, ret, err);
     if (r < 0 && json_array_size(w.done))

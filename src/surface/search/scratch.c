@@ -91,7 +91,7 @@ static int write_file(const struct place *p, const char *name, const struct buf 
 
 /* YAML in single quotes. */
 static int quoted(struct buf *b, const char *key, const char *folder, const char *below, struct error *err) {
-    int r = buf_printf(b, err, "%s: '", key);
+    int r = buf_printf(b, err, *key == ' ' ? "%s'" : "%s: '", key);
     for (const char *c = folder; r == 0 && *c; c++)
         r = *c == '\'' ? buf_append(b, "''", 2, err) : buf_append(b, c, 1, err);
     return r == 0 ? buf_printf(b, err, "%s'\n", below) : r;
@@ -120,6 +120,11 @@ static int configure(const struct place *p, const json_t *facts, struct error *e
                        err);
     if (r == 0) r = quoted(&text, "path.data", p->folder, "/data", err);
     if (r == 0) r = quoted(&text, "path.logs", p->folder, "/logs", err);
+    /* where snapshots are restored from: ours, and the cluster's own */
+    const char *repo = json_text(json_object_get(facts, "snapshot"), "folder", NULL);
+    if (r == 0) r = buf_append_str(&text, "path.repo:\n", err);
+    if (r == 0) r = quoted(&text, "  - ", p->folder, "/repo", err);
+    if (r == 0 && repo) r = quoted(&text, "  - ", repo, "", err);
     if (r == 0 && es && major >= 7 && version && strncmp(version, "7.10", 4) != 0)
         r = buf_append_str(&text, "xpack.security.enabled: false\n", err);
     if (r == 0 && es && major >= 8) r = buf_append_str(&text, "xpack.ml.enabled: false\n", err);

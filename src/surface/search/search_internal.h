@@ -271,6 +271,9 @@ int search_restore_streams(struct search_restoring *w, struct error *err) PK_CHE
 /* The definition of an index of the snapshot. */
 int search_definition_read(struct source *src, const char *index, json_t **ret, unsigned *ret_primaries,
                            struct error *err) PK_CHECK;
+/* The definitions that are asked for; the last part of a restore, so that templates do not meddle with indices. */
+int search_sections_restore(const struct search_client *c, struct source *src, const struct restore_request *q,
+                            bool live, uint64_t *ret_put, struct error *err) PK_CHECK;
 /* What an index is made with (`now`) and what is set when it is full (`later`), from its definition in the backup. Both
  * owned. */
 int search_plan_settings(const json_t *definition, bool live, json_t **ret_now, json_t **ret_later,
