@@ -49,7 +49,7 @@ size_t page_delta_find(struct bytes in, struct bytes base, ZSTD_Sequence ret[PAG
     uint16_t table[1u << TABLE_LOG];
     struct found f = {.list = ret};
     size_t indexed = SIZE_MAX;
-    if (in.len > PAGE_DELTA_BYTES_MAX || base.len > PAGE_DELTA_BYTES_MAX) return 0;
+    if (in.len < PAGE_DELTA_BYTES_MIN || in.len > PAGE_DELTA_BYTES_MAX || base.len > PAGE_DELTA_BYTES_MAX) return 0;
     for (size_t at = 0; at + 8 <= in.len;) {
         const size_t page = at - at % PAGE_BYTES;
         const uint64_t here = get_u64(in.ptr + at);

@@ -186,12 +186,14 @@ const struct wal_batch *wal_log_batch(const struct repo *r, size_t i) {
     return &r->state.wal[i];
 }
 
-static int statement_read(struct repo *r, uint64_t seq, json_t **ret, struct error *err) {
+/* `with` (may be NULL): only when its text has that; else *ret stays NULL. Of very many entries few have it. */
+static int statement_read(struct repo *r, uint64_t seq, const char *with, json_t **ret, struct error *err) {
     struct buf envelope = BUF_INIT(LEDGER_ENTRY_MAX_BYTES), payload = BUF_INIT(LEDGER_ENTRY_MAX_BYTES);
     uint8_t pub[SIGN_PUBLIC_BYTES], sig[SIGN_BYTES];
     int rc = ledger_read_known(r->ledger, seq, &envelope, err);
     if (rc == 0) rc = dsse_decode(buf_bytes(&envelope), &payload, pub, sig, err);
-    if (rc == 0) rc = json_parse(buf_bytes(&payload), payload.max_bytes, "a batch of WAL", ret, err);
+    if (rc == 0 && (!with || memmem(payload.ptr, payload.len, with, strlen(with))))
+        rc = json_parse(buf_bytes(&payload), payload.max_bytes, "a batch of WAL", ret, err);
     buf_free(&envelope);
     buf_free(&payload);
     return rc;
@@ -209,7 +211,7 @@ int wal_log_waiting(struct repo *r, const char *of, uint64_t *ret_objects, int64
     for (size_t i = r->state.wal_count; i-- > 0 && rc == 0 && r->state.wal[i].seq > copied;) {
         const struct wal_batch *b = &r->state.wal[i];
         json_t *statement = NULL;
-        rc = statement_read(r, b->seq, &statement, err);
+        rc = statement_read(r, b->seq, "\"fallback\"", &statement, err);
         const json_t *instead = json_object_get(json_object_get(statement, "predicate"), "fallback");
         if (rc == 0 && strcmp(json_text(instead, "of", ""), of) == 0) {
             *ret_objects += b->objects;
@@ -223,7 +225,7 @@ int wal_log_waiting(struct repo *r, const char *of, uint64_t *ret_objects, int64
 int wal_log_rows(struct repo *r, const struct wal_batch *b, struct wal_row **ret, size_t *ret_n, struct error *err) {
     json_t *statement = NULL;
     void *rows = NULL;
-    int rc = statement_read(r, b->seq, &statement, err);
+    int rc = statement_read(r, b->seq, NULL, &statement, err);
     const json_t *objects = json_object_get(json_object_get(statement, "predicate"), "objects");
     size_t n = json_array_size(objects);
     if (rc == 0 && n != b->objects)

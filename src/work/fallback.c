@@ -93,6 +93,7 @@ void fallback_look(struct work *w, const char *environment) {
     size_t n = copy_waiting(from->repo, c->head.name, &since);
     if (wal_log_waiting(from->repo, c->head.name, &wal, &wal_since, &e) < 0)
         beside_warn(w, c->head.name, "whether WAL waits in %s cannot be told: %.600s", c->fallback, e.text);
+    error_clear(&e);
     if (wal && (n == 0 || wal_since < since)) since = wal_since;
     duration_format(time_now_ns() - since, age);
     if (n == 0)

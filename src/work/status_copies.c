@@ -75,10 +75,11 @@ int status_fallback_add(struct status *st, struct work *w, const struct config_r
         snprintf(f->why, sizeof f->why, "%.390s", e.text);
     else
         f->waiting = copy_waiting(at->repo, c->head.name, &f->since_ns);
-    if (at) rc = wal_log_waiting(at->repo, c->head.name, &f->wal, &since, err);
+    if (at && wal_log_waiting(at->repo, c->head.name, &f->wal, &since, &e) < 0)
+        snprintf(f->why, sizeof f->why, "%.390s", e.text);
     if (f->wal && (!f->waiting || since < f->since_ns)) f->since_ns = since;
     work_close(at);
-    return rc;
+    return 0;
 }
 
 bool status_fallback_fails(const struct status_fallback *f) {

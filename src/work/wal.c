@@ -32,9 +32,10 @@ static int claim(struct work_wal *h, uint64_t system, struct error *err) {
 static int note(struct work_wal *h, const char *key, const struct wal_object_stored *s, struct error *err) {
     struct wal_row row = {.digest = s->digest, .object_bytes = s->object_bytes};
     snprintf(row.key, sizeof row.key, "%s", key);
-    /* What nobody notes is found by listing: no reason to say that the WAL is not stored. */
+    /* What nobody notes is found by listing: no reason to say that the WAL is not stored. But in a fallback it waits to
+     * be forwarded only when the log says so. */
     struct error lost = ERROR_INIT;
-    (void)err;
+    if (h->instead) return wal_pending_add(&h->spool, &row, err);
     if (wal_pending_add(&h->spool, &row, &lost) < 0 && h->w->options.events.warning)
         h->w->options.events.warning(h->w->options.events.ctx, h->surface, lost.text);
     return 0;

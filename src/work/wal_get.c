@@ -335,6 +335,16 @@ static int absent_for_sure(const struct work *w, const char *name, struct error 
 static int system_of(struct work *w, const char *environment, const char *surface, const struct wal_get *q,
                      const struct work_wal *h, uint64_t *ret, struct error *err) {
     if (q->system || work_wal_system(h, ret)) return 0;
+    for (size_t i = 0; h->others && i < h->others->count; i++) {
+        struct wal_other *o = &h->others->list[i];
+        if (!o->newer) continue;
+        const struct work_wal *at = wal_other_open(h->others, o);
+        if (at && work_wal_system(at, ret)) return 0;
+        if (!at)
+            return error_set(err, ERR_UNVERIFIABLE,
+                             "the log does not say which cluster %s/%s is, and its fallback %s cannot be read: %.300s",
+                             environment, surface, o->name, o->failed.text);
+    }
     return nobody_knows(w, environment, surface, err);
 }
 

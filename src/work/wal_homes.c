@@ -78,11 +78,11 @@ void wal_homes_close(struct wal_homes *h) {
 
 /* ---- what they have ---- */
 
-bool wal_homes_marked(const struct wal_homes *h, const struct wal_name *n, const struct stat *st) {
+bool wal_homes_marked(struct wal_homes *h, const struct wal_name *n, const struct stat *st) {
     unsigned had = 0;
     for (size_t i = 0; i < h->count; i++) {
         const struct wal_spool *spool;
-        (void)wal_home_at(&h->list[i], &spool);
+        (void)wal_home_at(h, &h->list[i], &spool);
         if (h->list[i].failed.code != ERR_NONE) continue;
         if (!wal_mark_holds(spool, n, st)) return false;
         had++;
@@ -105,23 +105,36 @@ int wal_homes_lacking(const struct wal_homes *h, const char *what, const bool *h
     return error_wrap(err, "%s is stored in none of the repositories that must have it (%s)", what, lacks);
 }
 
-bool wal_homes_system(const struct wal_homes *h, uint64_t *ret) {
+bool wal_homes_system(struct wal_homes *h, uint64_t *ret) {
     const struct wal_spool *spool;
     for (size_t i = 0; i < h->count; i++) {
-        struct work_wal *wal = wal_home_at(&h->list[i], &spool);
+        struct work_wal *wal = wal_home_at(h, &h->list[i], &spool);
         if (wal && work_wal_system(wal, ret)) return true;
     }
     return false;
+}
+
+/* What a fallback took waits there, and prune leaves it alone, only when its log says so. */
+static int stand_unsaid(const struct wal_home *home, const struct error *why, struct error *err) {
+    *err = *why;
+    return error_wrap(err, "%s, in the place of %s", home->stand.work->options.repository, home->label);
 }
 
 int wal_homes_register(struct wal_homes *h, bool now, struct error *err) {
     int rc = 0;
     for (size_t i = 0; i < h->count; i++) {
         const struct wal_spool *spool;
-        struct work_wal *wal = wal_home_at(&h->list[i], &spool);
+        struct work_wal *wal = wal_home_at(h, &h->list[i], &spool);
         struct error e = ERROR_INIT;
         struct wal_stand *stood = &h->list[i].stand;
-        if (stood->wal && !stood->used && work_wal_register(stood->wal, true, &e) < 0) error_clear(&e);
+        if (stood->wal && work_wal_register(stood->wal, true, &e) < 0) {
+            if (stood->used && rc == 0)
+                rc = stand_unsaid(&h->list[i], &e, err);
+            else
+                beside_warn(h->w, stood->work->options.repository, "%s", e.text);
+            error_clear(&e);
+        }
+        if (stood->used) continue;
         bool first = wal && !wal->registered; /* the entry that says whose WAL the surface takes */
         if (!wal || work_wal_register(wal, now, &e) == 0) continue;
         if (first && !wal->registered && rc == 0) {
@@ -181,11 +194,11 @@ static int resume(struct wal_sink *s, uint64_t system, uint32_t *ret_timeline, u
         uint32_t timeline, bytes;
         uint64_t lsn;
         const struct wal_spool *spool;
-        struct wal_sink *inner = work_wal_sink(wal_home_at(&h->list[i], &spool));
-        if (h->list[i]
-                .stand.used) { /* what the repository has cannot be seen: at least all that its slot does not hold */
-            empty = true;
-            continue;
+        struct wal_sink *inner = work_wal_sink(wal_home_at(h, &h->list[i], &spool));
+        if (h->list[i].stand.used) { /* what the repository has cannot be seen: all that the slot does not hold */
+            *ret_timeline = *ret_segment_bytes = 0;
+            *ret_lsn = 0;
+            return 0;
         }
         int rc = inner->ops->resume(inner, system, &timeline, &lsn, &bytes, err);
         if (rc < 0) return h->count > 1 ? error_wrap(err, "%s", h->list[i].label) : rc;

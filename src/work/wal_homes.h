@@ -56,20 +56,22 @@ struct wal_part {
 int wal_home_put(struct wal_homes *h, struct wal_home *home, const struct wal_part *p, struct error *err) PK_CHECK;
 /* Its handle and spool folder, or those of the fallback that stands in; the handle NULL when neither could be opened.
  */
-struct work_wal *wal_home_at(const struct wal_home *home, const struct wal_spool **ret_spool);
+struct work_wal *wal_home_at(struct wal_homes *h, const struct wal_home *home, const struct wal_spool **ret_spool);
 
-/* wal_stand.c: the second is called with the lock held. */
+/* wal_stand.c: the fallback that may stand in for it; NULL: none. There is a configuration. wal_stand_begin is called
+ * with the lock held. */
+const char *wal_home_fallback(const struct wal_homes *h, const struct wal_home *home);
 int wal_home_look(struct wal_homes *h, struct work *w, struct wal_spool *ret, struct error *err) PK_CHECK;
 bool wal_stand_begin(struct wal_homes *h, struct wal_home *home, const struct error *why);
 void wal_stand_close(struct wal_home *home);
 /* Whether those that can be had all have that very file by their marks; false when there are none. */
-bool wal_homes_marked(const struct wal_homes *h, const struct wal_name *n, const struct stat *st);
+bool wal_homes_marked(struct wal_homes *h, const struct wal_name *n, const struct stat *st);
 /* How many cannot be had; the first's error (code and text) with where `what` is and where it is not, by `has`, a flag for each. */
 int wal_homes_lacking(const struct wal_homes *h, const char *what, const bool *has, const struct error *why, struct error *err);
 /* The cluster that WAL of the surface is of, by the first that knows one. */
-bool wal_homes_system(const struct wal_homes *h, uint64_t *ret);
-/* As work_wal_register, in each that is open. The first failure of a log that does not know yet whose WAL it takes is returned; of others is
- * warned. */
+bool wal_homes_system(struct wal_homes *h, uint64_t *ret);
+/* As work_wal_register, in each that is open; in a fallback that stands in at once. The first failure of such a one, or
+ * of a log that does not know yet whose WAL it takes, is returned; of others is warned. */
 int wal_homes_register(struct wal_homes *h, bool now, struct error *err) PK_CHECK;
 
 #endif

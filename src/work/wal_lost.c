@@ -30,8 +30,7 @@ static int by_seq(const void *a, const void *b) {
 static int memo_line(struct memo *m, const char *line, struct error *err) {
     struct names x;
     int end = 0;
-    if (sscanf(line, "%20" SCNu64 " %24[0-9A-F.a-z] %24[0-9A-F.a-z]%n", &x.seq, x.low, x.high, &end) != 3 ||
-        line[end] != '\n')
+    if (sscanf(line, "%20" SCNu64 " %24[0-9A-F.a-z] %24[0-9A-F.a-z]%n", &x.seq, x.low, x.high, &end) != 3 || line[end])
         return 0;
     int rc = mem_grow((void **)&m->items, &m->cap, m->n + 1, sizeof *m->items, err);
     if (rc == 0) m->items[m->n++] = x;
@@ -46,8 +45,10 @@ static void memo_open(const struct work_wal *h, struct memo *m) {
     m->fresh = BUF_INIT(MEMO_BYTES);
     int rc = io_read_file(AT_FDCWD, m->path, MEMO_BYTES - 1, &b, &e);
     if (rc == 0) rc = buf_terminate(&b, &e);
-    for (const char *p = rc == 0 ? (const char *)b.ptr : NULL, *end; rc == 0 && (end = strchr(p, '\n')); p = end + 1)
+    for (char *p = rc == 0 ? (char *)b.ptr : NULL, *end; rc == 0 && (end = strchr(p, '\n')); p = end + 1) {
+        *end = 0; /* or sscanf would measure all that follows, for each line */
         rc = memo_line(m, p, &e);
+    }
     if (m->n) qsort(m->items, m->n, sizeof *m->items, by_seq);
     buf_free(&b);
 }
@@ -78,7 +79,8 @@ static void memo_add(struct memo *m, uint64_t seq, const struct wal_row *rows, s
         if (i == 0 || strcmp(stem, x.low) < 0) memcpy(x.low, stem, sizeof stem);
         if (i == 0 || strcmp(stem, x.high) > 0) memcpy(x.high, stem, sizeof stem);
     }
-    if (n) (void)!buf_printf(&m->fresh, &e, "%" PRIu64 " %s %s\n", x.seq, x.low, x.high);
+    /* before the first, the end of a line that a killed run left open */
+    if (n) (void)!buf_printf(&m->fresh, &e, "%s%" PRIu64 " %s %s\n", m->fresh.len ? "" : "\n", x.seq, x.low, x.high);
 }
 
 static bool may_have(const struct memo *m, uint64_t seq, const char *stem) {

@@ -114,7 +114,7 @@ static void put_part(struct wal_homes *h, const struct wal_part *part, const str
         struct error e = home->failed;
         if (part->from && !g->fresh[i]) continue; /* it has it all, or a part of it failed */
         g->fresh[i] = false;
-        if (wal_home_at(home, &spool)) {
+        if (wal_home_at(h, home, &spool)) {
             g->has[i] = part->from == 0 && h->count > 1 && wal_mark_holds(spool, part->name, st);
             if (!g->has[i]) g->has[i] = g->fresh[i] = wal_home_put(h, home, part, &e) == 0;
         } else if (ahead)
@@ -130,7 +130,7 @@ static int put_done(struct wal_homes *h, const struct wal_name *n, const struct 
     for (size_t i = 0; i < h->count; i++) {
         struct error e = ERROR_INIT;
         const struct wal_spool *spool;
-        (void)wal_home_at(&h->list[i], &spool);
+        (void)wal_home_at(h, &h->list[i], &spool);
         if (g->fresh[i] && (ahead || g->first.code != ERR_NONE) && wal_mark_set(spool, n, st, &e) < 0 && ahead &&
             g->first.code == ERR_NONE)
             g->first = e;
@@ -328,7 +328,7 @@ static bool all_marked(struct wal_homes *h, const struct wal_name *n, const stru
     if (!wal_homes_marked(h, n, st)) return false;
     for (size_t i = 0; i < h->count; i++) {
         const struct wal_spool *spool;
-        (void)wal_home_at(&h->list[i], &spool);
+        (void)wal_home_at(h, &h->list[i], &spool);
         wal_mark_drop(spool, n);
     }
     return true;
@@ -373,7 +373,7 @@ int work_wal_push(struct work *w, const char *environment, const char *surface, 
     rc = wal_homes_look(w, environment, surface, &h, err);
     if (rc == 0) wal_homes_stand_in(&h);
     if (rc == 0 && seam_fstatat(AT_FDCWD, path, &st, 0) == 0 && all_marked(&h, &done.name, &st))
-        done.ahead_of_time = true;
+        done.ahead_of_time = (rc = wal_homes_register(&h, false, err)) == 0;
     else if (rc == 0)
         rc = push(&h, path, &done, err);
     wal_homes_close(&h);

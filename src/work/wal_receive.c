@@ -1,6 +1,5 @@
 #include "work/wal_receive.h"
 
-#include "work/beside.h"
 #include "work/wal_homes.h"
 
 #define SLOT "proofkeep"
@@ -86,12 +85,22 @@ static int receive(struct work *w, struct server *s, struct wal_homes *homes, co
     return rc;
 }
 
-/* Where it went on while the repository was out of reach: from there the server's slot holds what comes next. */
-static int fallback_join(struct wal_homes *h, size_t i, struct error *err) {
-    const struct config_repository *c =
-        i == 0 ? beside_config(h->w, h->environment) : config_repository(h->w->config, h->list[i].label);
-    if (!c || !c->fallback || !h->list[i].wal) return 0;
-    return wal_others_fallback(h->list[i].wal, c->fallback, err);
+/* Where it went on while the repository was out of reach: from there the server's slot holds what comes next. Not where
+ * the fallback has WAL for another reason: the repository need not have that. */
+static int fallback_join(struct wal_homes *h, struct wal_home *home, struct error *err) {
+    const char *name = home->wal ? wal_home_fallback(h, home) : NULL;
+    uint64_t waits = 0;
+    int64_t since;
+    if (!name) return 0;
+    int rc = wal_others_fallback(home->wal, name, err);
+    if (rc < 0) return rc;
+    struct work_wal *at = wal_other_open(home->wal->others, &home->wal->others->list[0]);
+    if (at) rc = wal_log_waiting(at->w->repo, home->label, &waits, &since, err);
+    if (rc == 0 && !waits) {
+        wal_others_free(home->wal->others);
+        home->wal->others = NULL;
+    }
+    return rc;
 }
 
 int work_wal_receive(struct work *w, const char *environment, const char *surface, const struct receive_options *o,
@@ -108,7 +117,7 @@ int work_wal_receive(struct work *w, const char *environment, const char *surfac
         *err = homes.list[i].failed;
         rc = homes.count > 1 ? error_wrap(err, "%s, which must have the WAL", homes.list[i].label) : -(int)err->code;
     }
-    for (size_t i = 0; i < homes.count && rc == 0; i++) rc = fallback_join(&homes, i, err);
+    for (size_t i = 0; i < homes.count && rc == 0; i++) rc = fallback_join(&homes, &homes.list[i], err);
     if (rc == 0) rc = receive(w, &s, &homes, o, ret, err);
     wal_homes_close(&homes);
     server_close(&s);

@@ -163,15 +163,19 @@ static int check_head(const struct wal_name *n, const struct out *o, uint64_t sy
 }
 
 /* The beginning of a segment, or all of it, as a server wants it: zeros where nothing was written yet. ERR_WAL_ABSENT:
- * no piece of it. */
-static int from_pieces(struct work_wal *h, uint64_t system, const struct wal_name *n, struct out *o,
+ * no piece of it; with `complete`, not all of it. */
+static int from_pieces(struct work_wal *h, uint64_t system, const struct wal_name *n, bool complete, struct out *o,
                        struct error *err) {
     struct pieces all = {0};
-    uint32_t most = 0, segment = WAL_SEGMENT_MAX;
+    uint32_t most = 0, reach = 0, segment = WAL_SEGMENT_MAX;
     int rc = pieces_add(&all, h, system, n, err);
     for (size_t i = 0; h->others && i < h->others->count && rc == 0; i++)
         if (in_reach(&h->others->list[i])) rc = pieces_add(&all, h->others->list[i].wal, system, n, err);
     if (all.n) qsort(all.items, all.n, sizeof *all.items, by_place);
+    for (size_t i = 0; i < all.n; i++)
+        if (all.items[i].place.from <= reach && all.items[i].place.to > reach) reach = all.items[i].place.to;
+    if (rc == 0 && complete && (reach < WAL_SEGMENT_MIN || (reach & (reach - 1)))) /* no need to read them */
+        rc = absent(n, err);
     for (size_t i = 0; i < all.n && rc == 0; i++) {
         const struct wal_place *p = &all.items[i].place;
         if (p->from <= o->len && p->to > o->len) rc = piece_take(system, &all.items[i], o, err);
@@ -179,8 +183,8 @@ static int from_pieces(struct work_wal *h, uint64_t system, const struct wal_nam
     }
     seam_free(all.items);
     if (rc == 0 && o->len) rc = check_head(n, o, system, &segment, err);
-    if (rc == 0 && o->len < segment) rc = check_all(h, system, n, (uint32_t)o->len, most, err);
-    if (rc == 0 && o->len == 0) return absent(n, err);
+    if (rc == 0 && o->len < segment && !complete) rc = check_all(h, system, n, (uint32_t)o->len, most, err);
+    if (rc == 0 && (o->len == 0 || (complete && o->len < segment))) rc = absent(n, err);
     if (rc == 0 && o->len < segment) rc = out_zeros(o, segment, err);
     if (rc < 0) out_clear(o);
     return rc;
@@ -191,7 +195,7 @@ static int from_pieces(struct work_wal *h, uint64_t system, const struct wal_nam
 static int get_here(struct work_wal *h, uint64_t system, const struct wal_name *n, struct out *ret, struct error *err) {
     struct error pieces = ERROR_INIT;
     int got = -ERR_WAL_ABSENT;
-    if (n->kind == WAL_SEGMENT) got = from_pieces(h, system, n, ret, &pieces);
+    if (n->kind == WAL_SEGMENT) got = from_pieces(h, system, n, false, ret, &pieces);
     if (got != -ERR_WAL_ABSENT && got != -ERR_OBJECT_MISSING) {
         *err = pieces;
         return got;
@@ -224,6 +228,15 @@ static bool nothing_there(struct work_wal *at, uint64_t system, const struct wal
     return rc == 0 && count == 0;
 }
 
+/* Long segments are stored in pieces alone (WAL_WHOLE_MAX). */
+static int get_complete(struct work_wal *at, uint64_t system, const struct wal_name *n, struct out *ret,
+                        struct error *err) {
+    int rc = get_whole(at, system, n, ret, err);
+    if (rc != -ERR_OBJECT_MISSING || n->kind != WAL_SEGMENT) return rc;
+    error_clear(err);
+    return from_pieces(at, system, n, true, ret, err);
+}
+
 static int cannot_tell(const struct wal_other *o, const struct wal_name *n, const struct error *why,
                        struct error *err) {
     char name[WAL_NAME_BYTES];
@@ -247,7 +260,7 @@ static int from_others(struct work_wal *h, uint64_t system, const struct wal_nam
         struct error e = ERROR_INIT, look = ERROR_INIT;
         if (o->newer != newer) continue;
         struct work_wal *at = wal_other_open(h->others, o);
-        int rc = at ? get_whole(at, system, n, ret, &e) : -(int)o->failed.code;
+        int rc = at ? (newer ? get_whole : get_complete)(at, system, n, ret, &e) : -(int)o->failed.code;
         if (rc == 0) {
             beside_warn(h->w, o->name, "%s came from it, as the repository could not give it%s%.300s", name,
                         *why ? ": " : "", why);
@@ -267,6 +280,10 @@ static int take(struct work_wal *h, uint64_t system, const struct wal_name *n, s
         *err = first;
         return rc;
     }
+    /* What pieces make whole is all there, as long segments always are: nobody else need be in reach. */
+    if (rc == -ERR_OBJECT_MISSING && n->kind == WAL_SEGMENT && from_pieces(h, system, n, true, ret, &why) == 0)
+        return 0;
+    error_clear(&why);
     int newer = from_others(h, system, n, true, rc == -ERR_OBJECT_MISSING ? "" : first.text, ret, &why);
     if (newer == 0) return 0;
     if (rc == -ERR_OBJECT_MISSING && newer == 1) {

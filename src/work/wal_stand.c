@@ -7,9 +7,13 @@
 
 #define RETRY_NS (60 * NS_PER_S)
 
-struct work_wal *wal_home_at(const struct wal_home *home, const struct wal_spool **ret_spool) {
-    *ret_spool = home->stand.used ? &home->stand.spool : &home->spool;
-    return home->stand.used ? home->stand.wal : home->wal;
+struct work_wal *wal_home_at(struct wal_homes *h, const struct wal_home *home, const struct wal_spool **ret_spool) {
+    pthread_mutex_lock(&h->lock);
+    bool stands = home->stand.used;
+    struct work_wal *at = stands ? home->stand.wal : home->wal;
+    *ret_spool = stands ? &home->stand.spool : &home->spool;
+    pthread_mutex_unlock(&h->lock);
+    return at;
 }
 
 void wal_stand_close(struct wal_home *home) {
@@ -22,7 +26,7 @@ void wal_stand_close(struct wal_home *home) {
     *s = (struct wal_stand){0};
 }
 
-static const char *fallback_of(struct wal_homes *h, const struct wal_home *home) {
+const char *wal_home_fallback(const struct wal_homes *h, const struct wal_home *home) {
     const struct config_repository *c =
         home == &h->list[0] ? beside_config(h->w, h->environment) : config_repository(h->w->config, home->label);
     const char *name = c ? c->fallback : NULL;
@@ -51,7 +55,7 @@ static int open_stand(struct wal_homes *h, const char *name, const char *of, str
 }
 
 bool wal_stand_begin(struct wal_homes *h, struct wal_home *home, const struct error *why) {
-    const char *name = h->w->config ? fallback_of(h, home) : NULL;
+    const char *name = h->w->config ? wal_home_fallback(h, home) : NULL;
     struct wal_stand s = {.why = *why};
     struct error e = ERROR_INIT;
     if (!name || !repo_out_of_reach(-(int)why->code)) return false;
@@ -135,10 +139,9 @@ int wal_home_put(struct wal_homes *h, struct wal_home *home, const struct wal_pa
         }
         error_clear(&why);
     }
-    const struct wal_spool *spool;
     pthread_mutex_lock(&h->lock);
-    struct work_wal *at = wal_home_at(home, &spool);
     bool stands = home->stand.used;
+    struct work_wal *at = stands ? home->stand.wal : home->wal;
     pthread_mutex_unlock(&h->lock);
     if (!at) {
         *err = home->failed;

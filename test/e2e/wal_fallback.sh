@@ -60,6 +60,10 @@ PY
 claim 'the log of the fallback says in the place of what, and why'
 got 2
 claim 'it comes back from there'
+find "$XDG_CACHE_HOME" -type d -name ok -execdir mkdir pending \;
+fails 1 PK-IO-002 wal push prod/db "$W/$(name 1 4)" --config y.yaml && says 'pending'
+claim 'what cannot be noted for its log is not taken: it would not wait to be forwarded'
+find "$XDG_CACHE_HOME" -type d -name pending -exec rmdir {} +
 mv "$F" "$F.away"
 fails 7 PK-NET-002 wal push prod/db "$W/$(name 1 4)" --config y.yaml && says 'its fallback local cannot be used either'
 claim 'with both away it is the failure that it was'

@@ -83,6 +83,16 @@ measured wal receive prod/db --config "$K/second.yaml" -r second --once && measu
 claim 'what was received is the same'
 measured wal verify prod/db --level decode --config "$K/pk.yaml" && measured wal verify prod/db --level decode --config "$K/second.yaml" -r second
 claim 'both are whole'
+sed -e "s,^secrets:,&\n  s: { file: $K/key2 }," -e '/second:/s/key: k/key: s/' -e 's/mode: archive/&, also: [second]/' "$K/pk.yaml" | cluster_as "$C" tee "$K/both.yaml" >/dev/null
+rm -r "$K"/repo/wal/*/00000001/"$a".pieces "$K/got"
+! measured wal get prod/db "$a" "$K/got" --config "$K/pk.yaml" && says 'the log says that it was stored' && measured wal get prod/db "$a" "$K/got" --config "$K/both.yaml" &&
+  cmp "$C/data/pg_wal/$a" "$K/got"
+claim 'what the repository has lost of it comes from another that has all of it'
+sed -e "/main:/s,encrypt,fallback: gone\, &,;/main:/a\  gone: { url: $K/gone\, encrypt: { key: k\, kind: key_file } }" "$K/pk.yaml" | cluster_as "$C" tee "$K/gone.yaml" >/dev/null
+rm -rf "$K"/cache/proofkeep/wal/*/get
+! measured wal get prod/db "$a" "$K/got" --config "$K/gone.yaml" && says 'its fallback gone, which may have it, cannot be read' && rm -f "$K/got" && measured wal get prod/db "$b" "$K/got" --config "$K/gone.yaml" &&
+  cmp "$C/data/pg_wal/$b" "$K/got"
+claim 'and what it has all of comes from it, though its fallback is out of reach'
 sql -c "INSERT INTO word VALUES (-2, 'not archived')"
 measured wal receive prod/db --config "$K/second.yaml" -r second --once
 {

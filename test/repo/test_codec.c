@@ -364,6 +364,28 @@ static void pages_cost_little_against_their_former_selves(void **state) {
     seam_free(back);
 }
 
+static void nothing_is_written_around_the_room_of_short_pages(void **state) {
+    uint8_t base[600], back[600], room[256 + 1024];
+    struct error err = ERROR_INIT;
+    fill_random(base, sizeof base);
+    codec_expect(*state, CODEC_PAGES);
+    for (size_t n = 2; n <= sizeof base; n++) {
+        size_t len = 0;
+        bool worth = false;
+        memset(room, 0xa5, sizeof room);
+        assert_int_equal(codec_encode_delta(*state, BYTES_OF(base, n), BYTES_OF(base, sizeof base), 1, room + 256, &len,
+                                            &worth, &err),
+                         0);
+        for (size_t i = 0; i < 256; i++) assert_int_equal(room[i], 0xa5);
+        if (!worth) continue;
+        assert_int_equal(codec_decode(*state, CODEC_ZSTD_DELTA, BYTES_OF(room + 256, len), BYTES_OF(base, sizeof base),
+                                      back, n, &err),
+                         0);
+        assert_memory_equal(back, base, n);
+    }
+    codec_expect(*state, CODEC_ANY);
+}
+
 static void what_is_expected_is_no_matter_for_decoding(void **state) {
     static const enum codec_content order[] = {CODEC_PAGES, CODEC_ANY, CODEC_WAL, CODEC_PAGES, CODEC_WAL};
     const size_t n = 300000;
@@ -523,6 +545,7 @@ int main(void) {
         CLAIM(bombs_and_large_windows_are_refused),
         CLAIM(a_changed_chunk_costs_little_against_its_former_self),
         CLAIM(pages_cost_little_against_their_former_selves),
+        CLAIM(nothing_is_written_around_the_room_of_short_pages),
         CLAIM(what_is_expected_is_no_matter_for_decoding),
         CLAIM(a_shifted_chunk_of_another_length_is_still_worth_it),
         CLAIM(a_delta_over_half_or_against_nothing_is_not_worth_it),
