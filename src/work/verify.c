@@ -132,6 +132,7 @@ static bool is_damage(int rc) {
     case ERR_PG_INVARIANT:
     case ERR_PG_ARCHIVE:
     case ERR_NEO4J_CHECK:
+    case ERR_ENGINE_RESTORE:
         return true;
     default:
         return false;
@@ -322,6 +323,7 @@ out:
 
 static int vouch(struct run *r, const uint64_t *seqs, size_t n, enum verify_level level, int64_t window_ns,
                  struct verify_result *ret, struct error *err) {
+    struct error first = ERROR_INIT; /* of what could not be asked for outside, which is no reason to stop */
     int rc = 0;
     for (size_t i = 0; i < n && rc == 0; i++) {
         const struct snapshot_info *info = point(r->w, seqs[i]);
@@ -339,14 +341,18 @@ static int vouch(struct run *r, const uint64_t *seqs, size_t n, enum verify_leve
         enum verify_level reached = level;
         bool good = true;
         json_t *differences = json_array();
-        rc = outside(r, info, &reached, &good, differences, err);
-        if (rc == 0 && (good || !info->verify_failed))
+        struct error e = ERROR_INIT;
+        bool asked = outside(r, info, &reached, &good, differences, &e) == 0;
+        if (asked && (good || !info->verify_failed))
             rc = sign(r, info, reached, good, oldest_ns, good ? NULL : differences, err);
         json_decref(differences);
         ret->passed &= good;
-        ret->vouched += rc == 0 && good;
+        ret->vouched += rc == 0 && good && asked;
+        if (!asked && !first.code) first = e;
     }
-    return rc;
+    if (rc < 0 || !first.code) return rc;
+    *err = first;
+    return -(int)first.code;
 }
 
 int verify_budget(struct work *w, const struct snapshot_info *const *snapshots, size_t n, enum verify_level level,
@@ -380,8 +386,8 @@ int verify_budget(struct work *w, const struct snapshot_info *const *snapshots, 
     ret->bytes_covered = t.bytes_covered;
     ret->oldest_ns = t.oldest_ns;
     if (role == ROLE_ADMIN || role == ROLE_RESTORE) {
-        rc = vouch(&r, seqs, n, level, b->window_ns, ret, err);
-        if (rc == 0) rc = coverage_add(w->repo, level, r.parts, &t, r.started_ns, w->principal, err);
+        rc = coverage_add(w->repo, level, r.parts, &t, r.started_ns, w->principal, err);
+        if (rc == 0) rc = vouch(&r, seqs, n, level, b->window_ns, ret, err);
         struct error e = ERROR_INIT;
         if (rc == 0) (void)!repo_publish(w->repo, &e);
     }

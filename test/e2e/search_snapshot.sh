@@ -80,8 +80,13 @@ PY
   claim "$is: every index has the same ids, routings and documents"
   ! left_over
   claim "$is: nothing of the restore is left registered or on disk"
-  restored && grep -q ': 0 items' err
-  claim "$is: restored again, nothing is done: it is there"
+  name=$(shown 'v["facts"]["snapshot"]["name"]')
+  name=proofkeep-restoring-$stamp-${name##*-}
+  mkdir -p "$W/repo/$name" && chown --reference="$W/repo" "$W/repo/$name"
+  web PUT "/_snapshot/$name?verify=false" "{\"type\":\"fs\",\"settings\":{\"location\":\"$W/repo/$name\",\"readonly\":true}}" >/dev/null && left_over
+  claim "$is: a run that was killed at its very end left its folder and its registration"
+  restored && grep -q ': 0 items' err && ! left_over
+  claim "$is: restored again, nothing is done but to take that away: it is there"
   web POST "/logs-a-restored-$stamp/_doc?refresh=true" '{"other":1}' >/dev/null
   restored
   [ $? = 5 ] && says '^error PK-SCH-007: ' && says 'was not changed'
@@ -167,10 +172,28 @@ while True:
   claim "$is: and its restore says so"
 
   if [ "$first" ] || [ -n "${PROOFKEEP_TEST_ALL:-}" ]; then
-    config full.yaml "$U" "$facet" "indices: ['orders', 'family']" 'method: snapshot' 'snapshot: { repository: mine, carry: true }' \
+    web PUT /_index_template/stream '{"index_patterns":["stream"],"data_stream":{},"template":{"settings":{"number_of_replicas":0}}}' >/dev/null
+    web POST '/stream/_doc?refresh=true' '{"@timestamp":"2026-01-01T00:00:00Z"}' >/dev/null
+    config full.yaml "$U" "$facet" "indices: ['orders', 'family', 'stream']" 'method: snapshot' 'snapshot: { repository: mine, carry: true }' \
       "distribution: $SEARCH_HOME" "java_home: $(search_java "$kind" "$version")" 'run_as: nobody'
     pk --config full.yaml backup lab/s && pk --config full.yaml verify lab/s@latest --level full
-    claim "$is: a scratch server restores the carried snapshot, and has it all"
+    claim "$is: a scratch server restores the carried snapshot, and has it all, the index of a data stream too"
+    pk --config full.yaml restore lab/s@latest --path index/stream --into '*-plain' && web GET '/*stream*-plain/_count?expand_wildcards=all' | grep -q '"count":1,'
+    claim "$is: a data stream goes by its name, and its index comes back beside it"
+    pk --config full.yaml restore lab/s@latest --path index/stream --in-place --dry-run
+    [ $? = 2 ] && says 'part of the data stream stream'
+    claim "$is: in place it is refused when it is planned"
+    web PUT /bare '{"settings":{"number_of_replicas":0},"mappings":{"_source":{"enabled":false}}}' >/dev/null
+    for i in 1 2 3; do web PUT "/bare/_doc/$i?refresh=true" '{"x":1}' >/dev/null; done
+    config bare.yaml "$U" "indices: ['bare']" 'method: snapshot' 'snapshot: { repository: mine, carry: true }'
+    bare() { pk --config bare.yaml restore lab/s@latest --into bare-copy --dry-run --json && pk --config bare.yaml restore --plan "$(result plan)"; }
+    pk --config bare.yaml backup lab/s && bare && counted bare-copy 3 && bare && grep -q ': 0 items' err
+    claim "$is: an index without documents to read comes back, and is known again by where its shards came from"
+    web DELETE /bare-copy >/dev/null
+    for i in 1 2 3; do web PUT "/bare-copy/_doc/$i?refresh=true" '{"x":2}' >/dev/null; done
+    bare
+    [ $? = 5 ] && says '^error PK-SCH-007: '
+    claim "$is: another of as many documents is not taken for it"
     config nowhere.yaml "$U" "indices: ['empty']" 'method: snapshot' "snapshot: { repository: mine, carry: true, staging: $T }"
     fails 1 PK-ENG-006 --config nowhere.yaml restore lab/s@latest --into 'no-*' && says 'path.repo' && ! ls "$T" | grep -q restoring
     claim "$is: a folder that the server does not read from is refused, and nothing is left there"

@@ -76,13 +76,24 @@ static int on_document(void *ctx, struct bytes piece, struct error *err) {
     return sorter_value(c->sorter, piece, err);
 }
 
+/* What waits for its turn. */
+static int keep_frozen(struct capture *c, struct error *err) {
+    int r = 0;
+    for (size_t i = 0; i < c->indices.n && r == 0; i++)
+        if (c->readers[i].c) r = search_reader_keep(&c->readers[i], err);
+    return r;
+}
+
 static int on_end(void *ctx, struct error *err) {
     struct capture *c = ctx;
     struct hash128 h = mix_end(&c->tally.one.mix);
     c->tally.documents++;
     hash128_add(&c->tally.sum, h);
-    if (c->tally.documents % PROGRESS_EVERY == 0)
+    if (c->tally.documents % PROGRESS_EVERY == 0) {
         search_progress(c->c->s, "receive", c->tally.bytes, c->tally.documents);
+        int r = keep_frozen(c, err);
+        if (r < 0) return r;
+    }
     return sorter_end(c->sorter, 0, h, err);
 }
 
@@ -119,6 +130,7 @@ static int put_documents(struct capture *c, const struct search_index *x, uint64
         r = put_document(c, &e, &o, err);
         if (r == 0 && ++n % PROGRESS_EVERY == 0) search_progress(c->c->s, "store", c->bytes + o.total, n);
         if (r == 0 && n % PROGRESS_EVERY == 0) r = stop_check(err);
+        if (r == 0 && n % PROGRESS_EVERY == 0) r = keep_frozen(c, err);
         if (r == 0) r = sorter_next(c->sorter, &e, &end, err);
     }
     if (r == 0 && n != c->tally.documents)
@@ -139,6 +151,7 @@ static int put_index(struct capture *c, struct search_index *x, struct search_re
     struct hits_events ev = {.ctx = c, .begin = on_begin, .document = on_document, .end = on_end};
     char name[320];
     uint64_t n = 0;
+    bool early = reader->c && reader->n_frozen > 1; /* by facets_of_shards */
     int r = 0;
     if (!x->open) {
         search_note(c->c->s, NOTE_UNREADABLE, x->name, "the index is closed: its documents cannot be read");
@@ -148,7 +161,7 @@ static int put_index(struct capture *c, struct search_index *x, struct search_re
     c->tally = (struct search_tally){0};
     r = sorter_new(c->c->s->ctx->scratch_dir, SORTER_MEMORY, &c->sorter, err);
     if (r == 0 && !reader->c) r = search_reader_open(c->c, x->name, x->primaries, SEARCH_FROZEN_MAX, reader, err);
-    if (r == 0) r = search_facets(c->c, x->name, x->name, reader, c->invariants, err);
+    if (r == 0 && !early) r = search_facets(c->c, x->name, x->name, reader, c->invariants, err);
     if (r == 0) r = search_reader_run(reader, &ev, err);
     if (reader->c) search_reader_close(reader);
     if (r == 0) r = put_documents(c, x, &n, err);
@@ -228,6 +241,16 @@ static int open_readers(struct capture *c, bool *ret_scroll, struct error *err) 
     return r;
 }
 
+/* What is frozen shard by shard cannot be asked as one: it is asked at once, before writes are counted again. */
+static int facets_of_shards(struct capture *c, struct error *err) {
+    int r = 0;
+    for (size_t i = 0; i < c->indices.n && r == 0; i++) {
+        const char *name = c->indices.of[i].name;
+        if (c->readers[i].n_frozen > 1) r = search_facets(c->c, name, name, NULL, c->invariants, err);
+    }
+    return r;
+}
+
 static int check_all(struct capture *c, struct error *err) {
     int r = 0;
     for (size_t i = 0; i < c->indices.n && r == 0; i++) r = search_index_check(&c->indices.of[i], err);
@@ -255,6 +278,7 @@ static int capture(struct capture *c, struct error *err) {
     if (r == 0) r = search_writes(c->c, &c->indices, &before, &known, err);
     if (r == 0) r = refresh_all(c, err);
     if (r == 0) r = open_readers(c, &late, err);
+    if (r == 0) r = facets_of_shards(c, err);
     if (r == 0) r = search_writes(c->c, &c->indices, &frozen, &known_2, err);
     for (size_t i = 0; i < c->indices.n && r == 0; i++) r = put_index(c, &c->indices.of[i], &c->readers[i], err);
     if (r == 0) r = search_writes(c->c, &c->indices, &after, &known_3, err);

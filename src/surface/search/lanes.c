@@ -125,7 +125,7 @@ static int page(struct lane *l, const struct hits_events *ev, struct error *err)
     if (r == 0 && l->status / 100 != 2) r = refused(l, err);
     if (r == 0) r = search_page_take(l->walk, &hits, l->bytes, err);
     hits_free(&hits);
-    return r;
+    return r == 0 ? search_reader_keep(l->walk->r, err) : r;
 }
 
 /* The ids that a request names may be changed by what another lane brings: it is written here, not by the lane. */

@@ -1,4 +1,4 @@
-#include "surface/search/search_internal.h"
+#include "surface/search/snapshot.h"
 
 #include "base/seam.h"
 #include "surface/plan.h"
@@ -26,6 +26,9 @@ static int one(struct plan *p, const json_t *x, struct error *err) {
     bool missing = false, no_live = false;
     const char *stream = json_string_value(json_object_get(x, "data_stream"));
     if (!index || !search_takes_backing(p->q->include, index, stream)) return 0;
+    if (stream && p->t->live && engine_facts(p->q->facts))
+        return error_set(err, ERR_USAGE, "the index %s is part of the data stream %s: it is restored beside it only",
+                         index, stream);
     p->taken++;
     p->bytes += (uint64_t)json_integer_value(json_object_get(x, "bytes"));
     int r = search_target_name(p->t, index, name, err);
@@ -44,7 +47,8 @@ static int one(struct plan *p, const json_t *x, struct error *err) {
                      "the data stream %s is replaced by what was backed up of it, when there is one", stream);
     else if (r == 0 && p->t->live && live)
         r = plan_say(p->parts.warnings, err, "the index %s is replaced by what was backed up", index);
-    bool direct = p->t->live && !live && !there; /* nothing is in the way */
+    /* Nothing is in the way; a snapshot of the cluster's own comes in beside even so. */
+    bool direct = p->t->live && !live && !there && !engine_facts(p->q->facts);
     if (r == 0 && !direct)
         r = plan_say(p->parts.steps, err, "restore the index %s as %s, and compare its documents with the backup",
                      index, name);

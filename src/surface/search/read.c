@@ -2,6 +2,7 @@
 
 #include "base/seam.h"
 #include "base/thread.h"
+#include "base/time.h"
 #include <stdio.h>
 
 #define ID_MAX (1u << 20)
@@ -9,6 +10,7 @@
 #define RANGE_DOCUMENTS 100000u /* of one walk, about: each of its pages counts all of it */
 #define RANGE_MIN 2000u         /* less is not worth a walk of its own */
 #define RANGES_MAX 1024u
+#define KEEP_EVERY_S 180 /* well below SEARCH_KEEP */
 
 const char *search_way_name(enum search_way w) {
     return w == SEARCH_SCROLL ? "scroll" : "point_in_time";
@@ -81,7 +83,8 @@ static int freeze(struct search_reader *r, int shard, bool *ret_missing, struct 
 
 int search_reader_open(const struct search_client *c, const char *index, unsigned primaries, unsigned shards,
                        struct search_reader *ret, struct error *err) {
-    struct search_reader r = {.c = c, .index = index, .way = way_of(c, primaries, shards)};
+    struct search_reader r = {
+        .c = c, .index = index, .way = way_of(c, primaries, shards), .kept_ns = time_monotonic_ns()};
     size_t n = r.way == SEARCH_PIT_DOC ? primaries : 1;
     bool missing = false;
     void *mem;
@@ -101,6 +104,25 @@ int search_reader_open(const struct search_client *c, const char *index, unsigne
         search_reader_close(&r);
     else
         *ret = r;
+    return rc;
+}
+
+/* Help only: what is lost is told of when it is read. */
+int search_reader_keep(struct search_reader *r, struct error *err) {
+    int64_t now = time_monotonic_ns();
+    int rc = 0;
+    if (now - r->kept_ns < KEEP_EVERY_S * NS_PER_S) return 0;
+    r->kept_ns = now;
+    for (size_t i = 0; rc == 0 && i < r->n_frozen && r->way != SEARCH_SCROLL; i++) {
+        struct error ignored = ERROR_INIT;
+        struct bytes id = buf_bytes(&r->frozen[i]);
+        json_t *j = NULL, *body = json_pack("{s:i, s:b, s:{s:s%, s:s}}", "size", 0, "track_total_hits", 0, "pit", "id",
+                                            (const char *)id.ptr, id.len, "keep_alive", SEARCH_KEEP);
+        if (body && search_ask(r->c, "POST", "/_search", body, &j, NULL, "keep what is frozen", &ignored) == 0)
+            rc = search_keep_id(&r->frozen[i], r->index, j, "pit_id", err);
+        json_decref(j);
+        json_decref(body);
+    }
     return rc;
 }
 

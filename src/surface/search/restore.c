@@ -81,6 +81,8 @@ int search_definition_read(struct source *src, const char *index, json_t **ret, 
     bool there = false;
     snprintf(item, sizeof item, "index/%.255s/meta", index);
     int r = search_item_read(src, item, &text, &there, err);
+    if (r == 0 && !there)
+        r = error_set(err, ERR_RESTORE_DIFFERS, "the snapshot has no definition of the index %s", index);
     if (r == 0) r = json_parse(buf_bytes(&text), SEARCH_ANSWER_MAX, "an index's definition", ret, err);
     if (r == 0) *ret_primaries = primaries_of(*ret);
     return r;

@@ -133,6 +133,7 @@ struct search_reader {
     uint64_t about;   /* documents, as the cluster counts; 0: unknown */
     uint64_t numbers; /* sequence numbers given out, of the shard with most; 0: unknown */
     uint64_t page;    /* documents asked for at once, to begin with */
+    int64_t kept_ns;  /* when the cluster was last asked to keep all of it */
 };
 /* Freezes what will be read, by points in time where there are any. At most `shards` of them are opened for shards. */
 int search_reader_open(const struct search_client *c, const char *index, unsigned primaries, unsigned shards,
@@ -140,6 +141,9 @@ int search_reader_open(const struct search_client *c, const char *index, unsigne
 /* All of them, in parts read by several requests at a time; events come one by one, in no order. Count and total are
  * compared. ERR_SEARCH_PARTIAL. */
 int search_reader_run(struct search_reader *r, const struct hits_events *ev, struct error *err) PK_CHECK;
+/* Asks the cluster to keep what is frozen, when it did not for a while: parts of it, or all, may wait long for their
+ * turn. Of the thread that runs the reader. */
+int search_reader_keep(struct search_reader *r, struct error *err) PK_CHECK;
 void search_reader_close(struct search_reader *r); /* safe on zeroed */
 const char *search_way_name(enum search_way w);
 

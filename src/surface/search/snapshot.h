@@ -91,6 +91,8 @@ struct engine_place {
 /* Lays them down and registers them, or finds the cluster's own repository. What a run before left is removed first. */
 int engine_place_open(const struct search_client *c, struct source *src, const struct restore_request *q,
                       struct engine_place *ret, struct error *err) PK_CHECK;
+/* What a run before left, when there was nothing any more to open it for; to be closed. */
+bool engine_place_find(const struct search_client *c, const struct restore_request *q, struct engine_place *ret);
 int engine_place_close(const struct search_client *c, struct engine_place *p, struct error *err) PK_CHECK;
 
 /* ---- the method; the shapes are surface.h's ---- */

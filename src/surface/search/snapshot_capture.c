@@ -61,7 +61,8 @@ static int put_sections(struct capture *c, struct error *err) {
             r = put_json(c, name, bodies,
                          json_pack("{s:s, s:I}", "type", order[i]->name, "count", (json_int_t)json_object_size(bodies)),
                          err);
-        if (r == 0 && bodies) r = search_invariants_section(order[i]->name, bodies, c->invariants, err);
+        if (r == 0 && bodies && !order[i]->apart)
+            r = search_invariants_section(order[i]->name, bodies, c->invariants, err);
         json_decref(bodies);
     }
     return r;

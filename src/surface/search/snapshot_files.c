@@ -11,7 +11,7 @@
 #define LIST_MAX ((size_t)64 << 20) /* the repository's list of snapshots */
 #define TRIES 10
 #define STEP_MS 100
-#define PARTS_MAX 100000u
+#define PARTS_MAX 1000000u /* of a shard */
 
 struct part { /* a file of a shard */
     char name[140];
@@ -215,7 +215,8 @@ static int put_list(struct carry *c, const json_t *list, struct error *err) {
 static int on_blob(void *ctx, const struct engine_blob *b, struct error *err) {
     struct carry *c = ctx;
     uint64_t parts = b->part_bytes ? (b->bytes + b->part_bytes - 1) / b->part_bytes : 1;
-    if (parts > PARTS_MAX) return error_set(err, ERR_ENGINE_FILES, "a file of a shard has too many parts");
+    if (parts > PARTS_MAX || c->n + parts > PARTS_MAX)
+        return error_set(err, ERR_ENGINE_FILES, "a shard has more files than are known to be sane");
     for (uint64_t i = 0; i < parts; i++) {
         int r = mem_grow((void **)&c->parts, &c->cap, c->n + 1, sizeof *c->parts, err);
         if (r < 0) return r;
@@ -273,6 +274,8 @@ static int index_of(struct carry *c, const char *id, unsigned primaries, const j
     char path[300];
     const char *meta = json_string_value(json_object_get(lookup, id));
     const char *blob = meta ? json_text(json_object_get(list, "index_metadata_identifiers"), meta, NULL) : c->uuid;
+    if (!blob || strchr(blob, '/'))
+        return error_set(err, ERR_ENGINE_FILES, "the repository does not say where an index's metadata is");
     int r = mem_alloc((primaries + 1) * sizeof *numbers, &mem, err);
     if (r < 0) return r;
     numbers = mem;
@@ -280,7 +283,7 @@ static int index_of(struct carry *c, const char *id, unsigned primaries, const j
     if (primaries) qsort(numbers, primaries, sizeof *numbers, by_number);
     for (unsigned i = 0; i < primaries && r == 0; i++) r = shard(c, id, numbers[i].text, err);
     seam_free(mem);
-    snprintf(path, sizeof path, "indices/%.100s/meta-%.100s.dat", id, blob ? blob : "");
+    snprintf(path, sizeof path, "indices/%.100s/meta-%.100s.dat", id, blob);
     return r == 0 ? carry_file(c, path, NULL, err) : r;
 }
 
@@ -337,6 +340,8 @@ int engine_carry(const struct search_settings *s, struct sink *sink, const char 
     json_t *list = NULL, *lookup = NULL;
     char path[300];
     ret->ids = json_object();
+    if (!*uuid || strchr(uuid, '/'))
+        return error_set(err, ERR_ENGINE_FILES, "the cluster does not say which snapshot it made");
     c.dir = seam_openat(AT_FDCWD, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
     int r = c.dir < 0
                 ? error_set_errno(err, ERR_ENGINE_FILES, "open the folder of the cluster's repository, %s", folder)

@@ -137,7 +137,7 @@ static int give_up(const struct search_client *c, const char *repository, const 
     struct error e = ERROR_INIT;
     if (engine_snapshot_remove(c, repository, name, &e) == 0 || strstr(e.text, "snapshot_missing_exception"))
         return error_state(err, "the snapshot %s was removed from the cluster's repository %s", name, repository);
-    return error_state(err, "the snapshot %s is still in the cluster's repository %s, and could not be removed: %.300s",
+    return error_state(err, "the snapshot %s may be in the cluster's repository %s, and could not be removed: %.300s",
                        name, repository, e.text);
 }
 
@@ -155,8 +155,9 @@ int engine_snapshot_make(const struct search_client *c, const char *repository, 
         error_clear(err);
         return error_set(err, shards ? ERR_ENGINE_PARTIAL : ERR_ENGINE_REPOSITORY, "%s", e.text);
     }
-    if (r < 0) return r;
-    r = wait_for(c, repository, name, &info, err);
+    if (r == -ERR_SEARCH_AUTH || r == -ERR_SEARCH_DENIED || r == -ERR_SEARCH_BUSY) return r;
+    /* Without an answer, it may have been begun. */
+    if (r == 0) r = wait_for(c, repository, name, &info, err);
     if (r == 0) r = engine_snapshot_judge(info, indices, err);
     if (r == 0)
         *ret = info;

@@ -85,6 +85,7 @@ int engine_measure(const struct surface_context *ctx, const json_t *scratch, con
     if (r == 0) r = search_open(s, &c, err);
     for (const struct search_section *y = search_sections; y->name && r == 0; y++) {
         json_t *bodies = NULL;
+        if (y->apart) continue;
         r = search_section_get(&c, y, &bodies, err);
         if (r == 0 && bodies) r = search_invariants_section(y->name, bodies, out, err);
         json_decref(bodies);

@@ -30,7 +30,7 @@ static bool wanted(const struct place *p, struct bytes name) {
         const char *id = json_text(x, "id", ""), *index = json_text(x, "name", "");
         size_t n = strlen(id);
         if (n && n < rest.len && !memcmp(rest.ptr, id, n) && rest.ptr[n] == '/')
-            return search_takes_index(p->q->include, index);
+            return search_takes_backing(p->q->include, index, json_text(x, "data_stream", NULL));
     }
     return false;
 }
@@ -134,18 +134,21 @@ static int base_of(const struct search_client *c, const struct restore_request *
                      c->s->url);
 }
 
-static int carried(const struct search_client *c, struct source *src, const struct restore_request *q,
-                   struct engine_place *ret, struct error *err) {
-    struct place p = {.c = c, .src = src, .q = q, .base = -1};
-    const char *name = json_text(json_object_get(q->facts, "snapshot"), "name", "");
-    char base[1024];
-    int r = base_of(c, q, base, err);
-    if (r < 0) return r;
-    /* the same for every run, so that each finds what another left */
-    const char *last = strrchr(name, '-');
+/* The same for every run, so that each finds what another left. */
+static void name_it(const struct restore_request *q, const char *base, struct engine_place *ret) {
+    const char *last = strrchr(json_text(json_object_get(q->facts, "snapshot"), "name", ""), '-');
     snprintf(ret->repository, sizeof ret->repository, "proofkeep-restoring-%.40s%.20s",
              json_text(q->facts, "stamp", ""), last ? last : "");
     snprintf(ret->folder, sizeof ret->folder, "%.900s/%.200s", base, ret->repository);
+}
+
+static int carried(const struct search_client *c, struct source *src, const struct restore_request *q,
+                   struct engine_place *ret, struct error *err) {
+    struct place p = {.c = c, .src = src, .q = q, .base = -1};
+    char base[1024];
+    int r = base_of(c, q, base, err);
+    if (r < 0) return r;
+    name_it(q, base, ret);
     /* What a run before left, and perhaps a restore that the cluster still carries out from there. */
     r = engine_repository_return(c, ret->repository, err);
     if (r == 0) r = io_remove_tree(AT_FDCWD, ret->folder, err);
@@ -196,4 +199,18 @@ int engine_place_close(const struct search_client *c, struct engine_place *p, st
     int r = engine_repository_return(c, p->repository, err);
     if (r == 0) r = io_remove_tree(AT_FDCWD, p->folder, err);
     return r < 0 ? error_wrap(err, "remove what was laid down for the restore, %s", p->folder) : 0;
+}
+
+/* The folder is made before it is registered, and goes after that. Where none can be, none was ever laid down. */
+bool engine_place_find(const struct search_client *c, const struct restore_request *q, struct engine_place *ret) {
+    struct engine_place p = {0};
+    struct error ignored = ERROR_INIT;
+    struct stat st;
+    char base[1024];
+    if (!json_is_true(json_object_get(json_object_get(q->facts, "snapshot"), "carried"))) return false;
+    if (base_of(c, q, base, &ignored) < 0) return false;
+    name_it(q, base, &p);
+    if (seam_fstatat(AT_FDCWD, p.folder, &st, AT_SYMLINK_NOFOLLOW) < 0) return false;
+    *ret = p;
+    return true;
 }

@@ -43,6 +43,7 @@ static int wait_for(const struct restore *w, const char *name, struct error *err
         r = in_restore(w, name, &running, err);
         if (r < 0 && (++silent == SILENCE_TRIES || r == -ERR_SEARCH_AUTH || r == -ERR_SEARCH_DENIED)) return r;
         if (r == 0) silent = 0;
+        running |= r < 0; /* no answer is none */
         error_clear(err);
         search_progress(w->c->s, "restore", w->bytes, w->documents);
         if (running) (void)!seam_poll(NULL, 0, step);
@@ -105,12 +106,6 @@ static int came_from(const struct restore *w, const char *name, bool *ret, struc
     *ret &= n > 0;
     json_decref(j);
     return r;
-}
-
-static int remove_index(const struct restore *w, const char *name, struct error *err) {
-    CLEANUP(buf_free) struct buf path = BUF_INIT(8192);
-    int r = search_path(&path, "/", name, "", err);
-    return r == 0 ? search_ask(w->c, "DELETE", (const char *)path.ptr, NULL, NULL, NULL, "remove an index", err) : r;
 }
 
 /* ---- comparing ---- */
@@ -201,13 +196,19 @@ static int fetch(struct restore *w, const json_t *x, const char *name, struct er
     if (r == 0) r = look(w, name, &s, err);
     if (r < 0 || (s.all && !s.lost)) return r;
     struct error e = ERROR_INIT;
-    bool gone = remove_index(w, name, &e) == 0;
+    bool gone = search_index_delete(w->c, name, &e) == 0;
     r = error_set(err, ERR_ENGINE_RESTORE, "%zu of %zu shards of %s were not restored: %s", s.lost, s.all, name,
                   s.all ? s.why : "the index is not there");
     return error_state(err,
                        gone ? "what had been restored of %s was removed again"
                             : "%s is half restored, and the next run removes it",
                        name);
+}
+
+/* Whether its documents, or at least their number and the name that only this restore gives, say that it is it. */
+static bool told_by(const struct restore *w, const char *index, const char *name) {
+    const char *stamp = json_text(w->q->facts, "stamp", "");
+    return expected(w, index, "digest") || (expected(w, index, "documents") && *stamp && strstr(name, stamp));
 }
 
 /* One that is there is waited for when a run before began it, passed over when it is what was backed up, made anew when
@@ -226,12 +227,12 @@ static int build(struct restore *w, const json_t *x, const char *name, bool *ret
         if (r == 0) r = look(w, name, &s, err);
         if (r < 0) return r;
         if (s.lost && s.ours) {
-            r = remove_index(w, name, err);
+            r = search_index_delete(w->c, name, err);
             if (r < 0) return r;
             missing = true;
         } else {
             ours = s.lost == 0;
-            if (ours && !expected(w, index, "documents")) r = came_from(w, name, &ours, err);
+            if (ours && !told_by(w, index, name)) r = came_from(w, name, &ours, err);
             if (r == 0 && ours) r = compare(w, x, name, ret_n, err);
             *ret_there = r == 0 && ours;
             if (r < 0 && r != -ERR_RESTORE_DIFFERS) return r;
@@ -247,17 +248,6 @@ static int build(struct restore *w, const json_t *x, const char *name, bool *ret
     return r == 0 ? compare(w, x, name, ret_n, err) : r;
 }
 
-static int definition_of(struct restore *w, const char *index, json_t **ret, struct error *err) {
-    CLEANUP(buf_free) struct buf text = BUF_INIT(SEARCH_ANSWER_MAX);
-    char item[320];
-    bool there = false;
-    snprintf(item, sizeof item, "index/%.255s/meta", index);
-    int r = search_item_read(w->src, item, &text, &there, err);
-    if (r == 0 && !there)
-        r = error_set(err, ERR_RESTORE_DIFFERS, "the snapshot has no definition of the index %s", index);
-    return r == 0 ? json_parse(buf_bytes(&text), SEARCH_ANSWER_MAX, "an index's definition", ret, err) : r;
-}
-
 static int put_in_place(struct restore *w, const json_t *x, const char *name, const json_t *definition,
                         struct error *err) {
     CLEANUP(buf_free) struct buf path = BUF_INIT(8192);
@@ -270,7 +260,7 @@ static int put_in_place(struct restore *w, const json_t *x, const char *name, co
     if (r == 0)
         r = search_ask(w->c, "PUT", (const char *)path.ptr, later, NULL, NULL, "set what an index is set to", err);
     if (r == 0) r = compare(w, x, index, &n, err);
-    if (r == 0) r = remove_index(w, name, err);
+    if (r == 0) r = search_index_delete(w->c, name, err);
     json_decref(now);
     json_decref(later);
     return r;
@@ -280,10 +270,11 @@ static int one_index(struct restore *w, const json_t *x, struct error *err) {
     const char *index = json_text(x, "name", "");
     char name[256];
     json_t *definition = NULL;
+    unsigned primaries = 1;
     bool there = false;
     uint64_t n = 0;
     int r = search_target_name(w->t, index, name, err);
-    if (r == 0) r = definition_of(w, index, &definition, err);
+    if (r == 0) r = search_definition_read(w->src, index, &definition, &primaries, err);
     if (r == 0) r = build(w, x, name, &there, &n, err);
     if (r == 0 && w->t->swap) r = search_swap_aliases(w->c, name, index, definition, err);
     if (r == 0 && w->t->live) r = put_in_place(w, x, name, definition, err);
@@ -300,13 +291,17 @@ static int one_index(struct restore *w, const json_t *x, struct error *err) {
     return r;
 }
 
+static bool takes(const struct restore *w, const json_t *x) {
+    return search_takes_backing(w->q->include, json_text(x, "name", ""), json_text(x, "data_stream", NULL));
+}
+
 static int indices(struct restore *w, struct error *err) {
     const json_t *all = json_object_get(w->q->facts, "indices"), *x;
     size_t i, n = 0;
     int r = 0;
     json_array_foreach((json_t *)all, i, x) { /* before anything is changed */
         const char *stream = json_text(x, "data_stream", NULL);
-        if (!search_takes_index(w->q->include, json_text(x, "name", ""))) continue;
+        if (!takes(w, x)) continue;
         n++;
         if (r == 0 && stream && (w->t->live || w->t->swap))
             r = error_set(err, ERR_USAGE, "the index %s is part of the data stream %s: it is restored beside it only",
@@ -314,8 +309,7 @@ static int indices(struct restore *w, struct error *err) {
     }
     if (r == 0 && n > 1 && !strchr(w->t->pattern, '*'))
         r = error_set(err, ERR_USAGE, "%zu indices cannot all be restored as '%s': put a * into it", n, w->t->pattern);
-    json_array_foreach((json_t *)all, i, x) if (r == 0 && search_takes_index(w->q->include, json_text(x, "name", "")))
-        r = one_index(w, x, err);
+    json_array_foreach((json_t *)all, i, x) if (r == 0 && takes(w, x)) r = one_index(w, x, err);
     return r;
 }
 
@@ -346,6 +340,7 @@ int engine_restore(const struct surface_context *ctx, struct source *src, const 
     if (r == 0) r = search_open(s, &c, err);
     if (r == 0) r = indices(&w, err);
     if (r == 0) r = search_sections_restore(&c, src, q, t.live, &w.definitions, err);
+    if (r == 0 && !w.placed) w.placed = engine_place_find(&c, q, &w.place);
     if (w.placed) {
         struct error e = ERROR_INIT;
         if (engine_place_close(&c, &w.place, &e) < 0) {

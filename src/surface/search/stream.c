@@ -101,10 +101,12 @@ static int refill(struct stream *s, const char *index, bool first, struct error 
     return r;
 }
 
-/* All that the backup has of it as indices of their own, before what is live goes; or away with them again. */
+/* All that the backup has of it as indices of their own, before what is live goes; or away with them again. What was
+ * there under their names is only taken for them when it is what was backed up. */
 static int beside(struct stream *s, bool make, struct error *err) {
     const json_t *x;
     size_t i;
+    uint64_t documents = s->w->documents, bytes = s->w->bytes;
     int r = 0;
     json_array_foreach((json_t *)s->indices, i, x) {
         const char *index = json_string_value(x);
@@ -123,6 +125,8 @@ static int beside(struct stream *s, bool make, struct error *err) {
         json_decref(now);
         json_decref(later);
     }
+    s->w->documents = documents; /* they come once more, into the stream */
+    s->w->bytes = bytes;
     return r;
 }
 
@@ -139,18 +143,14 @@ static int was_beside(struct stream *s, bool *ret, struct error *err) {
 }
 
 static int remake(struct stream *s, struct error *err) {
-    json_t *live = NULL, *mine = NULL, *cycle = json_object_get(s->body, "lifecycle");
+    json_t *live = NULL, *cycle = json_object_get(s->body, "lifecycle");
     const json_t *x;
-    bool none = false, no_mark = false, kept = false;
+    bool none = false, kept = false;
     size_t i;
     int r = call(s, "GET", "/_data_stream/", s->name, "", NULL, &live, &none, "look at a data stream", err);
-    if (r == 0)
-        r = call(s, "GET", "/_index_template/", s->template, "", NULL, &mine, &no_mark, "look at a template", err);
     if (r == 0) r = was_beside(s, &kept, err);
-    if (r == 0 && live && no_mark) {
-        r = beside(s, true, err);
-        kept = true;
-    }
+    kept |= live != NULL;
+    if (r == 0 && kept) r = beside(s, true, err);
     if (r == 0 && live)
         r = call(s, "DELETE", "/_data_stream/", s->name, "", NULL, NULL, NULL, "remove a data stream", err);
     json_array_foreach((json_t *)s->indices, i, x) if (r == 0) r = refill(s, json_string_value(x), i == 0, err);
@@ -160,16 +160,39 @@ static int remake(struct stream *s, struct error *err) {
                  "give a data stream its life cycle", err);
     if (r == 0 && kept) r = beside(s, false, err);
     json_decref(live);
-    json_decref(mine);
     return r < 0 && s->made ? error_state(err, "the data stream %s is half made; the next run makes it anew", s->name)
                             : r;
 }
 
+/* Those of its indices that the snapshot has: one may have been closed, or rolled over to after the list was made. */
+static int backed_up(struct search_restoring *w, const json_t *indices, json_t **ret, struct error *err) {
+    json_t *out = json_array(), *x;
+    size_t i;
+    int r = out ? 0 : error_set(err, ERR_NO_MEMORY, "no memory");
+    json_array_foreach((json_t *)indices, i, x) {
+        CLEANUP(buf_free) struct buf text = BUF_INIT(SEARCH_ANSWER_MAX);
+        char item[320];
+        bool there = false;
+        snprintf(item, sizeof item, "index/%.255s/meta", json_string_value(x) ? json_string_value(x) : "");
+        if (r == 0) r = search_item_read(w->src, item, &text, &there, err);
+        if (r == 0 && there) r = json_push(out, json_incref(x), err);
+    }
+    if (r < 0)
+        json_decref(out);
+    else
+        *ret = out;
+    return r;
+}
+
 static int one(struct search_restoring *w, const char *name, const json_t *body, struct error *err) {
-    struct stream s = {.w = w, .name = name, .body = body, .indices = json_object_get(body, "indices")};
+    struct stream s = {.w = w, .name = name, .body = body};
+    json_auto_t *had = NULL;
     const json_t *x;
     size_t i, taken = 0;
     uint64_t before = w->documents;
+    int r = backed_up(w, json_object_get(body, "indices"), &had, err);
+    if (r < 0) return r;
+    s.indices = had;
     json_array_foreach((json_t *)s.indices, i, x) taken +=
         search_takes_backing(w->q->include, json_string_value(x) ? json_string_value(x) : "", name);
     if (!taken) return 0;
@@ -181,7 +204,7 @@ static int one(struct search_restoring *w, const char *name, const json_t *body,
     snprintf(s.template, sizeof s.template, "proofkeep-restoring-%.40s-%.250s", json_text(w->q->facts, "stamp", ""),
              name);
     w->in_streams -= taken < w->in_streams ? taken : w->in_streams;
-    int r = remake(&s, err);
+    r = remake(&s, err);
     if (r < 0) return error_wrap(err, "restore the data stream %s", name);
     return json_push(w->done,
                      json_pack("{s:s, s:s, s:I, s:b}", "index", name, "target", name, "documents",
