@@ -180,12 +180,17 @@ static int undo(struct cli *c, struct error *err) {
     output_set_job(c->output, "restore");
     if (!plan) return error_set(err, ERR_USAGE, "--abort undoes a plan; name it with --plan");
     unsigned removed = 0;
+    bool sure;
     int rc = verb_work(c, &w, err);
     if (rc == 0 && plan_file_is(plan, SET_PLAN_PREFIX)) return verb_restore_set_abort(c, w, plan, err);
     if (rc == 0) rc = around_abort(w, plan, &was, err);
     if (rc == 0 && was) output_print(c->output, "%s: the platform is back in service.\n", plan);
-    if (rc == 0) rc = restore_undo(w, plan, &removed, err);
-    if (rc == 0 && (removed || !was))
+    if (rc == 0) rc = restore_undo(w, plan, &removed, &sure, err);
+    if (rc == 0 && !sure)
+        output_print(c->output,
+                     "%s: what a killed run may have half restored cannot be told from anything else, and stays.\n",
+                     plan);
+    else if (rc == 0 && (removed || !was))
         output_print(c->output, "%s: %s.\n", plan,
                      removed ? "what a killed run had half restored was removed" : "nothing was left to be undone");
     return rc;

@@ -56,6 +56,9 @@ static int choose_set(struct work *w, const struct set_info *set, struct chosen 
     char label[1300];
     int rc = 0;
     snprintf(label, sizeof label, "%.120s/%.1023s@%s", set->environment, set->name, set->id);
+    const struct work_events *e = &w->options.events;
+    if (!set->complete && e->warning)
+        e->warning(e->ctx, label, "this set was partial when it was taken; what it has is checked, and nothing else");
     for (size_t i = 0; rc == 0 && i < set->member_count; i++) {
         const struct snapshot_info *info = repo_snapshot_at(w->repo, set->members[i]);
         if (info && !info->forgotten)

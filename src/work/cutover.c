@@ -363,7 +363,7 @@ int cutover_abort(struct work *w, const struct cutover_plan *p, const char *conf
         if (!strcmp(state, "done") || s == STEP_DONE)
             rc = error_set(err, ERR_CUTOVER_STATE, "plan %s: the new server has taken over", p->id);
         else if ((s == STEP_BEGUN || cut_switch_unknown(&k)) && strcmp(state, UNDOING) != 0 &&
-                 (!confirm || strcmp(confirm, CUTOVER_NOT_SWITCHED) != 0)) {
+                 strcmp(state, "undone") != 0 && (!confirm || strcmp(confirm, CUTOVER_NOT_SWITCHED) != 0)) {
             error_set(err, ERR_CUTOVER_STATE,
                       "plan %s: the switch had begun, and whether clients are led to the new server cannot be told",
                       p->id);

@@ -225,7 +225,7 @@ static int step_checks(struct cut *k, json_t **ret, struct error *err) {
 
 bool cut_switch_unknown(const struct cut *k) {
     if (k->refused || k->led) return false;
-    return journal_kept(&k->j, UNKNOWN) ||
+    return k->stopped || journal_kept(&k->j, UNKNOWN) ||
            (journal_state_of(&k->j, "switch") == STEP_BEGUN && journal_kept(&k->j, "switch_called"));
 }
 
@@ -252,8 +252,10 @@ static int step_switch(struct cut *k, json_t **ret, struct error *err) {
     rc = hook(k, "switch", err);
     k->led = rc == 0;
     /* one that was stopped with us may have been past its work */
-    const bool stopped = rc == -ERR_INTERRUPTED || rc == -ERR_TERMINATED;
-    k->refused = rc < 0 && !called && !stopped;
+    k->stopped = !k->led && (rc == -ERR_INTERRUPTED || rc == -ERR_TERMINATED);
+    k->refused = rc < 0 && !called && !k->stopped;
+    /* its step will be written down as failed, which says nothing of that */
+    if (k->stopped && journal_keep(&k->j, UNKNOWN, json_true(), &why) < 0) error_clear(&why);
     return rc;
 }
 

@@ -69,23 +69,50 @@ static bool is_meant(const struct bind *b, const char *name) {
     return b->w->config && address_parse(text, &a, &none) == 0 && set_resolve(b->w->config, &a, 1, &spec, &none) == 0;
 }
 
+static bool is_proven(const struct bind *b, const struct set_info *s) {
+    for (size_t k = 0; k < s->member_count; k++) {
+        const struct place *at = place_of(b, s->members[k]);
+        if (!at || !at->point->proven) return false;
+    }
+    return true;
+}
+
+/* Whether a later whole set, which is proven, has every surface of it. */
+static bool has_successor(const struct bind *b, const struct set_info *s) {
+    for (size_t i = repo_set_count(b->w->repo); i-- > 0;) {
+        const struct set_info *o = repo_set(b->w->repo, i);
+        size_t found = 0;
+        if (o->seq <= s->seq) break;
+        if (!o->complete || !is_bound(b, o) || !is_proven(b, o)) continue;
+        for (size_t k = 0; k < s->member_count; k++) {
+            const struct place *at = place_of(b, s->members[k]);
+            for (size_t m = 0; at && m < o->member_count; m++)
+                if (strcmp(place_of(b, o->members[m])->surface, at->surface) == 0) {
+                    found++;
+                    break;
+                }
+        }
+        if (found == s->member_count) return true;
+    }
+    return false;
+}
+
 /* Newest first. The first of its name is the newest whole one; it stays only where none is proven. */
 static void pin_newest(struct bind *b, const char *name, size_t from) {
     const struct set_info *newest = NULL;
     const char *why = ", the newest whole one, of which none is proven";
     for (size_t i = from + 1; i-- > 0;) {
         const struct set_info *s = repo_set(b->w->repo, i);
-        bool proven = true;
         if (strcmp(s->name, name) != 0 || !s->complete || !is_bound(b, s)) continue;
-        for (size_t k = 0; k < s->member_count && proven; k++) {
-            const struct place *at = place_of(b, s->members[k]);
-            proven = at && at->point->proven;
-        }
+        const bool proven = is_proven(b, s);
         if (!newest || proven) newest = s;
         if (!proven) continue;
         why = ", the newest proven one";
         break;
     }
+    /* a list of surfaces that was backed up once is not kept for ever */
+    const struct config_environment *e = config_environment(b->w->config, b->p->environment);
+    if (newest && !config_set(b->w->config, e, name) && has_successor(b, newest)) return;
     for (size_t k = 0; newest && k < newest->member_count; k++) {
         struct place *at = place_of(b, newest->members[k]);
         if (at) (void)keep(at, newest, why);
@@ -101,6 +128,14 @@ static bool seen_after(const struct bind *b, size_t i) {
     return false;
 }
 
+/* What was taken out of the configuration has no rule, so all of it stays: it would keep the others for ever. */
+static bool can_bind(const struct bind *b, const struct snapshot_info *n) {
+    const struct config *c = b->w->config;
+    const struct config_environment *e = c ? config_environment(c, b->p->environment) : NULL;
+    const struct config_surface *s = c ? config_surface(c, n->surface) : NULL;
+    return n->holds > 0 || !e || (s && config_environment_has(e, s));
+}
+
 /* What one member keeps, all keep. Deferred ones refuse the whole run by themselves. */
 static bool bind_one(struct bind *b, const struct set_info *s) {
     char why[80];
@@ -109,9 +144,11 @@ static bool bind_one(struct bind *b, const struct set_info *s) {
     bool changed = false;
     for (size_t k = 0; k < s->member_count; k++) {
         struct place *at = place_of(b, s->members[k]);
-        if (!at)
-            outside = repo_snapshot_at(b->w->repo, s->members[k]);
-        else if (at->point->verdict.decision == RETENTION_KEEP)
+        const struct snapshot_info *n = repo_snapshot_at(b->w->repo, s->members[k]);
+        const bool binds = can_bind(b, n);
+        if (!at && binds)
+            outside = n;
+        else if (at && binds && at->point->verdict.decision == RETENTION_KEEP)
             stays = at;
         if (at && !at->point->set) {
             at->point->set = s->seq;

@@ -94,7 +94,8 @@ static const char *plan_folder(const json_t *doc) {
     const char *kind = json_string_value(json_object_get(doc, "kind"));
     const char *target = json_string_value(json_object_get(json_object_get(doc, "target"), "target"));
     if (!kind || extract_is(doc)) return NULL;
-    return makes_folder(kind) || (strcmp(kind, "neo4j") == 0 && target && *target == '/') ? target : NULL;
+    const bool either = strcmp(kind, "neo4j") == 0 || strcmp(kind, "redis") == 0; /* a folder, or a server */
+    return makes_folder(kind) || (either && target && *target == '/') ? target : NULL;
 }
 
 /* What was found for a plan. */
@@ -426,11 +427,12 @@ out:
     return rc;
 }
 
-int restore_undo(struct work *w, const char *id, unsigned *ret, struct error *err) {
+int restore_undo(struct work *w, const char *id, unsigned *ret, bool *ret_sure, struct error *err) {
     struct work_reading in = {0};
     struct request q = {0};
     json_auto_t *doc = NULL;
     *ret = 0;
+    *ret_sure = false;
     int rc = plan_file_load(w, id, &doc, err);
     if (rc == 0) rc = work_open_repo(w, json_text(doc, "environment", ""), err);
     if (rc < 0) return rc;
@@ -443,6 +445,7 @@ int restore_undo(struct work *w, const char *id, unsigned *ret, struct error *er
     unsigned more = 0;
     if (rc == 0 && in.surface.driver->undo && !extract_is(doc)) rc = in.surface.driver->undo(&in.ctx, &q.q, &more, err);
     *ret += more;
+    *ret_sure = plan_folder(doc) || (in.surface.driver && in.surface.driver->undo) || extract_is(doc);
     rc = known_secrets_error(&w->known, rc, err);
     request_free(&q);
     work_reading_close(&in);

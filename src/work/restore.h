@@ -37,9 +37,10 @@ void restore_plan_free(struct restore_plan *p);
 /* *ret: what the point is restored into, when it goes beside the live thing, is a folder that the restore makes. */
 int restore_makes_folder(struct work *w, const struct snapshot_info *info, bool *ret, struct error *err) PK_CHECK;
 
-/* Remove what a killed run of the plan left half restored beside a target, where that is provably its own; *ret is how much. What
- * was restored, or swapped in, stays. */
-int restore_undo(struct work *w, const char *id, unsigned *ret, struct error *err) PK_CHECK;
+/* Remove what a killed run of the plan left half restored beside a target, where that is provably its own; *ret is how
+ * much. What was restored, or swapped in, stays. *ret_sure: nothing half of it is left; false where a half cannot be
+ * told from anything else. */
+int restore_undo(struct work *w, const char *id, unsigned *ret, bool *ret_sure, struct error *err) PK_CHECK;
 
 struct restore_done {
     char target[4096];

@@ -69,10 +69,15 @@ static json_t *journal_of(const struct run *r, const char *surface) {
     return json_object_get(json_object_get(r->journal, "members"), surface);
 }
 
-static int journal_put(struct run *r, const struct set_restored *m, const char *state, const char *fingerprint,
-                       struct error *err) {
-    json_t *row = json_pack("{s:s, s:s, s:s, s:I, s:I}", "state", state, "target", m->target, "fingerprint",
-                            fingerprint, "items", (json_int_t)m->items, "bytes", (json_int_t)m->bytes);
+/* The plan that a member was last begun by: the set's own, or one that was made anew after a kill. */
+static const char *plan_of(const json_t *m, const json_t *row) {
+    return json_text(row, "plan", json_text(m, "plan", ""));
+}
+
+static int journal_put(struct run *r, const struct set_restored *m, const char *plan, const char *state,
+                       const char *fingerprint, struct error *err) {
+    json_t *row = json_pack("{s:s, s:s, s:s, s:s, s:I, s:I}", "state", state, "plan", plan, "target", m->target,
+                            "fingerprint", fingerprint, "items", (json_int_t)m->items, "bytes", (json_int_t)m->bytes);
     int rc = json_put(json_object_get(r->journal, "members"), m->surface, row, err);
     return rc == 0 ? journal_save(r, err) : rc;
 }
@@ -88,11 +93,11 @@ static int already(struct run *r, size_t i, const json_t *row, struct error *err
         repo_snapshot_at(r->w->repo, (uint64_t)json_integer_value(json_object_get(m, "seq")));
     snprintf(s->target, sizeof s->target, "%s", json_text(row, "target", ""));
     s->step = SET_ALREADY;
-    int rc = info ? plan_file_load(r->w, json_text(m, "plan", ""), &p.doc, err)
+    int rc = info ? plan_file_load(r->w, plan_of(m, row), &p.doc, err)
                   : error_set(err, ERR_NO_POINT, "the recovery point of %s is gone", s->surface);
     if (rc == 0) {
         p.seq = info->seq;
-        snprintf(p.id, sizeof p.id, "%s", json_text(m, "plan", ""));
+        snprintf(p.id, sizeof p.id, "%s", plan_of(m, row));
         rc = restore_fingerprint(r->w, &p, print, err);
     }
     if (rc == 0 && strcmp(print, json_text(row, "fingerprint", "")) != 0)
@@ -109,7 +114,7 @@ static int already(struct run *r, size_t i, const json_t *row, struct error *err
  * goes in place begins anew by another plan of the same request. What a driver knows for its own half is not in a
  * target's fingerprint, and goes with the same plan; anything else under the name of a new thing is not ours to take
  * away. */
-static int again(struct run *r, size_t i, struct error *err) {
+static int again(struct run *r, size_t i, const json_t *row, struct error *err) {
     const json_t *m = json_array_get(r->members, i);
     json_t *doc = NULL;
     char address[400];
@@ -125,9 +130,10 @@ static int again(struct run *r, size_t i, struct error *err) {
         return -(int)err->code;
     }
     error_clear(err);
-    int rc = plan_file_load(r->w, json_text(m, "plan", ""), &doc, err);
+    int rc = plan_file_load(r->w, plan_of(m, row), &doc, err);
     unsigned undone;
-    if (rc == 0) rc = restore_undo(r->w, json_text(m, "plan", ""), &undone, err);
+    bool sure;
+    if (rc == 0) rc = restore_undo(r->w, plan_of(m, row), &undone, &sure, err);
     snprintf(address, sizeof address, "%.120s/%.130s@%s", info->environment, info->surface, info->id);
     struct restore_options o = {.in_place = json_is_true(json_object_get(m, "in_place")),
                                 .swap = json_is_true(json_object_get(m, "swap")),
@@ -154,9 +160,8 @@ static int prepare(struct run *r, struct error *err) {
             r->plans[i] = r->p->made[i];
             json_incref(r->plans[i].doc);
             rc = 0;
-        } else if ((rc = restore_plan_load(r->w, json_text(m, "plan", ""), &r->plans[i], err)) == -ERR_PLAN_STALE &&
-                   row)
-            rc = again(r, i, err);
+        } else if ((rc = restore_plan_load(r->w, plan_of(m, row), &r->plans[i], err)) == -ERR_PLAN_STALE && row)
+            rc = again(r, i, row, err);
         if (rc < 0) {
             rc = error_wrap(err, "%s", s->surface);
             if (!*err->state) error_state(err, "nothing was done by this run");
@@ -184,7 +189,7 @@ static int restore_one(struct run *r, size_t i, struct error *err) {
     struct restore_plan *p = &r->plans[i];
     struct restore_done d = {0};
     char print[129] = "";
-    int rc = journal_put(r, s, "begun", "", err);
+    int rc = journal_put(r, s, p->id, "begun", "", err);
     p->in_standby = true; /* the hooks of all were run before the first, and are undone after the last check */
     /* the phrase of the whole was given; that of the part follows from it */
     if (rc == 0) rc = restore_run(r->w, p, p->phrase, &d, err);
@@ -194,7 +199,7 @@ static int restore_one(struct run *r, size_t i, struct error *err) {
         s->bytes = d.bytes;
         rc = restore_fingerprint(r->w, p, print, err);
     }
-    if (rc == 0) rc = journal_put(r, s, "done", print, err);
+    if (rc == 0) rc = journal_put(r, s, p->id, "done", print, err);
     s->duration_ns = d.duration_ns;
     json_decref(d.facts);
     return rc;
@@ -351,7 +356,9 @@ int set_restore_run(struct work *w, const struct set_plan *p, const char *confir
 static int undo_member(struct run *r, size_t i, unsigned *undone, struct error *err) {
     const json_t *m = json_array_get(r->members, i), *row = journal_of(r, json_text(m, "surface", ""));
     struct set_restored *s = &r->rows[i];
+    struct restore_plan now = {0};
     unsigned removed = 0;
+    bool sure;
     s->surface = json_text(m, "surface", "");
     s->step = SET_NOT_BEGUN;
     snprintf(s->target, sizeof s->target, "%s", json_text(row ? row : m, "target", ""));
@@ -360,16 +367,22 @@ static int undo_member(struct run *r, size_t i, unsigned *undone, struct error *
         return 0;
     }
     if (!row) return 0;
-    int rc = restore_undo(r->w, json_text(m, "plan", ""), &removed, &s->why);
+    int rc = restore_undo(r->w, plan_of(m, row), &removed, &sure, &s->why);
     *undone += removed;
     /* PostgreSQL swaps, whatever it is called; anything else has been written over where it is */
     if (rc == 0 && json_is_true(json_object_get(m, "in_place")) && strcmp(json_text(m, "kind", ""), "postgres") != 0)
         rc = error_set(&s->why, ERR_SET_RESTORE,
                        "it was being restored in place, and may be half of it: only the plan carried out again mends it");
+    /* killed between the end of a restore and the journal, it is whole there: nobody may take that for undone */
+    const bool other = rc == 0 && restore_plan_load(r->w, plan_of(m, row), &now, &s->why) < 0;
+    if (other) (void)!error_wrap(&s->why, "what is there now%s stays", sure ? "" : ", which may be half of it,");
+    if (other && !sure) rc = -(int)s->why.code;
+    restore_plan_free(&now);
     if (rc < 0) {
         s->step = SET_FAILED;
         return error_set(err, ERR_SET_RESTORE, "%s: %s", s->surface, s->why.text);
     }
+    if (other) return 0; /* the plan, carried out again, looks at it */
     json_object_del(json_object_get(r->journal, "members"), s->surface);
     return journal_save(r, err);
 }

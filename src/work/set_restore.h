@@ -76,9 +76,9 @@ int set_restore_run(struct work *w, const struct set_plan *p, const char *confir
                     const struct set_restore_watch *watch, struct set_restore_done *ret, struct error *err) PK_CHECK;
 
 /* Undo what a killed run of the plan left: the platform in standby, and what was half restored beside the live things.
- * What was restored stays, and is told as SET_ALREADY; what was removed, or was not begun, as SET_NOT_BEGUN; SET_FAILED
- * has why. *ret: how much was undone. The plan can be carried out afterwards. ERR_SET_BUSY; ERR_SET_RESTORE when
- * something is left. */
+ * What was restored stays, and is told as SET_ALREADY; what was removed, or was not begun, as SET_NOT_BEGUN, with why
+ * where something else than before the plan is at its target; SET_FAILED has why. *ret: how much was undone. The plan
+ * can be carried out afterwards. ERR_SET_BUSY; ERR_SET_RESTORE when something is left. */
 int set_restore_abort(struct work *w, const char *id, const struct set_restore_watch *watch, unsigned *ret,
                       struct error *err) PK_CHECK;
 

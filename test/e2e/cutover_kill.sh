@@ -72,8 +72,21 @@ rm "$F/fail.switch" && go && [ "$(steps done)" = "$ALL" ] && [ "$(new "SELECT t 
 claim '... and goes on when the hook works again'
 stop_new new3 && let_write
 echo 5432 | put port
+plan --into "$F/new3" && touch "$F/slow.switch" && begin_until switch
+await 60 grep -q "^$PORT" "$F/port"
+kill -TERM "$(program_of $pid)"
+wait $pid
+[ $? = 143 ] && rm "$F/slow.switch" && frozen && new 'SELECT 1' >"$T/null" && grep -aq 'it runs on, and the old one stays frozen' "$T/begun"
+claim 'stopped by SIGTERM with its switch hook, which had led clients over, it leaves the new server running, too'
+w restore --plan "$id" --abort --json
+[ $? = 5 ] && [ "$(result error.code)" = PK-CUT-004 ] && frozen && go && [ "$(steps done)" = "$ALL" ]
+claim '... is not undone unasked, and goes on'
+stop_new new3 && let_write
+echo 5432 | put port
 plan --into "$F/new3" && kill_at switch && touch "$F/fail.switch" && ! go && w restore --plan "$id" --abort --confirm 'clients are at the old server' && ! frozen && [ ! -e "$F/new3/postmaster.pid" ]
 claim 'whoever knows that no client was led over can have it undone'
+w restore --plan "$id" --abort && ! frozen
+claim '... once'
 rm -rf "$F/fail.switch" "$F/new3"
 
 # ---- the whole host went down

@@ -296,6 +296,15 @@ killed_in_pg shop_half && pk restore --plan "$p" --json && [ "$(result already)"
   [ -z "$(sql -c "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = 'shop_half'")" ]
 claim 'the same plan again drops the half and restores it anew'
 sql -c 'DROP DATABASE shop_half' && rm -rf side
+# the server goes on with CREATE DATABASE when the client that said it is killed
+p=$(plan lab/platform@latest --into "pg=shop_half,artifacts=$T/side/h,cache=$T/side/hr") || exit 1
+"$P" restore --plan "$p" >out 2>err </dev/null &
+pid=$!
+making() { [ "$(sql -c "SELECT (SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'CREATE DATABASE%' AND pid <> pg_backend_pid()) + (SELECT count(*) FROM pg_database WHERE datname = 'shop_half')")" != 0 ]; }
+for i in $(seq 3000); do ! making || break; done
+kill -KILL $pid && ! wait $pid 2>/dev/null && await 60 eval '[ "$(databases)" = 1 ]' && pk restore --plan "$p" --abort && [ "$(databases)" = 0 ]
+claim 'so does the half of a run that was killed while its database was being made'
+rm -rf side
 p=$(plan lab/platform@latest --into "pg=shop_half,artifacts=$T/side/h,cache=$T/side/hr") && killed_in_pg shop_half && sql -c 'DROP DATABASE shop_half WITH (FORCE)' -c 'CREATE DATABASE shop_half' -c "COMMENT ON DATABASE shop_half IS 'of somebody else'"
 pk restore --plan "$p" --abort && [ "$(databases)" = 1 ] && { pk restore --plan "$p"; [ $? = 5 ]; } && [ "$(databases)" = 1 ] && [ "$(sql -c "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = 'shop_half'")" = 'of somebody else' ]
 claim 'what somebody else has put there since is not taken for the half of it'

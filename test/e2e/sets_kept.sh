@@ -128,6 +128,15 @@ claim 'it is listed as what it is, and the latest set is another'
 pk verify "lab/pair@$s6" -r second --level checksum
 claim 'while the copy has it whole'
 
+# ---- what must not keep others for ever ----
+once=$(taken b,c) && proven b,c && pk prune lab/all --dry-run --json && [[ $(decided "$once" b) = keep\|* ]] && all=$(taken all) && proven all && pk backup lab/b && proven b && pk backup lab/c && proven c
+pk prune lab/all --dry-run --json && [[ $(decided "$once" b) = forget\|* ]] && [[ $(decided "$all" b) = "keep|of $all, the newest proven one" ]]
+claim 'a list of surfaces that was backed up once is kept until a later set has all of them'
+cp proofkeep.yaml whole.yaml && sed -i '/^  c: {/d; /^  guarded: {/d' proofkeep.yaml
+less=$(taken all) && proven all && pk prune lab/all --dry-run --json && [[ $(decided "$all" c) = 'keep|no retention rule is set' ]] && [[ $(decided "$all" a) = forget\|* ]] && [[ $(decided "$all" b) = forget\|* ]] && [[ $(decided "$less" a) = keep\|* ]]
+claim 'a surface that was taken out of the configuration does not keep the rest of its sets'
+mv whole.yaml proofkeep.yaml
+
 # ---- a restore that was killed with the platform in standby ----
 pk backup lab/guarded && pk restore lab/guarded@latest --into "$T/side" --dry-run --json && p=$(result plan) && touch kill.standby && : >ran
 "$P" restore --plan "$p" >out 2>err </dev/null &

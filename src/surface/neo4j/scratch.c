@@ -187,23 +187,30 @@ static int serve(const struct neo4j_offline *o, const char *home, bool open, uns
     return r;
 }
 
+static const char *const system_parts[] = {"data/databases/system", "data/transactions/system"};
+
+static int drop_system(const char *home, struct error *err) {
+    char path[PATH_MAX + 64];
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < sizeof system_parts / sizeof *system_parts; i++) {
+        snprintf(path, sizeof path, "%s/%s", home, system_parts[i]);
+        r = io_remove_tree(AT_FDCWD, path, err);
+    }
+    return r;
+}
+
 /* Nobody can log in to it who does not know its passwords, and without any everybody could. That a server starts from
  * it is seen all the same. */
 static int leave_system(const struct neo4j_offline *o, const char *home, struct error *err) {
-    static const char *const parts[] = {"data/databases/system", "data/transactions/system"};
     char path[PATH_MAX + 64];
     struct stat st;
     unsigned port;
-    snprintf(path, sizeof path, "%s/%s", home, parts[0]);
+    snprintf(path, sizeof path, "%s/%s", home, system_parts[0]);
     if (seam_fstatat(AT_FDCWD, path, &st, AT_SYMLINK_NOFOLLOW) < 0) return 0;
     int r = serve(o, home, false, &port, err);
     if (r < 0) return r;
     proc_free(forget(home));
-    for (size_t i = 0; r == 0 && i < sizeof parts / sizeof *parts; i++) {
-        snprintf(path, sizeof path, "%s/%s", home, parts[i]);
-        r = io_remove_tree(AT_FDCWD, path, err);
-    }
-    return r;
+    return drop_system(home, err);
 }
 
 int neo4j_scratch_serve(const struct surface_context *ctx, json_t *scratch, struct error *err) {
@@ -216,7 +223,9 @@ int neo4j_scratch_serve(const struct surface_context *ctx, json_t *scratch, stru
     /* Another may have the port: a second and a third are tried before it counts. */
     for (int i = 0; i < ATTEMPTS; i++) {
         error_clear(err);
-        r = serve(&o, home, true, &port, err);
+        /* one that failed may have made `system` with its own password, and another is taken from auth.ini only once */
+        r = i ? drop_system(home, err) : 0;
+        if (r == 0) r = serve(&o, home, true, &port, err);
         if (r != -ERR_NEO4J_SCRATCH) break;
     }
     if (r == 0) r = json_put_str(scratch, "host", "127.0.0.1", err);

@@ -30,7 +30,13 @@ static int run(PGconn *c, struct buf *sql, struct error *err) {
     return r == 0 ? pg_command(c, err, "%s", (const char *)sql->ptr) : r;
 }
 
-int pg_database_create(PGconn *c, const char *name, const json_t *facts, struct error *err) {
+/* What is said of a database in the statement that makes it, as the server goes on with that when its client is killed:
+ * nobody can connect to it, and its limit is the plan's. */
+static int limit_of(int64_t planned_ns) {
+    return (int)((planned_ns ^ planned_ns >> 31) & 0x7fffffff);
+}
+
+int pg_database_create(PGconn *c, const char *name, const json_t *facts, int64_t planned_ns, struct error *err) {
     CLEANUP(buf_free) struct buf sql = BUF_INIT(64 << 10);
     const char *provider = fact(facts, "locale_provider");
     bool exists;
@@ -54,6 +60,8 @@ int pg_database_create(PGconn *c, const char *name, const json_t *facts, struct 
     } else if (r == 0 && PQserverVersion(c) >= 150000 && provider) {
         r = buf_append_str(&sql, " LOCALE_PROVIDER libc", err);
     }
+    if (r == 0 && planned_ns)
+        r = buf_printf(&sql, err, " ALLOW_CONNECTIONS false CONNECTION LIMIT %d", limit_of(planned_ns));
     if (r == 0) r = run(c, &sql, err);
     return r < 0 ? error_wrap(err, "make database %s", name) : 0;
 }
@@ -149,22 +157,30 @@ static void half_text(int64_t planned_ns, char out[80]) {
 }
 
 int pg_database_mark(PGconn *c, const char *name, int64_t planned_ns, struct error *err) {
+    CLEANUP(buf_free) struct buf sql = BUF_INIT(4096);
     char text[80];
+    if (!planned_ns) return 0;
     half_text(planned_ns, text);
-    return planned_ns ? comment_set(c, name, text, err) : 0;
+    int r = comment_set(c, name, text, err);
+    if (r == 0) r = buf_append_str(&sql, "ALTER DATABASE ", err);
+    if (r == 0) r = pg_ident(&sql, BYTES_STR(name), err);
+    if (r == 0) r = buf_append_str(&sql, " ALLOW_CONNECTIONS true CONNECTION LIMIT -1", err);
+    return r == 0 ? run(c, &sql, err) : r;
 }
 
 int pg_database_half(PGconn *c, const char *name, int64_t planned_ns, bool *ret, struct error *err) {
     CLEANUP(pg_clearp) PGresult *q = NULL;
-    char text[80];
+    char text[80], limit[16];
     half_text(planned_ns, text);
-    const char *params[] = {name, text};
+    snprintf(limit, sizeof limit, "%d", limit_of(planned_ns));
+    const char *params[] = {name, text, limit};
     *ret = false;
     if (!planned_ns) return 0;
     int r = pg_query(c, &q, err,
                      "SELECT 1 FROM pg_catalog.pg_database WHERE datname = $1"
-                     " AND pg_catalog.shobj_description(oid, 'pg_database') = $2",
-                     2, params);
+                     " AND (pg_catalog.shobj_description(oid, 'pg_database') = $2"
+                     " OR NOT datallowconn AND datconnlimit = $3::int)",
+                     3, params);
     if (r == 0) *ret = PQntuples(q) > 0;
     return r;
 }

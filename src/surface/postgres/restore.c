@@ -313,13 +313,12 @@ static int restore_one(struct restoring *w, struct pg_restore_job *j, struct err
     int r = make_room(w, j->target, err);
     if (r == 0 && j->half && !pg_database_discard(w->s, j->target))
         r = error_set(err, ERR_PG_EXISTS, "what a killed run of this plan left of %s could not be dropped", j->target);
-    if (r == 0) r = pg_database_create(w->admin, j->target, j->facts, err);
+    if (r == 0) r = pg_database_create(w->admin, j->target, j->facts, w->q->planned_ns, err);
     if (r == 0) j->made = true;
     if (r == 0) r = pg_database_mark(w->admin, j->target, w->q->planned_ns, err);
     if (r == 0) r = pg_database_dress(w->admin, j->target, j->facts, no_owner || !j->folder.all, err);
     if (r == 0) r = load(w, j, err);
     if (r == 0) r = prove(w, j, err);
-    if (r == 0) r = pg_database_finish(w->admin, j->target, j->facts, w->q->planned_ns, err);
     return r < 0 ? error_wrap(err, "restore database %s into %s", j->name, j->target) : 0;
 }
 
@@ -421,6 +420,9 @@ static int restore_all(struct restoring *w, struct restore_result *ret, struct e
         r = apply_globals(w, err);
     if (r == 0 && !w->q->no_owner) r = check_roles(w, err);
     for (size_t k = 0; r == 0 && k < w->n; k++) r = restore_one(w, &w->jobs[k], err);
+    /* only then: a run that is killed leaves none that the plan's next run would take for somebody else's */
+    for (size_t k = 0; r == 0 && k < w->n; k++)
+        r = pg_database_finish(w->admin, w->jobs[k].target, w->jobs[k].facts, w->q->planned_ns, err);
     if (r == 0 && swap) r = pg_swap_run(w->admin, swaps, w->n, w->q->terminate_connections, err);
     if (r < 0) discard(w, err);
     if (r == 0) r = report(w, swap, swaps, ret, err);

@@ -251,18 +251,20 @@ int redis_restore_folder(const struct redis_settings *s, struct source *src, con
     (void)s;
     if (r < 0) return r;
     hex_encode(random, sizeof random, hex);
-    snprintf(partial, sizeof partial, "%.4090s.partial-%s", path, hex);
+    snprintf(partial, sizeof partial, "%.4090s.proofkeep-partial-%s", path, hex);
     if (seam_fstatat(AT_FDCWD, path, &st, AT_SYMLINK_NOFOLLOW) == 0)
         return error_set(err, ERR_TARGET_NOT_EMPTY, "there is something at %s already", path);
     if (seam_mkdirat(AT_FDCWD, partial, 0700) < 0)
         return error_set_errno(err, ERR_IO_WRITE, "make the folder %s", partial);
     r = folder_open(AT_FDCWD, partial, &dirfd, err);
+    /* so that a killed run's is known for what nobody fills any more (work/leftover.h) */
+    if (r == 0 && io_lock(dirfd) < 0) r = error_set_errno(err, ERR_IO_WRITE, "lock %s", partial);
     if (r == 0) r = fill(src, q, dirfd, ret, err);
-    io_close(&dirfd);
     if (r == 0 && seam_renameat2(AT_FDCWD, partial, AT_FDCWD, path, RENAME_NOREPLACE) < 0)
         r = error_set_errno(err, ERR_IO_EXISTS, "give %s its name", path);
     else if (r == 0)
         r = sync_parent(path, parent, sizeof parent, err);
     if (r < 0) (void)!io_remove_tree(AT_FDCWD, partial, &ignored);
+    io_close(&dirfd);
     return r;
 }
