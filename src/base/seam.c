@@ -85,7 +85,13 @@ static void *sys_mmap(size_t n, int prot, int flags, int fd, off_t at) {
 }
 
 static void *sys_alloc_aligned(size_t align, size_t n) {
+    static _Thread_local bool begun;
     void *p = NULL;
+    if (!begun) { /* glibc lays a thread's heap around its first aligned block, however large, and keeps that */
+        void *volatile small = malloc(1);
+        free(small);
+        begun = true;
+    }
     int rc = posix_memalign(&p, align, n);
     if (rc == 0) return p;
     errno = rc;

@@ -359,6 +359,8 @@ static int prime(struct ledger *l, struct error *err) {
      * a request takes long it says what need not be asked for. A short beginning has one of its own. */
     if ((pin.size > 0 || !l->start) && (kept || store_reads_many(l->store)))
         if (find_end(l, &l->listed_end, err) < 0) return -(int)err->code;
+    /* a list that lags behind what was seen bounds nothing */
+    if (l->listed_end < pin.size) l->listed_end = 0;
     if (pin.size > 0) { /* the newest known, and what is listed behind it */
         const uint64_t more = l->listed_end > pin.size ? l->listed_end - pin.size : 0;
         ledger_peek(l, pin.size - 1, more < PEEKS_MAX ? 1 + (unsigned)more : PEEKS_MAX);

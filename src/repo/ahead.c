@@ -71,7 +71,7 @@ int ahead_new(struct repo *r, const struct index *x, size_t bytes_max, struct ah
     a->repo = r;
     a->index = x;
     const size_t pack = r->data_pack_bytes;
-    a->bytes_max = bytes_max > 2 * pack ? bytes_max : 2 * pack;
+    a->bytes_max = bytes_max > pack / 3 * 8 ? bytes_max : pack / 3 * 8;
     a->share = 2;
     pthread_mutex_init(&a->lock, NULL);
     pthread_cond_init(&a->moved, NULL);
@@ -247,11 +247,11 @@ static bool spent(const struct segment *g) {
             (g->state == SEGMENT_THERE && !g->w->meta && (g->whole ? g->w->left : g->left) == 0));
 }
 
-/* Within bounds; who waits for the bytes may go over them by a third before others have to go. */
+/* Within bounds, of which a quarter is for those who wait for the bytes; then others have to go. */
 static bool make_room(struct ahead *a, uint64_t len, bool waits) {
     for (;;) {
-        if (a->bytes + len <= a->bytes_max) return true;
-        const bool evict = waits && a->bytes + len > a->bytes_max + a->bytes_max / 3;
+        if (a->bytes + len <= a->bytes_max / 4 * 3) return true;
+        const bool evict = waits && a->bytes + len > a->bytes_max;
         struct segment *oldest = NULL, *newest = NULL; /* newest: that nobody has come to yet, so it is wanted last */
         uint64_t meta = 0;
         for (struct segment *g = a->segments; g; g = g->next) meta += g->w->meta ? g->len : 0;
@@ -260,12 +260,12 @@ static bool make_room(struct ahead *a, uint64_t len, bool waits) {
             if (!g->holds && g->state != SEGMENT_COMING &&
                 (spent(g) || (!stays && (evict || (g->w->meta && !g->w->left)))) && (!oldest || g->used < oldest->used))
                 oldest = g;
-            if (evict && g->whole && !stays && !g->holds && !g->touched && g->state != SEGMENT_COMING &&
+            if (evict && g->whole && !stays && !g->holds && !g->touched && (g->queued || g->state != SEGMENT_COMING) &&
                 (!newest || g->used > newest->used))
                 newest = g;
         }
-        if (oldest && newest && !spent(oldest)) oldest = newest;
-        if (!oldest) return false;
+        if (newest && (!oldest || !spent(oldest))) oldest = newest;
+        if (!oldest) return waits && !evict;
         oldest->w->come &= !oldest->whole || spent(oldest); /* what is still wanted of it may be worth it again */
         segment_drop(a, oldest);
     }
@@ -378,8 +378,8 @@ bool ahead_whole(struct ahead *a, const struct location *l, struct ahead_hold *r
     struct want *w = want_get(a, l);
     struct segment *g = w ? segment_find(a, w, 0, w->bytes) : NULL;
     if (w && !g && (!w->come || w->meta) && worth_whole(a, w)) {
-        (void)make_room(a, w->bytes, true);
-        g = segment_new(a, w, 0, w->bytes, WHOLE);
+        /* where all that is there is held by others, each reads for itself what it is at */
+        g = make_room(a, w->bytes, true) ? segment_new(a, w, 0, w->bytes, WHOLE) : NULL;
         if (g) g->queued = true;
     }
     if (g) g->holds++; /* stays while others are asked for */
@@ -425,8 +425,7 @@ bool ahead_range(struct ahead *a, const struct location *l, const struct pack_in
     if (w && !g && wanted(w, l->frame)) {
         uint32_t frames;
         uint64_t len = range_end(w, in, l->frame, &frames) - f->at;
-        (void)make_room(a, len, true);
-        g = segment_new(a, w, f->at, len, RANGE);
+        g = make_room(a, len, true) ? segment_new(a, w, f->at, len, RANGE) : NULL;
         if (g) {
             g->queued = true;
             g->left = frames;

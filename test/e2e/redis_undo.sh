@@ -162,6 +162,15 @@ planned --swap
   [ "$(redis_in "$A" get since)" = then ] && redis_in "$A" del since >/dev/null && [ "$(redis_digest "$A")" = "$was" ]
 claim 'a swap that fails before its end has changed nothing'
 
+kept() { # WORD...: such a swap fails for want of a right, with the live keys where they are and nothing in the spare database
+  redis_in "$A" acl setuser keeper "$@" >/dev/null && redis_in "$A" set since then >/dev/null
+  planned --swap
+  [ $? = 1 ] && says NOPERM && says 'removed again' && redis_in "$A" acl setuser keeper +@all >/dev/null &&
+    [ "$(redis_in "$A" get since)" = then ] && redis_in "$A" del since >/dev/null && [ "$(redis_digest "$A")" = "$was" ]
+}
+kept -multi && kept -swapdb && kept -exec
+claim 'nor has one whose user may not do a part of the swap'
+
 # ---- what drops replicas ----
 redis_in "$A" config set client-output-buffer-limit 'replica 64kb 64kb 1' >/dev/null
 redis_in "$A" config set rdb-key-save-delay 100 >/dev/null

@@ -185,12 +185,10 @@ static int batch_send(struct live *l, struct error *err) {
         (size_t)snprintf(head, sizeof head, "*%u\r\n%s\r\n", 1 + 2 * l->batched, all ? "$4\r\nMSET" : "$6\r\nMSETNX");
     int r = resp_raw(&l->c, BYTES_OF(head, n), err);
     if (r == 0) r = resp_raw(&l->c, buf_bytes(&l->batch), err);
+    if (r < 0) return r; /* it stays what was not sent */
     buf_clear(&l->batch);
     l->batched = 0;
-    if (r == 0) return expect(l, p, err);
-    struct error ignored = ERROR_INIT; /* the first failure is the one that counts */
-    (void)!live_not_ours(l, &p, &ignored);
-    return r;
+    return expect(l, p, err);
 }
 
 static int batch_bulk(struct buf *b, struct bytes text, struct error *err) {
@@ -314,6 +312,8 @@ static int database(struct live *l, const struct redis_items *of, const struct r
     uint64_t to = of->database, before = 0;
     int r = redis_target_database(t, of->database, &to, err);
     if (r == 0) r = enter(l, to, &before, err);
+    /* one that is swapped in brings along whatever it has, so it must still have nothing */
+    if (r == 0 && before && l->q->swap) r = conflict(l, err);
     if (r == 0 && before && l->conflicts == CONFLICT_ABORT) r = any_exists(l, of, err);
     if (r < 0) return r;
     begin(l, of, before);

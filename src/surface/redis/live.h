@@ -48,6 +48,7 @@ struct live {
     bool swapped;              /* or it is not known that it did not happen */
     bool unsent, unsent_batch; /* the key that was taken last, and whether it goes in a batch */
     char client[24];           /* our connection, as the server numbers it */
+    bool lingers;              /* one that failed may not have ended at the server */
     struct redis_records rec;
     uint64_t bulk_max, to;
     int64_t shift_ms, now_ms;

@@ -42,12 +42,13 @@ int live_functions(struct live *l, uint64_t *ret_libraries, struct error *err) {
     struct bytes args[] = {BYTES_STR("FUNCTION"), BYTES_STR("RESTORE"), buf_bytes(&text),
                            BYTES_STR(replace ? "REPLACE" : "APPEND")};
     if (r == 0) r = resp_command(&l->c, 4, args, err);
+    l->functions_changed = r == 0; /* for all that is known, until it answers */
     if (r == 0) r = resp_flush(&l->c, err);
     if (r == 0) r = resp_next(&l->c, &h, err);
     if (r < 0) return r;
+    l->functions_changed = h.kind == RESP_STATUS;
     const json_t *count = json_object_get(json_object_get(l->q->invariants, "functions"), "value");
     if (h.kind == RESP_STATUS) {
-        l->functions_changed = true;
         *ret_libraries = (uint64_t)json_integer_value(count);
         return 0;
     }

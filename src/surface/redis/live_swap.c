@@ -53,52 +53,66 @@ int live_spares(struct resp *c, const struct restore_request *q, struct redis_ta
                 err, ERR_USAGE,
                 "--swap puts a whole database in the place of another: a pattern of keys would lose the rest");
         if (map->n_map == sizeof map->map / sizeof *map->map) return too_few(c, from, err);
-        for (; there && !found && next < LOOKED_AT; next++) {
+        int r = look(c, from, &there, &keys, err); /* else it could not be swapped */
+        for (; r == 0 && there && !found && next < LOOKED_AT; next++) {
             if (wanted(q, next)) continue;
-            int r = look(c, next, &there, &keys, err);
-            if (r < 0) return r;
-            found = there && keys == 0;
+            r = look(c, next, &there, &keys, err);
+            found = r == 0 && there && keys == 0;
             if (found) map->map[map->n_map].to = next;
         }
+        if (r < 0) return r;
         if (!found) return too_few(c, from, err);
         map->map[map->n_map++].from = from;
     }
     return 0;
 }
 
-int live_swap(struct live *l, struct error *err) {
+/* What EXEC says: nothing was done, all was, or (l->swapped) that is not known. */
+static int executed(struct live *l, struct error *err) {
     struct resp_reply h;
+    size_t done = 0;
+    int r = resp_flush(&l->c, err);
+    if (r == 0) r = resp_next(&l->c, &h, err);
+    if (r < 0) return r;
+    if (h.kind == RESP_ERROR) {
+        l->swapped = false;
+        return resp_refused(&l->c, h.text, "EXEC", err);
+    }
+    if (h.kind != RESP_LIST || h.number != (int64_t)l->n_done)
+        return error_set(err, ERR_REDIS_PROTOCOL, "%s answered EXEC with what is no answer", l->c.where);
+    for (size_t i = 0; i < l->n_done; i++) {
+        struct error lost = ERROR_INIT;
+        if (resp_next(&l->c, &h, &lost) < 0) return -(int)(*err = lost).code;
+        if (h.kind == RESP_STATUS)
+            done++;
+        else if (r == 0)
+            r = h.kind == RESP_ERROR
+                    ? resp_refused(&l->c, h.text, "SWAPDB", err)
+                    : error_set(err, ERR_REDIS_PROTOCOL, "%s answered SWAPDB with what is no answer", l->c.where);
+    }
+    if (done == 0) l->swapped = false;
+    return r;
+}
+
+int live_swap(struct live *l, struct error *err) {
     char a[24], b[24];
-    bool refused = false;
-    int r = resp_words(&l->c, err, "MULTI", NULL);
+    /* First and alone: where it is refused, each SWAPDB behind it would be done at once. */
+    int r = resp_ask(&l->c, NULL, err, "MULTI", NULL);
     for (size_t i = 0; r == 0 && i < l->n_done; i++) {
         snprintf(a, sizeof a, "%llu", (unsigned long long)l->done[i].of->database);
         snprintf(b, sizeof b, "%llu", (unsigned long long)l->done[i].to);
-        r = resp_words(&l->c, err, "SWAPDB", a, b, NULL);
+        r = resp_ask(&l->c, NULL, err, "SWAPDB", a, b, NULL);
     }
     if (r == 0) r = resp_words(&l->c, err, "EXEC", NULL);
-    l->swapped = true; /* for all that is known, until it answers */
-    if (r == 0) r = resp_flush(&l->c, err);
-    for (size_t i = 0; r == 0 && i < l->n_done + 1; i++) { /* MULTI, and what it queues */
-        r = resp_next(&l->c, &h, err);
-        if (r == 0 && h.kind == RESP_ERROR && !refused) {
-            refused = true;
-            (void)!resp_refused(&l->c, h.text, "SWAPDB", err);
-        }
-    }
-    struct error aborted = ERROR_INIT;
-    if (r == 0) r = resp_next(&l->c, &h, refused ? &aborted : err);
-    if (r == 0 && !refused && h.kind == RESP_LIST && h.number == (int64_t)l->n_done) {
-        for (size_t i = 0; r == 0 && i < l->n_done; i++) r = resp_next(&l->c, &h, err);
-        if (r == 0) return 0;
-    }
     if (r == 0) {
-        l->swapped = false; /* EXEC was refused: nothing of it was done */
-        if (!refused && h.kind == RESP_ERROR) return resp_refused(&l->c, h.text, "EXEC", err);
-        return refused ? -(int)err->code
-                       : error_set(err, ERR_REDIS_PROTOCOL, "%s answered EXEC with what is no answer", l->c.where);
+        l->swapped = true; /* for all that is known, until it answers */
+        r = executed(l, err);
     }
-    if (refused) return -(int)err->code;
+    if (r == 0) return 0;
+    if (!l->swapped) {
+        l->c.broken = true; /* it may still be queueing commands */
+        return r;
+    }
     return error_state(
         err,
         "all was restored into the spare databases, from %llu on; whether they were swapped in is not known: look "

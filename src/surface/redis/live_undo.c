@@ -54,7 +54,9 @@ static int sum_answers(struct live *l, const char *word, unsigned n, uint64_t *s
     for (; r == 0 && n; n--) {
         r = resp_next(&l->c, &h, err);
         if (r == 0 && h.kind == RESP_ERROR) r = resp_refused(&l->c, h.text, word, err);
-        if (r == 0 && h.kind == RESP_INTEGER) *sum += (uint64_t)h.number;
+        if (r == 0 && h.kind != RESP_INTEGER)
+            r = error_set(err, ERR_REDIS_PROTOCOL, "%s answered %s with what is no answer", l->c.where, word);
+        if (r == 0) *sum += (uint64_t)h.number;
     }
     return r;
 }
@@ -83,7 +85,7 @@ int live_ask_keys(struct live *l, const char *word, const struct redis_items *of
         }
         if (r < 0 || asked == 0 || (asked < AT_ONCE && !end)) continue;
         r = sum_answers(l, word, asked, ret_sum, err);
-        asked = 0;
+        if (r == 0) asked = 0;
         if (!only && *ret_sum) break;
     }
     if (r < 0 && asked) l->c.broken = true; /* answers would come that are for nobody */
@@ -112,10 +114,9 @@ static int connect_again(struct live *l, struct error *err) {
     struct error ignored = ERROR_INIT;
     resp_close(&l->c);
     int r = redis_connect(l->s, l->t->host[0] ? l->t->host : NULL, l->t->port, &l->c, err);
-    if (r == 0 && l->client[0] && resp_ask(&l->c, NULL, &ignored, "CLIENT", "KILL", "ID", l->client, NULL) < 0 &&
-        l->c.broken)
-        r = -(int)(*err = ignored).code;
-    return r;
+    if (r < 0) return r;
+    l->lingers = !l->client[0] || resp_ask(&l->c, NULL, &ignored, "CLIENT", "KILL", "ID", l->client, NULL) < 0;
+    return l->c.broken ? -(int)(*err = ignored).code : 0;
 }
 
 static int undo_database(struct live *l, const struct live_done *d, uint64_t *ret_removed, struct error *err) {
@@ -130,7 +131,7 @@ static void undo_all(struct live *l, struct saying *s, struct error *why) {
     int r = 0;
     for (size_t i = l->n_done; i-- > 0;) {
         const struct live_done *d = &l->done[i];
-        unsigned long long to = d->to, stored = d->stored, unknown = d->before ? d->unknown : 0;
+        unsigned long long to = d->to, stored = d->stored, unknown = d->before || l->lingers ? d->unknown : 0;
         removed = 0;
         if (d->overwrites && (d->stored || d->unknown))
             say(s, "%sdatabase %llu has %llu to %llu of the keys, some in place of others, and keeps them",

@@ -7,7 +7,6 @@
 
 #define RUNS_AT_ONCE 48
 #define AHEAD 8 /* entries that are fetched before they are needed */
-#define AHEAD 8 /* entries that are fetched before they are needed */
 
 /* ---- entries as they lie in memory and in runs ---- */
 size_t entry_bytes(const struct entry *e) {
