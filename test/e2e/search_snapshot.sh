@@ -202,10 +202,10 @@ while True:
     claim "$is: a folder that is no repository is told"
     python3 - "$W/repo/mine" <<'PY'
 import pathlib, sys
-f = max(pathlib.Path(sys.argv[1]).glob("indices/*/*/__*"), key=lambda x: x.stat().st_size)
-b = bytearray(f.read_bytes())
-b[len(b) // 2] ^= 1
-f.write_bytes(b)
+for f in pathlib.Path(sys.argv[1]).glob("indices/*/*/__*"): # whichever of them the next snapshot names again
+    b = bytearray(f.read_bytes())
+    b[len(b) // 2] ^= 1
+    f.write_bytes(b)
 PY
     config damaged.yaml "$U" "indices: [$kept]" 'method: snapshot' 'snapshot: { repository: mine, carry: true }'
     fails 1 PK-ENG-004 --config damaged.yaml backup lab/s --full-read && says 'is damaged: its checksum is another'
