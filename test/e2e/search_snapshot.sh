@@ -200,6 +200,8 @@ while True:
     config elsewhere.yaml "$U" "indices: ['empty']" 'method: snapshot' "snapshot: { repository: mine, carry: true, folder: $W/logs }"
     fails 1 PK-ENG-004 --config elsewhere.yaml backup lab/s && says 'no index-N' && says 'was removed from the cluster'
     claim "$is: a folder that is no repository is told"
+    config damaged.yaml "$U" "indices: [$kept]" 'method: snapshot' 'snapshot: { repository: mine, carry: true }'
+    pk --config damaged.yaml backup lab/s # so that the next one names its files again, whatever was restored since
     python3 - "$W/repo/mine" <<'PY'
 import pathlib, sys
 for f in pathlib.Path(sys.argv[1]).glob("indices/*/*/__*"): # whichever of them the next snapshot names again
@@ -207,7 +209,6 @@ for f in pathlib.Path(sys.argv[1]).glob("indices/*/*/__*"): # whichever of them 
     b[len(b) // 2] ^= 1
     f.write_bytes(b)
 PY
-    config damaged.yaml "$U" "indices: [$kept]" 'method: snapshot' 'snapshot: { repository: mine, carry: true }'
     fails 1 PK-ENG-004 --config damaged.yaml backup lab/s --full-read && says 'is damaged: its checksum is another'
     claim "$is: a file that was damaged in the cluster's repository is not carried"
   fi
