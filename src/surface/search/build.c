@@ -192,13 +192,7 @@ static int finish(struct search_restoring *w, const char *name, const json_t *al
     mark_of(w, mark);
     int r = actions ? json_push(actions, json_pack("{s:{s:s, s:s}}", "remove", "index", name, "alias", mark), err)
                     : error_set(err, ERR_NO_MEMORY, "no memory");
-    json_object_foreach((json_t *)aliases, key, value) {
-        json_t *add = json_copy(value);
-        if (r == 0) r = add ? json_put_str(add, "index", name, err) : error_set(err, ERR_NO_MEMORY, "no memory");
-        if (r == 0) r = json_put_str(add, "alias", key, err);
-        if (r == 0) r = json_push(actions, json_pack("{s:O}", "add", add), err);
-        json_decref(add);
-    }
+    json_object_foreach((json_t *)aliases, key, value) if (r == 0) r = search_alias_add(actions, name, key, value, err);
     body = json_pack("{s:O}", "actions", actions);
     if (r == 0)
         r = body ? search_ask(w->c, "POST", "/_aliases", body, NULL, NULL, "finish an index", err)

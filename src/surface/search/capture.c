@@ -8,52 +8,20 @@
 #include <stdio.h>
 
 #define PROGRESS_EVERY 4096
-#define SECTIONS_MAX 16
 
 struct capture {
     const struct search_client *c;
-    struct sink *sink;
+    struct search_items out;
     struct search_indices indices;
     struct search_reader *readers; /* one an index */
     json_t *facts, *invariants;
-    uint64_t seq, items, bytes, unreadable;
+    uint64_t unreadable;
     /* of the index that is read */
     struct sorter *sorter;
     struct buf name;
     struct search_tally tally;
     bool exact;
 };
-
-/* ---- items ---- */
-static int item_open(struct capture *c, const char *name, struct item_out *o, struct error *err) {
-    int r = item_out_open(o, c->sink, c->seq, name, ITEM_RECORDS, err);
-    if (r == 0) c->seq++;
-    return r;
-}
-
-static int item_close(struct capture *c, struct item_out *o, json_t *attr, struct error *err) {
-    c->items++;
-    c->bytes += o->total;
-    return item_out_close(o, attr, err);
-}
-
-static int put_json(struct capture *c, const char *name, const json_t *body, json_t *attr, struct error *err) {
-    CLEANUP(buf_free) struct buf text = BUF_INIT(SEARCH_ANSWER_MAX);
-    struct item_out o = {0};
-    int r = json_write(body, &text, err);
-    if (r == 0) r = item_open(c, name, &o, err);
-    if (r < 0) {
-        json_decref(attr);
-        return r;
-    }
-    r = item_out_put(&o, buf_bytes(&text), err);
-    if (r == 0)
-        r = item_close(c, &o, attr, err);
-    else
-        json_decref(attr);
-    item_out_drop(&o);
-    return r;
-}
 
 /* ---- documents: into the sorter as they come, out of it by id ---- */
 static int on_begin(void *ctx, const struct hit *h, struct error *err) {
@@ -124,11 +92,11 @@ static int put_documents(struct capture *c, const struct search_index *x, uint64
     bool end = false;
     snprintf(name, sizeof name, "index/%.255s/documents", x->name);
     int r = sorter_sort(c->sorter, err);
-    if (r == 0) r = item_open(c, name, &o, err);
+    if (r == 0) r = search_items_open(&c->out, name, &o, err);
     if (r == 0) r = sorter_next(c->sorter, &e, &end, err);
     while (r == 0 && !end) {
         r = put_document(c, &e, &o, err);
-        if (r == 0 && ++n % PROGRESS_EVERY == 0) search_progress(c->c->s, "store", c->bytes + o.total, n);
+        if (r == 0 && ++n % PROGRESS_EVERY == 0) search_progress(c->c->s, "store", c->out.bytes + o.total, n);
         if (r == 0 && n % PROGRESS_EVERY == 0) r = stop_check(err);
         if (r == 0 && n % PROGRESS_EVERY == 0) r = keep_frozen(c, err);
         if (r == 0) r = sorter_next(c->sorter, &e, &end, err);
@@ -138,9 +106,9 @@ static int put_documents(struct capture *c, const struct search_index *x, uint64
                       "the index %s answered with %llu documents, of which only %llu are different ones", x->name,
                       (unsigned long long)c->tally.documents, (unsigned long long)n);
     if (r == 0)
-        r = item_close(c, &o,
-                       json_pack("{s:s, s:s, s:I}", "type", "documents", "index", x->name, "documents", (json_int_t)n),
-                       err);
+        r = search_items_close(
+            &c->out, &o,
+            json_pack("{s:s, s:s, s:I}", "type", "documents", "index", x->name, "documents", (json_int_t)n), err);
     item_out_drop(&o);
     *ret_n = n;
     return r;
@@ -149,7 +117,6 @@ static int put_documents(struct capture *c, const struct search_index *x, uint64
 /* ---- one index ---- */
 static int put_index(struct capture *c, struct search_index *x, struct search_reader *reader, struct error *err) {
     struct hits_events ev = {.ctx = c, .begin = on_begin, .document = on_document, .end = on_end};
-    char name[320];
     uint64_t n = 0;
     bool early = reader->c && reader->n_frozen > 1; /* by facets_of_shards */
     int r = 0;
@@ -168,9 +135,7 @@ static int put_index(struct capture *c, struct search_index *x, struct search_re
     sorter_free(c->sorter);
     c->sorter = NULL;
     if (r < 0) return r;
-    snprintf(name, sizeof name, "index/%.255s/meta", x->name);
-    r = put_json(c, name, x->definition,
-                 json_pack("{s:s, s:s, s:s*}", "type", "index", "index", x->name, "data_stream", x->stream), err);
+    r = search_items_index(&c->out, x, err);
     if (r == 0) r = search_invariants_index(x->name, c->tally.documents, c->tally.sum, c->invariants, err);
     json_t *fact = json_pack("{s:s, s:I, s:I, s:i, s:s, s:s*}", "name", x->name, "documents", (json_int_t)n, "bytes",
                              (json_int_t)c->tally.bytes, "primaries", (int)x->primaries, "way",
@@ -179,31 +144,6 @@ static int put_index(struct capture *c, struct search_index *x, struct search_re
 }
 
 /* ---- the whole ---- */
-static int put_sections(struct capture *c, struct error *err) {
-    const struct search_section *order[SECTIONS_MAX];
-    size_t n = 0;
-    char name[64];
-    int r = 0;
-    for (const struct search_section *x = search_sections; x->name; x++) { /* items come by name */
-        size_t k = n++;
-        for (; k > 0 && strcmp(order[k - 1]->name, x->name) > 0; k--) order[k] = order[k - 1];
-        order[k] = x;
-    }
-    for (size_t i = 0; i < n && r == 0; i++) {
-        json_t *bodies = NULL;
-        r = search_section_get(c->c, order[i], &bodies, err);
-        snprintf(name, sizeof name, "cluster/%s", order[i]->name);
-        if (r == 0 && bodies)
-            r = put_json(c, name, bodies,
-                         json_pack("{s:s, s:I}", "type", order[i]->name, "count", (json_int_t)json_object_size(bodies)),
-                         err);
-        if (r == 0 && bodies && !order[i]->apart)
-            r = search_invariants_section(order[i]->name, bodies, c->invariants, err);
-        json_decref(bodies);
-    }
-    return r;
-}
-
 /* What an acknowledged write put there is only found by a search after a refresh. */
 static int refresh_all(struct capture *c, struct error *err) {
     int r = 0;
@@ -273,7 +213,7 @@ static int capture(struct capture *c, struct error *err) {
         say_missing(c, "snapshot_schedulers", "this policy for the cluster's own snapshots is not part of the backup");
     if (r == 0) r = search_indices_list(c->c, &c->indices, err);
     if (r == 0) r = check_all(c, err);
-    if (r == 0) r = put_sections(c, err);
+    if (r == 0) r = search_items_sections(&c->out, c->c, c->invariants, err);
     /* before the refresh, after which what is written need not be found any more */
     if (r == 0) r = search_writes(c->c, &c->indices, &before, &known, err);
     if (r == 0) r = refresh_all(c, err);
@@ -302,7 +242,7 @@ int search_capture(const struct surface_context *ctx, struct sink *sink, struct 
     CLEANUP(search_settings_freep) struct search_settings *s = NULL;
     struct search_client client = {0};
     struct capture c = {.c = &client,
-                        .sink = sink,
+                        .out = {.sink = sink},
                         .facts = json_pack("{s:[]}", "indices"),
                         .invariants = json_object(),
                         .name = BUF_INIT(1u << 20)};
@@ -321,8 +261,8 @@ int search_capture(const struct surface_context *ctx, struct sink *sink, struct 
     if (r == 0) {
         *ret = (struct capture_result){.facts = c.facts,
                                        .invariants = c.invariants,
-                                       .items = c.items,
-                                       .bytes = c.bytes,
+                                       .items = c.out.items,
+                                       .bytes = c.out.bytes,
                                        .unreadable = c.unreadable,
                                        .method = "logical_dump",
                                        .consistency = c.exact ? "exact" : "fuzzy"};

@@ -138,12 +138,11 @@ int search_sections_restore(const struct search_client *c, struct source *src, c
     return r;
 }
 
-static int report(struct search_restoring *w, const struct search_settings *s, struct restore_result *ret,
-                  struct error *err) {
-    json_t *facts = json_pack("{s:O, s:I, s:I}", "indices", w->done, "documents", (json_int_t)w->documents,
-                              "definitions", (json_int_t)w->definitions);
+int search_restored(const struct search_restoring *w, const char *from, struct restore_result *ret, struct error *err) {
+    json_t *facts = json_pack("{s:O, s:I, s:I, s:s*}", "indices", w->done, "documents", (json_int_t)w->documents,
+                              "definitions", (json_int_t)w->definitions, "from", from);
     char target[1024];
-    snprintf(target, sizeof target, "%.600s/%s", s->url, w->t->live ? "" : w->t->pattern);
+    snprintf(target, sizeof target, "%.600s/%s", w->c->s->url, w->t->live ? "" : w->t->pattern);
     int r = facts ? json_put_str(facts, "target", target, err) : error_set(err, ERR_NO_MEMORY, "no memory");
     if (r < 0)
         json_decref(facts);
@@ -164,7 +163,7 @@ int search_restore(const struct surface_context *ctx, struct source *src, const 
     if (r == 0) r = indices(&w, err);
     if (r == 0) r = search_sections_restore(&c, src, q, t.live, &w.definitions, err);
     if (r == 0 && t.live) r = search_restore_streams(&w, err);
-    if (r == 0) r = report(&w, s, ret, err);
+    if (r == 0) r = search_restored(&w, NULL, ret, err);
     if (r < 0 && json_array_size(w.done))
         error_state(err, "%zu indices had been restored by then, and are there", json_array_size(w.done));
     if (r < 0 && c.http)

@@ -236,6 +236,20 @@ void search_target_free(struct search_target *t);
 /* The new name of an index. ERR_USAGE when it cannot be one. */
 int search_target_name(const struct search_target *t, const char *index, char out[256], struct error *err) PK_CHECK;
 
+/* ---- items.c: what a capture of either method writes ---- */
+struct search_items {
+    struct sink *sink;
+    uint64_t seq, items, bytes; /* of the next item; written so far */
+};
+int search_items_open(struct search_items *w, const char *name, struct item_out *o, struct error *err) PK_CHECK;
+int search_items_close(struct search_items *w, struct item_out *o, json_t *attr,
+                       struct error *err) PK_CHECK; /* takes attr over */
+/* The definition of an index. */
+int search_items_index(struct search_items *w, const struct search_index *x, struct error *err) PK_CHECK;
+/* The cluster's definitions, section by section, and their invariants. */
+int search_items_sections(struct search_items *w, const struct search_client *c, json_t *invariants,
+                          struct error *err) PK_CHECK;
+
 /* ---- bulk.c ---- */
 /* All documents of an item into an index: in several requests at a time, every item of every answer checked. */
 int search_bulk(const struct search_client *c, struct source *src, const char *item, const char *index,
@@ -251,6 +265,9 @@ struct search_restoring {
     uint64_t documents, bytes, definitions;
     size_t in_streams; /* indices that are left to search_restore_streams */
 };
+/* The result of a restore. from: where the documents came from; NULL is no matter. */
+int search_restored(const struct search_restoring *w, const char *from, struct restore_result *ret,
+                    struct error *err) PK_CHECK;
 int search_put(const struct search_client *c, const char *index, const char *after, json_t *body, const char *what,
                struct error *err) PK_CHECK; /* takes body over; NULL is no memory */
 int search_index_delete(const struct search_client *c, const char *index, struct error *err) PK_CHECK;
@@ -286,6 +303,9 @@ int search_wait_healthy(const struct search_client *c, const char *index, struct
 /* Puts a whole index under a live one's name; the built one goes last. Goes on where a former run ended. */
 int search_put_in_place(const struct search_client *c, const char *built, const char *live, const json_t *definition,
                         struct error *err) PK_CHECK;
+/* One action of _aliases, at the end of the list: the alias as the definition of an index has it. */
+int search_alias_add(json_t *actions, const char *index, const char *alias, const json_t *as,
+                     struct error *err) PK_CHECK;
 /* Moves the aliases of the backup from the live index to the restored one, at once. */
 int search_swap_aliases(const struct search_client *c, const char *built, const char *live, const json_t *definition,
                         struct error *err) PK_CHECK;

@@ -7,79 +7,19 @@
 #include <stdlib.h>
 
 #define DIGESTED_MAX ((int64_t)64 << 20) /* of an index: reading more is what the logical method is for */
-#define SECTIONS_MAX 16
 
 struct capture {
     const struct search_client *c;
-    struct sink *sink;
+    struct search_items out;
     struct search_indices indices;
     struct engine_repository repository;
     json_t *facts, *invariants;
     json_t *names, *measured; /* of open indices; {index: {"writes", "known", "invariants", "documents"}} */
     json_t *info, *status;
     struct engine_carried carried;
-    uint64_t items, bytes, unreadable;
+    uint64_t unreadable;
     bool carry, exact;
 };
-
-/* ---- items ---- */
-static int put_json(struct capture *c, const char *name, const json_t *body, json_t *attr, struct error *err) {
-    CLEANUP(buf_free) struct buf text = BUF_INIT(SEARCH_ANSWER_MAX), about = BUF_INIT(65536);
-    struct sink_item *it = NULL;
-    int r = attr ? json_write(attr, &about, err) : error_set(err, ERR_NO_MEMORY, "no memory");
-    json_decref(attr);
-    if (r == 0) r = json_write(body, &text, err);
-    if (r == 0) r = c->sink->ops->open(c->sink, c->carried.seq, BYTES_STR(name), ITEM_RECORDS, &it, err);
-    if (r < 0) return r;
-    c->carried.seq++;
-    r = sink_write(c->sink, it, buf_bytes(&text), err);
-    if (r < 0) {
-        c->sink->ops->drop(it);
-        return r;
-    }
-    c->items++;
-    c->bytes += text.len;
-    return c->sink->ops->close(it, buf_bytes(&about), NULL, err);
-}
-
-static int by_section(const void *a, const void *b) {
-    return strcmp((*(const struct search_section *const *)a)->name, (*(const struct search_section *const *)b)->name);
-}
-
-static int put_sections(struct capture *c, struct error *err) {
-    const struct search_section *order[SECTIONS_MAX];
-    size_t n = 0;
-    char name[64];
-    int r = 0;
-    for (const struct search_section *x = search_sections; x->name; x++) order[n++] = x;
-    qsort(order, n, sizeof *order, by_section);
-    for (size_t i = 0; i < n && r == 0; i++) {
-        json_t *bodies = NULL;
-        r = search_section_get(c->c, order[i], &bodies, err);
-        snprintf(name, sizeof name, "cluster/%s", order[i]->name);
-        if (r == 0 && bodies)
-            r = put_json(c, name, bodies,
-                         json_pack("{s:s, s:I}", "type", order[i]->name, "count", (json_int_t)json_object_size(bodies)),
-                         err);
-        if (r == 0 && bodies && !order[i]->apart)
-            r = search_invariants_section(order[i]->name, bodies, c->invariants, err);
-        json_decref(bodies);
-    }
-    return r;
-}
-
-static int put_definitions(struct capture *c, struct error *err) {
-    char name[320];
-    int r = 0;
-    for (size_t i = 0; i < c->indices.n && r == 0; i++) {
-        const struct search_index *x = &c->indices.of[i];
-        if (!x->open) continue;
-        snprintf(name, sizeof name, "index/%.255s/meta", x->name);
-        r = put_json(c, name, x->definition,
-                     json_pack("{s:s, s:s, s:s*}", "type", "index", "index", x->name, "data_stream", x->stream), err);
-    }
-    return r;
-}
 
 /* ---- what the indices have, before and after ---- */
 static int store_bytes(const struct capture *c, const char *index, int64_t *ret, struct error *err) {
@@ -219,10 +159,11 @@ static int put_facts(struct capture *c, const char *name, struct error *err) {
 static int carry(struct capture *c, struct error *err) {
     const char *uuid = json_text(c->info, "uuid", "");
     const json_t *total = json_object_get(json_object_get(c->status, "stats"), "total");
-    int r = engine_carry(c->c->s, c->sink, c->repository.folder, uuid, &c->indices, &c->carried, err);
+    c->carried.seq = c->out.seq;
+    int r = engine_carry(c->c->s, c->out.sink, c->repository.folder, uuid, &c->indices, &c->carried, err);
     if (r < 0) return r;
-    c->items += c->carried.items;
-    c->bytes += c->carried.bytes;
+    c->out.items += c->carried.items;
+    c->out.bytes += c->carried.bytes;
     if ((uint64_t)json_integer_value(json_object_get(total, "file_count")) != c->carried.files ||
         (uint64_t)json_integer_value(json_object_get(total, "size_in_bytes")) != c->carried.file_bytes)
         return error_set(
@@ -271,8 +212,9 @@ static int capture(struct capture *c, struct error *err) {
     if (r == 0) r = search_facts(c->c, c->facts, err);
     if (r == 0) r = search_indices_list(c->c, &c->indices, err);
     if (r == 0) r = check(c, err);
-    if (r == 0) r = put_sections(c, err);
-    if (r == 0) r = put_definitions(c, err);
+    if (r == 0) r = search_items_sections(&c->out, c->c, c->invariants, err);
+    for (size_t i = 0; i < c->indices.n && r == 0; i++)
+        if (c->indices.of[i].open) r = search_items_index(&c->out, &c->indices.of[i], err);
     if (r == 0) r = measure_all(c, err);
     if (r < 0) return r;
     r = engine_snapshot_make(c->c, c->repository.name, name, c->names, c->carry, &c->info, err);
@@ -300,7 +242,7 @@ int engine_capture(const struct surface_context *ctx, struct sink *sink, struct 
     CLEANUP(search_settings_freep) struct search_settings *s = NULL;
     struct search_client client = {0};
     struct capture c = {.c = &client,
-                        .sink = sink,
+                        .out = {.sink = sink},
                         .facts = json_pack("{s:[]}", "indices"),
                         .invariants = json_object(),
                         .names = json_array(),
@@ -322,8 +264,8 @@ int engine_capture(const struct surface_context *ctx, struct sink *sink, struct 
     if (r == 0) {
         *ret = (struct capture_result){.facts = c.facts,
                                        .invariants = c.invariants,
-                                       .items = c.items,
-                                       .bytes = c.bytes,
+                                       .items = c.out.items,
+                                       .bytes = c.out.bytes,
                                        .unreadable = c.unreadable,
                                        .method = "snapshot",
                                        .consistency = c.exact ? "exact" : "fuzzy"};

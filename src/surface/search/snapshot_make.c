@@ -20,14 +20,13 @@ static const json_t *first(const json_t *answer) {
     return json_array_get(list, 0);
 }
 
-int engine_snapshot_get(const struct search_client *c, const char *repository, const char *name, json_t **ret,
-                        struct error *err) {
+static int ask_of(const struct search_client *c, const char *repository, const char *name, const char *tail,
+                  const char *what, json_t **ret, struct error *err) {
     CLEANUP(buf_free) struct buf path = BUF_INIT(8192);
     json_t *answer = NULL;
     bool missing = false;
-    int r = path_of(&path, repository, name, "", err);
-    if (r == 0)
-        r = search_ask(c, "GET", (const char *)path.ptr, NULL, &answer, &missing, "ask what a snapshot is", err);
+    int r = path_of(&path, repository, name, tail, err);
+    if (r == 0) r = search_ask(c, "GET", (const char *)path.ptr, NULL, &answer, &missing, what, err);
     if (r == 0 && !first(answer))
         r = error_set(err, ERR_ENGINE_GONE, "there is no snapshot %s in the cluster's repository %s", name, repository);
     if (r == 0) *ret = json_incref((json_t *)first(answer));
@@ -35,19 +34,14 @@ int engine_snapshot_get(const struct search_client *c, const char *repository, c
     return r;
 }
 
+int engine_snapshot_get(const struct search_client *c, const char *repository, const char *name, json_t **ret,
+                        struct error *err) {
+    return ask_of(c, repository, name, "", "ask what a snapshot is", ret, err);
+}
+
 int engine_snapshot_status(const struct search_client *c, const char *repository, const char *name, json_t **ret,
                            struct error *err) {
-    CLEANUP(buf_free) struct buf path = BUF_INIT(8192);
-    json_t *answer = NULL;
-    bool missing = false;
-    int r = path_of(&path, repository, name, "/_status", err);
-    if (r == 0)
-        r = search_ask(c, "GET", (const char *)path.ptr, NULL, &answer, &missing, "ask how large a snapshot is", err);
-    if (r == 0 && !first(answer))
-        r = error_set(err, ERR_ENGINE_GONE, "there is no snapshot %s in the cluster's repository %s", name, repository);
-    if (r == 0) *ret = json_incref((json_t *)first(answer));
-    json_decref(answer);
-    return r;
+    return ask_of(c, repository, name, "/_status", "ask how large a snapshot is", ret, err);
 }
 
 int engine_snapshot_remove(const struct search_client *c, const char *repository, const char *name, struct error *err) {

@@ -9,14 +9,9 @@
 #define SILENCE_TRIES 20u
 
 struct restore {
-    const struct search_client *c;
-    struct source *src;
-    const struct restore_request *q;
-    const struct search_target *t;
+    struct search_restoring r;
     struct engine_place place;
     bool placed;
-    json_t *done;
-    uint64_t documents, bytes, definitions;
 };
 
 /* ---- what the cluster says of an index that is being restored ---- */
@@ -24,7 +19,7 @@ static int in_restore(const struct restore *w, const char *name, bool *ret, stru
     json_t *j = NULL;
     const json_t *one, *index;
     size_t i, k;
-    int r = search_ask(w->c, "GET", "/_cluster/state/customs?filter_path=restore", NULL, &j, NULL,
+    int r = search_ask(w->r.c, "GET", "/_cluster/state/customs?filter_path=restore", NULL, &j, NULL,
                        "ask what is being restored", err);
     *ret = false;
     json_array_foreach(json_object_get(json_object_get(j, "restore"), "snapshots"), i, one)
@@ -45,7 +40,7 @@ static int wait_for(const struct restore *w, const char *name, struct error *err
         if (r == 0) silent = 0;
         running |= r < 0; /* no answer is none */
         error_clear(err);
-        search_progress(w->c->s, "restore", w->bytes, w->documents);
+        search_progress(w->r.c->s, "restore", w->r.bytes, w->r.documents);
         if (running) (void)!seam_poll(NULL, 0, step);
     }
     return 0;
@@ -60,7 +55,7 @@ struct shards {
 
 static int look(const struct restore *w, const char *name, struct shards *ret, struct error *err) {
     CLEANUP(buf_free) struct buf path = BUF_INIT(8192);
-    const char *snapshot = json_text(json_object_get(w->q->facts, "snapshot"), "name", "");
+    const char *snapshot = json_text(json_object_get(w->r.q->facts, "snapshot"), "name", "");
     json_t *j = NULL, *copies;
     const json_t *copy;
     const char *number;
@@ -68,7 +63,7 @@ static int look(const struct restore *w, const char *name, struct shards *ret, s
     *ret = (struct shards){0};
     int r = search_path(&path, "/_cluster/state/routing_table/", name, "?filter_path=routing_table", err);
     if (r == 0)
-        r = search_ask(w->c, "GET", (const char *)path.ptr, NULL, &j, NULL, "ask where an index's shards are", err);
+        r = search_ask(w->r.c, "GET", (const char *)path.ptr, NULL, &j, NULL, "ask where an index's shards are", err);
     const json_t *table = json_object_get(json_object_get(j, "routing_table"), "indices");
     json_object_foreach(json_object_get(json_object_get(table, name), "shards"), number, copies)
         json_array_foreach(copies, i, copy) {
@@ -91,12 +86,12 @@ static int look(const struct restore *w, const char *name, struct shards *ret, s
 /* Whether all shards of an index came from this snapshot, as long as the nodes remember. */
 static int came_from(const struct restore *w, const char *name, bool *ret, struct error *err) {
     CLEANUP(buf_free) struct buf path = BUF_INIT(8192);
-    const json_t *snapshot = json_object_get(w->q->facts, "snapshot"), *shard;
+    const json_t *snapshot = json_object_get(w->r.q->facts, "snapshot"), *shard;
     json_t *j = NULL;
     size_t i, n = 0;
     int r = search_path(&path, "/", name, "/_recovery", err);
     if (r == 0)
-        r = search_ask(w->c, "GET", (const char *)path.ptr, NULL, &j, NULL, "ask where an index came from", err);
+        r = search_ask(w->r.c, "GET", (const char *)path.ptr, NULL, &j, NULL, "ask where an index came from", err);
     *ret = r == 0;
     json_array_foreach(json_object_get(json_object_get(j, name), "shards"), i, shard) {
         if (!json_is_true(json_object_get(shard, "primary"))) continue;
@@ -109,18 +104,12 @@ static int came_from(const struct restore *w, const char *name, bool *ret, struc
 }
 
 /* ---- comparing ---- */
-static const json_t *expected(const struct restore *w, const char *index, const char *what) {
-    char name[320];
-    snprintf(name, sizeof name, "index/%.255s/%s", index, what);
-    return json_object_get(json_object_get(w->q->invariants, name), "value");
-}
-
 static int compare_facets(const struct restore *w, const char *index, const char *name, struct error *err) {
     json_t *now = json_object(), *v;
     const char *key;
-    int r = now ? search_facets(w->c, index, name, NULL, now, err) : error_set(err, ERR_NO_MEMORY, "no memory");
+    int r = now ? search_facets(w->r.c, index, name, NULL, now, err) : error_set(err, ERR_NO_MEMORY, "no memory");
     json_object_foreach(now, key, v) {
-        const json_t *was = json_object_get(json_object_get(w->q->invariants, key), "value");
+        const json_t *was = json_object_get(json_object_get(w->r.q->invariants, key), "value");
         if (r == 0 && was && !json_equal(was, json_object_get(v, "value")))
             r = error_set(err, ERR_RESTORE_DIFFERS, "%s answers %s otherwise than when it was backed up", name, key);
     }
@@ -132,17 +121,17 @@ static int compare_facets(const struct restore *w, const char *index, const char
  * success is all there is. */
 static int compare(struct restore *w, const json_t *x, const char *name, uint64_t *ret_documents, struct error *err) {
     const char *index = json_text(x, "name", "");
-    const json_t *count = expected(w, index, "documents"), *digest = expected(w, index, "digest");
+    const json_t *count = search_expected(&w->r, index, "documents"), *digest = search_expected(&w->r, index, "digest");
     struct search_tally t = {0};
     char hex[33];
-    int r = search_refresh(w->c, name, err);
-    if (r == 0) r = search_count(w->c, name, ret_documents, err);
+    int r = search_refresh(w->r.c, name, err);
+    if (r == 0) r = search_count(w->r.c, name, ret_documents, err);
     if (r == 0 && count && (uint64_t)json_integer_value(count) != *ret_documents)
         r = error_set(err, ERR_RESTORE_DIFFERS, "%s has %llu documents, and the backup has %lld", name,
                       (unsigned long long)*ret_documents, (long long)json_integer_value(count));
     if (r == 0) r = compare_facets(w, index, name, err);
     if (r < 0 || !digest) return r;
-    r = search_tally_run(w->c, name, (unsigned)json_integer_value(json_object_get(x, "primaries")), &t, err);
+    r = search_tally_run(w->r.c, name, (unsigned)json_integer_value(json_object_get(x, "primaries")), &t, err);
     hash128_hex(t.sum, hex);
     if (r == 0 && strcmp(hex, json_string_value(digest)) != 0)
         r = error_set(err, ERR_RESTORE_DIFFERS, "%s has other documents than the backup: %s and not %s", name, hex,
@@ -162,7 +151,7 @@ static int literal(struct buf *out, const char *name, struct error *err) { /* in
 
 static int order(struct restore *w, const char *index, const char *name, struct error *err) {
     CLEANUP(buf_free) struct buf path = BUF_INIT(8192), to = BUF_INIT(8192), as = BUF_INIT(8192);
-    const char *snapshot = json_text(json_object_get(w->q->facts, "snapshot"), "name", "");
+    const char *snapshot = json_text(json_object_get(w->r.q->facts, "snapshot"), "name", "");
     char what[400];
     json_t *body = NULL;
     int r = literal(&as, name, err);
@@ -175,7 +164,7 @@ static int order(struct restore *w, const char *index, const char *name, struct 
                      "rename_replacement", (const char *)as.ptr, "ignore_index_settings", "index.lifecycle.*",
                      "index.plugins.index_state_management.*", "index.opendistro.index_state_management.*");
     snprintf(what, sizeof what, "restore the index %.150s as %.150s", index, name);
-    r = body ? search_ask(w->c, "POST", (const char *)path.ptr, body, NULL, NULL, what, err)
+    r = body ? search_ask(w->r.c, "POST", (const char *)path.ptr, body, NULL, NULL, what, err)
              : error_set(err, ERR_NO_MEMORY, "no memory");
     json_decref(body);
     if (r < 0 && err->code == ERR_SEARCH_REPLY) {
@@ -188,7 +177,7 @@ static int order(struct restore *w, const char *index, const char *name, struct 
 
 static int fetch(struct restore *w, const json_t *x, const char *name, struct error *err) {
     struct shards s;
-    int r = w->placed ? 0 : engine_place_open(w->c, w->src, w->q, &w->place, err);
+    int r = w->placed ? 0 : engine_place_open(w->r.c, w->r.src, w->r.q, &w->place, err);
     if (r < 0) return r;
     w->placed = true;
     r = order(w, json_text(x, "name", ""), name, err);
@@ -196,7 +185,7 @@ static int fetch(struct restore *w, const json_t *x, const char *name, struct er
     if (r == 0) r = look(w, name, &s, err);
     if (r < 0 || (s.all && !s.lost)) return r;
     struct error e = ERROR_INIT;
-    bool gone = search_index_delete(w->c, name, &e) == 0;
+    bool gone = search_index_delete(w->r.c, name, &e) == 0;
     r = error_set(err, ERR_ENGINE_RESTORE, "%zu of %zu shards of %s were not restored: %s", s.lost, s.all, name,
                   s.all ? s.why : "the index is not there");
     return error_state(err,
@@ -207,8 +196,9 @@ static int fetch(struct restore *w, const json_t *x, const char *name, struct er
 
 /* Whether its documents, or at least their number and the name that only this restore gives, say that it is it. */
 static bool told_by(const struct restore *w, const char *index, const char *name) {
-    const char *stamp = json_text(w->q->facts, "stamp", "");
-    return expected(w, index, "digest") || (expected(w, index, "documents") && *stamp && strstr(name, stamp));
+    const char *stamp = json_text(w->r.q->facts, "stamp", "");
+    return search_expected(&w->r, index, "digest") ||
+           (search_expected(&w->r, index, "documents") && *stamp && strstr(name, stamp));
 }
 
 /* One that is there is waited for when a run before began it, passed over when it is what was backed up, made anew when
@@ -220,14 +210,14 @@ static int build(struct restore *w, const json_t *x, const char *name, bool *ret
     struct shards s;
     bool missing = false, ours = false;
     *ret_there = false;
-    int r = search_index_get(w->c, name, &there, &missing, err);
+    int r = search_index_get(w->r.c, name, &there, &missing, err);
     json_decref(there);
     if (r == 0 && !missing) {
         r = wait_for(w, name, err);
         if (r == 0) r = look(w, name, &s, err);
         if (r < 0) return r;
         if (s.lost && s.ours) {
-            r = search_index_delete(w->c, name, err);
+            r = search_index_delete(w->r.c, name, err);
             if (r < 0) return r;
             missing = true;
         } else {
@@ -244,7 +234,7 @@ static int build(struct restore *w, const json_t *x, const char *name, bool *ret
         }
     }
     if (r == 0) r = fetch(w, x, name, err);
-    if (r == 0) r = search_wait_healthy(w->c, name, err);
+    if (r == 0) r = search_wait_healthy(w->r.c, name, err);
     return r == 0 ? compare(w, x, name, ret_n, err) : r;
 }
 
@@ -255,12 +245,12 @@ static int put_in_place(struct restore *w, const json_t *x, const char *name, co
     json_t *now = NULL, *later = NULL;
     uint64_t n = 0;
     int r = search_plan_settings(definition, true, &now, &later, err);
-    if (r == 0) r = search_put_in_place(w->c, name, index, definition, err);
+    if (r == 0) r = search_put_in_place(w->r.c, name, index, definition, err);
     if (r == 0) r = search_path(&path, "/", index, "/_settings", err);
     if (r == 0)
-        r = search_ask(w->c, "PUT", (const char *)path.ptr, later, NULL, NULL, "set what an index is set to", err);
+        r = search_ask(w->r.c, "PUT", (const char *)path.ptr, later, NULL, NULL, "set what an index is set to", err);
     if (r == 0) r = compare(w, x, index, &n, err);
-    if (r == 0) r = search_index_delete(w->c, name, err);
+    if (r == 0) r = search_index_delete(w->r.c, name, err);
     json_decref(now);
     json_decref(later);
     return r;
@@ -273,18 +263,18 @@ static int one_index(struct restore *w, const json_t *x, struct error *err) {
     unsigned primaries = 1;
     bool there = false;
     uint64_t n = 0;
-    int r = search_target_name(w->t, index, name, err);
-    if (r == 0) r = search_definition_read(w->src, index, &definition, &primaries, err);
+    int r = search_target_name(w->r.t, index, name, err);
+    if (r == 0) r = search_definition_read(w->r.src, index, &definition, &primaries, err);
     if (r == 0) r = build(w, x, name, &there, &n, err);
-    if (r == 0 && w->t->swap) r = search_swap_aliases(w->c, name, index, definition, err);
-    if (r == 0 && w->t->live) r = put_in_place(w, x, name, definition, err);
+    if (r == 0 && w->r.t->swap) r = search_swap_aliases(w->r.c, name, index, definition, err);
+    if (r == 0 && w->r.t->live) r = put_in_place(w, x, name, definition, err);
     if (r == 0) {
-        w->documents += there ? 0 : n;
-        w->bytes += there ? 0 : (uint64_t)json_integer_value(json_object_get(x, "bytes"));
-        r = json_push(w->done,
-                      json_pack("{s:s, s:s, s:I, s:b, s:b}", "index", index, "target", w->t->live ? index : name,
+        w->r.documents += there ? 0 : n;
+        w->r.bytes += there ? 0 : (uint64_t)json_integer_value(json_object_get(x, "bytes"));
+        r = json_push(w->r.done,
+                      json_pack("{s:s, s:s, s:I, s:b, s:b}", "index", index, "target", w->r.t->live ? index : name,
                                 "documents", (json_int_t)n, "was_there", there, "compared",
-                                expected(w, index, "documents") != NULL),
+                                search_expected(&w->r, index, "documents") != NULL),
                       err);
     }
     json_decref(definition);
@@ -292,40 +282,25 @@ static int one_index(struct restore *w, const json_t *x, struct error *err) {
 }
 
 static bool takes(const struct restore *w, const json_t *x) {
-    return search_takes_backing(w->q->include, json_text(x, "name", ""), json_text(x, "data_stream", NULL));
+    return search_takes_backing(w->r.q->include, json_text(x, "name", ""), json_text(x, "data_stream", NULL));
 }
 
 static int indices(struct restore *w, struct error *err) {
-    const json_t *all = json_object_get(w->q->facts, "indices"), *x;
+    const json_t *all = json_object_get(w->r.q->facts, "indices"), *x;
     size_t i, n = 0;
     int r = 0;
     json_array_foreach((json_t *)all, i, x) { /* before anything is changed */
         const char *stream = json_text(x, "data_stream", NULL);
         if (!takes(w, x)) continue;
         n++;
-        if (r == 0 && stream && (w->t->live || w->t->swap))
+        if (r == 0 && stream && (w->r.t->live || w->r.t->swap))
             r = error_set(err, ERR_USAGE, "the index %s is part of the data stream %s: it is restored beside it only",
                           json_text(x, "name", ""), stream);
     }
-    if (r == 0 && n > 1 && !strchr(w->t->pattern, '*'))
-        r = error_set(err, ERR_USAGE, "%zu indices cannot all be restored as '%s': put a * into it", n, w->t->pattern);
+    if (r == 0 && n > 1 && !strchr(w->r.t->pattern, '*'))
+        r = error_set(err, ERR_USAGE, "%zu indices cannot all be restored as '%s': put a * into it", n,
+                      w->r.t->pattern);
     json_array_foreach((json_t *)all, i, x) if (r == 0 && takes(w, x)) r = one_index(w, x, err);
-    return r;
-}
-
-static int report(struct restore *w, const struct search_settings *s, struct restore_result *ret, struct error *err) {
-    json_t *facts = json_pack("{s:O, s:I, s:I, s:s}", "indices", w->done, "documents", (json_int_t)w->documents,
-                              "definitions", (json_int_t)w->definitions, "from",
-                              json_is_true(json_object_get(json_object_get(w->q->facts, "snapshot"), "carried"))
-                                  ? "this repository"
-                                  : "the cluster's repository");
-    char target[1024];
-    snprintf(target, sizeof target, "%.600s/%s", s->url, w->t->live ? "" : w->t->pattern);
-    int r = facts ? json_put_str(facts, "target", target, err) : error_set(err, ERR_NO_MEMORY, "no memory");
-    if (r < 0)
-        json_decref(facts);
-    else
-        *ret = (struct restore_result){.facts = facts, .items = w->documents, .bytes = w->bytes};
     return r;
 }
 
@@ -334,12 +309,12 @@ int engine_restore(const struct surface_context *ctx, struct source *src, const 
     CLEANUP(search_settings_freep) struct search_settings *s = NULL;
     struct search_target t = {0};
     struct search_client c = {0};
-    struct restore w = {.c = &c, .src = src, .q = q, .t = &t, .done = json_array()};
-    int r = w.done ? search_target_decide(q, &t, err) : error_set(err, ERR_NO_MEMORY, "no memory");
+    struct restore w = {.r = {.c = &c, .src = src, .q = q, .t = &t, .done = json_array()}};
+    int r = w.r.done ? search_target_decide(q, &t, err) : error_set(err, ERR_NO_MEMORY, "no memory");
     if (r == 0) r = search_settings_load(ctx, q->as_scratch ? q->scratch : NULL, t.url, &s, err);
     if (r == 0) r = search_open(s, &c, err);
     if (r == 0) r = indices(&w, err);
-    if (r == 0) r = search_sections_restore(&c, src, q, t.live, &w.definitions, err);
+    if (r == 0) r = search_sections_restore(&c, src, q, t.live, &w.r.definitions, err);
     if (r == 0 && !w.placed) w.placed = engine_place_find(&c, q, &w.place);
     if (w.placed) {
         struct error e = ERROR_INIT;
@@ -352,10 +327,15 @@ int engine_restore(const struct surface_context *ctx, struct source *src, const 
             }
         }
     }
-    if (r == 0) r = report(&w, s, ret, err);
-    if (r < 0 && json_array_size(w.done))
-        (void)!error_state(err, "%zu indices had been restored by then, and are there", json_array_size(w.done));
-    json_decref(w.done);
+    if (r == 0)
+        r = search_restored(&w.r,
+                            json_is_true(json_object_get(json_object_get(q->facts, "snapshot"), "carried"))
+                                ? "this repository"
+                                : "the cluster's repository",
+                            ret, err);
+    if (r < 0 && json_array_size(w.r.done))
+        (void)!error_state(err, "%zu indices had been restored by then, and are there", json_array_size(w.r.done));
+    json_decref(w.r.done);
     search_target_free(&t);
     search_close(&c);
     return r < 0 ? error_wrap(err, "search %s", ctx->name ? ctx->name : "") : 0;

@@ -4,6 +4,15 @@
 #include <stdio.h>
 
 /* Of an alias that another index may have by now only its own is taken away. */
+int search_alias_add(json_t *actions, const char *index, const char *alias, const json_t *as, struct error *err) {
+    json_t *add = json_copy((json_t *)as);
+    int r = add ? json_put_str(add, "index", index, err) : error_set(err, ERR_NO_MEMORY, "no memory");
+    if (r == 0) r = json_put_str(add, "alias", alias, err);
+    if (r == 0) r = json_push(actions, json_pack("{s:O}", "add", add), err);
+    json_decref(add);
+    return r;
+}
+
 int search_swap_aliases(const struct search_client *c, const char *built, const char *live, const json_t *definition,
                         struct error *err) {
     const json_t *aliases = json_object_get(definition, "aliases");
@@ -17,13 +26,9 @@ int search_swap_aliases(const struct search_client *c, const char *built, const 
     }
     int r = actions ? search_index_get(c, live, &now, &missing, err) : error_set(err, ERR_NO_MEMORY, "no memory");
     json_object_foreach((json_t *)aliases, key, value) {
-        json_t *add = json_copy(value);
         if (r == 0 && json_object_get(json_object_get(now, "aliases"), key))
             r = json_push(actions, json_pack("{s:{s:s, s:s}}", "remove", "index", live, "alias", key), err);
-        if (r == 0) r = add ? json_put_str(add, "index", built, err) : error_set(err, ERR_NO_MEMORY, "no memory");
-        if (r == 0) r = json_put_str(add, "alias", key, err);
-        if (r == 0) r = json_push(actions, json_pack("{s:O}", "add", add), err);
-        json_decref(add);
+        if (r == 0) r = search_alias_add(actions, built, key, value, err);
     }
     body = json_pack("{s:O}", "actions", actions);
     if (r == 0)
