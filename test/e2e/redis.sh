@@ -2,24 +2,12 @@
 # The redis surface from outside, against a real server: what comes back is judged by DEBUG DIGEST, redis-cli and redis-check-rdb.
 . "${SOURCE_ROOT:?the project}/test/e2e/lib/tap.sh"
 . "$SOURCE_ROOT/test/e2e/lib/redis.sh"
-if [ -z "$REDIS_SERVER" ] || [ -z "$REDIS_CLI" ]; then
-  echo '1..0 # skip no Redis server is installed'
-  exit 0
-fi
+redis_needed
 A=$T/a B=$T/b
 trap 'for s in "$T"/*/pid; do redis_stop "$(dirname "$s")"; done' EXIT
-config() { # FILE [SERVER-KEY...]: a surface "cache" with these keys of its server
-  local file=$1
-  shift
-  {
-    config_head "right: { file: $T/right }" "wrong: { file: $T/wrong }"
-    printf '%s\n' 'surfaces:' '  cache:' '    kind: redis' '    class: runtime' '    server:'
-    printf '      %s\n' "$@"
-    printf 'environments:\n  lab: { repository: main }\n'
-  } >"$file"
-}
+secrets=("right: { file: $T/right }" "wrong: { file: $T/wrong }")
 (umask 077 && echo 'keeper secret' >right && echo 'not the keeper secret' >wrong)
-config proofkeep.yaml "host: $A/s"
+redis_config proofkeep.yaml "host: $A/s"
 redis_start "$A" && redis_fill "$A"
 # small as an RDB has them, and large as they are; and a name that is large
 redis_in "$A" eval "redis.call('set', 's:dense', string.rep('a', 300000)) redis.call('set', string.rep('k', 300000), 'v')" 0 >/dev/null
@@ -59,10 +47,10 @@ redis_in "$B" set s:text changed >/dev/null
 redis_in "$B" del l:small >/dev/null
 [ "$(redis_in "$B" get s:text)" = changed ] && [ "$(redis_in "$B" exists l:small)" = 0 ]
 claim 'before any key was written'
-config proofkeep.yaml "host: $A/s" 'conflicts: skip'
+redis_config proofkeep.yaml "host: $A/s" 'conflicts: skip'
 restored --into "unix:$B/s" && [ "$(redis_in "$B" get s:text)" = changed ] && [ "$(redis_in "$B" exists l:small)" = 1 ]
 claim 'with skip, what is there stays and what is missing comes'
-config proofkeep.yaml "host: $A/s" 'conflicts: replace'
+redis_config proofkeep.yaml "host: $A/s" 'conflicts: replace'
 restored --into "unix:$B/s" && [ "$(redis_digest "$B")" = "$was" ]
 claim 'with replace, all is as it was'
 redis_in "$B" flushall >/dev/null
@@ -131,10 +119,10 @@ claim 'a server that was started again is backed up'
 
 # ---- users, TLS ----
 redis_in "$A" acl setuser keeper on '>keeper secret' resetkeys -@all +psync +replconf +info '+acl|list' '+config|get' '+acl|whoami' >/dev/null
-config keeper.yaml "host: $A/s" 'user: keeper' 'password: right'
+redis_config keeper.yaml "host: $A/s" 'user: keeper' 'password: right'
 pk --config keeper.yaml backup lab/cache
 claim 'a user who may do little more than replicate is enough'
-config wrong.yaml "host: $A/s" 'user: keeper' 'password: wrong'
+redis_config wrong.yaml "host: $A/s" 'user: keeper' 'password: wrong'
 fails 7 PK-RDS-001 --config wrong.yaml backup lab/cache && ! says 'not the keeper secret'
 claim 'a wrong password is told from all else, and not shown'
 redis_in "$A" acl setuser keeper -psync >/dev/null
@@ -148,10 +136,10 @@ if redis_in "$A" config get tls-port >/dev/null 2>&1 && [ -n "$(redis_in "$A" co
   port=$((20000 + $$ % 20000))
   redis_start "$T/tls" --tls-port $port --bind 127.0.0.1 --tls-cert-file "$T/tls.crt" --tls-key-file "$T/tls.key" --tls-auth-clients no
   redis_in "$T/tls" set over tls >/dev/null
-  config tls.yaml 'host: localhost' "port: $port" 'tls: true' "ca: $T/tls.crt"
+  redis_config tls.yaml 'host: localhost' "port: $port" 'tls: true' "ca: $T/tls.crt"
   pk --config tls.yaml backup lab/cache
   claim 'a capture over TLS'
-  config tls.yaml 'host: localhost' "port: $port" 'tls: true'
+  redis_config tls.yaml 'host: localhost' "port: $port" 'tls: true'
   fails 7 PK-NET-003 --config tls.yaml backup lab/cache
   claim 'a certificate that nobody vouches for is refused'
   redis_stop "$T/tls"
@@ -160,7 +148,7 @@ else
 fi
 
 # ---- without replication ----
-config scan.yaml "host: $A/s" 'method: scan' 'conflicts: replace'
+redis_config scan.yaml "host: $A/s" 'method: scan' 'conflicts: replace'
 redis_in "$A" function flush >/dev/null
 was=$(redis_digest "$A")
 pk --config scan.yaml backup lab/cache --json && "$P" show lab/cache@latest --json | grep -q '"consistency": *"fuzzy"'

@@ -3,29 +3,17 @@
 # outlives what drops replicas, and holds no value. Judged by redis-cli.
 . "${SOURCE_ROOT:?the project}/test/e2e/lib/tap.sh"
 . "$SOURCE_ROOT/test/e2e/lib/redis.sh"
-if [ -z "$REDIS_SERVER" ] || [ -z "$REDIS_CLI" ]; then
-  echo '1..0 # skip no Redis server is installed'
-  exit 0
-fi
+redis_needed
 A=$T/a B=$T/b
 job=
 trap '[ -z "$job" ] || kill -9 $job 2>/dev/null; for s in "$T"/*/pid; do redis_stop "$(dirname "$s")"; done' EXIT
-config() { # FILE [SERVER-KEY...]: a surface "cache" with these keys of its server
-  local file=$1
-  shift
-  {
-    config_head "theirs: { file: $T/theirs }" "ours: { file: $T/ours }"
-    printf '%s\n' 'surfaces:' '  cache:' '    kind: redis' '    class: runtime' '    server:'
-    printf '      %s\n' "$@"
-    printf 'environments:\n  lab: { repository: main }\n'
-  } >"$file"
-}
+secrets=("theirs: { file: $T/theirs }" "ours: { file: $T/ours }")
 (umask 077 && echo 'theirs only' >theirs && echo 'ours only' >ours)
 redis_start "$A" && redis_fill "$A"
 redis_in "$A" eval "for i = 1, 40000 do redis.call('hset', 'many:' .. i, 'f', i) end" 0 >/dev/null
 redis_in "$A" acl setuser keeper on '>ours only' allkeys +@all >/dev/null
 login=("user: keeper" "password: ours")
-config proofkeep.yaml "host: $A/s" "${login[@]}"
+redis_config proofkeep.yaml "host: $A/s" "${login[@]}"
 was=$(redis_digest "$A") n0=$(redis_in "$A" dbsize)
 pk init --repository main && pk backup lab/cache
 claim 'a server is backed up'
@@ -39,10 +27,10 @@ redis_start "$B" --requirepass 'theirs only'
 export REDISCLI_AUTH='theirs only'
 fails 7 PK-RDS-001 restore lab/cache@latest --into "unix:$B/s" && says 'NOAUTH' && [ -z "$(redis_in "$B" acl log)" ]
 claim 'another server is not sent the password of the first'
-config proofkeep.yaml "host: $A/s" "${login[@]}" 'targets:' "  - { host: $B/s, password: ours }"
+redis_config proofkeep.yaml "host: $A/s" "${login[@]}" 'targets:' "  - { host: $B/s, password: ours }"
 fails 7 PK-RDS-001 restore lab/cache@latest --into "unix:$B/s" && says 'server.targets'
 claim 'a login of its own that is wrong is told from all else'
-config proofkeep.yaml "host: $A/s" "${login[@]}" 'targets:' '  - { host: elsewhere }' "  - { host: $B/s, password: theirs }"
+redis_config proofkeep.yaml "host: $A/s" "${login[@]}" 'targets:' '  - { host: elsewhere }' "  - { host: $B/s, password: theirs }"
 pk restore lab/cache@latest --into "unix:$B/s" && [ "$(redis_digest "$B")" = "$was" ]
 claim 'with a login of its own it is restored into'
 ! grep -rqa -e 'theirs only' -e 'ours only' "$XDG_CACHE_HOME" "$T/repo" "$B/log"
@@ -50,7 +38,7 @@ claim 'and no password is on a disk'
 unset REDISCLI_AUTH
 redis_stop "$B"
 redis_start "$B"
-conf() { config proofkeep.yaml "host: $A/s" "${login[@]}" "$@"; }
+conf() { redis_config proofkeep.yaml "host: $A/s" "${login[@]}" "$@"; }
 conf
 
 # ---- restores that fail are undone ----

@@ -3,8 +3,8 @@
 # policy' prints and no more. MinIO takes the policies for its users, versitygw for its bucket.
 . "${SOURCE_ROOT:?the project}/test/e2e/lib/tap.sh"
 . "$SOURCE_ROOT/test/e2e/lib/s3.sh"
+. "$SOURCE_ROOT/test/e2e/lib/roles.sh"
 python3 -c 'import cryptography' 2>/dev/null || { echo "1..0 # SKIP python's module cryptography is not installed"; exit 0; }
-export PYTHONDONTWRITEBYTECODE=1
 KIND=${S3_KIND:-minio}
 export S3_SIDECAR=$T/sidecar && mkdir "$S3_SIDECAR"
 s3_needed "$KIND"
@@ -13,39 +13,8 @@ s3 mb backups && echo other | s3 put backups other/secret || { echo 'Bail out! n
 
 # ---- users
 roles='admin writer restore prune'
-for name in admin writer writer2 restore prune; do
-  s3_user "$name" "$name-secret" "$T/server" || { echo 'Bail out! no users' && exit 1; }
-  (umask 077 && printf '[default]\naws_access_key_id = %s\naws_secret_access_key = %s-secret\n' "$name" "$name" >"$T/$name.aws")
-  cat >"$T/$name.yaml" <<YAML
-version: 1
-platform: test
-secrets:
-  k: { file: $T/$name.key }
-repositories:
-  main:
-    url: s3://backups/team/a
-    s3: { endpoint: $S3_ENDPOINT, credentials_file: $T/$name.aws, timeout: 5s, connections: 4 }
-    encrypt: { key: k, kind: key_file }
-surfaces:
-  artifacts: { kind: files, class: truth, paths: [$T/tree] }
-environments:
-  lab:
-    repository: main
-    policy: { rpo: 24h, rto: 1h, retention: { keep: { last: 1 }, min_copies: 1 } }
-YAML
-done
+role_make "timeout: 5s, connections: 4" admin writer writer2 restore prune
 sed 's/timeout: 5s/&, bandwidth: 12MiB/' "$T/writer.yaml" >"$T/slow.yaml" # to be stopped in the middle
-as() { # ROLE ARGUMENT...
-  local role=$1
-  shift
-  pk "$@" --config "$T/$role.yaml" --cache-dir "$T/cache-$role"
-}
-denied() { # ACTION ROLE ARGUMENT...
-  local action=$1 role=$2
-  shift 2
-  fails 1 PK-S3-007 "$@" --config "$T/$role.yaml" --key-file "$T/admin.key" --cache-dir "$T/cache-x$role" && says "$action"
-}
-
 # ---- policies
 for role in $roles; do
   "$P" store policy --role $role --repository "$U" >"$T/$role.json" 2>"$T/$role.notes" && python3 -m json.tool "$T/$role.json" >/dev/null
@@ -61,14 +30,7 @@ else
   for role in $roles; do
     more=() && [ $role = writer ] && more=(--principal writer2)
     "$P" store policy --role $role --style bucket --principal $role "${more[@]}" --repository "$U" 2>/dev/null
-  done | python3 -c '
-import json, sys
-d, text, all = json.JSONDecoder(), sys.stdin.read().strip(), []
-while text:
-    one, at = d.raw_decode(text)
-    all += one["Statement"]
-    text = text[at:].strip()
-print(json.dumps({"Version": "2012-10-17", "Statement": all}))' | s3 policy backups
+  done | one_policy | s3 policy backups
   claim 'the server takes them as one policy of the bucket'
 fi
 pk store policy --role writer --repository s3://backups.example/prod && grep -q 's3:if-none-match' "$T/out" && ! says 'Only AWS' &&
@@ -145,10 +107,10 @@ as restore hold add lab/artifacts@latest --reason case && ! says AccessDenied &&
 claim 'restore holds, admin releases'
 rm tree/large tree/large2
 as writer backup lab/all
-id=$(s3 ls backups team/a/packs/ | awk '{ n += $2 } END { print n }')
+before=$(packed)
 as restore verify --all --level decode
 sleep 1.1
-as prune prune lab --grace 1s && ! says AccessDenied && [ $((id - $(s3 ls backups team/a/packs/ | awk '{ n += $2 } END { print n }'))) -gt 300000000 ]
+as prune prune lab --grace 1s && ! says AccessDenied && [ $((before - $(packed))) -gt 300000000 ]
 claim 'prune frees what was forgotten, and can read no pack'
 as prune doctor && grep -q 'these credentials can remove packs' "$T/out"
 claim 'doctor is content with it too'
@@ -167,67 +129,13 @@ denied s3:GetObject prune restore lab/artifacts@latest --into "$T/stolen"
 claim "prune's user restores nothing"
 denied s3:PutObject writer key add --role writer --key-file-out "$T/evil.key"
 claim "writer's user plants no key slot"
-for place in summary sess probe other; do echo x | s3 put backups team/a/$place/x; done
-calls() { S3_ACCESS=$1 S3_SECRET=$1-secret s3_calls matrix backups team/a/; }
-expect() { # ROLE LINES
-  calls "$1" >"$T/calls"
-  printf '%s\n' "$2" | sed 's/^ *//; /^$/d' >"$T/wanted"
-  diff "$T/wanted" "$T/calls" >"$T/err"
-}
-expect writer '
-  format gl
-  checkpoint glp
-  keys gl
-  log glp
-  tile glp
-  summary gl
-  index glp
-  sess glp
-  packs/d lp
-  packs/m lp
-  probe l
-  other l'
+strangers
+may writer
 claim 'writer may get, list, put and delete just what it should'
-expect restore '
-  format gl
-  checkpoint gl
-  keys gl
-  log glp
-  tile gl
-  summary gl
-  index gl
-  sess l
-  packs/d gl
-  packs/m gl
-  probe l
-  other l'
+may restore
 claim 'restore too'
-expect prune '
-  format gl
-  checkpoint glp
-  keys gl
-  log glp
-  tile glpd
-  summary gl
-  index glpd
-  sess ld
-  packs/d ld
-  packs/m ld
-  probe l
-  other l'
+may prune
 claim 'prune too'
-expect admin '
-  format glp
-  checkpoint glp
-  keys glpd
-  log glp
-  tile glpd
-  summary glpd
-  index glpd
-  sess glpd
-  packs/d glpd
-  packs/m glpd
-  probe glpd
-  other l'
+may admin
 claim 'and admin'
 finish

@@ -2,19 +2,12 @@
 # Long segments (initdb --wal-segsize=64): archived, received and given back in pieces, within the memory that everything has. A real
 # server, whose own files are compared with what comes back, and a recovery of it.
 . "${SOURCE_ROOT:?the project}/test/e2e/lib/tap.sh"
-. "$SOURCE_ROOT/tools/demo/cluster.sh"
-if [ -z "$PG_BIN" ] || [ ! -x "$PG_BIN/pg_basebackup" ]; then
-  echo '1..0 # skip no PostgreSQL server is installed'
-  exit 0
-fi
-C=$T/pg COPY=$T/copy K=$T/keeper
+. "$SOURCE_ROOT/test/e2e/lib/pg.sh"
+pg_needed
+[ -x "$PG_BIN/pg_basebackup" ] || { echo '1..0 # skip no pg_basebackup is installed' && exit 0; }
+COPY=$T/copy
 trap 'cluster_stop "$C"; cluster_stop "$COPY"' EXIT
-sql() { cluster_psql "$C" "$@"; }
-chmod 755 "$T"
-mkdir -p "$K" "$C/socket" "$COPY/socket"
-cp "$P" "$K/proofkeep"
-chmod 755 "$K/proofkeep"
-[ "$(id -u)" = 0 ] && chown postgres "$K" "$C" "$C/socket" "$COPY" "$COPY/socket"
+keeper "$C" "$C/socket" "$COPY" "$COPY/socket"
 cat >"$K/pk.yaml" <<YAML
 version: 1
 platform: test

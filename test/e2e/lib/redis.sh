@@ -2,6 +2,8 @@
 #   redis_start FOLDER [ARGUMENT...]   redis-server with these arguments besides
 #   redis_stop FOLDER                  by the process id in its folder; fine when it does not run
 #   redis_in FOLDER [REDIS-CLI...]     its own redis-cli
+#   redis_needed                       ends the test, as skipped, where there is no server or no client
+#   redis_config FILE [SERVER-KEY...]  a surface "cache" with these keys of its server; its secrets are those of the array `secrets`
 #   redis_fill FOLDER                  every type in every encoding, in two databases, with functions
 # Debian's redis-tools has the server under another name, and starts none when it is installed.
 if ! command -v redis-server >/dev/null && ! command -v valkey-server >/dev/null && command -v redis-check-rdb >/dev/null; then
@@ -11,6 +13,21 @@ REDIS_SERVER=${REDIS_SERVER:-$(command -v redis-server || command -v valkey-serv
 REDIS_CLI=${REDIS_CLI:-$(command -v redis-cli || command -v valkey-cli || true)}
 REDIS_CHECK=${REDIS_CHECK:-$(command -v redis-check-rdb || command -v valkey-check-rdb || true)}
 
+redis_needed() {
+  [ -z "$REDIS_SERVER" ] || [ -z "$REDIS_CLI" ] || return 0
+  echo '1..0 # skip no Redis server is installed'
+  exit 0
+}
+redis_config() {
+  local file=$1
+  shift
+  {
+    config_head "${secrets[@]}"
+    printf '%s\n' 'surfaces:' '  cache:' '    kind: redis' '    class: runtime' '    server:'
+    printf '      %s\n' "$@"
+    printf 'environments:\n  lab: { repository: main }\n'
+  } >"$file"
+}
 redis_start() {
   local folder=$1 i
   shift
