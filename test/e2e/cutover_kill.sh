@@ -3,42 +3,34 @@
 . "${SOURCE_ROOT:?the project}/test/e2e/lib/tap.sh"
 . "$SOURCE_ROOT/test/e2e/lib/pg.sh"
 pg_needed
+. "$SOURCE_ROOT/test/e2e/lib/hold.sh"
 . "$SOURCE_ROOT/test/e2e/lib/cutover.sh"
+cp "$(hold_lib)" "$F/hold_at.so"
 
 # ---- killed at each step, and gone on with
-program_of() { # PID: the program, among what that process started
-  local child
-  for child in $(cat "/proc/$1/task/$1/children" 2>/dev/null); do
-    if [ "$(readlink "/proc/$child/exe")" = "$F/proofkeep" ]; then echo "$child"; else program_of "$child"; fi
-  done
+straight_in_f() { # as in_f, with nobody in between who stops with the program
+  local as=()
+  if [ "$(id -u)" = 0 ]; then as=(setpriv --reuid postgres --regid postgres --init-groups); fi
+  (cd "$F" && exec "${as[@]}" env "HOME=$F" "XDG_CACHE_HOME=$F/cache" "TMPDIR=$F" "$@")
 }
-begin_until() { # STEP: starts the plan, and waits until that step has begun; pid is set
+begin_until() { # STEP: starts the plan, and holds it where that step has begun; pid and program are set
   tap_last="proofkeep restore --plan $id, until $1"
   : >"$T/begun" # what a former run said is not taken for this one's
-  in_f "$F/proofkeep" restore --plan "$id" --json --config "$F/proofkeep.yaml" >"$T/begun" 2>"$T/err" </dev/null &
+  straight_in_f LD_PRELOAD="$F/hold_at.so" HOLD_AT="\"name\":\"$1\",\"seq\"" \
+    "$F/proofkeep" restore --plan "$id" --json --config "$F/proofkeep.yaml" >"$T/begun" 2>"$T/err" </dev/null &
   pid=$!
-  local i
-  for ((i = 0; i < 6000; i++)); do
-    if grep -a '"type":"step"' "$T/begun" | grep "\"name\":\"$1\"" | grep -q '"state":"begun"'; then return 0; fi
-    [ -e "/proc/$pid" ] || return 1
-    sleep 0.02
-  done
-  return 1
+  held $pid "$F/proofkeep"
 }
-kill_at() {
-  begin_until "$1"
-  local met=$?
-  kill -KILL "$(program_of $pid)"
-  wait $pid 2>/dev/null
-  [ $met = 0 ] && ! grep -aq '"type":"result"' "$T/begun"
+kill_at() { # STEP [SECONDS]: and kills it there, or that much later
+  begin_until "$1" && if [ -n "${2-}" ]; then kill -CONT "$program" && sleep "$2"; fi && killed_held $pid && ! grep -aq '"type":"result"' "$T/begun"
 }
 row=2000000
 for step in $ALL watch; do
   row=$((row + 1))
   echo 5432 | put port
-  watch=1s
-  case $step in live | watch) watch=5s ;; esac # time to be killed in
-  old "INSERT INTO public.done VALUES ($row, '$step')" && plan --into "$F/new3" --watch $watch && kill_at $step
+  within=
+  case $step in last-wal | restore | start | recover) within=0.03 ;; esac # these take longer
+  old "INSERT INTO public.done VALUES ($row, '$step')" && plan --into "$F/new3" --watch 2s && kill_at $step $within
   claim "(killed in step $step)"
   case $step in
     standby | freeze) true ;;
@@ -54,10 +46,9 @@ done
 # ---- the switch hook is called again, and fails then
 echo 5432 | put port
 row=$((row + 1))
-old "INSERT INTO public.done VALUES ($row, 'again')" && plan --into "$F/new3" && touch "$F/slow.switch" && begin_until switch
-for ((i = 0; i < 600; i++)); do [ "$(cat "$F/port")" = 5432 ] || break; sleep 0.05; done
-kill -KILL "$(program_of $pid)"
-wait $pid 2>/dev/null
+old "INSERT INTO public.done VALUES ($row, 'again')" && plan --into "$F/new3" && touch "$F/slow.switch" && begin_until switch && kill -CONT "$program"
+await 60 grep -q "^$PORT" "$F/port"
+killed_held $pid
 rm "$F/slow.switch"
 [ "$(cat "$F/port")" = $PORT ]
 claim '(killed while the switch hook ran, which had led clients over)'
@@ -72,9 +63,9 @@ rm "$F/fail.switch" && go && [ "$(steps done)" = "$ALL" ] && [ "$(new "SELECT t 
 claim '... and goes on when the hook works again'
 stop_new new3 && let_write
 echo 5432 | put port
-plan --into "$F/new3" && touch "$F/slow.switch" && begin_until switch
+plan --into "$F/new3" && touch "$F/slow.switch" && begin_until switch && kill -CONT "$program"
 await 60 grep -q "^$PORT" "$F/port"
-kill -TERM "$(program_of $pid)"
+kill -TERM "$program"
 wait $pid
 [ $? = 143 ] && rm "$F/slow.switch" && frozen && new 'SELECT 1' >"$T/null" && grep -aq 'it runs on, and the old one stays frozen' "$T/begun"
 claim 'stopped by SIGTERM with its switch hook, which had led clients over, it leaves the new server running, too'
@@ -108,15 +99,16 @@ stop_new new3 && let_write && echo 5432 | put port
 plan --into "$F/new3" && kill_at recover && w restore --plan "$id" --abort && ! frozen && [ ! -e "$F/new3/postmaster.pid" ]
 claim 'so can one whose new server was started, which is stopped'
 rm -rf "$F/new3"
-plan --into "$F/new3" && begin_until restore && kill -TERM "$(program_of $pid)"
+plan --into "$F/new3" && begin_until restore && kill -TERM "$program" && kill -CONT "$program"
 wait $pid
 [ $? = 143 ] && ! frozen && grep -aq '"type":"result"' "$T/begun" && [ "$(tail -n 1 "$F/hooks")" = live ]
 claim 'SIGTERM undoes by itself'
 
 # ---- two at a time
 rm -rf "$F/new3"
-plan --into "$F/new3" --watch 8s && begin_until watch && ! go && [ "$(result error.code)" = PK-CUT-009 ]
+plan --into "$F/new3" --watch 1s && begin_until watch && ! go && [ "$(result error.code)" = PK-CUT-009 ]
 claim 'a plan is carried out by one process at a time'
+kill -CONT "$program"
 wait $pid
 stop_new new3 && let_write && echo 5432 | put port
 

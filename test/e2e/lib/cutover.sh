@@ -65,7 +65,7 @@ put switch.sh <<END
 #!/bin/sh
 "$F/hook.sh" switch || exit 1
 python3 -c 'import json; print(json.load(open("$F/hook.switch.json"))["facts"]["connection"]["port"])' >"$F/port.new" && mv "$F/port.new" "$F/port"
-[ ! -e "$F/slow.switch" ] || sleep 20
+while [ -e "$F/slow.switch" ]; do sleep 0.1; done
 END
 put proofkeep.yaml <<END
 version: 1
