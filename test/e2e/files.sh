@@ -240,8 +240,8 @@ interrupt() {
   before=$(stored) tap_last="a backup, with SIG$1"
   env --default-signal=INT "$P" backup "${big[@]}" --jobs 1 --files "$T/big" --name big --json >out 2>err </dev/null &
   pid=$!
-  while [ "$(stored)" -lt $((before + 3)) ] && kill -0 $pid 2>/dev/null; do :; done
-  kill -s "$1" $pid
+  three_more() { [ "$(stored)" -ge $((before + 3)) ]; }
+  halted $pid three_more && kill -s "$1" $pid && kill -CONT $pid
   wait $pid
 }
 interrupt INT

@@ -22,29 +22,10 @@ export TMPDIR=$T/scratch
 partials() { find back -maxdepth 1 -name '*.proofkeep-partial-*'; }
 scratch() { find scratch -maxdepth 1 -name 'proofkeep-*'; }
 
-# Stops a restore as soon as its half-made folder is in use. On a busy machine it may be too quick to be caught at once.
-stop_in_the_middle() {
-  local tries
-  for tries in 1 2 3 4 5 6; do
-    rm -rf back/here
-    stop_once && return 0
-    kill -KILL $pid 2>/dev/null
-    wait $pid 2>/dev/null
-    rm -rf back/*.proofkeep-partial-* scratch/proofkeep-*
-  done
-  return 1
-}
-stop_once() {
-  local tries
-  "$P" restore lab/files@latest --into "$T/back/here" >killed.out 2>killed.err </dev/null &
-  pid=$!
-  for tries in $(seq 4000); do
-    [ -n "$(find back -mindepth 2 -path '*.proofkeep-partial-*' -print -quit)" ] && break
-    kill -0 $pid 2>/dev/null || break
-  done
-  kill -STOP $pid 2>/dev/null && [ -n "$(partials)" ] && [ ! -e back/here ]
-}
-stop_in_the_middle
+"$P" restore lab/files@latest --into "$T/back/here" >killed.out 2>killed.err </dev/null &
+pid=$!
+in_use() { [ -n "$(find back -mindepth 2 -path '*.proofkeep-partial-*' -print -quit)" ]; }
+halted $pid in_use && [ -n "$(partials)" ] && [ ! -e back/here ]
 claim 'a restore is held in the middle'
 [ "$(scratch | wc -l)" = 1 ]
 claim 'it has a scratch folder'
@@ -72,15 +53,12 @@ claim 'what only looks alike, or is for another target, stays'
 rmdir back/*.proofkeep-partial-* scratch/proofkeep-x
 
 # An export that is killed.
-for _ in 1 2 3 4 5 6; do
-  rm -rf back/bag
-  "$P" export lab/files@latest --to "$T/back/bag" >/dev/null 2>&1 </dev/null &
-  pid=$!
-  for tries in $(seq 4000); do [ -n "$(partials)" ] || ! kill -0 $pid 2>/dev/null && break; done
-  kill -KILL $pid 2>/dev/null
-  wait $pid 2>/dev/null
-  [ -z "$(partials)" ] || break
-done
+rm -rf back/bag
+"$P" export lab/files@latest --to "$T/back/bag" >/dev/null 2>&1 </dev/null &
+pid=$!
+halfway() { [ -n "$(partials)" ]; }
+halted $pid halfway && kill -KILL $pid
+wait $pid 2>/dev/null
 [ "$(partials | wc -l)" = 1 ] && pk export lab/files@latest --to "$T/back/bag" && says 'which a run that was killed had left' && [ -z "$(partials)" ] &&
   (cd back/bag && sha256sum --quiet --strict -c CHECKSUMS) >out 2>&1
 claim 'an export to the same place removes what a killed one left'

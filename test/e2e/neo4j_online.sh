@@ -187,11 +187,8 @@ pk backup lab/graph
 picture "$A" >was2
 "$P" restore lab/graph@latest --into "bolt://$bolt_b" >out 2>err </dev/null &
 job=$!
-for i in $(seq 300); do
-  [ "$(neo4j_ask "$B" 'MATCH (s:ProofkeepImportState) WHERE s.nodes > 0 RETURN count(s)' 2>/dev/null | tr -dc 0-9)" = 1 ] && break
-  sleep 0.05
-done
-kill -KILL $job 2>/dev/null
+begun() { [ "$(neo4j_ask "$B" 'MATCH (s:ProofkeepImportState) WHERE s.nodes > 0 RETURN count(s)' 2>/dev/null | tr -dc 0-9)" = 1 ]; }
+halted $job begun && kill -KILL $job
 wait $job 2>/dev/null
 [ "$(neo4j_ask "$B" 'MATCH (s:ProofkeepImportState) RETURN count(s)' | tr -dc 0-9)" = 1 ]
 claim 'a restore is killed in its middle'

@@ -1,6 +1,6 @@
 #!/bin/sh
 # The test runner's own judgement: what is not plainly a pass or a skip is a failure. What it says at the end of a run that failed
-# names the claim, its place and its cause, and is short.
+# names the claim, its place and its cause, and is short. Few end-to-end tests that failed are asked again, and no others.
 exec python3 - "${SOURCE_ROOT:?the project}/test/run" <<'PY'
 import contextlib
 import io
@@ -41,7 +41,7 @@ BRIEFS = [
     ("ok 1 - a\n", "x\ny\n", -9, "timed out after 9 s", ["timed out after 9 s", "  last printed: ok 1 - a", "  x", "  y"]),
     ("1..1\nok 1 - a # SKIP why\nnot ok 2 # SKIP\n", "", 0, None, ["planned 1 tests, ran 2", "  last printed: not ok 2 # SKIP"]),
 ]
-print(f"1..{len(CASES) + len(BRIEFS) + 1}")
+print(f"1..{len(CASES) + len(BRIEFS) + 4}")
 for i, (text, status, why, expected) in enumerate(CASES, 1):
     c = run.read_tap(text, status, why)
     got = (c.passed, c.failed, c.skipped)
@@ -60,4 +60,20 @@ with contextlib.redirect_stdout(io.StringIO()) as shown:
 lines = shown.getvalue().splitlines()
 good = len(lines) <= 30 and len(shown.getvalue().encode()) <= 2300 and all(any(l.startswith(f"FAILED e2e/{n}:") for l in lines) for n in range(12))
 print(f"{'ok' if good else 'not ok'} {len(CASES) + len(BRIEFS) + 1} - the last lines of a run name all that failed, and are few")
+def asked_again(names, good):
+    """What is asked again of these that failed, and what is found unsteady, when those in `good` pass the second time."""
+    asked = []
+    def ask(test):
+        asked.append(test[0])
+        return test[0], run.read_tap("1..1\nok 1\n" if test[0] in good else "1..1\nnot ok 1\n", 0, None)
+    failed = [(name, run.read_tap("1..1\nnot ok 1\n", 1, None)) for name in names]
+    found = run.unsteady_among(failed, [(name,) for name in names], ask)
+    return asked, [name for name, _, _ in found]
+AGAIN = [
+    ("one that passes then is unsteady, one that does not has failed", ["plain x", "e2e/a", "e2e/b"], ["e2e/b"], (["e2e/a", "e2e/b"], ["e2e/b"])),
+    ("a unit test is not asked again", ["plain x"], ["plain x"], ([], [])),
+    ("when many fail, none is asked again", ["e2e/a", "e2e/b", "e2e/c"], ["e2e/a"], ([], [])),
+]
+for i, (what, names, good, expected) in enumerate(AGAIN, len(CASES) + len(BRIEFS) + 2):
+    print(f"{'ok' if asked_again(names, good) == expected else 'not ok'} {i} - {what}")
 PY

@@ -259,11 +259,7 @@ wipe
 p=$(plan lab/platform@latest --swap)
 "$P" restore --plan "$p" >out 2>err </dev/null &
 pid=$!
-for i in $(seq 2000); do
-  grep -q '"state": "done"' "$XDG_CACHE_HOME/proofkeep/plans/$p.journal" 2>/dev/null && break
-  sleep 0.005
-done
-kill -KILL $pid
+halted $pid grep -qs '"state": "done"' "$XDG_CACHE_HOME/proofkeep/plans/$p.journal" && kill -KILL $pid
 wait $pid 2>/dev/null
 [ -e artifacts/blob ] && [ -z "$(sql -c "SELECT 1 FROM pg_database WHERE datname = 'shop'")" ]
 claim 'killed after its first surface'
@@ -276,11 +272,8 @@ databases() { sql -c "SELECT count(*) FROM pg_database WHERE datname NOT IN ('po
 killed_in_pg() { # waits until the half of it has a table, so that it is past being made
   "$P" restore --plan "$p" >out 2>err </dev/null &
   pid=$!
-  for i in $(seq 3000); do
-    [ -z "$(cluster_psql "$C" -d "$1" -c "SELECT 1 FROM pg_class WHERE relname = 'ballast'" 2>/dev/null)" ] || break
-    sleep 0.01
-  done
-  kill -KILL $pid
+  has_table() { [ -n "$(cluster_psql "$C" -d "$1" -c "SELECT 1 FROM pg_class WHERE relname = 'ballast'" 2>/dev/null)" ]; }
+  halted $pid has_table "$1" && kill -KILL $pid
   wait $pid 2>/dev/null
   [ $? = 137 ]
 }
@@ -301,8 +294,7 @@ p=$(plan lab/platform@latest --into "pg=shop_half,artifacts=$T/side/h,cache=$T/s
 "$P" restore --plan "$p" >out 2>err </dev/null &
 pid=$!
 making() { [ "$(sql -c "SELECT (SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'CREATE DATABASE%' AND pid <> pg_backend_pid()) + (SELECT count(*) FROM pg_database WHERE datname = 'shop_half')")" != 0 ]; }
-for i in $(seq 3000); do ! making || break; done
-kill -KILL $pid && ! wait $pid 2>/dev/null && await 60 eval '[ "$(databases)" = 1 ]' && pk restore --plan "$p" --abort && [ "$(databases)" = 0 ]
+halted $pid making && kill -KILL $pid && ! wait $pid 2>/dev/null && await 60 eval '[ "$(databases)" = 1 ]' && pk restore --plan "$p" --abort && [ "$(databases)" = 0 ]
 claim 'so does the half of a run that was killed while its database was being made'
 rm -rf side
 p=$(plan lab/platform@latest --into "pg=shop_half,artifacts=$T/side/h,cache=$T/side/hr") && killed_in_pg shop_half && sql -c 'DROP DATABASE shop_half WITH (FORCE)' -c 'CREATE DATABASE shop_half' -c "COMMENT ON DATABASE shop_half IS 'of somebody else'"

@@ -67,6 +67,20 @@ await() {
     sleep 0.1
   done
 }
+# halted PID COMMAND...: lets a process of ours run in short slices until the command is true, and leaves it stopped there, for a
+# signal to meet it (and SIGCONT, when that is not SIGKILL); 1 when it ended before. A slice is as long as the asking took.
+halted() {
+  local pid=$1 end=$((SECONDS + 300)) asked
+  shift
+  while kill -STOP "$pid" 2>/dev/null && grep -q '^State:.[^Z]' "/proc/$pid/status" && [ $SECONDS -lt $end ]; do
+    asked=${EPOCHREALTIME/./}
+    "$@" && return 0
+    asked=$((${EPOCHREALTIME/./} - asked))
+    kill -CONT "$pid"
+    sleep "$(printf '%d.%06d' $((asked / 1000000)) $((asked % 1000000)))"
+  done
+  return 1
+}
 # flip FILE OFFSET: one bit there changes. A byte written over random ones would be the same in one run of 256.
 flip() {
   chmod u+w "$1" && python3 -c '
