@@ -1,5 +1,5 @@
 #include "base/http.h"
-#include "base/http_internal.h"
+#include "base/meter.h"
 #include "base/seam.h"
 #include "base/thread.h"
 #include "base/time.h"

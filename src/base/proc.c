@@ -315,6 +315,10 @@ bool proc_running(struct proc *p) {
     return running;
 }
 
+bool proc_overdue(struct proc *p) {
+    return p->overdue;
+}
+
 int proc_wait(struct proc *p, int *ret_status, struct error *err) {
     io_close(&p->in);
     io_close(&p->out);

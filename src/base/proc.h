@@ -32,6 +32,7 @@ void proc_close_in(struct proc *p);
  * ERR_INTERRUPTED or ERR_TERMINATED when a stop was passed on and ended it; ERR_PROC_FAILED when its time was over. Closes both pipes first: read proc_out to its
  * end before. ret_status may be NULL; it is the exit status, or 128 + signal, and is set on ERR_PROC_FAILED too. */
 int proc_wait(struct proc *p, int *ret_status, struct error *err) PK_CHECK;
+bool proc_overdue(struct proc *p); /* after proc_wait: it was stopped since its time was over */
 bool proc_running(struct proc *p); /* it has not ended yet */
 /* The last lines it printed, NUL-terminated, borrowed until proc_free. Only whole after proc_wait. */
 const char *proc_output(struct proc *p);

@@ -2,6 +2,14 @@
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define GIVE_WAY_NICE 10
+/* linux/ioprio.h, which not every libc's headers come with: the lowest of the best-effort class. */
+#define IO_OF_THREAD 1
+#define IO_LOWEST ((2 << 13) | 7)
 
 atomic_int stop_signal;
 
@@ -15,6 +23,16 @@ int thread_start(pthread_t *ret, void *(*run)(void *), void *arg, struct error *
     if (rc == 0) return 0;
     errno = rc;
     return error_set_errno(err, ERR_THREAD, "start a thread");
+}
+
+void thread_give_way(void) {
+    const struct sched_param none = {0};
+    const id_t self = (id_t)syscall(SYS_gettid);
+    errno = 0;
+    const bool nicer = getpriority(PRIO_PROCESS, self) >= GIVE_WAY_NICE || errno != 0;
+    (void)!sched_setscheduler(0, SCHED_BATCH, &none);
+    if (!nicer) (void)!setpriority(PRIO_PROCESS, self, GIVE_WAY_NICE);
+    (void)!syscall(SYS_ioprio_set, IO_OF_THREAD, 0, IO_LOWEST);
 }
 
 unsigned thread_cpus(void) {

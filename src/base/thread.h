@@ -8,6 +8,9 @@
 #include <stdbool.h>
 
 int thread_start(pthread_t *ret, void *(*run)(void *), void *arg, struct error *err) PK_CHECK;
+/* From here on this thread, and those that it starts, give way to others with processors and disks, as far as the
+ * system lets them: there is no way back for who is not root. */
+void thread_give_way(void);
 unsigned thread_cpus(void); /* usable CPUs of this process, at least 1 */
 
 /* A bounded multi-producer, multi-consumer queue of pointers. */

@@ -69,6 +69,17 @@ static int thaw_tier(struct cli *c, struct thaw_request *ret, bool *ret_given, s
     return 0;
 }
 
+void verb_restore_found_print(struct cli *c, const json_t *found) {
+    const bool back = json_is_true(json_object_get(found, "rolled_back"));
+    if (!json_is_object(found)) return;
+    output_print(c->output, "  found     in the WAL at %s of timeline %lld, %s %s\n", json_text(found, "lsn", "-"),
+                 (long long)json_integer_value(json_object_get(found, "timeline")),
+                 back                                            ? "rolled back at"
+                 : json_is_true(json_object_get(found, "point")) ? "behind the transaction of"
+                                                                 : "committed at",
+                 json_text(found, "time", "an unknown time"));
+}
+
 /* What is lost, and for a recovery what leads to the instant. */
 static void point_print(struct cli *c, const json_t *d) {
     const json_t *r = json_object_get(d, "recovery"), *wal = json_object_get(r, "wal");
@@ -82,8 +93,10 @@ static void point_print(struct cli *c, const json_t *d) {
     else
         output_print(c->output, "  you lose  everything written since: %s\n", loss);
     if (target)
-        output_print(c->output, "  base      %s, which ended at %s\n", json_text(d, "snapshot", "-"),
-                     json_text(r, "base_end", "-"));
+        output_print(c->output, "  base      %s, which ended at %s%s\n", json_text(d, "snapshot", "-"),
+                     json_text(r, "base_end", "-"),
+                     json_is_true(json_object_get(r, "base_chosen")) ? ": the newest that leads to the target" : "");
+    verb_restore_found_print(c, json_object_get(r, "found"));
     if (!json_is_object(wal)) return;
     const uint64_t segments = (uint64_t)json_integer_value(json_object_get(wal, "segments"));
     size_format((uint64_t)json_integer_value(json_object_get(wal, "bytes")), size);

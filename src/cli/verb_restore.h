@@ -7,6 +7,8 @@
 
 struct restore_options verb_restore_options(struct cli *c);     /* what was given; borrows from the options */
 void verb_restore_plan_event(struct cli *c, const json_t *doc); /* --json: the plan as an event, its seq as log_seq */
+/* Where a target was found in the WAL; NULL: nothing. */
+void verb_restore_found_print(struct cli *c, const json_t *found);
 bool verb_restore_is_rows(struct cli *c); /* --rows, or the plan of such a restore */
 int verb_restore_rows(struct cli *c, struct error *err) PK_CHECK;
 bool verb_restore_is_cutover(struct cli *c); /* --cutover, or the plan of one */

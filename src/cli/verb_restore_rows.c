@@ -136,6 +136,7 @@ static void recovery_print(struct cli *c, const json_t *r) {
         if (json_object_get(r, keys[i]))
             output_print(c->output, "  instant   %s%s%s\n", before, words[i], json_text(r, keys[i], "-"));
     if (json_object_get(r, "latest")) output_print(c->output, "  instant   the end of the WAL\n");
+    verb_restore_found_print(c, json_object_get(r, "found"));
 }
 
 static int plan_print(struct cli *c, const struct rows_plan *p, struct error *err) {

@@ -117,6 +117,7 @@ enum config_kind {
 };
 enum config_method { CONFIG_METHOD_UNSET, CONFIG_METHOD_LOGICAL, CONFIG_METHOD_PHYSICAL };
 enum config_through { CONFIG_THROUGH_UNSET, CONFIG_THROUGH_REPLICATION, CONFIG_THROUGH_HOST };
+enum config_priority { CONFIG_PRIORITY_UNSET, CONFIG_BACKGROUND, CONFIG_NORMAL };
 enum config_class {
     CONFIG_CLASS_UNSET,
     CONFIG_CLASS_TRUTH,
@@ -237,6 +238,8 @@ struct config_surface {
     const char *tools_dir, *run_as;
     struct config_wal *wal;
     struct config_incremental *incremental;
+    int priority; /* enum config_priority */
+    struct config_size bandwidth;
     CONFIG_LIST(config_invariant) invariants;
     CONFIG_LIST(config_query) checks;
     CONFIG_LIST(config_consistent) consistent;

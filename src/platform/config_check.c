@@ -97,6 +97,8 @@ static int check_surface(struct config_reader *r, const struct config_surface *s
     const char *wrong = !physical && s->through          ? "through"
                         : !physical && s->data_directory ? "data_directory"
                         : !physical && s->checks.count   ? "checks"
+                        : !physical && s->priority       ? "priority"
+                        : !physical && s->bandwidth.set  ? "bandwidth"
                         : physical && s->databases.count ? "databases"
                                                          : NULL;
     r->file = s->head.file;

@@ -9,6 +9,7 @@ static const char *const key_kinds[] = {"passphrase", "key_file", NULL};
 static const char *const kinds[] = {"files", "postgres", "redis", "search", "neo4j", NULL};
 static const char *const methods[] = {"logical", "physical", NULL};
 static const char *const ways[] = {"replication", "host", NULL};
+static const char *const priorities[] = {"background", "normal", NULL};
 static const char *const redis_methods[] = {"replication", "scan", NULL};
 static const char *const search_methods[] = {"logical", "snapshot", NULL};
 static const char *const search_repositories[] = {"fs", "s3", NULL};
@@ -599,6 +600,13 @@ static const struct field surface_rows[] = {
         .doc = "Take only what the server says has changed, from PostgreSQL 17 with `summarize_wal` on: for `method: physical`, "
                "`through: replication`, and a repository that is cheap to read.",
         .fallback = "everything is read"),
+    ROW(config_surface, priority, ENUM, .values = priorities, .only = "postgres",
+        .doc = "Of a physical backup beside the host's other work: `background` gives way to it with processors and "
+               "disks.",
+        .fallback = "background"),
+    ROW(config_surface, bandwidth, SIZE, .only = "postgres",
+        .doc = "Bytes a second that a physical backup reads at most, however many threads it has.",
+        .fallback = "as it can"),
     ROW(config_surface, invariants, LIST, .object = &invariant_schema, .only = "postgres",
         .doc = "What is compared after a restore."),
     ROW(config_surface, checks, LIST, .object = &query_schema, .only = "postgres",

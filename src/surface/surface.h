@@ -112,11 +112,13 @@ struct surface_context {
     const json_t *settings;              /* the driver's own keys */
     int (*secret)(void *ctx, const char *ref, struct secret **ret, struct error *err); /* resolve a secret by its name */
     void *secret_ctx;
-    /* Run the surface's hook of that name ("stop") for an action ("backup"); 1 when none is configured, ERR_HOOK when it failed.
-     * `facts`, what the hook is told, may be NULL. The function is NULL where no hooks can be run. */
+    /* Run the surface's hook of that name ("stop") for an action ("backup"); 1 when none is configured, ERR_HOOK when
+     * it failed, ERR_HOOK_TIME when it was stopped by its timeout. `facts`, what the hook is told, may be NULL. The
+     * function is NULL where no hooks can be run. */
     int (*hook)(void *ctx, const char *name, const char *action, const json_t *facts, struct error *err);
     void *hook_ctx;
     unsigned jobs;                       /* threads the driver may use */
+    uint64_t bandwidth; /* bytes a second that a capture reads at most, of drivers that heed it; 0: as it can */
     bool full_read;                      /* do not trust unchanged metadata: read everything */
     json_t *(*former_facts)(void *ctx);  /* of this surface's previous snapshot, for the caller; NULL when they cannot be had. NULL: never */
     void *former_ctx;

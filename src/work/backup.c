@@ -91,6 +91,49 @@ static json_t *former_facts(void *ctx) {
     return facts;
 }
 
+struct capturing {
+    struct repo *repo;
+    const struct writer_options *options;
+    const struct work_surface *surface;
+    struct surface_context *ctx;
+    struct work_bridge *bridge;
+    struct work_sink sink;
+    struct writer *writer; /* NULL: it could not be opened */
+    struct capture_result result;
+    int rc;
+    struct error *err;
+};
+
+static int capture_here(struct capturing *c) {
+    int rc = writer_open(c->repo, c->options, &c->writer, c->err);
+    if (rc < 0) return rc;
+    c->bridge->writer = c->writer;
+    work_sink_init(&c->sink, c->writer);
+    return c->surface->driver->capture(c->ctx, &c->sink.sink, &c->result, c->err);
+}
+
+static void *capture_run(void *arg) {
+    struct capturing *c = arg;
+    thread_give_way();
+    c->rc = capture_here(c);
+    return NULL;
+}
+
+/* In a thread of its own, which the driver's and the writer's come from: what hooks start later must not have its
+ * priority. */
+static int capture_beside(struct capturing *c, struct error *err) {
+    pthread_t thread;
+    int rc = thread_start(&thread, capture_run, c, err);
+    if (rc < 0) return rc;
+    pthread_join(thread, NULL);
+    return c->rc;
+}
+
+static bool gives_way(const struct work_surface *s) {
+    const struct config_surface *c = s->config_surface;
+    return c && c->method == CONFIG_METHOD_PHYSICAL && c->priority != CONFIG_NORMAL;
+}
+
 static int attempt(struct work *w, const struct work_surface *s, const struct backup_options *o, struct job *j,
                    struct backup_result *ret, struct error *err) {
     struct writer_options wo = {.environment = s->environment, .surface = s->name, .threads = w->jobs};
@@ -98,19 +141,20 @@ static int attempt(struct work *w, const struct work_surface *s, const struct ba
     struct work_bridge b;
     struct surface_context ctx;
     struct capture_result cap = {0};
-    struct work_sink sink;
     json_t *root = NULL;
     struct digest entry;
     int rc = work_bridge_open(w, s, &b, &ctx, err);
     if (rc < 0) return rc;
-    if ((rc = writer_open(w->repo, &wo, &writer, err)) < 0) goto out;
-    b.writer = writer;
     ctx.full_read = o->full_read;
     struct former former = {w, s};
     ctx.former_facts = former_facts;
     ctx.former_ctx = &former;
-    work_sink_init(&sink, writer);
-    rc = known_secrets_error(&w->known, s->driver->capture(&ctx, &sink.sink, &cap, err), err);
+    struct capturing taking = {.repo = w->repo, .options = &wo, .surface = s, .ctx = &ctx, .bridge = &b, .err = err};
+    rc = gives_way(s) ? capture_beside(&taking, err) : capture_here(&taking);
+    writer = taking.writer;
+    cap = taking.result;
+    rc = known_secrets_error(&w->known, rc, err);
+    if (rc < 0 && !writer) goto out;
     if (rc < 0) {
         if (rc == -ERR_INTERRUPTED || rc == -ERR_TERMINATED) {
             struct error e = ERROR_INIT;

@@ -3,6 +3,7 @@
 #include "base/time.h"
 #include "surface/pgphys/commits.h"
 #include "work/pitr_reach.h"
+#include "work/wal_walk.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -12,28 +13,17 @@
  * what the search leaves between two neighbours of a thinned list is listed again. So memory is bounded and the end is
  * a single transaction. */
 #define LISTED_MAX 4096
-#define WINDOW 8  /* segments that lie in the scratch folder at a time */
-#define OVERLAP 2 /* of the window before, for a record that crosses */
 #define FILES_MAX 1024
 #define ROUNDS_MAX 64
 #define HUNT_EVERY 4 /* of the newest, each is tried */
 
-struct path_part { /* of the timelines that lead from the base to the end */
-    uint32_t timeline;
-    uint64_t from, to;
-};
 struct instants {
     struct asking *a;
     const struct snapshot_info *base;
-    json_t *scratch; /* a folder of its own, and where the server's programs are */
-    struct work_reading in;
-    struct work_wal *wal;
-    uint64_t system, until; /* until: what is not clean lies there or before */
-    int64_t until_ns;       /* nor was it committed later than that */
-    uint32_t segment_bytes;
+    struct wal_walk walk;
+    uint64_t until;    /* what is not clean lies there or before */
+    int64_t until_ns;  /* nor was it committed later than that */
     char timeline[16]; /* that recovery follows */
-    struct path_part *path;
-    size_t path_n;
     uint32_t database, files[FILES_MAX];
     size_t file_count;
     enum { ALL, TOUCHED, DELETED } only; /* commits that updated or deleted rows of the table, or changed a catalog */
@@ -59,26 +49,6 @@ static uint64_t lsn_fact(const json_t *o, const char *key) {
     return text && wal_lsn_parse(text, &lsn) ? lsn : 0;
 }
 
-static int timelines(struct instants *s, uint32_t base, uint32_t target, uint64_t from, struct error *err) {
-    struct wal_name n = {.kind = WAL_HISTORY, .timeline = target};
-    struct wal_source *source = work_wal_source(s->wal);
-    struct wal_switch *list = NULL;
-    size_t count = 0;
-    struct buf b = BUF_INIT(WAL_HISTORY_BYTES_MAX);
-    int rc = target == base ? 0 : source->ops->get(source, s->system, &n, &b, err);
-    if (rc == 0 && target != base) rc = wal_history_parse(buf_bytes(&b), target, &list, &count, err);
-    if (rc == 0) rc = mem_alloc((count + 1) * sizeof *s->path, (void **)&s->path, err);
-    for (size_t i = 0; rc == 0 && i < count; i++) {
-        if (list[i].lsn <= from || (s->path_n == 0 && list[i].timeline != base)) continue;
-        s->path[s->path_n++] = (struct path_part){list[i].timeline, from, list[i].lsn};
-        from = list[i].lsn;
-    }
-    if (rc == 0) s->path[s->path_n++] = (struct path_part){target, from, UINT64_MAX};
-    seam_free(list);
-    buf_free(&b);
-    return rc;
-}
-
 /* 1: it does not, and why_none says why. */
 static int find_way(struct instants *s, const struct bisect_candidate *not_clean, struct error *err) {
     struct restore_recovery q = {.restore_command = past_feed_command};
@@ -95,11 +65,11 @@ static int find_way(struct instants *s, const struct bisect_candidate *not_clean
         s->until = lsn_fact(other.facts, "stop_lsn");
         snprintf(s->timeline, sizeof s->timeline, "%" PRIu32, timeline);
         q.timeline = s->timeline;
-        if (rc == 0 && (!system || strtoull(system, NULL, 10) != s->system || !timeline || !s->until))
+        if (rc == 0 && (!system || strtoull(system, NULL, 10) != s->walk.system || !timeline || !s->until))
             rc = none(s, "%s is not of the same cluster", not_clean->info->id);
         work_reading_close(&other);
     }
-    if (rc == 0) rc = pitr_reach(s->a->w, s->base, s->in.facts, &q, &reach, err);
+    if (rc == 0) rc = pitr_reach(s->a->w, s->base, s->walk.in.facts, &q, &reach, err);
     if (rc == -ERR_PG_TARGET) {
         rc = none(s, "%s", err->text);
         error_clear(err);
@@ -111,9 +81,7 @@ static int find_way(struct instants *s, const struct bisect_candidate *not_clean
         rc = none(s, "WAL is missing from %s on", json_string_value(json_object_get(reach, "to")));
     snprintf(s->timeline, sizeof s->timeline, "%" PRIu32, target);
     json_decref(reach);
-    return rc == 0
-               ? timelines(s, (uint32_t)json_integer_value(json_object_get(s->in.facts, "timeline")), target, from, err)
-               : rc;
+    return rc == 0 ? wal_walk_path(&s->walk, target, from, err) : rc;
 }
 
 static void take_files(struct instants *s, const json_t *files) {
@@ -155,78 +123,17 @@ static int add(void *ctx, const struct wal_commit *c, struct error *err) {
     return 0;
 }
 
-/* Whether anything of the segment is stored; what is absent ends the WAL, as does what is lost behind the place to
- * which it is known to lead. */
-static int fetch(struct instants *s, uint32_t timeline, uint64_t lsn, int dirfd, bool *ret, struct error *err) {
-    struct wal_name n = wal_name_at(timeline, lsn, s->segment_bytes);
-    char name[WAL_NAME_BYTES];
-    struct stat st;
-    wal_name_format(&n, name);
-    *ret = true;
-    if (seam_fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0) return 0;
-    int rc = past_feed_put(work_wal_source(s->wal), s->system, &n, dirfd, err);
-    if (rc != -ERR_WAL_ABSENT && (rc != -ERR_OBJECT_MISSING || lsn < s->until)) return rc;
-    error_clear(err);
-    *ret = false;
-    return 0;
-}
-
-static void drop(struct instants *s, uint32_t timeline, uint64_t lsn, int dirfd) {
-    struct wal_name n = wal_name_at(timeline, lsn, s->segment_bytes);
-    char name[WAL_NAME_BYTES];
-    wal_name_format(&n, name);
-    (void)!seam_unlinkat(dirfd, name, 0);
-}
-
-static int list_part(struct instants *s, struct wal_commits *c, struct path_part p, struct between *b, int dirfd,
-                     struct error *err) {
-    const char *folder = json_string_value(json_object_get(s->scratch, "folder"));
-    const uint64_t size = s->segment_bytes, end = p.to < b->until + 1 ? p.to : b->until + 1;
-    uint64_t first = p.from - p.from % size, have = first;
-    int rc = 0;
-    bool there = true;
-    char path[4096];
-    snprintf(path, sizeof path, "%s/" PAST_FEED_FOLDER, folder);
-    while (rc == 0 && there && have < end) {
-        uint64_t stop = first + WINDOW * size;
-        while (rc == 0 && there && have < stop && have < end) {
-            rc = fetch(s, p.timeline, have, dirfd, &there, err);
-            if (rc == 0 && there) have += size;
-        }
-        /* A commit record that begins at `until` ends behind it; records of the segment are whole in what was fetched.
-         */
-        struct wal_stretch w = {.bin = json_string_value(json_object_get(s->scratch, "bin")),
-                                .run_as = json_string_value(json_object_get(s->scratch, "run_as")),
-                                .folder = path,
-                                .timeline = p.timeline,
-                                .from = first > p.from ? first : p.from,
-                                .to = have < p.to ? have : p.to,
-                                .last = !there || have >= end};
-        if (rc == 0 && have > first) rc = wal_commits_read(c, &w, add, b, err);
-        uint64_t next = have > first + OVERLAP * size ? have - OVERLAP * size : first;
-        for (; first < next; first += size) drop(s, p.timeline, first, dirfd);
-    }
-    for (; first < have; first += size) drop(s, p.timeline, first, dirfd);
-    return rc;
-}
-
 static int list_between(struct instants *s, uint64_t after, uint64_t until, struct error *err) {
     struct wal_commits c = {.database = s->database,
                             .files = s->files,
                             .file_count = s->only ? s->file_count : 0,
                             .deletes_only = s->only == DELETED};
     struct between b = {s, after, until};
-    char path[4096];
-    snprintf(path, sizeof path, "%s/" PAST_FEED_FOLDER, json_string_value(json_object_get(s->scratch, "folder")));
-    int dirfd = seam_openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
-    int rc = dirfd < 0 ? error_set_errno(err, ERR_IO_READ, "open %s", path) : 0;
     s->n = 0;
     s->stride = 1;
     s->passed = s->commits = 0;
-    for (size_t i = 0; rc == 0 && i < s->path_n; i++)
-        if (s->path[i].to > after && s->path[i].from <= until) rc = list_part(s, &c, s->path[i], &b, dirfd, err);
+    int rc = wal_walk_records(&s->walk, &c, after, until, s->until, add, &b, err);
     wal_commits_free(&c);
-    io_close(&dirfd);
     return rc;
 }
 
@@ -333,49 +240,21 @@ static int narrow(struct instants *s, bool is_clean, struct error *err) {
     return 0;
 }
 
-static int prepare(struct instants *s, struct error *err) {
-    const char *system;
-    char path[4096];
-    struct stat st;
-    int rc = work_reading_open(s->a->w, s->base, &s->in, err);
-    if (rc == 0) rc = json_need_str(s->in.facts, "system_identifier", "the snapshot's facts", &system, err);
-    if (rc < 0) return rc;
-    s->system = strtoull(system, NULL, 10);
-    s->segment_bytes = (uint32_t)json_integer_value(json_object_get(s->in.facts, "wal_segment_bytes"));
-    if (s->segment_bytes < WAL_SEGMENT_MIN)
-        return error_set(err, ERR_PG_TARGET, "its facts do not say how long a WAL segment is");
-    rc = work_wal_open_all(s->a->w, s->base->environment, s->base->surface, &s->wal, err);
-    if (rc == 0) rc = s->in.surface.driver->scratch_start(&s->in.ctx, s->in.facts, &s->scratch, err);
-    if (rc < 0) return rc;
-    const char *folder = json_string_value(json_object_get(s->scratch, "folder"));
-    snprintf(path, sizeof path, "%s/" PAST_FEED_FOLDER, folder);
-    if (seam_mkdirat(AT_FDCWD, path, 0700) < 0) return error_set_errno(err, ERR_IO_WRITE, "make %s", path);
-    if (geteuid() == 0 && (seam_fstatat(AT_FDCWD, folder, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
-                           seam_fchownat(AT_FDCWD, path, st.st_uid, st.st_gid, AT_SYMLINK_NOFOLLOW) < 0))
-        return error_set_errno(err, ERR_IO_WRITE, "give %s to the server's user", path);
-    return 0;
-}
-
 int bisect_instants(struct asking *a, const struct bisect_candidate *first, bool is_clean,
                     const struct bisect_candidate *not_clean, struct error *err) {
-    const struct surface_context ctx = {.scratch_dir = a->w->scratch_dir};
     struct instants *s;
     int rc = mem_alloc(sizeof *s, (void **)&s, err);
     if (rc < 0) return rc;
     s->a = a;
     s->base = first->info;
-    rc = prepare(s, err);
+    rc = wal_walk_open(a->w, s->base, &s->walk, err);
     if (rc == 0) rc = find_way(s, not_clean, err);
     if (rc == 0 && a->o->pick) {
         take_files(s, a->r->clean.files);
         take_files(s, a->r->not_clean.files);
     }
     if (rc == 0) rc = narrow(s, is_clean, err);
-    if (s->scratch) s->in.surface.driver->scratch_stop(&ctx, s->scratch);
-    json_decref(s->scratch);
-    work_wal_close(s->wal);
-    work_reading_close(&s->in);
-    seam_free(s->path);
+    wal_walk_close(&s->walk);
     seam_free(s);
     return rc < 0 ? known_secrets_error(&a->w->known, error_wrap(err, "between the points"), err) : 0;
 }

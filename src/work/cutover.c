@@ -238,9 +238,8 @@ static int failed(struct cut *k, struct error *err) {
         return error_next(err, "Run 'proofkeep restore --plan %s' again for what is left.", k->p->id);
     }
     if (cut_switch_unknown(k)) {
-        error_state(err,
-                    "a call of the switch hook was cut off before, so clients may be at the new server: it runs on, "
-                    "and the old one stays frozen");
+        error_state(err, "a call of the switch hook was cut off, so clients may be at the new server: it runs on, "
+                         "and the old one stays frozen");
         return error_next(err,
                           "Mend that, then run 'proofkeep restore --plan %s' again. If no client is led to the new "
                           "server: '--plan %s --abort --confirm \"%s\"'.",

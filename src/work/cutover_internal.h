@@ -20,7 +20,7 @@ struct cut {
     bool opened, bridged;
     bool was_begun; /* the step that runs was interrupted before */
     bool refused;   /* the first call of the switch hook was in this run, and failed by itself: it has not switched */
-    bool stopped;   /* the switch hook was stopped with this run */
+    bool stopped;   /* the switch hook was stopped, with this run or by its timeout */
     bool led;       /* the switch hook has succeeded in this run, whether or not that could be written down */
 };
 

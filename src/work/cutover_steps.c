@@ -166,7 +166,7 @@ static int smoke_tests(struct cut *k, json_t *list, struct error *err) {
         struct error why = ERROR_INIT;
         rc = hook_run(k->w, k->surface.config_environment, h, &event, NULL, &why);
         json_decref(facts);
-        if (rc < 0 && rc != -ERR_HOOK) {
+        if (rc < 0 && rc != -ERR_HOOK && rc != -ERR_HOOK_TIME) {
             *err = why;
             return rc;
         }
@@ -251,8 +251,8 @@ static int step_switch(struct cut *k, json_t **ret, struct error *err) {
     if (rc < 0) return rc;
     rc = hook(k, "switch", err);
     k->led = rc == 0;
-    /* one that was stopped with us may have been past its work */
-    k->stopped = !k->led && (rc == -ERR_INTERRUPTED || rc == -ERR_TERMINATED);
+    /* one that was stopped, with us or since its time was over, may have been past its work */
+    k->stopped = rc == -ERR_INTERRUPTED || rc == -ERR_TERMINATED || rc == -ERR_HOOK_TIME;
     k->refused = rc < 0 && !called && !k->stopped;
     /* its step will be written down as failed, which says nothing of that */
     if (k->stopped && journal_keep(&k->j, UNKNOWN, json_true(), &why) < 0) error_clear(&why);

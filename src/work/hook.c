@@ -60,7 +60,7 @@ static int input_write(struct proc *p, struct bytes text, struct error *err) {
 }
 
 static int run(const struct config_environment *e, const struct config_hook *h, const struct hook_event *event,
-               struct error *err) {
+               bool *ret_overdue, struct error *err) {
     CLEANUP(words_free) char **words = NULL;
     CLEANUP(buf_free) struct buf input = BUF_INIT(HOOK_INPUT_MAX);
     int rc = words_make(e, &h->run, &words, err);
@@ -75,6 +75,7 @@ static int run(const struct config_environment *e, const struct config_hook *h, 
     if (rc) return rc;
     rc = input_write(p, buf_bytes(&input), err);
     if (rc == 0) rc = proc_wait(p, NULL, err);
+    *ret_overdue = rc == -ERR_PROC_FAILED && proc_overdue(p);
     proc_free(p);
     return rc;
 }
@@ -83,11 +84,12 @@ int hook_run(struct work *w, const struct config_environment *e, const struct co
              const struct hook_event *event, int64_t *ret_ns, struct error *err) {
     const int64_t begun = time_monotonic_ns();
     struct error why = ERROR_INIT;
-    int rc = known_secrets_error(&w->known, run(e, h, event, &why), &why);
+    bool overdue = false;
+    int rc = known_secrets_error(&w->known, run(e, h, event, &overdue, &why), &why);
     if (ret_ns) *ret_ns = time_monotonic_ns() - begun;
     if (rc == -ERR_PROC_FAILED || rc == -ERR_PROC_SPAWN)
-        return error_set(err, ERR_HOOK, "the hook '%s' of %s%s%s: %s", event->hook, e->head.name,
-                         event->surface ? "/" : "", event->surface ? event->surface : "", why.text);
+        return error_set(err, overdue ? ERR_HOOK_TIME : ERR_HOOK, "the hook '%s' of %s%s%s: %s", event->hook,
+                         e->head.name, event->surface ? "/" : "", event->surface ? event->surface : "", why.text);
     if (rc) *err = why;
     return rc;
 }

@@ -16,7 +16,8 @@ struct hook_event {
 /* The hook of that name ("freeze", "switch", …; not checks); NULL when it is not configured, or hooks is NULL. */
 const struct config_hook *hook_find(const struct config_hooks *hooks, const char *name);
 /* Runs it to its end. A stop of ours that was asked for before does not end it, so that what undoes is run. ERR_HOOK
- * when it failed, ran for too long or could not be started; ERR_INTERRUPTED, ERR_TERMINATED. `ret_ns`, how long it ran,
+ * when it failed or could not be started; ERR_HOOK_TIME when it ran for too long and was stopped, so that nobody knows
+ * whether it did its work; ERR_INTERRUPTED, ERR_TERMINATED. `ret_ns`, how long it ran,
  * may be NULL. */
 int hook_run(struct work *w, const struct config_environment *e, const struct config_hook *h,
              const struct hook_event *event, int64_t *ret_ns, struct error *err) PK_CHECK;

@@ -160,7 +160,7 @@ void past_of(struct work *w, const struct snapshot_info *info, struct work_readi
 
 /* Whether recovery from it leads to the target: nothing is copied, and no server is asked. */
 static int try_base(struct work *w, const struct snapshot_info *info, const struct restore_recovery *q,
-                    bool *ret_before, struct error *err) {
+                    struct pitr_find *find, bool only, bool *ret_before, struct error *err) {
     struct work_reading in;
     struct restore_recovery want = *q;
     json_t *plan = NULL, *reach = NULL, *nowhere = NULL;
@@ -175,36 +175,46 @@ static int try_base(struct work *w, const struct snapshot_info *info, const stru
     *ret_before = rc == 0;
     if (rc == 0) rc = pitr_reach(w, info, in.facts, &want, &reach, err);
     json_decref(plan);
-    json_decref(reach);
     json_decref(nowhere);
     work_reading_close(&in);
+    if (rc == 0 && pitr_find_is(q)) {
+        *ret_before = false; /* it leads on, but not to there */
+        rc = pitr_find_look(find, w, info, q, reach, only, err);
+    }
+    json_decref(reach);
     return rc;
 }
 
 static int newest_base(struct work *w, const struct address *a, const struct restore_recovery *q,
-                       const struct snapshot_info **ret, struct error *err) {
+                       struct pitr_find *find, const struct snapshot_info **ret, struct error *err) {
     const struct snapshot_info **points = NULL;
     struct error kept = ERROR_INIT;
-    size_t n = 0;
+    size_t n = 0, whole = 0;
     int rc = work_points(w, a->environment, a->surfaces[0], &points, &n, err);
     if (rc < 0) return rc;
-    for (rc = -ERR_PG_TARGET; rc == -ERR_PG_TARGET && n-- > 0;) {
+    for (size_t i = 0; i < n; i++)
+        if (points[i]->complete && past_is_physical(points[i])) points[whole++] = points[i];
+    n = whole;
+    for (rc = -ERR_PG_TARGET; rc == -ERR_PG_TARGET && !find->ended && n-- > 0;) {
         bool before;
-        if (!points[n]->complete || !past_is_physical(points[n])) continue;
         error_clear(err);
-        rc = try_base(w, points[n], q, &before, err);
+        rc = try_base(w, points[n], q, find, whole == 1, &before, err);
         if (rc == 0) *ret = points[n];
         /* Why the newest before the target does not lead to it says more than that an older one does not either. */
         if (rc == -ERR_PG_TARGET && before && !kept.code) kept = *err;
     }
     seam_free(points);
+    if (rc == -ERR_PG_TARGET && !find->ended && find->backups) {
+        error_clear(err);
+        return pitr_find_none(find, q, err);
+    }
     if (rc == -ERR_PG_TARGET && kept.code) *err = kept;
     if (rc == -ERR_PG_TARGET && !err->code)
         return error_set(err, ERR_PG_TARGET, "there is no whole physical backup to recover from");
     return rc;
 }
 
-int past_find_point(struct work *w, const char *address, const struct restore_recovery *q,
+int past_find_point(struct work *w, const char *address, const struct restore_recovery *q, struct pitr_find *find,
                     const struct snapshot_info **ret, struct error *err) {
     const struct snapshot_info *info = NULL;
     struct address a;
@@ -220,10 +230,14 @@ int past_find_point(struct work *w, const char *address, const struct restore_re
     if (past_recovers(q) && q->action)
         return error_set(err, ERR_USAGE, "what to do at the target is not to be chosen: it is a scratch server's");
     if (past_recovers(q) && follows(q)) {
-        if (a.point.kind == POINT_UNSAID)
-            rc = newest_base(w, &a, q, &info, err);
-        else
-            rc = try_base(w, info, q, &before, err);
+        find->chosen = a.point.kind == POINT_UNSAID;
+        if (find->chosen)
+            rc = newest_base(w, &a, q, find, &info, err);
+        else if ((rc = try_base(w, info, q, find, true, &before, err)) == -ERR_PG_TARGET && !find->ended &&
+                 find->backups) {
+            error_clear(err);
+            rc = pitr_find_none(find, q, err);
+        }
     }
     if (rc == 0) *ret = info;
     return rc < 0 && past_recovers(q) ? error_wrap(err, "%s", address) : rc;

@@ -4,6 +4,7 @@
 
 #include "work/past.h"
 #include "work/past_feed.h"
+#include "work/pitr_find.h"
 
 #define PAST_PHYSICAL "postgres-physical"
 
@@ -26,9 +27,11 @@ void past_of_recovery(struct work *w, const struct snapshot_info *info, struct w
 bool past_is_physical(const struct snapshot_info *info);
 /* Whether anything but the end of the backup is asked for. */
 bool past_recovers(const struct restore_recovery *q);
-/* The point that an address names; where it names none and a target is given, the newest physical one from which WAL leads to the target.
- * ERR_USAGE for a target with a logical point, ERR_PG_TARGET when none leads there. Opens the repository. */
-int past_find_point(struct work *w, const char *address, const struct restore_recovery *q, const struct snapshot_info **ret, struct error *err) PK_CHECK;
+/* The point that an address names; where it names none and a target is given, the newest physical one from which WAL
+ * leads to the target. `find`, zeroed, says where a target was that had to be looked for. ERR_USAGE for a target with a
+ * logical point, ERR_PG_TARGET when none leads there. Opens the repository. */
+int past_find_point(struct work *w, const char *address, const struct restore_recovery *q, struct pitr_find *find,
+                    const struct snapshot_info **ret, struct error *err) PK_CHECK;
 /* What a plan or a result says of it: {"time"|"lsn"|"xid"|"name"|"latest"|"immediate", "exclusive", "timeline"}, or null. */
 json_t *past_recovery_json(const struct restore_recovery *q);
 

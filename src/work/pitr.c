@@ -73,7 +73,7 @@ static int command(struct work *w, const struct snapshot_info *info, json_t *rec
 }
 
 bool pitr_has_instant(const struct restore_options *o) {
-    return o->target_time || o->target_lsn;
+    return o->target_time || o->target_lsn || o->target_xid || o->target_name;
 }
 
 /* An old cluster's own folder, whose server goes on to archive: it must do that as a timeline of its own. */
@@ -197,6 +197,13 @@ static int64_t instant(const struct restore_recovery *q, const char *base_end, c
     return !q->lsn && !q->xid && !q->name && said && time_parse(said, &ns) ? ns : 0;
 }
 
+/* When what was found in the WAL ended; 0: that was not told. */
+static int64_t found_instant(const json_t *recovery) {
+    const char *said = text(json_object_get(recovery, "found"), "time");
+    int64_t ns;
+    return said && time_parse(said, &ns) ? ns : 0;
+}
+
 static void name_point(const struct restore_recovery *q, int64_t ns, char out[600]) {
     char when[32];
     if (q->lsn)
@@ -241,8 +248,10 @@ int pitr_tell(const json_t *facts, const json_t *reach, json_t *doc, struct erro
     if (rc < 0 || !pitr_request(doc, &q) || q.standby) return rc;
     json_t *recovery = json_object_get(doc, "recovery"), *seconds = json_object_get(doc, "estimated_seconds");
     const char *base_end = text(facts, "stop_time"), *missing = text(reach, "missing_from");
-    int64_t ns = instant(&q, base_end, reach), loss = ns ? (time_now_ns() - ns) / NS_PER_S : -1;
+    int64_t ns = instant(&q, base_end, reach);
     name_point(&q, ns, point);
+    if (!ns) ns = found_instant(recovery);
+    int64_t loss = ns ? (time_now_ns() - ns) / NS_PER_S : -1;
     rc = json_put_str(doc, "point", point, err);
     if (rc == 0)
         rc = json_put(doc, "loss_seconds", ns ? json_integer((json_int_t)(loss > 0 ? loss : 0)) : json_null(), err);

@@ -18,7 +18,7 @@ int pitr_tell(const json_t *facts, const json_t *reach, json_t *doc, struct erro
 /* Before a plan is carried out that takes the place of an old cluster: the histories of all timelines that are stored of it go into the
  * document, so that the server takes none of their numbers. Nothing for other plans. */
 int pitr_histories(struct work *w, const struct snapshot_info *info, const json_t *facts, json_t *doc, struct error *err) PK_CHECK;
-/* Whether the options name an instant that a newer backup may lie behind. */
+/* Whether the options name a target that a newer backup may lie behind. */
 bool pitr_has_instant(const struct restore_options *o);
 
 #endif

@@ -7,6 +7,7 @@
 #include "work/extract.h"
 #include "work/leftover.h"
 #include "work/pitr.h"
+#include "work/pitr_find.h"
 #include "work/pitr_reach.h"
 #include "work/reading.h"
 #include "work/receipt.h"
@@ -179,49 +180,60 @@ static int warnings(struct work *w, const struct snapshot_info *info, json_t *do
     return rc < 0 ? (json_decref(list), rc) : json_put(doc, "warnings", list, err);
 }
 
-/* The point that is meant; when only an instant is, the newest that recovery leads from to it. */
-static int find_point(struct work *w, const char *address, const struct restore_options *o,
+/* The point that is meant; when only a target is, the newest that recovery leads from to it. What has to be looked for
+ * in the WAL is looked for from a point that was named as well. */
+static int find_point(struct work *w, const char *address, const struct restore_options *o, struct pitr_find *find,
                       const struct snapshot_info **ret, struct error *err) {
     const struct snapshot_info **points = NULL;
     char oldest[SNAPSHOT_ID_MAX] = "";
     struct error kept = ERROR_INIT;
     struct address a;
-    size_t n = 0;
+    size_t n = 0, whole = 0;
+    const struct restore_recovery sought = {.xid = o->target_xid, .name = o->target_name};
     int rc = address_parse(address, &a, err);
-    if (rc < 0 || !pitr_has_instant(o) || a.point.kind != POINT_UNSAID || a.surface_count != 1)
+    const bool named = rc == 0 && a.point.kind != POINT_UNSAID;
+    if (rc < 0 || !pitr_has_instant(o) || (named && !pitr_find_is(&sought)) || a.surface_count != 1)
         return rc < 0 ? rc : work_find_point(w, address, ret, err);
     if ((rc = work_find_point(w, address, ret, err)) < 0) return rc; /* that there is one at all */
     if (strcmp((*ret)->kind, "postgres-physical") != 0) return 0;
     if (extract_wanted(*ret, o)) {
         struct restore_recovery q = extract_recovery(o);
-        return past_find_point(w, address, &q, ret, err);
+        return past_find_point(w, address, &q, find, ret, err);
     }
     if ((rc = work_points(w, a.environment, a.surfaces[0], &points, &n, err)) < 0) return rc;
+    find->chosen = !named;
+    for (size_t i = 0; i < n; i++)
+        if (named ? points[i] == *ret : points[i]->complete && past_is_physical(points[i])) points[whole++] = points[i];
+    n = whole;
     rc = 1;
     while (rc == 1 && n-- > 0) {
         struct looked found = {0};
         json_t *doc = json_object();
-        if (!points[n]->complete || strcmp(points[n]->kind, "postgres-physical") != 0) {
-            json_decref(doc);
-            continue;
-        }
         error_clear(err);
         rc = doc ? into_put(w, points[n], o, doc, err) : error_set(err, ERR_NO_MEMORY, "no memory for a plan");
         if (rc == 0) rc = json_put(doc, "in_place", json_boolean(o->in_place), err);
         if (rc == 0) rc = pitr_document(w, points[n], o, doc, err);
         if (rc == 0) rc = driver_plan(w, points[n], doc, &found, err);
+        const bool leads = rc == 0;
+        if (leads && pitr_find_is(&sought))
+            rc = pitr_find_look(find, w, points[n], &sought, found.reach, whole == 1, err);
         if (rc == 0) *ret = points[n];
-        if (rc == -ERR_PG_TARGET) {
+        if (rc == -ERR_PG_TARGET && !find->ended) {
             rc = 1;
             /* Why the newest before the target does not lead to it says more than that an older one does not either. */
-            if (found.before && !kept.code) kept = *err;
+            if (!leads && found.before && !kept.code) kept = *err;
             snprintf(oldest, sizeof oldest, "%s", points[n]->id);
         }
         json_decref(doc);
         looked_free(&found);
     }
     seam_free(points);
-    if (rc != 1) return rc;
+    if (rc != 1) return rc < 0 && find->ended ? error_wrap(err, "%s", address) : rc;
+    if (find->backups) {
+        error_clear(err);
+        rc = pitr_find_none(find, &sought, err);
+        return error_wrap(err, "%s", address);
+    }
     if (!kept.code) return error_wrap(err, "%s, whose oldest whole backup is %s", address, oldest);
     *err = kept;
     return error_wrap(err, "%s", address);
@@ -232,9 +244,10 @@ int restore_plan_make(struct work *w, const char *address, const struct restore_
     const struct snapshot_info *info;
     json_t *doc = json_object(), *paths = json_array();
     struct looked found = {0};
+    struct pitr_find find = {0};
     char id[PLAN_ID_BYTES], when[32], loss[32], entry[65];
     *ret = (struct restore_plan){0};
-    int rc = find_point(w, address, o, &info, err);
+    int rc = find_point(w, address, o, &find, &info, err);
     if (rc == 0)
         rc = repo_keys(w->repo)->read_secret
                  ? 0
@@ -272,6 +285,7 @@ int restore_plan_make(struct work *w, const char *address, const struct restore_
     if (rc == 0) rc = estimate(w, info, doc, err);
     if (rc == 0) rc = thaw_plan(w, info, o->thaw, o->tier, doc, err);
     if (rc == 0) rc = driver_plan(w, info, doc, &found, err);
+    if (rc == 0) rc = pitr_find_put(&find, json_object_get(doc, "recovery"), json_object_get(doc, "warnings"), err);
     if (rc == 0) rc = pitr_tell(found.facts, found.reach, doc, err);
     if (rc == 0) {
         /* a default target is named now, so that running the plan restores to just that place */

@@ -60,6 +60,7 @@ struct making {
     const struct rows_driver *rows;
     struct rows_wish wish;
     struct past_either past;
+    struct pitr_find find;
     const char *include[PICKS_MAX + 1];
     json_t *look, *found; /* owned */
     char id[PLAN_ID_BYTES], changes[4200];
@@ -155,6 +156,7 @@ static int document(struct making *m, json_t **ret, struct error *err) {
         json_object_get(f, "triggers"), "no_triggers", (int)m->o->no_triggers, "warnings", list);
     rc = doc ? json_put(doc, "recovery", past_recovery_json(m->o->recovery), err)
              : error_set(err, ERR_NO_MEMORY, "no memory for a plan");
+    if (rc == 0) rc = pitr_find_put(&m->find, json_object_get(doc, "recovery"), list, err);
     if (rc < 0)
         json_decref(doc);
     else
@@ -168,7 +170,7 @@ int rows_plan_make(struct work *w, const char *address, const struct rows_option
     json_t *doc = NULL;
     *ret = (struct rows_plan){0};
     m.wish = (struct rows_wish){.picks = o->picks, .take = o->take, .with_parents = o->with_parents};
-    int rc = past_find_point(w, address, o->recovery, &m.info, err);
+    int rc = past_find_point(w, address, o->recovery, &m.find, &m.info, err);
     if (rc == 0) rc = need_reader(w, err);
     if (rc == 0) rc = plan_file_name(PREFIX, m.id, err);
     if (rc < 0) return rc;

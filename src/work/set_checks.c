@@ -219,7 +219,7 @@ static int one_hook(struct checking *c, const struct config_hook *h, const char 
     snprintf(d.surface, sizeof d.surface, "%.79s", s ? s->surface : "");
     const int64_t started = time_now_ns();
     int rc = call(c, h, name, s, &d.why);
-    while (rc == -ERR_HOOK && time_now_ns() - started < wait_ns && stop_check(err) == 0) {
+    while ((rc == -ERR_HOOK || rc == -ERR_HOOK_TIME) && time_now_ns() - started < wait_ns && stop_check(err) == 0) {
         error_clear(&d.why);
         (void)!seam_poll(NULL, 0, HEALTH_PAUSE_MS);
         rc = call(c, h, name, s, &d.why);

@@ -74,6 +74,15 @@ w restore --plan "$id" --abort --json
 claim '... is not undone unasked, and goes on'
 stop_new new3 && let_write
 echo 5432 | put port
+sed -i 's|switch: { run: \[\(.*\)\] }|switch: { run: [\1], timeout: 2s }|' "$F/proofkeep.yaml" && plan --into "$F/new3" && touch "$F/slow.switch"
+go
+[ $? = 1 ] && [ "$(result error.code)" = PK-HOK-002 ] && result error.state | grep -q 'it runs on, and the old one stays frozen' && frozen && new 'SELECT 1' >"$T/null"
+claim 'a switch hook that runs into its timeout may have led clients over: the new server is left running'
+w restore --plan "$id" --abort --json
+[ $? = 5 ] && [ "$(result error.code)" = PK-CUT-004 ] && frozen && rm "$F/slow.switch" && sed -i 's|, timeout: 2s }| }|' "$F/proofkeep.yaml" && go && [ "$(steps done)" = "$ALL" ]
+claim '... is not undone unasked, and goes on'
+stop_new new3 && let_write
+echo 5432 | put port
 plan --into "$F/new3" && kill_at switch && touch "$F/fail.switch" && ! go && w restore --plan "$id" --abort --confirm 'clients are at the old server' && ! frozen && [ ! -e "$F/new3/postmaster.pid" ]
 claim 'whoever knows that no client was led over can have it undone'
 w restore --plan "$id" --abort && ! frozen

@@ -151,7 +151,7 @@ rm -rf exported "$N/data"
 # ---- refusals ----
 fails 2 PK-PG-016 restore lab/pg --into "$N/data" --target-time 2001-01-01T00:00:00Z && says 'the time 2001-01-01T00:00:00Z lies before the end of this backup; the nearest that it reaches is 20'
 claim 'an instant before the oldest backup is refused with the nearest'
-sql -c 'SELECT pg_switch_wal()' >/dev/null && pk wal receive lab/pg --once && pk wal receive lab/pg --drop-slot
+sql -c "SELECT pg_create_restore_point('before \$it'), pg_switch_wal()" >/dev/null && pk wal receive lab/pg --once && pk wal receive lab/pg --drop-slot
 claim 'WAL leads from both backups on'
 end=$(pk show "lab/pg@$first" --json && python3 -c 'import json; print(json.load(open("out"))["snapshot"]["facts"]["stop_time"])')
 pk restore lab/pg --into "$N/data" --target-time "$end" --dry-run --json && tail -n 2 out | head -n 1 | grep -q "\"snapshot\":\"$first\""
@@ -180,6 +180,24 @@ fails 1 PK-PG-015 backup lab/pg && says 'another physical backup of this server 
 claim 'a second backup at the same time is refused'
 sql -c "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(100)' AND pid <> pg_backend_pid()" >/dev/null
 wait $holder 2>/dev/null
+
+# ---- beside other work ----
+config paced.yaml 'through: host' "$connect" 'bandwidth: 1MiB'
+tap_last='a backup at 1 MiB a second'
+"$P" --config paced.yaml backup lab/pg >out 2>err </dev/null &
+job=$!
+policies() { cat /proc/$job/task/*/stat 2>/dev/null | sed 's/.*) //' | cut -d ' ' -f 39 | sort -u | tr '\n' ' '; }
+await 120 eval '[ "$(policies)" = "0 3 " ]'
+claim 'its threads give way to others, and it itself, whose children hooks are, does not'
+kill -TERM $job
+wait $job
+[ $? = 143 ] && grep -q 'no snapshot was made' err
+claim 'while it waits for its turn to read it can be stopped'
+config paced.yaml 'through: replication' "$connect" 'bandwidth: 8MiB' 'priority: normal'
+from=$EPOCHREALTIME && pk --config paced.yaml backup lab/pg --full-read --json && python3 -c '
+import sys
+sys.exit(float(sys.argv[2]) - float(sys.argv[1]) < int(sys.argv[3]) / 2**24)' "$from" "$EPOCHREALTIME" "$(result surfaces.0.bytes)"
+claim 'and reads no more in a second than it may'
 
 # ---- while it is written to, and from a standby ----
 sql -d shop -c 'CREATE TABLE ledger (id bigserial PRIMARY KEY, pair bigint, amount int, pad text DEFAULT repeat(md5(random()::text), 8))'

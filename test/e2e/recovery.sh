@@ -43,7 +43,8 @@ claim '... for programs too, and the estimate counts what is replayed'
 at=$(date -u -d "$end - 1 second" +%Y-%m-%dT%H:%M:%S).25Z
 plan lab/pg --target-time "$at" && grep -qx "  point     ${at%Z}0000Z" out && grep -q '^  you lose  everything written since: [1-9]' out && grep -q '^  replay    about ' out
 claim 'the plan for a time speaks of that time'
-plan "lab/pg@$third" --target-xid 4000000 --target-exclusive && grep -qx '  point     transaction 4000000, just before it' out && grep -qx '  you lose  everything written after it' out
+lsn=$(plan lab/pg --target latest --json && field recovery.wal.from)
+plan "lab/pg@$third" --target-lsn "$lsn" --target-exclusive && grep -qx "  point     $lsn, just before it" out && grep -qx '  you lose  everything written after it' out
 claim '... and of what is named otherwise, when no time is known'
 refused lab/pg --target-time 2100-01-01T00:00:00Z && says 'lies behind the newest WAL that leads from this backup, which was stored at about 20' && says 'so approximate), or --target latest. Stored: timeline 3 to '
 claim 'a time behind the newest WAL is refused, with about the newest'

@@ -19,6 +19,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         if (waldump_line(line, &r)) {
             within(line, r.blocks);
             within(line, r.subxacts);
+            within(line, r.name);
             if (waldump_touches(&r, 5, files, 2) && r.kind != WALDUMP_HEAP) abort();
         }
         rest = BYTES_OF(line.ptr + line.len, rest.len - line.len);

@@ -54,6 +54,9 @@ static void lines_of_all_versions_are_read(void **state) {
     assert_true(r.xid == 736 && r.ddl && r.subxacts.len > 8);
     assert_true(parse(LINE("Transaction", "737", "0/3", "ABORT 2026-11-21 13:10:52.764717 UTC; subxacts: 738"), &r) &&
                 r.kind == WALDUMP_ABORT);
+    assert_true(parse(LINE("XLOG", "0", "0/4", "RESTORE_POINT before, the end"), &r) && r.kind == WALDUMP_POINT);
+    assert_true(bytes_equal(r.name, BYTES_STR("before, the end")));
+    assert_false(parse(LINE("XLOG", "0", "0/4", "SWITCH "), &r));
 }
 
 static void what_is_no_record_is_passed_over(void **state) {

@@ -48,7 +48,7 @@ static void a_failing_hook_is_named_with_its_last_words(void **state) {
     work_kit_begin(&k, NULL);
     assert_fails(run_line(&k, "echo the queue is not empty >&2; exit 3", 0, NULL, &err), ERR_HOOK,
                  "'freeze' of dev/files", "status 3", "the queue is not empty");
-    assert_fails(run_line(&k, "exec sleep 60", NS_PER_S / 5, NULL, &err), ERR_HOOK, "did not end within 0.2 s");
+    assert_fails(run_line(&k, "exec sleep 60", NS_PER_S / 5, NULL, &err), ERR_HOOK_TIME, "did not end within 0.2 s");
     work_kit_end(&k);
 }
 

@@ -103,14 +103,16 @@ static int line(struct reading *r, struct bytes text, struct error *err) {
         bool counts = rec.deletes || (rec.updates && !c->deletes_only);
         return counts && waldump_touches(&rec, c->database, c->files, c->file_count) ? open_add(c, rec.xid, err) : 0;
     }
-    bool touched = end_transaction(c, &rec);
-    if (rec.kind == WALDUMP_ABORT) return 0;
+    bool touched = rec.kind != WALDUMP_POINT && end_transaction(c, &rec);
+    if (rec.kind == WALDUMP_ABORT && !c->aborts) return 0;
     struct wal_commit commit = {.lsn = rec.lsn,
                                 .timeline = r->s->timeline,
                                 .xid = rec.xid,
                                 .time_ns = rec.time_ns,
                                 .touched = touched || c->full,
-                                .ddl = rec.ddl};
+                                .ddl = rec.ddl,
+                                .aborted = rec.kind == WALDUMP_ABORT,
+                                .name = rec.name};
     return r->cb(r->ctx, &commit, err);
 }
 
@@ -136,7 +138,7 @@ static int output(struct reading *r, int fd, struct error *err) {
         if (n < 0) return error_set_errno(err, ERR_IO_READ, "read what pg_waldump prints");
         if (n == 0) return 0;
         b.len += (size_t)n;
-        if ((rc = lines(r, &b, err)) < 0) return rc;
+        if ((rc = lines(r, &b, err)) != 0) return rc;
     }
 }
 
@@ -166,7 +168,9 @@ int wal_commits_read(struct wal_commits *c, const struct wal_stretch *s,
                           "--rmgr=Transaction",
                           c->file_count ? "--rmgr=Heap" : NULL,
                           c->file_count ? "--rmgr=Heap2" : NULL,
+                          NULL,
                           NULL};
+    if (c->points) argv[c->file_count ? 8 : 6] = "--rmgr=XLOG";
     struct proc_spec spec = {
         .argv = argv, .env = env, .user = s->run_as, .cwd = s->folder, .pipe_out = true, .keep_fd = -1};
     int rc = proc_start(&spec, &p, err);

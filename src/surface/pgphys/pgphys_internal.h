@@ -10,6 +10,7 @@
 #ifndef PK_SURFACE_PGPHYS_INTERNAL_H
 #define PK_SURFACE_PGPHYS_INTERNAL_H
 
+#include "base/meter.h"
 #include "base/seam.h"
 #include "base/thread.h"
 #include "base/time.h"
@@ -93,6 +94,7 @@ struct pgphys_reading {
     uint64_t start_lsn;
     struct pgphys_list *list;
     struct queue *queue; /* of files that are to be read */
+    struct meter meter;  /* of all that is read */
     atomic_uint_fast64_t bytes, items, vanished, shrunk, checked, unchecked;
     atomic_int_fast64_t told_ns;
     pthread_mutex_t lock; /* of all below */

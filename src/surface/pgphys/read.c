@@ -98,6 +98,17 @@ static int judge(struct file *f, uint64_t from, uint8_t *data, size_t n, struct 
     return 0;
 }
 
+/* Whole pages, no more of them than may be read now. */
+static int paced(struct file *f, size_t *want, struct error *err) {
+    const uint32_t block = f->pages.block_bytes;
+    size_t n = meter_grant(&f->r->meter, *want);
+    if (n < block) n = *want < block ? *want : block;
+    if (block && n > block) n -= n % block;
+    meter_wait(&f->r->meter, n);
+    *want = n;
+    return stop_check(err);
+}
+
 /* The listed size, whatever the file has become: what is missing at its end is read as zeros. */
 static int content(struct file *f, struct error *err) {
     const struct sink_ops *ops = f->r->sink->ops;
@@ -106,11 +117,10 @@ static int content(struct file *f, struct error *err) {
     while (at < size) {
         uint8_t *p;
         size_t room, n;
-        int rc = stop_check(err);
-        if (rc == 0) rc = ops->space(f->item, &p, &room, err);
+        int rc = ops->space(f->item, &p, &room, err);
         if (rc < 0) return rc;
         size_t want = room < size - at ? room : (size_t)(size - at);
-        if (block && want > block) want -= want % block;
+        if ((rc = paced(f, &want, err)) < 0) return rc;
         rc = io_pread_full(f->fd, p, want, at, &n, f->e->name, err);
         if (rc == 0 && block && n >= block) rc = judge(f, at, p, n, err);
         if (rc == 0) rc = ops->advance(f->item, n, err);
@@ -137,7 +147,7 @@ static int compare(struct file *f, bool *ret_same, struct error *err) {
     size_t n = 0, want = 0;
     for (; rc == 0 && at < size; at += n) {
         want = size - at < PIECE_BYTES ? (size_t)(size - at) : PIECE_BYTES;
-        rc = stop_check(err);
+        rc = paced(f, &want, err);
         if (rc == 0) rc = io_pread_full(f->fd, p, want, at, &n, f->e->name, err);
         if (rc == 0 && f->pages.block_bytes && n >= f->pages.block_bytes) rc = judge(f, at, p, n, err);
         if (rc == 0) sha256_update(sha, BYTES_OF(p, n));
@@ -295,6 +305,7 @@ int pgphys_read_all(struct pgphys_reading *r, struct error *err) {
     unsigned jobs = r->ctx->jobs ? r->ctx->jobs : 1, n = 0;
     if (jobs > PGPHYS_JOBS_MAX) jobs = PGPHYS_JOBS_MAX;
     pthread_mutex_init(&r->lock, NULL);
+    meter_init(&r->meter, r->ctx->bandwidth);
     int rc = queue_new(QUEUE_FILES, &r->queue, err);
     while (rc == 0 && n < jobs) {
         rc = thread_start(&threads[n], reader_run, r, err);
@@ -313,5 +324,6 @@ int pgphys_read_all(struct pgphys_reading *r, struct error *err) {
         rc = -(int)r->err.code;
     }
     pthread_mutex_destroy(&r->lock);
+    meter_free(&r->meter);
     return rc;
 }

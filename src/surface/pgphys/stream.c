@@ -206,8 +206,11 @@ static int receive(struct stream *k, struct stream_pump *p, struct error *err) {
     const bool changes =
         k->incremental.mode == STREAM_CHANGES; /* then its manifest is of what it sent, and not stored */
     struct bytes m;
+    struct meter meter;
     int rc;
+    meter_init(&meter, b->ctx->bandwidth);
     while ((rc = stream_pump_next(p, &m, err)) == 0 && m.len) {
+        meter_wait(&meter, m.len);
         const char kind = (char)m.ptr[0];
         m = BYTES_OF(m.ptr + 1, m.len - 1);
         if (kind == 'd' && k->within == ARCHIVE) {
@@ -227,8 +230,10 @@ static int receive(struct stream *k, struct stream_pump *p, struct error *err) {
         } else if (kind != 'p') {
             rc = error_set(err, ERR_PG_BASE, "the server sent a message that base backups do not have");
         }
-        if (rc < 0) return rc;
+        if (rc == 0) rc = stop_check(err);
+        if (rc < 0) break;
     }
+    meter_free(&meter);
     return rc;
 }
 

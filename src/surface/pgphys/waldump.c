@@ -75,6 +75,9 @@ bool waldump_line(struct bytes line, struct waldump_record *ret) {
         struct bytes rest = behind(desc, " ");
         r.kind = starts(desc, "COMMIT") ? WALDUMP_COMMIT : starts(desc, "ABORT") ? WALDUMP_ABORT : WALDUMP_OTHER;
         if (r.kind == WALDUMP_OTHER || !commit_of(rest, prepared, &r)) return false;
+    } else if (starts(rmgr, "XLOG ") && starts(desc, "RESTORE_POINT ")) {
+        r.kind = WALDUMP_POINT;
+        r.name = behind(desc, " ");
     } else
         return false;
     *ret = r;

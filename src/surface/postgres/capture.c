@@ -41,14 +41,21 @@ static int dump(struct pg_capture *c, const struct pg_tools *t, const struct dum
     struct pg_child child;
     int r = pg_conninfo(c->s, d->database, &conninfo, err);
     if (r < 0) return r;
-    const char *args[] = {"--format=custom",
-                          "--compress=0",
-                          "--no-password",
-                          "--dbname",
-                          conninfo,
-                          d->snapshot[0] ? d->snapshot : NULL,
-                          NULL};
-    r = pg_child_start(c->s, t, "pg_dump", args, d->options, NULL, true, &child, err);
+    const json_t *more = json_object_get(json_object_get(c->s->ctx->settings, PG_DUMP_MORE), d->database);
+    const char **args = NULL;
+    size_t n = 0;
+    r = mem_alloc((json_array_size(more) + 8) * sizeof *args, (void **)&args, err);
+    if (r == 0) {
+        args[n++] = "--format=custom";
+        args[n++] = "--compress=0";
+        args[n++] = "--no-password";
+        for (size_t i = 0; i < json_array_size(more); i++) args[n++] = json_string_value(json_array_get(more, i));
+        args[n++] = "--dbname";
+        args[n++] = conninfo;
+        if (d->snapshot[0]) args[n++] = d->snapshot;
+        r = pg_child_start(c->s, t, "pg_dump", args, d->options, NULL, true, &child, err);
+    }
+    seam_free(args);
     seam_free(conninfo);
     if (r < 0) return r;
     int fd = proc_out(child.proc);

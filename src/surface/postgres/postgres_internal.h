@@ -128,6 +128,10 @@ int pg_extensions(PGconn *c, json_t **ret, struct error *err) PK_CHECK;
 /* ERR_PG_PRIVILEGE naming the first of what the role may not read in full. */
 int pg_preflight(PGconn *c, const char *dbname, struct error *err) PK_CHECK;
 
+/* In the settings of a capture that is no surface's own: {database: [more arguments of pg_dump]}. No configuration may
+ * have it. */
+#define PG_DUMP_MORE "dump_more"
+
 /* ---- capture_archive.c ---- */
 struct pg_capture { /* of one database, or of what belongs to none */
     const struct pg_settings *s;
@@ -202,6 +206,11 @@ int pg_select(struct pg_folder *f, const char *database, const char *const *incl
 /* Whether pattern i of the request names something in the opened database. */
 bool pg_select_hit(const struct pg_folder *f, const char *database, const char *const *include, size_t i);
 bool pg_selects_all(const char *const *include, const char *database);
+/* Of a relation that is taken for itself. */
+bool pg_select_is_root(const struct pg_folder *f, const struct pg_entry *e);
+/* Names of what belongs to taken tables and was left out, since what else it needs was not taken: "FK CONSTRAINT
+ * schema.table name". */
+int pg_select_left(const struct pg_folder *f, json_t **ret, struct error *err) PK_CHECK;
 bool pg_selects_database(const char *const *include, const char *database); /* may hold something selected */
 bool pg_selects_globals(const char *const *include);
 

@@ -372,6 +372,8 @@ static int open_folders(struct restoring *w, struct error *err) {
     return r;
 }
 
+#define LEFT_TOLD 20 /* the result names all */
+
 static int report(struct restoring *w, bool swapped, const struct pg_swap *swaps, struct restore_result *ret,
                   struct error *err) {
     json_t *facts = json_object(), *list = json_array();
@@ -381,7 +383,14 @@ static int report(struct restoring *w, bool swapped, const struct pg_swap *swaps
         const struct pg_restore_job *j = &w->jobs[k];
         json_t *d = json_pack("{s:s, s:s, s:i, s:b}", "name", j->name, "target", swapped ? j->live : j->target,
                               "invariants_compared", (int)j->compared, "swapped", swapped);
+        json_t *left = NULL;
         if (d && swapped && swaps[k].live_exists) r = json_put_str(d, "kept", swaps[k].before, err);
+        if (r == 0) r = pg_select_left(&j->folder, &left, err);
+        for (size_t i = 0; r == 0 && i < json_array_size(left) && i < LEFT_TOLD && !w->q->as_scratch; i++)
+            pg_note(w->s, NOTE_WARNING, BYTES_STR(json_string_value(json_array_get(left, i))),
+                    "it was left out: what it refers to was not taken");
+        if (d && json_array_size(left)) r = json_put(d, "left_out", json_incref(left), err);
+        json_decref(left);
         if (r == 0) r = json_push(list, d, err);
         ret->bytes += j->folder.bytes;
         ret->items += j->folder.items_written;

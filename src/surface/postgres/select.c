@@ -246,6 +246,44 @@ int pg_select(struct pg_folder *f, const char *database, const char *const *incl
     return 0;
 }
 
+bool pg_select_is_root(const struct pg_folder *f, const struct pg_entry *e) {
+    return f->take[e - f->toc->entries] == ROOT && listed(f->toc, e, relations);
+}
+
+/* "table name" is the tag of what is a table's own. */
+static bool is_of_root(const struct pg_folder *f, const struct pg_entry *e) {
+    const struct pg_toc *t = f->toc;
+    struct bytes tag = pg_toc_text(t, e->tag), schema = pg_toc_text(t, e->schema);
+    for (uint32_t d = 0; d < e->deps_len; d++) {
+        const struct pg_entry *on = pg_toc_find(t, t->deps[e->deps_at + d]);
+        struct bytes name = on && pg_select_is_root(f, on) ? pg_toc_text(t, on->tag) : BYTES_OF(NULL, 0);
+        if (name.len && tag.len > name.len && memcmp(tag.ptr, name.ptr, name.len) == 0 && tag.ptr[name.len] == ' ' &&
+            bytes_equal(pg_toc_text(t, on->schema), schema))
+            return true;
+    }
+    return false;
+}
+
+int pg_select_left(const struct pg_folder *f, json_t **ret, struct error *err) {
+    const struct pg_toc *t = f->toc;
+    json_t *list = json_array();
+    int r = list ? 0 : error_set(err, ERR_NO_MEMORY, "no memory");
+    for (size_t i = 0; r == 0 && t && f->take && i < t->entry_count; i++) {
+        const struct pg_entry *e = &t->entries[i];
+        if (f->take[i] != NOT_TAKEN || !listed(t, e, belongings) || !is_of_root(f, e)) continue;
+        CLEANUP(buf_free) struct buf name = BUF_INIT(8192);
+        struct bytes desc = pg_toc_text(t, e->desc), schema = pg_toc_text(t, e->schema), tag = pg_toc_text(t, e->tag);
+        r = buf_printf(&name, err, "%.*s %.*s.%.*s", (int)desc.len, (const char *)desc.ptr, (int)schema.len,
+                       (const char *)schema.ptr, (int)tag.len, (const char *)tag.ptr);
+        if (r == 0) r = json_push(list, json_name(buf_bytes(&name)), err);
+    }
+    if (r < 0)
+        json_decref(list);
+    else
+        *ret = list;
+    return r;
+}
+
 bool pg_select_hit(const struct pg_folder *f, const char *database, const char *const *include, size_t i) {
     const char *const alone[] = {include[i], NULL};
     return f->hit ? f->hit[i] : pg_selects_database(alone, database);

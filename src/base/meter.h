@@ -1,6 +1,6 @@
 /* A meter that lets so many bytes a second through, for all threads together. */
-#ifndef PK_BASE_HTTP_INTERNAL_H
-#define PK_BASE_HTTP_INTERNAL_H
+#ifndef PK_BASE_METER_H
+#define PK_BASE_METER_H
 
 #include <pthread.h>
 #include <stddef.h>

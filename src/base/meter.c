@@ -1,4 +1,4 @@
-#include "base/http_internal.h"
+#include "base/meter.h"
 #include "base/seam.h"
 #include "base/time.h"
 
