@@ -1,6 +1,7 @@
 #!/bin/sh
-# Builds with ThreadSanitizer and runs what has threads: the base, the store, the repository with its race, and the capture and
-# restore of files. A report of a race fails its test. BUILD_TSAN names the folder, TORTURE_SECONDS how long the race takes.
+# Builds with ThreadSanitizer and runs what has threads: the base, the store, the log's races, the repository with its race, its
+# copies and WAL, and the drivers of files, physical PostgreSQL and Redis. A report of a race fails its test. BUILD_TSAN names the
+# folder, TORTURE_SECONDS how long the race takes.
 set -eu
 cd "$(dirname "$0")/.."
 root=$PWD
@@ -9,7 +10,8 @@ build=${BUILD_TSAN:-build-tsan}
 build=$(cd "$build" && pwd)
 listed=$(meson introspect --tests "$build" | python3 -c '
 import json, sys
-want = ("base/thread", "store/", "repo/repo", "repo/race", "surface/files")
+want = ("base/thread", "base/http", "store/", "ledger/races", "repo/repo", "repo/race", "repo/copy", "repo/wal", "surface/files",
+        "surface/pgphys_host", "surface/pgphys_stream", "surface/receive", "surface/redis", "work/past_feed", "work/wal")
 skip = ("store/faults",)  # one thread, a thousand times
 for t in json.load(sys.stdin):
     if t["name"].startswith(want) and not t["name"].startswith(skip):

@@ -367,6 +367,9 @@ static int failed(struct transfer *t, CURLcode code, struct error *err) {
     case CURLE_WEIRD_SERVER_REPLY:
     case CURLE_HTTP2:
     case CURLE_BAD_CONTENT_ENCODING:
+#if LIBCURL_VERSION_NUM >= 0x080600
+    case CURLE_TOO_LARGE: /* more header lines than it takes */
+#endif
         return error_set(err, ERR_NET_ANSWER, "%s: %s", place, why);
     default:
         return error_set(err, ERR_NET_BROKEN, "%s: %s", place, why);

@@ -86,16 +86,20 @@ static void connections_are_used_again(void **state) {
 
 static void what_is_too_much_is_cut_or_refused(void **state) {
     (void)state;
-    static char many[HTTP_HEADERS_BYTES_MAX * 2];
-    size_t n = (size_t)snprintf(many, sizeof many, OK_HEAD "Content-Length: 0\r\n");
-    while (n < HTTP_HEADERS_BYTES_MAX * 3 / 2) n += (size_t)snprintf(many + n, sizeof many - n, "x-%zu: y\r\n", n);
+    static char much[HTTP_HEADERS_BYTES_MAX * 2], many[HTTP_HEADERS_BYTES_MAX];
+    size_t n = (size_t)snprintf(much, sizeof much, OK_HEAD "Content-Length: 0\r\n");
+    while (n < HTTP_HEADERS_BYTES_MAX * 3 / 2) n += (size_t)snprintf(much + n, sizeof much - n, "x-%0500zu: y\r\n", n);
+    snprintf(much + n, sizeof much - n, "\r\n");
+    n = (size_t)snprintf(many, sizeof many, OK_HEAD "Content-Length: 0\r\n");
+    for (int i = 0; i < 6000; i++) n += (size_t)snprintf(many + n, sizeof many - n, "x: y\r\n");
     snprintf(many + n, sizeof many - n, "\r\n");
     const struct http_answer a[] = {
         {.bytes = OK_HEAD "Content-Length: 10\r\n\r\n0123456789"},
         {.bytes = "HTTP/1.1 404 No\r\nContent-Length: 10\r\n\r\n0123456789"},
+        {.bytes = much},
         {.bytes = many},
     };
-    struct http_server *s = http_server_start(a, 3);
+    struct http_server *s = http_server_start(a, 4);
     struct http *h = client((struct http_options){0});
     struct error err = ERROR_INIT;
     char into[4];
@@ -111,6 +115,9 @@ static void what_is_too_much_is_cut_or_refused(void **state) {
     claim_fails(http_send(h, &q, &r, &err), err, ERR_NET_ANSWER, "more than the 9 bytes");
     http_response_free(&r);
     claim_fails(http_send(h, &q, &r, &err), err, ERR_NET_ANSWER, "64 KiB of headers");
+    http_response_free(&r);
+    int rc = http_send(h, &q, &r, &err); /* libcurl takes 5000 lines, since it counts them */
+    assert_true(rc == 0 || rc == -ERR_NET_ANSWER);
     http_response_free(&r);
     buf_free(&text);
     http_free(h);

@@ -180,19 +180,58 @@ pk restore lab/graph@latest --into "bolt://$bolt_b"
 claim 'such a backup is whole in itself: what is restored is what it says'
 neo4j_ask "$A" 'MATCH (n:Noise) DETACH DELETE n' >/dev/null
 
-# ---- an import that is killed goes on where it stopped ----
-neo4j_ask "$B" 'MATCH (n) DETACH DELETE n' >/dev/null
+# ---- imports that are held in their middle: another transaction has not told yet whether it takes the last node's id ----
 neo4j_ask "$A" "UNWIND range(10001, 40000) AS i CREATE (:Bulk {id: i, text: 'some text ' + i})" >/dev/null
+neo4j_ask "$A" 'CREATE (:Person {id: 99999})' >/dev/null
 pk backup lab/graph
 picture "$A" >was2
-"$P" restore lab/graph@latest --into "bolt://$bolt_b" >out 2>err </dev/null &
-job=$!
-begun() { [ "$(neo4j_ask "$B" 'MATCH (s:ProofkeepImportState) WHERE s.nodes > 0 RETURN count(s)' 2>/dev/null | tr -dc 0-9)" = 1 ]; }
-halted $job begun && kill -KILL $job
+held() { # a restore that waits for that transaction; its process is $job
+  neo4j_ask "$B" 'MATCH (n) DETACH DELETE n' >/dev/null
+  rm -f taken "$T/let-go"
+  python3 - "$(neo4j_setting "$B" server.http.listen_address)" "$T/let-go" >taken <<'PY' &
+import http.client, json, os, sys, time
+c = http.client.HTTPConnection(sys.argv[1], timeout=600)
+def ask(method, path, *statements):
+    c.request(method, path, json.dumps({"statements": [{"statement": s} for s in statements]}), {"Content-Type": "application/json"})
+    r = c.getresponse()
+    got = json.loads(r.read())
+    assert not got["errors"], got
+    return r
+path = ask("POST", "/db/neo4j/tx", "CREATE (:Person {id: 99999})").getheader("Location").split(sys.argv[1])[1]
+print("taken", flush=True)
+while not os.path.exists(sys.argv[2]):
+    time.sleep(0.5)
+    ask("POST", path)  # else it ends by itself
+ask("DELETE", path)
+PY
+  holder=$!
+  await 60 test -s taken
+  "$P" restore lab/graph@latest --into "bolt://$bolt_b" >out 2>err </dev/null &
+  job=$!
+  await 300 blocked
+}
+blocked() { [ "$(neo4j_ask "$B" "SHOW TRANSACTIONS YIELD status WHERE status STARTS WITH 'Blocked' RETURN count(*)" | tr -dc 0-9)" = 1 ]; }
+let_go() { touch "$T/let-go" && wait "$holder"; }
+
+held
+claim 'a restore waits'
+neo4j_ask "$B" 'CREATE (:Uninvited)' >/dev/null && let_go
+wait $job
+[ $? = 4 ] && grep -q '^error PK-NEO-010: ' err && says ' in the snapshot and ' && says 'the graph was imported, and differs'
+claim 'somebody writes to its target meanwhile, and it does not say that it succeeded'
+restored --into "bolt://$bolt_b"
+[ $? = 5 ] && grep -q '"code":"PK-NEO-008"' out
+claim 'the same restore again is refused, as the database has another graph'
+config half.yaml "$port_b"
+pk restore lab/graph@latest --in-place --config half.yaml --dry-run --json && pk restore --plan "$(result plan)" --config half.yaml --json && picture "$B" >is && cmp -s was2 is
+claim 'in place, as the message advises, the graph is what was backed up'
+
+held
+kill -KILL $job 2>/dev/null
 wait $job 2>/dev/null
+let_go
 [ "$(neo4j_ask "$B" 'MATCH (s:ProofkeepImportState) RETURN count(s)' | tr -dc 0-9)" = 1 ]
 claim 'a restore is killed in its middle'
-config half.yaml "$port_b"
 fails 5 PK-NEO-009 --config half.yaml backup lab/graph
 claim 'half of a graph is not backed up'
 restored --into "bolt://$bolt_b" && grep -q '"resumed": *true' out && picture "$B" >is && cmp -s was2 is
@@ -231,7 +270,7 @@ pk --config query.yaml restore lab/graph@latest --into "bolt://$bolt_b" && [ "$(
   [ "$(neo4j_ask "$B" 'MATCH ()-[r:KNOWS]->() RETURN count(r)' | tr -dc 0-9)" = 11 ]
 claim 'what a query returns comes alone, paths too'
 config evil.yaml "$port_a" "query: 'MATCH (n) DETACH DELETE n RETURN n'"
-fails 1 PK-NEO-003 --config evil.yaml backup lab/graph && says 'AccessMode' && [ "$(count "$A")" = 33004 ]
+fails 1 PK-NEO-003 --config evil.yaml backup lab/graph && says 'AccessMode' && [ "$(count "$A")" = 33005 ]
 claim 'a query that writes is refused by the server, as we ask for'
 
 # ---- what goes wrong ----

@@ -24,6 +24,12 @@ for word in '"consistency": "exact"', '"rdb_checksum": "verified"', '"method": "
     assert word in shown, (word, shown[:3000])
 PY
 claim 'it says that it is exact, and that the checksum was verified'
+mkdir none
+env "PATH=$T/none" "$P" verify lab/cache@latest --level full >out 2>err
+[ $? = 1 ] && grep -q '^error PK-RDS-012: ' err && says 'neither redis-server nor valkey-server is installed here'
+claim 'without a server to try it in it is not proved'
+"$P" show lab/cache@latest >show 2>err && grep -q '^verified   never' show
+claim 'and not said to be'
 pk verify lab/cache@latest --level full
 claim 'a scratch server with all of it has the same keys, types, times, functions and digest'
 [ -z "$(pgrep -f "$T/cache.*redis-" || true)" ]

@@ -126,6 +126,18 @@ shop -c "CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN INSER
 rows "$first" --rows '"Sales Dept"."Line"' && grep -q 'trigger   note on "Sales Dept"."Line"' out && pk restore --plan "$(plan_of)" && says 'triggers also wrote 3 rows of public.audit'
 claim 'else what they write elsewhere is said'
 shop -c 'DROP FUNCTION note() CASCADE' -c 'TRUNCATE audit' 2>/dev/null
+shop -c "CREATE FUNCTION mind() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN IF NEW.\"No\" = 1 THEN RETURN NULL; END IF; RETURN NEW; END'" \
+  -c 'DELETE FROM "Sales Dept"."Line" WHERE "Order" = 30' -c 'CREATE TRIGGER mind BEFORE INSERT ON "Sales Dept"."Line" FOR EACH ROW EXECUTE FUNCTION mind()'
+digests >damaged
+rows "$first" --rows '"Sales Dept"."Line"' && plan=$(plan_of) && fails 1 PK-ROW-006 restore --plan "$plan" && says 'of 3 rows to insert, .* 2, 0 and 0 were; a trigger keeps the others out' &&
+  digests >now && diff damaged now >out
+claim 'a trigger that keeps a row out stops all of it'
+shop -c "CREATE OR REPLACE FUNCTION mind() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.what = NULL; RETURN NEW; END'"
+pk restore --plan "$plan" && says 'triggers altered 3 rows as they were put back'
+claim 'what a trigger makes of rows is said'
+shop -c 'DROP FUNCTION mind() CASCADE' 2>/dev/null
+rows "$first" --rows '"Sales Dept"."Line"' --take changed && pk restore --plan "$(plan_of)" && digests >now && diff before now >out
+claim 'and can be mended without it'
 fails 2 PK-ROW-002 restore "lab/pg@$first" --database shop --rows public.keyless && says 'neither a primary key nor a unique index' && says 'public.keyless(column,'
 claim 'a table without a key is refused'
 shop -c 'DELETE FROM keyless WHERE a = 3' && rows "$first" --rows 'keyless(a)' && pk restore --plan "$(plan_of)" && digests >now && diff before now >out

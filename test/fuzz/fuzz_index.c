@@ -87,7 +87,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     n = 0;
     error_clear(&err);
     rc = packlist_each(&f.repo, &name, see_name, &n, &err);
-    need(rc == 0 || rc == -ERR_OBJECT_CORRUPT || rc == -ERR_OBJECT_MISSING);
+    need(rc == 0 || rc == -ERR_OBJECT_CORRUPT || rc == -ERR_OBJECT_MISSING || rc == -ERR_FORMAT_VERSION);
     look_up(&f, &name);
     buf_free(&object);
     fixture_free(&f);

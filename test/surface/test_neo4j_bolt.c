@@ -448,6 +448,22 @@ static void what_goes_wrong_is_said(void **state) {
          "003a b17fa2 84636f6465 d0254e656f2e436c69656e744572726f722e53656375726974792e556e617574686f72697a6564"
          " 876d657373616765 826e6f 0000",
          ERR_NEO4J_AUTH, "Neo.ClientError.Security.Unauthorized: no"},
+        {AGREED HELLO_OK
+         "0037 b17fa2 84636f6465 d0224e656f2e436c69656e744572726f722e53656375726974792e466f7262696464656e"
+         " 876d657373616765 826e6f 0000",
+         ERR_NEO4J_DENIED, "Neo.ClientError.Security.Forbidden: no"},
+        {AGREED HELLO_OK
+         "003e b17fa2 84636f6465 d0294e656f2e436c69656e744572726f722e44617461626173652e44617461626173654e6f74466f756e64"
+         " 876d657373616765 826e6f 0000",
+         ERR_NEO4J_DATABASE, "Neo.ClientError.Database.DatabaseNotFound: no"},
+        {AGREED HELLO_OK
+         "004a b17fa2 84636f6465 d0354e656f2e5472616e7369656e744572726f722e47656e6572616c2e4d656d6f7279506f6f6c4f75744f"
+         "664d656d6f72794572726f72 876d657373616765 826e6f 0000",
+         ERR_NEO4J_BUSY, "Neo.TransientError.General.MemoryPoolOutOfMemoryError: no"},
+        {AGREED HELLO_OK
+         "003a b17fa2 84636f6465 d0254e656f2e436c69656e744572726f722e53746174656d656e742e53796e7461784572726f72"
+         " 876d657373616765 826e6f 0000",
+         ERR_NEO4J_REPLY, "Neo.ClientError.Statement.SyntaxError: no"},
         {AGREED HELLO_OK "0002 b07e 0000", ERR_NEO4J_PROTOCOL, "expected to end"},
     };
     (void)state;

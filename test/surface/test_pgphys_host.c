@@ -171,7 +171,7 @@ static void recovery_settings_are_of_the_version_and_replace_old_ones(void **s) 
     claim_ok(pgphys_recovery_text(&q, true, BYTES_STR(was), &text, &signal, &err), err);
     claim_ok(buf_terminate(&text, &err), err);
     assert_string_equal(
-        text.ptr,
+        (const char *)text.ptr,
         "work_mem = '8MB'\n#recovery_target_time = 'then'\n# Restore_Command = 'old'\n#primary_conninfo='x'\n"
         "# by proofkeep, when this was restored:\narchive_mode = 'off'\nrestore_command = 'get it''s %f \\\\ %p'\n"
         "recovery_target_timeline = 'latest'\nrecovery_target_time = '2026-02-16 07:00:00.250000+00'\n"

@@ -24,8 +24,25 @@ struct script {
 };
 static char folder[64], path[128];
 static int listener;
-static struct script script;
+static struct script script; /* and what it points to: read by connections, changed only while there are none */
 static struct fake *fake;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t fewer = PTHREAD_COND_INITIALIZER;
+static unsigned connections;
+
+static void count_connections(int by) {
+    pthread_mutex_lock(&lock);
+    connections += (unsigned)by;
+    pthread_cond_broadcast(&fewer);
+    pthread_mutex_unlock(&lock);
+}
+/* The script, once the last client's connections have ended. */
+static struct script *at_rest(void) {
+    pthread_mutex_lock(&lock);
+    while (connections) pthread_cond_wait(&fewer, &lock);
+    pthread_mutex_unlock(&lock);
+    return &script;
+}
 
 static void say(int fd, const void *p, size_t n) {
     for (size_t at = 0; at < n;) {
@@ -90,6 +107,7 @@ static void *serve_one(void *arg) {
     }
     fclose(in);
     close(fd);
+    count_connections(-1);
     return NULL;
 }
 
@@ -99,7 +117,9 @@ static void *serve(void *arg) {
         int fd = accept(listener, NULL, NULL);
         pthread_t t;
         if (fd < 0) return NULL;
-        if (pthread_create(&t, NULL, serve_one, (void *)(intptr_t)fd) == 0) pthread_detach(t);
+        count_connections(1);
+        if (pthread_create(&t, NULL, serve_one, (void *)(intptr_t)fd) != 0) abort();
+        pthread_detach(t);
     }
 }
 
@@ -129,6 +149,7 @@ static int teardown(void **state) {
 
 static struct bytes rdb(void) {
     static uint8_t out[64];
+    (void)at_rest();
     memcpy(out, "REDIS0010\xfe\x00\x00\x01k\x01v\xff", 17);
     put_u64(out + 17, redis_crc64(0, BYTES_OF(out, 17)));
     return BYTES_OF(out, 25);
@@ -138,7 +159,7 @@ static int capture(struct script with, struct capture_result *ret, struct error 
     json_t *settings = json_pack("{s:{s:s}}", "server", "host", path);
     struct surface_context ctx = {
         .environment = "lab", .name = "cache", .settings = settings, .jobs = 1, .scratch_dir = folder};
-    script = with;
+    *at_rest() = with;
     int r = surface_redis.capture(&ctx, fake_sink(fake), ret, err);
     json_decref(settings);
     struct error seal = ERROR_INIT;
@@ -285,14 +306,14 @@ static void a_target_that_cannot_load_is_left_alone(void **state) {
     struct error err = ERROR_INIT;
     struct restore_result done;
     claim_whole(counted(), "counted");
-    script = counted();
-    script.restore = "-ERR DUMP payload version or checksum are wrong";
+    *at_rest() = counted();
+    at_rest()->restore = "-ERR DUMP payload version or checksum are wrong";
     claim_fails(restore(&done, &err), err, ERR_REDIS_VERSION, "RDB version 10, which");
-    script.restore = "-NOPERM this user has no permissions to run the 'restore' command";
+    at_rest()->restore = "-NOPERM this user has no permissions to run the 'restore' command";
     claim_fails(restore(&done, &err), err, ERR_REDIS_DENIED, "NOPERM");
-    script.info = "redis_version:7.0.15\r\nloading:0\r\nrole:slave\r\n";
+    at_rest()->info = "redis_version:7.0.15\r\nloading:0\r\nrole:slave\r\n";
     claim_fails(restore(&done, &err), err, ERR_REDIS_NOT_READY, "is a replica");
-    script.info = "redis_version:7.0.15\r\nloading:1\r\n";
+    at_rest()->info = "redis_version:7.0.15\r\nloading:1\r\n";
     claim_fails(restore(&done, &err), err, ERR_REDIS_NOT_READY, "loading");
 }
 
@@ -304,12 +325,12 @@ static void claim_undone(struct bytes keys, const char *load, unsigned removed, 
     (void)fake_sink(fake);
     claim_ok(fake_seal(fake, &seal), seal);
     fake_add(fake, "db/0/keys", BYTES_STR(attr), ITEM_RECORDS, keys);
-    script = counted();
-    script.restore = "+OK";
-    script.load = load;
+    *at_rest() = counted();
+    at_rest()->restore = "+OK";
+    at_rest()->load = load;
     int r = restore(&done, &err);
     assert_string_equal(err.state, state);
-    assert_int_equal(script.removed, removed);
+    assert_int_equal(at_rest()->removed, removed);
     claim_fails(r, err, ERR_RESTORE_DIFFERS, "does not hold records of keys");
 }
 

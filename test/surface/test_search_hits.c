@@ -106,6 +106,7 @@ static void what_no_server_says(void **state) {
          ERR_SEARCH_PROTOCOL},
         {"{\"hits\":{\"hits\":[{\"_id\":\"a\nb\",\"_source\":{}}]}}", "line break within", ERR_SEARCH_PROTOCOL},
         {"{\"hits\":{\"hits\":[{7:1}]}}", "names and values", ERR_SEARCH_PROTOCOL},
+        {"{\"a\":tru,\"hits\":{\"hits\":[]}}", "invalid token", ERR_SEARCH_PROTOCOL},
     };
     struct error err = ERROR_INIT;
     struct seen s = {BUF_INIT(1 << 20)};

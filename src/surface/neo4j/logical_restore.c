@@ -54,6 +54,10 @@ static int report(const struct import *m, struct restore_result *ret, struct err
     return 0;
 }
 
+static int over(struct import *m, struct error *err) {
+    return bolt_do(m->b, m->t->database, "MATCH (s:" IMPORT_STATE ") DELETE s", BYTES_OF(NULL, 0), err);
+}
+
 static int restore(struct import *m, struct restore_result *ret, struct error *err) {
     int r = name_import(m, err);
     if (r == 0) r = neo4j_connect(m->s, m->t->host[0] ? m->t->host : NULL, m->t->port, &m->b, err);
@@ -63,7 +67,12 @@ static int restore(struct import *m, struct restore_result *ret, struct error *e
     if (m->already) return report(m, ret, err);
     r = carry_out(m, err);
     if (r == 0 && !m->q->as_scratch && m->q->invariants) r = import_judge(m, err);
-    if (r == 0) r = bolt_do(m->b, m->t->database, "MATCH (s:" IMPORT_STATE ") DELETE s", BYTES_OF(NULL, 0), err);
+    if (r == -ERR_NEO4J_LOST) { /* to go on with it would find the same for ever, also in place */
+        struct error ignored = ERROR_INIT;
+        (void)!over(m, &ignored);
+        return r;
+    }
+    if (r == 0) r = over(m, err);
     if (r < 0) return error_state(err, "the import has not come to its end; the same command goes on where it stopped");
     return report(m, ret, err);
 }

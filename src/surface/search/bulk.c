@@ -96,7 +96,7 @@ static int send_once(struct batch *t, struct verdict *v, bool *ret_again, struct
     *ret_again = status == 429 || status == 502 || status == 503 || status == 504;
     if (status / 100 != 2) return search_refused(t->b->c, status, buf_bytes(&text), false, "send documents", err);
     if (all_taken(t, buf_bytes(&text))) return 0;
-    r = json_parse(buf_bytes(&text), SEARCH_ANSWER_MAX, "the answer to _bulk", &answer, err);
+    r = search_answer_parse(buf_bytes(&text), SEARCH_ANSWER_MAX, "the answer to _bulk", &answer, err);
     if (r == 0) r = judge(t, answer, v, err);
     json_decref(answer);
     return r;

@@ -85,14 +85,7 @@ int search_ask(const struct search_client *c, const char *method, const char *pa
         }
     }
     if (status / 100 != 2) return search_refused(c, status, buf_bytes(&text), true, what, err);
-    if (!ret) return 0;
-    r = json_parse(buf_bytes(&text), SEARCH_ANSWER_MAX, what, ret, err);
-    if (r < 0 && err->code == ERR_JSON) {
-        struct error e = *err;
-        error_clear(err);
-        return error_set(err, ERR_SEARCH_PROTOCOL, "%s", e.text);
-    }
-    return r;
+    return ret ? search_answer_parse(buf_bytes(&text), SEARCH_ANSWER_MAX, what, ret, err) : 0;
 }
 
 int search_path(struct buf *out, const char *before, const char *name, const char *after, struct error *err) {

@@ -289,5 +289,13 @@ int hits_feed(struct hits *h, struct bytes more, struct error *err) {
 
 int hits_close(struct hits *h, json_t **ret_rest, struct error *err) {
     if (h->state != HITS_OVER) return bad(err, "ended early");
-    return json_parse(buf_bytes(&h->rest), HITS_TEXT_MAX, "the answer to a search", ret_rest, err);
+    return search_answer_parse(buf_bytes(&h->rest), HITS_TEXT_MAX, "the answer to a search", ret_rest, err);
+}
+
+int search_answer_parse(struct bytes text, size_t max, const char *what, json_t **ret, struct error *err) {
+    int r = json_parse(text, max, what, ret, err);
+    if (r == 0 || err->code != ERR_JSON) return r;
+    struct error e = *err;
+    error_clear(err);
+    return error_set(err, ERR_SEARCH_PROTOCOL, "%s", e.text);
 }

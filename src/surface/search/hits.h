@@ -44,4 +44,7 @@ int hits_feed(struct hits *h, struct bytes more, struct error *err) PK_CHECK;
 int hits_close(struct hits *h, json_t **ret_rest, struct error *err) PK_CHECK;
 void hits_free(struct hits *h); /* safe on zeroed */
 
+/* json_parse for what a cluster says: ERR_SEARCH_PROTOCOL when it is no JSON, as nothing that we keep is damaged. */
+int search_answer_parse(struct bytes text, size_t max, const char *what, json_t **ret, struct error *err) PK_CHECK;
+
 #endif

@@ -1,0 +1,255 @@
+/* What a cluster answers when it refuses, has no room, or says what nobody understands: each is its own error, none is
+ * a success, and none blames what we keep. Clusters that really do so are in test/e2e/search.sh. */
+#include "harness/claims.h"
+#include "harness/http_server.h"
+#include "surface/fake_sink.h"
+#include "surface/search/search_internal.h"
+
+#include <stdlib.h>
+
+#define DOCUMENTS "index/a"
+static const char two[] =
+    "{\"index\":{\"_id\":\"1\"}}\n{\"secret\":\"one\"}\n{\"index\":{\"_id\":\"2\"}}\n{\"secret\":\"two\"}\n";
+
+/* A cluster that gives these answers, and a client of it. */
+struct bed {
+    struct http_server *server;
+    char url[64], texts[8][512];
+    struct http_answer answers[8];
+    size_t n;
+    struct surface_context ctx;
+    struct search_settings settings;
+    struct search_client client;
+};
+
+static void answer(struct bed *b, const char *status, const char *body) {
+    snprintf(b->texts[b->n], sizeof b->texts[0],
+             "HTTP/1.1 %s\r\ncontent-type: application/json\r\ncontent-length: %zu\r\n\r\n%s", status, strlen(body),
+             body);
+    b->answers[b->n] = (struct http_answer){.bytes = b->texts[b->n]};
+    b->n++;
+}
+
+static void begin(struct bed *b) {
+    struct error err = ERROR_INIT;
+    b->server = http_server_start(b->answers, b->n);
+    snprintf(b->url, sizeof b->url, "%s", http_server_url(b->server));
+    b->ctx.jobs = 1;
+    b->settings.ctx = &b->ctx;
+    b->settings.url = b->url;
+    b->client.s = &b->settings;
+    claim_ok(http_new(&(struct http_options){.no_proxy = true}, &b->client.http, &err), err);
+}
+
+static void end(struct bed *b) {
+    search_close(&b->client);
+    http_server_stop(b->server);
+    memset(b, 0, sizeof *b);
+}
+
+static const char refusal[] =
+    "{\"error\":{\"root_cause\":[{\"type\":\"some_exception\",\"reason\":\"for some reason\"}]}}";
+
+static void each_refusal_is_its_own_error(void **state) {
+    static const struct {
+        const char *status, *body, *why;
+        enum error_code code;
+    } cases[] = {
+        {"401 Unauthorized", refusal, "answered 401, some_exception: for some reason", ERR_SEARCH_AUTH},
+        {"403 Forbidden", refusal, "answered 403, some_exception: for some reason", ERR_SEARCH_DENIED},
+        {"403 Forbidden", "<html>", "answered 403", ERR_SEARCH_DENIED},
+        {"429 Too Many Requests", refusal, "answered 429, some_exception: for some reason", ERR_SEARCH_BUSY},
+        {"503 Service Unavailable", "", "answered 503", ERR_SEARCH_BUSY},
+        {"500 Internal Server Error", "{\"error\":\"plain words\"}", "answered 500: plain words", ERR_SEARCH_REPLY},
+        {"404 Not Found", refusal, "answered 404", ERR_SEARCH_REPLY},
+        {"200 OK", "{\"a\":", "try: line 1", ERR_SEARCH_PROTOCOL},
+        {"200 OK", "<html>", "try: line 1", ERR_SEARCH_PROTOCOL},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct bed b = {0};
+        struct error err = ERROR_INIT;
+        json_t *got = NULL;
+        answer(&b, cases[i].status, cases[i].body);
+        begin(&b);
+        claim_fails(search_ask(&b.client, "PUT", "/x", NULL, &got, NULL, "try", &err), err, cases[i].code,
+                    cases[i].why);
+        assert_null(got);
+        assert_int_equal(http_server_requests(b.server), 1);
+        end(&b);
+    }
+}
+
+static void a_question_is_asked_again_and_an_order_is_not(void **state) {
+    struct bed b = {0};
+    struct error err = ERROR_INIT;
+    json_t *got = NULL;
+    (void)state;
+    answer(&b, "429 Too Many Requests", refusal);
+    answer(&b, "429 Too Many Requests", refusal);
+    answer(&b, "200 OK", "{\"a\":1}");
+    begin(&b);
+    claim_ok(search_ask(&b.client, "GET", "/x", NULL, &got, NULL, "try", &err), err);
+    assert_int_equal(json_integer_value(json_object_get(got, "a")), 1);
+    assert_int_equal(http_server_requests(b.server), 3);
+    json_decref(got);
+    end(&b);
+}
+
+static void only_what_is_not_there_is_missing(void **state) {
+    static const struct {
+        const char *status, *method;
+        bool missing;
+    } cases[] = {
+        {"404 Not Found", "GET", true},       {"405 Method Not Allowed", "GET", true},
+        {"400 Bad Request", "GET", true},     {"400 Bad Request", "PUT", false},
+        {"403 Forbidden", "GET", false},      {"401 Unauthorized", "GET", false},
+        {"500 Internal Error", "GET", false}, {"503 Unavailable", "GET", false},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct bed b = {0};
+        struct error err = ERROR_INIT;
+        json_t *got = NULL;
+        bool missing = false;
+        answer(&b, cases[i].status, refusal);
+        begin(&b);
+        int r = search_ask(&b.client, cases[i].method, "/x", NULL, &got, &missing, "try", &err);
+        assert_int_equal(missing, cases[i].missing);
+        assert_int_equal(r == 0, cases[i].missing);
+        assert_null(got);
+        end(&b);
+    }
+}
+
+/* ---- documents ---- */
+static int bulk(struct bed *b, bool create_only, uint64_t *ret_documents, struct error *err) {
+    struct fake *fake = fake_new();
+    struct error seal = ERROR_INIT;
+    uint64_t bytes = 0;
+    begin(b);
+    (void)fake_sink(fake);
+    claim_ok(fake_seal(fake, &seal), seal);
+    fake_add(fake, DOCUMENTS, BYTES_STR("{}"), ITEM_RECORDS, BYTES_STR(two));
+    int r = search_bulk(&b->client, fake_source(fake), DOCUMENTS, "a", create_only, ret_documents, &bytes, err);
+    fake_free(fake);
+    return r;
+}
+
+static void a_bulk_counts_only_when_each_document_was_taken(void **state) {
+    static const struct {
+        const char *status, *body, *why;
+        enum error_code code;
+    } cases[] = {
+        {"200 OK", "{\"errors\":false,\"items\":[{\"index\":{\"status\":201}}]}", "the answer is of 1",
+         ERR_SEARCH_PROTOCOL},
+        {"200 OK", "{\"errors\":false}", "the answer is of 0", ERR_SEARCH_PROTOCOL},
+        {"200 OK", "{\"errors\":false,\"items\":[{\"index\":{\"status\":201}},{\"index\":{}}]}", "1 of 2 documents",
+         ERR_SEARCH_BULK},
+        {"200 OK",
+         "{\"errors\":true,\"items\":[{\"index\":{\"status\":201}},{\"index\":{\"status\":400,\"error\":{"
+         "\"type\":\"odd\"}}}]}",
+         "1 of 2 documents sent to the index a were refused: odd", ERR_SEARCH_BULK},
+        {"200 OK", "{\"errors\":false,\"items\":[{\"index\":{\"status\":201}},{\"index\":{\"status\":409}}]}",
+         "1 of 2 documents", ERR_SEARCH_BULK},
+        {"200 OK", "{\"errors\":false,\"items\":[{\"index\":{\"status\":201}},{\"index\":", "the answer to _bulk",
+         ERR_SEARCH_PROTOCOL},
+        {"200 OK", "", "the answer to _bulk", ERR_SEARCH_PROTOCOL},
+        {"403 Forbidden", "{\"error\":{\"type\":\"some_exception\",\"reason\":\"of secret one\"}}",
+         "answered 403, some_exception", ERR_SEARCH_DENIED},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct bed b = {0};
+        struct error err = ERROR_INIT;
+        uint64_t n = 9;
+        answer(&b, cases[i].status, cases[i].body);
+        int r = bulk(&b, false, &n, &err);
+        assert_null(strstr(err.text, "secret"));
+        claim_fails(r, err, cases[i].code, cases[i].why);
+        assert_int_equal(n, 0);
+        end(&b);
+    }
+}
+
+static void what_was_put_off_is_sent_again_and_nothing_else(void **state) {
+    struct bed b = {0};
+    struct error err = ERROR_INIT;
+    uint64_t n = 0;
+    size_t len;
+    (void)state;
+    answer(&b, "200 OK", "{\"errors\":true,\"items\":[{\"index\":{\"status\":201}},{\"index\":{\"status\":429}}]}");
+    answer(&b, "503 Service Unavailable", refusal);
+    answer(&b, "200 OK", "{\"errors\":false,\"items\":[{\"index\":{\"status\":200}}]}");
+    claim_ok(bulk(&b, false, &n, &err), err);
+    assert_int_equal(n, 2);
+    assert_int_equal(http_server_requests(b.server), 3);
+    for (size_t i = 0; i < 3; i++) {
+        const char *q = http_server_request(b.server, i, &len);
+        assert_true((strstr(q, "\"one\"") != NULL) == (i == 0));
+        assert_non_null(strstr(q, "\"two\""));
+    }
+    end(&b);
+}
+
+/* A data stream takes no document twice: that it has one says that it was taken only when it may have been sent before.
+ */
+static void what_a_stream_has_already_counts_only_after_a_lost_answer(void **state) {
+    static const char there[] =
+        "{\"errors\":true,\"items\":[{\"create\":{\"status\":201}},{\"create\":{\"status\":409}}]}";
+    struct bed b = {0};
+    struct error err = ERROR_INIT;
+    uint64_t n = 0;
+    (void)state;
+    answer(&b, "200 OK", there);
+    claim_fails(bulk(&b, true, &n, &err), err, ERR_SEARCH_BULK, "1 of 2 documents");
+    end(&b);
+    answer(&b, "503 Service Unavailable", refusal);
+    answer(&b, "200 OK", there);
+    claim_ok(bulk(&b, true, &n, &err), err);
+    assert_int_equal(n, 2);
+    end(&b);
+}
+
+/* ---- an index that does not come up ---- */
+static void an_index_that_is_not_ready_is_said_to_be(void **state) {
+    static const struct {
+        const char *status, *body, *why;
+        enum error_code code;
+    } cases[] = {
+        {"200 OK", "{\"status\":\"red\",\"timed_out\":false}", "the index a is red", ERR_SEARCH_HEALTH},
+        {"200 OK", "{\"status\":\"green\",\"timed_out\":true}", "the index a is green", ERR_SEARCH_HEALTH},
+        {"200 OK", "{}", "the index a is not there", ERR_SEARCH_HEALTH},
+        {"404 Not Found", "{}", "the index a is not there", ERR_SEARCH_HEALTH},
+        {"408 Request Timeout", "{\"status\":\"red\",\"timed_out\":true}", "not ready within 60 s", ERR_SEARCH_HEALTH},
+        {"403 Forbidden", refusal, "answered 403", ERR_SEARCH_DENIED},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct bed b = {0};
+        struct error err = ERROR_INIT;
+        answer(&b, cases[i].status, cases[i].body);
+        begin(&b);
+        claim_fails(search_wait_healthy(&b.client, "a", &err), err, cases[i].code, cases[i].why);
+        end(&b);
+    }
+    struct bed b = {0};
+    struct error err = ERROR_INIT;
+    answer(&b, "200 OK", "{\"status\":\"yellow\",\"timed_out\":false}");
+    begin(&b);
+    claim_ok(search_wait_healthy(&b.client, "a", &err), err);
+    end(&b);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(each_refusal_is_its_own_error),
+        cmocka_unit_test(a_question_is_asked_again_and_an_order_is_not),
+        cmocka_unit_test(only_what_is_not_there_is_missing),
+        cmocka_unit_test(a_bulk_counts_only_when_each_document_was_taken),
+        cmocka_unit_test(what_was_put_off_is_sent_again_and_nothing_else),
+        cmocka_unit_test(what_a_stream_has_already_counts_only_after_a_lost_answer),
+        cmocka_unit_test(an_index_that_is_not_ready_is_said_to_be),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
