@@ -32,6 +32,7 @@ static int surface_print(struct cli *c, const struct prune_plan *p, const struct
     for (int i = 0; i < RETENTION_HOLD_COUNT; i++)
         if (s->plan.deferred && *s->plan.hold_text[i])
             output_styled(c->output, STYLE_WARN, "held: %s\n", s->plan.hold_text[i]);
+    if (s->keeps) output_styled(c->output, STYLE_WARN, "keeps: %s\n", s->keeps_text);
     int rc = listing_new(columns, COLUMNS, &l, err);
     for (size_t i = 0; i < s->point_count && rc == 0; i++) rc = point_row(l, &s->points[i], err);
     if (rc == 0) listing_print(l, c->output);

@@ -67,10 +67,13 @@ static void on_member(void *ctx, const struct set_restored *m) {
     else
         output_progress_end(w->c->output, label, STYLE_BAD, "%s  %s", m->step == SET_FAILED ? "FAILED" : "NOT BEGUN",
                             m->why.text);
-    json_array_append_new(w->members, json_pack("{s:s, s:s, s:o, s:I, s:I, s:I}", "surface", m->surface, "result",
-                                                set_step_name(m->step), "target", json_name(BYTES_STR(m->target)),
-                                                "items", (json_int_t)m->items, "bytes", (json_int_t)m->bytes,
-                                                "duration_ms", (json_int_t)(m->duration_ns / 1000000)));
+    json_t *row = json_pack("{s:s, s:s, s:o, s:I, s:I, s:I}", "surface", m->surface, "result", set_step_name(m->step),
+                            "target", json_name(BYTES_STR(m->target)), "items", (json_int_t)m->items, "bytes",
+                            (json_int_t)m->bytes, "duration_ms", (json_int_t)(m->duration_ns / 1000000));
+    json_t *event = json_copy(row);
+    if (event) json_object_set_new(event, "surface", json_string(label));
+    output_event(w->c->output, "member", event);
+    json_array_append_new(w->members, row);
 }
 
 static void on_check(void *ctx, const struct set_check_done *d) {
@@ -103,16 +106,19 @@ static int run(struct cli *c, struct work *w, const struct set_plan *p, struct e
     duration_format(d.took_ns, took);
     if (rc == 0) {
         output_styled(c->output, STYLE_GOOD, "RESTORED");
-        output_print(c->output, "  %s: %s, %s passed, in %s\n", p->label, COUNTED(d.restored + d.already, "surface"),
-                     COUNTED(d.checks, "check"), took);
+        output_print(c->output, "  %s: %s, %s passed", p->label, COUNTED(d.restored + d.already, "surface"),
+                     COUNTED(d.checks, "check"));
+        if (d.checks_not_made) output_print(c->output, ", %u could not be made", d.checks_not_made);
+        output_print(c->output, ", in %s\n", took);
     }
     output_set_result(
-        c->output, json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:O, s:O}", "plan", p->id,
+        c->output, json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:O, s:O}", "plan", p->id,
                              "set_id", p->set_id, "restored", (json_int_t)d.restored, "already", (json_int_t)d.already,
                              "failed", (json_int_t)d.failed, "not_begun", (json_int_t)d.not_begun, "checks_failed",
-                             (json_int_t)d.checks_failed, "bytes", (json_int_t)d.bytes, "duration_ms",
-                             (json_int_t)(d.duration_ns / 1000000), "took_ms", (json_int_t)(d.took_ns / 1000000), "seq",
-                             (json_int_t)d.seq, "members", watch.members, "checks_run", watch.checks));
+                             (json_int_t)d.checks_failed, "checks_not_made", (json_int_t)d.checks_not_made, "bytes",
+                             (json_int_t)d.bytes, "duration_ms", (json_int_t)(d.duration_ns / 1000000), "took_ms",
+                             (json_int_t)(d.took_ns / 1000000), "seq", (json_int_t)d.seq, "members", watch.members,
+                             "checks_run", watch.checks));
     json_decref(watch.members);
     json_decref(watch.checks);
     return rc;

@@ -182,15 +182,17 @@ struct surface_driver {
     /* Facts: versions, sizes, privileges; "problems": [{"code","text"}] for what would make a capture fail. */
     int (*probe)(const struct surface_context *, json_t **ret_facts, struct error *);
     int (*capture)(const struct surface_context *, struct sink *, struct capture_result *ret, struct error *);
-    /* What a restore would do, for the plan: target, whether it exists or is empty, space needed, steps, and "fingerprint",
-     * a string that changes when the target does. */
+    /* What a restore would do, for the plan: target, whether it exists or is empty, space needed, steps, and
+     * "fingerprint", a string that changes when the target does; "target", a path where it goes into a folder; and
+     * "system", what a server calls itself whatever it is reached by, where it does. */
     int (*plan)(const struct surface_context *, const struct restore_request *, json_t **ret, struct error *);
     int (*restore)(const struct surface_context *, struct source *, const struct restore_request *, struct restore_result *ret, struct error *);
     /* A disposable instance of the right version under scratch_dir; ret is the connection facts for restore_request.scratch. */
     int (*scratch_start)(const struct surface_context *, const json_t *facts, json_t **ret, struct error *);
     void (*scratch_stop)(const struct surface_context *, json_t *scratch);
-    /* Invariants of the live instance (scratch NULL) or of a scratch one, in the shape of capture_result.invariants. For a
-     * scratch tree the driver re-reads it from disk; for a database it asks the server. */
+    /* Invariants of the live instance (scratch NULL) or of a scratch one, in the shape of capture_result.invariants.
+     * For a scratch tree, and what was restored into a folder ({"path"}) of files or redis, the driver re-reads it from
+     * disk; for a database it asks the server. A database of the facts may have "at", the name that it is under now. */
     int (*measure)(const struct surface_context *, const json_t *scratch, const json_t *facts, json_t **ret, struct error *);
     /* One line for 'list' and 'show' about an item: its type and metadata as JSON. */
     int (*describe)(struct bytes name, struct bytes attr, json_t **ret, struct error *);

@@ -116,6 +116,7 @@ void work_close(struct work *w) {
     io_close(&w->scratch_fd);
     known_secrets_free(&w->known);
     secret_free(w->kit.secret);
+    secret_free(w->typed);
     seam_free(w);
 }
 
@@ -190,6 +191,9 @@ int work_unlock(struct work *w, const char *environment, struct unlock *ret, str
         struct buf b = BUF_INIT(4096);
         rc = w->options.ask_passphrase(w->options.ask_ctx, &b, err);
         if (rc == 0) rc = secret_new(buf_bytes(&b), &s, err);
+        secret_free(w->typed);
+        w->typed = NULL;
+        if (rc == 0 && (rc = secret_new(buf_bytes(&b), &w->typed, err)) < 0) secret_free(s);
         wipe(b.ptr, b.cap);
         buf_free(&b);
         kind = CONFIG_KEY_PASSPHRASE;

@@ -53,6 +53,8 @@ struct work {
     struct work_witnesses *witnesses; /* what they say of its log (witnesses.h); NULL when none are configured */
     char url[4096];
     char principal[128];         /* "root@host", for receipts */
+    struct secret *typed;        /* the passphrase that a person gave last; NULL: none */
+    size_t cache_bytes;          /* of each point that is read; 0: as reader.h has it */
     struct paper_kit kit;              /* of options.recovery_kit, once it was read */
     struct known_secrets known;  /* all that this run was told: cleaned out of what drivers and tools say */
     bool log_only;               /* repositories are opened by repo_open_log: for WAL */

@@ -38,6 +38,10 @@ struct prune_surface {
     struct prune_point *points; /* in log order */
     size_t point_count;
     struct retention_plan plan;
+    /* Points of other surfaces that stay only as parts of its sets, while its own backups have stopped. */
+    size_t keeps;
+    uint64_t keeps_bytes;
+    char keeps_text[480]; /* that, and what to do about it; empty: none */
 };
 struct prune_plan {
     char id[20];                          /* "pln-" and 12 digits of the digest */

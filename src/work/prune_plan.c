@@ -32,9 +32,12 @@ static int surface_json(const struct prune_surface *s, json_t **ret, struct erro
                        err);
     }
     if (rc < 0) return rc;
-    *ret = json_pack("{s:s, s:i, s:i, s:i, s:i, s:O, s:O}", "surface", s->name, "kept", (int)s->plan.kept, "forgotten",
-                     (int)s->plan.forgotten, "deferred", (int)s->plan.deferred, "proven", (int)s->plan.proven, "holds",
-                     holds, "points", points);
+    json_t *keeps = s->keeps ? json_pack("{s:I, s:I, s:s}", "points", (json_int_t)s->keeps, "bytes",
+                                         (json_int_t)s->keeps_bytes, "text", s->keeps_text)
+                             : NULL;
+    *ret = json_pack("{s:s, s:i, s:i, s:i, s:i, s:O, s:O, s:o*}", "surface", s->name, "kept", (int)s->plan.kept,
+                     "forgotten", (int)s->plan.forgotten, "deferred", (int)s->plan.deferred, "proven",
+                     (int)s->plan.proven, "holds", holds, "points", points, "keeps", keeps);
     return *ret ? 0 : error_set(err, ERR_NO_MEMORY, "no memory for a plan");
 }
 

@@ -1,7 +1,9 @@
 #include "work/prune_sets.h"
 
 #include "base/seam.h"
+#include "base/time.h"
 #include "platform/set.h"
+#include "work/counted.h"
 #include "work/set.h"
 
 #include <stdio.h>
@@ -11,7 +13,7 @@
 
 struct place {
     uint64_t seq;
-    const char *surface;
+    struct prune_surface *of;
     struct prune_point *point;
 };
 struct bind {
@@ -40,8 +42,7 @@ static int places_make(struct bind *b, struct error *err) {
     b->places = mem;
     for (size_t i = 0; i < b->p->count; i++)
         for (size_t k = 0; k < b->p->list[i].point_count; k++)
-            b->places[b->n++] =
-                (struct place){b->p->list[i].points[k].seq, b->p->list[i].name, &b->p->list[i].points[k]};
+            b->places[b->n++] = (struct place){b->p->list[i].points[k].seq, &b->p->list[i], &b->p->list[i].points[k]};
     qsort(b->places, b->n, sizeof *b->places, by_seq);
     return 0;
 }
@@ -87,7 +88,7 @@ static bool has_successor(const struct bind *b, const struct set_info *s) {
         for (size_t k = 0; k < s->member_count; k++) {
             const struct place *at = place_of(b, s->members[k]);
             for (size_t m = 0; at && m < o->member_count; m++)
-                if (strcmp(place_of(b, o->members[m])->surface, at->surface) == 0) {
+                if (place_of(b, o->members[m])->of == at->of) {
                     found++;
                     break;
                 }
@@ -136,11 +137,15 @@ static bool can_bind(const struct bind *b, const struct snapshot_info *n) {
     return n->holds > 0 || !e || (s && config_environment_has(e, s));
 }
 
+static bool has_stopped(const struct prune_surface *s) {
+    return s->plan.holds & RETENTION_HOLD_STOPPED;
+}
+
 /* What one member keeps, all keep. Deferred ones refuse the whole run by themselves. */
 static bool bind_one(struct bind *b, const struct set_info *s) {
     char why[80];
     const struct snapshot_info *outside = NULL;
-    const struct place *stays = NULL;
+    const struct place *stays = NULL, *goes_on = NULL; /* of those that stay, one whose backups have not stopped */
     bool changed = false;
     for (size_t k = 0; k < s->member_count; k++) {
         struct place *at = place_of(b, s->members[k]);
@@ -148,8 +153,10 @@ static bool bind_one(struct bind *b, const struct set_info *s) {
         const bool binds = can_bind(b, n);
         if (!at && binds)
             outside = n;
-        else if (at && binds && at->point->verdict.decision == RETENTION_KEEP)
+        else if (at && binds && at->point->verdict.decision == RETENTION_KEEP) {
             stays = at;
+            if (!has_stopped(at->of)) goes_on = at;
+        }
         if (at && !at->point->set) {
             at->point->set = s->seq;
             snprintf(at->point->set_id, sizeof at->point->set_id, "%s", s->id);
@@ -157,12 +164,27 @@ static bool bind_one(struct bind *b, const struct set_info *s) {
     }
     if (!outside && !stays) return false;
     snprintf(why, sizeof why, stays ? ", of which %.30s stays" : ", and %.30s is not pruned here",
-             stays ? stays->surface : outside->surface);
+             stays ? stays->of->name : outside->surface);
     for (size_t k = 0; k < s->member_count; k++) {
         struct place *at = place_of(b, s->members[k]);
-        if (at) changed |= keep(at, s, why);
+        if (!at || !keep(at, s, why)) continue;
+        changed = true;
+        if (goes_on || outside || has_stopped(at->of)) continue;
+        stays->of->keeps++;
+        stays->of->keeps_bytes += at->point->bytes;
     }
     return changed;
+}
+
+static void say_what_it_keeps(const struct prune_plan *p, struct prune_surface *s) {
+    char size[32];
+    if (!s->keeps) return;
+    size_format(s->keeps_bytes, size);
+    snprintf(s->keeps_text, sizeof s->keeps_text,
+             "%s of other surfaces (%s) %s only because of sets with its own, and its backups have stopped. Back it up "
+             "again; or, if it is gone for good, take it out of %.120s in the configuration: its own then stay, and "
+             "keep no others",
+             COUNTED(s->keeps, "recovery point"), size, s->keeps == 1 ? "stays" : "stay", p->environment);
 }
 
 static void count_again(struct prune_surface *s) {
@@ -198,7 +220,10 @@ int prune_sets_bind(struct work *w, struct prune_plan *p, struct error *err) {
         for (size_t i = 0; i < n; i++)
             if (is_bound(&b, repo_set(w->repo, i))) again |= bind_one(&b, repo_set(w->repo, i));
     }
-    for (size_t i = 0; i < p->count; i++) count_again(&p->list[i]);
+    for (size_t i = 0; i < p->count; i++) {
+        count_again(&p->list[i]);
+        say_what_it_keeps(p, &p->list[i]);
+    }
     seam_free(b.places);
     return 0;
 }

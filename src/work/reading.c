@@ -6,7 +6,9 @@ int work_reading_open(struct work *w, const struct snapshot_info *info, struct w
     if (rc < 0) return rc;
     ret->bridged = true;
     if ((rc = work_bridge_open(w, &ret->surface, &ret->bridge, &ret->ctx, err)) < 0) return rc;
-    if ((rc = snapshot_open(w->repo, info, &ret->snapshot, err)) < 0) return rc;
+    rc = w->cache_bytes ? snapshot_open_sized(w->repo, info, w->cache_bytes, &ret->snapshot, err)
+                        : snapshot_open(w->repo, info, &ret->snapshot, err);
+    if (rc < 0) return rc;
     work_source_init(&ret->source, ret->snapshot);
     ret->facts = json_object_get(snapshot_root(ret->snapshot), "facts");
     ret->invariants = json_object_get(snapshot_root(ret->snapshot), "invariants");

@@ -1,6 +1,3 @@
-/* Each surface is captured by a handle of its own: a context belongs to one thread, and what two handles of one process
- * do to the repository and the cache is what two processes do, which both are made for. The first handle is the
- * caller's. */
 #include "base/seam.h"
 #include "base/thread.h"
 #include "base/time.h"
@@ -9,11 +6,11 @@
 #include "work/quiesce.h"
 #include "work/receipt.h"
 #include "work/set.h"
+#include "work/set_handles.h"
 
 #include <stdio.h>
 #include <time.h>
 
-#define SLOTS_MAX 8
 /* What a capture holds besides its threads (two open data packs and one of metadata, the driver's own), and by each
  * thread. Two surfaces of 500 MB of files took 100 MB with a thread each and 138 MB with two; a Redis sorts in 48 MiB
  * besides. */
@@ -22,7 +19,7 @@
 #define THREAD_BYTES (UINT64_C(18) << 20)
 
 void set_share(size_t n, unsigned jobs, unsigned *ret_at_once, unsigned *ret_threads) {
-    unsigned k = jobs < SLOTS_MAX ? jobs : SLOTS_MAX;
+    unsigned k = jobs < SET_HANDLES_MAX ? jobs : SET_HANDLES_MAX;
     if (k > n) k = (unsigned)n;
     if (k == 0) k = 1;
     while (k > 1 && BASE_BYTES + k * (SURFACE_BYTES + THREAD_BYTES) > SET_MEMORY_BYTES) k--;
@@ -31,23 +28,6 @@ void set_share(size_t n, unsigned jobs, unsigned *ret_at_once, unsigned *ret_thr
         threads--;
     *ret_at_once = k;
     *ret_threads = threads;
-}
-
-/* A passphrase is asked for once, however many handles want it. */
-struct asking {
-    int (*ask)(void *ctx, struct buf *ret, struct error *err);
-    void *ctx;
-    pthread_mutex_t lock;
-    struct buf answer;
-};
-
-static int ask_once(void *ctx, struct buf *ret, struct error *err) {
-    struct asking *a = ctx;
-    pthread_mutex_lock(&a->lock);
-    int rc = a->answer.len ? 0 : a->ask(a->ctx, &a->answer, err);
-    if (rc == 0) rc = buf_append(ret, a->answer.ptr, a->answer.len, err);
-    pthread_mutex_unlock(&a->lock);
-    return rc;
 }
 
 struct run {
@@ -124,27 +104,6 @@ static void warn(struct work *w, const struct set_spec *s, const char *what, con
     snprintf(label, sizeof label, "%.120s/%.130s", s->environment->head.name, s->name);
     snprintf(line, sizeof line, "%s%s", what, text);
     if (e->warning) e->warning(e->ctx, label, line);
-}
-
-static void requests_add(void *ctx, const struct store_requests *r) {
-    store_requests_add(ctx, r);
-}
-
-/* Handles besides the first; where one cannot be had, fewer do the work. */
-static unsigned slots_open(struct work *w, struct run *r, unsigned want, struct slot *slots) {
-    unsigned n = 1;
-    slots[0] = (struct slot){.run = r, .work = w};
-    for (; n < want; n++) {
-        struct error e = ERROR_INIT;
-        struct work_options o = w->options;
-        slots[n] = (struct slot){.run = r};
-        if (work_open(&o, &slots[n].work, &e) < 0) break;
-        if (work_open_repo(slots[n].work, r->spec->environment->head.name, &e) < 0) {
-            work_close(slots[n].work);
-            break;
-        }
-    }
-    return n;
 }
 
 /* The frozen time ends with the last capture, or with the limit. */
@@ -285,25 +244,20 @@ static int sign(struct work *w, const struct set_spec *spec, const struct job *j
 }
 
 static int set_run(struct work *w, struct run *r, const struct job *j, struct set_result *ret, struct error *err) {
-    struct slot slots[SLOTS_MAX];
-    unsigned at_once, threads, n;
-    const unsigned jobs = w->jobs;
+    struct slot slots[SET_HANDLES_MAX];
+    struct set_handles h;
+    unsigned at_once, threads;
     int rc = work_open_repo(w, r->spec->environment->head.name, err);
     const bool reached = rc == 0;
     if (rc < 0 && !repo_out_of_reach(rc)) return rc;
     error_clear(err);
     set_share(ret->count, w->jobs, &at_once, &threads);
     /* a kit is typed once, and a fallback is gone over to by one */
-    n = slots_open(w, r, reached && !w->options.recovery_kit ? at_once : 1, slots);
-    for (unsigned i = 0; i < n; i++) slots[i].work->jobs = n > 1 ? threads : jobs;
-    rc = capture_all(w, r, slots, n, ret, err);
-    w->jobs = jobs;
-    for (unsigned i = 1; i < n; i++) {
-        slots[i].work->options.events.requests = requests_add;
-        slots[i].work->options.events.ctx = &w->others;
-        slots[i].work->options.events.warning = NULL;
-        work_close(slots[i].work);
-    }
+    set_handles_open(&h, w, r->spec->environment->head.name, reached && !w->options.recovery_kit ? at_once : 1,
+                     threads);
+    for (unsigned i = 0; i < h.count; i++) slots[i] = (struct slot){.run = r, .work = h.of[i]};
+    rc = capture_all(w, r, slots, h.count, ret, err);
+    set_handles_close(&h);
     count(r, ret);
     ret->duration_ns = time_now_ns() - j->started_ns;
     if (ret->count == 1 && !r->spec->config) return rc;
@@ -337,20 +291,9 @@ int set_backup(struct work *w, const struct set_spec *spec, const struct set_bac
                  m->surface->head.name);
     }
     struct run r = {.spec = spec, .o = &each, .cb = cb, .cb_ctx = ctx, .members = ret->members};
-    struct asking asking = {w->options.ask_passphrase, w->options.ask_ctx, .answer = BUF_INIT(4096)};
     pthread_mutex_init(&r.lock, NULL);
     pthread_cond_init(&r.ended, NULL);
-    pthread_mutex_init(&asking.lock, NULL);
-    if (asking.ask) {
-        w->options.ask_passphrase = ask_once;
-        w->options.ask_ctx = &asking;
-    }
     rc = set_run(w, &r, &j, ret, err);
-    w->options.ask_passphrase = asking.ask;
-    w->options.ask_ctx = asking.ctx;
-    wipe(asking.answer.ptr, asking.answer.cap);
-    buf_free(&asking.answer);
-    pthread_mutex_destroy(&asking.lock);
     pthread_cond_destroy(&r.ended);
     pthread_mutex_destroy(&r.lock);
     if (rc == 0) rc = stop_check(err);

@@ -45,6 +45,8 @@ bool set_into(const char *into, const char *surface, const json_t *members, char
     return false;
 }
 
+/* Not a Redis, unless asked for by name: what a killed run leaves in a spare database is told by nothing from what
+ * somebody else put there, while a restore in place is completed by running it again; and it takes the memory twice. */
 static bool can_swap(const char *kind) {
     return strcmp(kind, "files") == 0 || strcmp(kind, "postgres") == 0;
 }

@@ -1,10 +1,11 @@
 /* Invariants
  *  1. A member is "done" in the journal only after its restore was answered with success, with the fingerprint of what
- * was then at its target; it is "begun" from before the first byte is written.
+ * was then at its target (empty where no such restore is possible any more); it is "begun" from before the first byte
+ * is written.
  *  2. Targets of all members that are not done are looked at before the first of them is touched.
  *  3. Whatever fails, services that were restored are started and `live` is run; the receipt says what failed.
  */
-#include "work/set_restore.h"
+#include "work/set_restore_internal.h"
 
 #include "base/seam.h"
 #include "base/thread.h"
@@ -23,30 +24,14 @@ const char *set_step_name(enum set_step s) {
     return names[s];
 }
 
-struct run {
-    struct work *w;
-    const struct set_plan *p;
-    const json_t *members;
-    struct set_spec spec;
-    const struct set_restore_watch *watch;
-    struct set_restore_done *done;
-    struct restore_plan *plans; /* of members that are to be restored */
-    struct set_restored *rows;
-    size_t n;
-    json_t *journal; /* {"members": {surface: {…}}, "took_ms", "finished"} */
-    char path[4200];
-    int lock;
-    int64_t started_ns;
-};
-
 /* ---- journal ---- */
-static int journal_save(struct run *r, struct error *err) {
+static int journal_save(struct set_run *r, struct error *err) {
     CLEANUP(buf_free) struct buf b = BUF_INIT(JOURNAL_BYTES_MAX);
     int rc = json_write_pretty(r->journal, &b, err);
     return rc == 0 ? io_replace_file(AT_FDCWD, r->path, buf_bytes(&b), 0600, err) : rc;
 }
 
-static int journal_open(struct run *r, struct error *err) {
+static int journal_open(struct set_run *r, struct error *err) {
     CLEANUP(buf_free) struct buf b = BUF_INIT(JOURNAL_BYTES_MAX);
     char lock[4200];
     int rc = plan_file_path(r->w, r->p->id, ".lock", lock, err);
@@ -65,7 +50,7 @@ static int journal_open(struct run *r, struct error *err) {
     return rc;
 }
 
-static json_t *journal_of(const struct run *r, const char *surface) {
+static json_t *journal_of(const struct set_run *r, const char *surface) {
     return json_object_get(json_object_get(r->journal, "members"), surface);
 }
 
@@ -74,8 +59,8 @@ static const char *plan_of(const json_t *m, const json_t *row) {
     return json_text(row, "plan", json_text(m, "plan", ""));
 }
 
-static int journal_put(struct run *r, const struct set_restored *m, const char *plan, const char *state,
-                       const char *fingerprint, struct error *err) {
+int set_journal_put(struct set_run *r, const struct set_restored *m, const char *plan, const char *state,
+                    const char *fingerprint, struct error *err) {
     json_t *row = json_pack("{s:s, s:s, s:s, s:s, s:I, s:I}", "state", state, "plan", plan, "target", m->target,
                             "fingerprint", fingerprint, "items", (json_int_t)m->items, "bytes", (json_int_t)m->bytes);
     int rc = json_put(json_object_get(r->journal, "members"), m->surface, row, err);
@@ -84,7 +69,7 @@ static int journal_put(struct run *r, const struct set_restored *m, const char *
 
 /* ---- before anything is touched ---- */
 /* What was restored must be what is there: nobody may take it for the set's who has put something else in its place. */
-static int already(struct run *r, size_t i, const json_t *row, struct error *err) {
+static int already(struct set_run *r, size_t i, const json_t *row, struct error *err) {
     const json_t *m = json_array_get(r->members, i);
     struct set_restored *s = &r->rows[i];
     struct restore_plan p = {0};
@@ -95,12 +80,13 @@ static int already(struct run *r, size_t i, const json_t *row, struct error *err
     s->step = SET_ALREADY;
     int rc = info ? plan_file_load(r->w, plan_of(m, row), &p.doc, err)
                   : error_set(err, ERR_NO_POINT, "the recovery point of %s is gone", s->surface);
-    if (rc == 0) {
+    const char *then = json_text(row, "fingerprint", "");
+    if (rc == 0 && *then) {
         p.seq = info->seq;
         snprintf(p.id, sizeof p.id, "%s", plan_of(m, row));
         rc = restore_fingerprint(r->w, &p, print, err);
     }
-    if (rc == 0 && strcmp(print, json_text(row, "fingerprint", "")) != 0)
+    if (rc == 0 && *then && strcmp(print, then) != 0)
         rc = error_set(err, ERR_PLAN_STALE, "plan %s restored %s, and what is at its target now is something else",
                        r->p->id, s->surface);
     /* after the end of a plan, what is live has gone on */
@@ -114,7 +100,7 @@ static int already(struct run *r, size_t i, const json_t *row, struct error *err
  * goes in place begins anew by another plan of the same request. What a driver knows for its own half is not in a
  * target's fingerprint, and goes with the same plan; anything else under the name of a new thing is not ours to take
  * away. */
-static int again(struct run *r, size_t i, const json_t *row, struct error *err) {
+static int again(struct set_run *r, size_t i, const json_t *row, struct error *err) {
     const json_t *m = json_array_get(r->members, i);
     json_t *doc = NULL;
     char address[400];
@@ -145,7 +131,7 @@ static int again(struct run *r, size_t i, const json_t *row, struct error *err) 
     return rc;
 }
 
-static int prepare(struct run *r, struct error *err) {
+static int prepare(struct set_run *r, struct error *err) {
     for (size_t i = 0; i < r->n; i++) {
         const json_t *m = json_array_get(r->members, i), *row;
         struct set_restored *s = &r->rows[i];
@@ -171,82 +157,8 @@ static int prepare(struct run *r, struct error *err) {
     return 0;
 }
 
-/* ---- the act ---- */
-static const struct set_restored *failed_before(const struct run *r, size_t i) {
-    const json_t *name;
-    size_t k;
-    json_array_foreach(json_object_get(json_array_get(r->members, i), "depends_on"), k, name) {
-        for (size_t d = 0; d < i; d++)
-            if (json_is_string(name) && strcmp(json_string_value(name), r->rows[d].surface) == 0 &&
-                r->rows[d].step >= SET_FAILED)
-                return &r->rows[d];
-    }
-    return NULL;
-}
-
-static int restore_one(struct run *r, size_t i, struct error *err) {
-    struct set_restored *s = &r->rows[i];
-    struct restore_plan *p = &r->plans[i];
-    struct restore_done d = {0};
-    char print[129] = "";
-    int rc = journal_put(r, s, p->id, "begun", "", err);
-    p->in_standby = true; /* the hooks of all were run before the first, and are undone after the last check */
-    /* the phrase of the whole was given; that of the part follows from it */
-    if (rc == 0) rc = restore_run(r->w, p, p->phrase, &d, err);
-    if (rc == 0) {
-        snprintf(s->target, sizeof s->target, "%s", d.target);
-        s->items = d.items;
-        s->bytes = d.bytes;
-        rc = restore_fingerprint(r->w, p, print, err);
-    }
-    if (rc == 0) rc = journal_put(r, s, p->id, "done", print, err);
-    s->duration_ns = d.duration_ns;
-    json_decref(d.facts);
-    return rc;
-}
-
-static void tell(const struct run *r, const struct set_restored *s) {
-    if (r->watch && r->watch->member) r->watch->member(r->watch->ctx, s);
-}
-
-static int restore_all(struct run *r, struct error *err) {
-    int rc = 0;
-    for (size_t i = 0; i < r->n; i++) {
-        struct set_restored *s = &r->rows[i];
-        const struct set_restored *on;
-        if (s->step == SET_ALREADY) {
-            r->done->already++;
-        } else if (stop_check(&s->why) < 0) {
-            r->done->not_begun++;
-        } else if ((on = failed_before(r, i))) {
-            error_set(&s->why, ERR_SET_RESTORE, "it depends on %s, which was not restored", on->surface);
-            r->done->not_begun++;
-        } else if (restore_one(r, i, &s->why) < 0) {
-            s->step = SET_FAILED;
-            r->done->failed++;
-        } else {
-            error_clear(&s->why);
-            s->step = SET_RESTORED;
-            r->done->restored++;
-            r->done->items += s->items;
-            r->done->bytes += s->bytes;
-        }
-        if (rc == 0 && s->why.code != ERR_NONE) {
-            error_set(err,
-                      s->why.code == ERR_INTERRUPTED || s->why.code == ERR_TERMINATED ? s->why.code : ERR_SET_RESTORE,
-                      "%s: %s", s->surface, s->why.text);
-            rc = -(int)err->code;
-        }
-        tell(r, s);
-    }
-    if (rc < 0)
-        error_state(err, "%u of %zu surfaces are restored, %u failed, %u not begun",
-                    r->done->restored + r->done->already, r->n, r->done->failed, r->done->not_begun);
-    return rc;
-}
-
 /* ---- the receipt ---- */
-static json_t *member_row(const struct run *r, size_t i) {
+static json_t *member_row(const struct set_run *r, size_t i) {
     const struct set_restored *s = &r->rows[i];
     char why[401];
     snprintf(why, sizeof why, "%.400s", s->why.text);
@@ -257,7 +169,7 @@ static json_t *member_row(const struct run *r, size_t i) {
                      json_name(BYTES_STR(why)));
 }
 
-static void sign(struct run *r, const json_t *checks, bool good, const struct error *why) {
+static void sign(struct set_run *r, const json_t *checks, bool good, const struct error *why) {
     const enum key_role role = repo_keys(r->w->repo)->role;
     const struct work_events *e = &r->w->options.events;
     struct redaction secrets = known_secrets_redaction(&r->w->known);
@@ -288,12 +200,12 @@ static void sign(struct run *r, const json_t *checks, bool good, const struct er
     if (rc < 0 && e->warning) e->warning(e->ctx, r->p->label, lost.text);
 }
 
-static int act(struct run *r, json_t *checks, struct error *err) {
+static int act(struct set_run *r, json_t *checks, struct error *err) {
     struct quiesce q;
     struct error lost = ERROR_INIT;
     int rc = quiesce_begin(&q, r->w, &r->spec, "standby", "live", "restore", false, err);
     if (rc < 0) return rc;
-    rc = restore_all(r, err);
+    rc = set_restore_all(r, err);
     const bool whole = rc == 0;
     int checked =
         set_checks_run(r->w, &r->spec, r->p->doc, r->rows, !whole, r->watch, r->done, checks, whole ? err : &lost);
@@ -306,7 +218,7 @@ static int act(struct run *r, json_t *checks, struct error *err) {
     return rc < 0 ? rc : up;
 }
 
-static int carry_out(struct run *r, struct error *err) {
+static int carry_out(struct set_run *r, struct error *err) {
     int rc = journal_open(r, err);
     if (rc == 0) rc = set_spec_of(r->w, r->p->doc, &r->spec, err);
     if (rc == 0) rc = prepare(r, err);
@@ -332,7 +244,7 @@ static int carry_out(struct run *r, struct error *err) {
 int set_restore_run(struct work *w, const struct set_plan *p, const char *confirm,
                     const struct set_restore_watch *watch, struct set_restore_done *ret, struct error *err) {
     void *plans = NULL, *rows = NULL;
-    struct run r = {.w = w, .p = p, .watch = watch, .done = ret, .lock = -1, .started_ns = time_now_ns()};
+    struct set_run r = {.w = w, .p = p, .watch = watch, .done = ret, .lock = -1, .started_ns = time_now_ns()};
     const struct config_environment *e =
         w->config ? config_environment(w->config, json_text(p->doc, "environment", "")) : NULL;
     *ret = (struct set_restore_done){0};
@@ -353,7 +265,7 @@ int set_restore_run(struct work *w, const struct set_plan *p, const char *confir
 }
 
 /* ---- undoing ---- */
-static int undo_member(struct run *r, size_t i, unsigned *undone, struct error *err) {
+static int undo_member(struct set_run *r, size_t i, unsigned *undone, struct error *err) {
     const json_t *m = json_array_get(r->members, i), *row = journal_of(r, json_text(m, "surface", ""));
     struct set_restored *s = &r->rows[i];
     struct restore_plan now = {0};
@@ -387,7 +299,7 @@ static int undo_member(struct run *r, size_t i, unsigned *undone, struct error *
     return journal_save(r, err);
 }
 
-static int undo_all(struct run *r, unsigned *undone, struct error *err) {
+static int undo_all(struct set_run *r, unsigned *undone, struct error *err) {
     struct error lost = ERROR_INIT;
     bool standby = false;
     int rc = journal_open(r, err);
@@ -399,7 +311,7 @@ static int undo_all(struct run *r, unsigned *undone, struct error *err) {
             *err = one;
             rc = -(int)one.code;
         }
-        tell(r, &r->rows[i]);
+        set_member_tell(r, &r->rows[i]);
     }
     /* half a member is no reason to keep the platform in standby */
     int up = quiesce_undo_left(r->w, &r->spec, "standby", "live", "restore", &standby, rc < 0 ? &lost : err);
@@ -412,7 +324,7 @@ int set_restore_abort(struct work *w, const char *id, const struct set_restore_w
     struct set_plan p;
     struct set_restore_done done = {0};
     void *rows = NULL;
-    struct run r = {.w = w, .p = &p, .watch = watch, .done = &done, .lock = -1, .started_ns = time_now_ns()};
+    struct set_run r = {.w = w, .p = &p, .watch = watch, .done = &done, .lock = -1, .started_ns = time_now_ns()};
     *ret = 0;
     int rc = set_plan_load(w, id, &p, err);
     if (rc < 0) return rc;

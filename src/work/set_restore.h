@@ -1,4 +1,4 @@
-/* Restoring a set: the plans of all members under one, carried out in the order that they depend on each other; then
+/* Restoring a set: the plans of all members under one, carried out at once where they do not depend on each other; then
  * what was restored is measured, services are started, and health and smoke checks are run, none of which can be left
  * out.
  *
@@ -57,14 +57,15 @@ struct set_check_done {
     int64_t duration_ns;
     struct error why;
 };
-struct set_restore_watch {
+struct set_restore_watch { /* called one at a time, from any thread, members as they end */
     void *ctx;
     void (*member)(void *ctx, const struct set_restored *m);
     void (*check)(void *ctx, const struct set_check_done *c);
 };
 struct set_restore_done {
     unsigned restored, already, failed, not_begun, checks, checks_failed; /* checks: those that were made */
-    int64_t duration_ns;                                                  /* of this run */
+    unsigned checks_not_made; /* where a driver cannot measure what it restored */
+    int64_t duration_ns;      /* of this run */
     int64_t took_ns; /* of all runs of the plan that restored something, checks included: what an RTO is held against */
     uint64_t items, bytes; /* of this run */
     uint64_t seq;          /* of the receipt; 0: the key may not sign one, or it could not be written (warned) */

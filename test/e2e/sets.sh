@@ -14,6 +14,10 @@ trap '[ -z "$writer" ] || kill $writer; redis_stop "$R"; cluster_stop "$C"' EXIT
 cluster_start "$C" && redis_start "$R" || exit 1
 sql -c 'CREATE DATABASE shop'
 sql -d shop -c 'CREATE TABLE tick (n bigint PRIMARY KEY)' -c "CREATE TABLE ballast AS SELECT i, repeat(md5(i::text), 8) AS t FROM generate_series(1, 60000) i"
+# While $T/hold is there, a restore stands in the middle of this table.
+sql -d shop -c "CREATE FUNCTION held() RETURNS boolean LANGUAGE plpgsql AS \$\$ BEGIN
+    WHILE (pg_catalog.pg_stat_file('$T/hold', true)).size IS NOT NULL LOOP PERFORM pg_catalog.pg_sleep(0.05); END LOOP; RETURN true; END \$\$" \
+  -c 'CREATE TABLE last (n int CHECK (held()))' -c 'INSERT INTO last VALUES (7)'
 mkdir -p artifacts uploads settings
 head -c 300000 /dev/urandom >artifacts/blob
 echo one >uploads/a && echo 'port: 1' >settings/app.yaml
@@ -257,23 +261,27 @@ pk restore --plan "$p" --json && [ "$(result already)" = 3 ] && [ "$(result rest
 claim 'the same plan again does nothing again, and checks again'
 wipe
 p=$(plan lab/platform@latest --swap)
+: >hold
 "$P" restore --plan "$p" >out 2>err </dev/null &
 pid=$!
-halted $pid grep -qs '"state": "done"' "$XDG_CACHE_HOME/proofkeep/plans/$p.journal" && kill -KILL $pid
+await 60 grep -qs '"state": "done"' "$XDG_CACHE_HOME/proofkeep/plans/$p.journal"
+kill -KILL $pid
 wait $pid 2>/dev/null
 [ -e artifacts/blob ] && [ -z "$(sql -c "SELECT 1 FROM pg_database WHERE datname = 'shop'")" ]
 claim 'killed after its first surface'
 inode=$(stat -c %i artifacts)
-:
+rm hold
 pk restore --plan "$p" --json && [ "$(result already)" = 1 ] && [ "$(result restored)" = 2 ] && back && [ "$inode" = "$(stat -c %i artifacts)" ]
 claim 'it goes on where it was, and restores nothing twice'
 # killed in the middle of the second, which goes beside the live one
 databases() { sql -c "SELECT count(*) FROM pg_database WHERE datname NOT IN ('postgres', 'template0', 'template1')"; }
-killed_in_pg() { # waits until the half of it has a table, so that it is past being made
+killed_in_pg() { # waits until the half of it has a table, so that it is past being made, and artifacts are there
+  : >hold
   "$P" restore --plan "$p" >out 2>err </dev/null &
   pid=$!
   has_table() { [ -n "$(cluster_psql "$C" -d "$1" -c "SELECT 1 FROM pg_class WHERE relname = 'ballast'" 2>/dev/null)" ]; }
-  halted $pid has_table "$1" && kill -KILL $pid
+  await 60 has_table "$1" && await 60 grep -qs '"state": "done"' "$XDG_CACHE_HOME/proofkeep/plans/$p.journal" && kill -KILL $pid
+  rm hold
   wait $pid 2>/dev/null
   [ $? = 137 ]
 }
@@ -291,10 +299,11 @@ claim 'the same plan again drops the half and restores it anew'
 sql -c 'DROP DATABASE shop_half' && rm -rf side
 # the server goes on with CREATE DATABASE when the client that said it is killed
 p=$(plan lab/platform@latest --into "pg=shop_half,artifacts=$T/side/h,cache=$T/side/hr") || exit 1
+: >hold
 "$P" restore --plan "$p" >out 2>err </dev/null &
 pid=$!
 making() { [ "$(sql -c "SELECT (SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'CREATE DATABASE%' AND pid <> pg_backend_pid()) + (SELECT count(*) FROM pg_database WHERE datname = 'shop_half')")" != 0 ]; }
-halted $pid making && kill -KILL $pid && ! wait $pid 2>/dev/null && await 60 eval '[ "$(databases)" = 1 ]' && pk restore --plan "$p" --abort && [ "$(databases)" = 0 ]
+halted $pid making && kill -KILL $pid && rm hold && ! wait $pid 2>/dev/null && await 60 eval '[ "$(databases)" = 1 ]' && pk restore --plan "$p" --abort && [ "$(databases)" = 0 ]
 claim 'so does the half of a run that was killed while its database was being made'
 rm -rf side
 p=$(plan lab/platform@latest --into "pg=shop_half,artifacts=$T/side/h,cache=$T/side/hr") && killed_in_pg shop_half && sql -c 'DROP DATABASE shop_half WITH (FORCE)' -c 'CREATE DATABASE shop_half' -c "COMMENT ON DATABASE shop_half IS 'of somebody else'"
@@ -320,8 +329,19 @@ rm fail.smoke
 pk restore --plan "$p" --json && [ "$(result already)" = 3 ] && [ "$(result checks_failed)" = 0 ]
 claim 'until it passes'
 rm -rf side
-pk restore lab/platform@latest --into "pg=shop_copy,artifacts=$T/side/a,cache=$T/side/r" && [ "$(sql -d shop_copy -c 'SELECT count(*) FROM ballast')" = 60000 ] && [ -e side/r/dump.rdb ] && cmp -s side/a/blob artifacts/blob
+pk restore lab/platform@latest --into "pg=shop_copy,artifacts=$T/side/a,cache=$T/side/r" --dry-run --json && p=$(result plan) && : >fail.smoke
+fails 1 PK-SET-003 restore --plan "$p" && [ "$(sql -d shop_copy -c 'SELECT count(*) FROM ballast')" = 60000 ] && [ -e side/r/dump.rdb ] && cmp -s side/a/blob artifacts/blob
 claim 'each surface goes beside the live one where it is told to'
+grep -q '^PASSED *pg: integrity, every table' out && grep -q '^PASSED *cache: integrity, every key in dump.rdb' out && ! grep -q '^NOT CHECKED' out
+claim 'and is measured where it lies: a database by its other name, keys in their folder'
+sql -d shop_copy -c 'DELETE FROM ballast WHERE i = 7'
+fails 4 PK-RST-005 restore --plan "$p" && says 'pg: .*ballast'
+claim 'which tells that a row is gone from what an earlier run restored'
+sql -d shop_copy -c "INSERT INTO ballast VALUES (7, repeat(md5('7'), 8))" && flip side/r/dump.rdb 40
+pk restore --plan "$p"
+[ $? != 0 ] && says 'cache: .*dump.rdb'
+claim 'or that a bit of the keys is another'
+rm fail.smoke
 pk restore lab/disaster_recovery@latest --into "$T/side/all" && cmp -s side/all/settings/app.yaml settings/app.yaml && cmp -s side/all/uploads/a uploads/a
 claim 'or all that can be folders below one'
 fails 2 PK-USE-001 restore lab/platform@latest --into "nothing=here" && fails 2 PK-USE-001 restore lab/platform@latest --path x

@@ -135,7 +135,25 @@ claim 'a list of surfaces that was backed up once is kept until a later set has 
 cp proofkeep.yaml whole.yaml && sed -i '/^  c: {/d; /^  guarded: {/d' proofkeep.yaml
 less=$(taken all) && proven all && pk prune lab/all --dry-run --json && [[ $(decided "$all" c) = 'keep|no retention rule is set' ]] && [[ $(decided "$all" a) = forget\|* ]] && [[ $(decided "$all" b) = forget\|* ]] && [[ $(decided "$less" a) = keep\|* ]]
 claim 'a surface that was taken out of the configuration does not keep the rest of its sets'
-mv whole.yaml proofkeep.yaml
+cp whole.yaml proofkeep.yaml
+
+# ---- a surface whose backups have stopped ----
+sed 's/keep: { last: 1 }/keep: { last: 2 }/' whole.yaml >proofkeep.yaml
+e1=$(taken pair) && proven pair && e2=$(taken pair) && proven pair && e3=$(taken pair) && proven pair && pk prune lab/all --grace 0s && [[ $(sets lab) != *$e1* ]] || exit 1
+for i in 1 2; do pk backup lab/a && proven a; done
+pk prune lab/all --dry-run --json && [[ $(decided "$e2" a) = "keep|of $e2, of which b stays" ]] && python3 - <<'PY'
+import json
+plan = [r for r in map(json.loads, open("out")) if r["type"] == "plan"][0]
+keeps = {s["surface"]: s["keeps"] for s in plan["plan"] if "keeps" in s}
+assert set(keeps) == {"b"} and keeps["b"]["points"] == 1 and keeps["b"]["bytes"] == 100000, keeps
+assert [h["hold"] for s in plan["plan"] if s["surface"] == "b" for h in s["holds"]] == ["stopped"], plan
+PY
+claim 'a surface whose backups have stopped keeps its sets, and the plan says how much of others that is'
+pk prune lab/all --dry-run && grep -q '^keeps: 1 recovery point of other surfaces (.*) stays only because of sets with its own, and its backups have stopped. Back it up again; or' out
+claim 'and what to do about it'
+sed -i '/^  b: {/d; /^  pair: {/d' proofkeep.yaml && pk prune lab/all --dry-run --json && [ "$(decided "$e2" a)" = 'forget|no rule keeps it' ] && [ "$(decided "$e2" b)" = 'keep|no retention rule is set' ] && ! grep -q '"keeps"' out
+claim 'which is true'
+cp whole.yaml proofkeep.yaml
 
 # ---- a restore that was killed with the platform in standby ----
 pk backup lab/guarded && pk restore lab/guarded@latest --into "$T/side" --dry-run --json && p=$(result plan) && touch kill.standby && : >ran

@@ -93,6 +93,11 @@ static void from_runs_that_are_merged_in_levels(void **state) {
     many(600u << 10, 30000);
 }
 
+static void from_a_few_runs_and_memory(void **state) {
+    (void)state;
+    for (unsigned n = 1000; n < 4000; n += 100) many(1u << 20, n);
+}
+
 static void of_two_of_one_name_the_last_stays(void **state) {
     (void)state;
     for (size_t memory = 1; memory <= 48u << 20; memory += (48u << 20) - 1) { /* a run each, and all in memory */
@@ -166,6 +171,7 @@ static void a_glob_is_as_redis_means_it(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(from_memory),
+        cmocka_unit_test(from_a_few_runs_and_memory),
         cmocka_unit_test(from_runs_that_are_merged_in_levels),
         cmocka_unit_test(of_two_of_one_name_the_last_stays),
         cmocka_unit_test(names_that_defeat_a_sort_are_sorted),

@@ -89,15 +89,19 @@ static int make_durable(const char *path, struct error *err) {
     return r;
 }
 
+static void parent_of(const char *path, char parent[PATH_MAX]) {
+    const char *slash = strrchr(path, '/');
+    snprintf(parent, PATH_MAX, "%.*s", slash == path ? 1 : (int)(slash - path), path);
+}
+
 static int name_it(const struct restore *j, struct error *err) {
     char parent[PATH_MAX];
-    const char *slash = strrchr(j->place.path, '/');
     if (j->place.exists && seam_unlinkat(AT_FDCWD, j->place.path, AT_REMOVEDIR) < 0)
         return error_set_errno(err, ERR_TARGET_NOT_EMPTY, "%s", j->place.path);
     if (seam_renameat2(AT_FDCWD, j->place.beside, AT_FDCWD, j->place.path, RENAME_NOREPLACE) < 0)
         return error_set_errno(err, errno == EEXIST ? ERR_TARGET_NOT_EMPTY : ERR_IO_WRITE, "give %s its name",
                                j->place.path);
-    snprintf(parent, sizeof parent, "%.*s", slash == j->place.path ? 1 : (int)(slash - j->place.path), j->place.path);
+    parent_of(j->place.path, parent);
     int fd = seam_openat(AT_FDCWD, parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
     int r = fd >= 0 && seam_fsync(fd) == 0 ? 0 : error_set_errno(err, ERR_IO_SYNC, "make %s durable", parent);
     io_close(&fd);
@@ -106,7 +110,11 @@ static int name_it(const struct restore *j, struct error *err) {
 
 static int restore_new(struct restore *j, struct error *err) {
     struct error ignored = ERROR_INIT;
-    int r = fill(j, j->place.beside, j->place.path, err);
+    char parent[PATH_MAX];
+    parent_of(j->place.path, parent);
+    int r = io_mkdirs(parent, 0755, err);
+    if (r < 0) return r;
+    r = fill(j, j->place.beside, j->place.path, err);
     if (r == 0 && seam_unlinkat(j->held, NEO4J_PARTIAL_MARK, 0) < 0)
         r = error_set_errno(err, ERR_IO_WRITE, "%s/" NEO4J_PARTIAL_MARK, j->place.beside);
     if (r == 0) r = make_durable(j->place.beside, err);

@@ -227,7 +227,8 @@ static int survey_one(void *ctx, size_t i, struct error *err) {
     CLEANUP(pg_finishp) PGconn *c = NULL;
     const char *name = json_string_value(json_array_get(v->names, i));
     if (!(v->found[i] = json_object())) return error_set(err, ERR_NO_MEMORY, "no memory");
-    int r = pg_connect(v->s, name, &c, err);
+    /* restored under another name it is what was captured all the same */
+    int r = pg_connect(v->s, json_text(facts_of(v->known, name), "at", name), &c, err);
     return r < 0 ? r : pg_measure_database(v->s, c, name, facts_of(v->known, name), &v->fleet, v->found[i], err);
 }
 

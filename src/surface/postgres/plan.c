@@ -114,6 +114,7 @@ int pg_plan(const struct surface_context *ctx, const struct restore_request *q, 
     if (r == 0) r = pg_server_facts(c, server, err);
     if (r == 0) r = json_put(out, "server_version", json_incref(json_object_get(server, "server_version")), err);
     const char *system = json_string_value(json_object_get(server, "system_identifier"));
+    if (r == 0 && system) r = json_put_str(out, "system", system, err);
     if (r == 0)
         r = buf_printf(&p.parts.print, err, "server %s %d\n", system ? system : "-", PQserverVersion(c) / 10000);
     if (r == 0 && pg_selects_globals(q->include) && !q->no_owner)

@@ -230,12 +230,15 @@ static int fill(struct source *src, const struct restore_request *q, int dirfd, 
     return r;
 }
 
-static int sync_parent(const char *path, char *parent, size_t n, struct error *err) {
+static void parent_of(const char *path, char *parent, size_t n) {
     const char *slash = strrchr(path, '/');
-    int fd, r;
     snprintf(parent, n, "%.*s", slash == path ? 1 : (int)(slash - path), path);
-    if ((r = folder_open(AT_FDCWD, parent, &fd, err)) < 0) return r;
-    if (seam_fsync(fd) < 0) r = error_set_errno(err, ERR_IO_SYNC, "make %s durable", parent);
+}
+
+static int sync_folder(const char *path, struct error *err) {
+    int fd, r;
+    if ((r = folder_open(AT_FDCWD, path, &fd, err)) < 0) return r;
+    if (seam_fsync(fd) < 0) r = error_set_errno(err, ERR_IO_SYNC, "make %s durable", path);
     io_close(&fd);
     return r;
 }
@@ -254,6 +257,8 @@ int redis_restore_folder(const struct redis_settings *s, struct source *src, con
     snprintf(partial, sizeof partial, "%.4090s.proofkeep-partial-%s", path, hex);
     if (seam_fstatat(AT_FDCWD, path, &st, AT_SYMLINK_NOFOLLOW) == 0)
         return error_set(err, ERR_TARGET_NOT_EMPTY, "there is something at %s already", path);
+    parent_of(path, parent, sizeof parent);
+    if ((r = io_mkdirs(parent, 0755, err)) < 0) return r;
     if (seam_mkdirat(AT_FDCWD, partial, 0700) < 0)
         return error_set_errno(err, ERR_IO_WRITE, "make the folder %s", partial);
     r = folder_open(AT_FDCWD, partial, &dirfd, err);
@@ -263,7 +268,7 @@ int redis_restore_folder(const struct redis_settings *s, struct source *src, con
     if (r == 0 && seam_renameat2(AT_FDCWD, partial, AT_FDCWD, path, RENAME_NOREPLACE) < 0)
         r = error_set_errno(err, ERR_IO_EXISTS, "give %s its name", path);
     else if (r == 0)
-        r = sync_parent(path, parent, sizeof parent, err);
+        r = sync_folder(parent, err);
     if (r < 0) (void)!io_remove_tree(AT_FDCWD, partial, &ignored);
     io_close(&dirfd);
     return r;

@@ -73,7 +73,7 @@ static int plan_server(struct plan *p, json_t *out, struct error *err) {
     size_t i;
     struct redis_target to = *p->t;
     struct resp c;
-    char text[256] = "";
+    char text[256] = "", id[64];
     int r = redis_connect(p->s, p->t->host[0] ? p->t->host : NULL, p->t->port, &c, err);
     if (r < 0) return r;
     r = resp_ask(&c, &info, err, "INFO", NULL);
@@ -82,6 +82,7 @@ static int plan_server(struct plan *p, json_t *out, struct error *err) {
     if (r == 0 && p->q->swap) r = live_spares(&c, p->q, &to, err);
     p->to = &to;
     if (r == 0) r = json_put_str(out, "server_version", text, err);
+    if (r == 0 && redis_info(buf_bytes(&info), "run_id", id, sizeof id)) r = json_put_str(out, "system", id, err);
     if (r == 0) r = buf_printf(&p->parts.print, err, "server %s %s\n", c.where, text);
     json_array_foreach(json_object_get(p->q->facts, "databases"), i, d) {
         uint64_t from = (uint64_t)json_integer_value(d);

@@ -38,7 +38,7 @@ int sorter_new(const char *scratch_dir, size_t memory_bytes, struct sorter **ret
 static void readers_free(struct sorter *s) {
     for (size_t i = 0; i < s->n_readers; i++) {
         spill_read_end(&s->readers[i].r);
-        seam_free(s->readers[i].e);
+        if (!s->readers[i].memory) seam_free(s->readers[i].e);
     }
     seam_free(s->readers);
     seam_free(s->order);
@@ -223,8 +223,23 @@ static int get(struct spill_reader *r, void *to, size_t n, bool *ret_end, struct
     return 0;
 }
 
-static int reader_next(struct sorter_reader *r, struct error *err) {
+/* Slots' entries lie in the order of coming: each is far from the one before. */
+static void fetch_ahead(const struct sorter *s) {
+    if (s->at + AHEAD >= s->n_slots) return;
+    const char *soon = (const char *)s->slots[s->at + AHEAD].e;
+    __builtin_prefetch(soon);
+    __builtin_prefetch(soon + 64);
+    __builtin_prefetch(soon + 128);
+}
+
+static int reader_next(struct sorter *s, struct sorter_reader *r, struct error *err) {
     struct entry head;
+    if (r->memory) {
+        fetch_ahead(s);
+        r->end = s->at == s->n_slots;
+        r->e = r->end ? NULL : s->slots[s->at++].e;
+        return 0;
+    }
     int rc = get(&r->r, &head, sizeof head, &r->end, err);
     if (rc < 0 || r->end) return rc;
     size_t n = entry_bytes(&head);
@@ -259,32 +274,40 @@ static void place(struct sorter *s) {
 }
 
 static int advance(struct sorter *s, struct error *err) {
-    int r = reader_next(s->order[0], err);
+    int r = reader_next(s, s->order[0], err);
     if (r == 0) place(s);
     return r;
 }
 
-static int readers_open(struct sorter *s, size_t first, struct error *err) {
+static int reader_join(struct sorter *s, struct sorter_reader *one, struct error *err) {
+    int r = reader_next(s, one, err);
+    if (r < 0) return r;
+    memmove(s->order + 1, s->order, s->n_order++ * sizeof *s->order);
+    s->order[0] = one;
+    place(s);
+    return 0;
+}
+
+/* Those of the runs from `first` on and, with `memory`, of the slots that are in order. */
+static int readers_open(struct sorter *s, size_t first, bool memory, struct error *err) {
     size_t n = s->n_runs - first;
     int r = mem_alloc((n + 1) * sizeof *s->readers, (void **)&s->readers, err);
-    if (r == 0) s->n_readers = n;
+    if (r == 0) s->n_readers = n + memory;
     if (r == 0) r = mem_alloc((n + 1) * sizeof *s->order, (void **)&s->order, err);
     for (size_t i = n; r == 0 && i-- > 0;) {
         r = spill_read(&s->spill, s->runs[first + i].run, &s->readers[i].r, err);
-        if (r == 0) r = reader_next(&s->readers[i], err);
-        if (r < 0) break;
-        memmove(s->order + 1, s->order, s->n_order++ * sizeof *s->order);
-        s->order[0] = &s->readers[i];
-        place(s);
+        if (r == 0) r = reader_join(s, &s->readers[i], err);
     }
-    return r;
+    if (r < 0 || !memory) return r;
+    s->readers[n].memory = true;
+    return reader_join(s, &s->readers[n], err);
 }
 
 static int merge_tail(struct sorter *s, size_t n, struct error *err) {
     size_t first = s->n_runs - n;
     struct spill_run run;
     unsigned level = s->runs[first].level + 1;
-    int r = readers_open(s, first, err);
+    int r = readers_open(s, first, false, err);
     if (r == 0) r = spill_begin(&s->spill, &s->writer, err);
     while (r == 0 && s->n_order) {
         r = spill_put(&s->writer, s->order[0]->e, entry_bytes(s->order[0]->e), err);
@@ -298,23 +321,30 @@ static int merge_tail(struct sorter *s, size_t n, struct error *err) {
     return push_run(s, run, level, err);
 }
 
+/* What was filled last is not written only to be read again, but where many runs are to be read besides. */
 int sorter_sort(struct sorter *s, struct error *err) {
     int r = 0;
     s->at = 0;
     if (s->n_runs == 0 && !s->behind.running) return sorter_order(s->slots, s->n_slots, err);
-    if (s->n_slots) r = write_run(s, err);
+    const bool memory = s->n_runs < RUNS_AT_ONCE / 2;
+    if (memory)
+        r = sorter_order(s->slots, s->n_slots, err);
+    else if (s->n_slots)
+        r = write_run(s, err);
     if (r == 0) r = end_behind(s, err);
     if (r < 0) return r;
-    seam_free(s->arena);
-    seam_free(s->slots);
     seam_free(s->behind.arena);
     seam_free(s->behind.slots);
     s->behind = (struct sorter_behind){0};
-    s->arena = NULL;
-    s->slots = NULL;
-    s->cap = s->cap_slots = s->n_slots = s->used = 0;
+    if (!memory) {
+        seam_free(s->arena);
+        seam_free(s->slots);
+        s->arena = NULL;
+        s->slots = NULL;
+        s->cap = s->cap_slots = s->n_slots = s->used = 0;
+    }
     while (r == 0 && s->n_runs > 2 * RUNS_AT_ONCE) r = merge_tail(s, RUNS_AT_ONCE, err);
-    return r == 0 ? readers_open(s, 0, err) : r;
+    return r == 0 ? readers_open(s, 0, memory, err) : r;
 }
 
 static bool same_name(const struct entry *a, const struct entry *b) {
@@ -323,12 +353,7 @@ static bool same_name(const struct entry *a, const struct entry *b) {
 
 /* The current entry is the last of its key: SCAN may answer a key more than once. */
 static int next_in_memory(struct sorter *s, const struct entry **ret) {
-    if (s->at + AHEAD < s->n_slots) { /* they lie in the order of coming: each is far from the one before */
-        const char *soon = (const char *)s->slots[s->at + AHEAD].e;
-        __builtin_prefetch(soon);
-        __builtin_prefetch(soon + 64);
-        __builtin_prefetch(soon + 128);
-    }
+    fetch_ahead(s);
     *ret = s->at < s->n_slots ? s->slots[s->at++].e : NULL;
     while (*ret && s->at < s->n_slots && same_name(*ret, s->slots[s->at].e)) *ret = s->slots[s->at++].e;
     return 0;

@@ -27,7 +27,7 @@ struct sorter_reader {
     struct spill_reader r;
     struct entry *e;
     size_t cap;
-    bool end;
+    bool end, memory; /* memory: of the sorter's slots instead; e is one of them */
 };
 /* What was full is put in order and written by a thread of its own, while the next is filled. */
 struct sorter_behind {
