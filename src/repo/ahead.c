@@ -8,11 +8,13 @@
 #define META_WHOLE_MAX (8u << 20)
 #define META_KEPT_MAX (16u << 20)  /* of metadata that stays for when it is asked for again, while data passes by */
 #define KEPT_BYTES_MAX (16u << 20) /* of frames that are wanted again, of packs that are not */
+#define GROWING 4 /* packs wanted last, of which more may yet be told: what is not worth it now may be later */
 
 /* What is wanted of one pack. */
 struct want {
     struct digest pack;
     bool meta, come; /* come: it was fetched whole, or is being */
+    bool asked;      /* come, and before anybody waited for it: that happens once */
     uint64_t bytes;
     size_t run;
     uint32_t run_pack;
@@ -88,6 +90,13 @@ int ahead_new(struct repo *r, const struct index *x, size_t bytes_max, struct ah
     else
         *ret = a;
     return rc;
+}
+
+/* Three quarters of it are three packs and a little: two that are read, as writers fill two at a time, and one on its
+ * way. With less, the next is asked for when the reader already waits for it. */
+void ahead_reader(struct ahead *a) {
+    const size_t room = a ? (size_t)a->repo->data_pack_bytes / 3 * 13 : 0;
+    if (a && a->bytes_max < room) a->bytes_max = room;
 }
 
 void ahead_share(struct ahead *a, unsigned share) {
@@ -302,6 +311,7 @@ static void segment_fetch(struct ahead *a, struct segment *g) {
     g->holds--;
     g->state = rc == 0 && got == g->len ? SEGMENT_THERE : SEGMENT_FAILED;
     pthread_cond_broadcast(&a->moved);
+    if (spent(g)) segment_drop(a, g); /* nobody waits for it, and nobody will */
 }
 
 static void *work(void *arg) {
@@ -323,17 +333,16 @@ static void *work(void *arg) {
 /* Asks for the packs that are wanted next, as far as there is room. */
 static void advance(struct ahead *a) {
     bool queued = false;
-    while (a->next < a->count && !a->closing) {
-        struct want *w = a->order[a->next];
-        if (w->come || w->left == 0 || !worth_whole(a, w)) {
-            a->next++;
-            continue;
+    for (size_t i = a->next; i < a->count && !a->closing; i++) {
+        struct want *w = a->order[i];
+        const bool worth = !w->come && !w->asked && w->left && worth_whole(a, w);
+        if (worth) {
+            if (!make_room(a, w->bytes, false)) break;
+            struct segment *g = segment_new(a, w, 0, w->bytes, WHOLE);
+            if (!g) break;
+            g->queued = queued = w->asked = true;
         }
-        if (!make_room(a, w->bytes, false)) break;
-        struct segment *g = segment_new(a, w, 0, w->bytes, WHOLE);
-        if (!g) break;
-        g->queued = queued = true;
-        a->next++;
+        if (i == a->next && (worth || a->count - i > GROWING)) a->next++;
     }
     if (queued && !a->started) {
         struct error e = ERROR_INIT;
@@ -342,6 +351,33 @@ static void advance(struct ahead *a) {
             a->thread_count++;
     }
     if (queued) pthread_cond_broadcast(&a->moved);
+}
+
+void ahead_forget(struct ahead *a) {
+    if (!a) return;
+    pthread_mutex_lock(&a->lock);
+    for (struct segment *g = a->segments, *next; g; g = next) {
+        next = g->next;
+        if (!g->w->meta && !g->holds && (g->queued || g->state != SEGMENT_COMING)) segment_drop(a, g);
+    }
+    for (size_t i = 0; i < a->slot_count && a->count; i++)
+        for (struct want **at = &a->slots[i]; *at;) {
+            struct want *w = *at;
+            const struct segment *g = a->segments;
+            while (g && g->w != w) g = g->next;
+            if (g) {
+                if (!w->meta && w->words) memset(w->frames, 0, w->words * sizeof *w->frames);
+                w->left = w->meta ? w->left : 0;
+                at = &w->next;
+                continue;
+            }
+            *at = w->next;
+            seam_free(w->frames);
+            seam_free(w);
+        }
+    a->count = a->next = 0; /* what stays is there or on its way */
+    a->last = NULL;
+    pthread_mutex_unlock(&a->lock);
 }
 
 static bool hold(struct ahead *a, struct segment *g, struct ahead_hold *ret) {

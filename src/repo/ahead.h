@@ -20,12 +20,16 @@ struct ahead_hold { /* bytes of a pack that stay until they are let go */
 };
 /* *ret is NULL, which every function takes, where reads cost little. */
 int ahead_new(struct repo *r, const struct index *x, size_t bytes_max, struct ahead **ret, struct error *err) PK_CHECK;
+/* Has room for what somebody reads in order, at least. Before anything is expected. */
+void ahead_reader(struct ahead *a);
 /* Packs come whole from one frame in `share` on; 2 to begin with. */
 void ahead_share(struct ahead *a, unsigned share);
 void ahead_free(struct ahead *a);
 /* The frame of this location will be fetched. Costs memory of about 100 bytes a pack; what there is no memory for is
  * forgotten. */
 void ahead_expect(struct ahead *a, const struct location *l);
+/* What is expected, and what came of data and nobody holds, is let go. */
+void ahead_forget(struct ahead *a);
 /* The whole pack of this location, when it is worth fetching whole (or was); waits for it. */
 bool ahead_whole(struct ahead *a, const struct location *l, struct ahead_hold *ret);
 /* Bytes that hold the frame, by the pack's directory: with what is wanted behind it. Fetches them in this thread. */

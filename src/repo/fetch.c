@@ -479,6 +479,27 @@ void fetch_expect_at(struct fetcher *f, const struct location *at) {
     ahead_expect(f->ahead, at);
 }
 
+int fetch_packs(struct fetcher *f, const uint8_t *id_prefix,
+                int (*cb)(void *, const struct digest *, uint64_t, struct error *), void *ctx, struct error *err) {
+    struct copy copies[COPIES_MAX], bases[COPIES_MAX];
+    int rc = 0;
+    const unsigned n = copies_find(f, id_prefix, false, copies);
+    for (unsigned i = 0; i < n && rc == 0; i++) {
+        rc = cb(ctx, &copies[i].pack, copies[i].bytes, err);
+        const unsigned k = copies[i].at.delta ? copies_find(f, copies[i].at.base, true, bases) : 0;
+        for (unsigned j = 0; j < k && rc == 0; j++) rc = cb(ctx, &bases[j].pack, bases[j].bytes, err);
+    }
+    return rc;
+}
+
+void fetch_forget(struct fetcher *f) {
+    ahead_forget(f->ahead);
+}
+
+void fetch_reader(struct fetcher *f) {
+    ahead_reader(f->ahead);
+}
+
 void fetch_share(struct fetcher *f, unsigned share) {
     ahead_share(f->ahead, share);
 }

@@ -27,6 +27,7 @@ int moving_new(struct repo *r, const struct snapshot_info *info, size_t cache_by
     snprintf(m->id, sizeof m->id, "%s", info->id);
     pthread_mutex_init(&m->lock, NULL);
     rc = fetcher_new(r, &r->index, NULL, cache_bytes, &m->views[0].fetcher, err);
+    if (rc == 0) fetch_reader(m->views[0].fetcher);
     m->count = 1;
     if (rc < 0)
         moving_free(m);
@@ -121,6 +122,15 @@ void moving_release(struct fetched *c) {
 
 void moving_expect(struct moving *m, const struct digest *id) {
     fetch_expect(m->views[0].fetcher, id);
+}
+
+int moving_packs(struct moving *m, const uint8_t *id_prefix,
+                 int (*cb)(void *, const struct digest *, uint64_t, struct error *), void *ctx, struct error *err) {
+    return fetch_packs(m->views[0].fetcher, id_prefix, cb, ctx, err);
+}
+
+void moving_forget(struct moving *m) {
+    fetch_forget(m->views[0].fetcher);
 }
 
 int repo_view_open(struct repo *r, struct repo **ret, struct error *err) {

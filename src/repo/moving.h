@@ -18,6 +18,11 @@ int moving_root(struct moving *m, const struct snapshot_info *info, struct root_
 int moving_chunk(struct moving *m, const struct digest *id, enum chunk_kind kind, struct fetched *ret, struct error *err) PK_CHECK;
 void moving_release(struct fetched *c);
 void moving_expect(struct moving *m, const struct digest *id); /* like fetch_expect */
+/* Like fetch_packs, by the view that was there first. */
+int moving_packs(struct moving *m, const uint8_t *id_prefix,
+                 int (*cb)(void *ctx, const struct digest *pack, uint64_t bytes, struct error *err), void *ctx,
+                 struct error *err) PK_CHECK;
+void moving_forget(struct moving *m); /* like fetch_forget */
 
 /* A handle of its own on what `r` has open, with the log as it is now; keys and store are r's, which outlives it. */
 int repo_view_open(struct repo *r, struct repo **ret, struct error *err) PK_CHECK;

@@ -499,6 +499,33 @@ void snapshot_expect_chunk(struct snapshot *s, const struct digest *id) {
     moving_expect(s->chunks, id);
 }
 
+struct item_packs {
+    struct snapshot *s;
+    int (*cb)(void *, const struct digest *, uint64_t, struct error *);
+    void *ctx;
+};
+
+static int chunk_packs(void *ctx, const struct digest *id, uint32_t len, struct error *err) {
+    struct item_packs *p = ctx;
+    (void)len;
+    return moving_packs(p->s->chunks, id->b, p->cb, p->ctx, err);
+}
+
+int snapshot_item_packs(struct snapshot *s, const struct item_head *h,
+                        int (*cb)(void *, const struct digest *, uint64_t, struct error *), void *ctx,
+                        struct error *err) {
+    struct item_packs p = {s, cb, ctx};
+    return h->bytes ? ritem_chunks(s, h, chunk_packs, &p, err) : 0;
+}
+
+bool snapshot_is_far(const struct snapshot *s) {
+    return store_reads_many(s->repo->store);
+}
+
+void snapshot_forget(struct snapshot *s) {
+    moving_forget(s->chunks);
+}
+
 static int expect_chunk(void *ctx, const struct digest *id, uint32_t len, struct error *err) {
     struct snapshot *s = ctx;
     (void)len, (void)err;
@@ -508,5 +535,5 @@ static int expect_chunk(void *ctx, const struct digest *id, uint32_t len, struct
 
 void snapshot_expect(struct snapshot *s, const struct item_head *h) {
     struct error e = ERROR_INIT; /* whoever reads the item finds it out */
-    if (h->bytes && store_reads_many(s->repo->store)) (void)!ritem_chunks(s, h, expect_chunk, s, &e);
+    if (h->bytes && snapshot_is_far(s)) (void)!ritem_chunks(s, h, expect_chunk, s, &e);
 }

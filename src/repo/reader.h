@@ -36,6 +36,13 @@ int snapshot_item_at(struct snapshot *s, uint64_t ordinal, item_cb cb, void *ctx
  * Nothing to do elsewhere. Any thread. */
 void snapshot_expect(struct snapshot *s, const struct item_head *h);
 void snapshot_expect_chunk(struct snapshot *s, const struct digest *id); /* the same for a chunk of data */
+/* The packs of data that reading the item takes, with their sizes; many times each. Reads lists of references, and no
+ * data. */
+int snapshot_item_packs(struct snapshot *s, const struct item_head *h,
+                        int (*cb)(void *ctx, const struct digest *pack, uint64_t bytes, struct error *err), void *ctx,
+                        struct error *err) PK_CHECK;
+bool snapshot_is_far(const struct snapshot *s); /* whether it is any use to tell */
+void snapshot_forget(struct snapshot *s);       /* what was told of will not be read, or not soon */
 /* Decodes and checks a chunk of data into the cache, where an item's reader finds it. Any thread. */
 int snapshot_prefetch(struct snapshot *s, const struct digest *id, struct error *err) PK_CHECK;
 

@@ -274,6 +274,12 @@ int frame_verify(struct repo *r, struct pack_in *in, uint32_t ordinal, struct co
  * in few of them. */
 void fetch_expect(struct fetcher *f, const struct digest *id);
 void fetch_expect_at(struct fetcher *f, const struct location *at);
+/* The packs that fetching a chunk may take, as far as the index knows any; one may be told of more than once. */
+int fetch_packs(struct fetcher *f, const uint8_t *id_prefix,
+                int (*cb)(void *ctx, const struct digest *pack, uint64_t bytes, struct error *err), void *ctx,
+                struct error *err) PK_CHECK;
+void fetch_reader(struct fetcher *f); /* of a snapshot, in order: told before anything is expected */
+void fetch_forget(struct fetcher *f); /* nothing that was told of is expected any more */
 /* Packs of which one frame in `share` is expected come whole; half to begin with. Before anything is expected. */
 void fetch_share(struct fetcher *f, unsigned share);
 /* A pack's directory, held until it is let go; `at` is a chunk in that pack. */

@@ -3,6 +3,7 @@
 #include "repo/maintain_internal.h"
 #include "repo/nameset.h"
 #include "repo/packlist.h"
+#include "repo/writer_internal.h"
 
 #include <stdio.h>
 
@@ -38,6 +39,45 @@ static int see(void *ctx, const struct store_object *o, struct error *err) {
     *p = (struct thaw_pack){.bytes = f.bytes};
     snprintf(p->key, sizeof p->key, "%s", o->key);
     return 0;
+}
+
+/* ---- what some items need ---- */
+
+struct thaw_need {
+    struct idset packs;
+    uint64_t count, bytes;
+};
+
+static int need_pack(void *ctx, const struct digest *pack, uint64_t bytes, struct error *err) {
+    struct thaw_need *n = ctx;
+    if (idset_has(&n->packs, pack->b)) return 0;
+    n->count++;
+    n->bytes += bytes;
+    return idset_add(&n->packs, pack->b, err);
+}
+
+int thaw_need_item(struct thaw_need *n, struct snapshot *s, const struct item_head *h, struct error *err) {
+    return snapshot_item_packs(s, h, need_pack, n, err);
+}
+
+/* Leaves of what was found what is needed. */
+static int narrowed(struct thaw_survey *s, thaw_narrow narrow, void *ctx, struct error *err) {
+    struct thaw_need need = {0};
+    int rc = narrow(ctx, &need, err);
+    if (rc == 1) {
+        size_t kept = 0;
+        for (size_t i = 0; i < s->cold_count; i++) {
+            struct digest name;
+            const char *hex = strrchr(s->cold[i].key, '/') + 1;
+            if (hex_decode(hex, strlen(hex), name.b, DIGEST_BYTES) && idset_has(&need.packs, name.b))
+                s->cold[kept++] = s->cold[i];
+        }
+        s->cold_count = kept;
+        s->packs = need.count;
+        s->bytes = need.bytes;
+    }
+    idset_free(&need.packs);
+    return rc < 0 ? rc : 0;
 }
 
 /* ---- a request for each, several at a time ---- */
@@ -116,8 +156,8 @@ static void count(struct thaw_survey *s) {
     }
 }
 
-int thaw_survey_make(struct repo *r, const struct snapshot_info *info, bool whole, struct thaw_survey *ret,
-                     struct error *err) {
+int thaw_survey_make(struct repo *r, const struct snapshot_info *info, bool whole, thaw_narrow narrow, void *ctx,
+                     struct thaw_survey *ret, struct error *err) {
     struct survey v = {.s = ret, .whole = whole || store_cold_depth(r->store) != STORE_DEPTH_NONE};
     struct asking look = {.r = r};
     *ret = (struct thaw_survey){0};
@@ -125,6 +165,7 @@ int thaw_survey_make(struct repo *r, const struct snapshot_info *info, bool whol
     int rc = packlist_union(r, is_one, NULL, (void *)info, &v.need, err);
     if (rc == 0) rc = store_list(r->store, "packs/", see, &v, err);
     nameset_free(&v.need);
+    if (rc >= 0 && ret->cold_count && narrow) rc = narrowed(ret, narrow, ctx, err);
     if (rc >= 0 && ret->cold_count) rc = each(&look, ret, err);
     if (rc < 0) {
         thaw_survey_free(ret);

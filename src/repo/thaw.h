@@ -2,7 +2,7 @@
 #ifndef PK_REPO_THAW_H
 #define PK_REPO_THAW_H
 
-#include "repo/repo.h"
+#include "repo/reader.h"
 
 struct thaw_pack {
     char key[96];
@@ -19,10 +19,17 @@ struct thaw_survey {
     uint64_t done;                 /* can be read for now */
     int64_t soonest_ns;            /* of these, when the first freezes again; 0: none, or the server does not say */
 };
-/* One request for 1000 packs of the store, and one for each of the point that is of an archive class, several at a time.
- * Unless `whole`, or the repository's own packs go to an archive, a store whose first 1000 packs are not is not asked
- * further. Costs memory of a row for each cold pack. */
-int thaw_survey_make(struct repo *r, const struct snapshot_info *info, bool whole, struct thaw_survey *ret, struct error *err) PK_CHECK;
+/* The packs that some items of a point need, and how much that is. */
+struct thaw_need;
+int thaw_need_item(struct thaw_need *n, struct snapshot *s, const struct item_head *h, struct error *err) PK_CHECK;
+/* Asked once there is something cold in the point: tells of the items that are wanted by thaw_need_item, and answers 1;
+ * 0: all of the point is. */
+typedef int (*thaw_narrow)(void *ctx, struct thaw_need *n, struct error *err);
+/* One request for 1000 packs of the store, and one for each of the point that is of an archive class, several at a
+ * time. Unless `whole`, or the repository's own packs go to an archive, a store whose first 1000 packs are not is not
+ * asked further. Costs memory of a row for each cold pack. `narrow` may be NULL. */
+int thaw_survey_make(struct repo *r, const struct snapshot_info *info, bool whole, thaw_narrow narrow, void *ctx,
+                     struct thaw_survey *ret, struct error *err) PK_CHECK;
 void thaw_survey_free(struct thaw_survey *s);
 /* Ask for all that is frozen, several at a time, and count it as asked for. The first failure stops; what was asked for by then
  * is on its way, and asking again is fine. */

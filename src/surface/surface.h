@@ -201,10 +201,14 @@ struct surface_driver {
     /* Optional (NULL: export_name says it all): write what export_name has no name for as the store's own files under dirfd,
      * readable by stock tools, durable when it returns. postgres: db/<database>/ is a directory archive for pg_restore. */
     int (*export_tree)(const struct surface_context *, struct source *, int dirfd, struct error *);
-    /* Optional, both or neither: for surfaces whose items are files, and their names paths. ERR_OBJECT_CORRUPT. xattr_next
-     * takes the next extended attribute out of a run; false at its end. */
+    /* Optional: for surfaces whose items are files, and their names paths. ERR_OBJECT_CORRUPT. xattr_next, NULL where
+     * they have none, takes the next extended attribute out of a run; false at its end. */
     int (*stat)(struct bytes attr, struct item_stat *ret, struct error *);
     bool (*xattr_next)(struct bytes *run, struct bytes *ret_key, struct bytes *ret_value);
+    /* Optional (NULL: any item may be read): tells of each item whose content a restore of that request, which names
+     * what it takes, reads. It reads no content itself. */
+    int (*wants)(const struct surface_context *, struct source *, const struct restore_request *,
+                 int (*cb)(void *ctx, const struct source_head *, struct error *), void *ctx, struct error *);
     /* Optional: of a snapshot whose data are not among its items, but where its facts say: asks there whether they are.
      * *ret is false when all of it is in the items. ERR_ENGINE_GONE and ERR_ENGINE_PARTIAL when they are not; else it
      * could not be found out. */

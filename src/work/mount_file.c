@@ -23,6 +23,10 @@ struct mount_file {
     struct ritem *item, *scout; /* the scout is ahead of the reader by what is being decoded */
     bool scouting;
     uint64_t scout_at;
+    /* of a store that is far away: what is ahead of the scout, and will be wanted */
+    struct ritem *herald;
+    bool leads;                        /* one of those of which much is told */
+    uint64_t told_at, order_at, front; /* where in order reading began, and how far it came */
     struct bytes piece; /* of the item, borrowed from it; ptr NULL: a hole */
     uint64_t piece_at, last_end;
 };
@@ -49,11 +53,19 @@ int mount_file_open(struct mount *m, uint64_t id, struct mount_file **ret, struc
     return 0;
 }
 
+static void herald_end(struct mount_file *f) {
+    ritem_close(f->herald);
+    f->herald = NULL;
+}
+
 static void let_go(struct mount_file *f) {
     if (!f->snapshot) return;
     ritem_close(f->item);
     ritem_close(f->scout);
+    herald_end(f);
     f->item = f->scout = NULL;
+    if (f->leads) mount_lead(f->m, -1);
+    f->leads = false;
     f->scouting = false;
     f->piece = (struct bytes){0};
     f->piece_at = 0; /* where a reader that is opened anew begins */
@@ -126,10 +138,43 @@ static size_t ahead(struct mount_file *f, uint64_t at, struct run_task **tasks) 
             run = 0;
         }
         tasks[n - 1]->ids[tasks[n - 1]->count++] = x.id;
-        snapshot_expect_chunk(f->snapshot, &x.id);
         run += x.len;
     }
     return n;
+}
+
+/* Tells what lies behind `at`, the farther the more was read in order, so that packs are on their way side by side
+ * before the first of them is needed. Help and no more, like the scout. */
+static void tell(struct mount_file *f, uint64_t at) {
+    struct error err = ERROR_INIT;
+    const uint64_t size = f->node->head.bytes, run = (at - f->order_at) * 4;
+    uint64_t until = at + MOUNT_AHEAD_BYTES;
+    if (run > MOUNT_AHEAD_BYTES && (f->leads || (f->leads = mount_lead(f->m, 1))))
+        until = at + (run < MOUNT_TOLD_BYTES ? run : MOUNT_TOLD_BYTES);
+    if (f->herald && f->told_at < at) herald_end(f);
+    if (!f->herald) {
+        f->told_at = at;
+        int rc = ritem_open(f->snapshot, &f->node->head, &f->herald, &err);
+        if (rc == 0 && (rc = ritem_seek(f->herald, at, &err)) < 0) herald_end(f);
+        if (rc < 0) return;
+    }
+    while (f->told_at < size && f->told_at < until) {
+        struct ritem_extent x;
+        if (ritem_peek(f->herald, &x, &err) < 0) return;
+        f->told_at = x.len ? x.at + x.len : size;
+        ritem_skip(f->herald);
+        if (!x.hole && x.len) snapshot_expect_chunk(f->snapshot, &x.id);
+    }
+}
+
+/* Whether a read goes on where others were, give or take those that are on their way at the same time. */
+static bool goes_on(struct mount_file *f, uint64_t at, size_t n) {
+    const uint64_t near = f->front ? MOUNT_AHEAD_BYTES / 2 : 0;
+    const bool on = at <= f->front + near && at + near >= f->front;
+    if (!on) herald_end(f);
+    if (!on || at < f->order_at) f->order_at = at;
+    f->front = on && f->front > at + n ? f->front : at + n;
+    return on;
 }
 
 /* The piece that `at` lies in; empty at the end. */
@@ -172,6 +217,7 @@ int mount_file_read(struct mount_file *f, uint64_t at, uint8_t *p, size_t n, siz
     if (!f->snapshot) rc = mount_hold(f->m, f->slot, &f->snapshot, err);
     if (rc == 0) {
         bool in_order = at == f->last_end || (at == 0 && size > n);
+        if (goes_on(f, at, n) && snapshot_is_far(f->snapshot)) tell(f, at);
         if (in_order && size - at > n) task_count = ahead(f, at + n, tasks);
     }
     pthread_rwlock_unlock(&f->m->repo_lock);

@@ -21,6 +21,8 @@
 #define MOUNT_POINT_CACHE (24u << 20)         /* bytes of decoded frames, each */
 #define MOUNT_NODES_BYTES (16u << 20)         /* of items kept for the next question */
 #define MOUNT_AHEAD_BYTES (UINT64_C(8) << 20) /* decoded ahead of who reads in order */
+#define MOUNT_TOLD_BYTES (UINT64_C(128) << 20) /* told ahead of them to a store that is far away */
+#define MOUNT_LEADERS 1                        /* files at once of which that much is told */
 
 #define ORDINAL_BITS 34
 #define DEPTH_BITS 12
@@ -78,7 +80,7 @@ struct mount {
     size_t point_count, point_cap;
     size_t points_open;
     uint64_t clock;
-    unsigned warned;
+    unsigned warned, leaders;
     pthread_mutex_t node_lock; /* the nodes; a leaf */
     struct node *by_id[NODE_BUCKETS], *by_name[NODE_BUCKETS];
     struct node *newest, *oldest;
@@ -102,6 +104,7 @@ void mount_sync(struct mount *m);
 int mount_hold(struct mount *m, uint32_t slot, struct snapshot **ret, struct error *err) PK_CHECK;
 void mount_release(struct mount *m, uint32_t slot);
 void mount_hold_again(struct mount *m, uint32_t slot); /* another hold of what is held */
+bool mount_lead(struct mount *m, int more); /* 1: one file more of MOUNT_LEADERS, if that can be; -1: one less */
 bool mount_crowded(struct mount *m); /* more points are open than should be: let go of what can be opened again */
 const struct mount_point *mount_point_of(struct mount *m, uint32_t slot); /* NULL: none */
 /* The name of its folder; out has SNAPSHOT_ID_MAX + 16 bytes. */

@@ -232,10 +232,19 @@ void mount_hold_again(struct mount *m, uint32_t slot) {
 
 void mount_release(struct mount *m, uint32_t slot) {
     pthread_mutex_lock(&m->lock);
-    point_at(m, slot)->holds--;
+    struct mount_point *p = point_at(m, slot);
+    if (--p->holds == 0) snapshot_forget(p->snapshot);
     struct snapshot *spare = spare_take(m);
     pthread_mutex_unlock(&m->lock);
     snapshot_close(spare);
+}
+
+bool mount_lead(struct mount *m, int more) {
+    pthread_mutex_lock(&m->lock);
+    const bool can = more < 0 || m->leaders < MOUNT_LEADERS;
+    if (can) m->leaders += (unsigned)more;
+    pthread_mutex_unlock(&m->lock);
+    return can;
 }
 
 bool mount_crowded(struct mount *m) {

@@ -365,6 +365,41 @@ int restore_fingerprint(struct work *w, const struct restore_plan *p, char out[1
     return rc;
 }
 
+struct wanted {
+    struct snapshot *snapshot;
+    int (*cb)(void *, struct snapshot *, const struct item_head *, struct error *);
+    void *ctx;
+};
+
+static int wanted_item(void *ctx, const struct source_head *h, struct error *err) {
+    struct wanted *t = ctx;
+    const struct item_head i = {h->name, h->attr, (enum content_kind)h->kind, h->bytes, h->sha256, h->ordinal};
+    return t->cb(t->ctx, t->snapshot, &i, err);
+}
+
+int restore_wants(struct work *w, const struct snapshot_info *info, const json_t *doc,
+                  int (*cb)(void *, struct snapshot *, const struct item_head *, struct error *), void *ctx,
+                  struct error *err) {
+    struct work_reading in = {0};
+    struct request q = {0};
+    if (!json_array_size(json_object_get(doc, "paths")) || extract_is(doc)) return 0;
+    int rc = work_reading_open(w, info, &in, err);
+    if (rc == 0) rc = request_read(doc, &in, &q, err);
+    if (rc == 0 && in.surface.driver->wants) {
+        struct wanted t = {in.snapshot, cb, ctx};
+        rc = in.surface.driver->wants(&in.ctx, &in.source.source, &q.q, wanted_item, &t, err);
+        if (rc == 0) rc = 1;
+    }
+    request_free(&q);
+    work_reading_close(&in);
+    /* lists of references may lie there themselves */
+    if (rc == -ERR_S3_ARCHIVED) {
+        error_clear(err);
+        return 0;
+    }
+    return rc;
+}
+
 /* Where it went, as the driver says; a driver of databases names each. */
 static void target_name(const json_t *facts, const json_t *doc, char *out, size_t n) {
     const char *one = json_string_value(json_object_get(facts, "target"));

@@ -53,6 +53,12 @@ struct restore_done {
  * begun (work/thaw.h). */
 int restore_run(struct work *w, const struct restore_plan *p, const char *confirm, struct restore_done *ret, struct error *err) PK_CHECK;
 
+/* Tells of each item whose content carrying the plan's document out reads, and answers 1; 0, without having told of
+ * all, when that may be any. */
+int restore_wants(struct work *w, const struct snapshot_info *info, const json_t *doc,
+                  int (*cb)(void *ctx, struct snapshot *s, const struct item_head *h, struct error *err), void *ctx,
+                  struct error *err) PK_CHECK;
+
 /* What identifies the target of a plan as it is now, in the driver's own words: the same for as long as nobody puts
  * something else there. */
 int restore_fingerprint(struct work *w, const struct restore_plan *p, char out[129], struct error *err) PK_CHECK;

@@ -35,11 +35,35 @@ static void class_names(const struct thaw_survey *s, char out[2 * STORE_CLASS_BY
     snprintf(out, 2 * STORE_CLASS_BYTES + 8, "%s%s%s", first ? first : "", other ? " and " : "", other ? other : "");
 }
 
+struct chosen {
+    struct work *w;
+    const struct snapshot_info *info;
+    const json_t *doc; /* of the plan */
+    struct thaw_need *need;
+};
+
+static int choose_item(void *ctx, struct snapshot *s, const struct item_head *h, struct error *err) {
+    return thaw_need_item(((struct chosen *)ctx)->need, s, h, err);
+}
+
+static int choose(void *ctx, struct thaw_need *need, struct error *err) {
+    struct chosen *c = ctx;
+    c->need = need;
+    return restore_wants(c->w, c->info, c->doc, choose_item, c, err);
+}
+
+/* What carrying out a plan needs. */
+static int survey(struct work *w, const struct snapshot_info *info, bool whole, const json_t *doc,
+                  struct thaw_survey *ret, struct error *err) {
+    struct chosen c = {.w = w, .info = info, .doc = doc};
+    return thaw_survey_make(w->repo, info, whole, choose, &c, ret, err);
+}
+
 int thaw_plan(struct work *w, const struct snapshot_info *info, bool whole, enum store_tier tier, json_t *doc,
               struct error *err) {
     struct thaw_survey s;
     char names[2 * STORE_CLASS_BYTES + 8];
-    int rc = thaw_survey_make(w->repo, info, whole, &s, err);
+    int rc = survey(w, info, whole, doc, &s, err);
     if (rc < 0 || s.frozen + s.asked == 0) {
         if (rc == 0) thaw_survey_free(&s);
         return rc;
@@ -132,7 +156,7 @@ int restore_thaw(struct work *w, struct restore_plan *p, const char *confirm, co
     struct thaw_survey s;
     if (!info) return error_set(err, ERR_PLAN_STALE, "plan %s: its recovery point is not there any more", p->id);
     int rc = confirmed(w, p, info, confirm, err);
-    if (rc == 0) rc = thaw_survey_make(w->repo, info, true, &s, err);
+    if (rc == 0) rc = survey(w, info, true, p->doc, &s, err);
     if (rc < 0) return rc;
     if (s.frozen && longest(&s, q->tier) == 0) {
         char names[2 * STORE_CLASS_BYTES + 8];
@@ -158,7 +182,7 @@ int restore_thaw(struct work *w, struct restore_plan *p, const char *confirm, co
 int thaw_check(struct work *w, const struct restore_plan *p, const struct snapshot_info *info, struct error *err) {
     struct thaw_survey s;
     if (p->thawed || !thaw_planned(p->doc)) return 0;
-    int rc = thaw_survey_make(w->repo, info, true, &s, err);
+    int rc = survey(w, info, true, p->doc, &s, err);
     if (rc < 0) return rc;
     if (s.frozen)
         rc = frozen_error(p, &s, err);

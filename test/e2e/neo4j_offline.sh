@@ -3,6 +3,7 @@
 # service always comes back. neo4j_offline_server.sh has the real one.
 . "${SOURCE_ROOT:?the project}/test/e2e/lib/tap.sh"
 . "$SOURCE_ROOT/test/e2e/lib/neo4j_offline.sh"
+. "$SOURCE_ROOT/test/e2e/lib/browse.sh"
 S=$T/stand-in
 if ! command -v zstd >/dev/null; then
   echo '1..0 # skip zstd is not installed'
@@ -68,6 +69,7 @@ config "$S/home" "$S/bin/neo4j-admin" "stop=$S/bin/stop" "start=$S/bin/start"
 cp "$S/whole" "$S/dump" && echo 0 >"$S/status"
 pk backup lab/graph && [ "$(service)" = 'stop start ' ] && [ ! -e "$S/home/.proofkeep-stopped" ]
 claim 'a backup stops the service and starts it again'
+browse lab/graph
 echo 1 >"$S/status"
 fails 1 PK-NEO-020 backup lab/graph && says 'status 1' && [ "$(service)" = 'stop start ' ]
 claim 'a whole stream is no backup when neo4j-admin failed, and the service is started again'

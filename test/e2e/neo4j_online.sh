@@ -2,6 +2,7 @@
 # The online method of the neo4j surface against real servers: what comes back is judged by the server's own HTTP interface.
 . "${SOURCE_ROOT:?the project}/test/e2e/lib/tap.sh"
 . "$SOURCE_ROOT/tools/servers/neo4j.sh"
+. "$SOURCE_ROOT/test/e2e/lib/browse.sh"
 if ! neo4j_install; then
   echo "1..0 # skip Neo4j cannot be had: $NEO4J_WHY"
   exit 0
@@ -81,6 +82,7 @@ PY
 claim 'it says that it is fuzzy, and that nothing was committed meanwhile'
 pk verify lab/graph@latest --level checksum
 claim 'what is stored is whole'
+browse lab/graph
 python=
 for p in python3 /usr/bin/python3; do
   "$p" -c 'import cryptography, zstandard' 2>/dev/null && python=$p && break

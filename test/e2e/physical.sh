@@ -3,6 +3,7 @@
 # pg_basebackup's own choice of files, and by servers that start from it.
 . "${SOURCE_ROOT:?the project}/test/e2e/lib/tap.sh"
 . "$SOURCE_ROOT/test/e2e/lib/pg.sh"
+. "$SOURCE_ROOT/test/e2e/lib/browse.sh"
 pg_needed
 N=$T/new
 trap 'cluster_stop "$C"; cluster_stop "$N"; cluster_stop "$T/standby"' EXIT
@@ -72,6 +73,7 @@ assert [c["path"] for c in f["config_outside"]] == [sys.argv[1] + "/more.conf"] 
 assert len(f["wal_segments"]) >= 1 and f["start_lsn"] and f["stop_lsn"]
 PY
 claim 'its facts name the settings of a replica, tablespaces, configuration outside, and WAL'
+browse lab/pg
 
 pk verify lab/pg --level full
 claim 'it is restored into a scratch server, which recovers, and is what was captured'

@@ -2,6 +2,7 @@
 # The redis surface from outside, against a real server: what comes back is judged by DEBUG DIGEST, redis-cli and redis-check-rdb.
 . "${SOURCE_ROOT:?the project}/test/e2e/lib/tap.sh"
 . "$SOURCE_ROOT/test/e2e/lib/redis.sh"
+. "$SOURCE_ROOT/test/e2e/lib/browse.sh"
 redis_needed
 A=$T/a B=$T/b
 trap 'for s in "$T"/*/pid; do redis_stop "$(dirname "$s")"; done' EXIT
@@ -30,6 +31,7 @@ env "PATH=$T/none" "$P" verify lab/cache@latest --level full >out 2>err
 claim 'without a server to try it in it is not proved'
 "$P" show lab/cache@latest >show 2>err && grep -q '^verified   never' show
 claim 'and not said to be'
+browse lab/cache
 pk verify lab/cache@latest --level full
 claim 'a scratch server with all of it has the same keys, types, times, functions and digest'
 [ -z "$(pgrep -f "$T/cache.*redis-" || true)" ]

@@ -3,6 +3,7 @@
 # by Python's HTTP. With PROOFKEEP_TEST_ALL=1, every version that is known and can be had.
 . "${SOURCE_ROOT:?the project}/test/e2e/lib/tap.sh"
 . "$SOURCE_ROOT/test/e2e/lib/search.sh"
+. "$SOURCE_ROOT/test/e2e/lib/browse.sh"
 servers=${SEARCH_SERVERS:-opensearch:2.19.6 elasticsearch:8.19.21}
 [ -z "${PROOFKEEP_TEST_ALL:-}" ] || servers="$servers elasticsearch:7.10.2 elasticsearch:7.17.29 opensearch:3.6.0"
 proxy=''
@@ -29,6 +30,7 @@ suite() {
   claim "$is: what it is is known, and that nothing was written meanwhile"
   [ "$(shown 'sum(i["documents"] for i in v["facts"]["indices"])')" = 3907 ] || { shown 'v["facts"]["indices"]'; false; }
   claim "$is: every document of every index is there"
+  browse lab/s
   stamp=$(shown 'v["facts"]["stamp"]')
   pk export lab/s@latest --to "$W/export" && grep -qF '{   "n" : 7,    "price" : 1.00e2,   "t" : "line\nbreak \"quoted\" {[}" }' "$W/export/data/index/orders/documents.ndjson"
   claim "$is: documents keep their bytes, but for line breaks between their tokens"

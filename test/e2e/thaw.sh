@@ -129,4 +129,31 @@ fails 1 PK-S3-014 restore lab/artifacts@latest --into "$T/deep" --thaw expedited
 claim 'which has no tier expedited: nothing is asked for'
 pk restore lab/artifacts@latest --into "$T/deep" --thaw bulk && grep -q 'takes up to 2 d' "$T/out" && diff -r tree deep >diff.out && grep -q thaw "$T/err"
 claim 'a restore asks, waits and restores in one go'
+
+# ---- a part of a point: two backups, so that each file has packs of its own
+config GLACIER
+sed -i 's|s3://backups/a|s3://backups/part|' proofkeep.yaml
+rm -rf key tree && mkdir -p tree/one tree/two && head -c 20000000 /dev/urandom >tree/one/first
+pk init --repository main --key-file "$T/key" && pk backup lab/all
+data() { s3 ls backups part/packs/d/ | awk '{ print $1 }' | sort; }
+data >of.first
+head -c 9000000 /dev/urandom >tree/two/second && ln tree/two/second tree/two/third && pk backup lab/all
+claim 'a second backup adds a file with another name'
+data | grep -vxFf of.first >of.second
+looks 1
+pk restore lab/artifacts@latest --path two/second --into "$T/part" --dry-run --json &&
+  [ "$(planned thaw.frozen_packs)/$(planned thaw.packs)" = "$(wc -l <of.second)/$(wc -l <of.second)" ] &&
+  [ "$(planned thaw.frozen_bytes)" = "$(s3 ls backups part/packs/d/ | grep -F -f of.second | awk '{ n += $2 } END { print n }')" ]
+claim 'the plan of one file counts the packs that it lies in, and no others'
+fails 1 PK-S3-012 restore lab/artifacts@latest --path two/second --into "$T/part" && says "$(wc -l <of.second) pack"
+claim 'nor does it refuse for others'
+thawed() { grep -o 'POST /backups/part/packs/d/.*?restore' "$T/server/log" | sed 's|POST /backups/||; s|?restore||' | sort -u; }
+pk restore lab/artifacts@latest --path 'two/th*' --into "$T/part" --thaw standard && [ "$(find part -type f -printf '%f\n')" = third ] && cmp tree/two/third "$(find part -type f)"
+claim 'a glob takes another name of the file, and it is restored once its packs are back'
+thawed >of.thawed && cmp of.thawed of.second
+claim 'which alone the store was asked for'
+fails 1 PK-S3-012 restore lab/artifacts@latest --into "$T/all" && says "$(wc -l <of.first) packs\? of" && [ ! -e all ]
+claim 'all of the point still needs the rest'
+pk restore lab/artifacts@latest --into "$T/all" --thaw bulk && diff -r tree all >diff.out && thawed >of.thawed && [ "$(wc -l <of.thawed)" = "$(data | wc -l)" ]
+claim 'and is restored when that was asked for too'
 finish

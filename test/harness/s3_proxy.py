@@ -18,7 +18,10 @@ Besides, with a percentage of their own,
 PUT /.proxy/SEED/PERCENT[/PERCENT of flips] begins anew; GET /.proxy answers how many faults there were.
 
 PUT /.kill/N/HOW counts requests anew; at the Nth (0: none) the process whose id --victim holds is killed: `before` the request is
-passed on, with `half` of its body passed on, or `after` it was carried out. GET /.kill answers how many requests there were."""
+passed on, with `half` of its body passed on, or `after` it was carried out. GET /.kill answers how many requests there were.
+
+PUT /.gate/N/TEXT closes a gate: GETs whose path has TEXT wait before it until N of them do, and then it stays open; one that waited ten
+seconds goes on alone. GET /.gate answers how many waited at once at most, so that it says whether requests overlap, however fast they are."""
 import argparse
 import hashlib
 import os
@@ -38,6 +41,20 @@ class State:
         self.lock = threading.Lock()
         self.begin(seed, rate)
         self.count, self.kill_at, self.how = 0, 0, ""
+        self.gate, self.gate_text, self.waiting, self.most = 0, b"", 0, 0
+        self.opened = threading.Condition(self.lock)
+
+    def pass_gate(self, path):
+        with self.lock:
+            if not self.gate or self.gate_text not in path:
+                return
+            self.waiting += 1
+            self.most = max(self.most, self.waiting)
+            if self.waiting >= self.gate:
+                self.gate = 0
+                self.opened.notify_all()
+            self.opened.wait_for(lambda: not self.gate, timeout=10)
+            self.waiting -= 1
 
     def kill_now(self):
         with self.lock:
@@ -161,6 +178,16 @@ def one(client, client_sock, state, args):
                 state.count, state.kill_at, state.how = 0, int(parts[2]), parts[3]
         client_sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(text), text))
         return True
+    if path.startswith(b"/.gate"):
+        with state.lock:
+            parts = path.decode().split("/", 3)
+            if len(parts) > 3:
+                state.gate, state.gate_text, state.most = int(parts[2]), parts[3].encode(), 0
+            text = str(state.most).encode()
+        client_sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(text), text))
+        return True
+    if method == b"GET":
+        state.pass_gate(path)
     fault, dice = state.draw()
     how = state.kill_now()
     if how:

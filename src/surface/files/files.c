@@ -235,5 +235,6 @@ const struct surface_driver surface_files = {
     .describe = files_describe,
     .export_name = files_export_name,
     .stat = files_stat,
+    .wants = files_wants,
     .xattr_next = xattr_next,
 };

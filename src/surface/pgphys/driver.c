@@ -117,6 +117,24 @@ static int export_name(struct bytes name, struct bytes attr, struct buf *ret, st
     return rc == 0 && a.type == PGPHYS_FILE ? buf_append(ret, name.ptr, name.len, err) : rc;
 }
 
+/* A tablespace is a folder, as an export lays it down: what it leads to is on the server. Owners are not recorded. */
+static int item_stat(struct bytes attr, struct item_stat *ret, struct error *err) {
+    struct pgphys_attr a;
+    int rc = pgphys_attr_decode(attr, &a, err);
+    if (rc < 0) return rc;
+    const bool file = a.type == PGPHYS_FILE;
+    const int64_t s = a.mtime_ns / NS_PER_S - (a.mtime_ns % NS_PER_S < 0);
+    *ret = (struct item_stat){.mode = file ? S_IFREG | a.mode : S_IFDIR | (a.type == PGPHYS_LINK ? 0700 : a.mode),
+                              .uid = geteuid(),
+                              .gid = getegid(),
+                              .nlink = 1,
+                              .mtime_s = s,
+                              .mtime_ns = (uint32_t)(a.mtime_ns - s * NS_PER_S)};
+    ret->ctime_s = ret->mtime_s;
+    ret->ctime_ns = ret->mtime_ns;
+    return 0;
+}
+
 const struct surface_driver surface_postgres_physical = {
     .kind = "postgres-physical",
     .promises = SURFACE_ONLINE | SURFACE_EXACT | SURFACE_POINT_IN_TIME | SURFACE_INCREMENTAL,
@@ -131,6 +149,7 @@ const struct surface_driver surface_postgres_physical = {
     .describe = describe,
     .export_name = export_name,
     .export_tree = pgphys_export_tree,
+    .stat = item_stat,
     .rows = &pg_rows_driver,
     .cutover = &pgphys_cutover,
 };
