@@ -239,6 +239,13 @@ void sha256_update_two(struct sha256_state *a, struct bytes in_a, struct sha256_
     add_two(&a->ctx, in_a, &b->ctx, in_b, !disallowed && sha256_x2_has());
 }
 
+void sha256_beside(struct sha256_state *stream, struct bytes in, struct digest *ret) {
+    SHA256_CTX alone;
+    SHA256_Init(&alone);
+    add_two(&stream->ctx, in, &alone, in, !disallowed && sha256_x2_has());
+    SHA256_Final(ret->b, &alone);
+}
+
 void sha256_many(const struct bytes *in, struct digest *ret, size_t count) {
     const bool fast = !disallowed && sha256_x2_has();
     SHA256_CTX lane[2];

@@ -27,6 +27,8 @@ void sha256_pair_free(struct sha256_pair *p);
 void sha256_many(const struct bytes *in, struct digest *ret, size_t count);
 /* Absorb the next bytes of two distinct running hashes at once; the lengths may differ. */
 void sha256_update_two(struct sha256_state *a, struct bytes in_a, struct sha256_state *b, struct bytes in_b);
+/* Absorbs `in`, and digests it by itself, at once. */
+void sha256_beside(struct sha256_state *stream, struct bytes in, struct digest *ret);
 /* For tests: false makes every later call take OpenSSL's way, as without the instructions. Not for use among threads.
  */
 void sha256_x2_allow(bool allowed);

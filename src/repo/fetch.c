@@ -18,8 +18,10 @@ struct cached_frame {
     uint32_t plain_len;
     unsigned count;
     struct digest *ids, *shas;
-    uint32_t *offsets; /* count + 1 */
+    atomic_uchar *proven; /* that a member is what its id says; its sha is known then */
+    uint32_t *offsets;    /* count + 1 */
     uint8_t kind;
+    uint32_t epoch;
     struct cached_frame *next;
 };
 struct cached_dir {
@@ -76,6 +78,7 @@ static void frame_free(struct cached_frame *c) {
     seam_free(c->plain);
     seam_free(c->ids);
     seam_free(c->shas);
+    seam_free(c->proven);
     seam_free(c->offsets);
     seam_free(c);
 }
@@ -200,15 +203,12 @@ static void seat_put(struct fetcher *f, struct seat *s) {
     pthread_mutex_unlock(&f->lock);
 }
 
-int frame_verify(struct repo *r, struct pack_in *in, uint32_t ordinal, struct codec *codec, struct bytes payload,
-                 struct bytes base, uint8_t *plain, struct digest *ids, struct digest *shas, struct error *err) {
+static int members_verify(struct repo *r, struct pack_in *in, uint32_t ordinal, const uint8_t *plain,
+                          struct digest *ids, struct digest *shas, struct error *err) {
     const struct frame *fr = pack_in_frame(in, ordinal);
     struct bytes id_key;
-    int rc = repo_id_key(r, pack_in_epoch(in), &id_key, err);
-    if (rc < 0) return rc;
-    rc = codec_decode(codec, fr->codec, payload, base, plain, fr->plain_len, err);
-    if (rc < 0) return error_wrap(err, "%s: frame %u", pack_in_key(in), ordinal);
     uint32_t at = 0;
+    int rc = repo_id_key(r, pack_in_epoch(in), &id_key, err);
     for (unsigned i = 0; i < fr->member_count && rc == 0;) {
         struct bytes data[MEMBERS_AT_ONCE];
         struct digest sha[MEMBERS_AT_ONCE], id;
@@ -231,8 +231,25 @@ int frame_verify(struct repo *r, struct pack_in *in, uint32_t ordinal, struct co
     return rc;
 }
 
+/* Without `prove`, members are left to be checked when they are handed out. */
+static int payload_decode(struct repo *r, struct pack_in *in, uint32_t ordinal, struct codec *codec,
+                          struct bytes payload, struct bytes base, bool prove, uint8_t *plain, struct digest *ids,
+                          struct digest *shas, struct error *err) {
+    const struct frame *fr = pack_in_frame(in, ordinal);
+    int rc = codec_decode(codec, fr->codec, payload, base, plain, fr->plain_len, err);
+    if (rc < 0) return error_wrap(err, "%s: frame %u", pack_in_key(in), ordinal);
+    if (prove) return members_verify(r, in, ordinal, plain, ids, shas, err);
+    for (unsigned i = 0; i < fr->member_count; i++) ids[i] = frame_member(fr, i).id;
+    return 0;
+}
+
+int frame_verify(struct repo *r, struct pack_in *in, uint32_t ordinal, struct codec *codec, struct bytes payload,
+                 struct bytes base, uint8_t *plain, struct digest *ids, struct digest *shas, struct error *err) {
+    return payload_decode(r, in, ordinal, codec, payload, base, true, plain, ids, shas, err);
+}
+
 static int decode_once(struct repo *r, struct pack_in *in, uint32_t ordinal, struct codec *codec,
-                       struct bytes sealed_in, struct bytes base, uint8_t *plain, struct digest *ids,
+                       struct bytes sealed_in, struct bytes base, bool prove, uint8_t *plain, struct digest *ids,
                        struct digest *shas, struct error *err) {
     const struct frame *fr = pack_in_frame(in, ordinal);
     uint8_t *opened = seam_alloc(fr->stored_len);
@@ -249,26 +266,42 @@ static int decode_once(struct repo *r, struct pack_in *in, uint32_t ordinal, str
         }
     }
     if (rc == 0)
-        rc = frame_verify(r, in, ordinal, codec, BYTES_OF(opened, fr->stored_len - AEAD_TAG_BYTES), base, plain, ids,
-                          shas, err);
+        rc = payload_decode(r, in, ordinal, codec, BYTES_OF(opened, fr->stored_len - AEAD_TAG_BYTES), base, prove,
+                            plain, ids, shas, err);
     seam_free(opened);
     return rc;
 }
 
-int frame_decode(struct repo *r, struct pack_in *in, uint32_t ordinal, struct codec *codec, struct bytes sealed_in,
-                 struct bytes base, uint8_t *plain, struct digest *ids, struct digest *shas, struct error *err) {
-    int rc = decode_once(r, in, ordinal, codec, sealed_in, base, plain, ids, shas, err);
+static int decode(struct repo *r, struct pack_in *in, uint32_t ordinal, struct codec *codec, struct bytes sealed_in,
+                  struct bytes base, bool prove, uint8_t *plain, struct digest *ids, struct digest *shas,
+                  struct error *err) {
+    int rc = decode_once(r, in, ordinal, codec, sealed_in, base, prove, plain, ids, shas, err);
     /* A directory that was cached may be of the true pack, and what lies in the store now put over it. */
     if (rc != -ERR_OBJECT_CORRUPT || sealed_in.len || !store_pin_first_version(r->store, pack_in_key(in))) return rc;
     error_clear(err);
-    return decode_once(r, in, ordinal, codec, sealed_in, base, plain, ids, shas, err);
+    return decode_once(r, in, ordinal, codec, sealed_in, base, prove, plain, ids, shas, err);
 }
+
+int frame_decode(struct repo *r, struct pack_in *in, uint32_t ordinal, struct codec *codec, struct bytes sealed_in,
+                 struct bytes base, uint8_t *plain, struct digest *ids, struct digest *shas, struct error *err) {
+    return decode(r, in, ordinal, codec, sealed_in, base, true, plain, ids, shas, err);
+}
+
+/* What a chunk is wanted for. */
+struct use {
+    bool as_base;   /* a copy that is no delta itself */
+    bool unchecked; /* by its id: what is made of it will be */
+    struct sha256_state **stream;
+};
 
 static int base_is_delta(struct error *err) {
     return error_set(err, ERR_OBJECT_CORRUPT, "a delta's base is a delta itself");
 }
 
-static int load(struct fetcher *f, const struct copy *l, bool as_base, struct cached_frame *c, struct error *err) {
+static int fetch(struct fetcher *f, const uint8_t *id_prefix, const struct digest *full, enum chunk_kind kind,
+                 struct use use, struct fetched *ret, struct error *err);
+
+static int load(struct fetcher *f, const struct copy *l, struct use use, struct cached_frame *c, struct error *err) {
     struct cached_dir *d;
     struct ahead_hold held = {0};
     struct bytes sealed = {0};
@@ -281,6 +314,7 @@ static int load(struct fetcher *f, const struct copy *l, bool as_base, struct ca
     struct fetched base = {0};
     struct seat *seat = NULL;
     const struct frame *fr = pack_in_frame(d->in, c->ordinal);
+    const bool prove = !use.stream && !use.unchecked;
     void *mem;
     if (!fr) {
         rc =
@@ -295,11 +329,14 @@ static int load(struct fetcher *f, const struct copy *l, bool as_base, struct ca
     c->ids = mem;
     if ((rc = mem_alloc(fr->member_count * sizeof(struct digest), &mem, err)) < 0) goto out;
     c->shas = mem;
+    if ((rc = mem_alloc(fr->member_count + 1u, &mem, err)) < 0) goto out;
+    c->proven = mem;
     if ((rc = mem_alloc((fr->member_count + 1u) * sizeof(uint32_t), &mem, err)) < 0) goto out;
     c->offsets = mem;
     c->plain_len = fr->plain_len;
     c->count = fr->member_count;
     c->kind = fr->kind;
+    c->epoch = pack_in_epoch(d->in);
     for (unsigned i = 0; i < c->count; i++) c->offsets[i + 1] = c->offsets[i] + frame_member(fr, i).len;
     if (fr->codec == CODEC_ZSTD_DELTA) {
         /* Depth is one. A writer that lies about it could otherwise make deltas wait for each other for ever. */
@@ -307,7 +344,8 @@ static int load(struct fetcher *f, const struct copy *l, bool as_base, struct ca
         c->delta = true;
         pthread_cond_broadcast(&f->cond);
         pthread_mutex_unlock(&f->lock);
-        rc = as_base ? base_is_delta(err) : fetch_base(f, fr->base.b, &fr->base, &base, err);
+        const struct use unchecked = {.as_base = true, .unchecked = true};
+        rc = use.as_base ? base_is_delta(err) : fetch(f, fr->base.b, &fr->base, CHUNK_DATA, unchecked, &base, err);
         if (rc < 0) {
             rc = error_wrap(err, "the base of a delta");
             goto out;
@@ -317,14 +355,27 @@ static int load(struct fetcher *f, const struct copy *l, bool as_base, struct ca
         fr->at - held.at + fr->stored_len <= held.bytes.len)
         sealed = BYTES_OF(held.bytes.ptr + (fr->at - held.at), fr->stored_len);
     seat = seat_get(f, err);
-    rc = seat ? frame_decode(f->repo, d->in, c->ordinal, seat->codec, sealed, base.data, c->plain, c->ids, c->shas, err)
-              : -(int)err->code;
+    rc = seat
+             ? decode(f->repo, d->in, c->ordinal, seat->codec, sealed, base.data, prove, c->plain, c->ids, c->shas, err)
+             : -(int)err->code;
     if (rc == -ERR_OBJECT_CORRUPT && sealed.len) {
         /* what came ahead is asked for again, and seen past or mended then */
         error_clear(err);
-        rc = frame_decode(f->repo, d->in, c->ordinal, seat->codec, BYTES_OF(NULL, 0), base.data, c->plain, c->ids,
-                          c->shas, err);
+        rc = decode(f->repo, d->in, c->ordinal, seat->codec, BYTES_OF(NULL, 0), base.data, prove, c->plain, c->ids,
+                    c->shas, err);
     }
+    if (rc == -ERR_OBJECT_CORRUPT && base.hold) {
+        /* with a base that is what its id says: there may be another copy, and if there is none, that is the news */
+        error_clear(err);
+        fetch_release(f, &base);
+        rc = fetch_base(f, fr->base.b, &fr->base, &base, err);
+        if (rc < 0)
+            rc = error_wrap(err, "the base of a delta");
+        else
+            rc = decode(f->repo, d->in, c->ordinal, seat->codec, BYTES_OF(NULL, 0), base.data, prove, c->plain, c->ids,
+                        c->shas, err);
+    }
+    for (unsigned i = 0; rc == 0 && prove && i < c->count; i++) c->proven[i] = true;
     c->cost = sizeof *c + c->plain_len + c->count * 72u;
 out:
     if (seat) seat_put(f, seat);
@@ -355,9 +406,58 @@ static unsigned copies_find(struct fetcher *f, const uint8_t *id_prefix, bool as
     return n;
 }
 
+/* Under the lock: nobody finds it any more, and it goes with its last holder. */
+static void frame_unlist(struct fetcher *f, struct cached_frame *c) {
+    for (struct cached_frame **p = bucket(f, &c->pack, c->ordinal); *p; p = &(*p)->next)
+        if (*p == c) {
+            *p = c->next;
+            break;
+        }
+    c->failed = true;
+}
+
+/* Whether member i is what its id says; then the stream has absorbed it. Two threads may ask at once. */
+static int member_out(struct fetcher *f, struct cached_frame *c, unsigned i, struct sha256_state **stream, bool *ret_is,
+                      struct error *err) {
+    const struct bytes data = BYTES_OF(c->plain + c->offsets[i], c->offsets[i + 1] - c->offsets[i]);
+    struct sha256_state *next = NULL;
+    struct digest sha, id;
+    struct bytes key;
+    *ret_is = true;
+    if (atomic_load_explicit(&c->proven[i], memory_order_acquire)) {
+        if (stream) sha256_update(*stream, data);
+        return 0;
+    }
+    int rc = repo_id_key(f->repo, c->epoch, &key, err);
+    if (rc == 0 && stream) rc = sha256_copy(*stream, &next, err);
+    if (rc < 0) return rc;
+    if (next)
+        sha256_beside(next, data, &sha);
+    else
+        sha256(data, &sha);
+    chunk_id(key, (enum chunk_kind)c->kind, &sha, &id);
+    if (!digest_equal(&id, &c->ids[i])) {
+        sha256_free(next);
+        *ret_is = false;
+        return 0;
+    }
+    if (next) {
+        sha256_free(*stream);
+        *stream = next;
+    }
+    pthread_mutex_lock(&f->lock);
+    if (!c->proven[i]) {
+        c->shas[i] = sha;
+        atomic_store_explicit(&c->proven[i], true, memory_order_release);
+    }
+    pthread_mutex_unlock(&f->lock);
+    return 0;
+}
+
 static int fetch_copy(struct fetcher *f, const struct copy *l, const uint8_t *id_prefix, const struct digest *full,
-                      enum chunk_kind kind, bool as_base, struct fetched *ret, struct error *err) {
+                      enum chunk_kind kind, struct use use, struct fetched *ret, struct error *err) {
     const struct digest pack = l->pack;
+    struct use loading = use;
     int rc = 0;
     struct cached_frame **b = bucket(f, &pack, l->at.frame), *c;
     pthread_mutex_lock(&f->lock);
@@ -366,8 +466,8 @@ again:
         if (!c->failed && c->ordinal == l->at.frame && digest_equal(&c->pack, &pack)) break;
     if (c) {
         c->holds++;
-        while (!c->ready && !c->failed && !(as_base && c->delta)) pthread_cond_wait(&f->cond, &f->lock);
-        if (as_base && c->delta) {
+        while (!c->ready && !c->failed && !(use.as_base && c->delta)) pthread_cond_wait(&f->cond, &f->lock);
+        if (use.as_base && c->delta) {
             if (--c->holds == 0 && c->failed) frame_free(c);
             pthread_mutex_unlock(&f->lock);
             return base_is_delta(err);
@@ -390,15 +490,10 @@ again:
         c->next = *b;
         *b = c;
         pthread_mutex_unlock(&f->lock);
-        rc = load(f, l, as_base, c, err);
+        rc = load(f, l, loading, c, err);
         pthread_mutex_lock(&f->lock);
         if (rc < 0) {
-            for (struct cached_frame **p = b; *p; p = &(*p)->next)
-                if (*p == c) {
-                    *p = c->next;
-                    break;
-                }
-            c->failed = true;
+            frame_unlist(f, c);
             pthread_cond_broadcast(&f->cond);
             if (--c->holds == 0) frame_free(c);
             pthread_mutex_unlock(&f->lock);
@@ -414,8 +509,29 @@ again:
     for (unsigned i = 0; i < c->count; i++) {
         if (memcmp(c->ids[i].b, id_prefix, ID_PREFIX_BYTES) != 0) continue;
         if (c->kind != kind || (full && !digest_equal(&c->ids[i], full))) break;
-        *ret = (struct fetched){BYTES_OF(c->plain + c->offsets[i], c->offsets[i + 1] - c->offsets[i]), c->ids[i],
-                                c->shas[i], c, NULL};
+        bool is = true;
+        struct fetched h = {.hold = c};
+        if (!use.unchecked) rc = member_out(f, c, i, use.stream, &is, err);
+        if (rc < 0) {
+            fetch_release(f, &h);
+            return rc;
+        }
+        if (!is) {
+            /* with all of its members checked, there are other ways to come by it, and words for it */
+            pthread_mutex_lock(&f->lock);
+            if (!c->failed) {
+                frame_unlist(f, c);
+                f->bytes -= c->cost;
+            }
+            pthread_mutex_unlock(&f->lock);
+            fetch_release(f, &h);
+            pthread_mutex_lock(&f->lock);
+            loading.stream = NULL;
+            goto again;
+        }
+        *ret = (struct fetched){
+            .data = BYTES_OF(c->plain + c->offsets[i], c->offsets[i + 1] - c->offsets[i]), .id = c->ids[i], .hold = c};
+        if (!use.unchecked) ret->sha = c->shas[i];
         return 0;
     }
     struct fetched h = {.hold = c};
@@ -426,10 +542,10 @@ again:
 /* A copy that is damaged or gone is no reason to give up while there is another. What is said is what was wrong with the
  * first; that something is missing goes before, as those who follow a moving log look again for that. */
 static int fetch(struct fetcher *f, const uint8_t *id_prefix, const struct digest *full, enum chunk_kind kind,
-                 bool as_base, struct fetched *ret, struct error *err) {
+                 struct use use, struct fetched *ret, struct error *err) {
     struct copy copies[COPIES_MAX];
     struct error first = ERROR_INIT;
-    unsigned n = copies_find(f, id_prefix, as_base, copies);
+    unsigned n = copies_find(f, id_prefix, use.as_base, copies);
     if (n == 0) {
         char hex[33];
         int behind = repo_index_whole(f->repo, err);
@@ -439,7 +555,7 @@ static int fetch(struct fetcher *f, const uint8_t *id_prefix, const struct diges
     }
     for (unsigned i = 0; i < n; i++) {
         struct error e = ERROR_INIT;
-        int rc = fetch_copy(f, &copies[i], id_prefix, full, kind, as_base, ret, &e);
+        int rc = fetch_copy(f, &copies[i], id_prefix, full, kind, use, ret, &e);
         if (rc == 0) return 0;
         if (i == 0 || (e.code == ERR_OBJECT_MISSING && first.code == ERR_OBJECT_CORRUPT) ||
             error_info(rc)->status != EXIT_INTEGRITY)
@@ -452,19 +568,24 @@ static int fetch(struct fetcher *f, const uint8_t *id_prefix, const struct diges
 
 int fetch_chunk(struct fetcher *f, const uint8_t *id_prefix, const struct digest *full, enum chunk_kind kind,
                 struct fetched *ret, struct error *err) {
-    return fetch(f, id_prefix, full, kind, false, ret, err);
+    return fetch(f, id_prefix, full, kind, (struct use){0}, ret, err);
+}
+
+int fetch_chunk_into(struct fetcher *f, const uint8_t *id_prefix, const struct digest *full, enum chunk_kind kind,
+                     struct sha256_state **stream, struct fetched *ret, struct error *err) {
+    return fetch(f, id_prefix, full, kind, (struct use){.stream = stream}, ret, err);
 }
 
 int fetch_base(struct fetcher *f, const uint8_t *id_prefix, const struct digest *full, struct fetched *ret,
                struct error *err) {
-    return fetch(f, id_prefix, full, CHUNK_DATA, true, ret, err);
+    return fetch(f, id_prefix, full, CHUNK_DATA, (struct use){.as_base = true}, ret, err);
 }
 
 void fetch_release(struct fetcher *f, struct fetched *h) {
     struct cached_frame *c = h->hold;
     h->hold = NULL;
     pthread_mutex_lock(&f->lock);
-    c->holds--;
+    if (--c->holds == 0 && c->failed) frame_free(c);
     pthread_mutex_unlock(&f->lock);
 }
 

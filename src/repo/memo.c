@@ -50,8 +50,7 @@ static bool record_next(const struct memo *m, size_t *at, uint8_t *kind, const u
     return true;
 }
 
-/* By the id key of the epoch in force, or of one before it: what was kept then has its id from then. */
-static bool id_holds(const struct repo *r, enum chunk_kind kind, const struct digest *sha, const uint8_t *id) {
+bool chunk_id_holds(const struct repo *r, enum chunk_kind kind, const struct digest *sha, const uint8_t *id) {
     for (unsigned epoch = r->epoch + 1; epoch-- > 0;) {
         struct error e = ERROR_INIT;
         struct bytes key;
@@ -95,7 +94,7 @@ int memo_open(const struct repo *r, const char *path, const struct digest *snaps
         struct digest sha;
         sha256(body, &sha);
         if (kind != CHUNK_MANIFEST && kind != CHUNK_LIST) break;
-        if (!id_holds(r, kind, &sha, id)) break;
+        if (!chunk_id_holds(r, kind, &sha, id)) break;
         if (kind == CHUNK_LIST) {
             rc = mem_grow((void **)&m->lists, &m->list_cap, m->list_count + 1, sizeof *m->lists, err);
             if (rc < 0) {

@@ -97,23 +97,36 @@ int moving_root(struct moving *m, const struct snapshot_info *info, struct root_
     return rc;
 }
 
-int moving_chunk(struct moving *m, const struct digest *id, enum chunk_kind kind, struct fetched *ret,
-                 struct error *err) {
+/* From another repository, where nothing is known of streams. */
+static int alternate_into(struct moving *m, int why, const struct digest *id, enum chunk_kind kind,
+                          struct sha256_state **stream, struct fetched *ret, struct error *err) {
+    int rc = alternate_chunk(m->repo, why, id, kind, ret, err);
+    if (rc == 0 && stream) sha256_update(*stream, ret->data);
+    return rc;
+}
+
+int moving_chunk_into(struct moving *m, const struct digest *id, enum chunk_kind kind, struct sha256_state **stream,
+                      struct fetched *ret, struct error *err) {
     if (alternates_first(m->repo)) {
-        int rc = alternate_chunk(m->repo, 0, id, kind, ret, err);
+        int rc = alternate_into(m, 0, id, kind, stream, ret, err);
         if (rc == 0 || err->code != ERR_NONE) return rc; /* a stop, or no memory; that none has it is no error yet */
     }
     for (;;) {
         struct fetcher *f;
         size_t at = newest(m, &f);
-        int rc = fetch_chunk(f, id->b, id, kind, ret, err);
+        int rc = fetch_chunk_into(f, id->b, id, kind, stream, ret, err);
         if (rc == 0) {
             ret->from = f;
             return 0;
         }
         if (rc != -ERR_OBJECT_MISSING || !look_again(m, at, err))
-            return alternate_chunk(m->repo, rc, id, kind, ret, err);
+            return alternate_into(m, rc, id, kind, stream, ret, err);
     }
+}
+
+int moving_chunk(struct moving *m, const struct digest *id, enum chunk_kind kind, struct fetched *ret,
+                 struct error *err) {
+    return moving_chunk_into(m, id, kind, NULL, ret, err);
 }
 
 void moving_release(struct fetched *c) {

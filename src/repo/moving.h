@@ -16,6 +16,8 @@ void moving_free(struct moving *m);
  * tells when the snapshot was forgotten in the meantime. */
 int moving_root(struct moving *m, const struct snapshot_info *info, struct root_doc *ret, struct error *err) PK_CHECK;
 int moving_chunk(struct moving *m, const struct digest *id, enum chunk_kind kind, struct fetched *ret, struct error *err) PK_CHECK;
+int moving_chunk_into(struct moving *m, const struct digest *id, enum chunk_kind kind, struct sha256_state **stream,
+                      struct fetched *ret, struct error *err) PK_CHECK; /* fetch_chunk_into */
 void moving_release(struct fetched *c);
 void moving_expect(struct moving *m, const struct digest *id); /* like fetch_expect */
 /* Like fetch_packs, by the view that was there first. */

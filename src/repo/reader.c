@@ -1,4 +1,5 @@
 #include "repo/reader.h"
+#include "crypto/sha256_x2.h"
 #include "repo/moving.h"
 
 /* Where the references of each item of a manifest chunk lie in it. */
@@ -420,15 +421,13 @@ int ritem_next(struct ritem *it, struct bytes *ret, struct error *err) {
         *ret = BYTES_OF(NULL, ref.len - into);
         return rc < 0 ? rc : 0;
     }
-    if ((rc = moving_chunk(it->s->chunks, &ref.id, CHUNK_DATA, &it->chunk, err)) < 0) return rc;
+    /* the chunk's own digest is computed anyway: an item of one chunk needs no second pass */
+    const bool only = !it->moved && it->pieces == 1 && ref.len == it->bytes, part = !it->moved && !only;
+    if (part && !it->sha && (rc = sha256_new(&it->sha, err)) < 0) return rc;
+    rc = moving_chunk_into(it->s->chunks, &ref.id, CHUNK_DATA, part ? &it->sha : NULL, &it->chunk, err);
+    if (rc < 0) return rc;
     if (it->chunk.data.len != ref.len) return differs(err, "size");
-    /* the chunk's own digest was computed when it was decoded: an item of one chunk needs no second pass */
-    if (!it->moved) {
-        if (it->pieces == 1 && ref.len == it->bytes)
-            it->only = it->chunk.sha;
-        else if ((rc = digest_feed(it, it->chunk.data, err)) < 0)
-            return rc;
-    }
+    if (only) it->only = it->chunk.sha;
     *ret = BYTES_OF(it->chunk.data.ptr + into, it->chunk.data.len - into);
     return 0;
 }
@@ -472,6 +471,35 @@ void ritem_skip(struct ritem *it) {
     it->moved = true;
     it->into = 0;
     it->seen += it->ahead.len;
+}
+
+int ritem_match(struct ritem *it, struct bytes have, bool *ret, struct error *err) {
+    const struct ref *ref = &it->ahead;
+    struct sha256_state *next = NULL;
+    struct digest sha;
+    int rc = 0;
+    *ret = false;
+    if (!it->peeked || it->moved || ref->type == REF_HOLE || have.len != ref->len) return 0;
+    const bool only = it->pieces == 0 && ref->len == it->bytes;
+    if (only) {
+        sha256(have, &sha);
+    } else {
+        rc = it->sha ? sha256_copy(it->sha, &next, err) : sha256_new(&next, err);
+        if (rc < 0) return rc;
+        sha256_beside(next, have, &sha);
+    }
+    *ret = chunk_id_holds(it->s->repo, CHUNK_DATA, &sha, ref->id.b);
+    if (*ret) {
+        struct sha256_state *was = it->sha;
+        it->sha = next;
+        next = was;
+        it->only = sha;
+        it->pieces++;
+        it->seen += ref->len;
+        it->peeked = false;
+    }
+    sha256_free(next);
+    return 0;
 }
 
 void ritem_close(struct ritem *it) {

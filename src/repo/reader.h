@@ -65,6 +65,10 @@ struct ritem_extent {
 };
 int ritem_peek(struct ritem *it, struct ritem_extent *ret, struct error *err) PK_CHECK;
 void ritem_skip(struct ritem *it); /* after a ritem_peek */
+/* After a ritem_peek of a chunk, with bytes of its length that somebody has already: when they are what its id says,
+ * they count as read, for the item's SHA-256 too, and nothing of them is fetched. false: nothing was passed. Not after
+ * a seek or a skip. */
+int ritem_match(struct ritem *it, struct bytes have, bool *ret, struct error *err) PK_CHECK;
 /* The ids and lengths of an item's chunks, in order (holes left out). */
 int ritem_chunks(struct snapshot *s, const struct item_head *h, int (*cb)(void *ctx, const struct digest *id, uint32_t len, struct error *err), void *ctx, struct error *err) PK_CHECK;
 

@@ -251,6 +251,8 @@ void pack_in_free(struct pack_in *p);
 /* ---- chunks ---- */
 /* By the id key of an epoch, as repo_id_key gives it. */
 void chunk_id(struct bytes id_key, enum chunk_kind kind, const struct digest *sha, struct digest *ret);
+/* By the id key of the epoch in force, or of one before it: what was stored then has its id from then. */
+bool chunk_id_holds(const struct repo *r, enum chunk_kind kind, const struct digest *sha, const uint8_t *id);
 
 /* Fetching decoded chunks through caches. Thread-safe. */
 struct fetcher;
@@ -265,6 +267,10 @@ struct fetched { /* a decoded frame, held */
 };
 /* By the first 16 bytes of its id; `full` may be NULL (else all 32 must match). Release when done. */
 int fetch_chunk(struct fetcher *f, const uint8_t *id_prefix, const struct digest *full, enum chunk_kind kind, struct fetched *ret, struct error *err) PK_CHECK;
+/* The same, and `*stream` absorbs the chunk when it is had. What comes one by one for a stream is checked on its way
+ * out, in one pass with the stream's digest. */
+int fetch_chunk_into(struct fetcher *f, const uint8_t *id_prefix, const struct digest *full, enum chunk_kind kind,
+                     struct sha256_state **stream, struct fetched *ret, struct error *err) PK_CHECK;
 /* The base of a delta: a copy of it that is none itself. */
 int fetch_base(struct fetcher *f, const uint8_t *id_prefix, const struct digest *full, struct fetched *ret, struct error *err) PK_CHECK;
 void fetch_release(struct fetcher *f, struct fetched *c);

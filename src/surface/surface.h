@@ -94,6 +94,13 @@ struct source_ops {
     /* Optional, from the walk's cb: the item will be opened, in about this order. Told of all before the first is opened, a
      * source that is far away can fetch them in few pieces. */
     void (*expect)(struct source *, const struct source_head *);
+    /* Optional, both or neither, for who may have some of the content already. What next() would give: `at` in the
+     * content, and how much; len 0 at the end. */
+    int (*peek)(struct source_item *, struct extent *ret, struct error *);
+    /* After a peek of data, with as many bytes: whether they are the same. Then they count as given by next(), for the
+     * check at the end too, and nothing is fetched. An item that is read so is not trusted before next() has said that
+     * it ends. */
+    int (*match)(struct source_item *, struct bytes have, bool *ret, struct error *);
 };
 struct source { const struct source_ops *ops; };
 

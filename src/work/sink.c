@@ -112,7 +112,18 @@ static void source_close(struct source_item *it) {
     ritem_close((struct ritem *)it);
 }
 
-static const struct source_ops source_table = {source_walk, source_open, source_next, source_close, source_expect};
+static int source_peek(struct source_item *it, struct extent *ret, struct error *err) {
+    struct ritem_extent e;
+    int rc = ritem_peek((struct ritem *)it, &e, err);
+    if (rc == 0) *ret = (struct extent){e.at, e.len, e.hole};
+    return rc;
+}
+static int source_match(struct source_item *it, struct bytes have, bool *ret, struct error *err) {
+    return ritem_match((struct ritem *)it, have, ret, err);
+}
+
+static const struct source_ops source_table = {source_walk,   source_open, source_next, source_close,
+                                               source_expect, source_peek, source_match};
 
 void work_source_init(struct work_source *s, struct snapshot *snapshot) {
     *s = (struct work_source){.source = {&source_table}, .snapshot = snapshot};

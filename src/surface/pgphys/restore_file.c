@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #define PIECE_BYTES (256u << 10)
+#define PAGE 8192u /* as most servers have; others' are written in part, or with a neighbour */
 #define QUEUE_FILES 256
 #define TOLD_NS (NS_PER_S / 10)
 
@@ -38,7 +39,30 @@ struct place {
     const char *name;
     uint8_t *old;      /* PIECE_BYTES, or NULL: the file is new */
     uint64_t at, size; /* size: of what was there */
+    bool written;
 };
+
+static int write_at(struct place *p, const uint8_t *d, size_t n, uint64_t at, struct error *err) {
+    p->written = true;
+    atomic_fetch_add_explicit(&p->r->written, n, memory_order_relaxed);
+    return io_pwrite_full(p->fd, d, n, at, p->name, err);
+}
+
+/* Of a piece that differs, the pages that do, those that follow each other at once. */
+static int put_pages(struct place *p, struct bytes d, struct error *err) {
+    for (size_t i = 0, end; i < d.len; i = end) {
+        size_t n = d.len - i < PAGE ? d.len - i : PAGE;
+        end = i + n;
+        if (memcmp(p->old + i, d.ptr + i, n) == 0) continue;
+        for (; end < d.len; end += n) {
+            n = d.len - end < PAGE ? d.len - end : PAGE;
+            if (memcmp(p->old + end, d.ptr + end, n) == 0) break;
+        }
+        int rc = write_at(p, d.ptr + i, end - i, p->at + i, err);
+        if (rc < 0) return rc;
+    }
+    return 0;
+}
 
 /* Only what differs from what is there is written. */
 static int put(struct place *p, struct bytes d, struct error *err) {
@@ -47,20 +71,35 @@ static int put(struct place *p, struct bytes d, struct error *err) {
         int rc = 0;
         if (p->old && p->at < p->size) rc = io_pread_full(p->fd, p->old, n, p->at, &have, p->name, err);
         if (rc < 0) return rc;
-        bool same = have == n && (d.ptr ? memcmp(p->old, d.ptr, n) == 0 : zeros(p->old, n));
-        if (!same && d.ptr) {
-            rc = io_pwrite_full(p->fd, d.ptr, n, p->at, p->name, err);
-            atomic_fetch_add_explicit(&p->r->written, n, memory_order_relaxed);
-        } else if (!same && have) {
+        if (d.ptr && have == n) {
+            rc = put_pages(p, BYTES_OF(d.ptr, n), err);
+        } else if (d.ptr) {
+            rc = write_at(p, d.ptr, n, p->at, err);
+        } else if (have && !(have == n && zeros(p->old, n))) {
             memset(p->old, 0, n);
-            rc = io_pwrite_full(p->fd, p->old, n, p->at, p->name, err);
-            atomic_fetch_add_explicit(&p->r->written, n, memory_order_relaxed);
+            rc = write_at(p, p->old, n, p->at, err);
         }
         if (rc < 0) return rc;
         p->at += n;
         d = BYTES_OF(d.ptr ? d.ptr + n : NULL, d.len - n);
     }
     return 0;
+}
+
+/* The next piece when it is there already, by its id: 0 bytes when it is not. */
+static int take_same(struct place *p, struct source_item *in, size_t *ret, struct error *err) {
+    const struct source_ops *ops = p->r->src->ops;
+    struct extent e;
+    size_t have = 0;
+    bool same = false;
+    *ret = 0;
+    if (!p->old || !ops->match || p->at >= p->size) return 0;
+    int rc = ops->peek(in, &e, err);
+    if (rc < 0 || e.hole || e.len == 0 || e.len > PIECE_BYTES || e.len > p->size - p->at || e.at != p->at) return rc;
+    rc = io_pread_full(p->fd, p->old, (size_t)e.len, p->at, &have, p->name, err);
+    if (rc == 0 && have == e.len) rc = ops->match(in, BYTES_OF(p->old, have), &same, err);
+    if (rc == 0 && same) *ret = have;
+    return rc;
 }
 
 static int fill(struct place *p, const struct pgphys_item *it, struct error *err) {
@@ -71,14 +110,19 @@ static int fill(struct place *p, const struct pgphys_item *it, struct error *err
     int rc = r->src->ops->open(r->src, &head, &in, err);
     if (rc < 0) return rc;
     while (rc == 0) {
-        struct bytes d;
-        rc = r->src->ops->next(in, &d, err);
-        if (rc < 0 || d.len == 0) break;
-        if (d.len > head.bytes - p->at) {
-            rc = error_set(err, ERR_RESTORE_DIFFERS, "%s has more content than the record says", it->name);
-            break;
+        struct bytes d = {0};
+        rc = take_same(p, in, &d.len, err);
+        if (d.len) {
+            p->at += d.len;
+        } else {
+            if (rc == 0) rc = r->src->ops->next(in, &d, err);
+            if (rc < 0 || d.len == 0) break;
+            if (d.len > head.bytes - p->at) {
+                rc = error_set(err, ERR_RESTORE_DIFFERS, "%s has more content than the record says", it->name);
+                break;
+            }
+            rc = put(p, d, err);
         }
-        rc = put(p, d, err);
         atomic_fetch_add_explicit(&r->bytes, d.len, memory_order_relaxed);
         tell(r);
         if (rc == 0) rc = stop_check(err);
@@ -115,27 +159,33 @@ static int same_content(struct pgphys_restore *r, int fd, const struct pgphys_it
 }
 
 /* What is there under the name in a delta restore: a file's descriptor, or -1 when there is none of use. */
-static int old_file(struct pgphys_restore *r, const char *as, uint64_t *ret_size, struct error *err) {
+static int old_file(struct pgphys_restore *r, const char *as, uint64_t *ret_size, int64_t *ret_mtime_ns,
+                    struct error *err) {
     struct stat st;
     *ret_size = 0;
+    *ret_mtime_ns = 0;
     if (!r->delta || seam_fstatat(r->dirfd, as, &st, AT_SYMLINK_NOFOLLOW) < 0) return -1;
     if (!S_ISREG(st.st_mode) || st.st_nlink != 1) {
         (void)!io_remove_tree(r->dirfd, as, err);
         return -1;
     }
     *ret_size = (uint64_t)st.st_size;
+    *ret_mtime_ns = (int64_t)st.st_mtim.tv_sec * NS_PER_S + st.st_mtim.tv_nsec;
     return seam_openat(r->dirfd, as, O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0);
 }
 
 int pgphys_file_write(struct pgphys_restore *r, const struct pgphys_item *it, const char *as, struct error *err) {
     struct place p = {.r = r, .name = it->name};
     bool same = false;
+    int64_t mtime_ns;
     int rc = 0;
-    p.fd = old_file(r, as, &p.size, err);
+    p.fd = old_file(r, as, &p.size, &mtime_ns, err);
     if (err->code) return -(int)err->code;
     if (p.fd >= 0 && !(p.old = seam_alloc_aligned(4096, PIECE_BYTES)))
         rc = error_set(err, ERR_NO_MEMORY, "no memory to compare %s", it->name);
-    if (rc == 0 && p.fd >= 0 && p.size == it->head.bytes) rc = same_content(r, p.fd, it, p.old, &same, err);
+    /* What has another time is likely to differ somewhere, and is looked at piece by piece. */
+    if (rc == 0 && p.fd >= 0 && p.size == it->head.bytes && (mtime_ns == it->attr.mtime_ns || !r->src->ops->match))
+        rc = same_content(r, p.fd, it, p.old, &same, err);
     if (p.fd < 0) {
         p.fd = seam_openat(r->dirfd, as, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
         if (p.fd < 0) return error_set_errno(err, ERR_IO_WRITE, "make %s", it->name);
@@ -145,7 +195,7 @@ int pgphys_file_write(struct pgphys_restore *r, const struct pgphys_item *it, co
         atomic_fetch_add_explicit(&r->bytes, it->head.bytes, memory_order_relaxed);
     } else if (rc == 0) {
         rc = fill(&p, it, err);
-        atomic_fetch_add(&r->changed, 1);
+        atomic_fetch_add(p.old && !p.written && p.size == it->head.bytes ? &r->kept : &r->changed, 1);
     }
     if (rc == 0) rc = dress(r, p.fd, it->name, &it->attr, err);
     seam_free(p.old);

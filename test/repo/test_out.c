@@ -1,0 +1,250 @@
+/* Chunks on their way out: what lies about its id is never handed out, and seen past where another copy is true; what
+ * somebody has already is taken by its id. */
+#include "repo/repo_internal.h"
+#include "repo/writer_internal.h"
+#include "repo_kit.h"
+
+#include <stdlib.h>
+
+#define PAGE_CHUNK (128u << 10) /* how pages are cut (item.c) */
+#define CHUNKS 12u
+#define SIZE (CHUNKS * PAGE_CHUNK)
+
+static uint8_t *truth, *lie, *changed;
+
+static int begin(void **state) {
+    (void)state;
+    truth = malloc(3 * SIZE);
+    lie = malloc(PAGE_CHUNK);
+    changed = malloc(SIZE);
+    kit_random(truth, 3 * SIZE, 11);
+    kit_random(lie, PAGE_CHUNK, 12);
+    return 0;
+}
+
+static int end(void **state) {
+    (void)state;
+    free(truth);
+    free(lie);
+    free(changed);
+    return 0;
+}
+
+struct build_ctx {
+    struct writer *w;
+    const char *surface;
+};
+
+static int build(void *ctx, uint64_t seq, json_t **ret, struct error *err) {
+    struct build_ctx *c = ctx;
+    (void)seq;
+    return kit_receipt(c->w, c->surface, ret, err);
+}
+
+static struct writer *writer_begin(struct kit *k, const char *surface) {
+    struct error err = ERROR_INIT;
+    struct writer_options o = {.environment = "dev", .surface = surface, .threads = 1, .checkpoint_bytes = 64u << 20};
+    struct writer *w = NULL;
+    kit_ok(writer_open(k->repo, &o, &w, &err), &err);
+    return w;
+}
+
+/* Stores `lie` under the id of every third chunk of data, from the second on. */
+static void tell_lies(struct writer *w, const uint8_t *data) {
+    struct error err = ERROR_INIT;
+    struct digest sha, id;
+    for (unsigned i = 1; i < CHUNKS; i += 3) {
+        sha256(BYTES_OF(data + i * PAGE_CHUNK, PAGE_CHUNK), &sha);
+        kit_ok(chunk_put_pages(w, BYTES_OF(lie, PAGE_CHUNK), &sha, NULL, &id, &err), &err);
+    }
+}
+
+static void tell_truth(struct writer *w, const uint8_t *data) {
+    struct error err = ERROR_INIT;
+    struct digest sha;
+    struct witem *it;
+    kit_ok(writer_item_open(w, 0, BYTES_STR("table"), CONTENT_PAGES, &it, &err), &err);
+    for (size_t at = 0; at < SIZE;) {
+        uint8_t *p;
+        size_t room;
+        kit_ok(witem_space(it, &p, &room, &err), &err);
+        const size_t n = SIZE - at < room ? SIZE - at : room;
+        memcpy(p, data + at, n);
+        kit_ok(witem_advance(it, n, &err), &err);
+        at += n;
+    }
+    kit_ok(witem_close(it, BYTES_STR("attr"), &sha, &err), &err);
+}
+
+static uint64_t commit(struct writer *w, const char *surface) {
+    struct error err = ERROR_INIT;
+    struct build_ctx c = {w, surface};
+    json_t *root = json_pack("{s:s}", "facts", "of a test");
+    uint64_t seq = 0;
+    kit_ok(writer_finish(w, root, &err), &err);
+    kit_ok(writer_commit(w, build, &c, &seq, NULL, &err), &err);
+    json_decref(root);
+    writer_free(w);
+    return seq;
+}
+
+struct reading {
+    struct snapshot *s;
+    const uint8_t *data;
+    size_t given, from_hand; /* from_hand: taken by a match */
+    const uint8_t *have;     /* what somebody has already, or NULL */
+    bool other_digest;
+    int rc;
+    struct error err;
+};
+
+static int read_all(void *ctx, const struct item_head *head, struct error *err) {
+    struct reading *r = ctx;
+    struct item_head h = *head;
+    struct ritem_extent x;
+    struct ritem *it;
+    struct bytes piece;
+    if (r->other_digest) h.sha256.b[0] ^= 1;
+    kit_ok(ritem_open(r->s, &h, &it, err), err);
+    for (;;) {
+        bool same = false;
+        if (r->have) {
+            kit_ok(ritem_peek(it, &x, err), err);
+            if (x.len) {
+                assert_int_equal(x.at, r->given);
+                kit_ok(ritem_match(it, BYTES_OF(r->have + x.at, x.len), &same, err), err);
+            }
+        }
+        if (same) {
+            assert_memory_equal(r->have + x.at, r->data + x.at, x.len);
+            r->given += x.len;
+            r->from_hand += x.len;
+            continue;
+        }
+        r->rc = ritem_next(it, &piece, &r->err);
+        if (r->rc < 0 || piece.len == 0) break;
+        assert_memory_equal(piece.ptr, r->data + r->given, piece.len);
+        r->given += piece.len;
+    }
+    ritem_close(it);
+    return 0;
+}
+
+static void read_item(struct kit *k, uint64_t seq, struct reading *r) {
+    struct error err = ERROR_INIT;
+    kit_ok(snapshot_open(k->repo, kit_snapshot(k, seq), &r->s, &err), &err);
+    kit_ok(snapshot_walk(r->s, BYTES_OF(NULL, 0), read_all, r, &err), &err);
+    snapshot_close(r->s);
+}
+
+static void what_lies_about_its_id_is_not_handed_out(void **state) {
+    struct kit k;
+    struct reading r = {.data = truth};
+    (void)state;
+    kit_begin(&k);
+    struct writer *w = writer_begin(&k, "x");
+    tell_lies(w, truth);
+    tell_truth(w, truth); /* of which the chunks with lies are known */
+    uint64_t seq = commit(w, "x");
+    read_item(&k, seq, &r);
+    assert_int_equal(r.rc, -ERR_OBJECT_CORRUPT);
+    assert_non_null(strstr(r.err.text, "is not what its id says"));
+    assert_int_equal(r.given, PAGE_CHUNK);
+    /* to have the true bytes already is as good as a copy; to have the lie is not */
+    struct reading own = {.data = truth, .have = truth};
+    read_item(&k, seq, &own);
+    kit_ok(own.rc, &own.err);
+    assert_int_equal(own.from_hand, SIZE);
+    memcpy(changed, truth, SIZE);
+    memcpy(changed + 4 * PAGE_CHUNK, lie, PAGE_CHUNK);
+    struct reading lied = {.data = truth, .have = changed};
+    read_item(&k, seq, &lied);
+    assert_int_equal(lied.rc, -ERR_OBJECT_CORRUPT);
+    assert_int_equal(lied.given, 4 * PAGE_CHUNK);
+    kit_end(&k);
+}
+
+/* The copies are tried in the order in which the index has them; so each kind comes first once. */
+static void lies_are_seen_past_where_there_is_a_true_copy(void **state) {
+    const uint8_t *x = truth + SIZE, *y = truth + 2 * SIZE;
+    struct kit k, other;
+    struct error err = ERROR_INIT;
+    struct writer_stats st;
+    (void)state;
+    kit_begin(&k);
+    kit_ok(kit_open_try(&other, k.dir, &err), &err);
+    struct writer *honest = writer_begin(&other, "x"), *liar = writer_begin(&k, "liar");
+    tell_truth(honest, x);
+    tell_lies(liar, x);
+    uint64_t of_x = commit(honest, "x");
+    commit(liar, "liar");
+    kit_reopen(&k, false);
+    kit_close(&other);
+    kit_ok(kit_open_try(&other, k.dir, &err), &err);
+    honest = writer_begin(&other, "y");
+    liar = writer_begin(&k, "liar");
+    tell_truth(honest, y);
+    tell_lies(liar, y);
+    commit(liar, "liar");
+    uint64_t of_y = commit(honest, "y");
+    kit_close(&other);
+    for (int i = 0; i < 2; i++) {
+        kit_reopen(&k, true);
+        struct reading r = {.data = i ? y : x};
+        read_item(&k, i ? of_y : of_x, &r);
+        kit_ok(r.rc, &r.err);
+        assert_int_equal(r.given, SIZE);
+    }
+    /* and so are bases of deltas, which nobody looks at before the delta is known not to fit */
+    for (int i = 0; i < 2; i++) {
+        const struct kit_item it[1] = {{"table", CONTENT_PAGES, changed, SIZE}};
+        memcpy(changed, i ? y : x, SIZE);
+        for (unsigned c = 0; c < CHUNKS; c++) changed[c * PAGE_CHUNK + 5000] ^= 1;
+        uint64_t seq = kit_backup(&k, i ? "y" : "x", it, 1, false, &st);
+        assert_int_equal(st.delta_chunks, CHUNKS);
+        kit_reopen(&k, true);
+        kit_expect(&k, seq, it, 1);
+    }
+    kit_end(&k);
+}
+
+static void what_is_had_already_counts_as_read(void **state) {
+    static uint8_t small[5000];
+    struct kit k;
+    const struct kit_item it[1] = {{"table", CONTENT_PAGES, truth, SIZE}};
+    const struct kit_item one[1] = {{"table", CONTENT_PAGES, small, sizeof small}};
+    (void)state;
+    kit_begin(&k);
+    uint64_t seq = kit_backup(&k, "x", it, 1, false, NULL), single = kit_backup(&k, "one", one, 1, false, NULL);
+    memcpy(changed, truth, SIZE);
+    changed[0] ^= 1;
+    changed[5 * PAGE_CHUNK + 77] ^= 1;
+    changed[SIZE - 1] ^= 1;
+    struct reading some = {.data = truth, .have = changed};
+    read_item(&k, seq, &some);
+    kit_ok(some.rc, &some.err);
+    assert_int_equal(some.given, SIZE);
+    assert_int_equal(some.from_hand, SIZE - 3 * PAGE_CHUNK);
+    struct reading all = {.data = small, .have = small};
+    read_item(&k, single, &all);
+    kit_ok(all.rc, &all.err);
+    assert_int_equal(all.from_hand, sizeof small);
+    /* the whole is held against its digest all the same */
+    for (int i = 0; i < 3; i++) {
+        struct reading r = {.data = i == 1 ? small : truth, .other_digest = true};
+        r.have = i == 2 ? changed : r.data;
+        read_item(&k, i == 1 ? single : seq, &r);
+        assert_int_equal(r.rc, -ERR_RESTORE_DIFFERS);
+        assert_non_null(strstr(r.err.text, "does not have the SHA-256 recorded for it"));
+    }
+    kit_end(&k);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_lies_about_its_id_is_not_handed_out),
+        cmocka_unit_test(lies_are_seen_past_where_there_is_a_true_copy),
+        cmocka_unit_test(what_is_had_already_counts_as_read),
+    };
+    return cmocka_run_group_tests(tests, begin, end);
+}
