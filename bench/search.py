@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """OpenSearch: a backup and a restore against elasticdump (npm) doing the same, second backups, memory.
 
-bench/search.py --proofkeep BUILD/proofkeep [--documents N] [--dumped N] [--rounds N] [--work FOLDER]
-The server is its own, on the loopback address, with the JVM's own compilers. elasticdump runs as it is, and as its manual tunes it
-(--limit=10000, --noRefresh); as it is it may be given fewer documents (--dumped), as it takes long: rates are compared. Rounds are
-interleaved. What is timed is whole processes; CPU seconds are of the program and of the server while it ran.
+bench/search.py --proofkeep BUILD/proofkeep [--documents N] [--dumped N] [--rounds N] [--most SECONDS] [--work FOLDER]
+The server is its own, on the loopback address, with the JVM's own compilers and a heap of 1500 MiB. elasticdump runs as it is, and as
+its manual tunes it (--limit=10000, --noRefresh), with a heap of 1 GiB; as it is it is given fewer documents (--dumped, by default a
+tenth), as it takes long: rates are compared. What is not done after so many seconds (--most) is ended, and its rate is of what it had
+done by then. Rounds are interleaved. What is timed is whole processes; CPU seconds are of the program and of the server while it ran.
 """
 import argparse
 import json
@@ -12,9 +13,11 @@ import os
 import pathlib
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 
@@ -35,14 +38,23 @@ def server_cpu(work):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def timed(what, n, work, command, **how):
-    """Documents a second; says wall and CPU seconds and the peak of memory in MiB."""
+def timed(what, n, work, command, most=None, so_far=None, **how):
+    """Documents a second; says wall and CPU seconds and the peak of memory in MiB. so_far(): how many there are when it is ended."""
     before, start = server_cpu(work), time.monotonic()
-    p = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **how)
-    out = p.stdout.read()
-    _, status, usage = os.wait4(p.pid, 0)
-    wall = time.monotonic() - start
-    if status:
+    with open(work / "said", "w+") as said:
+        p = subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT, text=True, **how)
+        ended = threading.Timer(most, p.kill) if so_far else None
+        if ended:
+            ended.start()
+        _, status, usage = os.wait4(p.pid, 0)
+        wall = time.monotonic() - start
+        if ended:
+            ended.cancel()
+        said.seek(0)
+        out = said.read()
+    if status == signal.SIGKILL and so_far and wall >= most:
+        n, what = so_far(), what + f", ended after {most} s"
+    elif status:
         sys.exit(f"{command}: {out[-2000:]}")
     own, theirs = usage.ru_utime + usage.ru_stime, server_cpu(work) - before
     print(f"{what}: {n} documents in {wall:.1f} s, {n / wall:,.0f}/s; CPU {own:.1f} s, the server {theirs:.1f} s; "
@@ -71,6 +83,11 @@ def make(url, index):
     urllib.request.urlopen(q)
 
 
+def count(url, index):
+    urllib.request.urlopen(urllib.request.Request(f"{url}/{index}/_refresh", method="POST"), timeout=300)
+    return json.load(urllib.request.urlopen(f"{url}/{index}/_count", timeout=300))["count"]
+
+
 def remove(url, pattern):
     found = json.load(urllib.request.urlopen(f"{url}/{pattern}/_settings"))
     for index in found:
@@ -83,9 +100,10 @@ def main():
     a.add_argument("--documents", type=int, default=1000000)
     a.add_argument("--dumped", type=int)
     a.add_argument("--rounds", type=int, default=1)
+    a.add_argument("--most", type=int, default=240)
     a.add_argument("--work")
     o = a.parse_args()
-    dumped = o.dumped or o.documents
+    dumped = o.dumped or max(1, o.documents // 10)
     work = pathlib.Path(tempfile.mkdtemp(dir=o.work))
     work.chmod(0o755)
     servers = HERE / "tools/servers/search.sh"
@@ -117,8 +135,12 @@ environments:
                               env={**os.environ, "XDG_CACHE_HOME": str(work / "cache")})
             rates.setdefault(what, []).append(rate)
             return out
-        def ed(what, n, *words):
-            rates.setdefault(what, []).append(timed(what, n, work, [dump, "--type=data", "--quiet", *words])[0])
+        def ed(what, n, so_far, *words):
+            rates.setdefault(what, []).append(timed(what, n, work, [dump, "--type=data", "--quiet", *words], o.most, so_far,
+                                                    env={**os.environ, "NODE_OPTIONS": "--max-old-space-size=1024"})[0])
+        def lines(path):
+            with open(path, "rb") as f:
+                return sum(piece.count(b"\n") for piece in iter(lambda: f.read(1 << 20), b""))
         ways = {"elasticdump": (dumped, "small", []), "elasticdump --limit=10000": (o.documents, "big", ["--limit=10000"])}
         for _ in range(o.rounds):
             for folder in ("repo", "cache"):
@@ -129,12 +151,13 @@ environments:
             pk("backup", "backup", "lab/s")
             for name, (n, index, flags) in ways.items():
                 (work / index).unlink(missing_ok=True)
-                ed(f"{name} out", n, f"--input={url}/{index}", f"--output={work / index}", *flags)
+                ed(f"{name} out", n, lambda: lines(work / index), f"--input={url}/{index}", f"--output={work / index}", *flags)
             print(pk("second backup", "backup", "lab/s").strip().splitlines()[-1])
             pk("restore, compared at its end", "restore", "lab/s@latest")
             for name, (n, index, flags) in ways.items():
                 make(url, "back")
-                ed(f"{name} in", n, f"--input={work / index}", f"--output={url}/back", *flags, *(["--noRefresh"] if flags else []))
+                n = lines(work / index)
+                ed(f"{name} in", n, lambda: count(url, "back"), f"--input={work / index}", f"--output={url}/back", *flags, *(["--noRefresh"] if flags else []))
                 remove(url, "back")
             remove(url, "big-restored-*")
         best = {k: max(v) for k, v in rates.items()}

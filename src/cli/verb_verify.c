@@ -145,6 +145,13 @@ static int unread_error(const struct verify_result *r, struct error *err) {
                            "restore ADDRESS --dry-run' says what that takes.");
 }
 
+static int aside_error(const struct verify_result *r, struct error *err) {
+    error_set(err, ERR_VERIFY_PARTIAL, "%s could not be verified: nothing is said of %s",
+              COUNTED(json_array_size(r->unverified), "recovery point"),
+              json_array_size(r->unverified) == 1 ? "it" : "them");
+    return error_state(err, "%s checked, and each has its result", COUNTED(r->points, "other recovery point"));
+}
+
 /* A check that had a budget never says VERIFIED: it says what it saw, and how far that reaches. */
 static int budget_print(struct cli *c, const struct verify_result *r, const json_t *gone, const char *level,
                         struct error *err) {
@@ -216,7 +223,8 @@ int verb_run_verify(struct cli *c, struct error *err) {
         char size[32], took[32], rate[40];
         const json_t *d;
         size_t i;
-        const bool undecided = !r.passed && !r.findings && !json_array_size(r.differences) && r.packs_archived;
+        const bool aside = r.unverified, whole = !r.findings && !json_array_size(r.differences);
+        const bool undecided = !r.passed && whole && (r.packs_archived || aside);
         size_format(r.bytes, size);
         duration_format(r.duration_ns, took);
         verb_rate(r.bytes, r.duration_ns, rate);
@@ -225,7 +233,7 @@ int verb_run_verify(struct cli *c, struct error *err) {
                             "%s  level %s: %s, %s, %s, in %s (%s)",
                             r.passed && lacks ? "INCOMPLETE"
                             : r.passed        ? "VERIFIED"
-                            : undecided       ? "NOT READ"
+                            : undecided       ? aside ? "INCOMPLETE" : "NOT READ"
                                               : "DAMAGED",
                             name ? name : "decode", COUNTED(r.points, "recovery point"), COUNTED(r.objects, "object"),
                             size, took, rate);
@@ -234,23 +242,25 @@ int verb_run_verify(struct cli *c, struct error *err) {
             c->output, "DIFFERS  %s: %s\n", json_string_value(json_object_get(d, "invariant")),
             json_string_value(json_object_get(d, "found")) ? json_string_value(json_object_get(d, "found"))
                                                            : "the restored copy does not match what was captured");
-        output_set_result(
-            c->output, json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:O}", "level", name ? name : "decode", "result",
-                                 r.passed && !lacks    ? "PASSED"
-                                 : undecided && !lacks ? "INCOMPLETE"
-                                                       : "FAILED",
-                                 "snapshots", (json_int_t)r.points, "objects", (json_int_t)r.objects, "bytes",
-                                 (json_int_t)r.bytes, "findings", (json_int_t)r.findings, "duration_ms",
-                                 (json_int_t)(r.duration_ns / 1000000), "differences", r.differences));
-        if (undecided)
-            rc = unread_error(&r, err);
-        else if (!r.passed)
+        output_set_result(c->output, json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:O, s:O*}", "level",
+                                               name ? name : "decode", "result",
+                                               r.passed && !lacks    ? "PASSED"
+                                               : undecided && !lacks ? "INCOMPLETE"
+                                                                     : "FAILED",
+                                               "snapshots", (json_int_t)r.points, "objects", (json_int_t)r.objects,
+                                               "bytes", (json_int_t)r.bytes, "findings", (json_int_t)r.findings,
+                                               "duration_ms", (json_int_t)(r.duration_ns / 1000000), "differences",
+                                               r.differences, "unverified", r.unverified));
+        if (undecided && !lacks)
+            rc = aside ? aside_error(&r, err) : unread_error(&r, err);
+        else if (!r.passed && !undecided)
             rc = error_set(err, ERR_VERIFY_FAILED, "%s, %s", COUNTED(r.findings, "damaged object"),
                            COUNTED(json_array_size(r.differences), "differing invariant"));
         else if (lacks)
             rc = gone_error(s.gone, err);
     }
     json_decref(r.differences);
+    json_decref(r.unverified);
     json_decref(s.gone);
     seam_free(s.list);
     work_close(w);

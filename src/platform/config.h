@@ -199,7 +199,7 @@ struct config_register { /* search: a snapshot repository that is registered whe
 };
 struct config_engine_snapshot { /* search: of method snapshot */
     struct config_head head;
-    const char *repository, *folder, *staging;
+    const char *repository, *folder, *bucket, *staging;
     struct config_register *registration;
     bool carry;
 };

@@ -507,12 +507,16 @@ static const struct field engine_snapshot_rows[] = {
      .doc = "Register it when the cluster has none of that name.",
      .fallback = "it must be there"},
     ROW(config_engine_snapshot, carry, BOOL,
-        .doc = "Read the snapshot's files out of the cluster's repository, which is of type `fs`, into ours; a restore then "
+        .doc = "Read the snapshot's files out of the cluster's repository, which is of type `fs` or `s3`, into ours; a restore then "
                "needs nothing of the cluster's. The cluster's own copies of former backups are removed.",
         .fallback = "false: the bytes stay in the cluster's repository alone"),
     ROW(config_engine_snapshot, folder, PATH, .flags = FIELD_ENV,
         .doc = "The folder of that repository, as this host sees it, for `carry`.",
         .fallback = "the repository's own location"),
+    ROW(config_engine_snapshot, bucket, STRING, .flags = FIELD_ENV,
+        .doc = "The bucket of that repository, when it is of type `s3`, as this host reaches it, for `carry`: "
+               "`s3://BUCKET?endpoint=…`, with credentials like those of a repository. The path in it is the cluster's to say.",
+        .fallback = "none"),
     ROW(config_engine_snapshot, staging, PATH, .flags = FIELD_ENV,
         .doc = "A folder that this host and every node see under this path, below the nodes' `path.repo`: carried "
                "files are laid there while they are restored.",

@@ -11,6 +11,8 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "crypto/crypto.h"
+#include "surface/bucket.h"
+#include "surface/claims.h"
 
 enum surface_promise {
     SURFACE_ONLINE = 1 << 0, SURFACE_EXACT = 1 << 1, SURFACE_POINT_IN_TIME = 1 << 2, SURFACE_CONTINUOUS = 1 << 3,
@@ -129,6 +131,10 @@ struct surface_context {
     bool full_read;                      /* do not trust unchanged metadata: read everything */
     json_t *(*former_facts)(void *ctx);  /* of this surface's previous snapshot, for the caller; NULL when they cannot be had. NULL: never */
     void *former_ctx;
+    /* Open a bucket that a server writes (bucket.h); the caller closes it. NULL: never. */
+    int (*bucket)(void *ctx, const char *url, struct surface_bucket **ret, struct error *err);
+    void *bucket_ctx;
+    const struct surface_claims *claims; /* of a capture, for what it makes outside (claims.h). NULL: there are none */
     const char *scratch_dir;             /* private, 0700, for sockets, password files and scratch instances */
     struct surface_events events;
 };

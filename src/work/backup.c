@@ -3,6 +3,7 @@
 #include "base/seam.h"
 #include "base/thread.h"
 #include "base/time.h"
+#include "work/claims.h"
 #include "work/export.h"
 #include "work/fallback.h"
 #include "work/owed.h"
@@ -141,10 +142,13 @@ static int attempt(struct work *w, const struct work_surface *s, const struct ba
     struct work_bridge b;
     struct surface_context ctx;
     struct capture_result cap = {0};
+    struct work_claims claims;
     json_t *root = NULL;
     struct digest entry;
     int rc = work_bridge_open(w, s, &b, &ctx, err);
     if (rc < 0) return rc;
+    if ((rc = work_claims_open(w, s, j->id, &claims, err)) < 0) goto out;
+    ctx.claims = &claims.table;
     ctx.full_read = o->full_read;
     struct former former = {w, s};
     ctx.former_facts = former_facts;
@@ -199,6 +203,7 @@ out:
     json_decref(cap.facts);
     json_decref(cap.invariants);
     writer_free(writer);
+    work_claims_close(&claims, rc == 0);
     work_bridge_close(&b);
     return rc;
 }

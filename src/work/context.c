@@ -6,6 +6,7 @@
 #include "platform/open_store.h"
 #include "repo/repair.h"
 #include "work/any_copy.h"
+#include "work/bucket.h"
 #include "work/fallback.h"
 #include "work/hook.h"
 #include "work/leftover.h"
@@ -390,6 +391,8 @@ int work_bridge_open(struct work *w, const struct work_surface *s, struct work_b
                                     .secret_ctx = b,
                                     .hook = bridge_hook,
                                     .hook_ctx = b,
+                                    .bucket = work_bucket_open,
+                                    .bucket_ctx = b,
                                     .jobs = w->jobs,
                                     .bandwidth = s->config_surface ? s->config_surface->bandwidth.bytes : 0,
                                     .scratch_dir = w->scratch_dir,

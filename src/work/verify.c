@@ -238,6 +238,34 @@ static void warn_of_void_entries(struct work *w) {
     if (e->warning && work_sights(w, line, sizeof line)) e->warning(e->ctx, "repository", line);
 }
 
+/* What is wrong with one point's surroundings is no matter of the others; with the repository, or with us, it is. */
+static bool of_one_point(struct work *w, const struct error *why) {
+    struct error e = ERROR_INIT;
+    switch (why->code) { /* what is damaged is the repository's own */
+    case ERR_INTERRUPTED:
+    case ERR_TERMINATED:
+    case ERR_NO_MEMORY:
+        return false;
+    default:
+        return !is_damage(-(int)why->code) && (!repo_out_of_reach(-(int)why->code) || repo_sync(w->repo, &e) == 0);
+    }
+}
+
+static int set_aside(struct work *w, const struct snapshot_info *info, const struct error *why,
+                     struct verify_result *ret, struct error *err) {
+    const struct work_events *e = &w->options.events;
+    char label[260], line[1000];
+    work_label(info, label);
+    snprintf(line, sizeof line, "NOT VERIFIED: %s: %.700s", info->id, why->text);
+    if (e->warning) e->warning(e->ctx, label, line);
+    ret->passed = false;
+    if (!ret->unverified && !(ret->unverified = json_array())) return error_set(err, ERR_NO_MEMORY, "no memory");
+    return json_push(ret->unverified,
+                     json_pack("{s:s, s:s, s:s, s:s}", "snapshot", info->id, "surface", label, "code",
+                               error_info((int)why->code)->code, "text", why->text),
+                     err);
+}
+
 int verify_snapshots(struct work *w, const struct snapshot_info *const *snapshots, size_t n, enum verify_level level,
                      verify_finding_cb cb, void *ctx, struct verify_result *ret, struct error *err) {
     struct run r = {.w = w, .harmed = json_object(), .archived = json_object(), .started_ns = time_now_ns()};
@@ -245,6 +273,7 @@ int verify_snapshots(struct work *w, const struct snapshot_info *const *snapshot
     uint64_t *seqs = NULL;
     void *mem;
     struct check_totals totals = {0};
+    struct error first = ERROR_INIT;
     int rc = r.harmed && r.archived && ret->differences ? mem_alloc((n + 1) * sizeof *seqs, &mem, err)
                                                         : error_set(err, ERR_NO_MEMORY, "no memory for a verification");
     if (rc < 0) goto out;
@@ -270,10 +299,8 @@ int verify_snapshots(struct work *w, const struct snapshot_info *const *snapshot
         }
         enum verify_level reached = level;
         json_t *differences = json_array();
-        if (good && (rc = outside(&r, info, &reached, &good, differences, err)) < 0) {
-            json_decref(differences);
-            break;
-        }
+        struct error aside = ERROR_INIT; /* why it could not be verified */
+        if (good && outside(&r, info, &reached, &good, differences, &aside) < 0) good = false;
         bool full = good && level >= VERIFY_FULL;
         /* restoring each takes its own time, while the check before was one for all of them */
         int64_t started_ns = full ? time_now_ns() : r.started_ns;
@@ -286,13 +313,23 @@ int verify_snapshots(struct work *w, const struct snapshot_info *const *snapshot
                 continue;
             }
             if (one < 0 && !is_damage(one)) {
-                *err = e;
-                rc = error_wrap(err, "full verification of %s could not be carried out", info->id);
+                aside = e;
+                (void)!error_wrap(&aside, "full verification of %s could not be carried out", info->id);
             } else if (one < 0) {
                 good = false;
                 json_array_append_new(differences, json_pack("{s:s, s:s}", "invariant", "restore", "found", e.text));
             } else
                 good = json_array_size(differences) == 0;
+        }
+        if (aside.code && !of_one_point(w, &aside)) {
+            *err = aside;
+            rc = -(int)aside.code;
+        } else if (aside.code) {
+            if (!first.code) first = aside;
+            info = point(w, seqs[i]); /* the log may have been read again */
+            if (info) rc = set_aside(w, info, &aside, ret, err);
+            json_decref(differences);
+            continue;
         }
         if (!good) ret->passed = false;
         if (rc == 0)
@@ -307,6 +344,10 @@ int verify_snapshots(struct work *w, const struct snapshot_info *const *snapshot
         (void)!repo_publish(w->repo, &e);
     }
     ret->duration_ns = time_now_ns() - r.started_ns;
+    if (rc == 0 && first.code && !ret->points && !ret->findings && !ret->unread) {
+        *err = first;
+        rc = -(int)first.code;
+    }
 out:
     seam_free(seqs);
     findings_clear(&r);
@@ -315,6 +356,8 @@ out:
     json_decref(r.archived);
     if (rc < 0) {
         json_decref(ret->differences);
+        json_decref(ret->unverified);
+        ret->unverified = NULL;
         ret->differences = NULL;
         ret->passed = false;
     }

@@ -21,6 +21,7 @@ struct verify_result {
     int64_t oldest_ns;                                                 /* likewise */
     size_t vouched; /* with a budget: points of which every object was checked within the window, and that say so now */
     int64_t duration_ns;
+    json_t *unverified; /* owned by the caller; NULL without any: [{"snapshot","surface","code","text"}] */
     json_t *differences; /* owned by the caller: [{"invariant","expected","found"}] of level full */
 };
 typedef void (*verify_finding_cb)(void *ctx, const struct verify_finding *f);
@@ -30,6 +31,8 @@ typedef void (*verify_finding_cb)(void *ctx, const struct verify_finding *f);
  * Each one's receipt at full has the time of its own restore; below full, the time of the check that all had in common.
  * Entries of the log that count for nothing are named to the warning event.
  * A point that needs packs out of an archive class gets no receipt unless something else of it is damaged, and nothing passes.
+ * A point whose own check could not be carried out (what it has outside is out of reach, no scratch server can be had) gets no
+ * receipt and is in ret->unverified; the others go on, and nothing passes. When that is so of all, its error is answered.
  * Full first checks up to decode, then restores each into a scratch place and compares invariants. */
 int verify_snapshots(struct work *w, const struct snapshot_info *const *snapshots, size_t n, enum verify_level level, verify_finding_cb cb, void *ctx, struct verify_result *ret, struct error *err) PK_CHECK;
 

@@ -14,6 +14,30 @@ chmod a+x "$T"
 harm() { echo "$*" >"$W/rule"; }
 calm() { rm -f "$W/rule"; }
 
+# life-cycle policies: the distributions for tests have none, so the proxy keeps them
+policies_of() { # KIND
+  local path=/_ilm/policy/roll place='' of='"phases":{"delete":{"min_age":"30d","actions":{"delete":{}}}},"_meta":{"of":"ours"}' was
+  [ "$1" = elasticsearch ] || {
+    path=/_plugins/_ism/policies/roll place='?if_seq_no=1&if_primary_term=1'
+    of='"description":"ours","default_state":"hot","states":[{"name":"hot","actions":[],"transitions":[]}],"ism_template":[{"index_patterns":["x-*"],"priority":1}]'
+  }
+  again() { pk --config policies.yaml restore lab/s@latest --in-place --path cluster/policies --dry-run --json && pk --config policies.yaml restore --plan "$(result plan)"; }
+  policy() { # but for what the cluster counts
+    U=$X web GET $path | python3 -c 'import json, re, sys; print(re.sub(r"\"(_seq_no|version|last_updated_time)\": \d+", "", json.dumps(json.load(sys.stdin), sort_keys=True)))'
+  }
+  harm policies empty
+  config policies.yaml "$X" 'indices: [empty]'
+  U=$X web PUT $path "{\"policy\":{$of}}" >/dev/null && was=$(policy)
+  pk --config policies.yaml backup lab/s && { [ "$1" = elasticsearch ] || says 'empty: the life-cycle policy roll has it in hand'; }
+  claim "$is: life-cycle policies are backed up, and which indices one has in hand is said"
+  U=$X web PUT "$path$place" "{\"policy\":{${of/ours/another}}}" >/dev/null
+  pk --config policies.yaml restore lab/s@latest --path cluster/policies --dry-run --json && pk --config policies.yaml restore --plan "$(result plan)"
+  [ $? = 5 ] && says 'only --in-place replaces' && policy | grep -q another
+  claim "$is: one that is another now stays, beside"
+  again && [ "$(policy)" = "$was" ] && again && [ "$(policy)" = "$was" ]
+  claim "$is: in place it is what it was, and once more it is known again"
+}
+
 suite() {
   local kind=$1 version=$2 is="$1 $2" stamp i
   W=$T/$kind-$version
@@ -124,6 +148,7 @@ PY
   pk --config wide.yaml backup lab/s
   [ $? = 7 ] && says '^error PK-NET-005'
   claim "$is: a page that breaks off: the backup fails"
+  policies_of "$kind"
   harm freeze write empty
   pk --config wide.yaml backup lab/s && [ "$(shown 'v["consistency"]')" = fuzzy ]
   claim "$is: with writes until all was frozen it is labelled fuzzy"

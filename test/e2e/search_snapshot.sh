@@ -172,7 +172,8 @@ while True:
   claim "$is: and its restore says so"
 
   if [ "$first" ] || [ -n "${PROOFKEEP_TEST_ALL:-}" ]; then
-    web PUT /_index_template/stream '{"index_patterns":["stream"],"data_stream":{},"template":{"settings":{"number_of_replicas":0}}}' >/dev/null
+    # the distributions of Elasticsearch for tests know no data streams: an index stands in for one
+    [ "$kind" = elasticsearch ] || web PUT /_index_template/stream '{"index_patterns":["stream"],"data_stream":{},"template":{"settings":{"number_of_replicas":0}}}' >/dev/null
     web POST '/stream/_doc?refresh=true' '{"@timestamp":"2026-01-01T00:00:00Z"}' >/dev/null
     config full.yaml "$U" "$facet" "indices: ['orders', 'family', 'stream']" 'method: snapshot' 'snapshot: { repository: mine, carry: true }' \
       "distribution: $SEARCH_HOME" "java_home: $(search_java "$kind" "$version")" 'run_as: nobody'
@@ -180,9 +181,13 @@ while True:
     claim "$is: a scratch server restores the carried snapshot, and has it all, the index of a data stream too"
     pk --config full.yaml restore lab/s@latest --path index/stream --into '*-plain' && web GET '/*stream*-plain/_count?expand_wildcards=all' | grep -q '"count":1,'
     claim "$is: a data stream goes by its name, and its index comes back beside it"
-    pk --config full.yaml restore lab/s@latest --path index/stream --in-place --dry-run
-    [ $? = 2 ] && says 'part of the data stream stream'
-    claim "$is: in place it is refused when it is planned"
+    if [ "$kind" = elasticsearch ]; then
+      skip "$is: in place it is refused when it is planned" 'this distribution has no data streams'
+    else
+      pk --config full.yaml restore lab/s@latest --path index/stream --in-place --dry-run
+      [ $? = 2 ] && says 'part of the data stream stream'
+      claim "$is: in place it is refused when it is planned"
+    fi
     web PUT /bare '{"settings":{"number_of_replicas":0},"mappings":{"_source":{"enabled":false}}}' >/dev/null
     for i in 1 2 3; do web PUT "/bare/_doc/$i?refresh=true" '{"x":1}' >/dev/null; done
     config bare.yaml "$U" "indices: ['bare']" 'method: snapshot' 'snapshot: { repository: mine, carry: true }'

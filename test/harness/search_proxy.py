@@ -12,14 +12,18 @@ Rules, one a file; N counts pages of documents, or bulk requests, since the rule
   bulk N later | busy | refuse | drop        half of the items, or the whole, is put off; one is refused; one is lost in silence
   auth HEADER                                what does not come with this Authorization gets 401
   fake PATH JSON                             this path is answered so
+  hold METHOD TEXT                           a request whose path has TEXT makes RULE.held, and waits there until the rule is another; of the dead it goes no further
+  policies INDEX                             ISM's and ILM's policies are kept here, by the rules of their interfaces; ISM has INDEX in hand
   count                                      nothing is harmed; requests are counted in RULE.count
 """
 import http.client
 import http.server
 import json
 import os
+import select
 import sys
 import threading
+import time
 
 host, rule_file = sys.argv[1], sys.argv[2]
 state = {"rule": None, "pages": 0, "bulks": 0, "open": 0, "most": 0}
@@ -87,6 +91,35 @@ def harm_bulk(what, path, body, headers):
     return status, json.dumps(j).encode(), h
 
 
+def policies(method, path, query, body, managed):
+    """An answer for what is about policies, or None: as the plug-ins answer, which the small distributions do not have."""
+    kept = state.setdefault("policies", {})
+    name = path.rsplit("/", 1)[1]
+    if path == "/_plugins/_ism/explain":
+        return 200, {managed: {"index.plugins.index_state_management.policy_id": "roll"}, "total_managed_indices": 1}
+    ism, ilm = path.startswith("/_plugins/_ism/policies"), path.startswith("/_ilm/policy")
+    if not ism and not ilm:
+        return None
+    def shown(n):
+        seq, p = kept[n]
+        if ilm:
+            return {"version": seq, "modified_date": "2026-01-01T00:00:00.000Z", "policy": p, "in_use_by": {"indices": []}}
+        p = {**p, "policy_id": n, "last_updated_time": 1700000000000 + seq, "schema_version": 21}
+        for t in p.get("ism_template") or []:
+            t["last_updated_time"] = 1700000000000 + seq
+        return {"_id": n, "_seq_no": seq, "_primary_term": 1, "policy": p}
+    if method == "GET" and name in ("policies", "policy"):
+        return 200, {"policies": [shown(n) for n in kept], "total_policies": len(kept)} if ism else {n: shown(n) for n in kept}
+    if name not in kept and method == "GET":
+        return 404, {"error": {"type": "status_exception", "reason": "Policy not found"}, "status": 404}
+    if method == "GET":
+        return 200, shown(name) if ism else {name: shown(name)}
+    if ism and name in kept and query != f"if_seq_no={kept[name][0]}&if_primary_term=1":
+        return 409, {"error": {"type": "version_conflict_engine_exception", "reason": "document already exists"}, "status": 409}
+    kept[name] = kept.get(name, [0])[0] + 1, json.loads(body)["policy"]
+    return 200, {"acknowledged": True}
+
+
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -120,6 +153,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
             open(rule_file + ".count", "a").write(f"{self.command} {path} {len(body)}\n")
         if r[0] == "fake" and path == r[1]:
             return self.give(200, " ".join(r[2:]).encode(), [("content-type", "application/json")])
+        if r[0] == "hold" and self.command == r[1] and r[2] in self.path:
+            open(rule_file + ".held", "w").close()
+            while rule() == r:
+                time.sleep(0.05)
+            if select.select([self.connection], [], [], 0)[0]:  # whoever asked is dead: it is as if it had never come
+                self.close_connection = True
+                return None
+        if r[0] == "policies":
+            answer = policies(self.command, path, (self.path + "?").split("?")[1], body, r[1])
+            if answer:
+                return self.give(answer[0], json.dumps(answer[1]).encode(), [("content-type", "application/json")])
         if r[0] == "freeze" and freeze and self.command == "POST":
             write_to(r[2])
         if r[0] == "bulk" and bulk and bulks == int(r[1]):

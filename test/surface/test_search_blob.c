@@ -133,8 +133,18 @@ static void test_paths(void **state) { /* a name that leads elsewhere is none, n
     }
 }
 
+/* As OpenSearch 3.6.0 laid one out; the second by a reading of FNV-1a of another make. */
+static void test_hashed_folders(void **state) {
+    char hash[20];
+    (void)state;
+    engine_shard_hash("P17fMWwlTCG6GjYbkar5Dg", 0, hash);
+    assert_string_equal(hash, "Y10000011111001");
+    engine_shard_hash("P17fMWwlTCG6GjYbkar5Dg", 12, hash);
+    assert_string_equal(hash, "Q11110101101010");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_real), cmocka_unit_test(test_damaged),
-                                       cmocka_unit_test(test_paths)};
+                                       cmocka_unit_test(test_paths), cmocka_unit_test(test_hashed_folders)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

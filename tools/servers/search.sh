@@ -3,10 +3,11 @@
 #   search.sh get opensearch 2.19.6               prints the folder of the distribution; 77 when it cannot be had
 #   search.sh start opensearch 2.19.6 FOLDER      starts a server in FOLDER (made, or a former one's), prints its URL
 #   search.sh stop FOLDER                         ends it, by its process id
+# A version of OpenSearch 3 with -s3 behind it (3.6.0-s3) has the plug-in repository-s3, put together from its parts.
 # or sourced, for search_get, search_start and search_stop. Distributions come from Maven Central by its own client, once, into
 # PROOFKEEP_TEST_CACHE (by default a folder of our own in /var/tmp). A JDK 17 is needed; OpenSearch 3 needs 21 (JAVA_HOME, or
 # one in the cache's jdk-21). As root, the server runs as nobody. path.repo is FOLDER/repo; SEARCH_YML adds lines to the
-# configuration; SEARCH_PORT picks the port; SEARCH_JIT=full lets the JVM compile as it does by itself (tests start sooner without).
+# configuration, SEARCH_JVM lines to the JVM's options; SEARCH_PORT picks the port; SEARCH_JIT=full lets the JVM compile as it does by itself (tests start sooner without).
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 SEARCH_CACHE=$SERVER_CACHE/search
 SEARCH_WHY='' SEARCH_URL='' SEARCH_PID='' SEARCH_HOME=''
@@ -27,11 +28,31 @@ search_get() {
 search_fetch() {
   local kind=$1 version=$2
   umask 022
+  case $version in *-s3) search_fetch_s3 "${version%-s3}" && return 0 || return 1 ;; esac
   mkdir -p "$SEARCH_CACHE" && cd "$SEARCH_CACHE" && rm -rf "new-$kind" && mkdir "new-$kind" &&
     nice -n 10 mvn -q -B "-Dmaven.repo.local=$SEARCH_CACHE/maven" org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy \
       "-Dartifact=org.$kind.distribution.integ-test-zip:$kind:$version:zip" "-DoutputDirectory=new-$kind" &&
     unzip -qo "new-$kind/$kind-$version.zip" -d "new-$kind" && chmod -R a+rX "new-$kind" &&
     mv "new-$kind/$kind-$version" "$SEARCH_HOME" && rm -rf "new-$kind"
+}
+
+# The plug-in is published as a library: its jars, but for those that the server has itself, and what a plug-in says of itself.
+search_fetch_s3() {
+  local version=$1 new=$SEARCH_CACHE/new-s3 plug jar
+  [ -x "$SEARCH_CACHE/opensearch-$version/bin/opensearch" ] || (SEARCH_HOME=$SEARCH_CACHE/opensearch-$version && search_fetch opensearch "$version") || return 1
+  plug=$new/opensearch-$version-s3/plugins/repository-s3
+  rm -rf "$new" && mkdir -p "$new" && cp -al "$SEARCH_CACHE/opensearch-$version" "$new/opensearch-$version-s3" && mkdir -p "$plug" &&
+    printf '%s\n' '<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>' \
+      '<groupId>s3</groupId><artifactId>s3</artifactId><version>1</version><dependencies><dependency><groupId>org.opensearch.plugin</groupId>' \
+      "<artifactId>repository-s3</artifactId><version>$version</version></dependency></dependencies></project>" >"$new/pom.xml" &&
+    nice -n 10 mvn -q -B -f "$new/pom.xml" "-Dmaven.repo.local=$SEARCH_CACHE/maven" org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies \
+      "-DoutputDirectory=$plug" || return 1
+  for jar in "$SEARCH_CACHE/opensearch-$version"/lib/*.jar; do rm -f "$plug/$(basename "$jar")"; done
+  printf '%s\n' 'description=S3 repositories' "version=$version" name=repository-s3 classname=org.opensearch.repositories.s3.S3RepositoryPlugin \
+    java.version=21 "opensearch.version=$version" has.native.controller=false >"$plug/plugin-descriptor.properties"
+  printf '%s\n' 'grant {' '  permission java.net.SocketPermission "*", "connect,resolve";' '  permission java.net.NetPermission "accessUnixDomainSocket";' \
+    '  permission java.lang.RuntimePermission "*";' '};' >"$plug/plugin-security.policy"
+  chmod -R a+rX "$new" && mv "$new/opensearch-$version-s3" "$SEARCH_CACHE/opensearch-$version-s3" && rm -rf "$new"
 }
 
 search_java() {
@@ -61,6 +82,7 @@ search_start() {
   [ "$kind" = opensearch ] && name=OPENSEARCH
   printf '%s\n' "-Xms${SEARCH_HEAP:-384m}" "-Xmx${SEARCH_HEAP:-384m}" -XX:+UseSerialGC "-Djava.io.tmpdir=$w/tmp" \
     18-:-Djava.security.manager=allow >"$w/conf/jvm.options"
+  [ -z "${SEARCH_JVM:-}" ] || printf '%s\n' "$SEARCH_JVM" >>"$w/conf/jvm.options"
   [ "${SEARCH_JIT:-}" = full ] || echo -XX:TieredStopAtLevel=1 >>"$w/conf/jvm.options"
   if [ "$kind" = opensearch ] && [ "${version%%.*}" -ge 3 ]; then
     sed -i /security.manager/d "$w/conf/jvm.options"

@@ -197,20 +197,11 @@ static int check_all(struct capture *c, struct error *err) {
     return r == 0 ? search_facets_check(c->c->s, &c->indices, err) : r;
 }
 
-static void say_missing(const struct capture *c, const char *fact, const char *text) {
-    const json_t *v;
-    size_t i;
-    json_array_foreach(json_object_get(c->facts, fact), i, v)
-        search_note(c->c->s, NOTE_WARNING, json_string_value(v), text);
-}
-
 static int capture(struct capture *c, struct error *err) {
     uint64_t before = 0, frozen = 0, after = 0;
     bool known = false, known_2 = false, known_3 = false, late = false;
     int r = search_facts(c->c, c->facts, err);
-    if (r == 0) say_missing(c, "transforms", "this transform is not part of the backup");
-    if (r == 0)
-        say_missing(c, "snapshot_schedulers", "this policy for the cluster's own snapshots is not part of the backup");
+    if (r == 0) search_say_missing(c->c->s, c->facts);
     if (r == 0) r = search_indices_list(c->c, &c->indices, err);
     if (r == 0) r = check_all(c, err);
     if (r == 0) r = search_items_sections(&c->out, c->c, c->invariants, err);

@@ -66,11 +66,12 @@ static int get_pipelines(const struct search_client *c, json_t **ret, struct err
     if (r == 0 && out) r = from_object(a, NULL, out, err);
     return done(r, a, out, ret);
 }
+#define ISM_POLICIES "/_plugins/_ism/policies"
 static int get_policies(const struct search_client *c, json_t **ret, struct error *err) {
-    json_t *a = NULL, *out = NULL, *one;
+    json_t *a = NULL, *out = NULL, *one, *fit;
     const char *name;
-    size_t i;
-    int r = ask(c, c->opensearch ? "/_plugins/_ism/policies?size=10000" : "/_ilm/policy", &a, &out, err);
+    size_t i, k;
+    int r = ask(c, c->opensearch ? ISM_POLICIES "?size=10000" : "/_ilm/policy", &a, &out, err);
     if (r == 0 && out && !c->opensearch) r = from_object(a, "policy", out, err);
     if (r == 0 && out && c->opensearch) {
         json_array_foreach(json_object_get(a, "policies"), i, one) {
@@ -78,6 +79,7 @@ static int get_policies(const struct search_client *c, json_t **ret, struct erro
             json_object_del(p, "last_updated_time");
             json_object_del(p, "schema_version");
             json_object_del(p, "policy_id");
+            json_array_foreach(json_object_get(p, "ism_template"), k, fit) json_object_del(fit, "last_updated_time");
             name = json_string_value(json_object_get(one, "_id"));
             if (r == 0 && name && p) r = json_put(out, name, json_incref(p), err);
         }
@@ -103,10 +105,18 @@ static int get_legacy(const struct search_client *c, json_t **ret, struct error 
     return done(r, a, out, ret);
 }
 
+/* What a life cycle was set to, without what the cluster adds when it is asked, and would not take. */
+static json_t *cycle_of(const json_t *stream) {
+    static const char *const added[] = {"effective_data_retention", "retention_determined_by", "rollover", NULL};
+    json_t *cycle = json_copy(json_object_get(stream, "lifecycle"));
+    for (size_t i = 0; cycle && added[i]; i++) json_object_del(cycle, added[i]);
+    return cycle;
+}
+
 /* Of those whose indices are taken; what a restore needs to make them again, and in which order their indices come. */
 static int get_streams(const struct search_client *c, json_t **ret, struct error *err) {
-    static const char *const kept[] = {"timestamp_field",      "template",  "generation", "hidden",
-                                       "allow_custom_routing", "lifecycle", NULL};
+    static const char *const kept[] = {"timestamp_field",      "template", "generation", "hidden",
+                                       "allow_custom_routing", NULL};
     json_t *a = NULL, *out = NULL, *one, *x;
     size_t i, k;
     int r = ask(c, "/_data_stream", &a, &out, err);
@@ -120,6 +130,7 @@ static int get_streams(const struct search_client *c, json_t **ret, struct error
         for (k = 0; r == 0 && kept[k]; k++)
             if (json_object_get(one, kept[k]))
                 r = json_put(body, kept[k], json_incref(json_object_get(one, kept[k])), err);
+        if (r == 0 && json_object_get(one, "lifecycle")) r = json_put(body, "lifecycle", cycle_of(one), err);
         json_array_foreach(json_object_get(one, "indices"), k, x) if (r == 0) r =
             json_push(indices, json_incref(json_object_get(x, "index_name")), err);
         if (r == 0) r = json_put(body, "indices", json_incref(indices), err);
@@ -161,14 +172,33 @@ static bool alike(const json_t *a, const json_t *b) {
     return same;
 }
 
+/* ISM takes another policy of a name only from who says which one it is to be in the place of. */
+static int ism_place(const struct search_client *c, const char *name, char out[100], struct error *err) {
+    CLEANUP(buf_free) struct buf path = BUF_INIT(8192);
+    json_t *now = NULL;
+    bool missing = false;
+    int r = search_path(&path, ISM_POLICIES "/", name, "", err);
+    if (r == 0)
+        r = search_ask(c, "GET", (const char *)path.ptr, NULL, &now, &missing, "look at a life-cycle policy", err);
+    *out = 0;
+    if (r == 0 && now)
+        snprintf(out, 100, "?if_seq_no=%lld&if_primary_term=%lld",
+                 (long long)json_integer_value(json_object_get(now, "_seq_no")),
+                 (long long)json_integer_value(json_object_get(now, "_primary_term")));
+    json_decref(now);
+    return r;
+}
+
 static int put_one(const struct search_client *c, const struct search_section *x, const char *name, const json_t *body,
                    struct error *err) {
     CLEANUP(buf_free) struct buf path = BUF_INIT(8192);
-    char what[300];
+    char what[300], after[100] = "";
     json_t *whole = x->wrap ? json_pack("{s:O}", x->wrap, body) : json_copy((json_t *)body);
-    const char *before = x->path ? x->path : c->opensearch ? "/_plugins/_ism/policies/" : "/_ilm/policy/";
+    const char *before = x->path ? x->path : c->opensearch ? ISM_POLICIES "/" : "/_ilm/policy/";
     snprintf(what, sizeof what, "put cluster/%s, '%.100s'", x->name, name);
-    int r = whole ? search_path(&path, before, name, "", err) : error_set(err, ERR_NO_MEMORY, "no memory");
+    int r = whole ? 0 : error_set(err, ERR_NO_MEMORY, "no memory");
+    if (r == 0 && !x->path && c->opensearch) r = ism_place(c, name, after, err);
+    if (r == 0) r = search_path(&path, before, name, after, err);
     if (r == 0 && !x->wrap) {
         json_object_del(whole, "created_date_millis"), json_object_del(whole, "modified_date_millis");
         json_object_del(whole, "created_date"), json_object_del(whole, "modified_date");

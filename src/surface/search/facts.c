@@ -43,6 +43,25 @@ static int transforms(const struct search_client *c, json_t *facts, struct error
     return r == 0 ? json_put(facts, "transforms", out, err) : (json_decref(out), r);
 }
 
+/* Which indices ISM has in hand is in no setting and no template of theirs. */
+static int managed(const struct search_client *c, json_t *facts, struct error *err) {
+    json_t *a = NULL, *out = json_object(), *one;
+    struct error ignored = ERROR_INIT;
+    const char *name;
+    bool missing = false;
+    int r = out ? 0 : error_set(err, ERR_NO_MEMORY, "no memory");
+    if (r == 0 && c->opensearch &&
+        search_ask(c, "GET", "/_plugins/_ism/explain?size=10000", NULL, &a, &missing, "ask which indices are managed",
+                   &ignored) == 0)
+        json_object_foreach(a, name, one) {
+            const char *policy = json_text(one, "index.plugins.index_state_management.policy_id", "");
+            if (r == 0 && *policy && (search_takes_name(c->s, name) || !strncmp(name, ".ds-", 4)))
+                r = json_put_str(out, name, policy, err);
+        }
+    json_decref(a);
+    return r == 0 ? json_put(facts, "managed_indices", out, err) : (json_decref(out), r);
+}
+
 static int repositories(const struct search_client *c, json_t *facts, struct error *err) {
     json_t *a = NULL, *out = json_object(), *one;
     struct error ignored = ERROR_INIT;
@@ -59,6 +78,28 @@ static int repositories(const struct search_client *c, json_t *facts, struct err
     return r == 0 ? json_put(facts, "snapshot_repositories", out, err) : (json_decref(out), r);
 }
 
+void search_say_missing(const struct search_settings *s, const json_t *facts) {
+    static const struct {
+        const char *fact, *text;
+    } lists[] = {
+        {"transforms", "this transform is not part of the backup"},
+        {"snapshot_schedulers", "this policy for the cluster's own snapshots is not part of the backup"},
+    };
+    const json_t *v;
+    json_t *policy;
+    const char *index;
+    char line[400];
+    size_t i;
+    for (size_t k = 0; k < sizeof lists / sizeof *lists; k++)
+        json_array_foreach(json_object_get(facts, lists[k].fact), i, v)
+            search_note(s, NOTE_WARNING, json_string_value(v), lists[k].text);
+    json_object_foreach(json_object_get(facts, "managed_indices"), index, policy) {
+        snprintf(line, sizeof line, "the life-cycle policy %.200s has it in hand: no restore attaches it again",
+                 json_string_value(policy));
+        search_note(s, NOTE_WARNING, index, line);
+    }
+}
+
 int search_facts(const struct search_client *c, json_t *facts, struct error *err) {
     json_t *health = NULL;
     int r = search_ask(c, "GET", "/_cluster/health", NULL, &health, NULL, "ask for the cluster's health", err);
@@ -73,6 +114,7 @@ int search_facts(const struct search_client *c, json_t *facts, struct error *err
     json_decref(health);
     if (r == 0) r = schedulers(c, facts, err);
     if (r == 0) r = transforms(c, facts, err);
+    if (r == 0) r = managed(c, facts, err);
     return r == 0 ? repositories(c, facts, err) : r;
 }
 

@@ -219,6 +219,8 @@ int search_facets_check(const struct search_settings *s, const struct search_ind
 
 /* ---- facts.c ---- */
 int search_facts(const struct search_client *c, json_t *facts, struct error *err) PK_CHECK;
+/* Names what these facts have that no backup has. */
+void search_say_missing(const struct search_settings *s, const json_t *facts);
 int search_invariant(json_t *out, const char *name, json_t *value, struct error *err) PK_CHECK;
 int search_invariants_index(const char *index, uint64_t documents, struct hash128 sum, json_t *out,
                             struct error *err) PK_CHECK;

@@ -8,7 +8,8 @@
  * end.
  *  3. What is carried is what the snapshot itself names, shard by shard, so others may write to the repository
  * meanwhile.
- *  4. A snapshot of the cluster is removed only when it failed, or is a former one of this surface that was carried.
+ *  4. A snapshot of the cluster is removed only when it failed, is a former one of this surface that was carried, or
+ * one that a backup noted as its own (surface/claims.h) and did not live to put into the log.
  */
 #ifndef PK_SURFACE_SEARCH_SNAPSHOT_H
 #define PK_SURFACE_SEARCH_SNAPSHOT_H
@@ -21,7 +22,8 @@ bool engine_facts(const json_t *facts);                 /* whether a snapshot wa
 /* ---- snapshot_repository.c ---- */
 struct engine_repository {
     char name[256], type[32];
-    char *folder; /* of fs, as this host sees it; NULL: not known */
+    char *folder;        /* of fs, as this host sees it; NULL: not known */
+    char *bucket, *base; /* of s3: its bucket, and the path in it, as the cluster has them; NULL: not known */
     bool readonly;
 };
 /* The surface's, registered when it is asked for and there is none, tried out by every node. ERR_ENGINE_REPOSITORY. */
@@ -52,9 +54,18 @@ int engine_snapshot_status(const struct search_client *c, const char *repository
                            struct error *err) PK_CHECK;
 int engine_snapshot_remove(const struct search_client *c, const char *repository, const char *name,
                            struct error *err) PK_CHECK;
+/* Whether it says of itself that this surface made it. */
+bool engine_snapshot_ours(const struct search_client *c, const json_t *info);
 /* Former ones of this surface, all but `name`, that were carried; and how many there were. */
 int engine_snapshot_tidy(const struct search_client *c, const char *repository, const char *name, uint64_t *ret,
                          struct error *err) PK_CHECK;
+
+/* ---- snapshot_leftover.c: what a killed backup of this surface left in the repository ---- */
+/* Removes it, and says so; what cannot be removed now is tried again by the next backup. */
+void engine_leftovers_remove(const struct search_client *c, const char *repository);
+/* Before a snapshot is made; and when it is gone again. */
+int engine_claim(const struct search_client *c, const char *repository, const char *name, struct error *err) PK_CHECK;
+void engine_unclaim(const struct search_client *c, const char *repository, const char *name);
 
 /* ---- snapshot_smile.c: which files a shard's part of a snapshot has. Pure. ---- */
 struct engine_blob {
@@ -70,7 +81,40 @@ int engine_blob_open(struct bytes file, struct buf *out, struct error *err) PK_C
 int engine_blob_files(struct bytes smile, int (*cb)(void *ctx, const struct engine_blob *, struct error *), void *ctx,
                       uint64_t *ret_files, uint64_t *ret_bytes, struct error *err) PK_CHECK;
 
-/* ---- snapshot_files.c: the files of one snapshot in a repository's folder ---- */
+/* ---- snapshot_reach.c: the files of the cluster's repository, as this host reaches them: a folder, or a bucket ----
+ */
+/* How shards are laid out: below indices/, or (OpenSearch 3) below a folder that is named by a hash, before or behind
+ * the repository's own path. The numbers are the cluster's. */
+enum { ENGINE_FIXED, ENGINE_PREFIX, ENGINE_INFIX };
+struct engine_files {
+    int dir;                       /* -1: it is a bucket */
+    struct surface_bucket *bucket; /* NULL: it is a folder */
+    char base[300], name[400];
+};
+/* ERR_ENGINE_FILES when it is not known where they are. */
+int engine_files_open(const struct search_client *c, const struct engine_repository *r, struct engine_files *ret,
+                      struct error *err) PK_CHECK;
+void engine_files_close(struct engine_files *f);
+const char *engine_files_name(const struct engine_files *f); /* "the folder /x", for messages */
+/* The N of the newest index-N; hint: by what the repository says, where a list would be long. */
+int engine_files_newest(const struct engine_files *f, bool hint, uint64_t *ret, struct error *err) PK_CHECK;
+struct engine_file {
+    const struct engine_files *of;
+    int fd;
+    uint64_t bytes, at;
+    char path[700]; /* or key */
+};
+/* path: below the repository, HASH/indices/… where shards are laid out so. ERR_ENGINE_FILES when there is none. */
+int engine_file_open(const struct engine_files *f, const char *path, int layout, struct engine_file *ret,
+                     struct error *err) PK_CHECK;
+int engine_file_next(struct engine_file *f, uint8_t *p, size_t room, size_t *ret_n, struct error *err) PK_CHECK;
+void engine_file_close(struct engine_file *f);
+int engine_file_read(const struct engine_files *f, const char *path, int layout, size_t max, struct buf *out,
+                     struct error *err) PK_CHECK;
+/* FNV-1a of number and id: six bits as a letter of base64, fourteen as digits. */
+void engine_shard_hash(const char *id, unsigned number, char out[20]);
+
+/* ---- snapshot_files.c: the files of one snapshot in the cluster's repository ---- */
 struct engine_carried {
     uint64_t seq; /* of the next item */
     uint64_t items, bytes, kept, files;
@@ -80,7 +124,7 @@ struct engine_carried {
 };
 /* Writes them as items "snapshot/<path below the folder>", in the order of names. The repository's list of snapshots is
  * written with this one alone. ret->seq is set by the caller. ERR_ENGINE_FILES. */
-int engine_carry(const struct search_settings *s, struct sink *sink, const char *folder, const char *uuid,
+int engine_carry(const struct search_settings *s, struct sink *sink, struct engine_files *files, const char *uuid,
                  const struct search_indices *indices, struct engine_carried *ret, struct error *err) PK_CHECK;
 
 /* ---- snapshot_place.c: carried files, where a cluster reads them ---- */

@@ -13,6 +13,7 @@ struct capture {
     struct search_items out;
     struct search_indices indices;
     struct engine_repository repository;
+    struct engine_files files; /* of carry */
     json_t *facts, *invariants;
     json_t *names, *measured; /* of open indices; {index: {"writes", "known", "invariants", "documents"}} */
     json_t *info, *status;
@@ -160,7 +161,7 @@ static int carry(struct capture *c, struct error *err) {
     const char *uuid = json_text(c->info, "uuid", "");
     const json_t *total = json_object_get(json_object_get(c->status, "stats"), "total");
     c->carried.seq = c->out.seq;
-    int r = engine_carry(c->c->s, c->out.sink, c->repository.folder, uuid, &c->indices, &c->carried, err);
+    int r = engine_carry(c->c->s, c->out.sink, &c->files, uuid, &c->indices, &c->carried, err);
     if (r < 0) return r;
     c->out.items += c->carried.items;
     c->out.bytes += c->carried.bytes;
@@ -168,7 +169,7 @@ static int carry(struct capture *c, struct error *err) {
         (uint64_t)json_integer_value(json_object_get(total, "size_in_bytes")) != c->carried.file_bytes)
         return error_set(
             err, ERR_ENGINE_FILES,
-            "the cluster says that the snapshot has %lld files of %lld bytes, and its folder has %llu of %llu",
+            "the cluster says that the snapshot has %lld files of %lld bytes, and its repository has %llu of %llu",
             (long long)json_integer_value(json_object_get(total, "file_count")),
             (long long)json_integer_value(json_object_get(total, "size_in_bytes")),
             (unsigned long long)c->carried.files, (unsigned long long)c->carried.file_bytes);
@@ -191,25 +192,17 @@ static int check(struct capture *c, struct error *err) {
         return error_set(err, ERR_ENGINE_REPOSITORY,
                          "the snapshot repository %s is registered read-only: no snapshot can be made in it",
                          c->repository.name);
-    if (c->carry && strcmp(c->repository.type, "fs") != 0)
-        return error_set(
-            err, ERR_ENGINE_FILES,
-            "the snapshot repository %s is of type %s, and only files of type fs are carried: set carry to "
-            "false, and let the bucket be protected by its own rules",
-            c->repository.name, c->repository.type);
-    if (c->carry && !c->repository.folder)
-        return error_set(err, ERR_ENGINE_FILES,
-                         "where the files of the snapshot repository %s are is not known: set "
-                         "cluster.snapshot.folder",
-                         c->repository.name);
-    return search_facets_check(c->c->s, &c->indices, err);
+    int r = c->carry ? engine_files_open(c->c, &c->repository, &c->files, err) : 0;
+    return r == 0 ? search_facets_check(c->c->s, &c->indices, err) : r;
 }
 
 static int capture(struct capture *c, struct error *err) {
     char name[256];
     int r = put_name(c->c->s->ctx, c->facts, name, err);
     if (r == 0) r = engine_repository_open(c->c, &c->repository, err);
+    if (r == 0 && !c->repository.readonly) engine_leftovers_remove(c->c, c->repository.name);
     if (r == 0) r = search_facts(c->c, c->facts, err);
+    if (r == 0) search_say_missing(c->c->s, c->facts);
     if (r == 0) r = search_indices_list(c->c, &c->indices, err);
     if (r == 0) r = check(c, err);
     if (r == 0) r = search_items_sections(&c->out, c->c, c->invariants, err);
@@ -230,6 +223,7 @@ static int capture(struct capture *c, struct error *err) {
     if (r < 0) { /* no backup is made, so nothing will ever name it */
         struct error e = ERROR_INIT;
         bool gone = engine_snapshot_remove(c->c, c->repository.name, name, &e) == 0;
+        if (gone) engine_unclaim(c->c, c->repository.name, name);
         return error_state(err, "the snapshot %s %s", name,
                            gone ? "was removed from the cluster's repository"
                                 : "may still be in the cluster's repository");
@@ -243,6 +237,7 @@ int engine_capture(const struct surface_context *ctx, struct sink *sink, struct 
     struct search_client client = {0};
     struct capture c = {.c = &client,
                         .out = {.sink = sink},
+                        .files = {.dir = -1},
                         .facts = json_pack("{s:[]}", "indices"),
                         .invariants = json_object(),
                         .names = json_array(),
@@ -253,6 +248,7 @@ int engine_capture(const struct surface_context *ctx, struct sink *sink, struct 
         json_is_true(json_object_get(json_object_get(json_object_get(ctx->settings, "cluster"), "snapshot"), "carry"));
     if (r == 0) r = search_open(s, &client, err);
     if (r == 0) r = capture(&c, err);
+    engine_files_close(&c.files);
     engine_repository_free(&c.repository);
     search_indices_free(&c.indices);
     json_decref(c.names);

@@ -111,6 +111,19 @@ static int wait_for(const struct search_client *c, const char *repository, const
     }
 }
 
+static void label_of(const struct search_client *c, char out[300]) {
+    snprintf(out, 300, "%.140s/%.140s", c->s->ctx->environment ? c->s->ctx->environment : "",
+             c->s->ctx->name ? c->s->ctx->name : "");
+}
+
+bool engine_snapshot_ours(const struct search_client *c, const json_t *info) {
+    const json_t *note = json_object_get(json_object_get(info, "metadata"), "proofkeep");
+    char label[300];
+    label_of(c, label);
+    return !strncmp(json_text(info, "snapshot", ""), "proofkeep-", 10) &&
+           !strcmp(json_text(note, "surface", ""), label);
+}
+
 static json_t *request(const struct search_client *c, const json_t *indices, bool carry) {
     char label[300];
     CLEANUP(buf_free) struct buf list = BUF_INIT(1u << 20);
@@ -119,8 +132,7 @@ static json_t *request(const struct search_client *c, const json_t *indices, boo
     size_t i;
     json_array_foreach((json_t *)indices, i,
                        x) if (buf_printf(&list, &e, "%s%s", i ? "," : "", json_string_value(x)) < 0) return NULL;
-    snprintf(label, sizeof label, "%.140s/%.140s", c->s->ctx->environment ? c->s->ctx->environment : "",
-             c->s->ctx->name ? c->s->ctx->name : "");
+    label_of(c, label);
     return json_pack("{s:s%, s:b, s:b, s:b, s:{s:{s:s, s:b}}}", "indices", (const char *)list.ptr, list.len,
                      "ignore_unavailable", 0, "include_global_state", 0, "partial", 0, "metadata", "proofkeep",
                      "surface", label, "carried", carry);
@@ -129,8 +141,9 @@ static json_t *request(const struct search_client *c, const json_t *indices, boo
 /* What stopped it is the error; what became of the snapshot is added to it. */
 static int give_up(const struct search_client *c, const char *repository, const char *name, struct error *err) {
     struct error e = ERROR_INIT;
-    if (engine_snapshot_remove(c, repository, name, &e) == 0 || strstr(e.text, "snapshot_missing_exception"))
-        return error_state(err, "the snapshot %s was removed from the cluster's repository %s", name, repository);
+    bool gone = engine_snapshot_remove(c, repository, name, &e) == 0 || strstr(e.text, "snapshot_missing_exception");
+    if (gone) engine_unclaim(c, repository, name);
+    if (gone) return error_state(err, "the snapshot %s was removed from the cluster's repository %s", name, repository);
     return error_state(err, "the snapshot %s may be in the cluster's repository %s, and could not be removed: %.300s",
                        name, repository, e.text);
 }
@@ -141,9 +154,11 @@ int engine_snapshot_make(const struct search_client *c, const char *repository, 
     json_t *body = request(c, indices, carry), *info = NULL;
     int r = body ? path_of(&path, repository, name, "?wait_for_completion=false", err)
                  : error_set(err, ERR_NO_MEMORY, "no memory");
+    if (r == 0) r = engine_claim(c, repository, name, err);
     if (r == 0) r = search_ask(c, "PUT", (const char *)path.ptr, body, NULL, NULL, "make a snapshot", err);
     json_decref(body);
     if (r < 0 && err->code == ERR_SEARCH_REPLY) { /* refused: it was not begun */
+        engine_unclaim(c, repository, name);
         struct error e = *err;
         bool shards = strstr(e.text, "primary shards") != NULL;
         error_clear(err);
@@ -163,13 +178,10 @@ int engine_snapshot_make(const struct search_client *c, const char *repository, 
 int engine_snapshot_tidy(const struct search_client *c, const char *repository, const char *name, uint64_t *ret,
                          struct error *err) {
     CLEANUP(buf_free) struct buf path = BUF_INIT(8192);
-    char label[300];
     json_t *answer = NULL;
     const json_t *list, *one;
     bool missing = false;
     size_t i;
-    snprintf(label, sizeof label, "%.140s/%.140s", c->s->ctx->environment ? c->s->ctx->environment : "",
-             c->s->ctx->name ? c->s->ctx->name : "");
     int r = search_path(&path, "/_snapshot/", repository, "/proofkeep-*?ignore_unavailable=true", err);
     if (r == 0)
         r = search_ask(c, "GET", (const char *)path.ptr, NULL, &answer, &missing, "list the cluster's snapshots", err);
@@ -178,7 +190,7 @@ int engine_snapshot_tidy(const struct search_client *c, const char *repository, 
     json_array_foreach((json_t *)list, i, one) {
         const json_t *ours = json_object_get(json_object_get(one, "metadata"), "proofkeep");
         const char *its = json_text(one, "snapshot", "");
-        if (r < 0 || !strcmp(its, name) || strcmp(json_text(ours, "surface", ""), label) != 0 ||
+        if (r < 0 || !strcmp(its, name) || !engine_snapshot_ours(c, one) ||
             !json_is_true(json_object_get(ours, "carried")) || !strcmp(json_text(one, "state", ""), "IN_PROGRESS"))
             continue;
         r = engine_snapshot_remove(c, repository, its, err);

@@ -19,13 +19,19 @@ struct place {
     uint64_t bytes, items;
 };
 
-/* Of the indices that are not restored nothing is laid down. */
+/* Of the indices that are not restored nothing is laid down. Some of their folders are below one that is named by a
+ * hash. */
 static bool wanted(const struct place *p, struct bytes name) {
-    static const char below[] = PREFIX "indices/";
+    static const char below[] = "indices/";
     const json_t *x;
-    size_t i;
-    if (name.len < sizeof below - 1 || memcmp(name.ptr, below, sizeof below - 1) != 0) return true;
-    struct bytes rest = BYTES_OF(name.ptr + sizeof below - 1, name.len - (sizeof below - 1));
+    size_t i, skip = strlen(PREFIX);
+    const uint8_t *slash = name.len > skip ? memchr(name.ptr + skip, '/', name.len - skip) : NULL;
+    if (!slash) return true;
+    if (memcmp(name.ptr + skip, below, sizeof below - 1 < name.len - skip ? sizeof below - 1 : name.len - skip) != 0)
+        skip = (size_t)(slash + 1 - name.ptr);
+    if (name.len - skip < sizeof below - 1 || memcmp(name.ptr + skip, below, sizeof below - 1) != 0) return true;
+    skip += sizeof below - 1;
+    struct bytes rest = BYTES_OF(name.ptr + skip, name.len - skip);
     json_array_foreach(json_object_get(p->q->facts, "indices"), i, x) {
         const char *id = json_text(x, "id", ""), *index = json_text(x, "name", "");
         size_t n = strlen(id);

@@ -104,6 +104,12 @@ static int look(const struct search_client *c, const char *name, json_t **answer
     return r;
 }
 
+static int bucket_of(const json_t *settings, struct engine_repository *ret, struct error *err) {
+    const char *bucket = json_text(settings, "bucket", NULL), *base = json_text(settings, "base_path", NULL);
+    int r = bucket ? mem_strdup(bucket, &ret->bucket, err) : 0;
+    return r == 0 && base ? mem_strdup(base, &ret->base, err) : r;
+}
+
 static bool truth(const json_t *v) {
     return json_is_true(v) || (json_is_string(v) && !strcmp(json_string_value(v), "true"));
 }
@@ -136,6 +142,7 @@ int engine_repository_open(const struct search_client *c, struct engine_reposito
         ret->readonly = truth(json_object_get(json_object_get(found, "settings"), "readonly")) ||
                         truth(json_object_get(json_object_get(found, "settings"), "read_only"));
         if (!strcmp(ret->type, "fs")) r = folder_of(c, json_object_get(found, "settings"), &ret->folder, err);
+        if (!strcmp(ret->type, "s3")) r = bucket_of(json_object_get(found, "settings"), ret, err);
     }
     json_decref(answer);
     if (r == 0) r = engine_repository_verify(c, name, err);
@@ -145,7 +152,9 @@ int engine_repository_open(const struct search_client *c, struct engine_reposito
 
 void engine_repository_free(struct engine_repository *r) {
     seam_free(r->folder);
-    r->folder = NULL;
+    seam_free(r->bucket);
+    seam_free(r->base);
+    r->folder = r->bucket = r->base = NULL;
 }
 
 int engine_repository_lend(const struct search_client *c, const char *name, const char *folder, struct error *err) {
