@@ -95,8 +95,11 @@ int ahead_new(struct repo *r, const struct index *x, size_t bytes_max, struct ah
 /* Three quarters of it are three packs and a little: two that are read, as writers fill two at a time, and one on its
  * way. With less, the next is asked for when the reader already waits for it. */
 void ahead_reader(struct ahead *a) {
-    const size_t room = a ? (size_t)a->repo->data_pack_bytes / 3 * 13 : 0;
-    if (a && a->bytes_max < room) a->bytes_max = room;
+    if (!a) return;
+    const size_t room = (size_t)a->repo->data_pack_bytes / 3 * 13;
+    pthread_mutex_lock(&a->lock);
+    if (a->bytes_max < room) a->bytes_max = room;
+    pthread_mutex_unlock(&a->lock);
 }
 
 void ahead_share(struct ahead *a, unsigned share) {

@@ -1,11 +1,11 @@
-/* Sealed bytes of packs on their way from a store where a request costs more than what it brings: what will be wanted is
- * told beforehand, and fetched pack by pack in the order told, several at a time. A pack that is wanted by half or
+/* Sealed bytes of packs on their way from a store where a request costs more than what it brings: what will be wanted
+ * is told beforehand, and fetched pack by pack in the order told, several at a time. A pack that is wanted by half or
  * more, or that holds metadata, comes whole, its directory with it; of others come ranges that reach over small gaps.
  *
  * Invariants
  *  1. It is help and no more: what it cannot fetch, the caller reads by itself, and learns there why.
  *  2. Nothing here is believed: who takes bytes opens and checks them as if the store had just given them.
- *  3. Memory: bytes_max, and beyond that only what threads hold at this moment.
+ *  3. Memory: bytes_max, 16 MiB of frames that are wanted again, and beyond that only what threads hold at this moment.
  */
 #ifndef PK_REPO_AHEAD_H
 #define PK_REPO_AHEAD_H
@@ -20,7 +20,7 @@ struct ahead_hold { /* bytes of a pack that stay until they are let go */
 };
 /* *ret is NULL, which every function takes, where reads cost little. */
 int ahead_new(struct repo *r, const struct index *x, size_t bytes_max, struct ahead **ret, struct error *err) PK_CHECK;
-/* Has room for what somebody reads in order, at least. Before anything is expected. */
+/* Has room for what somebody reads in order, at least. */
 void ahead_reader(struct ahead *a);
 /* Packs come whole from one frame in `share` on; 2 to begin with. */
 void ahead_share(struct ahead *a, unsigned share);

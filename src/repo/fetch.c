@@ -539,8 +539,9 @@ again:
     return error_set(err, ERR_OBJECT_CORRUPT, "the index names a frame that does not hold the chunk");
 }
 
-/* A copy that is damaged or gone is no reason to give up while there is another. What is said is what was wrong with the
- * first; that something is missing goes before, as those who follow a moving log look again for that. */
+/* A copy that is damaged, gone or in an archive (what was thawed is what the point names, and the index may name more)
+ * is no reason to give up while there is another. What is said is what was wrong with the first; that something is
+ * missing goes before, as those who follow a moving log look again for that. */
 static int fetch(struct fetcher *f, const uint8_t *id_prefix, const struct digest *full, enum chunk_kind kind,
                  struct use use, struct fetched *ret, struct error *err) {
     struct copy copies[COPIES_MAX];
@@ -560,7 +561,7 @@ static int fetch(struct fetcher *f, const uint8_t *id_prefix, const struct diges
         if (i == 0 || (e.code == ERR_OBJECT_MISSING && first.code == ERR_OBJECT_CORRUPT) ||
             error_info(rc)->status != EXIT_INTEGRITY)
             first = e;
-        if (error_info(rc)->status != EXIT_INTEGRITY) break;
+        if (error_info(rc)->status != EXIT_INTEGRITY && rc != -ERR_S3_ARCHIVED) break;
     }
     *err = first;
     return -(int)first.code;

@@ -27,7 +27,6 @@ int moving_new(struct repo *r, const struct snapshot_info *info, size_t cache_by
     snprintf(m->id, sizeof m->id, "%s", info->id);
     pthread_mutex_init(&m->lock, NULL);
     rc = fetcher_new(r, &r->index, NULL, cache_bytes, &m->views[0].fetcher, err);
-    if (rc == 0) fetch_reader(m->views[0].fetcher);
     m->count = 1;
     if (rc < 0)
         moving_free(m);
@@ -140,6 +139,10 @@ void moving_expect(struct moving *m, const struct digest *id) {
 int moving_packs(struct moving *m, const uint8_t *id_prefix,
                  int (*cb)(void *, const struct digest *, uint64_t, struct error *), void *ctx, struct error *err) {
     return fetch_packs(m->views[0].fetcher, id_prefix, cb, ctx, err);
+}
+
+void moving_reader(struct moving *m) {
+    fetch_reader(m->views[0].fetcher);
 }
 
 void moving_forget(struct moving *m) {

@@ -24,6 +24,7 @@ void moving_expect(struct moving *m, const struct digest *id); /* like fetch_exp
 int moving_packs(struct moving *m, const uint8_t *id_prefix,
                  int (*cb)(void *ctx, const struct digest *pack, uint64_t bytes, struct error *err), void *ctx,
                  struct error *err) PK_CHECK;
+void moving_reader(struct moving *m); /* like fetch_reader */
 void moving_forget(struct moving *m); /* like fetch_forget */
 
 /* A handle of its own on what `r` has open, with the log as it is now; keys and store are r's, which outlives it. */

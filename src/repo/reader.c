@@ -31,7 +31,9 @@ struct snapshot {
 };
 
 int snapshot_open(struct repo *r, const struct snapshot_info *info, struct snapshot **ret, struct error *err) {
-    return snapshot_open_sized(r, info, 48u << 20, ret, err);
+    int rc = snapshot_open_sized(r, info, 48u << 20, ret, err);
+    if (rc == 0) snapshot_reader(*ret);
+    return rc;
 }
 
 int snapshot_open_sized(struct repo *r, const struct snapshot_info *info, size_t cache_bytes, struct snapshot **ret,
@@ -548,6 +550,10 @@ int snapshot_item_packs(struct snapshot *s, const struct item_head *h,
 
 bool snapshot_is_far(const struct snapshot *s) {
     return store_reads_many(s->repo->store);
+}
+
+void snapshot_reader(struct snapshot *s) {
+    moving_reader(s->chunks);
 }
 
 void snapshot_forget(struct snapshot *s) {

@@ -1,5 +1,6 @@
-/* Reading snapshots. Needs a keyring with the read secret (ERR_KEY_ROLE otherwise). Items may be opened and read from many
- * threads; a snapshot handle is shared by them. Memory: caches of directories and frames, bounded by `cache_bytes`. */
+/* Reading snapshots. Needs a keyring with the read secret (ERR_KEY_ROLE otherwise). Items may be opened and read from
+ * many threads; a snapshot handle is shared by them. Memory: caches of directories and frames, bounded by
+ * `cache_bytes`; of a store that is far away besides what is on its way, some packs (ahead.h). */
 #ifndef PK_REPO_READER_H
 #define PK_REPO_READER_H
 
@@ -42,6 +43,7 @@ int snapshot_item_packs(struct snapshot *s, const struct item_head *h,
                         int (*cb)(void *ctx, const struct digest *pack, uint64_t bytes, struct error *err), void *ctx,
                         struct error *err) PK_CHECK;
 bool snapshot_is_far(const struct snapshot *s); /* whether it is any use to tell */
+void snapshot_reader(struct snapshot *s);       /* one that was opened sized has room for one more pack ahead */
 void snapshot_forget(struct snapshot *s);       /* what was told of will not be read, or not soon */
 /* Decodes and checks a chunk of data into the cache, where an item's reader finds it. Any thread. */
 int snapshot_prefetch(struct snapshot *s, const struct digest *id, struct error *err) PK_CHECK;

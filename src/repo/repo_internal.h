@@ -284,7 +284,7 @@ void fetch_expect_at(struct fetcher *f, const struct location *at);
 int fetch_packs(struct fetcher *f, const uint8_t *id_prefix,
                 int (*cb)(void *ctx, const struct digest *pack, uint64_t bytes, struct error *err), void *ctx,
                 struct error *err) PK_CHECK;
-void fetch_reader(struct fetcher *f); /* of a snapshot, in order: told before anything is expected */
+void fetch_reader(struct fetcher *f); /* of a snapshot, in order: has more room for what is ahead */
 void fetch_forget(struct fetcher *f); /* nothing that was told of is expected any more */
 /* Packs of which one frame in `share` is expected come whole; half to begin with. Before anything is expected. */
 void fetch_share(struct fetcher *f, unsigned share);

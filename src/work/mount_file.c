@@ -149,8 +149,8 @@ static void tell(struct mount_file *f, uint64_t at) {
     struct error err = ERROR_INIT;
     const uint64_t size = f->node->head.bytes, run = (at - f->order_at) * 4;
     uint64_t until = at + MOUNT_AHEAD_BYTES;
-    if (run > MOUNT_AHEAD_BYTES && (f->leads || (f->leads = mount_lead(f->m, 1))))
-        until = at + (run < MOUNT_TOLD_BYTES ? run : MOUNT_TOLD_BYTES);
+    if (run > MOUNT_AHEAD_BYTES && !f->leads && (f->leads = mount_lead(f->m, 1))) snapshot_reader(f->snapshot);
+    if (run > MOUNT_AHEAD_BYTES && f->leads) until = at + (run < MOUNT_TOLD_BYTES ? run : MOUNT_TOLD_BYTES);
     if (f->herald && f->told_at < at) herald_end(f);
     if (!f->herald) {
         f->told_at = at;

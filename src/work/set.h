@@ -39,8 +39,9 @@ int set_backup(struct work *w, const struct set_spec *spec, const struct set_bac
 void set_result_free(struct set_result *r);
 
 #define SET_MEMORY_BYTES (UINT64_C(256) << 20)
-/* How many of n surfaces may be captured at once by `jobs` threads within SET_MEMORY_BYTES, and the threads of each. */
-void set_share(size_t n, unsigned jobs, unsigned *ret_at_once, unsigned *ret_threads);
+/* How many of n surfaces may be captured at once by `jobs` threads within SET_MEMORY_BYTES, and the threads of each.
+ * far: into a store where a request costs more than what it brings, whose packs are larger. */
+void set_share(size_t n, unsigned jobs, bool far, unsigned *ret_at_once, unsigned *ret_threads);
 
 /* Write the stored members of a set below `dir` as their stores' own files, "<surface>_<timestamp>" each, and
  * backup-manifest.json, which names them in the form that 002's scripts read. */

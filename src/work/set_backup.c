@@ -16,16 +16,17 @@
  * besides. */
 #define BASE_BYTES (UINT64_C(40) << 20)
 #define SURFACE_BYTES (UINT64_C(64) << 20)
+#define FAR_BYTES (UINT64_C(16) << 20) /* of each: packs for a bucket are half as large again */
 #define THREAD_BYTES (UINT64_C(18) << 20)
 
-void set_share(size_t n, unsigned jobs, unsigned *ret_at_once, unsigned *ret_threads) {
+void set_share(size_t n, unsigned jobs, bool far, unsigned *ret_at_once, unsigned *ret_threads) {
+    const uint64_t each = SURFACE_BYTES + (far ? FAR_BYTES : 0);
     unsigned k = jobs < SET_HANDLES_MAX ? jobs : SET_HANDLES_MAX;
     if (k > n) k = (unsigned)n;
     if (k == 0) k = 1;
-    while (k > 1 && BASE_BYTES + k * (SURFACE_BYTES + THREAD_BYTES) > SET_MEMORY_BYTES) k--;
+    while (k > 1 && BASE_BYTES + k * (each + THREAD_BYTES) > SET_MEMORY_BYTES) k--;
     unsigned threads = jobs / k ? jobs / k : 1;
-    while (k > 1 && threads > 1 && BASE_BYTES + k * (SURFACE_BYTES + threads * THREAD_BYTES) > SET_MEMORY_BYTES)
-        threads--;
+    while (k > 1 && threads > 1 && BASE_BYTES + k * (each + threads * THREAD_BYTES) > SET_MEMORY_BYTES) threads--;
     *ret_at_once = k;
     *ret_threads = threads;
 }
@@ -251,7 +252,7 @@ static int set_run(struct work *w, struct run *r, const struct job *j, struct se
     const bool reached = rc == 0;
     if (rc < 0 && !repo_out_of_reach(rc)) return rc;
     error_clear(err);
-    set_share(ret->count, w->jobs, &at_once, &threads);
+    set_share(ret->count, w->jobs, reached && store_reads_many(repo_store(w->repo)), &at_once, &threads);
     /* a kit is typed once, and a fallback is gone over to by one */
     set_handles_open(&h, w, r->spec->environment->head.name, reached && !w->options.recovery_kit ? at_once : 1,
                      threads);

@@ -16,6 +16,8 @@
 #define MEMBER_BYTES (UINT64_C(26) << 20)
 #define CACHE_BYTES (UINT64_C(24) << 20) /* of each, where there are several */
 #define THREAD_BYTES (UINT64_C(6) << 20)
+#define FAR_BYTES                                                                                                      \
+    (UINT64_C(56) << 20) /* of each that reads ahead: 64 (ahead.c), and a third less of caches (fetch.c) */
 
 enum state { WAITING, RUNNING, ENDED };
 
@@ -85,9 +87,9 @@ static size_t width(const struct set_run *r) {
     return most;
 }
 
-void set_restore_share(size_t wide, unsigned jobs, unsigned *ret_at_once, unsigned *ret_threads,
+void set_restore_share(size_t wide, unsigned jobs, bool far, unsigned *ret_at_once, unsigned *ret_threads,
                        size_t *ret_cache_bytes) {
-    const uint64_t each = MEMBER_BYTES + CACHE_BYTES;
+    const uint64_t each = MEMBER_BYTES + CACHE_BYTES + (far ? FAR_BYTES : 0);
     unsigned k = jobs < SET_HANDLES_MAX ? jobs : SET_HANDLES_MAX, threads = jobs ? jobs : 1;
     if (k > wide) k = (unsigned)wide;
     if (k == 0) k = 1;
@@ -235,7 +237,8 @@ int set_restore_all(struct set_run *r, struct error *err) {
     pthread_cond_init(&a.ended, NULL);
     for (size_t i = 0; i < r->n; i++)
         if (r->rows[i].step == SET_ALREADY) end(&a, i);
-    set_restore_share(width(r), r->w->jobs, &at_once, &threads, &cache_bytes);
+    const bool far = store_reads_many(repo_store(r->w->repo));
+    set_restore_share(width(r), r->w->jobs, far, &at_once, &threads, &cache_bytes);
     /* a kit is typed once, and a copy in the repository's place is gone over to by one */
     const bool alone = r->w->options.recovery_kit || any_copy_read_from(r->w);
     set_handles_open(&h, r->w, json_text(r->p->doc, "environment", ""), alone ? 1 : at_once, threads);

@@ -31,8 +31,9 @@ int set_restore_all(struct set_run *r, struct error *err) PK_CHECK;
  * folders of which one is in the other. `to` are the members' plans; doc NULL: what was restored before. */
 bool set_restore_waits(const json_t *members, const struct restore_plan *to, size_t i, size_t d);
 /* How many of `width` members may be restored at once by `jobs` threads each within SET_MEMORY_BYTES, the threads of
- * each, and the caches of each (0: those of one alone). */
-void set_restore_share(size_t width, unsigned jobs, unsigned *ret_at_once, unsigned *ret_threads,
+ * each, and the caches of each (0: those of one alone). far: from a store where a request costs more than what it
+ * brings, of which packs are read ahead. */
+void set_restore_share(size_t width, unsigned jobs, bool far, unsigned *ret_at_once, unsigned *ret_threads,
                        size_t *ret_cache_bytes);
 
 #endif

@@ -4,7 +4,9 @@
 #include "repo/writer_internal.h"
 #include "repo_kit.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define PAGE_CHUNK (128u << 10) /* how pages are cut (item.c) */
 #define CHUNKS 12u
@@ -240,11 +242,72 @@ static void what_is_had_already_counts_as_read(void **state) {
     kit_end(&k);
 }
 
+/* A store in which the packs of one of two copies lie in an archive. */
+static struct {
+    const struct store_ops *ops;
+    struct store_ops table;
+    char packs[8][96];
+    size_t count;
+    bool listed; /* these packs are the cold ones, or the others are */
+    unsigned refused;
+} cold;
+
+static int cold_list(void *ctx, const struct store_object *o, struct error *err) {
+    (void)ctx, (void)err;
+    assert_true(cold.count < 8);
+    snprintf(cold.packs[cold.count++], sizeof cold.packs[0], "%s", o->key);
+    return 0;
+}
+
+static int cold_read(struct store *s, const char *key, uint64_t at, void *p, size_t len, size_t *ret_n,
+                     struct error *err) {
+    bool is = false;
+    for (size_t i = 0; i < cold.count; i++) is |= !strcmp(cold.packs[i], key);
+    if (strncmp(key, "packs/d/", 8) != 0 || is != cold.listed) return cold.ops->read(s, key, at, p, len, ret_n, err);
+    cold.refused++;
+    return error_set(err, ERR_S3_ARCHIVED, "%s is in an archive", key);
+}
+
+/* What was thawed for a point are the packs that it names; the index may name another copy first. */
+static void a_copy_in_an_archive_is_passed_over(void **state) {
+    struct kit k, other;
+    struct error err = ERROR_INIT;
+    (void)state;
+    kit_begin(&k);
+    kit_ok(kit_open_try(&other, k.dir, &err), &err);
+    struct writer *first = writer_begin(&k, "x"), *second = writer_begin(&other, "y");
+    tell_truth(first, truth);
+    uint64_t of_x = commit(first, "x");
+    kit_ok(store_list(k.store, "packs/d/", cold_list, NULL, &err), &err);
+    tell_truth(second, truth);
+    commit(second, "y");
+    kit_close(&other);
+    unsigned passed = 0;
+    for (int i = 0; i < 2; i++) {
+        kit_reopen(&k, true);
+        cold.listed = i == 0;
+        cold.refused = 0;
+        cold.ops = k.store->ops;
+        cold.table = *cold.ops;
+        cold.table.read = cold_read;
+        k.store->ops = &cold.table;
+        struct reading r = {.data = truth};
+        read_item(&k, of_x, &r);
+        k.store->ops = cold.ops;
+        kit_ok(r.rc, &r.err);
+        assert_int_equal(r.given, SIZE);
+        passed += cold.refused > 0;
+    }
+    assert_int_equal(passed, 1);
+    kit_end(&k);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_lies_about_its_id_is_not_handed_out),
         cmocka_unit_test(lies_are_seen_past_where_there_is_a_true_copy),
         cmocka_unit_test(what_is_had_already_counts_as_read),
+        cmocka_unit_test(a_copy_in_an_archive_is_passed_over),
     };
     return cmocka_run_group_tests(tests, begin, end);
 }
