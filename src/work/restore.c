@@ -320,6 +320,21 @@ static int stale(struct error *err, const char *id, const char *what) {
     return error_set(err, ERR_PLAN_STALE, "plan %s: %s", id, what);
 }
 
+/* The point that the plan was made for, as the open repository has it. */
+static int plan_point(struct work *w, const json_t *doc, const char *id, const struct snapshot_info **ret,
+                      struct error *err) {
+    const struct snapshot_info *info =
+        repo_snapshot_at(w->repo, (uint64_t)json_integer_value(json_object_get(doc, "seq")));
+    char entry[65] = "";
+    if (info) hex_encode(info->entry.b, DIGEST_BYTES, entry);
+    if (strcmp(json_text(doc, "repository", ""), repo_id_hex(w->repo)) != 0)
+        return stale(err, id, "it is for another repository");
+    if (!info || info->forgotten || strcmp(json_text(doc, "receipt", ""), entry) != 0)
+        return stale(err, id, "its recovery point is not there any more");
+    *ret = info;
+    return 0;
+}
+
 int restore_plan_load(struct work *w, const char *id, struct restore_plan *ret, struct error *err) {
     struct looked found = {0};
     *ret = (struct restore_plan){0};
@@ -328,17 +343,8 @@ int restore_plan_load(struct work *w, const char *id, struct restore_plan *ret, 
     int rc = plan_file_load(w, id, &ret->doc, err);
     if (rc == 0) rc = work_open_repo(w, json_string_value(json_object_get(ret->doc, "environment")), err);
     if (rc < 0) goto out;
-    const struct snapshot_info *info =
-        repo_snapshot_at(w->repo, (uint64_t)json_integer_value(json_object_get(ret->doc, "seq")));
-    char entry[65] = "";
-    if (info) hex_encode(info->entry.b, DIGEST_BYTES, entry);
-    const char *receipt = json_string_value(json_object_get(ret->doc, "receipt")),
-               *repository = json_string_value(json_object_get(ret->doc, "repository"));
-    if (!repository || strcmp(repository, repo_id_hex(w->repo)) != 0)
-        rc = stale(err, id, "it is for another repository");
-    else if (!info || info->forgotten || !receipt || strcmp(receipt, entry) != 0)
-        rc = stale(err, id, "its recovery point is not there any more");
-    if (rc < 0) goto out;
+    const struct snapshot_info *info;
+    if ((rc = plan_point(w, ret->doc, id, &info, err)) < 0) goto out;
     snprintf(ret->id, sizeof ret->id, "%s", id);
     if ((rc = driver_plan(w, info, ret->doc, &found, err)) < 0) {
         rc = error_wrap(err, "plan %s", id);
@@ -419,10 +425,11 @@ int restore_run(struct work *w, const struct restore_plan *p, const char *confir
     struct request q = {0};
     struct restore_result r = {0};
     *ret = (struct restore_done){0};
-    const struct snapshot_info *info = repo_snapshot_at(w->repo, p->seq);
-    if (!info) return stale(err, p->id, "its recovery point is not there any more");
+    const struct snapshot_info *info;
+    int rc = plan_point(w, p->doc, p->id, &info, err);
+    if (rc < 0) return rc;
     const struct config_environment *e = w->config ? config_environment(w->config, info->environment) : NULL;
-    int rc = e ? guard_confirm(e, GUARD_RESTORE, info->surface, p->snapshot_id, confirm, err) : 0;
+    rc = e ? guard_confirm(e, GUARD_RESTORE, info->surface, p->snapshot_id, confirm, err) : 0;
     if (rc == 0) rc = thaw_check(w, p, info, err);
     if (rc < 0) return rc;
     int64_t started = time_now_ns();
@@ -484,10 +491,9 @@ int restore_undo(struct work *w, const char *id, unsigned *ret, bool *ret_sure, 
     *ret_sure = false;
     int rc = plan_file_load(w, id, &doc, err);
     if (rc == 0) rc = work_open_repo(w, json_text(doc, "environment", ""), err);
+    const struct snapshot_info *info;
+    if (rc == 0) rc = plan_point(w, doc, id, &info, err);
     if (rc < 0) return rc;
-    const struct snapshot_info *info =
-        repo_snapshot_at(w->repo, (uint64_t)json_integer_value(json_object_get(doc, "seq")));
-    if (!info || info->forgotten) return stale(err, id, "its recovery point is not there any more");
     rc = work_reading_open(w, info, &in, err);
     if (rc == 0) rc = request_read(doc, &in, &q, err);
     if (rc == 0 && plan_folder(doc)) *ret += work_partials_remove(w, plan_folder(doc), in.bridge.label);

@@ -1,5 +1,7 @@
 #include "work/set_handles.h"
 
+#include "work/any_copy.h"
+
 static int give_typed(void *ctx, struct buf *ret, struct error *err) {
     const struct bytes b = secret_bytes(ctx);
     return buf_append(ret, b.ptr, b.len, err);
@@ -15,8 +17,11 @@ static int open_like(struct work *w, const char *environment, struct work **ret,
     o.ask_ctx = w->typed;
     int rc = work_open(&o, ret, err);
     if (rc < 0) return rc;
+    /* a copy may help, and not stand in: what lies at a place of one log is something else in another's */
+    rc = work_open_repo(*ret, environment, err);
     (*ret)->any_copy = w->any_copy;
-    if ((rc = work_open_repo(*ret, environment, err)) == 0) return 0;
+    if (rc == 0 && w->any_copy) rc = any_copy_attach(*ret, environment, err);
+    if (rc == 0) return 0;
     work_close(*ret);
     return rc;
 }

@@ -14,7 +14,8 @@ struct set_handles {
     unsigned jobs; /* of the caller's, as it was */
 };
 /* `w`, whose repository is open (or out of reach, with `want` 1), and others like it. Where one cannot be had there are
- * fewer. A passphrase is not asked for again. With more than one, each works with `threads`. Never fails. */
+ * fewer; none of the others is a copy in the repository's place. A passphrase is not asked for again. With more than
+ * one, each works with `threads`. Never fails. */
 void set_handles_open(struct set_handles *h, struct work *w, const char *environment, unsigned want, unsigned threads);
 /* Closes the others, whose requests are counted as w's. */
 void set_handles_close(struct set_handles *h);

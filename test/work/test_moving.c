@@ -154,6 +154,28 @@ static void a_restore_from_a_plan_made_before_a_collection_is_whole(void **state
     restore_plan_free(&p);
 }
 
+/* A handle of another repository, or of a copy, has something else at the same place of its log. */
+static void a_plan_is_carried_out_for_no_other_point(void **state) {
+    struct work_kit *k = *state;
+    struct restore_plan p;
+    struct restore_done d;
+    struct stat st;
+    char into[200];
+    tree_write(30);
+    backed_up(k);
+    snprintf(into, sizeof into, "%s/back", k->kit.dir);
+    struct restore_options o = {.into = into};
+    assert_works(restore_plan_make(k->work, "local/tree", &o, &p, &err));
+    json_t *own = json_incref(json_object_get(p.doc, "receipt"));
+    json_object_set(p.doc, "receipt", json_object_get(p.doc, "repository"));
+    assert_fails(restore_run(k->work, &p, NULL, &d, &err), ERR_PLAN_STALE, "its recovery point is not there any more");
+    json_object_set(p.doc, "repository", own);
+    assert_fails(restore_run(k->work, &p, NULL, &d, &err), ERR_PLAN_STALE, "it is for another repository");
+    assert_int_equal(seam_fstatat(AT_FDCWD, into, &st, 0), -1);
+    json_decref(own);
+    restore_plan_free(&p);
+}
+
 static int see(void *ctx, const struct surface_driver *d, const struct change *c, struct error *e) {
     (void)d;
     (void)e;
@@ -256,6 +278,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_walk_survives_three_collections, begin, end),
         cmocka_unit_test_setup_teardown(a_restore_from_a_plan_made_before_a_collection_is_whole, begin, end),
+        cmocka_unit_test_setup_teardown(a_plan_is_carried_out_for_no_other_point, begin, end),
         cmocka_unit_test_setup_teardown(an_export_and_a_diff_are_too, begin, end),
         cmocka_unit_test_setup_teardown(a_verification_is_taken_again_and_finds_nothing, begin, end),
         cmocka_unit_test_setup_teardown(what_was_forgotten_meanwhile_is_said_to_be, begin, end),
