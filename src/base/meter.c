@@ -1,6 +1,9 @@
 #include "base/meter.h"
 #include "base/seam.h"
+#include "base/thread.h"
 #include "base/time.h"
+
+#define SLICE_NS (NS_PER_S / 4) /* a stop is heard within */
 
 void meter_init(struct meter *m, uint64_t bytes_per_s) {
     pthread_mutex_init(&m->lock, NULL);
@@ -26,5 +29,6 @@ void meter_wait(struct meter *m, size_t n) {
     m->free_ns += (int64_t)((double)n / (double)m->bytes_per_s * (double)NS_PER_S);
     int64_t until = m->free_ns;
     pthread_mutex_unlock(&m->lock);
-    if (until > now) (void)seam_poll(NULL, 0, (int)((until - now) / 1000000));
+    for (; until > now && atomic_load_explicit(&stop_signal, memory_order_relaxed) == 0; now = time_monotonic_ns())
+        (void)seam_poll(NULL, 0, (int)((until - now < SLICE_NS ? until - now : SLICE_NS) / 1000000 + 1));
 }

@@ -15,7 +15,7 @@ void meter_init(struct meter *m, uint64_t bytes_per_s);
 void meter_free(struct meter *m);
 /* At most so many of n may go in one piece, so that waits stay short. */
 size_t meter_grant(const struct meter *m, size_t n);
-/* Sleeps until n bytes may have gone. */
+/* Sleeps until n bytes may have gone, or the program is told to stop. */
 void meter_wait(struct meter *m, size_t n);
 
 #endif
