@@ -19,6 +19,10 @@ int writer_fail(struct writer *w, const struct error *err) {
     return -(int)err->code;
 }
 
+bool writer_failed(const struct writer *w) {
+    return atomic_load(&w->has_failed);
+}
+
 int writer_alive(struct writer *w, struct error *err) {
     if (!atomic_load_explicit(&w->has_failed, memory_order_relaxed)) return 0;
     pthread_mutex_lock(&w->fail_lock);

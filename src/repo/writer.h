@@ -73,6 +73,7 @@ void writer_artifact(const struct writer *w, struct digest *ret_digest, uint64_t
  * ERR_REPO_COMMIT_LOST when a pack this snapshot uses was deleted meanwhile: take the backup again. */
 int writer_commit(struct writer *w, ledger_build build, void *ctx, uint64_t *ret_seq, struct digest *ret, struct error *err) PK_CHECK;
 void writer_stats_get(const struct writer *w, struct writer_stats *ret); /* any thread, any time */
+bool writer_failed(const struct writer *w); /* of itself, and so refuses more: of whoever feeds it nothing is known here */
 /* Make what is finished so far durable and resumable by the next backup of this surface; used after an interruption. */
 int writer_checkpoint(struct writer *w, struct error *err) PK_CHECK;
 void writer_free(struct writer *w); /* NULL is fine; without a commit nothing is left but unreferenced objects */

@@ -135,8 +135,9 @@ static bool gives_way(const struct work_surface *s) {
     return c && c->method == CONFIG_METHOD_PHYSICAL && c->priority != CONFIG_NORMAL;
 }
 
+/* *ret_elsewhere: what is out of reach is the surface, and not the repository. */
 static int attempt(struct work *w, const struct work_surface *s, const struct backup_options *o, struct job *j,
-                   struct backup_result *ret, struct error *err) {
+                   struct backup_result *ret, bool *ret_elsewhere, struct error *err) {
     struct writer_options wo = {.environment = s->environment, .surface = s->name, .threads = w->jobs};
     struct writer *writer = NULL;
     struct work_bridge b;
@@ -145,6 +146,7 @@ static int attempt(struct work *w, const struct work_surface *s, const struct ba
     struct work_claims claims;
     json_t *root = NULL;
     struct digest entry;
+    bool elsewhere = false;
     int rc = work_bridge_open(w, s, &b, &ctx, err);
     if (rc < 0) return rc;
     if ((rc = work_claims_open(w, s, j->id, &claims, err)) < 0) goto out;
@@ -160,6 +162,7 @@ static int attempt(struct work *w, const struct work_surface *s, const struct ba
     rc = known_secrets_error(&w->known, rc, err);
     if (rc < 0 && !writer) goto out;
     if (rc < 0) {
+        elsewhere = repo_out_of_reach(rc) && !writer_failed(writer);
         if (rc == -ERR_INTERRUPTED || rc == -ERR_TERMINATED) {
             struct error e = ERROR_INIT;
             if (writer_checkpoint(writer, &e) == 0)
@@ -204,6 +207,8 @@ out:
     json_decref(cap.invariants);
     writer_free(writer);
     work_claims_close(&claims, rc == 0);
+    struct error e = ERROR_INIT;
+    *ret_elsewhere = elsewhere && repo_sync(w->repo, &e) == 0;
     work_bridge_close(&b);
     return rc;
 }
@@ -284,6 +289,7 @@ int backup_surface(struct work *w, const struct work_surface *s, const struct ba
     const char *environment = strcmp(s->environment, ADHOC_ENVIRONMENT) == 0 ? NULL : s->environment;
     struct work_fallback *fallback = NULL;
     struct work *at = w;
+    bool elsewhere = false;
     json_auto_t *said = NULL;
     if (o->dry_run) return dry_run(w, s, err);
     int rc = job_begin(&j, "bkp", err);
@@ -302,8 +308,8 @@ int backup_surface(struct work *w, const struct work_surface *s, const struct ba
             if (rc < 0) return rc;
             fallback_note(fallback, said, &j, ret);
         }
-        rc = attempt(at, s, o, &j, ret, err);
-        if (repo_out_of_reach(rc) && !fallback && (fallback = fall_back(w, environment, err))) {
+        rc = attempt(at, s, o, &j, ret, &elsewhere, err);
+        if (repo_out_of_reach(rc) && !elsewhere && !fallback && (fallback = fall_back(w, environment, err))) {
             /* whether the first was committed is not known, so this is another */
             if ((rc = job_begin(&j, "bkp", err)) < 0) return rc;
             j.note = o->note;

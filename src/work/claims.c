@@ -113,26 +113,47 @@ static bool is_note(const char *file) {
     return strlen(file) == 16 + 5 && !strcmp(file + 16, ".json");
 }
 
-/* *ret NULL: there never was a note. */
-static int open_folder(const struct work_claims *c, DIR **ret, struct error *err) {
-    *ret = NULL;
-    int fd = *c->folder ? seam_openat(AT_FDCWD, c->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW, 0) : -1;
-    if (fd < 0) return !*c->folder || errno == ENOENT ? 0 : error_set_errno(err, ERR_IO_READ, "open %s", c->folder);
-    if ((*ret = seam_fdopendir(fd))) return 0;
-    error_set_errno(err, ERR_IO_READ, "list %s", c->folder);
-    io_close(&fd);
-    return -(int)err->code;
+/* An empty one is not begun, or was cut off before it was: it is taken away, and whoever was about to lock it makes
+ * another. */
+static bool is_over(int dir, const char *file) {
+    CLEANUP(io_close) int fd = seam_openat(dir, file, O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0);
+    struct stat st;
+    if (fd < 0 || seam_flock(fd, LOCK_EX | LOCK_NB) < 0 || seam_fstat(fd, &st) < 0) return false;
+    if (st.st_size == 0) (void)seam_unlinkat(dir, file, 0);
+    return st.st_size > 0;
+}
+
+/* *ret -1: there never was a note. */
+static int open_folder(const struct work_claims *c, int *ret, struct error *err) {
+    *ret = *c->folder ? seam_openat(AT_FDCWD, c->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW, 0) : -1;
+    return *ret >= 0 || !*c->folder || errno == ENOENT ? 0 : error_set_errno(err, ERR_IO_READ, "open %s", c->folder);
 }
 
 static int dead(void *ctx, int (*cb)(void *, const char *), void *cb_ctx, struct error *err) {
     const struct work_claims *c = ctx;
-    DIR *d;
-    int r = open_folder(c, &d, err);
-    if (r < 0 || !d) return r;
-    CLEANUP(io_close) int dir = seam_openat(AT_FDCWD, c->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW, 0);
-    if (dir < 0) r = error_set_errno(err, ERR_IO_READ, "open %s", c->folder);
-    for (const struct dirent *e; r == 0 && (e = seam_readdir(d));)
-        if (is_note(e->d_name)) over(c, dir, e->d_name, cb, cb_ctx);
+    CLEANUP(io_close) int dir = -1;
+    int r = c->n_over ? open_folder(c, &dir, err) : 0;
+    for (size_t i = 0; r == 0 && dir >= 0 && i < c->n_over; i++) over(c, dir, c->over[i], cb, cb_ctx);
+    return r;
+}
+
+/* Those that nobody holds now. One that dies later may do so with its recovery point in a log that we did not read. */
+static int survey(struct work_claims *c, struct error *err) {
+    int fd, r = open_folder(c, &fd, err);
+    if (r < 0 || fd < 0) return r;
+    CLEANUP(io_close) int dir = fd;
+    int again = seam_openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    DIR *d = again < 0 ? NULL : seam_fdopendir(again);
+    if (!d) {
+        r = error_set_errno(err, ERR_IO_READ, "list %s", c->folder);
+        io_close(&again);
+        return r;
+    }
+    for (const struct dirent *e; r == 0 && (e = seam_readdir(d));) {
+        if (!is_note(e->d_name) || !is_over(dir, e->d_name)) continue;
+        r = mem_grow((void **)&c->over, &c->cap_over, c->n_over + 1, sizeof *c->over, err);
+        if (r == 0) snprintf(c->over[c->n_over++], sizeof *c->over, "%.22s", e->d_name);
+    }
     (void)seam_closedir(d);
     return r;
 }
@@ -140,21 +161,16 @@ static int dead(void *ctx, int (*cb)(void *, const char *), void *cb_ctx, struct
 int work_claims_open(struct work *w, const struct work_surface *s, const char *job, struct work_claims *ret,
                      struct error *err) {
     const char *cache = repo_cache_dir(w->repo);
-    bool any = false;
-    DIR *d;
     *ret = (struct work_claims){.table = {ret, make, drop, dead}, .work = w, .job = job};
     snprintf(ret->label, sizeof ret->label, "%.120s/%.120s", s->environment, s->name);
     if (cache) snprintf(ret->folder, sizeof ret->folder, "%.4000s/claims", cache);
-    int r = open_folder(ret, &d, err);
-    if (r < 0 || !d) return r;
-    for (const struct dirent *e; !any && (e = seam_readdir(d));) any = is_note(e->d_name);
-    (void)seam_closedir(d);
-    /* they are judged by the log as it is now: what died at its very end may stand in it */
-    return any ? repo_sync(w->repo, err) : 0;
+    int r = survey(ret, err);
+    return r == 0 && ret->n_over ? repo_sync(w->repo, err) : r;
 }
 
 void work_claims_close(struct work_claims *c, bool is_stored) {
     for (size_t i = 0; i < c->n; i++) end(&c->of[i], is_stored);
     seam_free(c->of);
+    seam_free(c->over);
     *c = (struct work_claims){0};
 }

@@ -45,6 +45,9 @@ pk key add -r main --config admin.yaml --role writer --key-file-out "$T/m.writer
 (umask 077 && configuration "$T/m.writer" "$T/f.writer" >proofkeep.yaml)
 pk backup lab/data --json && [ "$(field '"fallback" in rows[-1]["surfaces"][0]')" = False ] && [ ! -s "$T/err" ] && [ "$(bytes "$F")" = 0 ]
 claim 'while the primary can be reached its fallback is not written, and nothing is said of it'
+(umask 077 && sed "s|^  big: .*|  big: { kind: search, class: truth, cluster: { url: 'http://127.0.0.1:1' } }|" proofkeep.yaml >away.yaml)
+fails 7 PK-NET-002 backup lab/big --config away.yaml && says 'FAILED  search big: ' && ! says 'is out of reach' && [ "$(bytes "$F")" = 0 ]
+claim 'nor when it is the surface that is out of reach'
 
 # ---- out of reach
 down

@@ -41,7 +41,7 @@ BRIEFS = [
     ("ok 1 - a\n", "x\ny\n", -9, "timed out after 9 s", ["timed out after 9 s", "  last printed: ok 1 - a", "  x", "  y"]),
     ("1..1\nok 1 - a # SKIP why\nnot ok 2 # SKIP\n", "", 0, None, ["planned 1 tests, ran 2", "  last printed: not ok 2 # SKIP"]),
 ]
-print(f"1..{len(CASES) + len(BRIEFS) + 4}")
+print(f"1..{len(CASES) + len(BRIEFS) + 7}")
 for i, (text, status, why, expected) in enumerate(CASES, 1):
     c = run.read_tap(text, status, why)
     got = (c.passed, c.failed, c.skipped)
@@ -60,20 +60,28 @@ with contextlib.redirect_stdout(io.StringIO()) as shown:
 lines = shown.getvalue().splitlines()
 good = len(lines) <= 30 and len(shown.getvalue().encode()) <= 2300 and all(any(l.startswith(f"FAILED e2e/{n}:") for l in lines) for n in range(12))
 print(f"{'ok' if good else 'not ok'} {len(CASES) + len(BRIEFS) + 1} - the last lines of a run name all that failed, and are few")
-def asked_again(names, good):
-    """What is asked again of these that failed, and what is found unsteady, when those in `good` pass the second time."""
+def asked_again(names, good, crashed=False, then="1..1\nok 1\n"):
+    """What is asked again of these that failed, and what is found unsteady, when those in `good` say `then` the second time."""
     asked = []
     def ask(test):
         asked.append(test[0])
-        return test[0], run.read_tap("1..1\nok 1\n" if test[0] in good else "1..1\nnot ok 1\n", 0, None)
+        return test[0], run.read_tap(then if test[0] in good else "1..1\nnot ok 1\n", 0, None)
     failed = [(name, run.read_tap("1..1\nnot ok 1\n", 1, None)) for name in names]
+    for _, c in failed:
+        c.crashed = crashed
     found = run.unsteady_among(failed, [(name,) for name in names], ask)
     return asked, [name for name, _, _ in found]
 AGAIN = [
     ("one that passes then is unsteady, one that does not has failed", ["plain x", "e2e/a", "e2e/b"], ["e2e/b"], (["e2e/a", "e2e/b"], ["e2e/b"])),
     ("a unit test is not asked again", ["plain x"], ["plain x"], ([], [])),
     ("when many fail, none is asked again", ["e2e/a", "e2e/b", "e2e/c"], ["e2e/a"], ([], [])),
+    ("one that crashed is not asked again", ["e2e/a"], ["e2e/a"], ([], []), True),
+    ("one that skips then has failed", ["e2e/a"], ["e2e/a"], (["e2e/a"], []), False, "1..0 # skip no server\n"),
 ]
-for i, (what, names, good, expected) in enumerate(AGAIN, len(CASES) + len(BRIEFS) + 2):
-    print(f"{'ok' if asked_again(names, good) == expected else 'not ok'} {i} - {what}")
+for i, (what, names, good, expected, *how) in enumerate(AGAIN, len(CASES) + len(BRIEFS) + 2):
+    print(f"{'ok' if asked_again(names, good, *how) == expected else 'not ok'} {i} - {what}")
+# Lines of real crashes, as the shell, the C library and the sanitizers write them.
+SAID = ["x.sh: line 3: 77 Segmentation fault      \"$P\"", "# err: ==7==ERROR: AddressSanitizer: of f", "p: a.c:1: f: Assertion `x' failed.", "a.c:1:2: runtime error: x"]
+good = all(run.CRASH.search(l) for l in SAID) and not run.CRASH.search("x.sh: line 3: 77 Killed   the transaction was aborted")
+print(f"{'ok' if good else 'not ok'} {len(CASES) + len(BRIEFS) + len(AGAIN) + 2} - a crash is known by what is said of it")
 PY

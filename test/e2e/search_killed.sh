@@ -69,6 +69,12 @@ claim "what one run is about is not touched by another"
 rm -f "$W/rule"
 wait $holding && grep -q "$left: a backup that was cut off" holding && ! snapshots | grep -x -e "$left" >/dev/null && [ "$(notes)" = 0 ]
 claim "it goes on to its end"
+echo 'hold GET /_snapshot/mine' >"$W/rule" && rm -f "$W/rule.held"
+"$P" --config held.yaml backup lab/s >holding 2>&1 </dev/null &
+holding=$!
+await 60 test -e "$W/rule.held" && kill -STOP $holding && killed held.yaml GET /_status && kill -CONT $holding && wait $holding && [ -n "$left" ] &&
+  ! grep 'cut off' holding && snapshots | grep -x -e "$left" >/dev/null && pk backup lab/s && says "$left: a backup that was cut off"
+claim "what died after a run had read the log, and may stand in it by now, is left to the next"
 killed held.yaml GET /_status && foreign_note=$(find "$T/cache" -path '*/claims/*' -type f) &&
   sed -i 's/proofkeep-lab-s-[0-9a-z-]*/proofkeep-lab-other-20200101-000000z-00000000/' "$foreign_note" && pk backup lab/s &&
   says 'is not this surface.s: it stays' && snapshots | grep -x proofkeep-lab-other-20200101-000000z-00000000 >/dev/null && [ "$(notes)" = 0 ]

@@ -38,7 +38,7 @@ static int on_dead(void *ctx, const char *claim) {
     const char *name = claim + n + 1;
     int r = engine_snapshot_get(l->c, l->repository, name, &info, &e);
     if (r == -ERR_ENGINE_GONE) return 0;
-    if (r == 0 && !engine_snapshot_ours(l->c, info)) {
+    if (r == 0 && (!engine_snapshot_ours(l->c, info) || strcmp(json_text(info, "snapshot", ""), name) != 0)) {
         json_decref(info);
         search_note(l->c->s, NOTE_WARNING, name,
                     "a snapshot of this name is there, and is not this surface's: it stays");

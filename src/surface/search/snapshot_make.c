@@ -155,10 +155,15 @@ int engine_snapshot_make(const struct search_client *c, const char *repository, 
     int r = body ? path_of(&path, repository, name, "?wait_for_completion=false", err)
                  : error_set(err, ERR_NO_MEMORY, "no memory");
     if (r == 0) r = engine_claim(c, repository, name, err);
-    if (r == 0) r = search_ask(c, "PUT", (const char *)path.ptr, body, NULL, NULL, "make a snapshot", err);
+    if (r < 0) { /* it was not asked for */
+        json_decref(body);
+        return r;
+    }
+    r = search_ask(c, "PUT", (const char *)path.ptr, body, NULL, NULL, "make a snapshot", err);
     json_decref(body);
-    if (r < 0 && err->code == ERR_SEARCH_REPLY) { /* refused: it was not begun */
-        engine_unclaim(c, repository, name);
+    /* refused; the note stays for the next backup, as what is between us and the cluster may have said so of one that
+     * was begun */
+    if (r < 0 && err->code == ERR_SEARCH_REPLY) {
         struct error e = *err;
         bool shards = strstr(e.text, "primary shards") != NULL;
         error_clear(err);

@@ -6,12 +6,12 @@
 search_wanted() {
   local s
   for s in "$@"; do
-    search_get "${s%:*}" "${s#*:}" && search_java "${s%:*}" "${s#*:}" >/dev/null || {
-      [ -n "$SEARCH_WHY" ] || SEARCH_WHY="no JDK for ${s%:*} ${s#*:}"
+    SEARCH_WHY="no JDK new enough"
+    search_java "${s%:*}" "${s#*:}" >/dev/null && search_get "${s%:*}" "${s#*:}" || {
       skipped="${skipped:-}$s: $SEARCH_WHY; "
       continue
     }
-    wanted="${wanted:-} $s"
+    SEARCH_WHY='' wanted="${wanted:-} $s"
   done
   if [ -z "${wanted:-}" ]; then
     echo "1..0 # skip $skipped"

@@ -79,6 +79,7 @@ halted() {
     kill -CONT "$pid"
     sleep "$(printf '%d.%06d' $((asked / 1000000)) $((asked % 1000000)))"
   done
+  kill -CONT "$pid" 2>/dev/null
   return 1
 }
 # flip FILE OFFSET: one bit there changes. A byte written over random ones would be the same in one run of 256.
