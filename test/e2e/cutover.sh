@@ -140,10 +140,10 @@ echo 5432 | put port
 index=$(old "SELECT pg_relation_filepath('filler_t_idx')")
 put start.sh <<END
 #!/bin/sh
-# Starts the new server like the built-in way does, on what it has damaged before.
+# Starts the new server like the built-in way does, on what it has damaged before: a page of zeros, as random ones may end a server.
 cat >"$F/hook.start.json"
 folder=\$(python3 -c 'import json; print(json.load(open("$F/hook.start.json"))["facts"]["folder"])')
-dd if=/dev/urandom of="\$folder/$index" bs=1 seek=\$((8192 * 3 + 4000)) count=2000 conv=notrunc 2>>"$F/start.log"
+dd if=/dev/zero of="\$folder/$index" bs=8192 seek=3 count=1 conv=notrunc 2>>"$F/start.log"
 export HOME=$F XDG_CACHE_HOME=$F/cache TMPDIR=$F
 exec $PG_BIN/pg_ctl -D "\$folder" -l "$F/start.log" -s -w -o '-c port=$PORT' start >>"$F/start.log" 2>&1
 END
