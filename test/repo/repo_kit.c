@@ -110,6 +110,11 @@ static int build(void *ctx, uint64_t seq, json_t **ret, struct error *err) {
     return kit_receipt(c->w, c->surface, ret, err);
 }
 
+int kit_commit(struct writer *w, const char *surface, uint64_t *ret_seq, struct error *err) {
+    struct receipt_ctx c = {w, surface};
+    return writer_commit(w, build, &c, ret_seq, NULL, err);
+}
+
 int kit_backup_try(struct kit *k, const char *surface, const struct kit_item *items, size_t n, bool keep,
                    struct writer_stats *stats, uint64_t *ret_seq, struct error *err) {
     struct writer_options o = {.environment = "dev",
@@ -159,8 +164,7 @@ int kit_backup_try(struct kit *k, const char *surface, const struct kit_item *it
     json_t *root = json_pack("{s:s}", "facts", "of a test");
     if (rc == 0) rc = writer_finish(w, root, err);
     json_decref(root);
-    struct receipt_ctx c = {w, surface};
-    if (rc == 0) rc = writer_commit(w, build, &c, ret_seq, NULL, err);
+    if (rc == 0) rc = kit_commit(w, surface, ret_seq, err);
     if (w && stats) writer_stats_get(w, stats);
     writer_free(w);
     return rc;

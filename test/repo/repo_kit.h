@@ -54,6 +54,8 @@ void kit_text(uint8_t *p, size_t n, uint32_t seed);
 void kit_random(uint8_t *p, size_t n, uint32_t seed);
 /* The statement of a receipt for tests (the real one is evidence's). */
 int kit_receipt(struct writer *w, const char *surface, json_t **ret, struct error *err);
+/* writer_commit with that receipt. */
+int kit_commit(struct writer *w, const char *surface, uint64_t *ret_seq, struct error *err);
 /* An entry of the log with this predicate, which it takes over. */
 void kit_say(struct kit *k, const char *type, json_t *predicate, const struct keyring *by);
 

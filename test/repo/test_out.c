@@ -32,17 +32,6 @@ static int end(void **state) {
     return 0;
 }
 
-struct build_ctx {
-    struct writer *w;
-    const char *surface;
-};
-
-static int build(void *ctx, uint64_t seq, json_t **ret, struct error *err) {
-    struct build_ctx *c = ctx;
-    (void)seq;
-    return kit_receipt(c->w, c->surface, ret, err);
-}
-
 static struct writer *writer_begin(struct kit *k, const char *surface) {
     struct error err = ERROR_INIT;
     struct writer_options o = {.environment = "dev", .surface = surface, .threads = 1, .checkpoint_bytes = 64u << 20};
@@ -80,11 +69,10 @@ static void tell_truth(struct writer *w, const uint8_t *data) {
 
 static uint64_t commit(struct writer *w, const char *surface) {
     struct error err = ERROR_INIT;
-    struct build_ctx c = {w, surface};
     json_t *root = json_pack("{s:s}", "facts", "of a test");
     uint64_t seq = 0;
     kit_ok(writer_finish(w, root, &err), &err);
-    kit_ok(writer_commit(w, build, &c, &seq, NULL, &err), &err);
+    kit_ok(kit_commit(w, surface, &seq, &err), &err);
     json_decref(root);
     writer_free(w);
     return seq;

@@ -367,15 +367,6 @@ static void *errand_thread(void *arg) {
     return NULL;
 }
 
-struct receipt_of {
-    struct writer *w;
-};
-
-static int receipt_build(void *ctx, uint64_t seq, json_t **ret, struct error *err) {
-    (void)seq;
-    return kit_receipt(((struct receipt_of *)ctx)->w, "many", ret, err);
-}
-
 static uint64_t many_stored(const struct kit_item *it, unsigned threads, struct writer_stats *stats) {
     struct error err = ERROR_INIT;
     struct writer_options o = {.environment = "dev", .surface = "many", .threads = 2, .checkpoint_bytes = 60000};
@@ -404,8 +395,7 @@ static uint64_t many_stored(const struct kit_item *it, unsigned threads, struct 
     json_t *root = json_pack("{s:s}", "facts", "of many");
     kit_ok(writer_finish(w, root, &err), &err);
     json_decref(root);
-    struct receipt_of c = {w};
-    kit_ok(writer_commit(w, receipt_build, &c, &seq, NULL, &err), &err);
+    kit_ok(kit_commit(w, "many", &seq, &err), &err);
     writer_stats_get(w, stats);
     writer_free(w);
     return seq;

@@ -7,15 +7,6 @@
 
 #include <stdio.h>
 
-struct receipt_ctx {
-    struct writer *w;
-};
-
-static int build(void *ctx, uint64_t seq, json_t **ret, struct error *err) {
-    (void)seq;
-    return kit_receipt(((struct receipt_ctx *)ctx)->w, "cluster", ret, err);
-}
-
 static struct cluster cluster;
 static struct sink_ops hooked;
 static const struct sink_ops *plain;
@@ -45,9 +36,8 @@ static int backup(struct kit *k, unsigned die_at, struct writer_stats *stats, ui
     sink.sink.ops = &hooked;
     opens_left = die_at;
     rc = pgphys_capture_stream(&ctx, &sink.sink, &r, err);
-    struct receipt_ctx c = {w};
     if (rc == 0) rc = writer_finish(w, r.facts, err);
-    if (rc == 0) rc = writer_commit(w, build, &c, ret_seq, NULL, err);
+    if (rc == 0) rc = kit_commit(w, "cluster", ret_seq, err);
     writer_stats_get(w, stats);
     writer_free(w);
     json_decref(r.facts);
