@@ -7,17 +7,8 @@ shop() { sql -d shop "$@"; }
 cluster_start "$C" || exit 1
 sql -c 'CREATE DATABASE shop'
 shop -c 'CREATE TABLE t (id int PRIMARY KEY, what text)' -c "INSERT INTO t VALUES (1, 'one')"
-config_head >proofkeep.yaml
+pg_streamed targets >proofkeep.yaml
 cat >>proofkeep.yaml <<YAML
-surfaces:
-  pg:
-    kind: postgres
-    class: runtime
-    method: physical
-    through: replication
-    connect: { host: $C/socket, user: postgres }
-    wal: { mode: stream, slot: targets, every: 1s }
-$([ "$(id -u)" != 0 ] || echo '    run_as: postgres')
 environments:
   lab: { repository: main }
 YAML

@@ -25,19 +25,10 @@ INSERT INTO price SELECT i, i * 10 FROM generate_series(1, 200) i;
 CREATE TABLE "we""ird|na.me ($x" AS SELECT md5(i::text) || md5(i::text) AS t FROM generate_series(1, 10000) i;
 CREATE VIEW dear AS SELECT o.id, p.cents FROM orders o JOIN price p USING (id) WHERE p.cents > 1000;
 SQL
-config_head >proofkeep.yaml
+pg_streamed rows_physical >proofkeep.yaml
 cat >>proofkeep.yaml <<YAML
-surfaces:
-  pg:
-    kind: postgres
-    class: runtime
-    method: physical
-    through: replication
-    connect: { host: $C/socket, user: postgres }
-    wal: { mode: stream, slot: rows_physical, every: 1s }
     consistent: # the other is not asked for when one is taken out
       - { name: pair, database: shop, sql: SELECT 1, other: postgres, other_sql: SELECT 1 }
-$([ "$(id -u)" != 0 ] || echo '    run_as: postgres')
 environments:
   lab: { repository: main }
   prod: { repository: main, protected: true }
