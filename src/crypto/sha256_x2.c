@@ -2,15 +2,28 @@
 #include "crypto/sha256_x2.h"
 #include "base/seam.h"
 #include "crypto/crypto_internal.h"
+#include "crypto/sha256_x16.h"
 #include <openssl/sha.h>
 
 #define BLOCK_BYTES 64
+#define WIDE_LANES 16u
+#define WIDE_LEAST 10u /* lanes of sixteen that must have something before it pays */
 
-static bool disallowed;
+static unsigned lanes_most = WIDE_LANES;
 
-void sha256_x2_allow(bool allowed) {
-    disallowed = !allowed;
+void sha256_lanes_allow(unsigned most) {
+    lanes_most = most;
 }
+
+const uint32_t sha256_round_constants[64] __attribute__((aligned(16))) = {
+    0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
+    0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
+    0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
+    0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967,
+    0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
+    0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070,
+    0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
+    0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -35,16 +48,6 @@ bool sha256_x2_has(void) {
     }
     return k == 2;
 }
-
-static const uint32_t round_constants[64] __attribute__((aligned(16))) = {
-    0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
-    0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
-    0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
-    0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967,
-    0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
-    0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070,
-    0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
-    0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
 
 /* One message: its state in the order the instructions want, and sixteen words of its schedule, oldest group first. */
 struct lane {
@@ -102,7 +105,7 @@ TARGET static inline void lane_turn(struct lane *l) {
 
 /* `group` is a constant at every call, so that the compiler sees straight code and renames the schedule away. */
 TARGET static inline __attribute__((always_inline)) void both(struct lane *x, struct lane *y, int group) {
-    const __m128i k = _mm_load_si128((const __m128i *)(const void *)(round_constants + 4 * group));
+    const __m128i k = _mm_load_si128((const __m128i *)(const void *)(sha256_round_constants + 4 * group));
     lane_rounds(x, k);
     lane_rounds(y, k);
     if (group < 12) {
@@ -160,6 +163,10 @@ void sha256_x2_blocks(uint32_t state_a[8], const uint8_t *a, uint32_t state_b[8]
 }
 #endif
 
+static bool paired(void) {
+    return lanes_most >= 2 && sha256_x2_has();
+}
+
 static void add(SHA256_CTX *c, struct bytes in) {
     if (in.len > 0) SHA256_Update(c, in.ptr, in.len);
 }
@@ -208,7 +215,7 @@ int sha256_pair_new(struct sha256_pair **ret, struct error *err) {
     struct sha256_pair *pair = p;
     SHA256_Init(&pair->stream);
     SHA256_Init(&pair->chunk);
-    pair->fast = !disallowed && sha256_x2_has();
+    pair->fast = paired();
     *ret = pair;
     return 0;
 }
@@ -236,46 +243,79 @@ void sha256_pair_free(struct sha256_pair *p) {
 }
 
 void sha256_update_two(struct sha256_state *a, struct bytes in_a, struct sha256_state *b, struct bytes in_b) {
-    add_two(&a->ctx, in_a, &b->ctx, in_b, !disallowed && sha256_x2_has());
+    add_two(&a->ctx, in_a, &b->ctx, in_b, paired());
 }
 
 void sha256_beside(struct sha256_state *stream, struct bytes in, struct digest *ret) {
     SHA256_CTX alone;
     SHA256_Init(&alone);
-    add_two(&stream->ctx, in, &alone, in, !disallowed && sha256_x2_has());
+    add_two(&stream->ctx, in, &alone, in, paired());
     SHA256_Final(ret->b, &alone);
 }
 
+/* A message on its way. */
+struct running {
+    SHA256_CTX c;
+    struct bytes rest;
+    size_t of;
+};
+
+static size_t blocks_least(const struct running *r, unsigned n) {
+    size_t least = r[0].rest.len;
+    for (unsigned i = 1; i < n; i++) least = r[i].rest.len < least ? r[i].rest.len : least;
+    return least / BLOCK_BYTES;
+}
+
+static void advance(struct running *r, unsigned n, size_t blocks) {
+    for (unsigned i = 0; i < n; i++) {
+        count_bytes(&r[i].c, blocks * BLOCK_BYTES);
+        r[i].rest = BYTES_OF(r[i].rest.ptr + blocks * BLOCK_BYTES, r[i].rest.len - blocks * BLOCK_BYTES);
+    }
+}
+
+/* Lanes without a message do the first one's work again. */
+static void wide(struct running *r, unsigned n, size_t blocks) {
+    uint32_t state[8][WIDE_LANES];
+    const uint8_t *in[WIDE_LANES];
+    for (unsigned i = 0; i < WIDE_LANES; i++) {
+        const struct running *x = &r[i < n ? i : 0];
+        in[i] = x->rest.ptr;
+        for (unsigned k = 0; k < 8; k++) state[k][i] = x->c.h[k];
+    }
+    sha256_x16_blocks(state, in, blocks);
+    for (unsigned i = 0; i < n; i++)
+        for (unsigned k = 0; k < 8; k++) r[i].c.h[k] = state[k][i];
+    advance(r, n, blocks);
+}
+
 void sha256_many(const struct bytes *in, struct digest *ret, size_t count) {
-    const bool fast = !disallowed && sha256_x2_has();
-    SHA256_CTX lane[2];
-    struct bytes rest[2];
-    size_t of[2], next = 0;
-    unsigned full = 0;
-    while (next < count || full > 0) {
-        while (full < 2 && next < count) {
-            SHA256_Init(&lane[full]);
-            rest[full] = in[next];
-            of[full++] = next++;
+    const bool two = paired();
+    const unsigned lanes = lanes_most >= WIDE_LANES && count >= WIDE_LEAST && sha256_x16_has() ? WIDE_LANES
+                           : two                                                               ? 2
+                                                                                               : 1;
+    struct running r[WIDE_LANES];
+    size_t next = 0;
+    for (unsigned n = 0;;) {
+        for (; n < lanes && next < count; n++, next++) {
+            SHA256_Init(&r[n].c);
+            r[n].rest = in[next];
+            r[n].of = next;
         }
-        if (full == 2 && fast) {
-            const size_t least = rest[0].len < rest[1].len ? rest[0].len : rest[1].len;
-            const size_t blocks = least / BLOCK_BYTES, n = blocks * BLOCK_BYTES;
-            if (blocks > 0) sha256_x2_blocks(lane[0].h, rest[0].ptr, lane[1].h, rest[1].ptr, blocks);
-            for (unsigned k = 0; k < 2 && n > 0; k++) {
-                count_bytes(&lane[k], n);
-                rest[k] = BYTES_OF(rest[k].ptr + n, rest[k].len - n);
-            }
+        if (n == 0) return;
+        const unsigned together = n >= WIDE_LEAST ? n : two && n >= 2 ? 2 : 1;
+        const size_t blocks = together > 1 ? blocks_least(r, together) : 0;
+        if (blocks > 0 && together > 2)
+            wide(r, together, blocks);
+        else if (blocks > 0) {
+            sha256_x2_blocks(r[0].c.h, r[0].rest.ptr, r[1].c.h, r[1].rest.ptr, blocks);
+            advance(r, 2, blocks);
         }
-        /* the one that has no whole block left ends; without a partner, or the instructions, the first does */
-        const unsigned k = full == 2 && rest[1].len < rest[0].len ? 1 : 0;
-        add(&lane[k], rest[k]);
-        SHA256_Final(ret[of[k]].b, &lane[k]);
-        if (k == 0 && full == 2) {
-            lane[0] = lane[1];
-            rest[0] = rest[1];
-            of[0] = of[1];
+        /* those that have no whole block left end; one that is alone ends */
+        for (unsigned i = together; i-- > 0;) {
+            if (together > 1 && r[i].rest.len >= BLOCK_BYTES) continue;
+            add(&r[i].c, r[i].rest);
+            SHA256_Final(ret[r[i].of].b, &r[i].c);
+            r[i] = r[--n];
         }
-        full--;
     }
 }

@@ -1,6 +1,7 @@
 /* Image: header (one block), packs, entries, fan-out and filter, checksums; each but the last begins at a block. A
  * rotten cache must never say "known". */
 #include "repo/run_image.h"
+#include <stdatomic.h>
 #include <sys/mman.h>
 
 #define MAGIC "PKRUNC02"
@@ -142,14 +143,20 @@ none:
     return rc;
 }
 
+static size_t _Atomic hot_bytes; /* of all runs */
+
 void run_image_close(struct run *x) {
     if (x->mem)
         seam_free(x->mem);
     else if (x->look)
         seam_munmap(x->look, x->checks_at - x->fan_at);
     seam_free(x->checks);
+    if (x->hot) {
+        seam_free(x->hot);
+        atomic_fetch_sub(&hot_bytes, x->fan_at - x->entries_at);
+    }
     io_close(&x->fd);
-    x->mem = x->look = x->checks = NULL;
+    x->mem = x->look = x->checks = x->hot = NULL;
 }
 
 /* Checked as a whole when it is first asked: a test of one flag is all that later look-ups pay. Threads may check at
@@ -186,8 +193,34 @@ static const uint8_t *block_read(const struct run *x, uint64_t number, struct bl
     return b->bytes;
 }
 
+/* Look-ups come in the order of ids, which is none: a run that is asked often would have each of its blocks read and
+ * hashed again and again. Nothing fails for want of it. */
+static void warm(struct run *x) {
+    const uint64_t len = x->fan_at - x->entries_at, first = x->entries_at / IMAGE_BLOCK;
+    if (atomic_fetch_add(&x->asked, 1) != len / IMAGE_BLOCK) return; /* one thread, once */
+    struct error e = ERROR_INIT;
+    size_t got;
+    void *mem;
+    if (atomic_fetch_add(&hot_bytes, len) + len > RUN_IMAGE_HOT_BYTES || mem_alloc(len, &mem, &e) < 0) goto no;
+    bool good = io_pread_full(x->fd, mem, len, x->entries_at, &got, "an index run", &e) >= 0 && got == len;
+    for (uint64_t b = 0; good && b < len / IMAGE_BLOCK; b++) {
+        uint8_t check[CHECK_BYTES];
+        block_check((uint8_t *)mem + b * IMAGE_BLOCK, check);
+        good = memcmp(check, x->checks + (first + b) * CHECK_BYTES, CHECK_BYTES) == 0;
+    }
+    if (good) {
+        atomic_store(&x->hot, mem);
+        return;
+    }
+    seam_free(mem); /* the look-up that meets the rotten block says so */
+no:
+    atomic_fetch_sub(&hot_bytes, len);
+}
+
 static const uint8_t *entry_read(const struct run *x, uint64_t i, struct block *b) {
     const uint64_t at = x->entries_at + i * RUN_ENTRY_BYTES;
+    const uint8_t *hot = x->hot;
+    if (hot) return hot + i * RUN_ENTRY_BYTES;
     const uint8_t *p = block_read(x, at / IMAGE_BLOCK, b);
     return p ? p + at % IMAGE_BLOCK : NULL;
 }
@@ -203,6 +236,7 @@ int run_image_find(struct run *x, const uint8_t *id, uint64_t *ret_at, uint8_t r
     struct block b;
     const uint8_t *e;
     b.number = 0;
+    if (!x->mem && !x->hot) warm(x);
     for (hi = end; lo < hi;) {
         const uint64_t mid = (lo + hi) / 2;
         if (!(e = entry_read(x, mid, &b))) return -1;

@@ -1,10 +1,11 @@
 /* The local copy of an index run: a file in the cache, or memory without one. Internal to the index.
  *
  * Invariants
- *  1. Nothing is answered from a block of 4 KiB that was not held against its checksum: blocks with entries and packs each
- *     time they are read, the filter once, when it is first asked. Opening reads the table of checksums alone.
- *  2. What stays in memory of a file is its filter, about 1.5 bytes an entry, once it was asked: entries and packs are read
- *     when a look-up needs them, and mapped only while they are scanned.
+ *  1. Nothing is answered from a block of 4 KiB that was not held against its checksum: blocks with entries and packs
+ * each time they are read, the filter once, when it is first asked. Opening reads the table of checksums alone.
+ *  2. What stays in memory of a file is its filter, about 1.5 bytes an entry, once it was asked, and the entries of
+ * small runs that were asked as often as they have blocks, RUN_IMAGE_HOT_BYTES of all runs of the process together.
+ * Other entries and packs are read when a look-up needs them, and mapped only while they are scanned.
  */
 #ifndef PK_REPO_RUN_IMAGE_H
 #define PK_REPO_RUN_IMAGE_H
@@ -12,6 +13,7 @@
 #include "repo/run.h"
 
 #define IMAGE_BLOCK 4096u
+#define RUN_IMAGE_HOT_BYTES ((size_t)16 << 20)
 
 struct run {
     uint8_t *mem; /* the whole image; NULL when it is a file */
@@ -19,6 +21,8 @@ struct run {
     uint8_t *look; /* fan-out and filter, mapped or in mem */
     uint8_t *checks; /* of a file: 8 bytes a block */
     bool looked;     /* look was checked */
+    uint8_t *_Atomic hot;   /* of a file: blocks of entries, read and checked once; NULL while there are none */
+    uint64_t _Atomic asked; /* look-ups that read blocks of entries */
     uint32_t pack_count;
     uint64_t entry_count, bloom_lines;
     unsigned bits;
