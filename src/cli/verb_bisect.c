@@ -42,10 +42,11 @@ static json_t *try_json(const struct bisect_try *t) {
 }
 
 static void value_text(const struct bisect_try *t, char *out, size_t n) {
+    const char *sep = *t->text ? "; " : "";
     if (json_is_string(t->value))
-        snprintf(out, n, "%.60s", json_string_value(t->value));
+        snprintf(out, n, "%.60s%s%.200s", json_string_value(t->value), sep, t->text);
     else if (json_is_integer(t->value))
-        snprintf(out, n, "%lld", (long long)json_integer_value(t->value));
+        snprintf(out, n, "%lld%s%.200s", (long long)json_integer_value(t->value), sep, t->text);
     else
         snprintf(out, n, "%s", *t->text ? t->text : json_is_null(t->value) ? "NULL" : "-");
 }

@@ -18,18 +18,26 @@ bool verb_restore_is_cutover(struct cli *c) {
 
 /* ---- the plan ---- */
 
+static bool is_rehearsal(const struct cutover_plan *p) {
+    return json_is_true(json_object_get(p->doc, "rehearsal"));
+}
+
 static void plan_print(struct cli *c, const struct cutover_plan *p) {
     const json_t *d = p->doc, *copy = json_object_get(d, "restore"), *s;
     const json_t *seconds = json_object_get(copy, "loss_seconds"), *all = json_object_get(d, "estimated_seconds");
     char loss[32] = "everything written after it", took[32];
     size_t i;
     output_styled(c->output, STYLE_BOLD, "Plan %s\n", p->id);
-    output_print(c->output, "  switch    %s over to what is restored from %s\n", p->label, p->snapshot_id);
+    output_print(c->output,
+                 is_rehearsal(p) ? "  rehearse  the restore of %s from %s\n"
+                                 : "  switch    %s over to what is restored from %s\n",
+                 p->label, p->snapshot_id);
     output_print(c->output, "  point     %s\n",
-                 json_is_true(json_object_get(d, "latest")) ? "the last that is written before the freeze"
-                                                            : json_text(copy, "point", "-"));
+                 !json_is_true(json_object_get(d, "latest")) ? json_text(copy, "point", "-")
+                 : is_rehearsal(p)                           ? "the last that is stored"
+                                                             : "the last that is written before the freeze");
     if (json_is_integer(seconds)) duration_format(json_integer_value(seconds) * NS_PER_S, loss);
-    if (!json_is_true(json_object_get(d, "latest")))
+    if (!json_is_true(json_object_get(d, "latest")) && !is_rehearsal(p))
         output_print(c->output, "  you lose  what was written since: %s\n", loss);
     output_print(c->output, "  target    %s\n", json_text(d, "folder", "-"));
     output_print(c->output, "  freeze    %s\n", json_text(d, "freeze", "-"));
@@ -102,6 +110,9 @@ static int run(struct cli *c, struct work *w, const struct cutover_plan *p, stru
     if (d.steps) result(c, p, &d);
     if (rc == 0 && d.already)
         output_print(c->output, "%s was carried out before: nothing was done.\n", p->id);
+    else if (rc == 0 && is_rehearsal(p))
+        output_styled(c->output, STYLE_GOOD,
+                      "%s has been restored into %s, started and checked; it is stopped again.\n", p->label, d.folder);
     else if (rc == 0)
         output_styled(c->output, STYLE_GOOD, "%s has been switched over to %s (host %s, port %lld).\n", p->label,
                       d.folder, json_text(d.connection, "host", "-"),
@@ -127,17 +138,19 @@ static int undo(struct cli *c, struct work *w, const struct cutover_plan *p, str
 /* ---- the request ---- */
 
 static bool any_given(struct cli *c) {
-    static const enum option_id own[] = {OPT_PORT, OPT_FREEZE, OPT_WAIT, OPT_WATCH, OPT_AMCHECK, OPT_ACCEPT};
+    static const enum option_id own[] = {OPT_REHEARSE, OPT_PORT,    OPT_FREEZE, OPT_WAIT,
+                                         OPT_WATCH,    OPT_AMCHECK, OPT_ACCEPT};
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
         if (options_given(c->options, own[i])) return true;
     return false;
 }
 
 int verb_restore_no_cutover(struct cli *c, struct error *err) {
-    return any_given(c) ? error_set(err, ERR_USAGE,
-                                    "--port, --freeze, --wait, --watch, --amcheck and --accept are of --cutover, which "
-                                    "is not given")
-                        : 0;
+    return any_given(c)
+               ? error_set(err, ERR_USAGE,
+                           "--rehearse, --port, --freeze, --wait, --watch, --amcheck and --accept are of --cutover, "
+                           "which is not given")
+               : 0;
 }
 
 static int options_read(struct cli *c, struct cutover_options *o, struct error *err) {
@@ -147,6 +160,7 @@ static int options_read(struct cli *c, struct cutover_options *o, struct error *
     size_t n;
     *o = (struct cutover_options){.restore = verb_restore_options(c),
                                   .port = port ? (unsigned)strtoul(port, &end, 10) : 0,
+                                  .rehearse = options_flag(c->options, OPT_REHEARSE),
                                   .no_freeze = freeze && !strcmp(freeze, "none"),
                                   .terminate = options_flag(c->options, OPT_TERMINATE),
                                   .wait_ns = options_duration(c->options, OPT_WAIT, CUTOVER_WAIT_NS),
@@ -186,6 +200,8 @@ int verb_restore_cutover(struct cli *c, struct error *err) {
     if (dry || !plan) {
         plan_print(c, &p);
         output_set_result(c->output, json_pack("{s:s}", "plan", p.id));
+    }
+    if (dry || (!plan && !is_rehearsal(&p))) {
         output_print(c->output,
                      "\nTo carry it out, or to go on with it when it was interrupted:\n  proofkeep restore --plan %s",
                      p.id);
@@ -194,7 +210,7 @@ int verb_restore_cutover(struct cli *c, struct error *err) {
                      p.id);
     }
     /* It takes the place of something live, so looking at the plan comes before acting on it. */
-    if (!dry && !plan)
+    if (!dry && !plan && !is_rehearsal(&p))
         rc = error_set(err, p.protected ? ERR_CONFIRM : ERR_CUTOVER_PLAN,
                        "it takes the place of the live server, so the plan %s must be carried out by name", p.id);
     else if (!dry)

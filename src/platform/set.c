@@ -2,6 +2,8 @@
 
 #include <stdio.h>
 
+#define REACHED_MAX 256
+
 const struct config_set *config_set(const struct config *c, const struct config_environment *e, const char *name) {
     for (size_t i = 0; e && i < e->sets.count; i++)
         if (strcmp(e->sets.items[i]->head.name, name) == 0) return e->sets.items[i];
@@ -23,18 +25,50 @@ int set_class_rank(const struct config_surface *s) {
     }
 }
 
-static bool depends(const struct config_surface *s, const struct config_surface *on) {
+static bool names(const struct config_surface *s, const struct config_surface *on) {
     for (size_t i = 0; i < s->depends_on.count; i++)
         if (strcmp(s->depends_on.items[i], on->head.name) == 0) return true;
     return false;
 }
 
-void set_order(const struct config_surface **s, size_t n) {
+bool set_depends(const struct config *c, const struct config_surface *s, const struct config_surface *on) {
+    const struct config_surface *seen[REACHED_MAX];
+    size_t n = 0;
+    seen[n++] = s;
+    for (size_t at = 0; at < n; at++) {
+        if (names(seen[at], on)) return true;
+        for (size_t i = 0; i < seen[at]->depends_on.count; i++) {
+            const struct config_surface *next = config_surface(c, seen[at]->depends_on.items[i]);
+            size_t k = 0;
+            while (k < n && seen[k] != next) k++;
+            if (!next || k < n) continue;
+            if (n == REACHED_MAX) return true; /* waiting for one too many does no harm */
+            seen[n++] = next;
+        }
+    }
+    return false;
+}
+
+json_t *set_depends_json(const struct config *c, const struct config_surface *s,
+                         const struct config_surface *const *others, size_t n) {
+    json_t *list = json_array();
+    int rc = list ? 0 : -1;
+    for (size_t i = 0; rc == 0 && i < s->depends_on.count; i++)
+        rc = json_array_append_new(list, json_string(s->depends_on.items[i]));
+    for (size_t i = 0; rc == 0 && i < n; i++)
+        if (others[i] != s && !names(s, others[i]) && set_depends(c, s, others[i]))
+            rc = json_array_append_new(list, json_string(others[i]->head.name));
+    if (rc == 0) return list;
+    json_decref(list);
+    return NULL;
+}
+
+void set_order(const struct config *c, const struct config_surface **s, size_t n) {
     for (size_t at = 0; at < n; at++) {
         size_t best = n;
         for (size_t i = at; i < n; i++) {
             bool free = true;
-            for (size_t k = at; k < n && free; k++) free = k == i || !depends(s[i], s[k]);
+            for (size_t k = at; k < n && free; k++) free = k == i || !set_depends(c, s[i], s[k]);
             if (free && (best == n || set_class_rank(s[i]) < set_class_rank(s[best]))) best = i;
         }
         if (best == n) best = at;
@@ -78,7 +112,7 @@ int set_resolve(const struct config *c, const struct address *a, size_t n, struc
         if (rc < 0) return rc;
         s.environment = t.environment;
     }
-    set_order(s.members, s.count);
+    set_order(c, s.members, s.count);
     if (n == 1 && !a->all && a->class == CONFIG_CLASS_UNSET && a->surface_count == 1)
         s.config = config_set(c, s.environment, a->surfaces[0]);
     if (s.config)

@@ -21,9 +21,16 @@ struct set_spec {
 
 /* The configured set of that name, as the environment sees it; NULL when there is none. */
 const struct config_set *config_set(const struct config *c, const struct config_environment *e, const char *name);
+/* Whether a surface depends on another, itself or by way of others, which need be in no set with them. config_check has
+ * refused circles. */
+bool set_depends(const struct config *c, const struct config_surface *s, const struct config_surface *on);
+/* What a manifest or a plan says that a surface waits for: what its configuration names, and those of the n others that
+ * it depends on by way of more. Owned; NULL: no memory. */
+json_t *set_depends_json(const struct config *c, const struct config_surface *s,
+                         const struct config_surface *const *others, size_t n);
 /* Sort surfaces for a restore: each after what it depends on (those that are among them), else by class (configuration,
- * truth, runtime, cache), else as they came. config_check has refused circles. */
-void set_order(const struct config_surface **surfaces, size_t n);
+ * truth, runtime, cache), else as they came. */
+void set_order(const struct config *c, const struct config_surface **surfaces, size_t n);
 /* The set that addresses of one environment mean together. `a` holds n of them; ERR_USAGE when they are of several
  * environments or name points. One surface that is no set of its own gives a set of one. Borrowed from the
  * configuration. */

@@ -41,9 +41,9 @@ struct rows_driver {
                 int fd, json_t **ret, struct error *err);
     /* Puts the rows of the change set back in one transaction: deleted ones are inserted, changed ones updated, added
      * ones deleted. Refused, with nothing done, when a row is not any more what the change set says of live
-     * (ERR_ROWS_CHANGED names it), when rows that are referred to are missing (ERR_ROWS_PARENTS), or when more than
-     * these rows would be touched (ERR_ROWS_WIDER). *ret: {"tables": [{"table", "inserted", "updated", "deleted"}],
-     * "inserted", "updated", "deleted", "written_by_triggers", "warnings"}. */
+     * (ERR_ROWS_CHANGED names its line), when rows that are referred to are missing (ERR_ROWS_PARENTS), or when more
+     * than these rows would be touched (ERR_ROWS_WIDER). *ret: {"tables": [{"table", "inserted", "updated",
+     * "deleted"}], "inserted", "updated", "deleted", "written_by_triggers", "warnings"}. */
     int (*apply)(const struct surface_context *, int fd, const struct rows_apply *, json_t **ret, struct error *err);
     /* One value: a text, or null. In a read-only transaction. ERR_PG_QUERY when it is not one value. */
     int (*ask)(const struct surface_context *, const json_t *past, const char *database, const char *sql, json_t **ret,

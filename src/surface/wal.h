@@ -70,8 +70,9 @@ struct wal_sink_ops {
     /* Whole files of any kind. Durable in every required repository when it returns. Same name and same bytes: success. Other
      * bytes under the name: ERR_WAL_DIFFERS, and nothing changed. */
     int (*put)(struct wal_sink *, uint64_t system, const struct wal_name *, struct bytes file, struct error *);
-    /* Bytes [from, from + piece.len) of a segment that is not whole yet or longer than WAL_WHOLE_MAX, following what
-     * was put of it before; durable when it returns. The whole segment, once put, stands above its pieces. */
+    /* Bytes [from, from + piece.len) of a segment that is not whole yet, or of a file longer than WAL_WHOLE_MAX,
+     * following what was put of it before; durable when it returns. The whole segment, once put, stands above its
+     * pieces. */
     int (*put_piece)(struct wal_sink *, uint64_t system, const struct wal_name *, uint32_t from, struct bytes piece, struct error *);
     /* Where a receiver goes on: the end of the newest contiguous WAL of the newest timeline, pieces included. 0 and *ret_lsn 0:
      * there is none. */

@@ -20,6 +20,9 @@ struct asking {
     struct bisect_result *r;
     size_t tries_cap;
     struct past_instance *instance;
+    char database[192], system[24]; /* of physical points: the one that is meant, by the newest that lists it, and in
+                                       which cluster; empty: none does */
+    uint32_t database_oid;
     void (*each)(void *ctx, const struct bisect_try *t);
     void *ctx;
 };
@@ -27,6 +30,15 @@ struct asking {
  * answer: unknown. *ret: borrowed until the next. */
 int bisect_ask(struct asking *a, const struct snapshot_info *info, const struct restore_recovery *q, size_t candidate,
                const struct bisect_try **ret, struct error *err) PK_CHECK;
+
+/* ---- bisect_database.c ---- */
+/* Which database of the physical points is meant: by what the newest that has it recorded of it. */
+int bisect_database_learn(struct asking *a, struct error *err) PK_CHECK;
+/* What it is called in a cluster that is up: by its name there or, where none has that, the same one renamed, of which
+ * *name is then a name in `room`, and t->text says so. ERR_NO_POINT, which t->text says as well: neither is there. */
+int bisect_database_at(const struct asking *a, const struct work_reading *in, const struct rows_driver *rows,
+                       const json_t *scratch, char room[192], const char **name, struct bisect_try *t,
+                       struct error *err) PK_CHECK;
 
 /* ---- bisect_instants.c ---- */
 /* Where WAL leads from a physical backup to something that is not clean: the transaction on the way that made it so, into r->transaction.

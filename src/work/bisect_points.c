@@ -208,20 +208,25 @@ static int restore_and_ask(const struct asking *a, const struct snapshot_info *i
     const struct rows_driver *rows;
     const json_t *scratch = NULL;
     const char *database;
+    char called[192];
     struct scopes s = {0};
     int rc = work_reading_open(a->w, info, &in, err);
     if (rc == 0) past_of(a->w, info, &in, q, &p);
     p.point.instance = a->instance;
     if (rc == 0) rc = past_rows(&in, &rows, err);
-    if (rc == 0) rc = past_database(in.facts, a->o->database, &database, err);
+    if (rc == 0 && past_is_physical(info) && *a->database)
+        database = a->database;
+    else if (rc == 0)
+        rc = past_database(in.facts, a->o->database, &database, err);
     if (rc == 0 && !past_is_physical(info)) rc = scopes_of(a, &in, rows, database, &s, err);
     if (rc == 0) rc = p.past->open(p.past, s.list, &scratch, err);
     if (rc == 0 && q) t->time_ns = p.past->instant_ns;
+    if (rc == 0 && past_is_physical(info)) rc = bisect_database_at(a, &in, rows, scratch, called, &database, t, err);
     if (rc == 0) rc = judge(a, &in, rows, scratch, database, t, err);
     if (rc == 0 && a->o->pick && past_is_physical(info))
         rc = files_of(&in, rows, scratch, database, a->o->pick, t, err);
-    /* Of a whole cluster that is up, a database that cannot be entered is one that is not there. */
-    if (rc == -ERR_PG_CONNECT && scratch && past_is_physical(info)) err->code = ERR_NO_POINT, rc = -ERR_NO_POINT;
+    /* Of a whole cluster that is up, a database that is there and cannot be entered is no answer. */
+    if (rc == -ERR_PG_CONNECT && scratch && past_is_physical(info)) err->code = ERR_PG_RECOVERY, rc = -ERR_PG_RECOVERY;
     if (p.past) p.past->close(p.past);
     scopes_free(&s);
     work_reading_close(&in);
@@ -264,7 +269,7 @@ int bisect_ask(struct asking *a, const struct snapshot_info *info, const struct 
     if (a->o->pick && (rc == -ERR_NO_POINT || rc == -ERR_ROWS_TABLE)) { /* where there is no table there is no row */
         error_clear(err);
         t->answer = BISECT_NOT;
-        snprintf(t->text, sizeof t->text, "it has no such table");
+        if (!*t->text) snprintf(t->text, sizeof t->text, "it has no such table");
         rc = 0;
     } else if (rc < 0 && is_unknown(rc)) {
         t->answer = BISECT_UNKNOWN;
@@ -335,6 +340,7 @@ int bisect_points(struct work *w, const struct bisect_options *o, void (*each)(v
     if (rc == 0 && !repo_keys(w->repo)->read_secret)
         rc = error_set(err, ERR_KEY_ROLE, "restoring needs a restore or admin key, and this one is a %s key",
                        key_role_name(repo_keys(w->repo)->role));
+    if (rc == 0) rc = bisect_database_learn(&a, err);
     ret->points = a.count;
     if (rc == 0) rc = search(&a, err);
     past_instance_stop(w, &instance);

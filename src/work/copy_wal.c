@@ -44,8 +44,8 @@ static void choose(const struct repo *to, const struct cluster *c, struct wal_pl
         char key[WAL_OBJECT_KEY_BYTES];
         struct wal_place x = p[i];
         if (!x.piece && x.name.kind == WAL_SEGMENT) whole = x.name; /* comes before its pieces */
-        bool gave_way =
-            x.piece && whole.timeline == x.name.timeline && whole.log == x.name.log && whole.seg == x.name.seg;
+        bool gave_way = x.piece && x.name.kind == WAL_SEGMENT && whole.timeline == x.name.timeline &&
+                        whole.log == x.name.log && whole.seg == x.name.seg;
         while (k < m && wal_place_compare(&other[k], &x) < 0) k++;
         bool there = k < m && wal_place_compare(&other[k], &x) == 0;
         wal_place_key(c->system, &x, key);

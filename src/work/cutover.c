@@ -148,8 +148,9 @@ static void receipt(struct cut *k, const struct error *why) {
     struct about a = {info->id, info->seq, info->entry};
     struct redaction secrets = known_secrets_redaction(&w->known);
     json_t *statement = NULL, *steps = steps_of(k),
-           *extra = steps ? json_pack("{s:{s:s, s:s, s:o}}", "cutover", "plan", k->p->id, "freeze",
-                                      json_string_value(json_object_get(k->p->doc, "freeze")), "steps", steps)
+           *extra = steps ? json_pack("{s:{s:s, s:s, s:b, s:o}}", "cutover", "plan", k->p->id, "freeze",
+                                      json_string_value(json_object_get(k->p->doc, "freeze")), "rehearsal",
+                                      (int)cut_is_rehearsal(k->p->doc), "steps", steps)
                           : NULL;
     struct restore_record r = {
         .environment = info->environment,
@@ -302,7 +303,7 @@ static int copy_check(struct cut *k, struct error *err) {
 /* What had been started before a kill may have gone with the host. */
 static int start_again(struct cut *k, struct error *err) {
     json_t *connection = NULL;
-    if (journal_state_of(&k->j, "recover") != STEP_DONE) return 0;
+    if (journal_state_of(&k->j, "recover") != STEP_DONE || journal_state_of(&k->j, "stop") != STEP_PENDING) return 0;
     int rc = k->driver->start(&k->ctx, &k->start, err);
     if (rc == 0) rc = k->driver->wait(&k->ctx, &k->start, &connection, err);
     return rc == 0 ? journal_keep(&k->j, "connection", connection, err) : error_wrap(err, "the new server");
@@ -320,7 +321,9 @@ static int run(struct cut *k, struct cutover_done *ret, struct error *err) {
     if (rc == 0) rc = copy_check(k, err);
     time_format(time_now_ns(), now);
     if (rc == 0 && !journal_kept(&k->j, "began")) rc = journal_keep(&k->j, "began", json_string(now), err);
-    if (rc == 0) rc = journal_keep(&k->j, "environment", json_string(k->surface.environment), err);
+    /* By this others see that something of it may be frozen. */
+    if (rc == 0 && !cut_is_rehearsal(k->p->doc))
+        rc = journal_keep(&k->j, "environment", json_string(k->surface.environment), err);
     if (rc == 0) rc = journal_set(&k->j, "running", err);
     if (rc < 0) return rc;
     rc = start_again(k, err);
@@ -359,7 +362,9 @@ int cutover_abort(struct work *w, const struct cutover_plan *p, const char *conf
     if (rc == 0) {
         const char *state = journal_is(&k.j);
         enum step_state s = journal_state_of(&k.j, "switch");
-        if (!strcmp(state, "done") || s == STEP_DONE)
+        if (!strcmp(state, "done") && cut_is_rehearsal(p->doc))
+            ret->already = true;
+        else if (!strcmp(state, "done") || s == STEP_DONE)
             rc = error_set(err, ERR_CUTOVER_STATE, "plan %s: the new server has taken over", p->id);
         else if ((s == STEP_BEGUN || cut_switch_unknown(&k)) && strcmp(state, UNDOING) != 0 &&
                  strcmp(state, "undone") != 0 && (!confirm || strcmp(confirm, CUTOVER_NOT_SWITCHED) != 0)) {

@@ -25,6 +25,7 @@
 struct cutover_options {
     struct restore_options restore;
     unsigned port;           /* of the new server; 0: as its configuration says */
+    bool rehearse; /* restore, start, check and stop the new server: nothing of the live one is asked for or changed */
     bool no_freeze;          /* the live server is dead, or frozen already */
     bool terminate;
     int64_t wait_ns;         /* for transactions to end, and for the last WAL to be stored */

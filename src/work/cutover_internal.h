@@ -33,6 +33,8 @@ struct cut_step {
 };
 extern const struct cut_step cut_steps[]; /* in order; ended by a NULL name */
 const struct cut_step *cut_step_find(const char *name);
+/* Nothing is frozen or switched: the new server is stopped at the end, and its folder stays. */
+bool cut_is_rehearsal(const json_t *plan);
 /* The switch hook was called, and nobody knows whether it did its work. */
 bool cut_switch_unknown(const struct cut *k);
 /* Puts back whatever was begun and must not stay. The first error; the rest is done all the same. */

@@ -52,9 +52,8 @@ int64_t cut_past_ms(struct work *w, const char *environment, const char *surface
             const char *name = json_string_value(json_object_get(s, "name"));
             if (name && !strcmp(name, step)) ms = json_integer_value(json_object_get(s, "ms"));
         }
-        bool found = p != NULL;
         json_decref(p);
-        if (found) return ms;
+        if (ms >= 0) return ms; /* a rehearsal has some of them only */
     }
     return -1;
 }
@@ -89,7 +88,7 @@ static int choose(struct making *m, struct error *err) {
         return unfit(err, "the new server is restored into a folder of its own: no --in-place, --delta or --standby");
     if (r->target_action && strcmp(r->target_action, "promote") != 0)
         return unfit(err, "the new server must take writes: no --target-action but promote");
-    if (!has(m, "switch"))
+    if (!m->o->rehearse && !has(m, "switch"))
         return unfit(err, "the surface has no hooks.switch, the program that leads clients to the new server");
     if (has(m, "freeze") != has(m, "resume")) return unfit(err, "hooks.freeze and hooks.resume go together");
     if (has(m, "standby") != has(m, "live")) return unfit(err, "hooks.standby and hooks.live go together");
@@ -97,12 +96,19 @@ static int choose(struct making *m, struct error *err) {
         return unfit(
             err,
             "name a port of the new server with --port, as the old one keeps its own; or give the surface hooks.start");
-    m->freeze = m->o->no_freeze ? "none" : has(m, "freeze") ? "hook" : "read-only";
+    if (m->o->rehearse && (m->o->no_freeze || m->o->terminate || m->o->watch_ns))
+        return error_set(err, ERR_USAGE,
+                         "a rehearsal freezes and switches nothing: no --freeze, --terminate-connections or --watch");
+    m->freeze = m->o->no_freeze || m->o->rehearse ? "none" : has(m, "freeze") ? "hook" : "read-only";
     return 0;
 }
 
 static bool wanted(const struct making *m, const char *step) {
-    bool frozen = strcmp(m->freeze, "none") != 0;
+    bool frozen = strcmp(m->freeze, "none") != 0, new_alone = false;
+    static const char *const all[] = {"restore", "start", "recover", "checks", "stop"};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) new_alone |= !strcmp(step, all[i]);
+    if (m->o->rehearse) return new_alone;
+    if (!strcmp(step, "stop")) return false;
     if (!strcmp(step, "standby") || !strcmp(step, "live")) return has(m, "standby");
     if (!strcmp(step, "freeze")) return frozen;
     if (!strcmp(step, "last-wal")) return frozen && m->latest;
@@ -174,6 +180,11 @@ static int warnings(struct making *m, struct error *err) {
     }
     if (rc == 0 && prepared)
         rc = warn(m, err, "prepared transactions wait to be committed; the freeze refuses while there are any");
+    if (rc == 0 && m->o->rehearse)
+        return warn(
+            m, err,
+            "a rehearsal: the live server is not touched, and what it has is not compared; the new folder stays "
+            "when the new server was stopped");
     if (rc == 0 && !strcmp(m->freeze, "none"))
         rc = warn(m, err, "nothing is frozen: what is written to the live server from now on is not in the new one");
     if (rc == 0 && !m->latest)
@@ -221,6 +232,7 @@ static int fill(struct making *m, const char *id, struct error *err) {
     if (rc == 0) rc = json_put_str(doc, "folder", folder ? folder : "", err);
     if (rc == 0) rc = json_put_int(doc, "port", o->port, err);
     if (rc == 0) rc = json_put_str(doc, "freeze", m->freeze, err);
+    if (rc == 0) rc = json_put(doc, "rehearsal", json_boolean(o->rehearse), err);
     if (rc == 0) rc = json_put(doc, "latest", json_boolean(m->latest), err);
     if (rc == 0) rc = json_put(doc, "terminate_connections", json_boolean(o->terminate), err);
     if (rc == 0) rc = json_put_int(doc, "wait_ms", o->wait_ns / 1000000, err);

@@ -299,6 +299,15 @@ static int step_watch(struct cut *k, json_t **ret, struct error *err) {
     return rc;
 }
 
+bool cut_is_rehearsal(const json_t *plan) {
+    return json_is_true(json_object_get(plan, "rehearsal"));
+}
+
+static int step_stop(struct cut *k, json_t **ret, struct error *err) {
+    (void)ret;
+    return k->driver->stop(&k->ctx, &k->start, err);
+}
+
 const struct cut_step cut_steps[] = {
     {"standby", "put the platform into standby (hooks.standby)", step_standby},
     {"freeze", "stop writes to the live server", step_freeze},
@@ -314,6 +323,7 @@ const struct cut_step cut_steps[] = {
     {"resume", "let writes go on (hooks.resume)", step_resume},
     {"live", "put the platform back into service (hooks.live)", step_live},
     {"watch", "watch it: connections, declared queries, hooks.health", step_watch},
+    {"stop", "stop the new server; what was restored stays", step_stop},
     {NULL, NULL, NULL},
 };
 

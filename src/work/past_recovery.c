@@ -2,6 +2,7 @@
 
 #include "base/seam.h"
 #include "base/time.h"
+#include "work/pitr.h"
 #include "work/pitr_reach.h"
 #include "work/point.h"
 
@@ -92,6 +93,7 @@ static int restore(struct past_recovery *p, struct error *err) {
     int rc = in->surface.driver->scratch_start(&in->ctx, in->facts, &p->scratch, err);
     /* Every byte is checked on its way out of the repository: the stock tool's second reading is for verification. */
     if (rc == 0) rc = json_put(p->scratch, "verify", json_false(), err);
+    if (rc == 0) rc = json_put(p->scratch, "open_databases", json_true(), err);
     if (rc == 0 && p->beyond) rc = feed_open(p, &feed, err);
     if (rc == 0) {
         struct restore_request q = {.as_scratch = true,
@@ -222,11 +224,7 @@ int past_find_point(struct work *w, const char *address, const struct restore_re
     int rc = address_parse(address, &a, err);
     if (rc == 0) rc = work_find_point(w, address, &info, err);
     if (rc < 0) return rc;
-    if (past_recovers(q) && !past_is_physical(info))
-        return error_set(err, ERR_USAGE,
-                         "%s is no physical backup: what it holds is of one instant, and there is no WAL that leads "
-                         "from it to another",
-                         info->id);
+    if (past_recovers(q) && !past_is_physical(info)) return pitr_refuse_logical(w, info, q->time, err);
     if (past_recovers(q) && q->action)
         return error_set(err, ERR_USAGE, "what to do at the target is not to be chosen: it is a scratch server's");
     if (past_recovers(q) && follows(q)) {

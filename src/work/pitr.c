@@ -3,6 +3,8 @@
 #include "base/seam.h"
 #include "base/time.h"
 #include "work/any_copy.h"
+#include "work/past_recovery.h"
+#include "work/point.h"
 #include "work/wal.h"
 
 #include <inttypes.h>
@@ -90,6 +92,35 @@ static int put(json_t *o, const char *key, const char *value, struct error *err)
     return value ? json_put_str(o, key, value, err) : 0;
 }
 
+int pitr_refuse_logical(struct work *w, const struct snapshot_info *info, const char *time, struct error *err) {
+    const struct snapshot_info *before = NULL, *physical = NULL;
+    char when[40], own[320] = "";
+    int64_t ns;
+    bool is_time = time && time_parse(time, &ns);
+    for (size_t i = 0; i < repo_snapshot_count(w->repo); i++) {
+        const struct snapshot_info *s = repo_snapshot(w->repo, i);
+        if (s->forgotten || !s->complete || strcmp(s->environment, info->environment) != 0) continue;
+        if (strcmp(s->kind, PAST_PHYSICAL) == 0 && (!physical || point_time(s) > point_time(physical))) physical = s;
+        if (is_time && strcmp(s->surface, info->surface) == 0 && point_time(s) <= ns &&
+            (!before || point_time(s) > point_time(before)))
+            before = s;
+    }
+    error_set(err, ERR_USAGE,
+              "%s is no physical backup: what it holds is of one instant, and there is no WAL that leads from it to "
+              "another",
+              info->id);
+    if (before) {
+        time_format(point_time(before), when);
+        snprintf(own, sizeof own, "; the newest that %.60s has of its own before that is %s, of %s", info->surface,
+                 before->id, when);
+    }
+    if (physical)
+        return error_next(err, "Recover from %s/%s, which has physical backups, the newest %s%s.",
+                          physical->environment, physical->surface, physical->id, own);
+    return error_next(err, "An instant takes physical backups and WAL (method: physical, and wal: of the surface)%s.",
+                      own);
+}
+
 int pitr_document(struct work *w, const struct snapshot_info *info, const struct restore_options *o, json_t *doc,
                   struct error *err) {
     bool physical = strcmp(info->kind, "postgres-physical") == 0;
@@ -98,12 +129,7 @@ int pitr_document(struct work *w, const struct snapshot_info *info, const struct
     bool recovers = asks(o) || own_timeline;
     json_t *spaces = json_array(), *recovery = json_object();
     int rc = spaces && recovery ? 0 : error_set(err, ERR_NO_MEMORY, "no memory for a plan");
-    if (rc == 0 && asks(o) && !physical)
-        rc = error_set(
-            err, ERR_USAGE,
-            "%s is no physical backup: what it holds is of one instant, and there is no WAL that leads from it to "
-            "another",
-            info->id);
+    if (rc == 0 && asks(o) && !physical) rc = pitr_refuse_logical(w, info, o->target_time, err);
     if (rc == 0 && (o->delta || (o->tablespaces && *o->tablespaces)) && !physical)
         rc = error_set(err, ERR_USAGE, "--delta and --tablespace are for physical backups, and %s is none", info->id);
     if (rc == 0 && o->target && (o->target_time || o->target_lsn || o->target_xid || o->target_name || o->standby))

@@ -9,6 +9,9 @@
  * the configuration that it runs with; ERR_IO_NOT_FOUND when its file is gone. A restore into the place of the old cluster, whose
  * server goes on to archive, always recovers, if only until it is consistent: else it would write other WAL under names of its old timeline. ERR_USAGE for what does not go together, or asks a logical backup for an instant. */
 int pitr_document(struct work *w, const struct snapshot_info *info, const struct restore_options *o, json_t *doc, struct error *err) PK_CHECK;
+/* ERR_USAGE: a point that is no physical backup is asked for an instant (time: which, where it is one). With the
+ * nearest that there is: the surface's own point before it, and where physical backups of the environment are. */
+int pitr_refuse_logical(struct work *w, const struct snapshot_info *info, const char *time, struct error *err) PK_CHECK;
 /* The request that a document describes; borrowed from it. false: none. */
 bool pitr_request(const json_t *doc, struct restore_recovery *ret);
 /* What a plan says once it is known how far the WAL leads (pitr_reach; NULL when it was not asked): "point" and "loss_seconds"

@@ -64,14 +64,16 @@ static uint64_t lsn_of(const json_t *reach, const char *key) {
     return text && wal_lsn_parse(text, &lsn) ? lsn : 0;
 }
 
-static int walk(struct work *w, const struct snapshot_info *base, const json_t *reach, struct search *s,
+/* WAL that is missing ends it from `lost_after` on. From the backup's beginning where s->from is 0. */
+static int walk(struct work *w, const struct snapshot_info *base, uint64_t lost_after, struct search *s,
                 struct error *err) {
     struct wal_walk k;
     struct wal_commits c = {.aborts = s->q->xid != NULL, .points = s->q->name != NULL};
     int rc = wal_walk_open(w, base, &k, err);
+    if (rc == 0 && !s->from) s->from = lsn_of(k.in.facts, "start_lsn");
     if (rc == 0) rc = wal_walk_path(&k, s->f->timeline, s->from, err);
     if (rc == 0 && s->until > s->from)
-        rc = wal_walk_records(&k, &c, s->from, s->until - 1, lsn_of(reach, "to"), on_record, s, err);
+        rc = wal_walk_records(&k, &c, s->from, s->until - 1, lost_after, on_record, s, err);
     wal_commits_free(&c);
     wal_walk_close(&k);
     return rc < 0 ? known_secrets_error(&w->known, error_wrap(err, "looking for the target in the WAL"), err) : 0;
@@ -105,6 +107,24 @@ static int twice(const struct search *s, const char *base, struct error *err) {
                       lsn, last);
 }
 
+/* A server ends at the first restore point of the name that it replays: where one was given while the backup was taken,
+ * too, that is before the copy is consistent. What of that WAL is not stored for itself cannot be looked at. */
+static int during(const struct search *s, struct work *w, const struct snapshot_info *base, struct error *err) {
+    struct search before = {.f = s->f, .q = s->q, .until = s->from};
+    char one[120], two[120], lsn[24];
+    int rc = walk(w, base, 0, &before, err);
+    if (rc < 0 || before.hits == 0) return rc;
+    s->f->ended = true;
+    place_text(&before.hit, one);
+    place_text(&s->hit, two);
+    wal_lsn_format(s->hit.lsn, lsn);
+    error_set(err, ERR_PG_TARGET,
+              "two restore points are called '%s': one at %s, given while %s was taken, where a recovery from it would "
+              "end before it is consistent, and one at %s",
+              s->q->name, one, base->id, two);
+    return error_next(err, "Name the one behind the backup by its place: --target-lsn %s", lsn);
+}
+
 int pitr_find_look(struct pitr_find *f, struct work *w, const struct snapshot_info *base,
                    const struct restore_recovery *q, const json_t *reach, bool only, struct error *err) {
     const uint32_t timeline = (uint32_t)json_integer_value(json_object_get(reach, "timeline"));
@@ -116,7 +136,7 @@ int pitr_find_look(struct pitr_find *f, struct work *w, const struct snapshot_in
                        .until = lsn_of(reach, "to")};
     if (f->backups && f->timeline == timeline && f->from < s.until) s.until = f->from;
     f->timeline = timeline;
-    int rc = walk(w, base, reach, &s, err);
+    int rc = walk(w, base, lsn_of(reach, "to"), &s, err);
     if (rc == -ERR_PG_SCRATCH && only) {
         f->unsought = true;
         snprintf(f->why_unsought, sizeof f->why_unsought, "%.390s", err->text);
@@ -136,6 +156,7 @@ int pitr_find_look(struct pitr_find *f, struct work *w, const struct snapshot_in
     for (size_t i = 0; i < PITR_FIND_NAMES && s.names[i].lsn && f->name_count < PITR_FIND_NAMES; i++)
         f->names[f->name_count++] = s.names[i];
     if (s.hits > 1) return twice(&s, base->id, err);
+    if (s.hits == 1 && q->name && (rc = during(&s, w, base, err)) < 0) return rc;
     if (s.hits == 0)
         return error_set(err, ERR_PG_TARGET, "it is not in the WAL that was written since %s, as far as it is stored",
                          base->id);

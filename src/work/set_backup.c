@@ -185,8 +185,8 @@ static int missing_add(json_t *list, const struct set_member *m, const char *cod
                      err);
 }
 
-static int member_add(json_t *members, json_t *missing, const struct work *w, const struct set_member *m,
-                      const struct error *why, struct error *err) {
+static int member_add(json_t *members, json_t *missing, const struct work *w, const struct set_spec *spec,
+                      const struct set_member *m, const struct error *why, struct error *err) {
     const struct snapshot_info *p = m->result.stored ? repo_snapshot_at(w->repo, m->result.seq) : NULL;
     const struct config_surface *c = m->surface;
     if (!m->tried) return missing_add(missing, m, error_info(why->code)->code, why->text, err);
@@ -198,9 +198,7 @@ static int member_add(json_t *members, json_t *missing, const struct work *w, co
         return missing_add(missing, m, "", "its receipt is not in this log", err);
     char receipt[65];
     hex_encode(p->entry.b, DIGEST_BYTES, receipt);
-    json_t *depends = json_array();
-    for (size_t i = 0; i < c->depends_on.count && depends; i++)
-        json_array_append_new(depends, json_string(c->depends_on.items[i]));
+    json_t *depends = set_depends_json(w->config, c, spec->members, spec->count);
     return json_push(members,
                      json_pack("{s:s, s:s, s:I, s:s, s:s, s:s, s:o, s:s, s:b, s:I, s:I}", "surface", p->surface,
                                "backup_id", p->id, "seq", (json_int_t)p->seq, "receipt", receipt, "kind", p->kind,
@@ -216,7 +214,8 @@ static int sign(struct work *w, const struct set_spec *spec, const struct job *j
     struct digest entry;
     json_auto_t *members = json_array(), *missing = json_array(), *freeze = NULL, *statement = NULL;
     int rc = members && missing ? repo_sync(w->repo, err) : error_set(err, ERR_NO_MEMORY, "no memory for a receipt");
-    for (size_t i = 0; i < r->count && rc == 0; i++) rc = member_add(members, missing, w, &r->members[i], why, err);
+    for (size_t i = 0; i < r->count && rc == 0; i++)
+        rc = member_add(members, missing, w, spec, &r->members[i], why, err);
     if (rc == 0 && r->frozen_ns &&
         !(freeze = json_pack("{s:I, s:b}", "frozen_ms", (json_int_t)(r->frozen_ns / 1000000), "held", (int)r->held)))
         rc = error_set(err, ERR_NO_MEMORY, "no memory for a receipt");

@@ -91,15 +91,13 @@ static int order(struct work *w, const json_t *recorded, json_t **ret, struct er
         *ret = json_deep_copy(recorded);
         return *ret ? 0 : error_set(err, ERR_NO_MEMORY, "no memory for a plan");
     }
-    set_order(list, n);
+    set_order(w->config, list, n);
     json_auto_t *out = json_array();
     int rc = out ? 0 : error_set(err, ERR_NO_MEMORY, "no memory for a plan");
     for (size_t k = 0; k < n && rc == 0; k++) {
-        json_t *one = NULL, *depends = json_array();
+        json_t *one = NULL, *depends = set_depends_json(w->config, list[k], list, n);
         json_array_foreach(recorded, i, m) if (strcmp(json_text(m, "surface", ""), list[k]->head.name) == 0) one =
             json_copy((json_t *)m);
-        for (size_t d = 0; d < list[k]->depends_on.count && depends; d++)
-            json_array_append_new(depends, json_string(list[k]->depends_on.items[d]));
         rc = json_put(one, "depends_on", depends, err);
         if (rc == 0)
             rc = json_push(out, one, err);

@@ -89,7 +89,7 @@ static int sink_put_piece(struct wal_sink *s, uint64_t system, const struct wal_
     struct wal_object_stored stored;
     struct wal_header header;
     char key[WAL_OBJECT_KEY_BYTES];
-    if (n->kind != WAL_SEGMENT || piece.len == 0 || piece.len > WAL_SEGMENT_MAX - from)
+    if (!wal_in_pieces(n) || piece.len == 0 || piece.len > WAL_SEGMENT_MAX - from)
         return error_set(err, ERR_PG_WAL, "%zu bytes at %" PRIu32 " are no piece of a segment", piece.len, from);
     int rc = claim(h, system, err);
     if (rc == 0 && from == 0) {

@@ -102,13 +102,16 @@ struct wal_place { /* an object */
 };
 /* Of an object's name without "wal/<system>/"; false when it is none. */
 bool wal_place_read(const char *text, struct wal_place *ret);
+/* Whether it is of the kinds that may be stored in pieces: segments, and what is left of one at the end of a timeline.
+ */
+bool wal_in_pieces(const struct wal_name *n);
 /* By timeline, segment, kind, and place; the whole segment before its pieces. */
 int wal_place_compare(const struct wal_place *a, const struct wal_place *b);
 /* The name of its object. */
 void wal_place_key(uint64_t system, const struct wal_place *p, char out[WAL_OBJECT_KEY_BYTES]);
 /* Of one cluster, by timeline, segment and place. Array freed with seam_free. */
 int wal_places(struct repo *r, uint64_t system, struct wal_place **ret, size_t *ret_n, struct error *err) PK_CHECK;
-/* The pieces of one segment, by place. */
+/* The pieces of one segment, or of its .partial, by place. */
 int wal_pieces(struct repo *r, uint64_t system, const struct wal_name *n, struct wal_place **ret, size_t *ret_n, struct error *err) PK_CHECK;
 /* As wal_places and wal_pieces, of all repositories that the handle has; of an object that several have, the first's.
  * Those that cannot be opened are left out. */

@@ -11,17 +11,17 @@ void wal_object_name(uint64_t system, const struct wal_name *n, char out[WAL_OBJ
 }
 
 static void pieces_folder(uint64_t system, const struct wal_name *n, char out[WAL_OBJECT_KEY_BYTES]) {
-    struct wal_name segment = {WAL_SEGMENT, n->timeline, n->log, n->seg, 0};
+    struct wal_name whole = {n->kind == WAL_PARTIAL ? WAL_PARTIAL : WAL_SEGMENT, n->timeline, n->log, n->seg, 0};
     char key[WAL_OBJECT_KEY_BYTES];
-    wal_object_name(system, &segment, key);
-    snprintf(out, WAL_OBJECT_KEY_BYTES, "%.60s.pieces/", key);
+    wal_object_name(system, &whole, key);
+    snprintf(out, WAL_OBJECT_KEY_BYTES, "%.66s.pieces/", key);
 }
 
 void wal_piece_name(uint64_t system, const struct wal_name *n, uint32_t from, uint32_t to,
                     char out[WAL_OBJECT_KEY_BYTES]) {
     char folder[WAL_OBJECT_KEY_BYTES];
     pieces_folder(system, n, folder);
-    snprintf(out, WAL_OBJECT_KEY_BYTES, "%.70s%08" PRIX32 "-%08" PRIX32, folder, from, to);
+    snprintf(out, WAL_OBJECT_KEY_BYTES, "%.74s%08" PRIX32 "-%08" PRIX32, folder, from, to);
 }
 
 static bool take_hex8(const char *p, uint32_t *ret) {
@@ -34,7 +34,11 @@ static bool take_hex8(const char *p, uint32_t *ret) {
     return true;
 }
 
-/* "<timeline>/<file>" or "<timeline>/<segment>.pieces/<from>-<to>" */
+bool wal_in_pieces(const struct wal_name *n) {
+    return n->kind == WAL_SEGMENT || n->kind == WAL_PARTIAL;
+}
+
+/* "<timeline>/<file>" or "<timeline>/<segment, or its .partial>.pieces/<from>-<to>" */
 bool wal_place_read(const char *text, struct wal_place *ret) {
     char name[WAL_NAME_BYTES];
     uint32_t timeline;
@@ -53,7 +57,7 @@ bool wal_place_read(const char *text, struct wal_place *ret) {
     if (wal_name_parse(name, &ret->name, &e) < 0 || ret->name.timeline != timeline) return false;
     if (!slash) return true;
     ret->piece = true;
-    return ret->name.kind == WAL_SEGMENT && strlen(slash + 1) == 17 && take_hex8(slash + 1, &ret->from) &&
+    return wal_in_pieces(&ret->name) && strlen(slash + 1) == 17 && take_hex8(slash + 1, &ret->from) &&
            slash[9] == '-' && take_hex8(slash + 10, &ret->to) && ret->from < ret->to;
 }
 
@@ -128,7 +132,7 @@ int wal_place_segment_bytes(struct repo *r, uint64_t system, const struct wal_pl
     for (size_t i = n; i-- > 0 && !*ret;) {
         struct wal_object_head h;
         char key[WAL_OBJECT_KEY_BYTES];
-        if (p[i].name.kind != WAL_SEGMENT && p[i].name.kind != WAL_PARTIAL) continue;
+        if (!wal_in_pieces(&p[i].name)) continue;
         wal_place_key(system, &p[i], key);
         int rc = wal_object_head(r, key, &h, err);
         if (rc == -ERR_OBJECT_MISSING || rc == -ERR_OBJECT_CORRUPT) {

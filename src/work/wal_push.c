@@ -43,7 +43,7 @@ static int source_open(const char *path, const struct wal_name *n, struct wal_fi
     if (seam_fstat(ret->fd, &ret->st) < 0) return error_set_errno(err, ERR_IO_READ, "cannot look at %s", path);
     if (!S_ISREG(ret->st.st_mode) || (uint64_t)ret->st.st_size > WAL_SEGMENT_MAX)
         return error_set(err, ERR_PG_WAL, "%s is no WAL file: it is no regular file, or too large", path);
-    bool parts = n->kind == WAL_SEGMENT && ret->st.st_size > WAL_WHOLE_MAX;
+    bool parts = wal_in_pieces(n) && ret->st.st_size > WAL_WHOLE_MAX;
     ret->part = parts ? WAL_PIECE_MAX : (uint64_t)ret->st.st_size + 1;
     return 0;
 }
@@ -80,7 +80,7 @@ uint64_t wal_file_system(const char *path, const struct wal_name *n, struct byte
     char folder[4096], beside[4400];
     struct wal_header h;
     struct error e = ERROR_INIT;
-    if (n->kind == WAL_SEGMENT || n->kind == WAL_PARTIAL) return wal_header_read(file, &h, &e) == 0 ? h.system : 0;
+    if (wal_in_pieces(n)) return wal_header_read(file, &h, &e) == 0 ? h.system : 0;
     uint64_t found = 0;
     folder_of(path, folder);
     int fd = seam_openat(AT_FDCWD, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
@@ -160,7 +160,7 @@ static int put_parts(struct wal_homes *h, const struct wal_file *s, const struct
         rc = source_read(s, at, room, err);
         struct bytes bytes = buf_bytes(room);
         if (rc == 0 && at == 0) system = wal_file_system(s->path, n, bytes);
-        if (rc == 0 && !system && (n->kind == WAL_SEGMENT || n->kind == WAL_PARTIAL))
+        if (rc == 0 && !system && wal_in_pieces(n))
             rc = wal_segment_check(n, bytes, 0, err); /* says why there is none */
         if (rc == 0 && !system && !wal_homes_system(h, &system))
             rc = error_set(err, ERR_PG_WAL, "nothing says which cluster %s is of: no segment lies beside it", s->path);
@@ -290,7 +290,7 @@ static void *run(void *arg) {
 static uint64_t memory_for(const struct task *t) {
     struct stat st;
     if (seam_fstatat(AT_FDCWD, t->path, &st, 0) < 0) return 0;
-    if (t->name.kind == WAL_SEGMENT && st.st_size > WAL_WHOLE_MAX) return 3 * (uint64_t)WAL_PIECE_MAX;
+    if (wal_in_pieces(&t->name) && st.st_size > WAL_WHOLE_MAX) return 3 * (uint64_t)WAL_PIECE_MAX;
     return 2 * (uint64_t)st.st_size;
 }
 

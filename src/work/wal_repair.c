@@ -274,8 +274,7 @@ static uint32_t segment_bytes_of(const struct wal_hurt *h, struct bytes plain) {
     struct wal_place p;
     struct wal_header header;
     struct error e = ERROR_INIT;
-    bool has =
-        place_of(h, &p) && (p.name.kind == WAL_SEGMENT || p.name.kind == WAL_PARTIAL) && (!p.piece || p.from == 0);
+    bool has = place_of(h, &p) && wal_in_pieces(&p.name) && (!p.piece || p.from == 0);
     return has && wal_header_read(plain, &header, &e) == 0 ? header.segment_bytes : 0;
 }
 

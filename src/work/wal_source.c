@@ -232,7 +232,7 @@ static bool nothing_there(struct work_wal *at, uint64_t system, const struct wal
 static int get_complete(struct work_wal *at, uint64_t system, const struct wal_name *n, struct out *ret,
                         struct error *err) {
     int rc = get_whole(at, system, n, ret, err);
-    if (rc != -ERR_OBJECT_MISSING || n->kind != WAL_SEGMENT) return rc;
+    if (rc != -ERR_OBJECT_MISSING || !wal_in_pieces(n)) return rc;
     error_clear(err);
     return from_pieces(at, system, n, true, ret, err);
 }
@@ -281,8 +281,7 @@ static int take(struct work_wal *h, uint64_t system, const struct wal_name *n, s
         return rc;
     }
     /* What pieces make whole is all there, as long segments always are: nobody else need be in reach. */
-    if (rc == -ERR_OBJECT_MISSING && n->kind == WAL_SEGMENT && from_pieces(h, system, n, true, ret, &why) == 0)
-        return 0;
+    if (rc == -ERR_OBJECT_MISSING && wal_in_pieces(n) && from_pieces(h, system, n, true, ret, &why) == 0) return 0;
     error_clear(&why);
     int newer = from_others(h, system, n, true, rc == -ERR_OBJECT_MISSING ? "" : first.text, ret, &why);
     if (newer == 0) return 0;

@@ -82,15 +82,16 @@ static int part(struct wal_walk *k, const struct asked *q, struct wal_walk_part 
             if (rc == 0 && there) have += size;
         }
         /* A record that begins at `until` ends behind it; records of the segment are whole in what was fetched. */
+        uint64_t next = have > first + OVERLAP * size ? have - OVERLAP * size : first;
         struct wal_stretch w = {.bin = json_string_value(json_object_get(k->scratch, "bin")),
                                 .run_as = json_string_value(json_object_get(k->scratch, "run_as")),
                                 .folder = path,
                                 .timeline = p.timeline,
                                 .from = first > p.from ? first : p.from,
                                 .to = have < p.to ? have : p.to,
-                                .last = !there || have >= end};
+                                .end = !there || have >= end ? next : UINT64_MAX,
+                                .segment_bytes = k->segment_bytes};
         if (rc == 0 && have > first) rc = wal_commits_read(q->c, &w, q->cb, q->ctx, err);
-        uint64_t next = have > first + OVERLAP * size ? have - OVERLAP * size : first;
         for (; first < next; first += size) drop(k, p.timeline, first, dirfd);
     }
     for (; first < have; first += size) drop(k, p.timeline, first, dirfd);

@@ -20,6 +20,15 @@ grep -v '^      switch: ' "$F/proofkeep.yaml" | put none.yaml
 in_f "$F/proofkeep" restore lab/pg --cutover --port $PORT --into "$F/new0" --dry-run --config "$F/none.yaml" >"$T/out" 2>"$T/err"
 [ $? = 2 ] && says 'the surface has no hooks.switch'
 claim '... and a switch hook'
+rm -f "$F/hooks"
+in_f "$F/proofkeep" restore lab/pg --cutover --rehearse --port $PORT --into "$F/new0" --json --config "$F/none.yaml" >"$T/out" 2>"$T/err" && [ "$(steps done)" = 'restore start recover checks stop' ] &&
+  [ "$(check connections)$(check amcheck)$(check 'query migration')" = passednot_checkedpassed ] && [ "$(cat "$F/hooks")" = smoke ] && ! frozen && ! new 'SELECT 1' 2>"$T/null" && [ -e "$F/new0/PG_VERSION" ]
+claim 'a rehearsal needs none: the new server is restored, started, checked and stopped, and the live one goes on'
+id=$(result plan) && w restore --plan "$id" && grep -q 'was carried out before' out && w restore --plan "$id" --abort && grep -q 'was left to be undone' out && rm -rf "${F:?}/new0" && plan --into "$F/new0" && tail -n 2 "$T/out" | head -n 1 | python3 -c '
+import json, sys
+t = {s["name"]: s["estimated_seconds"] for s in json.load(sys.stdin)["steps"]}
+sys.exit(t["recover"] is None or t["checks"] is None or t["switch"] is not None)'
+claim '... once, and the next plan knows from it how long that takes'
 
 w restore lab/pg --port $PORT --into "$F/new0" --dry-run
 [ $? = 2 ] && says 'are of --cutover, which is not given'

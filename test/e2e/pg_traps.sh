@@ -31,13 +31,18 @@ if as_root && mount -t tmpfs -o size=20m,mode=0700 none "$T/small" 2>/dev/null; 
   chown postgres "$small" && cluster_as "$C" mkdir "$small/wal"
 fi
 cluster_as "$C" "$PG_BIN/initdb" -D "$C/data" -U postgres -A trust -E UTF8 --locale=C.UTF-8 --wal-segsize=1 --no-sync ${small:+-X "$small/wal"} >out 2>&1 || exit 1
-printf '%s\n' "listen_addresses = ''" "unix_socket_directories = '$C/socket'" 'autovacuum = off' 'timezone = UTC' 'archive_mode = on' \
+printf '%s\n' "listen_addresses = ''" "unix_socket_directories = '$C/socket'" 'autovacuum = off' 'timezone = UTC' 'archive_mode = on' 'max_prepared_transactions = 2' \
   "archive_command = '$K/proofkeep wal push lab/pg %p --config $K/pk.yaml'" 'max_wal_size = 8MB' 'min_wal_size = 2MB' 'wal_buffers = 256kB' |
   cluster_as "$C" tee -a "$C/data/postgresql.conf" >/dev/null
 cluster_start "$C" || exit 1
-sql -c 'CREATE TABLE said (i int PRIMARY KEY, text text)'
+sql -c 'CREATE TABLE said (i int PRIMARY KEY, text text)' -c 'CREATE TABLE pending (i int)'
+sql -c "SELECT pg_create_physical_replication_slot('follower')" -c "CREATE SUBSCRIPTION news CONNECTION 'host=$T/none' PUBLICATION p WITH (connect = false, slot_name = 'news')" -c 'ALTER SUBSCRIPTION news ENABLE' >/dev/null 2>&1
+sql -c BEGIN -c 'INSERT INTO pending VALUES (1)' -c "PREPARE TRANSACTION 'half'"
 w backup lab/pg
 claim 'a server archives, and a base backup is taken'
+w restore lab/pg --into "$N/data" --dry-run && grep -q 'warning .*replication slots are in no backup (follower)' out && grep -q 'warning .*subscriptions are in the backup, and enabled (news)' out && grep -q 'warning .*prepared transactions that had not ended when the backup began: 1;' out
+claim 'what a copy has otherwise than its original is said: slots, subscriptions, prepared transactions'
+sql -c 'ALTER SUBSCRIPTION news DISABLE' -c "SELECT pg_drop_replication_slot('follower')" >/dev/null
 
 # ---- the disk under pg_wal fills ----
 if [ -n "$small" ]; then
@@ -73,12 +78,30 @@ w restore lab/pg --into "$N/data" --target latest && owned "$N/socket" && echo "
 await 120 cluster_leads "$N"
 [ "$(cluster_psql "$N" -c 'SELECT count(*) FROM said')" = "$rows" ] && grep -q 'wal push lab/pg' "$N/data/postgresql.conf"
 claim 'a test copy has all rows, and the archive command of the original in its configuration'
+[ "$(cluster_psql "$N" -c "SELECT string_agg(gid, '') FROM pg_prepared_xacts" -c 'SELECT count(*) FROM pg_replication_slots' | tr '\n' ' ')" = 'half 0 ' ]
+claim '... and the prepared transaction, but no slot'
 cluster_psql "$N" -c "INSERT INTO said VALUES (-1, 'only in the copy')" -c 'SELECT pg_switch_wal()' -c CHECKPOINT >/dev/null
 sleep 1
 [ "$(cluster_psql "$N" -c 'SHOW archive_mode')" = off ] && [ -z "$(find "$K/repo/wal" -name '00000002*')" ]
 claim 'promoted, it archives nothing'
 cluster_stop "$N"
 rm -rf "$N/data"
+
+# ---- what a copy does at its target ----
+sql -c "SELECT pg_create_restore_point('here')" -c "INSERT INTO said VALUES (-9, 'behind it')" >/dev/null
+last=$(sql -c 'SELECT pg_walfile_name(pg_switch_wal())') && archived "$last"
+at_target() { # ACTION
+  w restore lab/pg --into "$N/data" --target-name here --target-action "$1" && owned "$N/socket" && echo "unix_socket_directories = '$N/socket'" | cluster_as "$N" tee -a "$N/data/postgresql.conf" >/dev/null
+}
+at_target shutdown && { cluster_start "$N" >/dev/null 2>&1 || true; } && await 120 grep -aq 'shutdown at recovery target' "$N/server.log" && await 120 eval '[ ! -f "$N/data/postmaster.pid" ]'
+claim 'a copy that is to shut down at its target does'
+rm -rf "$N/data" "$N/server.log"
+at_target pause && cluster_start "$N" && paused() { [ "$(cluster_psql "$N" -c 'SELECT pg_get_wal_replay_pause_state()' 2>/dev/null)" = paused ]; } && await 60 paused && [ "$(cluster_psql "$N" -c 'SELECT count(*) FROM said WHERE i < 0')" = 0 ] &&
+  cluster_psql "$N" -c 'SELECT pg_wal_replay_resume()' >/dev/null && await 60 cluster_leads "$N" && [ "$(cluster_psql "$N" -c 'SELECT count(*) FROM said WHERE i < 0')" = 0 ]
+claim '... and one that is to wait waits, can be looked at, and goes on from there'
+cluster_stop "$N"
+rm -rf "$N/data"
+sql -c 'DELETE FROM said WHERE i = -9'
 
 # ---- a clone with the same system identifier ----
 sql -c CHECKPOINT && cluster_stop "$C"

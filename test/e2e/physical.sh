@@ -183,6 +183,30 @@ claim 'a second backup at the same time is refused'
 sql -c "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(100)' AND pid <> pg_backend_pid()" >/dev/null
 wait $holder 2>/dev/null
 
+# ---- what happens between start and stop: its query waits there for a lock that the test holds
+held='invariants: [{ name: held, database: postgres, sql: "SELECT count(*) FROM (SELECT pg_catalog.pg_advisory_lock_shared(7)) x", expect: equal }]'
+holder=
+lock_at() { # FOLDER
+  cluster_as "$1" "$PG_BIN/psql" -X -q -h "$1/socket" -U postgres -c 'SELECT pg_advisory_lock(7), pg_sleep(600)' >/dev/null 2>&1 &
+  holder=$!
+  is_held() { [ "$(cluster_psql "$1" -c "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 7 AND granted")" = 1 ]; }
+  await 60 is_held "$1"
+}
+waits_at() { [ "$(cluster_psql "$1" -c "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 7 AND NOT granted")" = 1 ]; }
+end_at() { # FOLDER WHICH: sessions
+  cluster_psql "$1" -c "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND $2" >/dev/null
+}
+config held.yaml 'through: host' "$connect" "$held"
+before=$("$P" list lab/pg --json 2>/dev/null | grep -c '"id"')
+lock_at "$C"
+"$P" --config held.yaml backup lab/pg >out 2>err </dev/null &
+job=$!
+await 120 waits_at "$C" && end_at "$C" "application_name = 'proofkeep' AND state = 'idle'" && end_at "$C" "query LIKE '%pg_sleep(600)'"
+wait $holder 2>/dev/null
+wait $job
+[ $? = 7 ] && says PK-PG-001 && [ "$("$P" list lab/pg --json 2>/dev/null | grep -c '"id"')" = "$before" ]
+claim 'a backup whose session the server ended is none'
+
 # ---- beside other work ----
 config paced.yaml 'through: host' "$connect" 'bandwidth: 1MiB'
 tap_last='a backup at 1 MiB a second'
@@ -265,6 +289,17 @@ cluster_stop "$N"
 rm -rf "$N/data" "$N/data-tablespaces"
 pk --config standby.yaml verify lab/copy --level full
 claim '... and is verified in a scratch server'
+config promoted.yaml 'through: host' "connect: { host: $S/socket, user: postgres }" "$held"
+sed -i 's/^  pg:/  copy:/' promoted.yaml
+before=$("$P" list lab/copy --json 2>/dev/null | grep -c '"id"')
+lock_at "$S"
+"$P" --config promoted.yaml backup lab/copy >out 2>err </dev/null &
+job=$!
+await 120 waits_at "$S" && cluster_psql "$S" -c 'SELECT pg_promote()' >/dev/null && end_at "$S" "query LIKE '%pg_sleep(600)'"
+wait $holder 2>/dev/null
+wait $job
+[ $? = 1 ] && says PK-PG-015 && says 'promoted during online backup' && [ "$("$P" list lab/copy --json 2>/dev/null | grep -c '"id"')" = "$before" ]
+claim 'a standby that is promoted meanwhile ends the backup'
 cluster_stop "$S"
 
 # ---- a copy of the folder is not the server's ----

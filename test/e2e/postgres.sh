@@ -108,6 +108,8 @@ pk restore "lab/pg@$first" --path db/shop/contents --swap --dry-run && grep -q '
 claim 'the plan warns of the session'
 fails 2 PK-USE-001 restore "lab/pg@$first" --path db/shop/contents --swap --into other && says 'either restored into other, or swapped'
 claim 'a swap has no target of its own'
+fails 2 PK-USE-001 restore lab/pg --into other --target-time 2100-01-01T00:00:00Z && says 'is no physical backup: what it holds is of one instant' && says 'An instant takes physical backups and WAL .*; the newest that pg has of its own before that is bkp-' && [ "$(databases)" = 'billing shop' ]
+claim 'nor is a dump asked for an instant'
 pk restore "lab/pg@$first" --path db/shop/contents --swap --dry-run --json && plan=$(result plan) && fails 5 PK-PG-006 restore --plan "$plan" && says 'shop' && says 'state:'
 claim 'a database in use is not swapped'
 facts now shop && diff shop.facts now >out && kill -0 $session && [ "$(databases)" = 'billing shop' ]

@@ -58,6 +58,11 @@ refused lab/pg --target-xid 4000000 && says 'the transaction 4000000 did not end
 claim 'a transaction that nobody knows is refused, with the nearest'
 refused lab/pg --target-name nothing && says "no restore point 'nothing' is in the WAL" && says "The newest restore points in it: 'double' at 0/.*, 'double' at 0/.*, 'both' at 0/"
 claim 'and a name that nobody gave, with the newest that there are'
+# what is measured between start and stop of a backup through the host gives the name, and what is measured after it gives it again
+sed -e 's/through: replication/through: host/' -e "s|^    kind: postgres|&\n    invariants: [{ name: point, database: shop, sql: \"SELECT pg_create_restore_point('during')\", expect: equal }]|" proofkeep.yaml >host.yaml
+pk --config host.yaml backup lab/pg --json && stream && during=$(result surfaces.0.backup_id) && refused lab/pg --target-name during && says "one at 0/[0-9A-F]*.* given while $during was taken" &&
+  at=$(sed -n 's/.*Name the one behind the backup by its place: --target-lsn \([0-9A-F/]*\).*/\1/p' err) && plan lab/pg --target-lsn "$at" && base_is "$during"
+claim 'a name that was given while the backup was taken, and again behind it, is refused'
 sed "s|^    kind: postgres|&\n    tools_dir: $T/none|" proofkeep.yaml >bare.yaml && mkdir none
 fails 1 PK-PG-009 --config bare.yaml restore lab/pg --target-name early --into "$T/copy" --dry-run && says 'only the WAL tells which of them leads to the target' && says 'Name the backup'
 claim 'where pg_waldump is not at hand, the backup has to be named'

@@ -69,7 +69,7 @@ claim 'carried out, they are back'
 claim 'what changed since stays as it is'
 digests >now && diff <(grep -v '^orders' damaged) <(grep -v '^orders' now) >out
 claim 'every other table is untouched'
-fails 5 PK-ROW-004 restore --plan "$plan" && says "rows that were deleted are there again: (100), (101), (102) and others" && says 'state: .*nothing was applied'
+fails 5 PK-ROW-004 restore --plan "$plan" && says "rows that were deleted are there again: lines [0-9]*, [0-9]*, [0-9]* and others of the change set" && says 'state: .*nothing was applied'
 claim 'they are not put back twice'
 pk ledger list --json && grep -q 'restore/v1' out && ! grep -rq 'changed since' "$T/repo/log"
 claim 'a receipt is in the log, without payload'
@@ -104,7 +104,7 @@ claim 'with them all that they stand on comes back as well'
 # ---- refusals
 shop -c 'DELETE FROM "Sales Dept"."Line" WHERE "Order" = 30' -c "UPDATE orders SET note = 'wrong' WHERE id = 31"
 rows "$first" --rows public.orders --rows '"Sales Dept"."Line"' --take deleted --take changed && plan=$(plan_of) && shop -c "UPDATE orders SET note = 'changed again' WHERE id = 31" && digests >damaged &&
-  fails 5 PK-ROW-004 restore --plan "$plan" && says 'public.orders: rows have changed again, or are gone: (31)' && digests >now && diff damaged now >out
+  fails 5 PK-ROW-004 restore --plan "$plan" && says 'public.orders: rows have changed again, or are gone: line [0-9]* of the change set' && sed -n "$(sed -n 's/.* are gone: line \([0-9]*\) .*/\1/p' err)p" "$(find "$T/cache" -name "$plan.changes")" | grep -q '"key":\["31"\]' && digests >now && diff damaged now >out
 claim 'a row that changed again stops all of it'
 shop -c "UPDATE orders SET note = 'wrong' WHERE id = 31" -c "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(30); RETURN NEW; END'" \
   -c 'CREATE TRIGGER slow BEFORE INSERT ON "Sales Dept"."Line" FOR EACH ROW EXECUTE FUNCTION slow()'

@@ -74,6 +74,15 @@ claim 'so is a truncated one'
 measured wal receive prod/db --config "$K/second.yaml" -r second --once && measured wal get prod/db "$a" "$K/got" --config "$K/second.yaml" -r second && cmp "$C/data/pg_wal/$a" "$K/got" &&
   measured wal get prod/db "$b" "$K/got" --config "$K/second.yaml" -r second && cmp "$C/data/pg_wal/$b" "$K/got"
 claim 'what was received is the same'
+cluster_as "$C" cp "$C/data/pg_wal/$a" "$K/$a.partial"
+measured wal push prod/db "$K/$a.partial" --config "$K/pk.yaml" && [ -d "$(echo "$K"/repo/wal/*/00000001/"$a".partial.pieces)" ] && measured wal push prod/db "$K/$a.partial" --config "$K/pk.yaml" &&
+  measured wal get prod/db "$a.partial" "$K/got" --config "$K/pk.yaml" && cmp "$K/$a.partial" "$K/got"
+claim 'what is left of a long segment at the end of a timeline goes in pieces as well, and comes back'
+cluster_as "$C" python3 -c 'import sys
+f = open(sys.argv[1], "r+b"); f.seek(40 << 20); b = f.read(1); f.seek(40 << 20); f.write(bytes([b[0] ^ 1]))' "$K/$a.partial"
+! measured wal push prod/db "$K/$a.partial" --config "$K/pk.yaml" && says 'with other bytes' && rm "$K"/repo/wal/*/00000001/"$a".partial.pieces/01000000-* && ! measured wal get prod/db "$a.partial" "$K/none" --config "$K/pk.yaml" && [ ! -e "$K/none" ]
+claim 'with other bytes it is refused, and without all of its pieces there is none'
+cluster_as "$C" cp "$C/data/pg_wal/$a" "$K/$a.partial" && measured wal push prod/db "$K/$a.partial" --config "$K/pk.yaml"
 measured wal verify prod/db --level decode --config "$K/pk.yaml" && measured wal verify prod/db --level decode --config "$K/second.yaml" -r second
 claim 'both are whole'
 sed -e "s,^secrets:,&\n  s: { file: $K/key2 }," -e '/second:/s/key: k/key: s/' -e 's/mode: archive/&, also: [second]/' "$K/pk.yaml" | cluster_as "$C" tee "$K/both.yaml" >/dev/null

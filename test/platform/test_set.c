@@ -46,6 +46,25 @@ static void members_come_in_the_order_of_restoring(void **state) {
     assert_members(&s, (const char *const[]){"db", "web", NULL});
 }
 
+static void what_lies_between_two_need_not_be_in_the_set(void **state) {
+    (void)state;
+    CLEANUP(config_freep)
+    struct config *c =
+        parse_ok(HEAD "  site: { kind: files, class: config, paths: [/s], depends_on: [web] }\n" SETS ENVIRONMENTS);
+    struct set_spec s = resolve(c, (const char *const[]){"prod/site,db,art"}, 1);
+    /* site waits for web, which is not among them, and web for db */
+    assert_members(&s, (const char *const[]){"art", "db", "site", NULL});
+    json_t *on = set_depends_json(c, s.members[2], s.members, s.count);
+    assert_int_equal(json_array_size(on), 2);
+    assert_string_equal(json_string_value(json_array_get(on, 0)), "web");
+    assert_string_equal(json_string_value(json_array_get(on, 1)), "db");
+    json_decref(on);
+    on = set_depends_json(c, s.members[1], s.members, s.count);
+    assert_int_equal(json_array_size(on), 0);
+    json_decref(on);
+    assert_false(set_depends(c, s.members[1], s.members[2]));
+}
+
 static void lists_have_one_name_however_they_are_named(void **state) {
     (void)state;
     CLEANUP(config_freep) struct config *c = parse_ok(HEAD SETS ENVIRONMENTS);
@@ -115,6 +134,7 @@ static void a_class_may_have_a_point(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(members_come_in_the_order_of_restoring),
+        cmocka_unit_test(what_lies_between_two_need_not_be_in_the_set),
         cmocka_unit_test(lists_have_one_name_however_they_are_named),
         cmocka_unit_test(an_environments_set_stands_above_the_roots),
         cmocka_unit_test(a_set_is_of_one_environment),

@@ -107,6 +107,56 @@ static void what_basebackup_leaves_out_is_left_out(void **s) {
     assert_false(pgphys_folder_emptied(BYTES_STR("base/pg_wal")));
 }
 
+/* What a running server does to files between the list and the reading of them. */
+static void files_that_vanish_grow_and_shrink_are_taken_as_they_were_listed(void **s) {
+    static const struct {
+        const char *name;
+        size_t listed, is; /* is 0: it is gone */
+    } files[] = {{"base/5/16400", 16384, 16384}, {"base/5/16401", 8192, 0},      {"base/5/16402", 8192, 24576},
+                 {"base/5/16403", 24576, 8192},  {"base/5/16404", 16384, 12000}, {"pg_xact/0000", 8192, 0}};
+    (void)s;
+    static uint8_t page[24576];
+    struct scratch sc;
+    struct fake *f = fake_new();
+    struct fake_view v;
+    struct pgphys_list list = {0};
+    struct pgphys_control control = {.block_bytes = 8192, .segment_blocks = 131072};
+    struct surface_context ctx = {.jobs = 2};
+    struct pgphys_reading r = {.ctx = &ctx, .sink = fake_sink(f), .control = &control, .list = &list};
+    for (size_t i = 0; i < sizeof page; i++) page[i] = (uint8_t)(i / 512 + 1);
+    scratch_make(&sc);
+    assert_int_equal(mkdir(scratch_path(&sc, "base"), 0700), 0);
+    assert_int_equal(mkdir(scratch_path(&sc, "base/5"), 0700), 0);
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        struct stat st = {.st_mode = 0600, .st_size = (off_t)files[i].listed};
+        claim_ok(pgphys_list_add(&list, BYTES_STR(files[i].name), PGPHYS_FILE, &st, BYTES_OF(NULL, 0), &err), err);
+        if (files[i].is) scratch_write(&sc, files[i].name, (const char *)page, files[i].is);
+    }
+    r.dirfd = open(sc.path, O_RDONLY | O_DIRECTORY);
+    assert_true(r.dirfd >= 0);
+    claim_ok(pgphys_read_all(&r, &err), err);
+    claim_ok(fake_seal(f, &err), err);
+    assert_int_equal(r.vanished, 2);
+    assert_int_equal(r.shrunk, 2);
+    assert_int_equal(fake_count(f), 4);
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        struct pgphys_attr a;
+        assert_int_equal(fake_find(f, files[i].name, &v), files[i].is != 0);
+        assert_int_equal(list.entries[i].lost, files[i].is == 0);
+        if (!files[i].is) continue;
+        size_t n = files[i].is < files[i].listed ? files[i].is : files[i].listed;
+        assert_int_equal(v.bytes, files[i].listed);
+        assert_int_equal(v.data_bytes, n); /* the rest is a hole */
+        assert_memory_equal(v.data, page, n);
+        claim_ok(pgphys_attr_decode(v.attr, &a, &err), err);
+        assert_int_equal((a.flags & PGPHYS_GREW_SHORT) != 0, files[i].is < files[i].listed);
+    }
+    close(r.dirfd);
+    pgphys_list_free(&list);
+    fake_free(f);
+    scratch_remove(&sc);
+}
+
 static void relations_are_told_by_their_names(void **s) {
     (void)s;
     uint32_t segment;
@@ -408,6 +458,7 @@ int main(void) {
         cmocka_unit_test(an_attribute_record_is_as_documented),
         cmocka_unit_test(malformed_attribute_records_are_refused),
         cmocka_unit_test(what_basebackup_leaves_out_is_left_out),
+        cmocka_unit_test(files_that_vanish_grow_and_shrink_are_taken_as_they_were_listed),
         cmocka_unit_test(relations_are_told_by_their_names),
         cmocka_unit_test(a_manifest_is_as_the_manual_has_it),
         cmocka_unit_test(recovery_settings_are_of_the_version_and_replace_old_ones),

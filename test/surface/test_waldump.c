@@ -4,6 +4,7 @@
 #include "harness/scratch.h"
 
 #include "base/time.h"
+#include "surface/pg_server.h"
 #include "surface/pgphys/commits.h"
 
 #include <stdio.h>
@@ -88,7 +89,7 @@ static int on_commit(void *ctx, const struct wal_commit *c, struct error *err) {
     return 0;
 }
 
-static void program(const char *dir, const char *text, int status) {
+static void program_saying(const char *dir, const char *text, int status, const char *said) {
     char path[600];
     snprintf(path, sizeof path, "%s/lines", dir);
     FILE *f = fopen(path, "w");
@@ -99,11 +100,15 @@ static void program(const char *dir, const char *text, int status) {
     f = fopen(path, "w");
     assert_non_null(f);
     fprintf(f,
-            "#!/bin/sh\ncat %s/lines\nprintf '%%s\\n' \"$*\" >%s/arguments\necho 'pg_waldump: error: it ends' "
+            "#!/bin/sh\ncat %s/lines\nprintf '%%s\\n' \"$*\" >%s/arguments\necho 'pg_waldump: error: %s' "
             ">&2\nexit %d\n",
-            dir, dir, status);
+            dir, dir, said, status);
     fclose(f);
     assert_int_equal(chmod(path, 0755), 0);
+}
+
+static void program(const char *dir, const char *text, int status) {
+    program_saying(dir, text, status, "it ends");
 }
 
 static const char
@@ -260,29 +265,104 @@ static void many_transactions_may_be_open(void **state) {
     wal_commits_free(&c);
 }
 
-static void the_end_of_the_wal_is_an_end_only_there(void **state) {
-    const char *dir = *state;
-    struct wal_commits c = {0};
-    struct wal_stretch s = {.bin = dir, .folder = dir, .timeline = 1, .from = 0x150, .to = 0x1000, .last = true};
-    struct told t = {0};
-    struct error err = ERROR_INIT;
-    char path[600], said[400] = "";
-    program(dir, text, 1);
-    claim_ok(wal_commits_read(&c, &s, on_commit, &t, &err), err);
-    assert_true(t.n == 2 && t.list[0].xid == 11 && !t.list[0].touched);
+static void what_it_was_asked(const char *dir, char said[400]) {
+    char path[600];
     snprintf(path, sizeof path, "%s/arguments", dir);
     FILE *f = fopen(path, "r");
     assert_non_null(f);
-    assert_non_null(fgets(said, sizeof said, f));
+    assert_non_null(fgets(said, 400, f));
     fclose(f);
+}
+
+static void the_end_of_the_wal_is_an_end_only_there(void **state) {
+    static const char *const ends[] = {
+        "error in WAL record at 0/2FFFFF8: invalid record length at 0/3000028: wanted 24, got 0",
+        "error in WAL record at 0/1000028: there is no contrecord flag at 0/3002000",
+        "error in WAL record at 0/1000028: bad magic number in 000000010000000000000003, offset 8192",
+        "could not find a valid record after 0/3000000"};
+    static const char *const others[] = {
+        "error in WAL record at 0/1000028: incorrect checksum in record at 0/1000060",
+        "could not find a valid record after 0/1000000",
+        "could not read from file 000000010000000000000003, offset 8192: read 0 of 8192",
+        "could not open file 000000010000000000000003: Permission denied",
+        "could not locate WAL file 000000010000000000000003",
+        "out of memory",
+        ""};
+    const char *dir = *state;
+    struct wal_commits c = {0};
+    struct wal_stretch s = {.bin = dir,
+                            .folder = dir,
+                            .timeline = 1,
+                            .from = 0x150,
+                            .to = 0x4000000,
+                            .end = 0x2000000,
+                            .segment_bytes = 16 << 20};
+    struct told t = {0};
+    struct error err = ERROR_INIT;
+    char said[400] = "";
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        program_saying(dir, text, 1, ends[i]);
+        c.seen = t.n = 0;
+        claim_ok(wal_commits_read(&c, &s, on_commit, &t, &err), err);
+        assert_true(t.n == 2 && t.list[0].xid == 11 && !t.list[0].touched);
+    }
+    what_it_was_asked(dir, said);
     assert_non_null(
-        strstr(said, "--timeline=1 --start=0/150 --end=0/1000 --rmgr=Transaction\n")); /* and no heap records */
-    c.seen = 0;
-    s.last = false;
-    claim_fails(wal_commits_read(&c, &s, on_commit, &t, &err), err, ERR_PG_WAL, "it ends");
+        strstr(said, "--timeline=1 --start=0/150 --end=0/4000000 --rmgr=Transaction\n")); /* and no heap records */
+    /* What it could not do is no end, though it be in the last segments. */
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        program_saying(dir, text, 1, others[i]);
+        c.seen = t.n = 0;
+        claim_fails(wal_commits_read(&c, &s, on_commit, &t, &err), err, ERR_PG_WAL, others[i]);
+    }
+    c.seen = t.n = 0;
+    s.end = UINT64_MAX;
+    program_saying(dir, text, 1, ends[0]);
+    claim_fails(wal_commits_read(&c, &s, on_commit, &t, &err), err, ERR_PG_WAL, ends[0]);
     s.bin = "/nowhere";
     claim_fails(wal_commits_read(&c, &s, on_commit, &t, &err), err, ERR_PG_SCRATCH, "look for pg_waldump in /nowhere");
     wal_commits_free(&c);
+}
+
+/* What the real program says where real WAL ends, and where it cannot be read. */
+static void the_real_program_tells_an_end_from_what_it_cannot_read(void **state) {
+    struct pg_server g;
+    struct wal_commits c = {.points = true};
+    struct told t = {0};
+    struct error err = ERROR_INIT;
+    char folder[128];
+    uint64_t from;
+    (void)state;
+    if (!pg_server_find(&g)) skip();
+    pg_server_start(&g);
+    pg_server_sql(&g, "postgres", "SELECT pg_switch_wal();");
+    assert_true(wal_lsn_parse(pg_server_ask(&g, "postgres", "SELECT pg_current_wal_lsn()"), &from));
+    pg_server_sql(&g, "postgres", "SELECT pg_create_restore_point('one'); CREATE TABLE flushed ();");
+    snprintf(folder, sizeof folder, "%s/wal", g.folder);
+    from -= from % (16 << 20);
+    struct wal_name n = wal_name_at(1, from, 16 << 20);
+    char name[WAL_NAME_BYTES];
+    wal_name_format(&n, name);
+    assert_int_equal(pg_server_shell(&g, "mkdir %s && cp %s/data/pg_wal/%s %s/", folder, g.folder, name, folder), 0);
+    struct wal_stretch s = {.bin = g.bin,
+                            .run_as = g.root ? "postgres" : NULL,
+                            .folder = folder,
+                            .timeline = 1,
+                            .from = from,
+                            .to = from + (16 << 20),
+                            .end = from,
+                            .segment_bytes = 16 << 20};
+    claim_ok(wal_commits_read(&c, &s, on_commit, &t, &err), err);
+    assert_true(t.n == 2 && t.list[0].name.len == strlen("one") && t.list[1].ddl);
+    c.seen = t.n = 0;
+    s.end = UINT64_MAX;
+    claim_fails(wal_commits_read(&c, &s, on_commit, &t, &err), err, ERR_PG_WAL, "invalid record length");
+    s.end = from;
+    assert_int_equal(pg_server_shell(&g, "truncate -s 8192 %s/%s", folder, name), 0);
+    c.seen = t.n = 0;
+    claim_fails(wal_commits_read(&c, &s, on_commit, &t, &err), err, ERR_PG_WAL, "could not read");
+    wal_commits_free(&c);
+    pg_server_remove(&g);
 }
 
 static int scratch_setup(void **state) {
@@ -305,6 +385,7 @@ int main(void) {
                                         scratch_teardown),
         cmocka_unit_test_setup_teardown(many_transactions_may_be_open, scratch_setup, scratch_teardown),
         cmocka_unit_test_setup_teardown(the_end_of_the_wal_is_an_end_only_there, scratch_setup, scratch_teardown),
+        cmocka_unit_test(the_real_program_tells_an_end_from_what_it_cannot_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

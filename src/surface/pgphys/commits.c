@@ -142,6 +142,36 @@ static int output(struct reading *r, int fd, struct error *err) {
     }
 }
 
+/* The furthest place that a message names, as one or by its segment. */
+static uint64_t furthest(const char *said, uint32_t segment_bytes) {
+    static const char digits[] = "0123456789ABCDEF/";
+    uint64_t best = 0, lsn;
+    for (const char *p = said; *p; p += strcspn(p, digits)) {
+        char word[40];
+        struct wal_name name;
+        struct error no = ERROR_INIT;
+        size_t n = strspn(p, digits);
+        snprintf(word, sizeof word, "%.*s", (int)(n < sizeof word ? n : 0), p);
+        p += n;
+        bool is = strchr(word, '/') ? wal_lsn_parse(word, &lsn) : false;
+        if (!is && strlen(word) == 24 && segment_bytes && wal_name_parse(word, &name, &no) == 0) {
+            lsn = wal_name_lsn(&name, segment_bytes);
+            is = true;
+        }
+        if (is && lsn > best) best = lsn;
+    }
+    return best;
+}
+
+/* A record that is none, where no more is stored: a server would end there, too. That a file could not be read, or that
+ * the program fell, says nothing of where the WAL ends. */
+static bool is_end(const struct wal_stretch *s, const char *said) {
+    static const char *const words[] = {"error in WAL record at ", "could not find a valid record after ", NULL};
+    const char *at = NULL;
+    for (size_t i = 0; words[i] && !at; i++) at = strstr(said, words[i]);
+    return at && furthest(at, s->segment_bytes) >= s->end;
+}
+
 int wal_commits_read(struct wal_commits *c, const struct wal_stretch *s,
                      int (*cb)(void *ctx, const struct wal_commit *, struct error *), void *ctx, struct error *err) {
     static const char *const env[] = {"PATH=/usr/bin:/bin", "LC_ALL=C", "TZ=UTC", NULL};
@@ -177,7 +207,7 @@ int wal_commits_read(struct wal_commits *c, const struct wal_stretch *s,
     if (rc < 0) return rc;
     rc = output(&r, proc_out(p), err);
     if (rc == 0 && (rc = proc_wait(p, NULL, &why)) < 0) {
-        if (rc == -ERR_PROC_FAILED && s->last)
+        if (rc == -ERR_PROC_FAILED && is_end(s, why.text))
             rc = 0;
         else if (rc == -ERR_PROC_FAILED)
             rc = error_set(err, ERR_PG_WAL, "%s", why.text);

@@ -53,10 +53,13 @@ struct wal_stretch {
     const char *bin, *run_as, *folder; /* the server's programs, who runs them, and where the segments lie */
     uint32_t timeline;
     uint64_t from, to; /* records that begin at or after `from` and end before `to` */
-    bool last;         /* what cannot be read is the end of the WAL */
+    uint64_t
+        end; /* what is no record from here on is the end of the WAL, as a server takes it; UINT64_MAX: nothing is */
+    uint32_t segment_bytes;
 };
 /* Calls cb for each commit above c->seen; what it answers that is not 0 ends it, and is answered. ERR_PG_WAL with the
- * program's own words when it cannot read on; ERR_PG_SCRATCH without it. */
+ * program's own words when it cannot read on, whatever the reason, but for the end of the WAL; ERR_PG_SCRATCH without
+ * it. */
 int wal_commits_read(struct wal_commits *c, const struct wal_stretch *s, int (*cb)(void *ctx, const struct wal_commit *, struct error *),
                      void *ctx, struct error *err) PK_CHECK;
 

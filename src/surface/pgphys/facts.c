@@ -108,6 +108,25 @@ static int put_outside(PGconn *c, json_t *facts, struct error *err) {
     return r;
 }
 
+/* What a copy has otherwise than its original: slots stay behind, subscriptions come along and take up their work, and
+ * transactions that were prepared are there with their locks. */
+static int put_survivors(PGconn *c, json_t *facts, struct error *err) {
+    CLEANUP(pg_clearp) PGresult *q = NULL;
+    int r = put_rows(c, facts, "replication_slots",
+                     "SELECT slot_name AS name, slot_type AS type FROM pg_catalog.pg_replication_slots"
+                     " WHERE NOT temporary ORDER BY slot_name COLLATE \"C\"",
+                     true, err);
+    if (r == 0)
+        r = put_rows(
+            c, facts, "subscriptions",
+            "SELECT subname AS name, datname AS database,"
+            " CASE WHEN subenabled THEN 'true' ELSE 'false' END AS enabled FROM pg_catalog.pg_subscription"
+            " JOIN pg_catalog.pg_database d ON d.oid = subdbid ORDER BY datname COLLATE \"C\", subname COLLATE \"C\"",
+            true, err);
+    if (r == 0) r = pg_query(c, &q, err, "SELECT count(*) FROM pg_catalog.pg_prepared_xacts", 0, NULL);
+    return r == 0 ? json_put_int(facts, "prepared_transactions", strtoll(pg_value(q, 0, 0), NULL, 10), err) : r;
+}
+
 static int put_sizes(PGconn *c, json_t *facts, struct error *err) {
     static const struct {
         const char *key, *setting;
@@ -147,5 +166,6 @@ int pgphys_server_facts(PGconn *c, json_t *facts, struct error *err) {
     if (r == 0) r = put_settings(c, facts, "settings", settings, err);
     if (r == 0) r = put_tablespaces(c, facts, err);
     if (r == 0) r = put_databases(c, facts, err);
+    if (r == 0) r = put_survivors(c, facts, err);
     return r == 0 ? put_outside(c, facts, err) : r;
 }

@@ -61,6 +61,51 @@ static int steps_of(struct pgphys_restore *r, struct plan_parts *p, struct error
     return rc;
 }
 
+/* "a, b, c and others", of those that are enabled where it is said of them; false: there are none. */
+static bool names_of(const json_t *list, char out[256]) {
+    const json_t *v;
+    size_t i, n = 0, at = 0;
+    json_array_foreach(list, i, v) {
+        if (strcmp(json_text(v, "enabled", "true"), "true") != 0) continue;
+        if (n++ < 3)
+            at += (size_t)snprintf(out + at, 256 - at, "%s%.64s", n > 1 ? ", " : "", json_text(v, "name", "?"));
+        else if (n == 4)
+            snprintf(out + at, 256 - at, " and others");
+    }
+    return n > 0;
+}
+
+static int survivors(const struct pgphys_restore *r, struct plan_parts *p, struct error *err) {
+    const json_t *facts = r->q->facts;
+    json_int_t prepared = json_integer_value(json_object_get(facts, "prepared_transactions"));
+    char names[256];
+    int rc = 0;
+    if (names_of(json_object_get(facts, "replication_slots"), names))
+        rc =
+            json_push(p->warnings,
+                      json_sprintf("replication slots are in no backup (%s): make those anew that a consumer needs; it "
+                                   "begins where the copy is, and not where it was",
+                                   names),
+                      err);
+    if (rc == 0 && names_of(json_object_get(facts, "subscriptions"), names))
+        rc = json_push(
+            p->warnings,
+            json_sprintf("subscriptions are in the backup, and enabled (%s): a copy that is started beside its "
+                         "original takes from the publishers what is meant for that; start it with "
+                         "max_logical_replication_workers = 0 first",
+                         names),
+            err);
+    if (rc == 0 && prepared > 0)
+        rc = json_push(
+            p->warnings,
+            json_sprintf("prepared transactions that had not ended when the backup began: %lld; unless they ended "
+                         "before the copy's instant they hold their locks there until COMMIT PREPARED or "
+                         "ROLLBACK PREPARED",
+                         (long long)prepared),
+            err);
+    return rc;
+}
+
 static int print(const struct pgphys_restore *r, struct buf *out, struct error *err) {
     struct stat st = {0};
     (void)!seam_fstatat(AT_FDCWD, r->target, &st, AT_SYMLINK_NOFOLLOW);
@@ -76,6 +121,7 @@ int pgphys_plan(const struct surface_context *ctx, const struct restore_request 
     if (rc == 0) rc = pgphys_recovery_check(q->recovery, q->facts, err);
     if (rc == 0) rc = pgphys_target_decide(&r, err);
     if (rc == 0) rc = steps_of(&r, &parts, err);
+    if (rc == 0) rc = survivors(&r, &parts, err);
     if (rc == 0) rc = print(&r, &parts.print, err);
     if (rc == 0) rc = json_put_str(out, "target", r.target, err);
     if (rc == 0)

@@ -172,6 +172,30 @@ static int verify(const struct scratch *w, json_t *facts, struct error *err) {
     return rc == 0 ? json_put_int(facts, "pg_verifybackup_ms", (time_monotonic_ns() - from) / 1000000, err) : rc;
 }
 
+/* So that what was closed when the copy was taken can be looked into; the copy is ours to change. One whose removal was
+ * interrupted (-2) stays as it is, and so do all where the role may not open them: entering one then says so. */
+static int open_databases(const struct surface_context *ctx, const json_t *scratch, struct error *err) {
+    CLEANUP(pg_settings_freep) struct pg_settings *s = NULL;
+    CLEANUP(pg_finishp) PGconn *c = NULL;
+    CLEANUP(pg_clearp) PGresult *r = NULL;
+    int rc = pg_settings_load(ctx, scratch, &s, err);
+    if (rc == 0) rc = pg_connect(s, NULL, &c, err);
+    if (rc == 0)
+        rc = pg_query(c, &r, err,
+                      "SELECT pg_catalog.format('ALTER DATABASE %I ALLOW_CONNECTIONS true', datname)"
+                      " FROM pg_catalog.pg_database"
+                      " WHERE NOT datallowconn AND datname <> 'template0' AND datconnlimit <> -2",
+                      0, NULL);
+    for (int i = 0; rc == 0 && i < PQntuples(r); i++) {
+        struct error refused = ERROR_INIT;
+        if (pg_command(c, &refused, "%s", pg_value(r, i, 0)) < 0 && PQstatus(c) != CONNECTION_OK) {
+            *err = refused;
+            rc = -(int)refused.code;
+        }
+    }
+    return rc;
+}
+
 int pgphys_scratch_run(const struct surface_context *ctx, const struct restore_request *q, json_t *facts,
                        struct error *err) {
     struct scratch w;
@@ -181,6 +205,8 @@ int pgphys_scratch_run(const struct surface_context *ctx, const struct restore_r
     int64_t from = time_monotonic_ns();
     if (rc == 0) rc = start(&w, err);
     if (rc == 0) rc = wait_up(ctx, q->scratch, &w, err);
+    if (rc == 0 && json_is_true(json_object_get(q->scratch, "open_databases")))
+        rc = open_databases(ctx, q->scratch, err);
     return rc == 0 ? json_put_int(facts, "recovery_ms", (time_monotonic_ns() - from) / 1000000, err) : rc;
 }
 

@@ -2,6 +2,8 @@
 
 #include "base/seam.h"
 
+#include <stdlib.h>
+
 /* Rows are compared as the text of a record: that asks each type's own output, which json, xml and points have and
  * equality they have not. */
 
@@ -12,17 +14,15 @@ static int run(struct pg_apply *a, struct buf *sql, PGresult **ret, struct error
     return rc < 0 ? rc : pg_rows_run(a->c, sql, 0, NULL, ret, err);
 }
 
-static void name_rows(const PGresult *q, char *out, size_t n) {
-    size_t at = 0;
-    for (int i = 0; i < PQntuples(q) && i < NAMED && at < n; i++)
-        at += (size_t)snprintf(out + at, n - at, "%s%.100s", i ? ", " : "", pg_value(q, i, 0));
-    if (PQntuples(q) > NAMED && at < n) snprintf(out + at, n - at, " and others");
-}
-
-static int key_text(const struct pg_staged *t, struct buf *sql, struct error *err) {
-    int rc = buf_append_str(sql, "SELECT ROW(", err);
-    if (rc == 0) rc = pg_staged_columns_sql(t, 'k', sql, err);
-    return rc == 0 ? buf_append_str(sql, ")::text", err) : rc;
+/* By their lines in the change set, behind its head and its tables: a key is of somebody's data, and messages go into
+ * logs. */
+static void name_rows(const struct pg_apply *a, const PGresult *q, char *out, size_t n) {
+    const int rows = PQntuples(q);
+    size_t at = (size_t)snprintf(out, n, rows > 1 ? "lines " : "line ");
+    for (int i = 0; i < rows && i < NAMED && at < n; i++)
+        at += (size_t)snprintf(out + at, n - at, "%s%llu", i ? ", " : "",
+                               strtoull(pg_value(q, i, 0), NULL, 10) + a->count + 2);
+    if (at < n) snprintf(out + at, n - at, "%s of the change set", rows > NAMED ? " and others" : "");
 }
 
 static int from_stage(size_t number, struct buf *sql, struct error *err) {
@@ -35,14 +35,14 @@ static int check_absent(struct pg_apply *a, size_t number, struct error *err) {
     CLEANUP(pg_clearp) PGresult *q = NULL;
     const struct pg_staged *t = &a->tables[number];
     char rows[400] = "";
-    int rc = key_text(t, &sql, err);
+    int rc = buf_append_str(&sql, "SELECT k.n", err);
     if (rc == 0) rc = from_stage(number, &sql, err);
     if (rc == 0) rc = buf_printf(&sql, err, " JOIN %s t ON ", t->table.sql);
     if (rc == 0) rc = pg_row_join_sql(&t->table, &sql, err);
     if (rc == 0) rc = buf_printf(&sql, err, " WHERE k.kind = 'd' ORDER BY k.n LIMIT %d", NAMED + 1);
     if (rc == 0) rc = run(a, &sql, &q, err);
     if (rc < 0 || PQntuples(q) == 0) return rc;
-    name_rows(q, rows, sizeof rows);
+    name_rows(a, q, rows, sizeof rows);
     return error_set(err, ERR_ROWS_CHANGED, "%s: rows that were deleted are there again: %s", t->table.label, rows);
 }
 
@@ -62,7 +62,7 @@ static int check_same(struct pg_apply *a, size_t number, struct error *err) {
     CLEANUP(pg_clearp) PGresult *q = NULL;
     const struct pg_staged *t = &a->tables[number];
     char rows[400] = "";
-    int rc = key_text(t, &sql, err);
+    int rc = buf_append_str(&sql, "SELECT k.n", err);
     if (rc == 0) rc = from_stage(number, &sql, err);
     if (rc == 0) rc = buf_printf(&sql, err, " LEFT JOIN %s t ON ", t->table.sql);
     if (rc == 0) rc = pg_row_join_sql(&t->table, &sql, err);
@@ -73,7 +73,7 @@ static int check_same(struct pg_apply *a, size_t number, struct error *err) {
     if (rc == 0) rc = buf_printf(&sql, err, ")::text) ORDER BY k.n LIMIT %d", NAMED + 1);
     if (rc == 0) rc = run(a, &sql, &q, err);
     if (rc < 0 || PQntuples(q) == 0) return rc;
-    name_rows(q, rows, sizeof rows);
+    name_rows(a, q, rows, sizeof rows);
     return error_set(err, ERR_ROWS_CHANGED, "%s: rows have changed again, or are gone: %s", t->table.label, rows);
 }
 
@@ -136,7 +136,7 @@ static int check_parent(struct pg_apply *a, size_t number, const json_t *fk, str
     const json_t *c;
     char rows[400] = "";
     bool whole = true, also = true;
-    int rc = key_text(t, &sql, err);
+    int rc = buf_append_str(&sql, "SELECT k.n", err);
     if (rc == 0) rc = from_stage(number, &sql, err);
     if (rc == 0) rc = buf_append_str(&sql, " WHERE k.kind <> 'a'", err);
     json_array_foreach(json_object_get(fk, "columns"), i, c) if (rc == 0) rc = buf_printf(
@@ -147,7 +147,7 @@ static int check_parent(struct pg_apply *a, size_t number, const json_t *fk, str
     rc = buf_printf(&sql, err, " ORDER BY k.n LIMIT %d", NAMED + 1);
     if (rc == 0) rc = run(a, &sql, &q, err);
     if (rc < 0 || PQntuples(q) == 0) return rc;
-    name_rows(q, rows, sizeof rows);
+    name_rows(a, q, rows, sizeof rows);
     return error_set(err, ERR_ROWS_PARENTS, "%s: rows of %s that these refer to are missing (%s): %s", t->table.label,
                      json_string_value(json_object_get(fk, "table")), json_string_value(json_object_get(fk, "name")),
                      rows);

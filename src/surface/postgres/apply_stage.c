@@ -205,8 +205,8 @@ int pg_apply_stage(struct pg_apply *a, int fd, struct error *err) {
 }
 
 int pg_staged_columns_sql(const struct pg_staged *t, char prefix, struct buf *out, struct error *err) {
-    size_t n = prefix == 'k' ? t->table.key_count : t->table.column_count;
     int rc = 0;
-    for (size_t i = 1; rc == 0 && i <= n; i++) rc = buf_printf(out, err, "%sk.%c%zu", i > 1 ? ", " : "", prefix, i);
+    for (size_t i = 1; rc == 0 && i <= t->table.column_count; i++)
+        rc = buf_printf(out, err, "%sk.%c%zu", i > 1 ? ", " : "", prefix, i);
     return rc;
 }
