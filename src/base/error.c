@@ -2,6 +2,7 @@
 #include "base/utf8.h"
 #include <assert.h>
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -88,7 +89,11 @@ int error_set_errno(struct error *err, enum error_code code, const char *fmt, ..
         else
             snprintf(cause, sizeof cause, ": error %d", saved);
         text_append(err->text, sizeof err->text, len, cause);
-        err->code = saved == ENOSPC || saved == EDQUOT ? ERR_IO_FULL : saved == ENOMEM ? ERR_NO_MEMORY : code;
+        const bool denied = (saved == EACCES || saved == EPERM) && (code == ERR_IO_READ || code == ERR_IO_WRITE);
+        err->code = saved == ENOSPC || saved == EDQUOT ? ERR_IO_FULL
+                    : saved == ENOMEM                  ? ERR_NO_MEMORY
+                    : denied                           ? ERR_IO_DENIED
+                                                       : code;
         err->sys_errno = saved;
     }
     errno = saved;

@@ -5,7 +5,7 @@
 
 /* The code that says most about a failed call on a path. */
 static enum error_code path_code(enum error_code other) {
-    return errno == ENOENT ? ERR_IO_NOT_FOUND : errno == EACCES || errno == EPERM ? ERR_IO_DENIED : other;
+    return errno == ENOENT ? ERR_IO_NOT_FOUND : other;
 }
 
 int io_read_full(int fd, void *p, size_t n, size_t *ret_n, const char *what, struct error *err) {
@@ -72,7 +72,10 @@ void io_close(int *fd) {
 
 int io_read_file(int dirfd, const char *path, size_t max, struct buf *b, struct error *err) {
     CLEANUP(io_close) int fd = seam_openat(dirfd, path, O_RDONLY | O_NOCTTY, 0);
-    if (fd < 0) return error_set_errno(err, path_code(ERR_IO_READ), "open %s", path);
+    if (fd < 0) {
+        int rc = error_set_errno(err, path_code(ERR_IO_READ), "open %s", path);
+        return dirfd == AT_FDCWD ? io_whose(path, "read", err) : rc;
+    }
     size_t start = b->len, done = 0;
     int rc = 0;
     for (;;) {
@@ -184,7 +187,10 @@ int io_replace_file(int dirfd, const char *path, struct bytes content, mode_t mo
 /* Makes one level and its name in the level above durable. */
 static int mkdir_level(const char *path, mode_t mode, struct error *err) {
     if (seam_mkdirat(AT_FDCWD, path, mode) < 0) {
-        if (errno != EEXIST) return error_set_errno(err, path_code(ERR_IO_WRITE), "create the folder %s", path);
+        if (errno != EEXIST) {
+            error_set_errno(err, path_code(ERR_IO_WRITE), "create the folder %s", path);
+            return io_whose(path, "write into", err);
+        }
         struct stat st;
         if (seam_fstatat(AT_FDCWD, path, &st, 0) < 0)
             return error_set_errno(err, path_code(ERR_IO_READ), "look at %s", path);

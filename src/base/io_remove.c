@@ -16,8 +16,7 @@ static void dir_close(DIR **d) {
 }
 
 static int removal_failed(struct removal *r, const char *name, struct error *err) {
-    enum error_code code = errno == EACCES || errno == EPERM ? ERR_IO_DENIED : ERR_IO_WRITE;
-    return error_set_errno(err, code, "remove %s: %s", r->path, name);
+    return error_set_errno(err, ERR_IO_WRITE, "remove %s: %s", r->path, name);
 }
 
 /* Opens a folder so that its entries can be removed; *ret_fd is -1 when it is gone. */

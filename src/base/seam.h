@@ -123,6 +123,10 @@ int io_nameless(const char *dir, int *ret_fd, struct error *err) PK_CHECK;
 int io_mkdirs(const char *path, mode_t mode, struct error *err) PK_CHECK;
 /* Remove a tree without following links; missing is fine. */
 int io_remove_tree(int dirfd, const char *path, struct error *err) PK_CHECK;
+/* When err is of a call that was denied: puts in front of it whose the thing is that is in the way, and its mode: the
+ * first folder of the path that may not be passed, else what the path names, else the folder that it would be in.
+ * `deed` is what was tried there ("read", "write into"). Keeps errno; returns -err->code. */
+int io_whose(const char *path, const char *deed, struct error *err) PK_CHECK;
 /* An exclusive flock, not waited for. 0 also where the file system has no locks; else -1 with errno. */
 int io_lock(int fd) PK_CHECK;
 void io_close(int *fd); /* closes and sets to -1; ignores -1. For descriptors whose data is already durable or read-only */

@@ -40,7 +40,10 @@ static int check_file(int fd, const char *what, mode_t forbidden, struct error *
 
 static int read_path(const char *path, const char *what, mode_t forbidden, struct secret **ret, struct error *err) {
     CLEANUP(io_close) int fd = seam_openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0);
-    if (fd < 0) return error_set_errno(err, ERR_SECRET, "cannot open %s", what);
+    if (fd < 0) {
+        error_set_errno(err, ERR_SECRET, "cannot open %s", what);
+        return io_whose(path, "read", err);
+    }
     int rc = check_file(fd, what, forbidden, err);
     if (rc < 0) return rc;
     CLEANUP(secret_buf_free) struct buf b = BUF_INIT(ROOM);

@@ -406,11 +406,17 @@ static int archived_tell(struct checking *c, struct error *err) {
     return rc;
 }
 
-static int object_finding(struct checking *c, const char *object, int code, const char *text, struct error *err) {
-    const char *none[] = {NULL};
-    struct check_finding f = {object, result_of(code), text, none, NULL, 0, 0};
+/* `only` is the snapshot that it harms; NULL: it is for all. */
+static int object_harms(struct checking *c, const char *object, int code, const char *text,
+                        const struct snapshot_info *only, struct error *err) {
+    const char *ids[] = {only ? only->id : NULL, NULL};
+    struct check_finding f = {object, result_of(code), text, ids, NULL, 0, 0};
     c->totals.findings++;
     return c->o->finding ? c->o->finding(c->o->ctx, &f, err) : 0;
+}
+
+static int object_finding(struct checking *c, const char *object, int code, const char *text, struct error *err) {
+    return object_harms(c, object, code, text, NULL, err);
 }
 
 static int derived_finding(void *ctx, const char *object, int code, const char *text, struct error *err) {
@@ -465,7 +471,7 @@ static int kept_check(struct checking *c, const struct snapshot_info *s, struct 
                                             : store_stat(c->r->store, key, &size, NULL, &e);
     buf_free(&b);
     c->totals.objects++;
-    return rc < 0 ? object_finding(c, key, rc, e.text, err) : 0;
+    return rc < 0 ? object_harms(c, key, rc, e.text, s, err) : 0;
 }
 
 /* What is not a pack: the log itself (from the store, not from the cache), key slots, index runs, pack lists. */
@@ -508,7 +514,12 @@ static int others_check(struct checking *c, struct error *err) {
                  : store_stat(r->store, key, &n, NULL, &e);
         seam_free(body);
         c->totals.objects++;
-        if (rc < 0 && (rc = object_finding(c, key, rc, e.text, err)) < 0) return rc;
+        if (rc < 0) {
+            char text[sizeof e.text + 100];
+            snprintf(text, sizeof text, "%s; every recovery point needs it, and 'proofkeep repair' makes it anew",
+                     e.text);
+            if ((rc = object_finding(c, key, rc, text, err)) < 0) return rc;
+        }
     }
     for (size_t i = 0; i < r->state.epoch_count; i++) {
         error_clear(&e);
@@ -600,7 +611,7 @@ static int list_broken_finding(void *ctx, const struct snapshot_info *s, int cod
                                struct error *err) {
     char key[96];
     run_key(&s->packs, key);
-    return object_finding(ctx, key, code, text, err);
+    return object_harms(ctx, key, code, text, s, err);
 }
 
 /* With a budget packs are not taken as they come, so there is a list of them. */

@@ -62,6 +62,8 @@ static int run_load(struct repo *r, const struct digest *name, struct run **ret,
     return 0;
 fail:
     seam_free(x);
+    if (rc == -ERR_OBJECT_MISSING || rc == -ERR_OBJECT_CORRUPT)
+        (void)!error_next(err, "Run 'proofkeep repair', which makes the index anew of what the packs say.");
     return error_wrap(err, "loading the index");
 }
 

@@ -360,9 +360,12 @@ static int union_once(const struct joining *g, struct nameset *ret, struct error
         int one = g->broken ? packlist_readable(r, &s->packs, &e) : 0;
         if (one == 0) one = list_join(r, &s->packs, &j, ret, &e);
         if (one == 0) continue;
+        if (g->broken && is_damage(one)) {
+            rc = g->broken(g->ctx, s, one, e.text, err); /* err is for what goes wrong in the telling */
+            continue;
+        }
         *err = e;
-        rc = g->broken && is_damage(one) ? g->broken(g->ctx, s, one, e.text, err)
-                                         : error_wrap(err, "the pack list of snapshot %s", s->id);
+        rc = error_wrap(err, "the pack list of snapshot %s", s->id);
     }
     for (size_t i = 0; i < j.n && rc == 0; i++) {
         const struct list_part p = {j.parts[i].name, j.parts[i].count, j.parts[i].bits};

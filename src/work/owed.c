@@ -54,7 +54,7 @@ static int names_read(const char *folder, struct names *ret, struct error *err) 
     int rc = mem_alloc((size_t)OWED_MAX * NAME_BYTES, &m, err);
     ret->list = m;
     for (struct dirent *e; rc == 0 && ret->n < OWED_MAX && (e = seam_readdir(d));)
-        if (is_owed(e->d_name)) snprintf(ret->list[ret->n++], NAME_BYTES, "%s", e->d_name);
+        if (is_owed(e->d_name)) snprintf(ret->list[ret->n++], NAME_BYTES, "%.*s", NAME_BYTES - 1, e->d_name);
     seam_closedir(d);
     if (rc == 0) qsort(ret->list, ret->n, NAME_BYTES, by_name);
     return rc;

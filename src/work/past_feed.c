@@ -94,7 +94,7 @@ static void look(struct past_feed *f) {
     for (struct dirent *e; !*want && (e = seam_readdir(d));) {
         size_t n = strlen(e->d_name);
         if (n > strlen(WANT) && n < sizeof want && !strcmp(e->d_name + n - strlen(WANT), WANT))
-            snprintf(want, sizeof want, "%s", e->d_name);
+            memcpy(want, e->d_name, n + 1);
     }
     seam_closedir(d);
     if (*want) serve(f, want);

@@ -100,9 +100,9 @@ int pitr_refuse_logical(struct work *w, const struct snapshot_info *info, const 
     for (size_t i = 0; i < repo_snapshot_count(w->repo); i++) {
         const struct snapshot_info *s = repo_snapshot(w->repo, i);
         if (s->forgotten || !s->complete || strcmp(s->environment, info->environment) != 0) continue;
+        if (is_time && point_time(s) > ns) continue;
         if (strcmp(s->kind, PAST_PHYSICAL) == 0 && (!physical || point_time(s) > point_time(physical))) physical = s;
-        if (is_time && strcmp(s->surface, info->surface) == 0 && point_time(s) <= ns &&
-            (!before || point_time(s) > point_time(before)))
+        if (is_time && strcmp(s->surface, info->surface) == 0 && (!before || point_time(s) > point_time(before)))
             before = s;
     }
     error_set(err, ERR_USAGE,
@@ -115,7 +115,7 @@ int pitr_refuse_logical(struct work *w, const struct snapshot_info *info, const 
                  before->id, when);
     }
     if (physical)
-        return error_next(err, "Recover from %s/%s, which has physical backups, the newest %s%s.",
+        return error_next(err, "Recover from %s/%s, which has physical backups, the nearest %s%s.",
                           physical->environment, physical->surface, physical->id, own);
     return error_next(err, "An instant takes physical backups and WAL (method: physical, and wal: of the surface)%s.",
                       own);

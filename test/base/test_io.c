@@ -198,6 +198,47 @@ static void property_replace_holds_under_every_fault(void **s) {
     assert_true(fault_each(on, replace_once, &on) >= 8);
 }
 
+static void who_is_in_the_way_is_told(void **s) {
+    (void)s;
+    struct stat st;
+    char want[600];
+    scratch_write(&dir, "f", "abc", 3);
+    assert_int_equal(chmod(scratch_path(&dir, "f"), 0640), 0);
+    assert_int_equal(stat(dir.path, &st), 0);
+    const struct {
+        const char *name, *in_the_way, *deed;
+        unsigned mode;
+        int fails, why; /* how the fstatat of the last name ends, if not by itself */
+    } rows[] = {{"f", "/f", "write to", 0640, 0, 0},
+                {"new", "", "write to", st.st_mode & 07777, 0, 0},
+                {"f", "", "pass through", st.st_mode & 07777, 1, EACCES}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct error e = ERROR_INIT;
+        char path[SCRATCH_PATH_MAX + 8];
+        unsigned looks = 2; /* at ".", and at the root */
+        snprintf(path, sizeof path, "%s/%s", dir.path, rows[i].name);
+        for (const char *p = path + 1; *p; p++) looks += *p == '/';
+        errno = EACCES;
+        assert_int_equal(error_set_errno(&e, ERR_IO_WRITE, "open it"), -ERR_IO_DENIED);
+        fault_install();
+        if (rows[i].fails) fault_fail(looks + 1, rows[i].why, false);
+        errno = ENOTTY;
+        assert_int_equal(io_whose(path, rows[i].deed, &e), -ERR_IO_DENIED);
+        assert_int_equal(errno, ENOTTY);
+        fault_remove();
+        snprintf(want, sizeof want,
+                 "user %u may not %s '%.400s%s', which belongs to %u:%u and has mode %04o: open it: Permission denied",
+                 (unsigned)geteuid(), rows[i].deed, dir.path, rows[i].in_the_way, (unsigned)st.st_uid,
+                 (unsigned)st.st_gid, rows[i].mode);
+        assert_string_equal(e.text, want);
+    }
+    struct error e = ERROR_INIT; /* what is not about permission stays as it is */
+    errno = EIO;
+    assert_int_equal(error_set_errno(&e, ERR_IO_WRITE, "open it"), -ERR_IO_WRITE);
+    assert_int_equal(io_whose(dir.path, "read", &e), -ERR_IO_WRITE);
+    assert_string_equal(e.text, "open it: Input/output error");
+}
+
 static void folders_are_made_with_their_parents(void **s) {
     (void)s;
     struct error e = ERROR_INIT;
@@ -329,6 +370,7 @@ int main(void) {
         TEST(files_are_read_whole_or_not_at_all),
         TEST(replace_is_all_or_nothing),
         TEST(property_replace_holds_under_every_fault),
+        TEST(who_is_in_the_way_is_told),
         TEST(folders_are_made_with_their_parents),
         TEST(trees_are_removed_without_following),
         TEST(depth_and_width_cost_nothing),

@@ -85,7 +85,7 @@ pk backup lab/files
 [ $? = 3 ] && says 'consistent: 1 declared pairs do not agree'
 claim '... and so is one of their files'
 fails 2 PK-USE-001 restore lab/dump --into copy --target-time 2100-01-01T00:00:00Z && says 'is no physical backup: what it holds is of one instant' &&
-  says 'Recover from lab/files, which has physical backups, the newest bkp-[^ ]*; the newest that dump has of its own before that is bkp-[^ ]*, of 20' &&
+  says 'Recover from lab/files, which has physical backups, the nearest bkp-[^ ]*; the newest that dump has of its own before that is bkp-[^ ]*, of 20' &&
   fails 2 PK-USE-001 restore lab/dump --rows public.entry --database meta --target-time 2100-01-01T00:00:00Z && says 'is no physical backup'
 claim 'a dump is not asked for an instant: what can be is named'
 config wrong.yaml 'SELECT max(snapshot) FROM public.entry' nowhere

@@ -165,6 +165,21 @@ claim 'an index run that is missing is named'
 copy && chmod u+w "$R"/index/* && for f in "$R"/index/*; do printf '\377\376' | dd of="$f" bs=1 seek=100 conv=notrunc status=none; done
 fails 4 PK-REP-005 restore "${at[@]}" "lab/tree@$first" --into "$T/never" && says 'index/[0-9a-f]' && [ ! -e never ]
 claim 'and so is one that was altered'
+copy && pk show "${at[@]}" "lab/tree@$first" --receipt && read -r list run < <(python3 -c '
+import base64, json
+r = json.loads(base64.b64decode(json.load(open("out"))["payload"]))["predicate"]["repository"]
+print(r["packs"], r["index"][0])') && flip "$R/index/$list" 100
+fails 4 PK-VER-001 verify "${at[@]}" --all --level checksum && grep -q "^DAMAGE  corrupt  index/$list" out && [ "$(grep 'harms' out)" = "  harms snapshot $first" ] && pk list "${at[@]}" --json && [ "$(python3 -c '
+import json
+print(*[p["id"] for p in json.load(open("out"))["points"] if p["damaged"]])')" = "$first" ]
+claim 'a damaged list of packs harms the recovery point whose it is, and no other'
+copy && pk list "${at[@]}" && flip "$R/index/$run" 100
+fails 4 PK-VER-001 verify "${at[@]}" --all --level checksum && grep -q "^DAMAGE  corrupt  index/$run" out && grep -q "every recovery point needs it, and 'proofkeep repair' makes it anew" out
+claim 'a damaged run of the index is what every recovery point needs'
+rm -r "$T/cache$copies" && fails 4 PK-REP-005 list "${at[@]}" && says "next:.*proofkeep repair"
+claim 'a machine that does not have it yet can do nothing, and is told what to do'
+pk repair "${at[@]}" && pk verify "${at[@]}" --all --level decode
+claim 'and is made anew'
 copy && f=$(find "$R/packs/m" -type f | head -n 1) && chmod u+w "$f" && truncate -s -100 "$f"
 fails 4 PK-VER-001 verify "${at[@]}" --all --level checksum && grep -q "$(basename "$f")" out
 claim 'a pack that was cut short is found, and named'
@@ -183,21 +198,40 @@ if [ "$(id -u)" = 0 ] && chmod 755 "$T" && mkdir -m 777 -p nobody && cp key nobo
   as() { tap_last="as nobody: $*"; GCOV_PREFIX=$T/nobody TMPDIR=$T/nobody HOME=$T/nobody XDG_CACHE_HOME=$T/nobody setpriv --reuid 65534 --regid 65534 --clear-groups "$P" "$@" >"$T/out" 2>"$T/err" </dev/null; } && as --version; then
   their=(-r "$T/nobody/repo" --key-file "$T/nobody/key")
   chmod 000 nobody/repo && as list "${their[@]}"
-  [ $? = 1 ] && says PK-IO-007 && says "$T/nobody/repo"
-  claim 'a folder that may not be opened is named'
+  [ $? = 1 ] && says PK-IO-007 && says "user 65534 may not list '$T/nobody/repo', which belongs to 65534:[0-9]* and has mode 0000"
+  claim 'a folder that may not be opened is named, with its owner and its mode'
   chmod -R u=rX nobody/repo && as list "${their[@]}" && as restore "${their[@]}" "lab/tree@$first" --into "$T/nobody/back" && cmp nobody/back/sub/two tree/sub/two
   claim 'a repository that may only be read restores'
   as backup "${their[@]}" --files "$T/tree/sub"
-  [ $? = 1 ] && says PK-IO-007 && says 'state:'
-  claim 'and takes no backup'
+  [ $? = 1 ] && says PK-IO-007 && says 'state:' && says "user 65534 may not write into '$T/nobody/repo[a-z/]*', which belongs to 65534:[0-9]* and has mode 0[45]"
+  claim 'and takes no backup, and says which mode is missing'
+  mkdir -m 711 closed closed/in && mkdir -m 700 closed/in/further
+  as restore "${their[@]}" "lab/tree@$first" --into "$T/closed/x"
+  [ $? = 1 ] && says PK-IO-007 && says "user 65534 may not [a-z ]* '$T/closed', which belongs to 0:0 and has mode 0711" && [ "$(ls closed)" = in ]
+  claim 'a target in whose folder nothing may be made is refused, with whose it is'
+  as restore "${their[@]}" "lab/tree@$first" --into "$T/closed/in/further/still/x"
+  [ $? = 1 ] && says PK-IO-007 && says "user 65534 may not pass through '$T/closed/in/further', which belongs to 0:0 and has mode 0700"
+  claim 'of a path, the folder that is in the way is named'
+  install -m 600 key closed/in/key && as list -r "$T/nobody/repo" --key-file "$T/closed/in/key"
+  [ $? = 2 ] && says PK-CFG-005 && says "user 65534 may not read '$T/closed/in/key', which belongs to 0:0 and has mode 0600"
+  claim 'and a key that may not be read'
+  # One process is all that this user may have; nobody else is that user, whatever runs beside.
+  mkdir -m 777 lone && cp key lone/key && chown 64321 lone/key && cp -a repo lone/repo && chmod -R a+rX lone/repo
+  tap_last='restore, with a process and no thread more'
+  prlimit --nproc=1 setpriv --reuid 64321 --regid 64321 --clear-groups env HOME="$T/lone" TMPDIR="$T/lone" XDG_CACHE_HOME="$T/lone" GCOV_PREFIX="$T/lone" \
+    "$P" restore -r "$T/lone/repo" --key-file "$T/lone/key" "lab/tree@$first" --into "$T/lone/never" >out 2>err </dev/null
+  [ $? = 1 ] && says PK-SYS-005 && says 'start a thread: Resource temporarily unavailable' && [ "$(ls lone/never* 2>/dev/null | wc -l)" = 0 ]
+  claim 'where no thread can be started nothing is restored'
   chmod -R u+w nobody/repo && chmod 000 "$(find nobody/repo/packs/d -type f -size +64k | head -n 1)" && as restore "${their[@]}" "lab/tree@$first" --into "$T/nobody/never"
-  [ $? = 1 ] && says PK-IO-007 && [ ! -e nobody/never ]
+  [ $? = 1 ] && says PK-IO-007 && says "user 65534 may not read '$T/nobody/repo/packs/d/.*', which belongs to 65534:[0-9]* and has mode 0000" && [ ! -e nobody/never ]
   claim 'a pack that may not be read is a matter of permission, not damage'
   as verify "${their[@]}" --all --level checksum
   [ $? != 0 ] && ! grep -q '^DAMAGE  \(missing\|corrupt\)' out
   claim 'for a verification, too'
 else
-  for what in 'a folder that may not be opened is named' 'a repository that may only be read restores' 'and takes no backup' \
+  for what in 'a folder that may not be opened is named, with its owner and its mode' 'a repository that may only be read restores' \
+    'and takes no backup, and says which mode is missing' 'a target in whose folder nothing may be made is refused, with whose it is' \
+    'of a path, the folder that is in the way is named' 'and a key that may not be read' 'where no thread can be started nothing is restored' \
     'a pack that may not be read is a matter of permission, not damage' 'for a verification, too'; do skip "$what" 'this wants root, to become somebody else'; done
 fi
 pk verify --all --level full && [ "$(points)" = $((n + 1)) ]

@@ -39,10 +39,15 @@ void local_drop_tmp(struct local_store *s, const char *tmp) {
     (void)seam_unlinkat(s->root, tmp, 0);
 }
 
-/* Permission denied is mended by other means than a failing disk. */
+int local_whose(const struct local_store *s, const char *key, const char *deed, struct error *err) {
+    char path[4096];
+    snprintf(path, sizeof path, "%s/%s", s->path, key);
+    return io_whose(path, deed, err);
+}
+
 static int refused(struct local_store *s, const char *what, struct error *err) {
-    return error_set_errno(err, errno == EACCES || errno == EPERM ? ERR_IO_DENIED : ERR_IO_WRITE,
-                           "cannot make %s %s/tmp", what, s->path);
+    error_set_errno(err, ERR_IO_WRITE, "cannot make %s %s/tmp", what, s->path);
+    return local_whose(s, "tmp", "write into", err);
 }
 
 static int make_tmp_folder(struct local_store *s, struct error *err) {

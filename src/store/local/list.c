@@ -41,10 +41,9 @@ static int walk_folder(struct walk *w, size_t len, struct error *err) {
     if (fd < 0 && (errno == ENOENT || errno == ENOTDIR)) return 0;
     DIR *d = fd < 0 ? NULL : seam_fdopendir(fd);
     if (d == NULL) {
-        int rc = error_set_errno(err, errno == EACCES ? ERR_IO_DENIED : ERR_IO_READ,
-                                 "cannot list the folder '%s' in %s", w->key, w->s->path);
+        error_set_errno(err, ERR_IO_READ, "cannot list the folder '%s' in %s", w->key, w->s->path);
         io_close(&fd);
-        return rc;
+        return local_whose(w->s, w->key, "list", err);
     }
     int rc = 0;
     while (rc == 0) {

@@ -103,8 +103,8 @@ static int open_root(struct local_store *s, bool create, struct error *err) {
                             : error_set_errno(err, ERR_IO_READ, "cannot open the folder %s", s->path);
     }
     if (errno == ENOENT) return error_set(err, ERR_REPO_NONE, "there is no folder %s", s->path);
-    return error_set_errno(err, errno == EACCES ? ERR_IO_DENIED : ERR_REPO_UNREACHABLE, "cannot open the folder %s",
-                           s->path);
+    error_set_errno(err, errno == EACCES ? ERR_IO_DENIED : ERR_REPO_UNREACHABLE, "cannot open the folder %s", s->path);
+    return io_whose(s->path, "list", err);
 }
 
 int store_local_open(const char *path, bool create, struct store **ret, struct error *err) {

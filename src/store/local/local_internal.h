@@ -56,6 +56,8 @@ int local_write_tmp(struct local_store *s, const struct bytes *parts, size_t n, 
 void local_drop_tmp(struct local_store *s, const char *tmp);
 /* Refuse writes from now on, for the cause in errno; fills err. */
 int local_latch(struct local_store *s, const char *what, struct error *err);
+/* io_whose of an object, or of a folder of the store. */
+int local_whose(const struct local_store *s, const char *key, const char *deed, struct error *err) PK_CHECK;
 /* fsync that latches; `what` is for the message. */
 int local_sync(struct local_store *s, int fd, const char *what, struct error *err) PK_CHECK;
 int local_check_latch(struct local_store *s, struct error *err) PK_CHECK;

@@ -9,8 +9,8 @@ static int missing(struct local_store *s, const char *key, struct error *err) {
 
 static int cannot(struct local_store *s, const char *verb, const char *key, struct error *err) {
     if (errno == ENOENT || errno == ENOTDIR || errno == EISDIR) return missing(s, key, err);
-    return error_set_errno(err, errno == EACCES || errno == EPERM ? ERR_IO_DENIED : ERR_IO_READ,
-                           "cannot %s the object %s in %s", verb, key, s->path);
+    error_set_errno(err, ERR_IO_READ, "cannot %s the object %s in %s", verb, key, s->path);
+    return local_whose(s, key, "read", err);
 }
 
 int local_read(struct store *st, const char *key, uint64_t at, void *p, size_t len, size_t *ret_n, struct error *err) {
@@ -52,6 +52,6 @@ int local_remove(struct store *st, const char *key, struct error *err) {
     int rc = local_check_latch(s, err);
     if (rc < 0) return rc;
     if (seam_unlinkat(s->root, key, 0) == 0 || errno == ENOENT || errno == ENOTDIR) return 0;
-    return error_set_errno(err, errno == EACCES || errno == EPERM ? ERR_IO_DENIED : ERR_IO_WRITE,
-                           "cannot remove the object %s from %s", key, s->path);
+    error_set_errno(err, ERR_IO_WRITE, "cannot remove the object %s from %s", key, s->path);
+    return local_whose(s, key, "remove", err);
 }

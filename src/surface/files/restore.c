@@ -152,12 +152,15 @@ static int stage_make(struct restore *r, const struct target *t, struct staging 
     int rc = io_mkdirs(t->parent, 0755, err);
     if (rc) return rc;
     s->parent = seam_openat(AT_FDCWD, t->parent, O_RDONLY | O_DIRECTORY, 0);
-    if (s->parent < 0) return error_set_errno(err, ERR_IO_WRITE, "open the folder '%s'", t->parent);
+    if (s->parent < 0) {
+        error_set_errno(err, ERR_IO_WRITE, "open the folder '%s'", t->parent);
+        return io_whose(t->parent, "list", err);
+    }
     snprintf(s->name, sizeof s->name, "%.200s.proofkeep-partial-%s", t->name, r->temp_tag);
     if (seam_mkdirat(s->parent, s->name, 0700) < 0) {
-        rc = error_set_errno(err, ERR_IO_WRITE, "make the folder '%s' in '%s'", s->name, t->parent);
+        error_set_errno(err, ERR_IO_WRITE, "make the folder '%s' in '%s'", s->name, t->parent);
         s->name[0] = 0;
-        return rc;
+        return io_whose(t->parent, "write into", err);
     }
     struct open_how how = {.flags = O_RDONLY | O_DIRECTORY,
                            .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS};

@@ -395,6 +395,7 @@ void scan_free(struct scan *s) {
 static int root_missing(const struct tree_root *root, struct error *err) {
     int rc = error_set_errno(err, ERR_SOURCE_MISSING, "the path '%s' of this surface cannot be read", root->path);
     error_state(err, "nothing was backed up; earlier snapshots are as they were");
+    (void)!io_whose(root->path, "read", err);
     return rc;
 }
 

@@ -100,7 +100,10 @@ static void dir_close(DIR **d) {
 int target_look(const struct target *t, bool *ret_exists, bool *ret_empty, struct error *err) {
     struct stat st;
     if (seam_fstatat(AT_FDCWD, t->path, &st, AT_SYMLINK_NOFOLLOW) < 0) {
-        if (errno != ENOENT) return error_set_errno(err, ERR_IO_READ, "look at the target '%s'", t->path);
+        if (errno != ENOENT) {
+            error_set_errno(err, ERR_IO_READ, "look at the target '%s'", t->path);
+            return io_whose(t->path, "look at", err);
+        }
         *ret_exists = *ret_empty = false;
         return 0;
     }
@@ -112,9 +115,9 @@ int target_look(const struct target *t, bool *ret_exists, bool *ret_empty, struc
     int fd = seam_openat(AT_FDCWD, t->path, O_RDONLY | O_DIRECTORY, 0);
     CLEANUP(dir_close) DIR *d = fd >= 0 ? seam_fdopendir(fd) : NULL;
     if (!d) {
-        int rc = error_set_errno(err, ERR_IO_READ, "read the target folder '%s'", t->path);
+        error_set_errno(err, ERR_IO_READ, "read the target folder '%s'", t->path);
         io_close(&fd);
-        return rc;
+        return io_whose(t->path, "list", err);
     }
     *ret_empty = true;
     for (struct dirent *e; *ret_empty && (errno = 0, e = seam_readdir(d));)

@@ -36,7 +36,8 @@ static int limit_of(int64_t planned_ns) {
     return (int)((planned_ns ^ planned_ns >> 31) & 0x7fffffff);
 }
 
-int pg_database_create(PGconn *c, const char *name, const json_t *facts, int64_t planned_ns, struct error *err) {
+int pg_database_create(PGconn *c, const char *name, const json_t *facts, const char *tablespace, int64_t planned_ns,
+                       struct error *err) {
     CLEANUP(buf_free) struct buf sql = BUF_INIT(64 << 10);
     const char *provider = fact(facts, "locale_provider");
     bool exists;
@@ -60,6 +61,8 @@ int pg_database_create(PGconn *c, const char *name, const json_t *facts, int64_t
     } else if (r == 0 && PQserverVersion(c) >= 150000 && provider) {
         r = buf_append_str(&sql, " LOCALE_PROVIDER libc", err);
     }
+    if (r == 0 && tablespace) r = buf_append_str(&sql, " TABLESPACE ", err);
+    if (r == 0 && tablespace) r = pg_ident(&sql, BYTES_STR(tablespace), err);
     if (r == 0 && planned_ns)
         r = buf_printf(&sql, err, " ALLOW_CONNECTIONS false CONNECTION LIMIT %d", limit_of(planned_ns));
     if (r == 0) r = run(c, &sql, err);

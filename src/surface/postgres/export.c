@@ -47,6 +47,20 @@ static int export_one(const struct pg_settings *s, struct source *src, const cha
     return r < 0 ? error_wrap(err, "export database %s", part) : 0;
 }
 
+/* Roles and tablespaces, and the roles' password hashes, as texts for psql. Nothing of ours ever runs them. */
+static int export_globals(struct source *src, int dirfd, struct error *err) {
+    struct buf roles = BUF_INIT(PG_GLOBALS_BYTES_MAX), passwords = BUF_INIT(PG_GLOBALS_BYTES_MAX);
+    CLEANUP(io_close) int fd = -1;
+    int r = pg_globals_read(src, &roles, &passwords, err);
+    if (r == 0 && roles.len) r = make_folder(dirfd, "globals", &fd, err);
+    if (fd >= 0) r = io_replace_file(fd, "roles.sql", buf_bytes(&roles), 0600, err);
+    if (r == 0 && fd >= 0 && passwords.len) r = io_replace_file(fd, "passwords.sql", buf_bytes(&passwords), 0600, err);
+    if (passwords.ptr) wipe(passwords.ptr, passwords.cap);
+    buf_free(&roles);
+    buf_free(&passwords);
+    return r < 0 ? error_wrap(err, "export the roles") : 0;
+}
+
 int pg_export_tree(const struct surface_context *ctx, struct source *src, int dirfd, struct error *err) {
     /* No server is asked, so neither its address nor its password is. */
     struct pg_settings s = {.ctx = ctx};
@@ -54,12 +68,13 @@ int pg_export_tree(const struct surface_context *ctx, struct source *src, int di
     json_t *part;
     size_t i;
     int fd = -1, r = n.list ? 0 : error_set(err, ERR_NO_MEMORY, "no memory");
+    if (r == 0) r = export_globals(src, dirfd, err);
     if (r == 0) r = src->ops->walk(src, BYTES_STR("db/"), on_item, &n, err);
     if (r == 0 && json_array_size(n.list)) r = make_folder(dirfd, "db", &fd, err);
     json_array_foreach(n.list, i, part) {
         if (r == 0) r = export_one(&s, src, json_string_value(part), fd, err);
     }
-    if (r == 0 && fd >= 0 && (seam_fsync(fd) < 0 || seam_fsync(dirfd) < 0))
+    if (r == 0 && ((fd >= 0 && seam_fsync(fd) < 0) || seam_fsync(dirfd) < 0))
         r = error_set_errno(err, ERR_IO_SYNC, "make the export durable");
     io_close(&fd);
     json_decref(n.list);

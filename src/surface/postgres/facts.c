@@ -163,24 +163,25 @@ static int put_inherits(PGconn *c, json_t *facts, struct error *err) {
 static int put_columns(PGconn *c, json_t *facts, struct error *err) {
     int v = PQserverVersion(c);
     CLEANUP(buf_free) struct buf sql = BUF_INIT(4096);
-    int rc =
-        buf_printf(&sql, err,
-                   "SELECT d.oid, pg_catalog.pg_encoding_to_char(d.encoding), d.datcollate, d.datctype, %s, %s, %s, %s,"
-                   " pg_catalog.pg_get_userbyid(d.datdba), d.datconnlimit, pg_catalog.pg_database_size(d.oid),"
-                   " pg_catalog.shobj_description(d.oid, 'pg_database'), current_setting('lc_monetary'),"
-                   " pg_catalog.to_char(transaction_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')"
-                   " FROM pg_catalog.pg_database d WHERE d.datname = current_database()",
-                   v >= 150000 ? "d.datlocprovider" : "'c'",
-                   v >= 170000   ? "d.datlocale"
-                   : v >= 150000 ? "d.daticulocale"
-                                 : "NULL",
-                   v >= 160000 ? "d.daticurules" : "NULL", v >= 150000 ? "d.datcollversion" : "NULL");
+    int rc = buf_printf(
+        &sql, err,
+        "SELECT d.oid, pg_catalog.pg_encoding_to_char(d.encoding), d.datcollate, d.datctype, %s, %s, %s, %s,"
+        " pg_catalog.pg_get_userbyid(d.datdba), d.datconnlimit, pg_catalog.pg_database_size(d.oid),"
+        " pg_catalog.shobj_description(d.oid, 'pg_database'), current_setting('lc_monetary'),"
+        " pg_catalog.to_char(transaction_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'),"
+        " (SELECT spcname FROM pg_catalog.pg_tablespace t WHERE t.oid = d.dattablespace AND spcname <> 'pg_default')"
+        " FROM pg_catalog.pg_database d WHERE d.datname = current_database()",
+        v >= 150000 ? "d.datlocprovider" : "'c'",
+        v >= 170000   ? "d.datlocale"
+        : v >= 150000 ? "d.daticulocale"
+                      : "NULL",
+        v >= 160000 ? "d.daticurules" : "NULL", v >= 150000 ? "d.datcollversion" : "NULL");
     if (rc == 0) rc = buf_terminate(&sql, err);
     CLEANUP(pg_clearp) PGresult *r = NULL;
     if (rc == 0) rc = pg_query(c, &r, err, (const char *)sql.ptr, 0, NULL);
-    static const char *const keys[] = {"oid",    "encoding",  "collate",           "ctype",        "locale_provider",
-                                       "locale", "icu_rules", "collation_version", "owner",        "connection_limit",
-                                       "bytes",  "comment",   "lc_monetary",       "snapshot_time"};
+    static const char *const keys[] = {"oid",    "encoding",  "collate",           "ctype",         "locale_provider",
+                                       "locale", "icu_rules", "collation_version", "owner",         "connection_limit",
+                                       "bytes",  "comment",   "lc_monetary",       "snapshot_time", "tablespace"};
     for (int f = 0; rc == 0 && f < PQnfields(r); f++) {
         if (PQgetisnull(r, 0, f)) continue;
         const char *text = pg_value(r, 0, f);

@@ -216,8 +216,9 @@ bool pg_selects_globals(const char *const *include);
 
 /* ---- database.c ---- */
 int pg_database_exists(PGconn *c, const char *name, bool *ret, struct error *err) PK_CHECK;
-/* Closed to all, unless planned_ns is 0, until pg_database_mark. */
-int pg_database_create(PGconn *c, const char *name, const json_t *facts, int64_t planned_ns,
+/* Closed to all, unless planned_ns is 0, until pg_database_mark. In the server's default tablespace when that is NULL.
+ */
+int pg_database_create(PGconn *c, const char *name, const json_t *facts, const char *tablespace, int64_t planned_ns,
                        struct error *err) PK_CHECK;
 /* No other run carries out the plan of that instant for as long as the connection is there: what a run that lives is filling is no
  * other one's to drop. ERR_JOURNAL_BUSY. */

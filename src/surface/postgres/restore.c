@@ -135,20 +135,40 @@ static int check_targets(struct restoring *w, struct pg_swap *swaps, struct erro
 }
 
 /* ---- one database ---- */
-static int tablespaces_known(struct restoring *w, const struct pg_toc *t, bool *ret, struct error *err) {
+static int has_tablespace(struct restoring *w, const char *name, bool *ret, struct error *err) {
+    const char *params[] = {name};
+    CLEANUP(pg_clearp) PGresult *q = NULL;
+    int r = pg_query(w->admin, &q, err,
+                     "SELECT 1 FROM pg_catalog.pg_tablespace WHERE spcname = $1"
+                     " AND pg_catalog.has_tablespace_privilege(oid, 'CREATE')",
+                     1, params);
+    if (r == 0) *ret = PQntuples(q) > 0;
+    return r;
+}
+
+static void tell_tablespace(const struct restoring *w, const struct pg_restore_job *j, const char *name,
+                            const char *what) {
+    char text[320];
+    if (w->q->as_scratch) return;
+    snprintf(
+        text, sizeof text,
+        "the server has no tablespace '%.80s' that this role may use, so %s; globals/roles.sql says how it was made",
+        name, what);
+    pg_note(w->s, NOTE_WARNING, BYTES_STR(j->name), text);
+}
+
+static int tablespaces_known(struct restoring *w, const struct pg_restore_job *j, bool *ret, struct error *err) {
+    const struct pg_toc *t = j->folder.toc;
     *ret = true;
     for (size_t i = 0; i < t->entry_count && *ret; i++) {
         CLEANUP(buf_free) struct buf name = BUF_INIT(4096);
-        CLEANUP(pg_clearp) PGresult *q = NULL;
         struct bytes ts = pg_toc_text(t, t->entries[i].tablespace);
-        if (ts.len == 0) continue;
+        if (ts.len == 0 || (!j->folder.all && !j->folder.take[i])) continue;
         int r = buf_append(&name, ts.ptr, ts.len, err);
         if (r == 0) r = buf_terminate(&name, err);
+        if (r == 0) r = has_tablespace(w, (const char *)name.ptr, ret, err);
         if (r < 0) return r;
-        const char *params[] = {(const char *)name.ptr};
-        r = pg_query(w->admin, &q, err, "SELECT 1 FROM pg_catalog.pg_tablespace WHERE spcname = $1", 1, params);
-        if (r < 0) return r;
-        *ret = PQntuples(q) > 0;
+        if (!*ret) tell_tablespace(w, j, (const char *)name.ptr, "all tables go where the database is");
     }
     return 0;
 }
@@ -170,14 +190,11 @@ static int run_restore(struct restoring *w, struct pg_restore_job *j, const char
     const char *args[16];
     size_t n = 0;
     int r = pg_conninfo(w->s, j->target, &conninfo, err);
-    if (r == 0 && j->folder.toc) r = tablespaces_known(w, j->folder.toc, &tablespaces, err);
+    if (r == 0 && j->folder.toc) r = tablespaces_known(w, j, &tablespaces, err);
     if (r < 0) {
         seam_free(conninfo);
         return r;
     }
-    if (!tablespaces)
-        pg_note(w->s, NOTE_WARNING, BYTES_STR(j->name),
-                "the server lacks tablespaces of the dump; all goes to its default one");
     options_for(j, options, sizeof options);
     snprintf(jobs, sizeof jobs, "--jobs=%u", w->s->ctx->jobs ? w->s->ctx->jobs : 1);
     args[n++] = "--exit-on-error";
@@ -309,11 +326,14 @@ static int make_room(struct restoring *w, const char *name, struct error *err) {
 }
 
 static int restore_one(struct restoring *w, struct pg_restore_job *j, struct error *err) {
-    bool no_owner = w->q->no_owner;
+    const char *space = json_string_value(json_object_get(j->facts, "tablespace"));
+    bool no_owner = w->q->no_owner, has_space = false;
     int r = make_room(w, j->target, err);
     if (r == 0 && j->half && !pg_database_discard(w->s, j->target))
         r = error_set(err, ERR_PG_EXISTS, "what a killed run of this plan left of %s could not be dropped", j->target);
-    if (r == 0) r = pg_database_create(w->admin, j->target, j->facts, w->q->planned_ns, err);
+    if (r == 0 && space) r = has_tablespace(w, space, &has_space, err);
+    if (r == 0 && space && !has_space) tell_tablespace(w, j, space, "the database goes to the server's default one");
+    if (r == 0) r = pg_database_create(w->admin, j->target, j->facts, has_space ? space : NULL, w->q->planned_ns, err);
     if (r == 0) j->made = true;
     if (r == 0) r = pg_database_mark(w->admin, j->target, w->q->planned_ns, err);
     if (r == 0) r = pg_database_dress(w->admin, j->target, j->facts, no_owner || !j->folder.all, err);
