@@ -48,6 +48,7 @@ int verb_run_init(struct cli *c, struct error *err) {
         .repository = options_text(c->options, OPT_REPOSITORY),
         .key_file = options_text(c->options, OPT_KEY_FILE),
         .passphrase_file = options_text(c->options, OPT_PASSPHRASE_FILE),
+        .cache_dir = options_text(c->options, OPT_CACHE_DIR),
     };
     struct init_result r;
     CLEANUP(verb_work_close) struct work *source = NULL;

@@ -54,6 +54,7 @@ static int attempt(struct ledger *l, struct bytes sign_seed, ledger_build build,
     if (rc == 0 && *ret_won) {
         rc = ledger_take(l, buf_bytes(&envelope), &e, stored_ns, err);
         if (rc < 0) error_state(err, "The entry is in the log, and its own writer does not accept it.");
+        l->direct_from = ledger_size(l);
     }
     entry_free(&e);
     return rc;

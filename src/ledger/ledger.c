@@ -47,6 +47,9 @@ void ledger_close(struct ledger *l) {
 void ledger_start_from(struct ledger *l, const struct ledger_start *s) {
     l->start = s;
 }
+bool ledger_pinned_before(const struct ledger *l) {
+    return l->pinned_before;
+}
 uint64_t ledger_base(const struct ledger *l) {
     return tree_base(l->tree);
 }
@@ -187,7 +190,10 @@ static int check_newest(struct ledger *l, uint64_t size, const struct digest *la
         buf_clear(&l->scratch);
         int rc = ledger_stored(l, size - 1, &l->scratch, &found, &e);
         if (rc == 0) sha256(buf_bytes(&l->scratch), &d);
-        if (rc == 0 && found && digest_equal(&d, last)) return 0;
+        if (rc == 0 && found && digest_equal(&d, last)) {
+            if (size == ledger_size(l) && l->direct_from == size) l->direct_from--;
+            return 0;
+        }
         bool doubtful = rc == 0 || rc == -ERR_LEDGER_BROKEN;
         if (doubtful && !again && see_past(l, size - 1)) continue;
         if (rc == 0) return rolled_back(l, size, err);
@@ -208,6 +214,7 @@ int ledger_replay_cache(struct ledger *l, struct error *err) {
         int rc = ledger_take(l, buf_bytes(&l->scratch), &e, stored_ns, err);
         entry_free(&e);
         if (rc < 0) return rc;
+        l->direct_from = ledger_size(l);
     }
     return 0;
 }
@@ -270,18 +277,28 @@ static int check_gap(struct ledger *l, struct error *err) {
     return error_state(err, "Nothing was written.");
 }
 
-int ledger_published(struct ledger *l, bool *ret_found, struct checkpoint *ret, struct error *err) {
-    CLEANUP(buf_free) struct buf note = BUF_INIT(CHECKPOINT_MAX_BYTES + 1);
+/* The note into l->note. */
+static int note_read(struct ledger *l, struct error *err) {
     struct error e = ERROR_INIT;
-    *ret_found = false;
-    if (store_read_all(l->store, CHECKPOINT_KEY, CHECKPOINT_MAX_BYTES, &note, &e) < 0) {
-        if (e.code == ERR_OBJECT_MISSING || e.code == ERR_OBJECT_CORRUPT) return 0;
+    l->note.known = false;
+    int rc =
+        store_read_tagged(l->store, CHECKPOINT_KEY, l->note.bytes, sizeof l->note.bytes, &l->note.len, l->note.tag, &e);
+    if (rc < 0 && e.code != ERR_OBJECT_MISSING && e.code != ERR_OBJECT_CORRUPT) {
         *err = e;
         return error_wrap(err, "checkpoint of the log");
     }
+    l->note.there = rc == 0;
+    if (rc < 0) l->note.len = 0;
+    l->note.known = store_has_tags(l->store) && (l->note.tag[0] || rc == -ERR_OBJECT_MISSING);
+    return 0;
+}
+
+static int note_judge(const struct ledger *l, bool *ret_found, struct checkpoint *ret, struct error *err) {
+    *ret_found = false;
+    if (!l->note.there || l->note.len > CHECKPOINT_MAX_BYTES) return 0;
     for (size_t i = 0; i < l->signers.count && !*ret_found; i++) {
         struct error bad = ERROR_INIT;
-        if (checkpoint_verify(buf_bytes(&note), l->origin, l->signers.keys[i], ret, &bad) == 0)
+        if (checkpoint_verify(BYTES_OF(l->note.bytes, l->note.len), l->origin, l->signers.keys[i], ret, &bad) == 0)
             *ret_found = true;
         else if (bad.code != ERR_LEDGER_BROKEN) {
             *err = bad;
@@ -291,11 +308,21 @@ int ledger_published(struct ledger *l, bool *ret_found, struct checkpoint *ret, 
     return 0;
 }
 
+int ledger_published(struct ledger *l, bool *ret_found, struct checkpoint *ret, struct error *err) {
+    *ret_found = false;
+    if (note_read(l, err) < 0) return -(int)err->code;
+    return note_judge(l, ret_found, ret, err);
+}
+
+int ledger_published_lately(struct ledger *l, bool *ret_found, struct checkpoint *ret, struct error *err) {
+    return l->note.known ? note_judge(l, ret_found, ret, err) : ledger_published(l, ret_found, ret, err);
+}
+
 static int check_published(struct ledger *l, struct error *err) {
     struct checkpoint c;
     struct digest root;
     bool found;
-    if (ledger_published(l, &found, &c, err) < 0) return -(int)err->code;
+    if (ledger_published_lately(l, &found, &c, err) < 0) return -(int)err->code;
     if (!found) return 0;
     /* entries are there before the checkpoint that counts them, so a second look must find them */
     if (c.size > ledger_size(l) && read_newcomers(l, err) < 0) return -(int)err->code;
@@ -351,14 +378,20 @@ static int prime(struct ledger *l, struct error *err) {
     const struct cache_pin *pinned = l->cache ? cache_pinned(l->cache) : NULL;
     struct cache_pin pin = pinned ? *pinned : (struct cache_pin){0};
     bool good = false, kept;
+    if (!l->looked_ns) l->pinned_before = pin.size > 0;
     /* an earlier try may have ended anywhere; only entries that were read here may stay */
     if (l->start && ledger_size(l) > 0 && start_reset(l, err) < 0) return -(int)err->code;
     l->listed_end = 0;
-    if (store_keeps_versions(l->store, &kept, err) < 0) return -(int)err->code;
+    l->note.known = false;
     /* Where versions are kept the list shows what was hidden or covered, so it comes before anything is believed. Where
      * a request takes long it says what need not be asked for. A short beginning has one of its own. */
-    if ((pin.size > 0 || !l->start) && (kept || store_reads_many(l->store)))
-        if (find_end(l, &l->listed_end, err) < 0) return -(int)err->code;
+    if (pin.size > 0 || !l->start) {
+        if (store_reads_many(l->store))
+            kept = true;
+        else if (store_keeps_versions(l->store, &kept, err) < 0)
+            return -(int)err->code;
+        if (kept && find_end(l, &l->listed_end, err) < 0) return -(int)err->code;
+    }
     /* a list that lags behind what was seen bounds nothing */
     if (l->listed_end < pin.size) l->listed_end = 0;
     if (pin.size > 0) { /* the newest known, and what is listed behind it */
@@ -470,29 +503,47 @@ int ledger_read_known(struct ledger *l, uint64_t seq, struct buf *ret, struct er
     return ledger_fetch(l, seq, ret, err);
 }
 
+/* Entry `seq`, which is in l->scratch and the very one that was accepted, so that only its parts are needed. */
+static int tell(struct ledger *l, uint64_t seq, ledger_judge judge, void *ctx, struct error *err) {
+    const struct bytes envelope = buf_bytes(&l->scratch);
+    uint8_t sig[SIGN_BYTES];
+    CLEANUP(buf_free) struct buf payload = BUF_INIT(LEDGER_ENTRY_MAX_BYTES);
+    json_auto_t *statement = NULL;
+    struct ledger_entry e = {.seq = seq};
+    if (dsse_decode(envelope, &payload, e.signer, sig, err) < 0 ||
+        json_parse(buf_bytes(&payload), LEDGER_ENTRY_MAX_BYTES, "statement", &statement, err) < 0)
+        return error_wrap(err, "entry %" PRIu64 " of the log", seq);
+    const json_t *place = json_object_get(json_object_get(statement, "predicate"), "ledger");
+    const char *time = json_string_value(json_object_get(place, "time"));
+    if (time) (void)time_parse(time, &e.time_ns);
+    e.envelope = envelope;
+    e.statement = statement;
+    sha256(envelope, &e.digest);
+    return judge(ctx, &e, err) < 0 ? error_wrap(err, "entry %" PRIu64 " of the log", seq) : 0;
+}
+
 int ledger_replay(struct ledger *l, uint64_t from, uint64_t end, ledger_judge judge, void *ctx, struct error *err) {
     if (from < ledger_base(l) || end > ledger_size(l))
         return error_set(err, ERR_INTERNAL, "entries %" PRIu64 " to %" PRIu64 " were asked for anew", from, end);
     for (uint64_t seq = from; seq < end; seq++) {
-        struct bytes envelope;
-        uint8_t sig[SIGN_BYTES];
-        CLEANUP(buf_free) struct buf payload = BUF_INIT(LEDGER_ENTRY_MAX_BYTES);
-        json_auto_t *statement = NULL;
-        struct ledger_entry e = {.seq = seq};
         buf_clear(&l->scratch);
-        if (ledger_fetch(l, seq, &l->scratch, err) < 0) return -(int)err->code;
-        envelope = buf_bytes(&l->scratch);
-        /* it is the very entry that was accepted, so only its parts are needed */
-        if (dsse_decode(envelope, &payload, e.signer, sig, err) < 0 ||
-            json_parse(buf_bytes(&payload), LEDGER_ENTRY_MAX_BYTES, "statement", &statement, err) < 0)
-            return error_wrap(err, "entry %" PRIu64 " of the log", seq);
-        const json_t *place = json_object_get(json_object_get(statement, "predicate"), "ledger");
-        const char *time = json_string_value(json_object_get(place, "time"));
-        if (time) (void)time_parse(time, &e.time_ns);
-        e.envelope = envelope;
-        e.statement = statement;
-        sha256(envelope, &e.digest);
-        if (judge(ctx, &e, err) < 0) return error_wrap(err, "entry %" PRIu64 " of the log", seq);
+        if (ledger_fetch(l, seq, &l->scratch, err) < 0 || tell(l, seq, judge, ctx, err) < 0) return -(int)err->code;
     }
     return 0;
+}
+
+int ledger_reread(struct ledger *l, ledger_judge judge, void *ctx, struct error *err) {
+    const uint64_t size = ledger_size(l);
+    int rc = 0;
+    ledger_peeks_drop(l);
+    for (uint64_t seq = 0; seq < size && rc == 0; seq++) {
+        const bool seen = seq >= l->direct_from;
+        if (!seen && !ledger_peek_has(l, seq))
+            ledger_peek(l, seq, l->direct_from - seq < PEEKS_MAX ? (unsigned)(l->direct_from - seq) : PEEKS_MAX);
+        buf_clear(&l->scratch);
+        rc = seen ? ledger_fetch(l, seq, &l->scratch, err) : ledger_read(l, seq, &l->scratch, err);
+        if (rc == 0) rc = tell(l, seq, judge, ctx, err);
+    }
+    ledger_peeks_drop(l);
+    return rc;
 }

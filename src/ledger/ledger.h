@@ -28,7 +28,8 @@
  *    that is older than every summary leaves them all unused.
  *  - Whatever fails is refused, noted (ledger_start_refused) and read around: an older summary, bundles without one, and at
  *    last every entry by itself, which is the only reading whose failure means that the log is broken. A believable
- *    summary of more entries than the log has is ERR_LEDGER_ROLLBACK, like a checkpoint.
+ *    summary of more entries than the log has is ERR_LEDGER_ROLLBACK, like a checkpoint. Where each request costs, summaries are not
+ *    looked for beside a log of less than a bundle whose checkpoint counts all of it.
  *  - What remains is a lie signed by that one key, whose holder can say all of it in entries anyway, though not unseen. It is
  *    found by whoever reads the log: the state is a pure function of the entries in one canonical form, so that publishing
  *    the same size and `verify` compute it again, and name the signer of one that differs.
@@ -81,6 +82,9 @@ const char *ledger_start_refused(const struct ledger *l);
 uint64_t ledger_refused_summary(const struct ledger *l);
 /* Give accepted entries [from, end) to another judge; ledger_base <= from <= end <= ledger_size. They have no stored_ns. */
 int ledger_replay(struct ledger *l, uint64_t from, uint64_t end, ledger_judge judge, void *ctx, struct error *err) PK_CHECK;
+/* Read every accepted entry as it is stored, unless this handle did so when it accepted it, hold it against what was accepted
+ * (ERR_LEDGER_BROKEN), and give it to another judge, without stored_ns. */
+int ledger_reread(struct ledger *l, ledger_judge judge, void *ctx, struct error *err) PK_CHECK;
 /* Read, check and judge every entry not seen yet. Entries below the cached ones are read from the cache, whose chain is
  * checked against the store's last known entry. */
 int ledger_sync(struct ledger *l, struct error *err) PK_CHECK;
@@ -93,6 +97,11 @@ typedef int (*ledger_build)(void *ctx, uint64_t seq, json_t **ret_statement, str
 int ledger_append(struct ledger *l, struct bytes sign_seed, ledger_build build, void *ctx, uint64_t *ret_seq, struct digest *ret, struct error *err) PK_CHECK;
 /* Write tiles and checkpoint for what was seen; derived, so failure harms nothing. Never signs two roots for one size. */
 int ledger_publish(struct ledger *l, struct bytes sign_seed, struct error *err) PK_CHECK;
+/* Whether the checkpoint that this handle published last took the place of the very one it knew, so that it cannot have come
+ * over one of more entries. False when nobody can tell. */
+bool ledger_published_last(const struct ledger *l);
+/* Whether this machine's cache knew the log before this handle looked at it. */
+bool ledger_pinned_before(const struct ledger *l);
 /* Whether these bytes are entry `seq`, which must be below ledger_size. */
 int ledger_knows(struct ledger *l, uint64_t seq, struct bytes envelope, bool *ret, struct error *err) PK_CHECK;
 /* The envelope of one entry from wherever it is cheapest, which may be this machine's cache. */

@@ -24,6 +24,7 @@ struct survey {
     bool whole;         /* the entries have no gap among them; only then are there times */
     uint64_t end;       /* one past the highest entry */
     int64_t *stored_ns; /* of entries 0 .. end-1 */
+    bool summaries;     /* they were listed */
     uint64_t *sizes;    /* of summaries, ascending */
     size_t size_count;
 };
@@ -59,6 +60,15 @@ struct ledger {
                                        * request takes long nothing beyond it is asked for */
     uint64_t refused_size;            /* of the newest summary that was refused */
     struct peeks peeks;
+    struct { /* the checkpoint's object as it was last read or put, where it has a tag */
+        bool known, there;
+        char tag[STORE_TAG_BYTES]; /* "" where it is not there */
+        uint8_t bytes[CHECKPOINT_MAX_BYTES + 1];
+        size_t len;
+    } note;
+    uint64_t direct_from; /* entries from here on were read as they are stored, by this handle */
+    bool pinned_before;   /* when this handle first looked */
+    bool published_last;  /* see ledger_published_last */
     int64_t looked_ns;  /* when the newest entry was last held against the store's, by the monotonic clock */
     bool primed;        /* the cache was replayed and the store was held against pin, listing and checkpoint */
 };
@@ -97,6 +107,9 @@ int ledger_pin(struct ledger *l, struct error *err) PK_CHECK;
 /* The checkpoint in the store, if there is one that a known key signed. An unsigned or malformed one is as none: it is
  * derived, and whoever can write there could as well remove it. */
 int ledger_published(struct ledger *l, bool *ret_found, struct checkpoint *ret, struct error *err) PK_CHECK;
+/* The same, of what was read since this handle began to look at the log, or was put by it: who replaces that by its tag finds
+ * out whether it is still there. Where there are no tags it is read. */
+int ledger_published_lately(struct ledger *l, bool *ret_found, struct checkpoint *ret, struct error *err) PK_CHECK;
 bool signers_have(const struct signers *s, const uint8_t pub[SIGN_PUBLIC_BYTES]);
 int signers_add(struct ledger *l, const uint8_t pub[SIGN_PUBLIC_BYTES], struct error *err) PK_CHECK;
 /* An entry as the store has it. *ret_found is false, and nothing is appended, when there is none. */
@@ -128,7 +141,7 @@ bool start_doubtful(const struct error *e);
 void start_refuse(struct ledger *l, uint64_t summary_size, const char *why);
 int start_reset(struct ledger *l, struct error *err) PK_CHECK;
 /* A summary that the log does not reach: somebody took entries away. */
-int start_check_ahead(struct ledger *l, const struct survey *s, struct error *err) PK_CHECK;
+int start_check_ahead(struct ledger *l, struct survey *s, struct error *err) PK_CHECK;
 
 /* ---- past.c: entries below the one at which the handle began ---- */
 /* The leaf of any entry of the log, from the tree or from tiles that add up to it. */

@@ -3,9 +3,11 @@
 #include "ledger/tiles.h"
 
 #include "base/seam.h"
+#include "base/thread.h"
 #include <inttypes.h>
 
-#define DROP_EVERY 4 /* entries; divides TREE_FANOUT */
+#define DROP_EVERY 4   /* entries; divides TREE_FANOUT */
+#define TAGGED_TRIES 4 /* to replace the very checkpoint that was read */
 
 /* Create a derived object; one that is there already must say the same. */
 static int put(struct ledger *l, const char *path, struct bytes content, struct error *err) {
@@ -87,8 +89,7 @@ static void drop_partial(struct ledger *l, uint64_t old, uint64_t size) {
     const char *paths[TREE_LEVELS + 1];
     size_t n = 0;
     struct error e = ERROR_INIT;
-    bool kept = true;
-    const bool gather = store_reads_many(l->store) && store_keeps_versions(l->store, &kept, &e) == 0 && !kept;
+    const bool gather = store_reads_many(l->store) && store_lists_no_versions(l->store);
     if (gather && old / DROP_EVERY != size / DROP_EVERY) drop_gathered(l, old);
     for (int level = TILE_ENTRIES; level < (int)TREE_LEVELS; level++) {
         unsigned of = level == TILE_ENTRIES ? 0 : (unsigned)level;
@@ -101,12 +102,61 @@ static void drop_partial(struct ledger *l, uint64_t old, uint64_t size) {
     if (n) (void)!store_remove_many(l->store, paths, n, &e);
 }
 
-int ledger_publish(struct ledger *l, struct bytes sign_seed, struct error *err) {
+struct bundles {
+    struct ledger *l;
+    uint64_t old, size;
+    struct error err;
+};
+
+static void *put_bundles(void *arg) {
+    struct bundles *b = arg;
+    (void)!put_level(b->l, TILE_ENTRIES, b->old, b->size, &b->err);
+    return NULL;
+}
+
+/* Where a request takes long, bundles and tiles at the same time: of the handle a tile takes what the tree has, which
+ * stays as it is, and nothing else. */
+static int put_tiles(struct ledger *l, uint64_t old, uint64_t size, struct error *err) {
+    struct bundles b = {.l = l, .old = old, .size = size, .err = ERROR_INIT};
+    struct error alone = ERROR_INIT;
+    pthread_t thread;
+    int rc = 0;
+    const bool beside = store_reads_many(l->store) && thread_start(&thread, put_bundles, &b, &alone) == 0;
+    for (int level = beside ? 0 : TILE_ENTRIES; level < (int)TREE_LEVELS && rc == 0; level++)
+        rc = put_level(l, level, old, size, err);
+    if (beside) pthread_join(thread, NULL);
+    if (rc == 0 && b.err.code) *err = b.err;
+    return rc < 0 ? rc : -(int)b.err.code;
+}
+
+/* Over what is known of the former one, where that can be asked for; *ret_again: it is not there any more. */
+static int put_checkpoint(struct ledger *l, struct bytes note, bool *ret_again, struct error *err) {
+    bool done = false;
+    *ret_again = false;
+    if (l->note.known && store_replace_if(l->store, CHECKPOINT_KEY, note, l->note.tag, &done, err) < 0)
+        return error_wrap(err, "checkpoint of the log");
+    *ret_again = l->note.known && !done;
+    l->note.known &= done && l->note.tag[0];
+    l->published_last = done;
+    if (done) {
+        memcpy(l->note.bytes, note.ptr, note.len);
+        l->note.len = note.len;
+        l->note.there = true;
+    }
+    if (done || *ret_again) return 0;
+    if (store_replace(l->store, CHECKPOINT_KEY, note, err) < 0) return error_wrap(err, "checkpoint of the log");
+    return 0;
+}
+
+static int publish(struct ledger *l, struct bytes sign_seed, unsigned tries, bool *ret_again, struct error *err) {
     struct checkpoint old, now = {.size = ledger_size(l)};
     struct digest root;
     bool found;
+    *ret_again = false;
     if (now.size == 0) return 0;
-    if (ledger_published(l, &found, &old, err) < 0) return -(int)err->code;
+    if ((tries ? ledger_published(l, &found, &old, err) : ledger_published_lately(l, &found, &old, err)) < 0)
+        return -(int)err->code;
+    if (tries >= TAGGED_TRIES) l->note.known = false;
     if (!found) old.size = 0;
     /* whoever published more has seen more, and the next sync will hold it against the log */
     if (old.size > now.size) return 0;
@@ -121,16 +171,26 @@ int ledger_publish(struct ledger *l, struct bytes sign_seed, struct error *err) 
         return error_state(err, "No second root was signed.");
     }
     if (found && old.size == now.size) return 0;
-    for (int level = TILE_ENTRIES; level < (int)TREE_LEVELS; level++)
-        if (put_level(l, level, old.size, now.size, err) < 0) return error_wrap(err, "tiles of the log");
+    if (put_tiles(l, old.size, now.size, err) < 0) return error_wrap(err, "tiles of the log");
     ledger_root(l, &now.root);
     /* What is about to be signed is remembered first, so that after a crash this machine signs no other root for the
      * size. */
     if (ledger_pin(l, err) < 0) return error_wrap(err, "publishing the log");
     CLEANUP(buf_free) struct buf note = BUF_INIT(CHECKPOINT_MAX_BYTES);
     if (checkpoint_sign(l->origin, &now, sign_seed, &note, err) < 0) return -(int)err->code;
-    if (store_replace(l->store, CHECKPOINT_KEY, buf_bytes(&note), err) < 0)
-        return error_wrap(err, "checkpoint of the log");
-    if (found) drop_partial(l, old.size, now.size);
+    if (put_checkpoint(l, buf_bytes(&note), ret_again, err) < 0) return -(int)err->code;
+    if (found && !*ret_again) drop_partial(l, old.size, now.size);
     return 0;
+}
+
+int ledger_publish(struct ledger *l, struct bytes sign_seed, struct error *err) {
+    bool again = true;
+    l->published_last = false;
+    for (unsigned tries = 0; again; tries++)
+        if (publish(l, sign_seed, tries, &again, err) < 0) return -(int)err->code;
+    return 0;
+}
+
+bool ledger_published_last(const struct ledger *l) {
+    return l->published_last;
 }

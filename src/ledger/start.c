@@ -8,7 +8,7 @@
 #include <stdio.h>
 
 #define SUMMARIES_TRIED 3
-#define BUNDLE_WORTH 4 /* entries that one read of a partial bundle must spare */
+#define BUNDLE_WORTH 3 /* entries that a partial bundle and the newest entry spare to read one by one */
 
 bool start_doubtful(const struct error *e) {
     return error_info(e->code)->status == EXIT_INTEGRITY || e->code == ERR_KEY_ROLE;
@@ -27,6 +27,7 @@ int start_reset(struct ledger *l, struct error *err) {
     l->last = (struct digest){{0}};
     l->signers.count = 0;
     l->unbound = false;
+    l->direct_from = 0;
     l->listed_end = 0;
     buf_free(&l->base_summary);
     if (l->cache) cache_begin_at(l->cache, 0);
@@ -73,12 +74,27 @@ static int survey_log(struct ledger *l, struct survey *ret, struct error *err) {
     return rc < 0 ? error_wrap(err, "listing the log") : 0;
 }
 
-/* Summaries first: what one of them counts must be there when the entries are listed. */
+/* A list that is taken while others append may have a gap at its end, so it is taken twice before it is one. */
+static int survey_whole(struct ledger *l, struct survey *s, struct error *err) {
+    int rc = 0;
+    s->whole = false;
+    for (unsigned i = 0; i < 2 && rc == 0 && !s->whole; i++) {
+        seam_free(s->stored_ns);
+        s->stored_ns = NULL;
+        rc = survey_log(l, s, err);
+    }
+    return rc;
+}
+
+/* Summaries are of whole bundles, so a log without one is not looked for them, unless nothing else says how long it is
+ * (start_check_ahead). What a summary counts must be there when the entries are listed. */
 int start_survey(struct ledger *l, struct survey *ret, struct error *err) {
     struct survey s = {0};
-    int rc = ledger_list_summaries(l, &s.sizes, &s.size_count, err);
-    /* a list that is taken while others append may have a gap at its end, so it is taken twice before it is one */
-    for (unsigned i = 0; i < 2 && rc == 0 && !s.whole; i++) rc = survey_log(l, &s, err);
+    const bool short_first = store_reads_many(l->store);
+    int rc = short_first ? survey_whole(l, &s, err) : 0;
+    s.summaries = !short_first || s.end >= TREE_FANOUT;
+    if (rc == 0 && s.summaries) rc = ledger_list_summaries(l, &s.sizes, &s.size_count, err);
+    if (rc == 0 && (!short_first || (s.size_count && s.sizes[s.size_count - 1] > s.end))) rc = survey_whole(l, &s, err);
     if (rc < 0)
         survey_free(&s);
     else
@@ -104,6 +120,7 @@ static int begin(struct ledger *l, const struct survey *s, const struct ledger_s
     }
     hash_tree_free(l->tree);
     l->tree = t;
+    l->direct_from = sum->size;
     l->last = sum->last;
     for (size_t i = 0; l->start->key(l->judge_ctx, i, key); i++)
         if (signers_add(l, key, err) < 0) return -(int)err->code;
@@ -114,7 +131,7 @@ static int bound_to_the_log(struct ledger *l, uint64_t size, struct error *err) 
     struct checkpoint c;
     struct digest d;
     bool found;
-    if (ledger_published(l, &found, &c, err) < 0) return -(int)err->code;
+    if (ledger_published_lately(l, &found, &c, err) < 0) return -(int)err->code;
     if (!found || c.size < size)
         return error_set(err, ERR_LEDGER_BROKEN, "no checkpoint signed by a key of the log reaches so far");
     buf_clear(&l->scratch);
@@ -195,11 +212,18 @@ static int from_cache(struct ledger *l, const struct survey *s, const struct cac
     return *ret_good ? 0 : start_reset(l, err);
 }
 
-int start_check_ahead(struct ledger *l, const struct survey *s, struct error *err) {
+int start_check_ahead(struct ledger *l, struct survey *s, struct error *err) {
     CLEANUP(buf_free) struct buf envelope = BUF_INIT(SUMMARY_MAX_BYTES + 1);
     struct ledger_summary sum;
+    struct checkpoint c;
     struct error e = ERROR_INIT;
     char key[SUMMARY_KEY_BYTES];
+    bool found;
+    if (!s->summaries) {
+        if (ledger_published_lately(l, &found, &c, err) < 0) return -(int)err->code;
+        if ((!found || c.size < ledger_size(l)) && ledger_list_summaries(l, &s->sizes, &s->size_count, err) < 0)
+            return -(int)err->code;
+    }
     uint64_t size = s->size_count ? s->sizes[s->size_count - 1] : 0;
     if (size <= ledger_size(l)) return 0;
     summary_key(size, key);
@@ -245,6 +269,7 @@ static int take_bundle(struct ledger *l, const struct survey *s, uint64_t index,
         entry_free(&e);
         if (rc < 0) return error_wrap(err, "%s", path);
         l->unbound = true;
+        l->direct_from = ledger_size(l);
     }
     if (rest.len) return error_set(err, ERR_LEDGER_BROKEN, "%s: it has more than its %u entries", path, width);
     return 0;
@@ -270,7 +295,7 @@ static int take_bundles(struct ledger *l, const struct survey *s, struct error *
         if (ledger_size(l) < (index + 1) * TREE_FANOUT) return 0; /* the rest of a beginning sees why */
     }
     if (ledger_size(l) + BUNDLE_WORTH > s->end) return 0;
-    if (ledger_published(l, &found, &c, err) < 0) return -(int)err->code;
+    if (ledger_published_lately(l, &found, &c, err) < 0) return -(int)err->code;
     uint64_t index = ledger_size(l) / TREE_FANOUT;
     if (!found || c.size / TREE_FANOUT != index || c.size < ledger_size(l) + BUNDLE_WORTH) return 0;
     return take_either(l, s, index, (unsigned)(c.size % TREE_FANOUT), err);

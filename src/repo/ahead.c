@@ -141,26 +141,39 @@ static struct want **slot_of(const struct ahead *a, const struct digest *pack) {
     return &a->slots[get_u64(pack->b) % a->slot_count];
 }
 
+static struct want *want_find(const struct ahead *a, const struct digest *pack) {
+    struct want *w = *slot_of(a, pack);
+    while (w && !digest_equal(&w->pack, pack)) w = w->next;
+    return w;
+}
+
 /* NULL without memory. */
-static struct want *want_get(struct ahead *a, const struct location *l) {
-    struct digest pack;
-    uint64_t bytes;
-    bool meta;
+static struct want *want_new(struct ahead *a, const struct want *is) {
+    struct want **slot = slot_of(a, &is->pack);
     struct error e = ERROR_INIT;
     void *mem;
-    if (!index_pack(a->index, l, &pack, &bytes, &meta)) return NULL;
-    struct want **slot = slot_of(a, &pack);
-    for (struct want *w = *slot; w; w = w->next)
-        if (digest_equal(&w->pack, &pack)) return w;
     if (a->count >= WANTS_MAX || mem_alloc(sizeof(struct want), &mem, &e) < 0) return NULL;
     struct want *w = mem;
-    *w = (struct want){.pack = pack, .meta = meta, .bytes = bytes, .run = l->run, .run_pack = l->pack, .next = *slot};
+    *w = *is;
+    w->next = *slot;
     if (mem_grow((void **)&a->order, &a->cap, a->count + 1, sizeof *a->order, &e) < 0) {
         seam_free(w);
         return NULL;
     }
     a->order[a->count++] = w;
     return *slot = w;
+}
+
+/* NULL without memory. */
+static struct want *want_get(struct ahead *a, const struct location *l) {
+    struct digest pack;
+    uint64_t bytes;
+    bool meta;
+    if (!index_pack(a->index, l, &pack, &bytes, &meta)) return NULL;
+    struct want *w = want_find(a, &pack);
+    return w ? w
+             : want_new(a,
+                        &(struct want){.pack = pack, .meta = meta, .bytes = bytes, .run = l->run, .run_pack = l->pack});
 }
 
 enum { WANTED = 0, AGAIN = 1 };
@@ -427,6 +440,34 @@ bool ahead_whole(struct ahead *a, const struct location *l, struct ahead_hold *r
     bool found = g && hold(a, g, ret);
     pthread_mutex_unlock(&a->lock);
     return found;
+}
+
+bool ahead_offer(struct ahead *a, const struct digest *pack, struct bytes whole) {
+    struct error e = ERROR_INIT;
+    void *mem = NULL;
+    uint64_t meta = whole.len;
+    if (!a || whole.len > META_WHOLE_MAX || whole.len < PACK_HEADER_BYTES + PACK_FOOTER_BYTES) return false;
+    pthread_mutex_lock(&a->lock);
+    for (struct segment *g = a->segments; g; g = g->next) meta += g->w->meta ? g->len : 0;
+    struct want *w = want_find(a, pack);
+    bool take = meta <= META_KEPT_MAX && !(w && segment_find(a, w, 0, whole.len));
+    if (take && !w) w = want_new(a, &(struct want){.pack = *pack, .meta = true, .bytes = whole.len, .run = SIZE_MAX});
+    take = take && w && make_room(a, whole.len, false) && mem_alloc(sizeof(struct segment), &mem, &e) == 0;
+    if (take) {
+        struct segment *g = mem;
+        *g = (struct segment){.w = w,
+                              .len = whole.len,
+                              .bytes = (uint8_t *)(uintptr_t)whole.ptr,
+                              .state = SEGMENT_THERE,
+                              .whole = true,
+                              .used = ++a->clock,
+                              .next = a->segments};
+        a->segments = g;
+        a->bytes += whole.len;
+        w->come = true;
+    }
+    pthread_mutex_unlock(&a->lock);
+    return take;
 }
 
 /* Room for a frame that is wanted again after its pack went; the least recently used others go. */

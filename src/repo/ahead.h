@@ -28,6 +28,8 @@ void ahead_free(struct ahead *a);
 /* The frame of this location will be fetched. Costs memory of about 100 bytes a pack; what there is no memory for is
  * forgotten. */
 void ahead_expect(struct ahead *a, const struct location *l);
+/* A whole metadata pack that somebody has already; true: it is kept, and its bytes, from seam_alloc, are not the caller's any more. */
+bool ahead_offer(struct ahead *a, const struct digest *pack, struct bytes whole);
 /* What is expected, and what came of data and nobody holds, is let go. */
 void ahead_forget(struct ahead *a);
 /* The whole pack of this location, when it is worth fetching whole (or was); waits for it. */

@@ -33,6 +33,8 @@ struct checking {
     const struct check_options *o;
     struct pool *pool;
     struct fetcher *fetcher;
+    bool far;                /* each request costs */
+    struct lost_search lost; /* with fetcher; walks metadata when all packs were looked at */
     pthread_mutex_t lock;
     struct damage *damage;
     size_t damage_count, damage_cap;
@@ -238,6 +240,10 @@ static void packs_check(void *arg) {
     for (unsigned i = 0; i < t->count; i++) {
         if (bytes[i] && !digest_equal(&d[i], &t->facts[i].name)) see_past(t->c, &t->facts[i], &bytes[i], &in[i], &d[i]);
         if (bytes[i]) pack_judge(t->c, &t->facts[i], in[i], &d[i]);
+        /* what lies in it is walked afterwards */
+        if (bytes[i] && t->facts[i].meta && t->c->lost.f && t->c->o->level >= VERIFY_DECODE &&
+            fetch_offer(t->c->lost.f, &t->facts[i].name, in[i]))
+            bytes[i] = NULL;
         seam_free(bytes[i]);
         progress(t->c, t->facts[i].bytes);
     }
@@ -423,27 +429,24 @@ static int derived_finding(void *ctx, const char *object, int code, const char *
     return object_finding(ctx, object, code, text, err);
 }
 
-static int slot_check(void *ctx, const struct store_object *o, struct error *err) {
-    struct checking *c = ctx;
+static int slot_check(struct checking *c, const char *key, struct error *err) {
     struct buf b = BUF_INIT(64 << 10);
     struct error e = ERROR_INIT;
-    struct digest d;
-    char hex[65];
-    const char *name = strrchr(o->key, '/');
-    int rc = store_read_all(c->r->store, o->key, b.max_bytes, &b, &e);
-    sha256(buf_bytes(&b), &d);
-    hex_encode(d.b, DIGEST_BYTES, hex);
-    if (rc == 0 && name && strcmp(name + 1, hex) != 0 && store_pin_first_version(c->r->store, o->key)) {
-        buf_clear(&b);
-        rc = store_read_all(c->r->store, o->key, b.max_bytes, &b, &e);
-        sha256(buf_bytes(&b), &d);
-        hex_encode(d.b, DIGEST_BYTES, hex);
+    /* where requests cost, what was held against its name when the repository was opened is not read again */
+    const bool opened = c->far && c->r->slot_read && strcmp(c->r->slot, key) == 0;
+    int rc = opened ? 0 : slot_fetch(c->r, key, &b, &e);
+    if (rc == 0 && !opened) {
+        char is[96];
+        slot_key(buf_bytes(&b), is);
+        if (strcmp(is, key) != 0) rc = error_set(&e, ERR_OBJECT_CORRUPT, "its bytes are not those of its name");
     }
-    if (rc == 0 && (!name || strcmp(name + 1, hex) != 0))
-        rc = error_set(&e, ERR_OBJECT_CORRUPT, "its bytes are not those of its name");
     buf_free(&b);
     c->totals.objects++;
-    return rc < 0 ? object_finding(c, o->key, rc, e.text, err) : 0;
+    return rc < 0 ? object_finding(c, key, rc, e.text, err) : 0;
+}
+
+static int slot_see(void *ctx, const struct store_object *o, struct error *err) {
+    return slot_check(ctx, o->key, err);
 }
 
 static int list_check(struct checking *c, const struct digest *name, struct error *err) {
@@ -483,29 +486,36 @@ static int others_check(struct checking *c, struct error *err) {
     char origin[64], key[96], hex[65];
     repo_origin(r, origin);
     int rc = summaries_check_begin(r, &derived, &e);
-    if (rc == 0) rc = ledger_open(r->store, origin, NULL, summaries_judge, &derived, &l, &e);
-    if (rc == 0) rc = ledger_sync(l, &e);
+    /* A handle that has all of it held the end, the list and the checkpoint against each other when it was opened. */
+    const bool again = c->far && ledger_base(r->ledger) == 0;
+    if (rc == 0 && again) rc = ledger_reread(r->ledger, summaries_judge, &derived, &e);
+    if (rc == 0 && !again) rc = ledger_open(r->store, origin, NULL, summaries_judge, &derived, &l, &e);
+    if (rc == 0 && !again) rc = ledger_sync(l, &e);
     struct digest mine, theirs;
-    if (rc == 0 && ledger_size(l) == ledger_size(r->ledger)) {
+    if (rc == 0 && l && ledger_size(l) == ledger_size(r->ledger)) {
         ledger_root(l, &theirs);
         ledger_root(r->ledger, &mine);
         if (!digest_equal(&mine, &theirs))
             rc = error_set(&e, ERR_LEDGER_ROLLBACK, "the log in the store is not the one seen before");
-    } else if (rc == 0 && ledger_size(l) < ledger_size(r->ledger))
+    } else if (rc == 0 && l && ledger_size(l) < ledger_size(r->ledger))
         rc = error_set(&e, ERR_LEDGER_ROLLBACK, "the log in the store is shorter than the one seen before");
     int one = rc < 0 ? object_finding(c, "log/", rc, e.text, err)
-                     : summaries_check_end(&derived, r, l, &c->totals.objects, derived_finding, c, err);
+                     : summaries_check_end(&derived, r, l ? l : r->ledger, &c->totals.objects, derived_finding, c, err);
     ledger_close(l);
     summaries_check_free(&derived);
     if (one < 0) return one;
     c->totals.objects += ledger_size(r->ledger);
-    if ((rc = store_list(r->store, "keys/", slot_check, c, err)) < 0) return rc;
+    rc = c->far ? 0 : store_list(r->store, "keys/", slot_see, c, err);
+    for (size_t i = 0; i < r->slot_count && rc == 0 && c->far; i++) rc = slot_check(c, r->slots[i], err);
+    if (rc < 0) return rc;
     for (size_t i = 0; i < r->state.run_count; i++) {
         uint64_t n;
         uint32_t packs;
         uint8_t *body = NULL;
         size_t len;
         if (state_epoch_object(&r->state, &r->state.runs[i])) continue;
+        c->totals.objects++;
+        if (c->far && index_read_whole(&r->index, &r->state.runs[i])) continue;
         error_clear(&e);
         hex_encode(r->state.runs[i].b, DIGEST_BYTES, hex);
         snprintf(key, sizeof key, "index/%s", hex);
@@ -513,7 +523,6 @@ static int others_check(struct checking *c, struct error *err) {
                  ? run_read_body(r, &r->state.runs[i], RUN_TYPE_INDEX, &n, &packs, &body, &len, &e)
                  : store_stat(r->store, key, &n, NULL, &e);
         seam_free(body);
-        c->totals.objects++;
         if (rc < 0) {
             char text[sizeof e.text + 100];
             snprintf(text, sizeof text, "%s; every recovery point needs it, and 'proofkeep repair' makes it anew",
@@ -568,17 +577,15 @@ static int lost_finding(struct checking *c, struct lost_search *l, const struct 
  * level decode only those are looked at that failed before, as nothing else may call them whole again. */
 static int lost_check(struct checking *c, struct error *err) {
     struct repo *r = c->r;
-    struct lost_search l = {0};
-    int rc = lost_open(r, NULL, NULL, &l, err);
+    int rc = 0;
     for (size_t i = 0; i < r->state.snapshot_count && rc == 0; i++) {
         const struct snapshot_info *s = &r->state.snapshots[i];
         bool lost, listless;
         if (!wanted(c, s) || (c->o->level < VERIFY_DECODE && !s->verify_failed)) continue;
-        if ((rc = lost_look(&l, s, &lost, &listless, err)) < 0 || !lost) continue;
+        if ((rc = lost_look(&c->lost, s, &lost, &listless, err)) < 0 || !lost) continue;
         /* a list that is in a damaged pack was reported for that pack */
-        if (!listless || !c->damage_count) rc = lost_finding(c, &l, s, listless, err);
+        if (!listless || !c->damage_count) rc = lost_finding(c, &c->lost, s, listless, err);
     }
-    lost_close(&l);
     return rc;
 }
 
@@ -738,15 +745,15 @@ int repo_check(struct repo *r, const struct check_options *o, struct check_total
     int rc = o->level >= VERIFY_DECODE ? repo_needs_read(r, "verification level decode", err) : 0;
     if (rc == 0) rc = repo_index_whole(r, err);
     if (rc < 0) return rc;
-    struct checking c = {.r = r, .o = o};
+    struct checking c = {.r = r, .o = o, .far = store_reads_many(r->store)};
     struct nameset all = {0};
     struct budgeted within = {0};
     pthread_mutex_init(&c.lock, NULL);
     if (r->keys->read_secret && (rc = fetcher_new(r, &r->index, NULL, 32u << 20, &c.fetcher, err)) < 0) goto out;
+    if (c.fetcher && (rc = lost_open(r, NULL, NULL, &c.lost, err)) < 0) goto out;
     /* Where reads take long, more of them are under way than there are processors, each of one pack. */
-    const bool far = store_reads_many(r->store);
     unsigned threads = o->threads ? o->threads : thread_cpus();
-    if (far && threads < PACKS_FAR) threads = PACKS_FAR;
+    if (c.far && threads < PACKS_FAR) threads = PACKS_FAR;
     if ((rc = pool_new(threads, 2, &c.pool, err)) < 0) goto out;
     if ((rc = others_check(&c, err)) < 0) goto out;
     for (size_t i = 0; i < r->state.snapshot_count && rc == 0; i++)
@@ -774,6 +781,7 @@ out:
     seam_free(within.list.f);
     pool_free(c.pool);
     fetcher_free(c.fetcher);
+    lost_close(&c.lost);
     nameset_free(&all);
     nameset_free(&c.archived);
     for (size_t i = 0; i < c.damage_count; i++) {

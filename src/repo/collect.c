@@ -4,6 +4,8 @@
 #include "repo/run.h"
 
 #define DOOMED_AT_ONCE 256
+#define LISTED_MAX 65536 /* packs */
+#define LISTED_NS (INT64_C(10) * NS_PER_S)
 
 #define MARKINGS_MAX 16 /* of one collection, before it leaves the log to those who keep committing */
 
@@ -162,6 +164,62 @@ static int fact_push(struct pack_fact **list, size_t *n, size_t *cap, const stru
     return rc;
 }
 
+/* The list of packs that was made last. A plan and what carries it out look at the same one, where it costs requests:
+ * what came since is no matter of a collection yet, and what is gone since is removed again, which is nothing. */
+struct packs_listed {
+    int64_t ns; /* monotonic */
+    struct listed_pack {
+        char key[96];
+        uint64_t bytes;
+        int64_t created_ns;
+        bool archived;
+    } * d;
+    size_t n, cap;
+    bool whole; /* else there were too many */
+    store_list_cb cb;
+    void *ctx;
+};
+
+void packs_listed_drop(struct repo *r) {
+    if (r->listed) seam_free(r->listed->d);
+    seam_free(r->listed);
+    r->listed = NULL;
+}
+
+static int pack_listed(void *ctx, const struct store_object *o, struct error *err) {
+    struct packs_listed *l = ctx;
+    struct error e = ERROR_INIT;
+    l->whole &= l->n < LISTED_MAX && strlen(o->key) < sizeof l->d->key &&
+                mem_grow((void **)&l->d, &l->cap, l->n + 1, sizeof *l->d, &e) == 0;
+    if (l->whole) {
+        struct listed_pack *k = &l->d[l->n++];
+        *k = (struct listed_pack){.bytes = o->bytes, .created_ns = o->created_ns, .archived = o->archived};
+        snprintf(k->key, sizeof k->key, "%s", o->key);
+    }
+    return l->cb(l->ctx, o, err);
+}
+
+static int packs_list(struct repo *r, store_list_cb cb, void *ctx, struct error *err) {
+    void *mem;
+    int rc = 0;
+    if (!store_reads_many(r->store)) return store_list(r->store, "packs/", cb, ctx, err);
+    if (r->listed && time_monotonic_ns() - r->listed->ns < LISTED_NS) {
+        for (size_t i = 0; i < r->listed->n && rc == 0; i++) {
+            const struct listed_pack *k = &r->listed->d[i];
+            const struct store_object o = {k->key, k->bytes, k->created_ns, k->archived};
+            rc = cb(ctx, &o, err);
+        }
+        return rc;
+    }
+    packs_listed_drop(r);
+    if ((rc = mem_alloc(sizeof *r->listed, &mem, err)) < 0) return rc;
+    r->listed = mem;
+    *r->listed = (struct packs_listed){.ns = time_monotonic_ns(), .whole = true, .cb = cb, .ctx = ctx};
+    rc = store_list(r->store, "packs/", pack_listed, r->listed, err);
+    if (rc != 0 || !r->listed->whole) packs_listed_drop(r);
+    return rc;
+}
+
 /* One pack of the store: what becomes of it. */
 static int pack_see(void *ctx, const struct store_object *o, struct error *err) {
     struct planning *p = ctx;
@@ -220,7 +278,7 @@ static int plan_make(struct repo *r, const struct gc_options *o, const struct na
         }
     }
     if (p.thin_count) qsort(p.thin, p.thin_count, sizeof *p.thin, digest_order);
-    rc = store_list(r->store, "packs/", pack_see, &p, err);
+    rc = packs_list(r, pack_see, &p, err);
 out:
     nameset_free(&p.live);
     seam_free(p.thin);
@@ -311,9 +369,10 @@ struct doomed {
 };
 
 static int doomed_begin(struct doomed *d, struct repo *r, struct gc_plan *plan, struct error *err) {
-    bool kept;
-    int rc = store_keeps_versions(r->store, &kept, err);
+    bool kept = false;
+    int rc = store_lists_no_versions(r->store) ? 0 : store_keeps_versions(r->store, &kept, err);
     if (rc < 0) return rc;
+    packs_listed_drop(r);
     d->r = r;
     d->plan = plan;
     d->together = !kept && r->store->locks.mode == STORE_LOCK_NONE;

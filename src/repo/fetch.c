@@ -626,6 +626,10 @@ void fetch_share(struct fetcher *f, unsigned share) {
     ahead_share(f->ahead, share);
 }
 
+bool fetch_offer(struct fetcher *f, const struct digest *pack, struct bytes whole) {
+    return ahead_offer(f->ahead, pack, whole);
+}
+
 int fetch_dir(struct fetcher *f, const struct location *at, const struct pack_in **ret, void **ret_hold,
               struct error *err) {
     struct cached_dir *d;

@@ -38,9 +38,8 @@ static int run_load(struct repo *r, const struct digest *name, struct run **ret,
     uint32_t packs;
     uint8_t *body, *image;
     size_t len, image_len;
-    if (!run_own_take(r, name, &entries, &packs, &body) &&
-        (rc = run_read_body(r, name, RUN_TYPE_INDEX, &entries, &packs, &body, &len, err)) < 0)
-        goto fail;
+    const bool stored = !run_own_take(r, name, &entries, &packs, &body);
+    if (stored && (rc = run_read_body(r, name, RUN_TYPE_INDEX, &entries, &packs, &body, &len, err)) < 0) goto fail;
     rc = run_image_build(body, entries, packs, &image, &image_len, err);
     seam_free(body);
     if (rc < 0) goto fail;
@@ -50,6 +49,7 @@ static int run_load(struct repo *r, const struct digest *name, struct run **ret,
         if (io_replace_file(AT_FDCWD, path, BYTES_OF(image, image_len), 0600, &e) == 0 &&
             run_image_open(path, x, &e) == 1) {
             seam_free(image);
+            x->stored = stored;
             *ret = x;
             return 0;
         }
@@ -58,6 +58,7 @@ static int run_load(struct repo *r, const struct digest *name, struct run **ret,
         seam_free(image);
         goto fail;
     }
+    x->stored = stored;
     *ret = x;
     return 0;
 fail:
@@ -282,6 +283,12 @@ bool index_pack(const struct index *x, const struct location *l, struct digest *
     if (ret_bytes) *ret_bytes = v & ~RUN_PACK_META;
     if (ret_meta) *ret_meta = v & RUN_PACK_META;
     return u != NULL;
+}
+
+bool index_read_whole(const struct index *x, const struct digest *name) {
+    for (size_t i = 0; i < x->count; i++)
+        if (digest_equal(&x->names[i], name)) return run_at(x, i)->stored;
+    return false;
 }
 
 uint32_t index_pack_count(const struct index *x, size_t run) {

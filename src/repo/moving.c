@@ -82,15 +82,39 @@ static bool look_again(struct moving *m, size_t at, struct error *err) {
     return found;
 }
 
+/* The root that was read last: a plan, and what carries it out, each open the snapshot. */
+static int root_again(struct repo *r, const struct snapshot_info *info, struct buf *raw, struct error *err) {
+    int rc = 0;
+    pthread_mutex_lock(&r->lock);
+    if (r->root.count && r->root.count == info->root_count &&
+        memcmp(r->root.ids, info->root, info->root_count * sizeof *info->root) == 0)
+        rc = buf_append(raw, r->root.raw.ptr, r->root.raw.len, err);
+    pthread_mutex_unlock(&r->lock);
+    return rc;
+}
+
+static void root_keep(struct repo *r, const struct snapshot_info *info, struct bytes raw) {
+    struct error e = ERROR_INIT;
+    if (!store_reads_many(r->store) || info->root_count > ROOT_KEPT_PIECES) return;
+    pthread_mutex_lock(&r->lock);
+    buf_free(&r->root.raw);
+    r->root.raw = BUF_INIT(ROOT_KEPT_PIECES * (size_t)ROOT_PIECE_MAX);
+    r->root.count = buf_append(&r->root.raw, raw.ptr, raw.len, &e) == 0 ? info->root_count : 0;
+    memcpy(r->root.ids, info->root, info->root_count * sizeof *info->root);
+    pthread_mutex_unlock(&r->lock);
+}
+
 int moving_root(struct moving *m, const struct snapshot_info *info, struct root_doc *ret, struct error *err) {
     struct buf raw = BUF_INIT(256u << 20);
-    int rc = 0;
+    int rc = root_again(m->repo, info, &raw, err);
+    if (rc == 0 && raw.len) return root_parse(raw, ret, err);
     for (size_t i = 0; i < info->root_count && rc == 0; i++) {
         struct fetched c;
         if ((rc = moving_chunk(m, &info->root[i], CHUNK_ROOT, &c, err)) < 0) break;
         rc = buf_append(&raw, c.data.ptr, c.data.len, err);
         moving_release(&c);
     }
+    if (rc == 0) root_keep(m->repo, info, buf_bytes(&raw));
     if (rc == 0) return root_parse(raw, ret, err);
     buf_free(&raw);
     return rc;

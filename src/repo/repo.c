@@ -163,6 +163,30 @@ static int keys_of_copy(const uint8_t id[16], const struct repo *source, struct 
     return rc < 0 ? rc : keyring_create_with(id, key, secret_bytes(source->keys->cut_key), ret, err);
 }
 
+/* The folder of this repository in the cache, which may not be there yet. */
+static int cache_place(struct repo *r, const char *cache_dir, struct error *err) {
+    struct buf path = BUF_INIT(1 << 16);
+    int rc = buf_printf(&path, err, "%s/%s", cache_dir, r->id_hex);
+    if (rc == 0) rc = buf_terminate(&path, err);
+    if (rc == 0) rc = mem_strdup((char *)path.ptr, &r->cache_dir, err);
+    buf_free(&path);
+    return rc;
+}
+
+static void cache_begin(struct repo *r, const char *cache_dir) {
+    struct error e = ERROR_INIT;
+    if (!cache_dir || !store_reads_many(r->store)) return;
+    if (cache_place(r, cache_dir, &e) == 0 && io_mkdirs(r->cache_dir, 0700, &e) == 0) return;
+    seam_free(r->cache_dir);
+    r->cache_dir = NULL;
+}
+
+/* Only after the repository is whole, and a help only: the first checkpoint. */
+static void made_publish(struct repo *r) {
+    struct error e = ERROR_INIT;
+    if (store_reads_many(r->store)) (void)!ledger_publish(r->ledger, secret_bytes(r->keys->sign_seed), &e);
+}
+
 int repo_create(struct store *s, const struct repo_params *p, const struct unlock *u, const char *label,
                 struct keyring **ret, struct error *err) {
     struct repo r = {.store = s};
@@ -202,14 +226,17 @@ int repo_create(struct store *s, const struct repo_params *p, const struct unloc
     }
     if ((rc = statement_make(PREDICATE_INIT, "format", &fd, predicate, &statement, err)) < 0) goto out;
     repo_origin(&r, origin);
-    if ((rc = ledger_open(s, origin, NULL, state_judge, &r, &r.ledger, err)) < 0) goto out;
+    cache_begin(&r, p ? p->cache_dir : NULL);
+    if ((rc = ledger_open(s, origin, r.cache_dir, state_judge, &r, &r.ledger, err)) < 0) goto out;
     struct built b = {statement};
     if ((rc = ledger_append(r.ledger, secret_bytes(keys->sign_seed), build_copy, &b, NULL, NULL, err)) < 0) goto out;
     /* `format` is what readers look for first, so it comes last: an interrupted init leaves no repository. */
     rc = store_create(s, "format", buf_bytes(&format), err);
+    if (rc == 0) made_publish(&r);
 out:
     json_decref(statement);
     ledger_close(r.ledger);
+    seam_free(r.cache_dir);
     state_free(&r.state);
     buf_free(&format);
     buf_free(&slot);
@@ -250,8 +277,7 @@ int repo_slots(struct repo *r, int (*cb)(void *, const char *, const struct slot
     return rc;
 }
 
-/* A slot as it was stored, whatever was put over it. */
-static int slot_read(struct repo *r, const char *name, struct buf *ret, struct error *err) {
+int slot_fetch(struct repo *r, const char *name, struct buf *ret, struct error *err) {
     for (bool again = false;; again = true) {
         struct error e = ERROR_INIT;
         char is[96];
@@ -290,7 +316,7 @@ static int hidden_slots_open(struct repo *r, const struct unlock *u, const struc
     for (size_t i = 0; i < all.n && rc == 0 && !r->keys; i++) {
         struct slot_info info;
         struct error e = ERROR_INIT;
-        if (has_name(visible, all.keys[i]) || slot_read(r, all.keys[i], b, &e) < 0 ||
+        if (has_name(visible, all.keys[i]) || slot_fetch(r, all.keys[i], b, &e) < 0 ||
             slot_describe(buf_bytes(b), &info, &e) < 0 || info.kind != u->kind)
             continue;
         struct {
@@ -299,7 +325,7 @@ static int hidden_slots_open(struct repo *r, const struct unlock *u, const struc
         } look = {info.sign_public, false};
         if (repo_slots(r, see_public, &look, &e) < 0 || look.found) continue;
         buf_clear(b);
-        if (slot_read(r, all.keys[i], b, &e) == 0 && slot_open(buf_bytes(b), u, &r->keys, &e) == 0) {
+        if (slot_fetch(r, all.keys[i], b, &e) == 0 && slot_open(buf_bytes(b), u, &r->keys, &e) == 0) {
             snprintf(r->slot, sizeof r->slot, "%s", all.keys[i]);
             r->slot_hidden = true;
         }
@@ -326,7 +352,7 @@ static int slots_open(struct repo *r, const struct unlock *u, struct error *err)
     for (size_t i = 0; i < names.n && rc == 0 && !r->keys; i++) {
         struct slot_info info;
         struct error e = ERROR_INIT;
-        int got = slot_read(r, names.keys[i], &b, &e);
+        int got = slot_fetch(r, names.keys[i], &b, &e);
         if (got == 0) got = slot_describe(buf_bytes(&b), &info, &e);
         if (got < 0) {
             damaged++;
@@ -336,7 +362,12 @@ static int slots_open(struct repo *r, const struct unlock *u, struct error *err)
         if (info.kind != u->kind) continue;
         tried++;
         got = slot_open(buf_bytes(&b), u, &r->keys, &e);
-        if (got == 0) snprintf(r->slot, sizeof r->slot, "%s", names.keys[i]);
+        if (got == 0) {
+            char is[96];
+            slot_key(buf_bytes(&b), is);
+            snprintf(r->slot, sizeof r->slot, "%s", names.keys[i]);
+            r->slot_read = strcmp(is, r->slot) == 0;
+        }
         if (got < 0 && got != -ERR_KEY_WRONG) damaged++;
         if (got < 0 && unread.code == ERR_NONE && got != -ERR_KEY_WRONG && error_info(got)->status != EXIT_INTEGRITY)
             unread = e;
@@ -357,12 +388,13 @@ static int slots_open(struct repo *r, const struct unlock *u, struct error *err)
                        "none of the repository's %zu key slots opens with what was given (%u of that kind, %u damaged)",
                        names.n, tried, damaged);
     buf_free(&b);
-    seam_free(names.keys);
+    r->slots = names.keys;
+    r->slot_count = names.n;
     return rc;
 }
 
 enum opening { OPEN_WHOLE, OPEN_MENDING, OPEN_LOG };
-static int open_with(struct store *s, const struct unlock *u, const char *cache_dir, enum opening how,
+static int open_once(struct store *s, const struct unlock *u, const char *cache_dir, enum opening how,
                      struct repo **ret, struct error *err) {
     void *p;
     int rc = mem_alloc(sizeof(struct repo), &p, err);
@@ -375,23 +407,15 @@ static int open_with(struct store *s, const struct unlock *u, const char *cache_
     pthread_mutex_init(&r->lock, NULL);
     pthread_mutex_init(&r->mended.lock, NULL);
     struct digest fd;
-    (void)store_pin_first_version(s, "format"); /* it never had another */
     if ((rc = format_read(r, &fd, err)) < 0) goto fail;
+    if (cache_dir && (rc = cache_place(r, cache_dir, err)) < 0) goto fail;
     if ((rc = slots_open(r, u, err)) < 0) goto fail;
     if (memcmp(r->keys->repo_id, r->id, sizeof r->id) != 0) {
         rc = error_set(err, ERR_KEY_WRONG, "the key slot belongs to another repository");
         goto fail;
     }
     if (r->keys->cut_key && (rc = cutter_init(&r->cutter, secret_bytes(r->keys->cut_key), err)) < 0) goto fail;
-    if (cache_dir) {
-        struct buf path = BUF_INIT(1 << 16);
-        rc = buf_printf(&path, err, "%s/%s", cache_dir, r->id_hex);
-        if (rc == 0) rc = buf_terminate(&path, err);
-        if (rc == 0) rc = io_mkdirs((char *)path.ptr, 0700, err);
-        if (rc == 0) rc = mem_strdup((char *)path.ptr, &r->cache_dir, err);
-        buf_free(&path);
-        if (rc < 0) goto fail;
-    }
+    if (r->cache_dir && (rc = io_mkdirs(r->cache_dir, 0700, err)) < 0) goto fail;
     char origin[64];
     repo_origin(r, origin);
     if ((rc = ledger_open(s, origin, r->cache_dir, state_judge, r, &r->ledger, err)) < 0) goto fail;
@@ -412,6 +436,18 @@ static int open_with(struct store *s, const struct unlock *u, const char *cache_
 fail:
     repo_close(r);
     return error_wrap(err, "opening the repository");
+}
+
+/* `format` never had another version, and the log's first entry names it, so what was put over it shows. */
+static int open_with(struct store *s, const struct unlock *u, const char *cache_dir, enum opening how,
+                     struct repo **ret, struct error *err) {
+    struct error e = ERROR_INIT;
+    int rc = open_once(s, u, cache_dir, how, ret, &e);
+    const bool doubtful = rc < 0 && (error_info(rc)->status == EXIT_INTEGRITY || rc == -ERR_REPO_NONE ||
+                                     rc == -ERR_KEY_WRONG || rc == -ERR_FORMAT_VERSION);
+    if (doubtful && store_pin_first_version(s, "format")) return open_once(s, u, cache_dir, how, ret, err);
+    if (rc < 0) *err = e;
+    return rc;
 }
 
 void repo_parity_set(struct repo *r, unsigned percent) {
@@ -478,9 +514,13 @@ void repo_close(struct repo *r) {
     index_free(&r->index);
     epochs_free(r);
     run_own_drop(r);
+    run_read_drop(r);
+    buf_free(&r->root.raw);
+    packs_listed_drop(r);
     for (size_t i = 0; i < r->session_count; i++) secret_free(r->sessions[i].key);
     seam_free(r->sessions);
     keyring_free(r->keys);
+    seam_free(r->slots);
     seam_free(r->cache_dir);
     pthread_mutex_destroy(&r->lock);
     mended_free(r);
@@ -611,6 +651,7 @@ static int publish_again(struct repo *r, struct error *err) {
     struct repo *v;
     char next[32];
     struct error e = ERROR_INIT;
+    if (ledger_published_last(r->ledger)) return 0;
     snprintf(next, sizeof next, "log/%016llu", (unsigned long long)ledger_size(r->ledger));
     int rc = store_stat(r->store, next, NULL, NULL, &e);
     if (rc == -ERR_OBJECT_MISSING) return 0;

@@ -134,6 +134,7 @@ struct repo_params {
     const struct repo *copy_of; /* share its content keys and pack sizes, to take copies of its snapshots; NULL: keys of its own.
                                  * When it has begun epochs, repo_epoch_follow is next, and takes a key that reads it.
                                  * ERR_KEY_ROLE when it is open with a key that has none. Borrowed. */
+    const char *cache_dir;      /* as of repo_open: the next handle on this machine knows what was made here; may be NULL */
 };
 /* Make a repository in an empty store: format, first slot, entry 0. `k` (ROLE_ADMIN) is made here and owned by the caller.
  * ERR_REPO_EXISTS when the store has one. `slot` seals the admin bundle. Durable when it returns. */

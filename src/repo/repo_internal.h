@@ -20,6 +20,9 @@
 #define GROUP_PLAIN_MAX (1024u * 1024u) /* neighbours are compressed together up to this (a quarter of a smaller pack) */
 #define CHUNK_PLAIN_MAX (8u << 20)      /* no frame's plain bytes exceed this */
 #define ROOT_PIECE_MAX (512u << 10)
+#define ROOT_KEPT_PIECES 2 /* of a root that stays in memory */
+#define READ_BODIES 16
+#define READ_BODY_MAX (64u << 10)
 #define SEALED_KEY_BYTES (KEY_BYTES + SEAL_OVERHEAD_BYTES)
 
 enum chunk_kind { CHUNK_DATA = 1, CHUNK_MANIFEST = 2, CHUNK_LIST = 3, CHUNK_ROOT = 4 };
@@ -139,6 +142,8 @@ bool index_find(const struct index *x, const uint8_t *id, struct location *ret);
 bool index_find_plain(const struct index *x, const uint8_t *id, struct location *ret); /* one that is no delta: a base */
 /* false when the run is lost (see repo_index_whole). */
 bool index_pack(const struct index *x, const struct location *l, struct digest *ret_name, uint64_t *ret_bytes, bool *ret_meta);
+/* Whether this handle read the run's object, all of it, and not a local copy. */
+bool index_read_whole(const struct index *x, const struct digest *name);
 uint32_t index_pack_count(const struct index *x, size_t run);
 uint64_t index_entry_count(const struct index *x, size_t run);
 /* All packs of a run, and all its entries if wanted, in order. End it before the next run's, so that memory holds one at a
@@ -289,6 +294,9 @@ void fetch_forget(struct fetcher *f); /* nothing that was told of is expected an
 /* Packs of which one frame in `share` is expected come whole; half to begin with. Before anything is expected. */
 void fetch_share(struct fetcher *f, unsigned share);
 /* A pack's directory, held until it is let go; `at` is a chunk in that pack. */
+/* A whole metadata pack that is at hand and will be asked for. True: its bytes, which seam_free frees, are the fetcher's now; they
+ * are believed as little as what the store gives. */
+bool fetch_offer(struct fetcher *f, const struct digest *pack, struct bytes whole);
 int fetch_dir(struct fetcher *f, const struct location *at, const struct pack_in **ret, void **ret_hold, struct error *err) PK_CHECK;
 void fetch_dir_release(struct fetcher *f, void *hold);
 /* Open, decode and check one frame: from sealed_in, or read from the store when that is empty. plain has plain_len bytes; ids
@@ -358,6 +366,9 @@ struct repo {
     unsigned parity_percent; /* of packs that this handle writes */
     char slot[96];   /* the object that opened it; empty when its keys are another handle's */
     bool slot_hidden; /* it lies under a delete marker */
+    bool slot_read;   /* from the store, by this handle */
+    char (*slots)[96]; /* object keys, as they were listed when it was opened */
+    size_t slot_count;
     bool slot_lost; /* it came with the unlock: the store does not have it */
     char *cache_dir; /* of this repository, NULL without */
     struct ledger *ledger;
@@ -385,6 +396,21 @@ struct repo {
         uint8_t *bytes; /* NULL: it cannot be mended */
         size_t len;
     } mended;
+    struct { /* the snapshot root that was read last (moving.c); under the lock */
+        struct digest ids[ROOT_KEPT_PIECES];
+        size_t count; /* 0: none */
+        struct buf raw;
+    } root;
+    struct { /* index objects that were read, when they are small: content under its name does not change; under the lock */
+        struct digest name;
+        uint8_t type;
+        uint64_t entries;
+        uint32_t packs;
+        uint8_t *body; /* NULL: nothing */
+        size_t len;
+    } read_bodies[READ_BODIES];
+    unsigned read_next;
+    struct packs_listed *listed; /* collect.c; NULL: none */
     struct alternates *alternates; /* alternate.h; NULL: none */
     int64_t fresh_ns; /* when the log was last read to its end, by the monotonic clock; 0: that is not to be relied on */
     struct { /* what run_write made last; under the lock */
@@ -400,6 +426,8 @@ struct repo {
 int mended_read(struct repo *r, bool meta, const struct digest *name, uint64_t at, void *p, size_t n, uint64_t *ret_size, struct error *err) PK_CHECK;
 void mended_free(struct repo *r);
 void slot_key(struct bytes slot, char out[96]); /* its object key */
+/* A slot as it was stored, whatever was put over it. Its bytes may still not be those of its name. */
+int slot_fetch(struct repo *r, const char *name, struct buf *ret, struct error *err) PK_CHECK;
 /* The object that carries the keys of epoch n: boxes for every key of the state, ret_rows of them for writers and prune keys. */
 int epoch_object_make(const struct repo *r, unsigned n, const struct epoch_keys *now, struct buf *out, uint64_t *ret_rows, struct error *err) PK_CHECK;
 /* Read the object of an epoch and check that it is what the log names. */
@@ -410,6 +438,7 @@ void epochs_free(struct repo *r);
 /* Borrowed while the repository is open. ERR_KEY_ROLE for one that we have not got. */
 int repo_id_key(const struct repo *r, unsigned epoch, struct bytes *ret, struct error *err) PK_CHECK;
 int repo_index_key(const struct repo *r, unsigned epoch, struct bytes *ret, struct error *err) PK_CHECK;
+void packs_listed_drop(struct repo *r); /* collect.c */
 int repo_writable(struct repo *r, struct error *err) PK_CHECK;
 /* Reads the log's newcomers into the state (not the index); whether there were any. What is missing may have been removed
  * by a collection that came in between. */

@@ -29,6 +29,7 @@ struct run {
     uint64_t entries_at, fan_at, bloom_at, checks_at;
     struct run *_Atomic healed; /* what took the place of this one, whose file is rotten */
     bool lost;                  /* rotten, and could not be made again */
+    bool stored;                /* made of the object, read by this handle */
 };
 
 /* The image of a run's body, in memory. */

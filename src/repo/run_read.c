@@ -1,7 +1,7 @@
 #include "repo/run.h"
 
 #define RUN_BYTES_MAX (UINT64_C(1) << 34)
-#define READ_FIRST_BYTES ((size_t)512 << 10)
+#define READ_STEP_BYTES ((size_t)8 << 20) /* room is not touched before bytes come */
 
 static int bad(const char *key, const char *what, struct error *err) {
     error_clear(err);
@@ -21,14 +21,15 @@ static int body_read(struct repo *r, const char *key, uint8_t **ret, uint64_t *r
         *ret = mem;
         return store_read(r->store, key, 0, mem, *ret_size, ret_got, err);
     }
-    for (size_t step = READ_FIRST_BYTES; rc == 0 && got == cap; step *= 4) {
+    for (size_t step = READ_STEP_BYTES; rc == 0 && got == cap; step *= 2) {
         if (cap > RUN_BYTES_MAX) rc = bad(key, "its size is impossible", err);
         if (rc == 0) rc = mem_grow(&mem, &cap, cap + step, 1, err);
         if (rc == 0) rc = store_read(r->store, key, got, (uint8_t *)mem + got, cap - got, &n, err);
         if (rc == 0) got += n;
     }
     if (rc == 0 && got < RUN_HEADER_BYTES) rc = bad(key, "its size is impossible", err);
-    *ret = mem;
+    void *fit = rc == 0 ? seam_realloc(mem, got) : NULL;
+    *ret = fit ? fit : mem;
     *ret_size = *ret_got = got;
     return rc;
 }
@@ -102,14 +103,66 @@ out:
     return rc;
 }
 
+/* What this handle read before; 1 when it did. */
+static int read_again(struct repo *r, const struct digest *name, uint8_t type, uint8_t other, uint8_t *ret_type,
+                      uint64_t *ret_entries, uint32_t *ret_packs, uint8_t **ret, size_t *ret_len, struct error *err) {
+    void *mem = NULL;
+    int rc = 0;
+    pthread_mutex_lock(&r->lock);
+    for (unsigned i = 0; i < READ_BODIES && rc == 0; i++) {
+        if (!r->read_bodies[i].body || !digest_equal(&r->read_bodies[i].name, name) ||
+            (r->read_bodies[i].type != type && r->read_bodies[i].type != other))
+            continue;
+        rc = mem_dup(r->read_bodies[i].body, r->read_bodies[i].len, &mem, err);
+        if (rc < 0) break;
+        *ret_type = r->read_bodies[i].type;
+        *ret_entries = r->read_bodies[i].entries;
+        *ret_packs = r->read_bodies[i].packs;
+        *ret = mem;
+        *ret_len = r->read_bodies[i].len;
+        rc = 1;
+    }
+    pthread_mutex_unlock(&r->lock);
+    return rc;
+}
+
+static void read_keep(struct repo *r, const struct digest *name, uint8_t type, uint64_t entries, uint32_t packs,
+                      const uint8_t *body, size_t len) {
+    struct error e = ERROR_INIT;
+    void *mem;
+    if (!store_reads_many(r->store) || len == 0 || len > READ_BODY_MAX || mem_dup(body, len, &mem, &e) < 0) return;
+    pthread_mutex_lock(&r->lock);
+    const unsigned i = r->read_next++ % READ_BODIES;
+    seam_free(r->read_bodies[i].body);
+    r->read_bodies[i].name = *name;
+    r->read_bodies[i].type = type;
+    r->read_bodies[i].entries = entries;
+    r->read_bodies[i].packs = packs;
+    r->read_bodies[i].body = mem;
+    r->read_bodies[i].len = len;
+    pthread_mutex_unlock(&r->lock);
+}
+
+void run_read_drop(struct repo *r) {
+    for (unsigned i = 0; i < READ_BODIES; i++) {
+        seam_free(r->read_bodies[i].body);
+        r->read_bodies[i].body = NULL;
+    }
+}
+
 int run_read_either(struct repo *r, const struct digest *name, uint8_t type, uint8_t other, uint8_t *ret_type,
                     uint64_t *ret_entries, uint32_t *ret_packs, uint8_t **ret, size_t *ret_len, struct error *err) {
     char key[96];
     run_key(name, key);
-    int rc = read_once(r, name, type, other, ret_type, ret_entries, ret_packs, ret, ret_len, err);
-    if (rc != -ERR_OBJECT_CORRUPT || !store_pin_first_version(r->store, key)) return rc;
-    error_clear(err);
-    return read_once(r, name, type, other, ret_type, ret_entries, ret_packs, ret, ret_len, err);
+    int rc = read_again(r, name, type, other, ret_type, ret_entries, ret_packs, ret, ret_len, err);
+    if (rc) return rc < 0 ? rc : 0;
+    rc = read_once(r, name, type, other, ret_type, ret_entries, ret_packs, ret, ret_len, err);
+    if (rc == -ERR_OBJECT_CORRUPT && store_pin_first_version(r->store, key)) {
+        error_clear(err);
+        rc = read_once(r, name, type, other, ret_type, ret_entries, ret_packs, ret, ret_len, err);
+    }
+    if (rc == 0) read_keep(r, name, *ret_type, *ret_entries, *ret_packs, *ret, *ret_len);
+    return rc;
 }
 
 int run_read_body(struct repo *r, const struct digest *name, uint8_t type, uint64_t *ret_entries, uint32_t *ret_packs,

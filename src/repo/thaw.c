@@ -23,12 +23,17 @@ static bool is_one(void *ctx, const struct snapshot_info *s) {
     return s == ctx;
 }
 
+/* Whether there is anything in an archive, by as much of the list as is looked at without a reason. */
+static int see_archived(void *ctx, const struct store_object *o, struct error *err) {
+    struct survey *v = ctx;
+    (void)err;
+    if (o->archived) v->whole = true;
+    return v->whole || ++v->seen > FIRST_PACKS;
+}
+
 static int see(void *ctx, const struct store_object *o, struct error *err) {
     struct survey *v = ctx;
     struct pack_fact f;
-    if (!v->whole && !o->archived && v->seen >= FIRST_PACKS) return 1;
-    v->seen++;
-    v->whole |= o->archived;
     if (!pack_fact_object(o, &f) || nameset_find(&v->need, f.name.b) == NAMESET_NONE) return 0;
     v->s->packs++;
     v->s->bytes += f.bytes;
@@ -162,7 +167,9 @@ int thaw_survey_make(struct repo *r, const struct snapshot_info *info, bool whol
     struct asking look = {.r = r};
     *ret = (struct thaw_survey){0};
     if (!store_has_archive(r->store)) return 0;
-    int rc = packlist_union(r, is_one, NULL, (void *)info, &v.need, err);
+    int rc = v.whole ? 0 : store_list(r->store, "packs/", see_archived, &v, err);
+    if (rc < 0 || !v.whole) return rc < 0 ? error_wrap(err, "looking for what lies in an archive") : 0;
+    rc = packlist_union(r, is_one, NULL, (void *)info, &v.need, err);
     if (rc == 0) rc = store_list(r->store, "packs/", see, &v, err);
     nameset_free(&v.need);
     if (rc >= 0 && ret->cold_count && narrow) rc = narrowed(ret, narrow, ctx, err);

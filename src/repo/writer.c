@@ -3,6 +3,8 @@
 #include "repo/run_merge.h"
 #include "repo/writer_internal.h"
 
+#include <errno.h>
+
 struct sess_scan {
     char (*keys)[96];
     size_t n, cap;
@@ -88,11 +90,23 @@ static int run_adopt(struct writer *w, const struct digest *run, struct error *e
     return rc;
 }
 
-/* An interrupted run of the same surface: its packs are durable and in sess/; take them over. */
-static int resume(struct writer *w, struct error *err) {
+/* Whether this host left resume state of the surface behind: its memory goes with it, in a cache that was not lost
+ * since. */
+static bool run_left_behind(const struct writer *w) {
+    char part[4200];
+    struct stat st;
+    if (!w->repo->cache_dir || !ledger_pinned_before(w->repo->ledger)) return true;
+    memo_path(w->repo, w->environment, w->surface, "part", part);
+    return seam_fstatat(AT_FDCWD, part, &st, 0) == 0 || errno != ENOENT;
+}
+
+/* An interrupted run of the same surface: its packs are durable and in sess/; take them over. Where requests cost, it
+ * is not looked for what another host may have left. */
+static int resume(struct writer *w, bool memory, struct error *err) {
     struct repo *r = w->repo;
     struct sess_scan scan = {0};
     struct buf b = BUF_INIT(JSON_MAX_BYTES);
+    if (memory && store_reads_many(r->store) && !run_left_behind(w)) return 0;
     int rc = store_list(r->store, "sess/", sess_collect, &scan, err);
     for (size_t i = 0; i < scan.n && rc == 0; i++) {
         json_t *j = NULL;
@@ -191,7 +205,7 @@ static int open_base(struct repo *r, const struct writer_options *o, bool bare, 
     if ((rc = session_new(r, &w->session, err)) < 0) goto fail;
     if ((rc = pool_new(w->threads, 2 * w->threads, &w->pool, err)) < 0) goto fail;
     w->moving = bare;
-    if (!bare && (rc = resume(w, err)) < 0) goto fail;
+    if (!bare && (rc = resume(w, memory, err)) < 0) goto fail;
     if ((rc = used_extend(w, err)) < 0) goto fail;
     w->delta = !o->no_delta && r->keys->read_secret && store_promises(r->store) & STORE_CHEAP_READ;
     if (w->delta && (rc = fetcher_new(r, &r->index, &w->index_lock, 16u << 20, &w->fetcher, err)) < 0) goto fail;

@@ -136,6 +136,25 @@ int store_remove(struct store *s, const char *key, struct error *err) {
     return rc < 0 ? rc : s->ops->remove(s, key, err);
 }
 
+bool store_has_tags(const struct store *s) {
+    return s->ops->read_tagged && s->ops->replace_if;
+}
+
+int store_read_tagged(struct store *s, const char *key, void *p, size_t len, size_t *ret_n, char tag[STORE_TAG_BYTES],
+                      struct error *err) {
+    tag[0] = 0;
+    if (!store_has_tags(s)) return store_read(s, key, 0, p, len, ret_n, err);
+    int rc = check_key(key, err);
+    return rc < 0 ? rc : s->ops->read_tagged(s, key, p, len, ret_n, tag, err);
+}
+
+int store_replace_if(struct store *s, const char *key, struct bytes content, char tag[STORE_TAG_BYTES], bool *ret_done,
+                     struct error *err) {
+    *ret_done = false;
+    int rc = store_has_tags(s) ? check_key(key, err) : 0;
+    return rc < 0 || !store_has_tags(s) ? rc : s->ops->replace_if(s, key, content, tag, ret_done, err);
+}
+
 bool store_reads_many(const struct store *s) {
     return s->ops->get_many != NULL;
 }

@@ -72,6 +72,8 @@ struct store_requests {
 };
 const char *store_verb_name(enum store_verb v); /* "GET" */
 
+#define STORE_TAG_BYTES 128 /* with the NUL */
+
 struct store;
 struct store_ops {
     const char *name;
@@ -107,6 +109,9 @@ struct store_ops {
     int (*remove_many)(struct store *, const char *const *keys, size_t n, struct error *);
     /* Optional: create, which also tells the time that the server says in its answer; 0: it says none, or the answer was lost. */
     int (*create_timed)(struct store *, const char *key, struct bytes content, int64_t *ret_created_ns, struct error *);
+    /* Optional, both or neither: see store_read_tagged and store_replace_if. */
+    int (*read_tagged)(struct store *, const char *key, void *p, size_t len, size_t *ret_n, char tag[STORE_TAG_BYTES], struct error *);
+    int (*replace_if)(struct store *, const char *key, struct bytes content, char tag[STORE_TAG_BYTES], bool *ret_done, struct error *);
     /* Optional: see store_tidy. */
     void (*tidy)(struct store *);
     /* Optional, for places behind a server. */
@@ -129,6 +134,16 @@ int store_create(struct store *s, const char *key, struct bytes content, struct 
 int store_create_timed(struct store *s, const char *key, struct bytes content, int64_t *ret_created_ns, struct error *err) PK_CHECK;
 int store_replace(struct store *s, const char *key, struct bytes content, struct error *err) PK_CHECK;
 int store_read(struct store *s, const char *key, uint64_t at, void *p, size_t len, size_t *ret_n, struct error *err) PK_CHECK;
+/* Whether the two below are more than store_read and store_replace: else they tell no tag, and do nothing. */
+bool store_has_tags(const struct store *s);
+/* As store_read from 0 on, of an object that is replaced. `tag` is the place's word for just this content; "" when the place
+ * says none. With ERR_OBJECT_MISSING it is "", too. */
+int store_read_tagged(struct store *s, const char *key, void *p, size_t len, size_t *ret_n, char tag[STORE_TAG_BYTES],
+                      struct error *err) PK_CHECK;
+/* As store_replace, if what is there is still what was read with that tag; with "", if nothing is there. `tag` is the new
+ * content's then. *ret_done is false, and nothing was changed, when it is not so, or the place does not do that. */
+int store_replace_if(struct store *s, const char *key, struct bytes content, char tag[STORE_TAG_BYTES], bool *ret_done,
+                     struct error *err) PK_CHECK;
 /* Each as store_read; only drivers that read many at once tell when objects were created. */
 void store_get_many(struct store *s, struct store_get *gets, size_t n);
 /* Whether reads cost a request each, and several at once no more time than one. */

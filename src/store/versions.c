@@ -49,6 +49,10 @@ int store_keeps_versions(struct store *s, bool *ret, struct error *err) {
     return s->ops->versions ? s->ops->versions->kept(s, ret, err) : 0;
 }
 
+bool store_lists_no_versions(struct store *s) {
+    return !s->ops->versions || s->ops->versions->unkept_by_lists(s);
+}
+
 int store_list_versions(struct store *s, const char *prefix, store_version_cb cb, void *ctx, struct error *err) {
     int rc = need(s, NULL, err);
     if (rc == 0) rc = need_folder(prefix, err);

@@ -94,6 +94,7 @@ struct store_version_ops {
     int (*reclaim)(struct store *, const char *key, int64_t *, struct error *);
     int (*bucket)(struct store *, struct store_bucket *, struct error *);
     int (*kept)(struct store *, bool *, struct error *);
+    bool (*unkept_by_lists)(struct store *);
 };
 
 /* Before anything is stored through the handle. Where nothing can be locked it changes nothing. */
@@ -103,12 +104,15 @@ int64_t store_lock_ns(const struct store *s, const char *key);
 
 /* Whether the place keeps versions; false too where it knows no such thing. */
 int store_keeps_versions(struct store *s, bool *ret, struct error *err) PK_CHECK;
+/* Whether lists have shown already that none are kept, of what they listed: for who asks only to do the same at less cost, as
+ * nobody is asked for this. */
+bool store_lists_no_versions(struct store *s);
 /* Every version of every key that starts with prefix (as of store_list), in the order of keys; of one key all after
  * each other, newest first. */
 int store_list_versions(struct store *s, const char *prefix, store_version_cb cb, void *ctx,
                         struct error *err) PK_CHECK;
 /* As store_list, but keys that a delete marker hides are seen too, with size and time of their oldest version. As many
- * requests as store_list, but for the one that finds out whether versions are kept; store_list where they are not. What
+ * requests as store_list, and one that asks whether versions are kept, once, where there is any. What
  * is hidden or covered is pinned to its oldest version as it is listed, and counted unless its newest has the same
  * bytes. */
 int store_list_kept(struct store *s, const char *prefix,

@@ -19,20 +19,19 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-static int cache_place(struct work *w, struct error *err) {
-    const char *given = w->options.cache_dir, *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+int work_cache_folder(const char *given, char out[4096], struct error *err) {
+    const char *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
     int n;
     if (given)
-        n = snprintf(w->cache_dir, sizeof w->cache_dir, "%s", given);
+        n = snprintf(out, 4096, "%s", given);
     else if (xdg && *xdg == '/')
-        n = snprintf(w->cache_dir, sizeof w->cache_dir, "%s/proofkeep", xdg);
+        n = snprintf(out, 4096, "%s/proofkeep", xdg);
     else if (home && *home == '/')
-        n = snprintf(w->cache_dir, sizeof w->cache_dir, "%s/.cache/proofkeep", home);
+        n = snprintf(out, 4096, "%s/.cache/proofkeep", home);
     else
-        n = snprintf(w->cache_dir, sizeof w->cache_dir, "/var/cache/proofkeep");
-    if (n < 0 || (size_t)n >= sizeof w->cache_dir - 512)
-        return error_set(err, ERR_USAGE, "the cache folder's name is too long");
-    return io_mkdirs(w->cache_dir, 0700, err);
+        n = snprintf(out, 4096, "/var/cache/proofkeep");
+    if (n < 0 || (size_t)n >= 4096 - 512) return error_set(err, ERR_USAGE, "the cache folder's name is too long");
+    return io_mkdirs(out, 0700, err);
 }
 
 /* Scratch lies where other users can pass through (a scratch PostgreSQL never runs as root), and not in memory: a
@@ -89,7 +88,7 @@ int work_open(const struct work_options *o, struct work **ret, struct error *err
         rc = 0;
     }
     if (rc < 0) goto fail;
-    if ((rc = cache_place(w, err)) < 0) goto fail;
+    if ((rc = work_cache_folder(o->cache_dir, w->cache_dir, err)) < 0) goto fail;
     if ((rc = scratch_place(w, err)) < 0) goto fail;
     *ret = w;
     return 0;

@@ -68,6 +68,8 @@ struct work {
     unsigned scratch_removed;    /* scratch folders of killed runs that work_open removed */
 };
 int work_open(const struct work_options *o, struct work **ret, struct error *err) PK_CHECK;
+/* The cache folder as work_options has it, made when it is missing. */
+int work_cache_folder(const char *given, char out[4096], struct error *err) PK_CHECK;
 void work_close(struct work *w); /* NULL is fine */
 /* The configuration or ERR_CONFIG_NONE. */
 int work_need_config(struct work *w, const struct config **ret, struct error *err) PK_CHECK;

@@ -161,7 +161,10 @@ static int make(struct init *i, struct error *err) {
     struct keyring *admin = NULL;
     int rc = config_open_store(i->config, NULL, i->r->url, true, &s, err);
     if (rc == 0) rc = promises_check(s, i->r->url, err);
-    const struct repo_params p = {.copy_of = i->q.source ? i->q.source->repo : NULL};
+    char cache[4096];
+    struct error none = ERROR_INIT; /* without a cache the next run asks more */
+    const struct repo_params p = {.copy_of = i->q.source ? i->q.source->repo : NULL,
+                                  .cache_dir = work_cache_folder(i->q.cache_dir, cache, &none) == 0 ? cache : NULL};
     if (rc == 0) rc = repo_create(s, &p, &i->unlock, "admin", &admin, err);
     if (rc == 0) {
         hex_encode(admin->repo_id, sizeof admin->repo_id, i->r->id);

@@ -21,6 +21,7 @@ int passphrase_read(const char *path, const char *url, struct secret **ret, stru
 struct init_request {
     const char *config_path, *repository;
     const char *key_file, *passphrase_file; /* NULL both: a key file at the usual place */
+    const char *cache_dir; /* as work_options has it */
     struct work *source; /* to take copies of this work's repository, which is opened here; NULL: a repository of its own */
 };
 struct init_result {

@@ -30,6 +30,9 @@ counted='{}'
 same() { diff -r tree "$1" >"$T/diff"; }
 run() { # VERB ARGUMENT…: from an empty cache
   rm -rf "$XDG_CACHE_HOME"
+  again "$@"
+}
+again() { # VERB ARGUMENT…: on a host that has been here before
   meter count >/dev/null
   pk "$@" --config c.yaml --json
   local status=$?
@@ -81,6 +84,35 @@ run restore lab/it@latest --into "$T/short-out"
 [ $? = 4 ] && grep -q "${victim#a/}" "$T/out" && ! run verify lab/it@latest --level decode && grep -q 'does not have the size' "$T/out"
 claim 'and one that is shorter than it was'
 s3 rm backups "$victim" && s3 put backups "$victim" <whole
+
+# What each verb asks in all, and no more: whoever adds a request to one of them says so here. Packs come on top; three more are
+# for packs that a reader asks for again when it is slow.
+asked() { # of the last run: GET HEAD LIST POST DELETE PUT
+  local kind n=0
+  for kind in GET HEAD LIST POST DELETE PUT; do n=$((n + $(metered $kind))); done
+  echo $n
+}
+at_most() { # PACKS MORE VERB: how many there were at most
+  [ "$(asked)" -le $(($1 + $2)) ] || { echo "# $3: $(asked) requests with $1 packs: $counted" && false; }
+}
+sed "s|backups/a?|backups/b?|; s|$T/key|$T/second.key|" c.yaml >b.yaml
+cp c.yaml first.yaml && cp b.yaml c.yaml
+made() { s3 ls backups b/packs/ | wc -l; }
+run init --repository main && again backup lab/it && packs=$(made) && at_most "$packs" 13 first
+claim 'a first backup after init asks eleven times beside its packs, and once more when it takes long'
+again backup lab/it && at_most $(($(made) - packs)) 13 unchanged
+claim 'one of an unchanged tree as often'
+packs=$(made)
+run restore lab/it@latest --into "$T/counted" && same counted && at_most "$packs" $((16 + 3)) restore
+claim 'a restore from an empty cache fifteen times beside its packs, and once more when it takes long'
+run verify lab/it@latest --level decode && at_most "$packs" $((21 + 3)) check
+claim 'a verification that decodes everything twenty times, and once more'
+rm -rf tree/*[13579] && again backup lab/it && again verify lab/it@latest --level decode && before=$(made) && run prune lab/it --grace 0s &&
+  at_most $((before + $(made))) $((28 + 3)) prune
+claim 'a prune that rewrites packs 28 times beside what it reads and writes of them'
+run verify lab/it@latest --level decode && run restore lab/it@latest --into "$T/pruned" && same pruned
+claim 'and all of it is right'
+cp first.yaml c.yaml
 
 rm -rf tree/*[02468] && run backup lab/it && run verify lab/it@latest --level decode && before=$(s3 ls backups a/packs/ | awk '{ n += $2 } END { print n }') &&
   run prune lab/it --grace 0s && after=$(s3 ls backups a/packs/ | awk '{ n += $2 } END { print n }') && [ $((after * 10)) -lt $((before * 8)) ]

@@ -311,6 +311,44 @@ static void replace_replaces(void **state) {
     store_close(s), store_close(other);
 }
 
+/* Of two who replace what both have read, the second is refused; a place that cannot do that changes nothing. */
+static void what_was_replaced_meanwhile_is_left(void **state) {
+    (void)state;
+    struct store *s = handle(), *other = handle();
+    char mine[STORE_TAG_BYTES], theirs[STORE_TAG_BYTES], none[STORE_TAG_BYTES] = "", p[64];
+    const bool has = store_has_tags(s);
+    bool done;
+    size_t n;
+    FAILS(ERR_OBJECT_MISSING, "tagged/none", store_read_tagged(s, "tagged/none", p, sizeof p, &n, mine, e));
+    assert_string_equal(mine, "");
+    OK(store_replace_if(s, "tagged/x", text("first"), mine, &done, e));
+    assert_int_equal(done, has);
+    if (!has) {
+        is_missing(s, "tagged/x");
+        store_close(s), store_close(other);
+        return;
+    }
+    assert_string_not_equal(mine, "");
+    OK(store_replace_if(other, "tagged/x", text("also first"), none, &done, e));
+    assert_false(done);
+    OK(store_read_tagged(other, "tagged/x", p, sizeof p, &n, theirs, e));
+    assert_int_equal(n, 5);
+    assert_string_equal(mine, theirs);
+    OK(store_replace_if(other, "tagged/x", text("second"), theirs, &done, e));
+    assert_true(done);
+    assert_string_not_equal(mine, theirs);
+    OK(store_replace_if(s, "tagged/x", text("late"), mine, &done, e));
+    assert_false(done);
+    holds(s, "tagged/x", text("second"));
+    OK(store_replace_if(other, "tagged/x", text("third"), theirs, &done, e));
+    assert_true(done);
+    OK(store_remove(s, "tagged/x", e));
+    OK(store_replace_if(other, "tagged/x", text("fourth"), theirs, &done, e));
+    assert_false(done);
+    is_missing(s, "tagged/x");
+    store_close(s), store_close(other);
+}
+
 static void what_is_not_there_is_missing(void **state) {
     (void)state;
     struct store *s = handle();
@@ -557,6 +595,7 @@ int conformance_run(store_opener open, void *ctx) {
         cmocka_unit_test(every_size_and_cut_comes_back),
         cmocka_unit_test(threads_stage_and_commit_at_once),
         cmocka_unit_test(replace_replaces),
+        cmocka_unit_test(what_was_replaced_meanwhile_is_left),
         cmocka_unit_test(what_is_not_there_is_missing),
         cmocka_unit_test(what_is_removed_is_gone),
         cmocka_unit_test(lists_are_whole_and_exact),

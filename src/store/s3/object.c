@@ -130,6 +130,35 @@ int s3_replace(struct store *st, const char *key, struct bytes content, struct e
     return s3_put((struct s3_store *)st, key, &content, 1, S3_PUT_REPLACE, NULL, err);
 }
 
+static void tag_of(const struct s3_call *c, char ret[STORE_TAG_BYTES]) {
+    const char *tag = http_header(&c->answer, "etag");
+    snprintf(ret, STORE_TAG_BYTES, "%s", tag && strlen(tag) < STORE_TAG_BYTES ? tag : "");
+}
+
+/* Of another try, whose first was carried out, nobody can tell here: then it is as if another had been faster. */
+int s3_replace_if(struct store *st, const char *key, struct bytes content, char tag[STORE_TAG_BYTES], bool *ret_done,
+                  struct error *err) {
+    struct s3_store *s = (struct s3_store *)st;
+    char what[S3_KEY_BYTES_MAX], until[32];
+    snprintf(what, sizeof what, "store the object %s", key);
+    struct s3_call c = {.what = what,
+                        .action = "s3:PutObject",
+                        .method = "PUT",
+                        .key = key,
+                        .body = &content,
+                        .body_count = 1,
+                        .digest = true,
+                        .expected = {412, 409, 404, 501}};
+    s3_header_add(&c, tag[0] ? "if-match" : "if-none-match", tag[0] ? tag : "*");
+    s3_write_headers(s, &c);
+    s3_lock_headers(s, key, &c, until);
+    int rc = s3_call(s, &c, err);
+    *ret_done = rc == 0 && c.answer.status / 100 == 2;
+    if (*ret_done) tag_of(&c, tag);
+    s3_call_free(&c);
+    return rc;
+}
+
 static int look(struct s3_store *s, const char *key, bool top, uint64_t *ret_bytes, int64_t *ret_created_ns,
                 struct error *err) {
     char what[S3_KEY_BYTES_MAX];
@@ -163,7 +192,7 @@ static bool range_parse(const char *s, uint64_t *ret_from, uint64_t *ret_to) {
 
 /* `query` names a version; NULL: the one that this handle reads. *ret_created_ns is 0 when nobody says it. */
 static int read_range(struct s3_store *s, const char *key, const char *query, uint64_t at, void *p, size_t len,
-                      size_t *ret_n, int64_t *ret_created_ns, struct error *err) {
+                      size_t *ret_n, int64_t *ret_created_ns, char *ret_tag, struct error *err) {
     char what[S3_KEY_BYTES_MAX], range[64];
     snprintf(what, sizeof what, "read the object %s", key);
     snprintf(range, sizeof range, "bytes=%" PRIu64 "-%" PRIu64, at, at + len - 1);
@@ -193,6 +222,7 @@ static int read_range(struct s3_store *s, const char *key, const char *query, ui
     }
     const char *time = rc == 0 && c.answer.status != 416 ? http_header(&c.answer, "last-modified") : NULL;
     if (!time || !http_date_parse(time, ret_created_ns)) *ret_created_ns = 0;
+    if (ret_tag && rc == 0) tag_of(&c, ret_tag);
     s3_call_free(&c);
     return rc == -ERR_S3_DENIED ? s3_denied_read(s, key, err) : rc;
 }
@@ -206,12 +236,18 @@ int s3_get(struct s3_store *s, const char *key, uint64_t at, void *p, size_t len
         if (rc == 0) *ret_n = 0;
         return rc;
     }
-    return read_range(s, key, NULL, at, p, len, ret_n, ret_created_ns, err);
+    return read_range(s, key, NULL, at, p, len, ret_n, ret_created_ns, NULL, err);
 }
 
 int s3_read(struct store *st, const char *key, uint64_t at, void *p, size_t len, size_t *ret_n, struct error *err) {
     int64_t created_ns;
     return s3_get((struct s3_store *)st, key, at, p, len, ret_n, &created_ns, err);
+}
+
+int s3_read_tagged(struct store *st, const char *key, void *p, size_t len, size_t *ret_n, char tag[STORE_TAG_BYTES],
+                   struct error *err) {
+    int64_t created_ns;
+    return read_range((struct s3_store *)st, key, NULL, 0, p, len, ret_n, &created_ns, tag, err);
 }
 
 int s3_read_version(struct store *st, const char *key, const char *id, uint64_t at, void *p, size_t len, size_t *ret_n,
@@ -223,7 +259,7 @@ int s3_read_version(struct store *st, const char *key, const char *id, uint64_t 
     int rc = s3_version_query(&q, "", id, err);
     if (rc == 0)
         rc = read_range((struct s3_store *)st, key, (const char *)q.ptr, none ? 0 : at, none ? nothing : p,
-                        none ? 1 : len, ret_n, &created_ns, err);
+                        none ? 1 : len, ret_n, &created_ns, NULL, err);
     if (rc == 0 && none) *ret_n = 0;
     return rc;
 }

@@ -41,6 +41,7 @@ static const struct store_version_ops s3_versions = {
     .reclaim = s3_reclaim,
     .bucket = s3_bucket,
     .kept = s3_kept,
+    .unkept_by_lists = s3_unkept_by_lists,
 };
 
 static const struct store_archive_ops s3_archive = {
@@ -57,6 +58,8 @@ static const struct store_ops s3_ops = {
     .create = s3_create,
     .create_timed = s3_create_timed,
     .replace = s3_replace,
+    .read_tagged = s3_read_tagged,
+    .replace_if = s3_replace_if,
     .read = s3_read,
     .stat = s3_stat,
     .list = s3_list,

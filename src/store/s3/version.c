@@ -267,7 +267,7 @@ int s3_kept(struct store *st, bool *ret, struct error *err) {
     int known = atomic_load(&s->keeps);
     bool kept = false;
     *ret = known == S3_KEEPS;
-    if (known != S3_KEEPS_UNASKED) return 0;
+    if (known > S3_KEEPS_UNSEEN) return 0;
     CLEANUP(buf_free) struct buf text = BUF_INIT((size_t)64 << 10);
     struct s3_call c = {.what = "ask whether versions are kept",
                         .action = "s3:GetBucketVersioning",
@@ -282,6 +282,11 @@ int s3_kept(struct store *st, bool *ret, struct error *err) {
     atomic_store(&s->keeps, kept ? S3_KEEPS : S3_KEEPS_NOT);
     *ret = kept;
     return 0;
+}
+
+bool s3_unkept_by_lists(struct store *st) {
+    const int known = atomic_load(&((struct s3_store *)st)->keeps);
+    return known == S3_KEEPS_UNSEEN || known == S3_KEEPS_NOT;
 }
 
 /* ---- seeing through ---- */
@@ -391,17 +396,52 @@ struct kept_list {
     store_list_cb cb;
     void *ctx;
     struct oldest o; /* of the key that is being read; "" before the first */
+    bool told;       /* cb was called */
+    bool plain;      /* versions are there, and not for us: the names are listed instead */
+    /* While nobody knows whether versions are kept, and none was listed yet that only such buckets have. */
+    bool holding;
+    struct buf names;
+    struct row *rows; /* key_at in names, bytes, created_ns */
+    size_t row_count, row_cap;
 };
 
-static int flush(struct kept_list *k, struct error *err) {
-    struct store_object object = {k->o.key, k->o.bytes, k->o.created_ns};
-    if (!k->o.found) return 0;
-    if (!k->o.is_latest) pin_oldest(k->s, &k->o);
+static int tell(struct kept_list *k, const char *key, uint64_t bytes, int64_t created_ns, struct error *err) {
+    struct store_object object = {key, bytes, created_ns};
+    k->told = true;
     return k->cb(k->ctx, &object, err);
+}
+
+static int flush(struct kept_list *k, struct error *err) {
+    if (!k->o.found) return 0;
+    if (!k->holding) {
+        if (!k->o.is_latest) pin_oldest(k->s, &k->o);
+        return tell(k, k->o.key, k->o.bytes, k->o.created_ns, err);
+    }
+    const struct row r = {.key_at = k->names.len, .bytes = k->o.bytes, .created_ns = k->o.created_ns};
+    int rc = buf_append(&k->names, k->o.key, strlen(k->o.key) + 1, err);
+    if (rc == 0) rc = mem_grow((void **)&k->rows, &k->row_cap, k->row_count + 1, sizeof *k->rows, err);
+    if (rc == 0) k->rows[k->row_count++] = r;
+    return rc;
+}
+
+static int release(struct kept_list *k, struct error *err) {
+    int rc = 0;
+    k->holding = false;
+    for (size_t i = 0; i < k->row_count && rc == 0; i++)
+        rc = tell(k, (const char *)k->names.ptr + k->rows[i].key_at, k->rows[i].bytes, k->rows[i].created_ns, err);
+    k->row_count = 0;
+    return rc;
 }
 
 static int keep(void *ctx, const struct store_version *v, struct error *err) {
     struct kept_list *k = ctx;
+    if (k->holding && (v->marker || strcmp(v->id, "null") != 0)) {
+        bool kept;
+        int rc = s3_kept(&k->s->base, &kept, err);
+        k->plain = rc == 0 && !kept;
+        if (rc == 0) rc = kept ? release(k, err) : 1;
+        if (rc != 0) return rc;
+    }
     if (strcmp(k->o.key, v->key) != 0) {
         int rc = flush(k, err);
         if (rc != 0) return rc;
@@ -412,17 +452,37 @@ static int keep(void *ctx, const struct store_version *v, struct error *err) {
     return 0;
 }
 
+/* Whether the list of names may yet be had. */
+static bool may_not_list(const struct error *e) {
+    return e->code != ERR_NO_MEMORY && e->code != ERR_INTERRUPTED && e->code != ERR_TERMINATED &&
+           error_info((int)e->code)->status != EXIT_UNREACHABLE;
+}
+
+/* A list of versions says by itself that there are none, so nobody is asked before there is one. */
 int s3_list_kept(struct store *st, const char *prefix, store_list_cb cb, void *ctx, struct error *err) {
-    struct kept_list k = {.s = (struct s3_store *)st, .cb = cb, .ctx = ctx};
-    bool kept;
+    struct s3_store *s = (struct s3_store *)st;
+    struct kept_list k = {.s = s, .cb = cb, .ctx = ctx, .names = BUF_INIT(SIZE_MAX / 2)};
     struct error e = ERROR_INIT;
-    int rc = s3_kept(st, &kept, err);
-    if (rc < 0) return rc;
-    if (!kept) return s3_list(st, prefix, cb, ctx, err);
-    rc = each_version((struct s3_store *)st, prefix, keep, &k, &e);
+    int known = atomic_load(&s->keeps);
+    if (known == S3_KEEPS_NOT) return s3_list(st, prefix, cb, ctx, err);
+    k.holding = known <= S3_KEEPS_UNSEEN;
+    int rc = each_version(s, prefix, keep, &k, &e);
     if (rc == 0) rc = flush(&k, &e);
+    const bool unseen = rc == 0 && k.holding && k.row_count;
+    if (unseen) atomic_compare_exchange_strong(&s->keeps, &known, S3_KEEPS_UNSEEN);
+    if (rc == 0 && k.holding) rc = release(&k, &e);
+    buf_free(&k.names);
+    seam_free(k.rows);
     /* Who may not list versions lists what is not hidden; nothing was told before a refusal. */
-    if (rc == -ERR_S3_DENIED && !k.o.key[0]) return s3_list(st, prefix, cb, ctx, err);
+    const bool denied = rc == -ERR_S3_DENIED && !k.told;
+    if (denied && k.holding) atomic_compare_exchange_strong(&s->keeps, &known, S3_KEEPS_NOT);
+    bool kept = false;
+    if (rc < 0 && !denied && !k.told && known != S3_KEEPS && may_not_list(&e)) {
+        if ((rc = s3_kept(st, &kept, err)) < 0) return rc;
+        k.plain = !kept;
+        rc = -(int)e.code;
+    }
+    if (denied || k.plain) return s3_list(st, prefix, cb, ctx, err);
     if (rc < 0) *err = e;
     return rc;
 }
