@@ -159,6 +159,18 @@ static int find_id(const char *wanted, const struct point_entry *points, size_t 
     return 0;
 }
 
+/* Partial ones are taken by their ids only. */
+static int none_whole(const struct point_entry *points, size_t n, const char *what, struct error *err) {
+    if (n == 0) return error_set(err, ERR_NO_POINT, "%s has no whole backup", what);
+    const char *newest = points[n - 1].id;
+    error_set(err, ERR_NO_POINT, "%s has no whole backup: %s, the newest being %s", what,
+              n == 1 ? "its only recovery point is partial" : "all of its recovery points are partial", newest);
+    return error_next(err,
+                      "See with 'proofkeep show %s@%s' what it lacks; named so, what it has is restored. Mend the "
+                      "cause and back up again.",
+                      what, newest);
+}
+
 int point_find(const struct point_spec *spec, const struct point_entry *points, size_t n, const char *what,
                size_t *ret_index, struct error *err) {
     if (spec->kind == POINT_ID) return find_id(spec->id, points, n, what, ret_index, err);
@@ -174,7 +186,7 @@ int point_find(const struct point_spec *spec, const struct point_entry *points, 
         if (!found || spec->kind != POINT_TIME || points[i].time_ns >= points[at].time_ns) at = i;
         found = true;
     }
-    if (!found && !any) return error_set(err, ERR_NO_POINT, "%s has no whole backup", what);
+    if (!found && !any) return none_whole(points, n, what, err);
     if (!found) {
         char wanted[32], first[32];
         time_format(spec->time_ns, wanted);

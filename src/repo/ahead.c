@@ -6,8 +6,11 @@
 #define GAP_BYTES_MAX (256u << 10) /* sooner read than asked for a second time */
 #define SMALL_BYTES (1u << 20)
 #define META_WHOLE_MAX (8u << 20)
-#define META_KEPT_MAX (16u << 20)  /* of metadata that stays for when it is asked for again, while data passes by */
-#define KEPT_BYTES_MAX (16u << 20) /* of frames that are wanted again, of packs that are not */
+/* Of frames that are wanted again, of packs that are not; and of metadata that stays for when it is asked for again,
+ * while data passes by. Less where there are several readers. */
+#define KEPT_BYTES_MAX (16u << 20)
+#define KEPT_BYTES_SEVERAL (4u << 20)
+#define ALONE_BYTES (96u << 20)
 #define GROWING 4 /* packs wanted last, of which more may yet be told: what is not worth it now may be later */
 
 /* What is wanted of one pack. */
@@ -43,7 +46,8 @@ struct run_frames {
 struct ahead {
     struct repo *repo;
     const struct index *index;
-    size_t bytes, bytes_max;
+    struct room *room;
+    size_t bytes, bytes_max, kept_max;
     unsigned share;
     pthread_mutex_t lock; /* everything below */
     pthread_cond_t moved;
@@ -63,6 +67,10 @@ struct ahead {
     bool started, closing;
 };
 
+static size_t room_least(const struct repo *r) {
+    return (size_t)r->data_pack_bytes / 3 * 8;
+}
+
 int ahead_new(struct repo *r, const struct index *x, size_t bytes_max, struct ahead **ret, struct error *err) {
     *ret = NULL;
     if (!store_reads_many(r->store)) return 0;
@@ -72,8 +80,9 @@ int ahead_new(struct repo *r, const struct index *x, size_t bytes_max, struct ah
     struct ahead *a = mem;
     a->repo = r;
     a->index = x;
-    const size_t pack = r->data_pack_bytes;
-    a->bytes_max = bytes_max > pack / 3 * 8 ? bytes_max : pack / 3 * 8;
+    a->room = &r->sealed;
+    a->kept_max = bytes_max >= ALONE_BYTES ? KEPT_BYTES_MAX : KEPT_BYTES_SEVERAL;
+    a->bytes_max = bytes_max > room_least(r) ? bytes_max : room_least(r);
     a->share = 2;
     pthread_mutex_init(&a->lock, NULL);
     pthread_cond_init(&a->moved, NULL);
@@ -92,13 +101,40 @@ int ahead_new(struct repo *r, const struct index *x, size_t bytes_max, struct ah
     return rc;
 }
 
+static size_t room_reader(const struct repo *r) {
+    return (size_t)r->data_pack_bytes / 3 * 13;
+}
+
+size_t ahead_max(struct ahead *a) {
+    if (!a) return 0;
+    pthread_mutex_lock(&a->lock);
+    const size_t max = a->bytes_max + a->kept_max;
+    pthread_mutex_unlock(&a->lock);
+    return max;
+}
+
+size_t ahead_several_max(const struct repo *r) {
+    return room_reader(r) + KEPT_BYTES_SEVERAL;
+}
+
 /* Three quarters of it are three packs and a little: two that are read, as writers fill two at a time, and one on its
  * way. With less, the next is asked for when the reader already waits for it. */
 void ahead_reader(struct ahead *a) {
     if (!a) return;
-    const size_t room = (size_t)a->repo->data_pack_bytes / 3 * 13;
+    const size_t room = room_reader(a->repo);
     pthread_mutex_lock(&a->lock);
     if (a->bytes_max < room) a->bytes_max = room;
+    pthread_mutex_unlock(&a->lock);
+}
+
+void ahead_room(struct ahead *a, struct room *room) {
+    if (a) a->room = room;
+}
+
+void ahead_narrow(struct ahead *a) {
+    if (!a) return;
+    pthread_mutex_lock(&a->lock);
+    a->bytes_max = room_least(a->repo);
     pthread_mutex_unlock(&a->lock);
 }
 
@@ -116,6 +152,7 @@ void ahead_free(struct ahead *a) {
     while (a->segments) {
         struct segment *g = a->segments;
         a->segments = g->next;
+        a->room->used -= g->len;
         seam_free(g->bytes);
         seam_free(g);
     }
@@ -261,6 +298,7 @@ static void segment_drop(struct ahead *a, struct segment *g) {
     while (*at != g) at = &(*at)->next;
     *at = g->next;
     *(g->kept ? &a->kept_bytes : &a->bytes) -= g->len;
+    a->room->used -= g->len;
     seam_free(g->bytes);
     seam_free(g);
 }
@@ -275,13 +313,14 @@ static bool spent(const struct segment *g) {
 /* Within bounds, of which a quarter is for those who wait for the bytes; then others have to go. */
 static bool make_room(struct ahead *a, uint64_t len, bool waits) {
     for (;;) {
-        if (a->bytes + len <= a->bytes_max / 4 * 3) return true;
-        const bool evict = waits && a->bytes + len > a->bytes_max;
+        const bool room = room_has(a->room, len);
+        if (room && a->bytes + len <= a->bytes_max / 4 * 3) return true;
+        const bool evict = waits && (!room || a->bytes + len > a->bytes_max);
         struct segment *oldest = NULL, *newest = NULL; /* newest: that nobody has come to yet, so it is wanted last */
         uint64_t meta = 0;
         for (struct segment *g = a->segments; g; g = g->next) meta += g->w->meta ? g->len : 0;
         for (struct segment *g = a->segments; g; g = g->next) {
-            const bool stays = g->kept || (g->w->meta && meta <= META_KEPT_MAX);
+            const bool stays = g->kept || (g->w->meta && meta <= a->kept_max);
             if (!g->holds && g->state != SEGMENT_COMING &&
                 (spent(g) || (!stays && (evict || (g->w->meta && !g->w->left)))) && (!oldest || g->used < oldest->used))
                 oldest = g;
@@ -304,7 +343,9 @@ static struct segment *segment_new(struct ahead *a, struct want *w, uint64_t at,
     struct segment *g = mem;
     *g = (struct segment){
         .w = w, .at = at, .len = len, .whole = k == WHOLE, .kept = k == KEPT, .used = ++a->clock, .next = a->segments};
-    if (!(g->bytes = seam_alloc(len))) {
+    const bool room = room_take(a->room, len);
+    if (!room || !(g->bytes = seam_alloc(len))) {
+        if (room) a->room->used -= len;
         seam_free(g);
         return NULL;
     }
@@ -472,14 +513,14 @@ bool ahead_offer(struct ahead *a, const struct digest *pack, struct bytes whole)
 
 /* Room for a frame that is wanted again after its pack went; the least recently used others go. */
 static struct segment *keep(struct ahead *a, struct want *w, uint64_t at, uint32_t len) {
-    while (len <= KEPT_BYTES_MAX && a->kept_bytes + len > KEPT_BYTES_MAX) {
+    while (len <= a->kept_max && a->kept_bytes + len > a->kept_max) {
         struct segment *oldest = NULL;
         for (struct segment *g = a->segments; g; g = g->next)
             if (g->kept && !g->holds && (!oldest || g->used < oldest->used)) oldest = g;
         if (!oldest) return NULL;
         segment_drop(a, oldest);
     }
-    return len <= KEPT_BYTES_MAX ? segment_new(a, w, at, len, KEPT) : NULL;
+    return len <= a->kept_max ? segment_new(a, w, at, len, KEPT) : NULL;
 }
 
 /* From the frame on, over what is wanted behind it and gaps that are small. */

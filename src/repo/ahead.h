@@ -5,7 +5,8 @@
  * Invariants
  *  1. It is help and no more: what it cannot fetch, the caller reads by itself, and learns there why.
  *  2. Nothing here is believed: who takes bytes opens and checks them as if the store had just given them.
- *  3. Memory: bytes_max, 16 MiB of frames that are wanted again, and beyond that only what threads hold at this moment.
+ *  3. Memory: bytes_max, and 16 MiB of frames that are wanted again (4 where bytes_max is under 96 MiB). Together with
+ *     others of its room it never has more than that has.
  */
 #ifndef PK_REPO_AHEAD_H
 #define PK_REPO_AHEAD_H
@@ -22,9 +23,14 @@ struct ahead_hold { /* bytes of a pack that stay until they are let go */
 int ahead_new(struct repo *r, const struct index *x, size_t bytes_max, struct ahead **ret, struct error *err) PK_CHECK;
 /* Has room for what somebody reads in order, at least. */
 void ahead_reader(struct ahead *a);
+/* No more room than for a pack that is read and one on its way: another one reads ahead beside it. */
+void ahead_narrow(struct ahead *a);
 /* Packs come whole from one frame in `share` on; 2 to begin with. */
 void ahead_share(struct ahead *a, unsigned share);
 void ahead_free(struct ahead *a);
+size_t ahead_max(struct ahead *a);                   /* bytes that it may have */
+size_t ahead_several_max(const struct repo *r);      /* one reads in order, and others have what that leaves */
+void ahead_room(struct ahead *a, struct room *room); /* another than the handle's own; before anything is expected */
 /* The frame of this location will be fetched. Costs memory of about 100 bytes a pack; what there is no memory for is
  * forgotten. */
 void ahead_expect(struct ahead *a, const struct location *l);

@@ -7,7 +7,7 @@
 
 struct alternate {
     char label[65];
-    bool tried;
+    bool tried, away;        /* away: it went out of reach, and is asked last */
     struct fetcher *fetcher; /* NULL: it cannot be used, or was not tried */
     struct error failed;
     uint64_t chunks, bytes;
@@ -21,6 +21,8 @@ struct alternates {
     struct idset counted;
     size_t counted_n;
     atomic_bool away; /* the repository itself went out of reach */
+    size_t lead;      /* who reads ahead; count: nobody */
+    atomic_uint turn; /* goes up when that is another */
 };
 
 int repo_alternates_set(struct repo *r, const char *const *labels, size_t n, alternate_open open, void *ctx,
@@ -34,7 +36,7 @@ int repo_alternates_set(struct repo *r, const char *const *labels, size_t n, alt
     pthread_mutex_init(&a->lock, NULL);
     a->open = open;
     a->ctx = ctx;
-    a->count = n;
+    a->count = a->lead = n;
     for (size_t i = 0; i < n; i++) snprintf(a->list[i].label, sizeof a->list[i].label, "%s", labels[i]);
     r->alternates = a;
     return 0;
@@ -69,6 +71,7 @@ static int try_open(struct repo *r, struct alternate *a, size_t i, struct error 
     if (rc == 0 && !repo_shares_content(r, other))
         rc = error_set(err, ERR_COPY_FOREIGN, "it does not share the content keys of repository %s", r->id_hex);
     if (rc == 0) rc = fetcher_new(other, &other->index, NULL, CACHE_BYTES, &a->fetcher, err);
+    if (rc == 0) fetch_rooms(a->fetcher, r);
     return rc;
 }
 
@@ -105,15 +108,98 @@ static bool helps(int rc) {
            rc == -ERR_IO_NOT_FOUND || rc == -ERR_S3_ARCHIVED;
 }
 
+/* ---- who reads ahead ---- */
+
+static struct fetcher *leader(struct repo *r) {
+    struct alternates *all = r->alternates;
+    if (!all) return NULL;
+    pthread_mutex_lock(&all->lock);
+    struct fetcher *f = all->lead < all->count ? all->list[all->lead].fetcher : NULL;
+    pthread_mutex_unlock(&all->lock);
+    return f;
+}
+
+unsigned alternate_turn(const struct repo *r) {
+    return r->alternates ? r->alternates->turn : 0;
+}
+
+bool alternate_lead(struct repo *r, const uint8_t *const *ids, size_t n) {
+    struct alternates *all = r->alternates;
+    size_t best = 0, most = 0;
+    if (!all || leader(r)) return all != NULL;
+    for (size_t i = 0; i < all->count && most < n; i++) {
+        size_t has = 0;
+        pthread_mutex_lock(&all->lock);
+        const bool away = all->list[i].away;
+        pthread_mutex_unlock(&all->lock);
+        struct fetcher *f = away ? NULL : fetcher_of(r, i);
+        for (size_t k = 0; f && k < n; k++) has += fetch_knows(f, ids[k]);
+        if (has <= most) continue;
+        most = has;
+        best = i;
+    }
+    pthread_mutex_lock(&all->lock);
+    if (most && all->lead == all->count) {
+        all->lead = best;
+        all->turn++;
+    }
+    const bool found = all->lead < all->count;
+    pthread_mutex_unlock(&all->lock);
+    return found;
+}
+
+void alternate_expect(struct repo *r, const uint8_t *id_prefix) {
+    struct fetcher *f = leader(r);
+    struct digest id = {0};
+    memcpy(id.b, id_prefix, ID_PREFIX_BYTES);
+    if (f) fetch_expect(f, &id);
+}
+
+void alternate_reader(struct repo *r) {
+    struct fetcher *f = leader(r);
+    if (f) fetch_reader(f);
+}
+
+void alternate_forget(struct repo *r) {
+    struct fetcher *f = leader(r);
+    if (f) fetch_forget(f);
+}
+
+/* What was expected of it, another is told. */
+static void gone(struct alternates *all, size_t i) {
+    pthread_mutex_lock(&all->lock);
+    struct fetcher *f = all->lead == i ? all->list[i].fetcher : NULL;
+    all->list[i].away = true;
+    if (f) {
+        all->lead = all->count;
+        all->turn++;
+    }
+    pthread_mutex_unlock(&all->lock);
+    if (f) fetch_forget(f);
+}
+
+/* The places of all, in the order in which they are asked. */
+static void in_order(struct alternates *all, size_t ret[ALTERNATES_MAX]) {
+    size_t n = 0;
+    pthread_mutex_lock(&all->lock);
+    if (all->lead < all->count) ret[n++] = all->lead;
+    for (int away = 0; away < 2; away++)
+        for (size_t i = 0; i < all->count; i++)
+            if (i != all->lead && all->list[i].away == away) ret[n++] = i;
+    pthread_mutex_unlock(&all->lock);
+}
+
 int alternate_chunk(struct repo *r, int why, const struct digest *id, enum chunk_kind kind, struct fetched *ret,
                     struct error *err) {
     struct alternates *all = r->alternates;
     char said[200] = "";
-    size_t n = 0;
+    size_t n = 0, order[ALTERNATES_MAX];
     if (!all || (why && !helps(why))) return why;
     if (repo_out_of_reach(why)) all->away = true;
-    for (size_t i = 0; i < all->count; i++) {
+    in_order(all, order);
+    for (size_t k = 0; k < all->count; k++) {
         struct error e = ERROR_INIT;
+        const size_t i = order[k];
         struct fetcher *f = fetcher_of(r, i);
         int rc = f ? fetch_chunk(f, id->b, id, kind, ret, &e) : 0;
         if (f && rc == 0) {
@@ -122,6 +208,7 @@ int alternate_chunk(struct repo *r, int why, const struct digest *id, enum chunk
             error_clear(err);
             return 0;
         }
+        if (repo_out_of_reach(rc)) gone(all, i);
         if (f && rc < 0 && !helps(rc)) {
             error_clear(err);
             *err = e;

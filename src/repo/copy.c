@@ -60,6 +60,14 @@ static int need_order(const void *a, const void *b) {
     return c ? c : memcmp(x->id, y->id, ID_PREFIX_BYTES);
 }
 
+/* Packs in the order in which the snapshot comes to them: what is read together in the source lies together in the
+ * copy. */
+static int turn_order(const void *a, const void *b) {
+    const struct need *x = a, *y = b;
+    if (x->meta != y->meta || x->turn == y->turn) return need_order(a, b);
+    return x->turn < y->turn ? -1 : 1;
+}
+
 static int stopped(struct copier *c, struct error *err) {
     int rc = stop_check(err);
     if (rc == 0) rc = writer_alive(c->w, err);
@@ -110,8 +118,15 @@ static int window_flush(struct copier *c, struct error *err) {
     for (size_t i = 0, k; i < c->count && rc == 0; i = k) {
         unsigned epoch = 0;
         if (c->from->epoch) rc = pack_epoch(c->from, c->window[i].meta, &c->window[i].pack, &epoch, err);
-        for (k = pack_end(c, i); i < k; i++) c->window[i].epoch = epoch;
+        k = pack_end(c, i);
+        uint32_t turn = c->window[i].turn;
+        for (size_t j = i; j < k; j++) turn = c->window[j].turn < turn ? c->window[j].turn : turn;
+        for (; i < k; i++) {
+            c->window[i].epoch = epoch;
+            c->window[i].turn = turn;
+        }
     }
+    if (c->count && rc == 0) qsort(c->window, c->count, sizeof *c->window, turn_order);
     for (unsigned e = 0; e <= c->from->epoch && rc == 0; e++) rc = epoch_flush(c, e, err);
     c->count = 0;
     return rc;
@@ -126,7 +141,7 @@ static int need_add(struct copier *c, const uint8_t *id, bool base, struct error
     pthread_rwlock_unlock(&c->w->index_lock);
     if (known) return 0;
     const struct index *x = &c->from->index;
-    struct need need = {.base = base};
+    struct need need = {.base = base, .turn = (uint32_t)c->count};
     bool found = base ? index_find_plain(x, id, &l) : index_find(x, id, &l);
     if (found) found = index_pack(x, &l, &need.pack, NULL, &need.meta);
     if (!found) {

@@ -8,6 +8,7 @@
 struct need { /* a chunk that the destination lacks, and where the source has it */
     struct digest pack;
     uint32_t frame;
+    uint32_t turn;  /* when it came in the window; then of the first need of its pack */
     unsigned epoch; /* of the pack's ids */
     bool meta;
     bool base; /* as the base of a delta: a copy that is one itself does not do */

@@ -5,6 +5,7 @@
 
 #define DIRS_MAX 64
 #define MEMBERS_AT_ONCE 64
+#define LEAST_BYTES (4u << 20) /* of frames, when others have all the room */
 #define COPIES_MAX 8 /* of one chunk that are tried */
 
 struct cached_frame {
@@ -43,6 +44,7 @@ struct fetcher {
     pthread_cond_t cond;
     struct cached_frame *frames[256]; /* by pack and ordinal */
     struct cached_dir dirs[DIRS_MAX];
+    struct room *room;
     size_t bytes, bytes_max;
     uint64_t clock;
     struct seat *seats;
@@ -60,6 +62,7 @@ int fetcher_new(struct repo *r, const struct index *x, pthread_rwlock_t *lock, s
     f->repo = r;
     f->index = x;
     f->index_lock = lock;
+    f->room = &r->decoded;
     f->bytes_max = cache_bytes;
     pthread_mutex_init(&f->lock, NULL);
     pthread_cond_init(&f->cond, NULL);
@@ -86,6 +89,7 @@ static void frame_free(struct cached_frame *c) {
 void fetcher_free(struct fetcher *f) {
     if (!f) return;
     ahead_free(f->ahead);
+    f->room->used -= f->bytes;
     for (size_t i = 0; i < 256; i++)
         while (f->frames[i]) {
             struct cached_frame *c = f->frames[i];
@@ -104,13 +108,22 @@ void fetcher_free(struct fetcher *f) {
     seam_free(f);
 }
 
+void fetch_rooms(struct fetcher *f, struct repo *r) {
+    f->room = &r->decoded;
+    ahead_room(f->ahead, &r->sealed);
+}
+
+size_t fetch_sealed_max(const struct fetcher *f) {
+    return ahead_max(f->ahead);
+}
+
 static struct cached_frame **bucket(struct fetcher *f, const struct digest *pack, uint32_t ordinal) {
     return &f->frames[(pack->b[0] + ordinal * 31u) & 255];
 }
 
 /* Drops the frames used longest ago until the cache is within bounds. Under the lock. */
 static void evict(struct fetcher *f) {
-    while (f->bytes > f->bytes_max) {
+    while (f->bytes > f->bytes_max || (f->bytes > LEAST_BYTES && !room_has(f->room, 0))) {
         struct cached_frame **oldest = NULL;
         for (size_t i = 0; i < 256; i++)
             for (struct cached_frame **c = &f->frames[i]; *c; c = &(*c)->next)
@@ -119,6 +132,7 @@ static void evict(struct fetcher *f) {
         struct cached_frame *gone = *oldest;
         *oldest = gone->next;
         f->bytes -= gone->cost;
+        f->room->used -= gone->cost;
         frame_free(gone);
     }
 }
@@ -501,6 +515,7 @@ again:
         }
         c->ready = true;
         f->bytes += c->cost;
+        f->room->used += c->cost;
         evict(f);
         pthread_cond_broadcast(&f->cond);
     }
@@ -522,6 +537,7 @@ again:
             if (!c->failed) {
                 frame_unlist(f, c);
                 f->bytes -= c->cost;
+                f->room->used -= c->cost;
             }
             pthread_mutex_unlock(&f->lock);
             fetch_release(f, &h);
@@ -601,6 +617,11 @@ void fetch_expect_at(struct fetcher *f, const struct location *at) {
     ahead_expect(f->ahead, at);
 }
 
+bool fetch_knows(const struct fetcher *f, const uint8_t *id_prefix) {
+    struct location l;
+    return index_find(f->index, id_prefix, &l);
+}
+
 int fetch_packs(struct fetcher *f, const uint8_t *id_prefix,
                 int (*cb)(void *, const struct digest *, uint64_t, struct error *), void *ctx, struct error *err) {
     struct copy copies[COPIES_MAX], bases[COPIES_MAX];
@@ -616,6 +637,18 @@ int fetch_packs(struct fetcher *f, const uint8_t *id_prefix,
 
 void fetch_forget(struct fetcher *f) {
     ahead_forget(f->ahead);
+}
+
+void fetch_drop(struct fetcher *f) {
+    ahead_forget(f->ahead);
+    pthread_mutex_lock(&f->lock);
+    f->bytes_max = 0;
+    evict(f);
+    pthread_mutex_unlock(&f->lock);
+}
+
+void fetch_narrow(struct fetcher *f) {
+    ahead_narrow(f->ahead);
 }
 
 void fetch_reader(struct fetcher *f) {

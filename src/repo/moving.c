@@ -1,5 +1,9 @@
 #include "repo/moving.h"
 #include "repo/alternate_internal.h"
+#include "repo/expected.h"
+#include "repo/writer_internal.h"
+
+#define SAMPLE 64 /* ids by which it is judged which alternate has what is wanted */
 
 struct view {
     struct repo *repo; /* NULL for the first: it is the caller's */
@@ -13,6 +17,13 @@ struct moving {
     pthread_mutex_t lock; /* guards views and count; a view stays once it is there */
     struct view views[1 + MOVING_VIEWS_MAX];
     size_t count;
+    /* While there are alternates; taken before theirs. */
+    pthread_mutex_t telling;
+    struct expected told;
+    struct idset gone;     /* packs that were not there: an alternate is asked for what is in them first */
+    atomic_bool some_gone; /* there is one */
+    unsigned turn;         /* of the alternate that has been told */
+    bool reader, away;     /* away: of all that is expected */
 };
 
 int moving_new(struct repo *r, const struct snapshot_info *info, size_t cache_bytes, struct moving **ret,
@@ -26,8 +37,11 @@ int moving_new(struct repo *r, const struct snapshot_info *info, size_t cache_by
     m->cache_bytes = cache_bytes;
     snprintf(m->id, sizeof m->id, "%s", info->id);
     pthread_mutex_init(&m->lock, NULL);
+    pthread_mutex_init(&m->telling, NULL);
     rc = fetcher_new(r, &r->index, NULL, cache_bytes, &m->views[0].fetcher, err);
     m->count = 1;
+    /* what an alternate reads ahead beside it has no more room than it alone */
+    if (rc == 0 && r->alternates) room_raise(&r->sealed, fetch_sealed_max(m->views[0].fetcher));
     if (rc < 0)
         moving_free(m);
     else
@@ -41,6 +55,9 @@ void moving_free(struct moving *m) {
         fetcher_free(m->views[i].fetcher);
         repo_view_close(m->views[i].repo);
     }
+    expected_clear(&m->told);
+    idset_free(&m->gone);
+    pthread_mutex_destroy(&m->telling);
     pthread_mutex_destroy(&m->lock);
     seam_free(m);
 }
@@ -71,6 +88,7 @@ static bool look_again(struct moving *m, size_t at, struct error *err) {
     if (!found && m->count <= MOVING_VIEWS_MAX && repo_view_open(m->repo, &v.repo, &e) == 0) {
         if (ledger_size(v.repo->ledger) > ledger_size(known->ledger) &&
             fetcher_new(v.repo, &v.repo->index, NULL, m->cache_bytes / 4, &v.fetcher, &e) == 0) {
+            fetch_rooms(v.fetcher, m->repo);
             m->views[m->count++] = v;
             found = true;
         } else
@@ -120,17 +138,118 @@ int moving_root(struct moving *m, const struct snapshot_info *info, struct root_
     return rc;
 }
 
+/* ---- what is ahead, when an alternate has to give it ---- */
+
+static void tell(void *ctx, const uint8_t *id) {
+    alternate_expect(ctx, id);
+}
+
+/* The pack that the repository's index has for a chunk; places may be of an index that has moved on, which costs no
+ * more than requests. */
+static bool pack_of(const struct moving *m, const uint8_t *id, struct location *ret_at, struct digest *ret) {
+    uint64_t bytes;
+    bool meta;
+    return index_find(&m->repo->index, id, ret_at) && index_pack(&m->repo->index, ret_at, ret, &bytes, &meta);
+}
+
+/* Tells the alternate that leads of what is expected: of all when the repository is out of reach, else of what lies in
+ * a pack that is gone. */
+static void pass(struct moving *m, int why, const struct digest *id) {
+    const bool away = alternates_first(m->repo) || repo_out_of_reach(why);
+    const bool lost = why == -ERR_OBJECT_MISSING || why == -ERR_IO_NOT_FOUND || why == -ERR_S3_ARCHIVED;
+    const uint8_t *ids[SAMPLE] = {id->b};
+    struct error none = ERROR_INIT;
+    struct location at;
+    struct digest pack;
+    if (!m->repo->alternates || (!away && !lost)) return;
+    pthread_mutex_lock(&m->telling);
+    const struct location *of = away ? NULL : &at;
+    if (away
+            ? m->away && m->turn == alternate_turn(m->repo)
+            : !pack_of(m, id->b, &at, &pack) || idset_has(&m->gone, pack.b) || idset_add(&m->gone, pack.b, &none) < 0) {
+        pthread_mutex_unlock(&m->telling);
+        return;
+    }
+    const size_t n = expected_sample(&m->told, of, ids, SAMPLE);
+    const bool leads = alternate_lead(m->repo, ids, n ? n : 1);
+    const unsigned turn = alternate_turn(m->repo);
+    if (turn != m->turn) expected_again(&m->told);
+    m->turn = turn;
+    if (away && !m->away) {
+        m->away = true;
+        fetch_drop(m->views[0].fetcher);
+    }
+    if (away && m->reader)
+        alternate_reader(m->repo);
+    else if (!away)
+        fetch_narrow(m->views[0].fetcher);
+    if (!away) m->some_gone = true;
+    if (leads) expected_pass(&m->told, of, tell, m->repo);
+    pthread_mutex_unlock(&m->telling);
+}
+
+/* Whether an alternate is asked before the repository is. */
+static bool alternate_is_first(struct moving *m, const struct digest *id) {
+    struct location at;
+    struct digest pack;
+    if (alternates_first(m->repo)) return true;
+    if (!m->some_gone || !pack_of(m, id->b, &at, &pack)) return false;
+    pthread_mutex_lock(&m->telling);
+    const bool is = idset_has(&m->gone, pack.b);
+    pthread_mutex_unlock(&m->telling);
+    return is;
+}
+
+void moving_expect(struct moving *m, const struct digest *id) {
+    struct location at;
+    bool away = false;
+    if (m->repo->alternates) {
+        const bool known = index_find(&m->repo->index, id->b, &at);
+        pthread_mutex_lock(&m->telling);
+        away = m->away;
+        expected_add(&m->told, id->b, known ? &at : NULL, away);
+        if (away) alternate_expect(m->repo, id->b);
+        pthread_mutex_unlock(&m->telling);
+    }
+    if (!away) fetch_expect(m->views[0].fetcher, id);
+}
+
+bool moving_retell(struct moving *m) {
+    pthread_mutex_lock(&m->telling);
+    const bool is = m->away && m->told.more;
+    pthread_mutex_unlock(&m->telling);
+    return is;
+}
+
+void moving_reader(struct moving *m) {
+    pthread_mutex_lock(&m->telling);
+    m->reader = true;
+    if (m->away) alternate_reader(m->repo);
+    pthread_mutex_unlock(&m->telling);
+    fetch_reader(m->views[0].fetcher);
+    if (m->repo->alternates) room_raise(&m->repo->sealed, fetch_sealed_max(m->views[0].fetcher));
+}
+
+void moving_forget(struct moving *m) {
+    pthread_mutex_lock(&m->telling);
+    expected_clear(&m->told);
+    if (m->turn) alternate_forget(m->repo);
+    pthread_mutex_unlock(&m->telling);
+    fetch_forget(m->views[0].fetcher);
+}
+
 /* From another repository, where nothing is known of streams. */
 static int alternate_into(struct moving *m, int why, const struct digest *id, enum chunk_kind kind,
                           struct sha256_state **stream, struct fetched *ret, struct error *err) {
+    pass(m, why, id);
     int rc = alternate_chunk(m->repo, why, id, kind, ret, err);
     if (rc == 0 && stream) sha256_update(*stream, ret->data);
     return rc;
 }
 
-int moving_chunk_into(struct moving *m, const struct digest *id, enum chunk_kind kind, struct sha256_state **stream,
+static int chunk_into(struct moving *m, const struct digest *id, enum chunk_kind kind, struct sha256_state **stream,
                       struct fetched *ret, struct error *err) {
-    if (alternates_first(m->repo)) {
+    if (alternate_is_first(m, id)) {
         int rc = alternate_into(m, 0, id, kind, stream, ret, err);
         if (rc == 0 || err->code != ERR_NONE) return rc; /* a stop, or no memory; that none has it is no error yet */
     }
@@ -147,6 +266,17 @@ int moving_chunk_into(struct moving *m, const struct digest *id, enum chunk_kind
     }
 }
 
+int moving_chunk_into(struct moving *m, const struct digest *id, enum chunk_kind kind, struct sha256_state **stream,
+                      struct fetched *ret, struct error *err) {
+    int rc = chunk_into(m, id, kind, stream, ret, err);
+    if (m->repo->alternates) {
+        pthread_mutex_lock(&m->telling);
+        expected_take(&m->told, id->b);
+        pthread_mutex_unlock(&m->telling);
+    }
+    return rc;
+}
+
 int moving_chunk(struct moving *m, const struct digest *id, enum chunk_kind kind, struct fetched *ret,
                  struct error *err) {
     return moving_chunk_into(m, id, kind, NULL, ret, err);
@@ -156,21 +286,9 @@ void moving_release(struct fetched *c) {
     fetch_release(c->from, c);
 }
 
-void moving_expect(struct moving *m, const struct digest *id) {
-    fetch_expect(m->views[0].fetcher, id);
-}
-
 int moving_packs(struct moving *m, const uint8_t *id_prefix,
                  int (*cb)(void *, const struct digest *, uint64_t, struct error *), void *ctx, struct error *err) {
     return fetch_packs(m->views[0].fetcher, id_prefix, cb, ctx, err);
-}
-
-void moving_reader(struct moving *m) {
-    fetch_reader(m->views[0].fetcher);
-}
-
-void moving_forget(struct moving *m) {
-    fetch_forget(m->views[0].fetcher);
 }
 
 int repo_view_open(struct repo *r, struct repo **ret, struct error *err) {

@@ -19,7 +19,9 @@ int moving_chunk(struct moving *m, const struct digest *id, enum chunk_kind kind
 int moving_chunk_into(struct moving *m, const struct digest *id, enum chunk_kind kind, struct sha256_state **stream,
                       struct fetched *ret, struct error *err) PK_CHECK; /* fetch_chunk_into */
 void moving_release(struct fetched *c);
-void moving_expect(struct moving *m, const struct digest *id); /* like fetch_expect */
+/* Like fetch_expect. While there are alternates it is kept (expected.h), and the one that has to give it is told. */
+void moving_expect(struct moving *m, const struct digest *id);
+bool moving_retell(struct moving *m); /* an alternate reads ahead, and not all of what it should was kept */
 /* Like fetch_packs, by the view that was there first. */
 int moving_packs(struct moving *m, const uint8_t *id_prefix,
                  int (*cb)(void *ctx, const struct digest *pack, uint64_t bytes, struct error *err), void *ctx,

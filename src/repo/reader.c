@@ -1,5 +1,6 @@
 #include "repo/reader.h"
 #include "crypto/sha256_x2.h"
+#include "repo/ahead.h"
 #include "repo/moving.h"
 
 /* Where the references of each item of a manifest chunk lie in it. */
@@ -52,6 +53,11 @@ int snapshot_open_sized(struct repo *r, const struct snapshot_info *info, size_t
     }
     *ret = s;
     return 0;
+}
+
+void repo_readers_bound(struct repo *r, size_t decoded_bytes) {
+    r->decoded.max = decoded_bytes;
+    r->sealed.max = ahead_several_max(r);
 }
 
 void snapshot_close(struct snapshot *s) {
@@ -549,7 +555,11 @@ int snapshot_item_packs(struct snapshot *s, const struct item_head *h,
 }
 
 bool snapshot_is_far(const struct snapshot *s) {
-    return store_reads_many(s->repo->store);
+    return store_reads_many(s->repo->store) || s->repo->alternates;
+}
+
+bool snapshot_retell(const struct snapshot *s) {
+    return moving_retell(s->chunks);
 }
 
 void snapshot_reader(struct snapshot *s) {

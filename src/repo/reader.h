@@ -18,6 +18,9 @@ struct item_head {
 int snapshot_open(struct repo *r, const struct snapshot_info *info, struct snapshot **ret, struct error *err) PK_CHECK;
 /* The same with caches of about that many bytes, for who keeps several open. */
 int snapshot_open_sized(struct repo *r, const struct snapshot_info *info, size_t cache_bytes, struct snapshot **ret, struct error *err) PK_CHECK;
+/* From now on all snapshots of a handle together keep no more decoded bytes than that, but for 4 MiB each and what is
+ * held; and what is read ahead of all of them is no more than of one that is read in order. Before any is opened. */
+void repo_readers_bound(struct repo *r, size_t decoded_bytes);
 void snapshot_close(struct snapshot *s);
 const json_t *snapshot_root(const struct snapshot *s); /* what writer_finish was given; borrowed */
 uint64_t snapshot_items(const struct snapshot *s);
@@ -42,7 +45,10 @@ void snapshot_expect_chunk(struct snapshot *s, const struct digest *id); /* the 
 int snapshot_item_packs(struct snapshot *s, const struct item_head *h,
                         int (*cb)(void *ctx, const struct digest *pack, uint64_t bytes, struct error *err), void *ctx,
                         struct error *err) PK_CHECK;
-bool snapshot_is_far(const struct snapshot *s); /* whether it is any use to tell */
+bool snapshot_is_far(
+    const struct snapshot *s); /* whether it is any use to tell: it is far, or comes from elsewhere if need be */
+bool snapshot_retell(
+    const struct snapshot *s); /* whether items that were told of are better told of again when they are opened */
 void snapshot_reader(struct snapshot *s);       /* one that was opened sized has room for one more pack ahead */
 void snapshot_forget(struct snapshot *s);       /* what was told of will not be read, or not soon */
 /* Decodes and checks a chunk of data into the cache, where an item's reader finds it. Any thread. */

@@ -285,12 +285,17 @@ int frame_verify(struct repo *r, struct pack_in *in, uint32_t ordinal, struct co
  * in few of them. */
 void fetch_expect(struct fetcher *f, const struct digest *id);
 void fetch_expect_at(struct fetcher *f, const struct location *at);
+bool fetch_knows(const struct fetcher *f, const uint8_t *id_prefix); /* whether the index does */
 /* The packs that fetching a chunk may take, as far as the index knows any; one may be told of more than once. */
 int fetch_packs(struct fetcher *f, const uint8_t *id_prefix,
                 int (*cb)(void *ctx, const struct digest *pack, uint64_t bytes, struct error *err), void *ctx,
                 struct error *err) PK_CHECK;
 void fetch_reader(struct fetcher *f); /* of a snapshot, in order: has more room for what is ahead */
 void fetch_forget(struct fetcher *f); /* nothing that was told of is expected any more */
+void fetch_rooms(struct fetcher *f, struct repo *r); /* shares r's, which outlives it; before anything is fetched */
+size_t fetch_sealed_max(const struct fetcher *f);    /* of what it reads ahead; 0: nothing is */
+void fetch_drop(struct fetcher *f);                  /* fetch_forget, and nothing that nobody holds is kept any more */
+void fetch_narrow(struct fetcher *f); /* another one reads ahead beside it: it gets no more room than it needs */
 /* Packs of which one frame in `share` is expected come whole; half to begin with. Before anything is expected. */
 void fetch_share(struct fetcher *f, unsigned share);
 /* A pack's directory, held until it is let go; `at` is a chunk in that pack. */
@@ -356,6 +361,22 @@ struct session_key { uint8_t id[16]; struct secret *key; };
 /* What may lie in an archive: data is read by restores and checks only. */
 #define PACKS_COLD "packs/d/"
 
+/* Bytes that all readers of a handle keep, with its alternates. max 0: each has its own bounds alone. */
+struct room {
+    atomic_size_t used, max;
+};
+static inline void room_raise(struct room *r, size_t max) {
+    if (r->max < max) r->max = max;
+}
+static inline bool room_has(const struct room *r, size_t n) {
+    return !r->max || r->used + n <= r->max;
+}
+static inline bool room_take(struct room *r, size_t n) {
+    if ((r->used += n) <= r->max || !r->max) return true;
+    r->used -= n;
+    return false;
+}
+
 struct repo {
     struct store *store;
     struct keyring *keys;
@@ -412,6 +433,7 @@ struct repo {
     unsigned read_next;
     struct packs_listed *listed; /* collect.c; NULL: none */
     struct alternates *alternates; /* alternate.h; NULL: none */
+    struct room sealed, decoded;   /* what is read ahead (ahead.h); frames (fetch.c) */
     int64_t fresh_ns; /* when the log was last read to its end, by the monotonic clock; 0: that is not to be relied on */
     struct { /* what run_write made last; under the lock */
         struct digest name;

@@ -172,6 +172,7 @@ int thaw_survey_make(struct repo *r, const struct snapshot_info *info, bool whol
     rc = packlist_union(r, is_one, NULL, (void *)info, &v.need, err);
     if (rc == 0) rc = store_list(r->store, "packs/", see, &v, err);
     nameset_free(&v.need);
+    ret->point_bytes = ret->bytes;
     if (rc >= 0 && ret->cold_count && narrow) rc = narrowed(ret, narrow, ctx, err);
     if (rc >= 0 && ret->cold_count) rc = each(&look, ret, err);
     if (rc < 0) {

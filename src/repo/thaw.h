@@ -12,6 +12,7 @@ struct thaw_pack {
 };
 struct thaw_survey {
     uint64_t packs, bytes;   /* that the point needs, as far as the store lists them */
+    uint64_t point_bytes;    /* that all of the point needs; the same but for a part of it */
     struct thaw_pack *cold;  /* of these, what is of an archive class */
     size_t cold_count;
     uint64_t frozen, frozen_bytes; /* nobody asked for these */

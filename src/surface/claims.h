@@ -7,6 +7,8 @@
 
 #include "base/error.h"
 
+#include <stdbool.h>
+
 struct surface_claims {
     void *ctx;
     /* Durable when it returns: the thing of this name, at most 600 bytes, is this backup's. Where the file system of the
@@ -17,6 +19,10 @@ struct surface_claims {
     /* Calls cb for everything that a backup of this surface claimed which is over, and of which the log has no recovery
      * point. cb: 0 when nothing is left of it, which ends the note; else another backup asks again. */
     int (*dead)(void *ctx, int (*cb)(void *cb_ctx, const char *name), void *cb_ctx, struct error *err);
+    const char *job; /* the id of the backup whose capture this is */
+    /* Whether the backup of that id has a recovery point in the log, as it was last read: it is over then, on whichever
+     * host it ran. */
+    bool (*stored)(void *ctx, const char *job);
 };
 
 #endif

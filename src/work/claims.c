@@ -87,7 +87,9 @@ static void drop(void *ctx, const char *name) {
     }
 }
 
-static bool stored(const struct repo *r, const char *job) {
+static bool stored(void *ctx, const char *job) {
+    const struct work_claims *c = ctx;
+    const struct repo *r = c->work->repo;
     for (size_t i = 0; i < repo_snapshot_count(r); i++)
         if (!strcmp(repo_snapshot(r, i)->id, job)) return true;
     return false;
@@ -105,7 +107,7 @@ static void over(const struct work_claims *c, int dir, const char *file, int (*c
     if (io_read_file(dir, file, NOTE_BYTES_MAX, &text, &ignored) < 0) return;
     if (json_parse(buf_bytes(&text), NOTE_BYTES_MAX, file, &note, &ignored) == -ERR_NO_MEMORY) return;
     if (note && strcmp(json_text(note, "surface", ""), c->label) != 0) return;
-    if (!note || stored(c->work->repo, json_text(note, "job", "")) || cb(cb_ctx, json_text(note, "name", "")) == 0)
+    if (!note || stored((void *)c, json_text(note, "job", "")) || cb(cb_ctx, json_text(note, "name", "")) == 0)
         (void)seam_unlinkat(dir, file, 0);
 }
 
@@ -161,7 +163,7 @@ static int survey(struct work_claims *c, struct error *err) {
 int work_claims_open(struct work *w, const struct work_surface *s, const char *job, struct work_claims *ret,
                      struct error *err) {
     const char *cache = repo_cache_dir(w->repo);
-    *ret = (struct work_claims){.table = {ret, make, drop, dead}, .work = w, .job = job};
+    *ret = (struct work_claims){.table = {ret, make, drop, dead, job, stored}, .work = w, .job = job};
     snprintf(ret->label, sizeof ret->label, "%.120s/%.120s", s->environment, s->name);
     if (cache) snprintf(ret->folder, sizeof ret->folder, "%.4000s/claims", cache);
     int r = survey(ret, err);

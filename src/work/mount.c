@@ -46,6 +46,7 @@ int mount_run(struct work *w, const struct mount_options *o, struct error *err) 
     /* a key that may not read is refused now, and not file by file */
     if (!repo_keys(w->repo)->read_secret)
         return error_set(err, ERR_KEY_ROLE, "looking into recovery points takes a restore or an admin key");
+    repo_readers_bound(w->repo, MOUNT_DECODED_BYTES);
     rc = mount_init(&m, w, err);
     if (rc == 0) rc = mount_serve(&m, o, err);
     mount_end(&m);

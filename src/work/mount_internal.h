@@ -19,6 +19,7 @@
 
 #define MOUNT_POINTS_OPEN 6                   /* more only while more threads read at once */
 #define MOUNT_POINT_CACHE (24u << 20)         /* bytes of decoded frames, each */
+#define MOUNT_DECODED_BYTES (72u << 20)       /* all of them together, but for 4 MiB each */
 #define MOUNT_NODES_BYTES (16u << 20)         /* of items kept for the next question */
 #define MOUNT_AHEAD_BYTES (UINT64_C(8) << 20) /* decoded ahead of who reads in order */
 #define MOUNT_TOLD_BYTES (UINT64_C(128) << 20) /* told ahead of them to a store that is far away */

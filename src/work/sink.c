@@ -94,7 +94,7 @@ static int source_walk(struct source *s, struct bytes prefix,
 static int source_open(struct source *s, const struct source_head *h, struct source_item **ret, struct error *err) {
     struct item_head i = {h->name, h->attr, (enum content_kind)h->kind, h->bytes, h->sha256, h->ordinal};
     struct work_source *w = (struct work_source *)s;
-    if (!atomic_load(&w->told)) snapshot_expect(w->snapshot, &i);
+    if (!atomic_load(&w->told) || snapshot_retell(w->snapshot)) snapshot_expect(w->snapshot, &i);
     return ritem_open(w->snapshot, &i, (struct ritem **)ret, err);
 }
 

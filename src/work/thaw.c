@@ -59,6 +59,12 @@ static int survey(struct work *w, const struct snapshot_info *info, bool whole, 
     return thaw_survey_make(w->repo, info, whole, choose, &c, ret, err);
 }
 
+/* Of what all of the point takes, what the part of it that is restored does. */
+static int64_t part(const struct thaw_survey *s, int64_t seconds) {
+    if (s->bytes >= s->point_bytes) return seconds;
+    return (int64_t)((double)seconds * (double)s->bytes / (double)s->point_bytes + 0.999);
+}
+
 int thaw_plan(struct work *w, const struct snapshot_info *info, bool whole, enum store_tier tier, json_t *doc,
               struct error *err) {
     struct thaw_survey s;
@@ -91,7 +97,7 @@ int thaw_plan(struct work *w, const struct snapshot_info *info, bool whole, enum
     if (rc == 0) rc = json_put_str(t, "tier", store_tier_name(tier), err);
     if (rc == 0) rc = json_put_int(t, "seconds", seconds, err);
     if (rc == 0 && json_is_integer(restore))
-        rc = json_put_int(doc, "estimated_seconds", json_integer_value(restore) + seconds, err);
+        rc = json_put_int(doc, "estimated_seconds", part(&s, json_integer_value(restore)) + seconds, err);
     thaw_survey_free(&s);
     return rc;
 }

@@ -5,8 +5,9 @@
 #include "repo/thaw.h"
 #include "work/restore.h"
 
-/* What a plan says of it: "thaw" in `doc`, when something that the point needs is of an archive class, and is not readable now.
- * "estimated_seconds" has the wait in that tier in it. */
+/* What a plan says of it: "thaw" in `doc`, when something that the point needs is of an archive class, and is not
+ * readable now. "estimated_seconds" has the wait in that tier in it, and is scaled down to the part of the point that
+ * is restored. */
 int thaw_plan(struct work *w, const struct snapshot_info *info, bool whole, enum store_tier tier, json_t *doc, struct error *err) PK_CHECK;
 /* Whether a plan's document says that something must come back first. */
 bool thaw_planned(const json_t *doc);

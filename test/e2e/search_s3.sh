@@ -10,6 +10,14 @@ search_wanted opensearch:3.6.0-s3
 s3_needed versitygw
 chmod a+x "$T"
 s3 mb snapshots || { echo 'Bail out! no bucket' && exit 1; }
+( # the plug-in's description cannot be written where a folder has its name
+  mkdir -p "$T/stub" "$T/had/opensearch-1/bin" "$T/had/opensearch-1/lib" && printf '#!/bin/sh\n' >"$T/had/opensearch-1/bin/opensearch"
+  printf '%s\n' '#!/bin/sh' 'for a; do case $a in -DoutputDirectory=*) mkdir -p "${a#*=}/plugin-descriptor.properties" ;; esac; done' >"$T/stub/mvn"
+  chmod +x "$T/stub/mvn" "$T/had/opensearch-1/bin/opensearch"
+  PATH=$T/stub:$PATH SEARCH_CACHE=$T/had
+  ! search_fetch_s3 1 2>"$T/err" && grep -q plugin-descriptor "$T/err" && [ ! -e "$T/had/opensearch-1-s3" ]
+)
+claim "a plug-in that could not be put together whole is no server"
 SEARCH_HEAP=512m SEARCH_JVM=-Dopensearch.allow_insecure_settings=true SEARCH_YML="s3.client.default.endpoint: ${S3_ENDPOINT#http://}
 s3.client.default.protocol: http
 s3.client.default.path_style_access: true

@@ -5,6 +5,7 @@
 # answers in test/store/test_s3_archive.c.
 . "${SOURCE_ROOT:?the project}/test/e2e/lib/tap.sh"
 . "$SOURCE_ROOT/test/e2e/lib/s3.sh"
+. "$SOURCE_ROOT/test/e2e/lib/thaw.sh"
 s3_needed moto
 s3 mb backups || { echo 'Bail out! no bucket' && exit 1; }
 s3_login
@@ -28,32 +29,12 @@ environments:
     policy: { rpo: 24h, rto: 1h, retention: { keep: { last: 1 }, min_copies: 1 } }
 YAML
 }
-moto() { # BODY: after how many looks an object is back
-  python3 - "$S3_ENDPOINT" "$1" <<'PY'
-import sys, urllib.request
-r = urllib.request.Request(sys.argv[1] + "/moto-api/state-manager/set-transition", data=sys.argv[2].encode(),
-                           headers={"Content-Type": "application/json"}, method="POST")
-urllib.request.urlopen(r).read()
-PY
-}
-looks() { moto "{\"model_name\": \"s3::keyrestore\", \"transition\": {\"progression\": \"manual\", \"times\": $1}}"; }
 class() { s3 head backups "$1" | sed -n 's/^x-amz-storage-class: //p'; }
 classes() { # PREFIX: how many objects of each class
   s3 ls backups "$1" | while read -r key _; do echo "$(class "$key")"; done | sort | uniq -c | awk '{ print $1, $2 }'
 }
 asked() { s3 ls backups a/packs/d/ | while read -r key _; do s3 head backups "$key"; done | grep -c 'x-amz-restore'; }
 plan() { tail -n 1 "$T/out" | python3 -c 'import json, sys; print(json.load(sys.stdin)["plan"])'; }
-planned() { # FIELD…: of the plan of a run with --json
-  python3 - "$T/out" "$1" <<'PY'
-import json, sys
-for line in open(sys.argv[1]):
-    v = json.loads(line)
-    if v["type"] == "plan":
-        for k in sys.argv[2].split("."):
-            v = v[k]
-        print(v)
-PY
-}
 fails 2 PK-USE-001 init --repository "s3://backups/x?endpoint=$S3_ENDPOINT&storage_class=DEEP_ARCHIVE" --key-file nokey --config none.yaml &&
   says 'data_storage_class, of packs only, may be an archive'
 claim 'an archive class for everything is refused, with what to say instead'

@@ -146,6 +146,20 @@ static void finds_points(void **state) {
     find_fails("1970-01-01T09:00:00Z", COUNT,
                "prod/pg has no backup as old as 1970-01-01T09:00:00Z; its oldest is of 1970-01-01T10:00:00Z");
     find_fails("latest", 0, "prod/pg has no whole backup");
+    struct point_spec latest;
+    struct error err = ERROR_INIT;
+    size_t at;
+    const struct point_entry partial[] = {{"bkp-a", 100, false}, {"bkp-b", 200, false}};
+    assert_ok(point_parse("latest", &latest, &err), &err);
+    assert_int_equal(point_find(&latest, partial, 2, "prod/pg", &at, &err), -ERR_NO_POINT);
+    assert_string_equal(err.text,
+                        "prod/pg has no whole backup: all of its recovery points are partial, the newest being bkp-b");
+    assert_string_equal(err.next,
+                        "See with 'proofkeep show prod/pg@bkp-b' what it lacks; named so, what it has is restored. "
+                        "Mend the cause and back up again.");
+    err = ERROR_INIT;
+    assert_int_equal(point_find(&latest, partial, 1, "prod/pg", &at, &err), -ERR_NO_POINT);
+    assert_non_null(strstr(err.text, "its only recovery point is partial"));
 }
 
 int main(void) {

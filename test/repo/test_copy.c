@@ -1,9 +1,8 @@
 /* Copies of snapshots in a second repository: whole, small when there is little news, resumed, and never of damage. */
 #include "base/thread.h"
+#include "copy_kit.h"
 #include "repo/alternate.h"
-#include "repo/copy.h"
 #include "repo/state_summary.h"
-#include "repo_kit.h"
 
 #include "../harness/fault.h"
 
@@ -22,83 +21,6 @@
         if (got_ != -(code_)) fail_msg("%d (%s) instead of %s", got_, e->text, error_info(code_)->name);               \
         if (!strstr(e->text, says_)) fail_msg("'%s' is not in '%s'", says_, e->text);                                  \
     } while (0)
-
-/* A repository beside k's that takes copies of it. */
-static void dest_begin(struct kit *k, struct kit *to) {
-    struct error err = ERROR_INIT;
-    char dir[64], place[80];
-    struct store *s = NULL;
-    struct keyring *keys = NULL;
-    uint8_t key[32];
-    for (int i = 0; i < 32; i++) key[i] = (uint8_t)i;
-    struct unlock u = {.kind = SLOT_KEY_FILE, .secret = BYTES_OF(key, 32)};
-    struct repo_params p = {.copy_of = k->repo};
-    snprintf(dir, sizeof dir, "%s/pk-copy-XXXXXX", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
-    assert_non_null(mkdtemp(dir));
-    snprintf(place, sizeof place, "%s/repo", dir);
-    kit_ok(store_local_open(place, true, &s, &err), &err);
-    kit_ok(repo_create(s, &p, &u, "test", &keys, &err), &err);
-    assert_true(keys->shared_content);
-    keyring_free(keys);
-    store_close(s);
-    kit_ok(kit_open_try(to, dir, &err), &err);
-}
-
-struct made {
-    const struct repo *from;
-    const struct snapshot_info *info;
-    bool lie; /* name another receipt than the one that is kept */
-};
-
-static int make_receipt(void *ctx, const json_t *source, struct writer *w, const json_t *repository,
-                        const struct digest *kept, json_t **ret, struct error *err) {
-    struct made *m = ctx;
-    struct digest d, entry = m->info->entry;
-    uint64_t bytes;
-    char uri[128], hex[65], kept_hex[65], entry_hex[65];
-    json_t *p = json_copy_whole(source), *r = json_copy_whole(repository);
-    if (m->lie) entry.b[0] ^= 1;
-    hex_encode(kept->b, 32, kept_hex);
-    hex_encode(entry.b, 32, entry_hex);
-    writer_artifact(w, &d, &bytes, uri);
-    hex_encode(d.b, 32, hex);
-    int rc = p && r ? 0 : error_set(err, ERR_NO_MEMORY, "no memory");
-    if (rc == 0) rc = json_put(r, "kind", json_string("test"), err);
-    if (rc == 0) rc = json_put(r, "complete", json_true(), err);
-    if (rc == 0) rc = json_put(p, "repository", json_incref(r), err);
-    if (rc == 0)
-        rc = json_put(p, "copy",
-                      json_pack("{s:s, s:I, s:s, s:s}", "repository", repo_id_hex(m->from), "seq",
-                                (json_int_t)m->info->seq, "receipt", entry_hex, "envelope", kept_hex),
-                      err);
-    if (rc == 0) {
-        json_object_del(p, "ledger");
-        *ret = json_pack("{s:s, s:[{s:s, s:{s:s}}], s:s, s:O}", "_type", STATEMENT_TYPE, "subject", "name", uri,
-                         "digest", "sha256", hex, "predicateType", PREDICATE_RECEIPT, "predicate", p);
-        if (!*ret) rc = error_set(err, ERR_NO_MEMORY, "no memory");
-    }
-    json_decref(p);
-    json_decref(r);
-    return rc;
-}
-
-static int copy_try(struct kit *from, uint64_t seq, struct kit *to, struct copy_options *o, bool lie,
-                    struct copy_stats *stats, uint64_t *ret_seq, struct error *err) {
-    struct copy_options usual = {.threads = 3};
-    struct copy_stats ignored;
-    struct digest entry;
-    bool there;
-    struct made m = {from->repo, kit_snapshot(from, seq), lie};
-    return copy_snapshot(from->repo, m.info, to->repo, o ? o : &usual, make_receipt, &m, stats ? stats : &ignored,
-                         ret_seq, &entry, &there, err);
-}
-
-static uint64_t copy(struct kit *from, uint64_t seq, struct kit *to, struct copy_stats *stats) {
-    struct error err = ERROR_INIT;
-    uint64_t at = 0;
-    kit_ok(copy_try(from, seq, to, NULL, false, stats, &at, &err), &err);
-    return at;
-}
 
 static void is_whole(struct kit *k) {
     struct error err = ERROR_INIT;
@@ -149,8 +71,8 @@ static void a_copy_restores_to_the_same_and_moves_only_what_is_new(void **state)
     uint64_t one = kit_backup(&a, "s", c.items, c.n, false, NULL);
     uint8_t *before = malloc(LARGE);
     memcpy(before, c.text, LARGE);
-    dest_begin(&a, &b);
-    uint64_t copied = copy(&a, one, &b, &s1);
+    kit_dest_begin(&a, &b, 0);
+    uint64_t copied = kit_copy(&a, one, &b, &s1);
     kit_expect(&b, copied, c.items, c.n);
     assert_int_equal(s1.encoded_chunks, 0);
     assert_true(s1.frames > 3);
@@ -160,7 +82,7 @@ static void a_copy_restores_to_the_same_and_moves_only_what_is_new(void **state)
     uint64_t two = kit_backup(&a, "s", c.items, c.n, true, &ws);
     assert_true(ws.delta_chunks > 0);
     kit_reopen(&b, true);
-    uint64_t again = copy(&a, two, &b, &s2);
+    uint64_t again = kit_copy(&a, two, &b, &s2);
     kit_expect(&b, again, c.items, c.n);
     assert_true(s2.stored_bytes < 200000);
     assert_true(s2.stored_bytes < ws.stored_bytes * 3 / 2 + 8192);
@@ -207,8 +129,8 @@ static void a_base_comes_along_with_its_delta(void **state) {
     struct writer_stats ws;
     uint64_t two = kit_backup(&a, "s", c.items, c.n, true, &ws);
     assert_true(ws.delta_chunks > 0);
-    dest_begin(&a, &b);
-    uint64_t copied = copy(&a, two, &b, NULL); /* the first point, which holds the base, is not copied */
+    kit_dest_begin(&a, &b, 0);
+    uint64_t copied = kit_copy(&a, two, &b, NULL); /* the first point, which holds the base, is not copied */
     kit_expect(&b, copied, c.items, c.n);
     is_whole(&b);
     /* and what a collection keeps of the destination still restores */
@@ -239,12 +161,12 @@ static void of_a_frame_that_is_mostly_not_needed_the_rest_stays(void **state) {
     kit_backup(&a, "s", c.items, 60, false, NULL); /* small ones share frames */
     uint64_t few = kit_backup(&a, "t", c.items, 3, false, NULL);
     uint64_t most = kit_backup(&a, "u", c.items, 50, false, NULL);
-    dest_begin(&a, &b);
-    uint64_t copied = copy(&a, few, &b, &s);
+    kit_dest_begin(&a, &b, 0);
+    uint64_t copied = kit_copy(&a, few, &b, &s);
     assert_int_equal(s.encoded_chunks, 3);
     kit_expect(&b, copied, c.items, 3);
     assert_true(s.stored_bytes < 40000);
-    copied = copy(&a, most, &b, &s);
+    copied = kit_copy(&a, most, &b, &s);
     assert_int_equal(s.encoded_chunks, 0);
     kit_expect(&b, copied, c.items, 50);
     is_whole(&b);
@@ -262,8 +184,9 @@ static void keys_decide(void **state) {
     kit_begin(&other);
     content_make(&c);
     uint64_t one = kit_backup(&a, "s", c.items, 3, false, NULL);
-    dest_begin(&a, &b);
-    FAILS(ERR_COPY_FOREIGN, "does not share the content keys", copy_try(&a, one, &other, NULL, false, NULL, NULL, e));
+    kit_dest_begin(&a, &b, 0);
+    FAILS(ERR_COPY_FOREIGN, "does not share the content keys",
+          kit_copy_try(&a, one, &other, NULL, false, NULL, NULL, e));
     FAILS(ERR_USAGE, "are one repository", copy_check(a.repo, a.repo, e));
     assert_int_equal(repo_snapshot_count(other.repo), 0);
 
@@ -285,7 +208,7 @@ static void keys_decide(void **state) {
     b.unlock.secret = BYTES_OF(key[ROLE_WRITER - 1], 32);
     kit_reopen(&a, true);
     kit_reopen(&b, true);
-    copy(&a, one, &b, NULL);
+    kit_copy(&a, one, &b, NULL);
     bool said = false;
     struct copy_stats none = {0};
     kit_ok(copy_tell(a.repo, b.repo, "there", 1, &none, NULL, "me", &said, &err), &err);
@@ -294,14 +217,14 @@ static void keys_decide(void **state) {
     a.unlock.secret = BYTES_OF(key[ROLE_WRITER - 1], 32);
     b.unlock.secret = BYTES_OF(key[ROLE_RESTORE - 1], 32);
     kit_reopen(&a, true);
-    FAILS(ERR_KEY_ROLE, "needs a restore or admin key", copy_try(&a, one, &b, NULL, false, NULL, NULL, e));
+    FAILS(ERR_KEY_ROLE, "needs a restore or admin key", kit_copy_try(&a, one, &b, NULL, false, NULL, NULL, e));
     json_t *said_by_writer = json_pack("{s:s}", "predicateType", PREDICATE_COPY);
     FAILS(ERR_KEY_ROLE, "may not sign an entry of type copy/v1", repo_append(a.repo, said_by_writer, NULL, NULL, e));
     json_decref(said_by_writer);
     a.unlock.secret = BYTES_OF(key[ROLE_RESTORE - 1], 32);
     kit_reopen(&a, true);
     kit_reopen(&b, true);
-    FAILS(ERR_KEY_ROLE, "needs a writer or admin key of it", copy_try(&a, one, &b, NULL, false, NULL, NULL, e));
+    FAILS(ERR_KEY_ROLE, "needs a writer or admin key of it", kit_copy_try(&a, one, &b, NULL, false, NULL, NULL, e));
     b.unlock.secret = BYTES_OF(b.key, 32);
     kit_reopen(&b, true);
     assert_true(repo_keys(b.repo)->shared_content);
@@ -310,9 +233,9 @@ static void keys_decide(void **state) {
     b.unlock.secret = BYTES_OF(key[ROLE_RESTORE - 1], 32);
     kit_reopen(&b, true);
     struct kit third;
-    dest_begin(&b, &third);
+    kit_dest_begin(&b, &third, 0);
     assert_true(keyring_shares_content(repo_keys(third.repo), repo_keys(a.repo)));
-    uint64_t hop = copy(&b, repo_snapshot(b.repo, 0)->seq, &third, NULL);
+    uint64_t hop = kit_copy(&b, repo_snapshot(b.repo, 0)->seq, &third, NULL);
     kit_expect(&third, hop, c.items, 3);
     assert_non_null(copy_find(a.repo, kit_snapshot(&a, one), third.repo));
     content_free(&c);
@@ -343,12 +266,12 @@ static void damage_is_never_copied(void **state) {
     content_make(&c);
     uint64_t good = kit_backup(&a, "small", c.items, 60, false, NULL);
     uint64_t bad = kit_backup(&a, "s", c.items, c.n, false, NULL);
-    dest_begin(&a, &b);
+    kit_dest_begin(&a, &b, 0);
     harm(a.dir);
     kit_reopen(&a, true);
-    FAILS(ERR_OBJECT_CORRUPT, "frame", copy_try(&a, bad, &b, NULL, false, NULL, NULL, e));
+    FAILS(ERR_OBJECT_CORRUPT, "frame", kit_copy_try(&a, bad, &b, NULL, false, NULL, NULL, e));
     assert_int_equal(repo_snapshot_count(b.repo), 0);
-    kit_ok(copy_try(&a, good, &b, NULL, false, &s, &seq, &err), &err);
+    kit_ok(kit_copy_try(&a, good, &b, NULL, false, &s, &seq, &err), &err);
     kit_expect(&b, seq, c.items, 60);
     assert_int_equal(repo_snapshot_count(b.repo), 1);
     is_whole(&b);
@@ -373,14 +296,14 @@ static void an_interrupted_copy_goes_on_where_it_was(void **state) {
     struct kit_item item = {"large", CONTENT_FILE, data, n};
     kit_begin(&a);
     uint64_t one = kit_backup(&a, "s", &item, 1, false, NULL), seq;
-    dest_begin(&a, &b);
+    kit_dest_begin(&a, &b, 0);
     struct copy_options o = {.threads = 2, .checkpoint_bytes = 1u << 20, .progress = stop_soon};
-    FAILS(ERR_INTERRUPTED, "", copy_try(&a, one, &b, &o, false, &s, &seq, e));
+    FAILS(ERR_INTERRUPTED, "", kit_copy_try(&a, one, &b, &o, false, &s, &seq, e));
     stop_signal = 0;
     assert_int_equal(repo_snapshot_count(b.repo), 0);
     assert_in_range(s.stored_bytes, 2u << 20, n - (2u << 20));
     kit_reopen(&b, true);
-    kit_ok(copy_try(&a, one, &b, NULL, false, &rest, &seq, &err), &err);
+    kit_ok(kit_copy_try(&a, one, &b, NULL, false, &rest, &seq, &err), &err);
     kit_expect(&b, seq, &item, 1);
     assert_in_range(rest.frame_bytes, 1, n - s.stored_bytes + (1u << 20));
     is_whole(&b);
@@ -398,8 +321,8 @@ static void a_receipt_that_is_not_its_sources_is_told(void **state) {
     kit_begin(&a);
     content_make(&c);
     uint64_t one = kit_backup(&a, "s", c.items, 3, false, NULL);
-    dest_begin(&a, &b);
-    kit_ok(copy_try(&a, one, &b, NULL, true, NULL, &seq, &err), &err);
+    kit_dest_begin(&a, &b, 0);
+    kit_ok(kit_copy_try(&a, one, &b, NULL, true, NULL, &seq, &err), &err);
     struct buf kept = BUF_INIT(LEDGER_ENTRY_MAX_BYTES + 1);
     FAILS(ERR_LEDGER_BROKEN, "another than the one named",
           copy_source_read(b.repo, kit_snapshot(&b, seq), &kept, NULL, e));
@@ -413,7 +336,7 @@ static void a_receipt_that_is_not_its_sources_is_told(void **state) {
     snprintf(command, sizeof command, "f=%s/repo/log/%016d; chmod u+w $f; sed -i 's/payloadType/payloadtype/' $f",
              a.dir, (int)one);
     assert_int_equal(system(command), 0);
-    FAILS(ERR_LEDGER_BROKEN, "", copy_try(&a, one, &b, NULL, false, NULL, NULL, e));
+    FAILS(ERR_LEDGER_BROKEN, "", kit_copy_try(&a, one, &b, NULL, false, NULL, NULL, e));
     buf_free(&kept);
     content_free(&c);
     kit_end(&a);
@@ -455,9 +378,9 @@ static void the_source_knows_how_far_its_copy_is(void **state) {
     content_make(&c);
     uint64_t seqs[4];
     for (int i = 0; i < 3; i++) seqs[i] = kit_backup(&a, "s", c.items + i, 3, false, NULL);
-    dest_begin(&a, &b);
-    copy(&a, seqs[0], &b, NULL);
-    copy(&a, seqs[2], &b, NULL); /* the middle one is left out */
+    kit_dest_begin(&a, &b, 0);
+    kit_copy(&a, seqs[0], &b, NULL);
+    kit_copy(&a, seqs[2], &b, NULL); /* the middle one is left out */
     kit_ok(copy_tell(a.repo, b.repo, "the cellar", 2, &none, NULL, "me", &said, &err), &err);
     for (int again = 0; again < 2; again++) {
         assert_int_equal(repo_copy_count(a.repo), 1);
@@ -476,7 +399,7 @@ static void the_source_knows_how_far_its_copy_is(void **state) {
     assert_int_equal(repo_copy_lag(a.repo, repo_copy(a.repo, 0), NULL), 2);
     kit_ok(repo_forget(a.repo, &seqs[1], 1, "old", &err), &err);
     assert_int_equal(repo_copy_lag(a.repo, repo_copy(a.repo, 0), NULL), 1);
-    copy(&a, seqs[3], &b, NULL);
+    kit_copy(&a, seqs[3], &b, NULL);
     kit_ok(copy_tell(a.repo, b.repo, "the cellar", 1, &none, NULL, "me", &said, &err), &err);
     assert_int_equal(repo_copy_count(a.repo), 1);
     assert_int_equal(repo_copy_lag(a.repo, repo_copy(a.repo, 0), &since), 0);
@@ -507,8 +430,8 @@ static void what_was_stored_for_another_waits_until_that_has_it(void **state) {
     assert_int_equal(since, kit_snapshot(&a, one)->stored_ns);
     assert_int_equal(copy_waiting(a.repo, "elsewhere", NULL), 0);
     is_summed_up(&a);
-    dest_begin(&a, &b);
-    copy(&a, one, &b, NULL);
+    kit_dest_begin(&a, &b, 0);
+    kit_copy(&a, one, &b, NULL);
     kit_ok(copy_tell(a.repo, b.repo, "another", 1, &none, NULL, "me", &said, &err), &err);
     assert_int_equal(copy_waiting(a.repo, "home", NULL), 2);
     kit_ok(copy_tell(a.repo, b.repo, "home", 1, &none, &reread, "me", &said, &err), &err);
@@ -554,8 +477,8 @@ static void what_is_lost_comes_from_an_alternate_chunk_by_chunk(void **state) {
     kit_begin(&other);
     content_make(&c);
     uint64_t one = kit_backup(&a, "s", c.items, c.n, false, NULL);
-    dest_begin(&a, &b);
-    copy(&a, one, &b, NULL);
+    kit_dest_begin(&a, &b, 0);
+    kit_copy(&a, one, &b, NULL);
     kit_reopen(&a, false);
     struct others o = {{other.repo, b.repo}, 0};
     kit_ok(repo_alternates_set(a.repo, labels, 2, other_open, &o, &err), &err);
@@ -601,8 +524,8 @@ static void a_copy_follows_its_source_into_its_epochs(void **state) {
     kit_begin(&a);
     content_make(&c);
     one = kit_backup(&a, "s", c.items, c.n, false, NULL);
-    dest_begin(&a, &b);
-    copy(&a, one, &b, NULL);
+    kit_dest_begin(&a, &b, 0);
+    kit_copy(&a, one, &b, NULL);
     FAILS(ERR_POLICY, "this repository is a copy", repo_epoch_begin(b.repo, &epoch, &keys, e));
     for (int i = 0; i < 2; i++) kit_ok(repo_epoch_begin(a.repo, &epoch, &keys, &err), &err);
     two = kit_backup(&a, "s", c.items + 1, c.n - 1, false, NULL);
@@ -613,15 +536,15 @@ static void a_copy_follows_its_source_into_its_epochs(void **state) {
     kit_ok(repo_epoch_follow(b.repo, a.repo, &begun, &err), &err);
     assert_int_equal(begun, 0);
     kit_ok(copy_check(a.repo, b.repo, &err), &err);
-    at = copy(&a, two, &b, NULL);
+    at = kit_copy(&a, two, &b, NULL);
     kit_reopen(&b, true);
     kit_expect(&b, at, c.items + 1, c.n - 1);
     is_whole(&b);
-    dest_begin(&a, &late); /* its epoch 0 has the ids of then */
+    kit_dest_begin(&a, &late, 0); /* its epoch 0 has the ids of then */
     kit_ok(repo_epoch_follow(late.repo, a.repo, &begun, &err), &err);
     assert_int_equal(begun, 2);
-    uint64_t old = copy(&a, one, &late, NULL);
-    at = copy(&a, two, &late, NULL);
+    uint64_t old = kit_copy(&a, one, &late, NULL);
+    at = kit_copy(&a, two, &late, NULL);
     kit_reopen(&late, true);
     kit_expect(&late, old, c.items, c.n);
     kit_expect(&late, at, c.items + 1, c.n - 1);
@@ -647,7 +570,7 @@ static int copy_opened(struct kit *from, uint64_t seq, const char *dir, uint64_t
     struct copy_options o = {.threads = 2, .checkpoint_bytes = 1u << 20};
     int rc = kit_open_try(&to, dir, err);
     if (rc < 0) return rc;
-    rc = copy_try(from, seq, &to, &o, false, NULL, ret_seq, err);
+    rc = kit_copy_try(from, seq, &to, &o, false, NULL, ret_seq, err);
     kit_close(&to);
     return rc;
 }
@@ -667,7 +590,7 @@ static void whatever_fails_on_the_way_the_next_copy_is_whole(void **state) {
     memcpy(c.text + 1000000, "changed", 7);
     uint64_t two = kit_backup(&a, "s", c.items, c.n, true, NULL);
     (void)one;
-    dest_begin(&a, &b);
+    kit_dest_begin(&a, &b, 0);
     kit_close(&b);
     snprintf(dir, sizeof dir, "%s", b.dir);
     snprintf(command, sizeof command, "rm -rf %s/was && mkdir %s/was && cp -a %s/repo %s/was/", dir, dir, dir, dir);
@@ -702,7 +625,7 @@ static void whatever_fails_on_the_way_the_next_copy_is_whole(void **state) {
         kit_ok(kit_open_try(&b, dir, &err), &err);
         for (size_t i = 0; i < repo_snapshot_count(b.repo); i++)
             kit_expect(&b, repo_snapshot(b.repo, i)->seq, c.items, c.n);
-        if (!copy_find(a.repo, kit_snapshot(&a, two), b.repo)) seq = copy(&a, two, &b, NULL);
+        if (!copy_find(a.repo, kit_snapshot(&a, two), b.repo)) seq = kit_copy(&a, two, &b, NULL);
         assert_int_equal(repo_snapshot_count(b.repo), 1);
         kit_expect(&b, repo_snapshot(b.repo, 0)->seq, c.items, c.n);
         is_whole(&b);

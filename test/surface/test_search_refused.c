@@ -1,9 +1,10 @@
 /* What a cluster answers when it refuses, has no room, or says what nobody understands: each is its own error, none is
  * a success, and none blames what we keep. Clusters that really do so are in test/e2e/search.sh. */
+#include "base/time.h"
 #include "harness/claims.h"
 #include "harness/http_server.h"
 #include "surface/fake_sink.h"
-#include "surface/search/search_internal.h"
+#include "surface/search/snapshot.h"
 
 #include <stdlib.h>
 
@@ -94,6 +95,58 @@ static void a_question_is_asked_again_and_an_order_is_not(void **state) {
     assert_int_equal(http_server_requests(b.server), 3);
     json_decref(got);
     end(&b);
+}
+
+/* The log has two backups. */
+static bool in_log(void *ctx, const char *job) {
+    (void)ctx;
+    return !strcmp(job, "bkp-1") || !strcmp(job, "bkp-2");
+}
+
+static json_t *former(void *ctx) {
+    (void)ctx;
+    return json_pack("{s:{s:s}}", "snapshot", "name", "proofkeep-old");
+}
+
+static void a_snapshot_that_another_backup_copies_stays(void **state) {
+    static const char list[] = "{\"snapshots\":["
+#define ONE(name, rest)                                                                                                \
+    "{\"snapshot\":\"proofkeep-" name "\",\"state\":\"SUCCESS\",\"start_time_in_millis\":%llu,"                        \
+    "\"metadata\":{\"proofkeep\":{\"surface\":\"lab/it\",\"carried\":true" rest "}}}"
+        ONE("stored", ",\"job\":\"bkp-1\"") "," ONE("copied", ",\"job\":\"bkp-9\"") "," ONE("old", "") "," ONE(
+            "unsaid", "") "," ONE("mine", ",\"job\":\"bkp-2\"") "]}";
+    (void)state;
+    for (int aged = 0; aged < 2; aged++) {
+        struct bed b = {0};
+        struct error err = ERROR_INIT;
+        char body[4096], head[8192];
+        const unsigned long long at = aged ? 1 : (unsigned long long)(time_now_ns() / 1000000);
+        const struct surface_claims claims = {.job = "bkp-2", .stored = in_log};
+        uint64_t removed = 0;
+        snprintf(body, sizeof body, list, at, at, at, at, at);
+        snprintf(head, sizeof head,
+                 "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %zu\r\n\r\n%s", strlen(body),
+                 body);
+        b.answers[b.n++] = (struct http_answer){.bytes = head};
+        answer(&b, "200 OK", "{\"acknowledged\":true}");
+        begin(&b);
+        b.ctx.environment = "lab";
+        b.ctx.name = "it";
+        b.ctx.claims = &claims;
+        b.ctx.former_facts = former;
+        claim_ok(engine_snapshot_tidy(&b.client, "r", "proofkeep-mine", &removed, &err), err);
+        const size_t n = http_server_requests(b.server);
+        assert_int_equal(removed, aged ? 4 : 2);
+        assert_int_equal(n, removed + 1);
+        static const char *const gone[2][4] = {{"stored", "old"}, {"stored", "copied", "old", "unsaid"}};
+        for (size_t i = 1; i < n; i++) {
+            char line[80];
+            snprintf(line, sizeof line, "DELETE /_snapshot/r/proofkeep-%s ", gone[aged][i - 1]);
+            size_t len;
+            assert_non_null(strstr(http_server_request(b.server, i, &len), line));
+        }
+        end(&b);
+    }
 }
 
 static void only_what_is_not_there_is_missing(void **state) {
@@ -245,6 +298,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_refusal_is_its_own_error),
         cmocka_unit_test(a_question_is_asked_again_and_an_order_is_not),
+        cmocka_unit_test(a_snapshot_that_another_backup_copies_stays),
         cmocka_unit_test(only_what_is_not_there_is_missing),
         cmocka_unit_test(a_bulk_counts_only_when_each_document_was_taken),
         cmocka_unit_test(what_was_put_off_is_sent_again_and_nothing_else),

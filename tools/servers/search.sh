@@ -49,10 +49,10 @@ search_fetch_s3() {
       "-DoutputDirectory=$plug" || return 1
   for jar in "$SEARCH_CACHE/opensearch-$version"/lib/*.jar; do rm -f "$plug/$(basename "$jar")"; done
   printf '%s\n' 'description=S3 repositories' "version=$version" name=repository-s3 classname=org.opensearch.repositories.s3.S3RepositoryPlugin \
-    java.version=21 "opensearch.version=$version" has.native.controller=false >"$plug/plugin-descriptor.properties"
-  printf '%s\n' 'grant {' '  permission java.net.SocketPermission "*", "connect,resolve";' '  permission java.net.NetPermission "accessUnixDomainSocket";' \
-    '  permission java.lang.RuntimePermission "*";' '};' >"$plug/plugin-security.policy"
-  chmod -R a+rX "$new" && mv "$new/opensearch-$version-s3" "$SEARCH_CACHE/opensearch-$version-s3" && rm -rf "$new"
+    java.version=21 "opensearch.version=$version" has.native.controller=false >"$plug/plugin-descriptor.properties" &&
+    printf '%s\n' 'grant {' '  permission java.net.SocketPermission "*", "connect,resolve";' '  permission java.net.NetPermission "accessUnixDomainSocket";' \
+    '  permission java.lang.RuntimePermission "*";' '};' >"$plug/plugin-security.policy" &&
+    chmod -R a+rX "$new" && mv "$new/opensearch-$version-s3" "$SEARCH_CACHE/opensearch-$version-s3" && rm -rf "$new"
 }
 
 search_java() {

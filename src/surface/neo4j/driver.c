@@ -1,5 +1,8 @@
 #include "surface/neo4j/neo4j_internal.h"
 #include "surface/neo4j/neo4j_offline.h"
+#include "surface/neo4j/offline_place.h"
+
+#include <stdio.h>
 
 static bool offline_surface(const struct surface_context *ctx) {
     const char *method = json_string_value(json_object_get(json_object_get(ctx->settings, "dbms"), "method"));
@@ -58,6 +61,25 @@ static int export_tree(const struct surface_context *ctx, struct source *src, in
     return r == 0 ? neo4j_offline_export(src, dirfd, err) : r;
 }
 
+/* Of an online backup nothing can be chosen. */
+static int wants(const struct surface_context *ctx, struct source *src, const struct restore_request *q,
+                 int (*cb)(void *, const struct source_head *, struct error *), void *cb_ctx, struct error *err) {
+    json_t *all = NULL, *take = NULL, *x;
+    size_t i;
+    (void)ctx;
+    int r = offline_facts(q->facts) ? neo4j_items_databases(src, &all, err)
+                                    : src->ops->walk(src, BYTES_OF(NULL, 0), cb, cb_ctx, err);
+    if (r == 0 && all) r = neo4j_place_takes(q, all, &take, err);
+    json_array_foreach(take, i, x) {
+        char name[NEO4J_NAME_MAX + 16];
+        const int n = snprintf(name, sizeof name, "db/%s/", json_string_value(x));
+        if (r == 0) r = src->ops->walk(src, BYTES_OF(name, (size_t)n), cb, cb_ctx, err);
+    }
+    json_decref(all);
+    json_decref(take);
+    return r;
+}
+
 /* What both methods keep; each snapshot says of itself whether it is exact, and how it was taken. */
 const struct surface_driver surface_neo4j = {
     .kind = "neo4j",
@@ -73,4 +95,5 @@ const struct surface_driver surface_neo4j = {
     .describe = describe,
     .export_name = export_name,
     .export_tree = export_tree,
+    .wants = wants,
 };

@@ -8,7 +8,7 @@
 #define ROOM_BYTES (256u << 10) /* of the root's 1 MiB */
 #define VALUE_BYTES 128         /* about what an invariant takes beside its name */
 #define LINE_BYTES_MAX (64u << 10)
-#define ITEM "invariants"
+#define ITEM PG_BULK_ITEM
 
 /* "db/<database>/" */
 static size_t group_len(const char *key) {

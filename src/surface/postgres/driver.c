@@ -16,5 +16,6 @@ const struct surface_driver surface_postgres = {
     .describe = pg_describe,
     .export_name = pg_export_name,
     .export_tree = pg_export_tree,
+    .wants = pg_wants,
     .rows = &pg_rows_driver,
 };

@@ -68,6 +68,20 @@ static int plan_live(struct planning *p, const struct pg_restore_job *j, json_t 
     return r;
 }
 
+/* Which of them have a parent that is named only the contents say. */
+static int plan_heirs(struct planning *p, const struct pg_restore_job *j, struct error *err) {
+    size_t n;
+    const char *first;
+    int r = pg_select_heirs_known(p->q->include, j->name, j->facts, &n, &first, err);
+    if (r < 0 || n == 0) return r;
+    return json_push(
+        p->parts.warnings,
+        json_sprintf("%s has %zu table%s that inherit%s and %s not named, such as %s: a table that is named "
+                     "comes without the rows of those that inherit from it",
+                     j->name, n, n == 1 ? "" : "s", n == 1 ? "s" : "", n == 1 ? "is" : "are", first),
+        err);
+}
+
 static int plan_one(struct planning *p, const struct pg_restore_job *j, struct error *err) {
     json_t *d = json_pack("{s:s, s:s}", "name", j->name, "target", p->swap ? j->live : j->target);
     bool exists = false;
@@ -81,6 +95,7 @@ static int plan_one(struct planning *p, const struct pg_restore_job *j, struct e
     if (r == 0)
         r = plan_say(p->parts.steps, err,
                      "compare every table's rows, every sequence and the large objects with what was captured");
+    if (r == 0) r = plan_heirs(p, j, err);
     if (r == 0) r = plan_live(p, j, d, err);
     p->bytes += 2 * (uint64_t)json_integer_value(json_object_get(j->facts, "dump_bytes"));
     if (r < 0) {

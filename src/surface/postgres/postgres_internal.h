@@ -154,6 +154,7 @@ int pg_capture_archive(struct pg_capture *c, const char *database, int fd, json_
                        struct pg_captured *ret, struct error *err) PK_CHECK;
 /* ---- bulk.c: invariants that the snapshot's root has no room for ---- */
 #define PG_BULK_KEY "objects"            /* "db/<database>/objects": {"count","sha256"} of the lines; a table's has a dot */
+#define PG_BULK_ITEM "invariants"
 #define PG_BULK_FACT "invariants_item"   /* the fact that names the item, where there is one */
 bool pg_bulk_wanted(const json_t *invariants);
 bool pg_bulk_is(const json_t *facts); /* the snapshot has the item */
@@ -211,8 +212,25 @@ bool pg_select_is_root(const struct pg_folder *f, const struct pg_entry *e);
 /* Names of what belongs to taken tables and was left out, since what else it needs was not taken: "FK CONSTRAINT
  * schema.table name". */
 int pg_select_left(const struct pg_folder *f, json_t **ret, struct error *err) PK_CHECK;
+/* Tables that inherit from one that is taken and are not taken themselves, by their names: a query of that one shows
+ * their rows, and its restore has none of them. */
+int pg_select_heirs(const struct pg_folder *f, json_t **ret, struct error *err) PK_CHECK;
+/* What a database's facts know of it before its contents are read: how many tables inherit from any, and are not named
+ * by a request for a part; and the first, borrowed. */
+int pg_select_heirs_known(const char *const *include, const char *database, const json_t *facts, size_t *ret_n,
+                          const char **ret_first, struct error *err) PK_CHECK;
 bool pg_selects_database(const char *const *include, const char *database); /* may hold something selected */
 bool pg_selects_globals(const char *const *include);
+/* What one pattern of a request says of an item of data and its table, without the table of contents. `prefix` is that
+ * of the database's items, ended by a NUL. */
+enum pg_naming {
+    PG_NAMES_OTHERS, /* items by their names, and not this one */
+    PG_NAMES_IT,
+    PG_NAMES_ONE,    /* one relation, and not this one's table */
+    PG_NAMES_UNSAID, /* relations that only the contents tell */
+};
+enum pg_naming pg_select_naming(const char *pattern, struct bytes prefix, const char *item, const char *schema,
+                                const char *table);
 
 /* ---- database.c ---- */
 int pg_database_exists(PGconn *c, const char *name, bool *ret, struct error *err) PK_CHECK;
@@ -283,6 +301,8 @@ int pg_capture(const struct surface_context *, struct sink *, struct capture_res
 int pg_plan(const struct surface_context *, const struct restore_request *, json_t **, struct error *) PK_CHECK;
 int pg_restore(const struct surface_context *, struct source *, const struct restore_request *, struct restore_result *,
                struct error *) PK_CHECK;
+int pg_wants(const struct surface_context *, struct source *, const struct restore_request *,
+             int (*cb)(void *ctx, const struct source_head *, struct error *), void *ctx, struct error *) PK_CHECK;
 int pg_scratch_start(const struct surface_context *, const json_t *facts, json_t **ret, struct error *) PK_CHECK;
 /* The same, with the server's folders chosen but neither made into a cluster nor started; "data" is not there yet. */
 int pg_scratch_prepare(const struct surface_context *, const json_t *facts, json_t **ret, struct error *) PK_CHECK;

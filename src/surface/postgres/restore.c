@@ -394,6 +394,17 @@ static int open_folders(struct restoring *w, struct error *err) {
 
 #define LEFT_TOLD 20 /* the result names all */
 
+static int report_heirs(struct restoring *w, const struct pg_restore_job *j, json_t *d, struct error *err) {
+    json_t *heirs = NULL;
+    int r = pg_select_heirs(&j->folder, &heirs, err);
+    for (size_t i = 0; r == 0 && i < json_array_size(heirs) && i < LEFT_TOLD && !w->q->as_scratch; i++)
+        pg_note(w->s, NOTE_WARNING, BYTES_STR(json_string_value(json_array_get(heirs, i))),
+                "it inherits from a table that was taken, and was not named: its rows were not restored");
+    if (r == 0 && d && json_array_size(heirs)) r = json_put(d, "heirs_left_out", json_incref(heirs), err);
+    json_decref(heirs);
+    return r;
+}
+
 static int report(struct restoring *w, bool swapped, const struct pg_swap *swaps, struct restore_result *ret,
                   struct error *err) {
     json_t *facts = json_object(), *list = json_array();
@@ -411,7 +422,11 @@ static int report(struct restoring *w, bool swapped, const struct pg_swap *swaps
                     "it was left out: what it refers to was not taken");
         if (d && json_array_size(left)) r = json_put(d, "left_out", json_incref(left), err);
         json_decref(left);
-        if (r == 0) r = json_push(list, d, err);
+        if (r == 0) r = report_heirs(w, j, d, err);
+        if (r == 0)
+            r = json_push(list, d, err);
+        else
+            json_decref(d);
         ret->bytes += j->folder.bytes;
         ret->items += j->folder.items_written;
     }

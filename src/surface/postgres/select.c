@@ -89,6 +89,17 @@ static const char *relation_pattern(const char *include, struct bytes prefix) {
     return strchr(include, '/') ? NULL : include;
 }
 
+enum pg_naming pg_select_naming(const char *pattern, struct bytes prefix, const char *item, const char *schema,
+                                const char *table) {
+    const char *relation = relation_pattern(pattern, prefix);
+    if (!relation) return matches(pattern, item) ? PG_NAMES_IT : PG_NAMES_OTHERS;
+    const char *dot = strchr(relation, '.');
+    if (!dot || strpbrk(relation, "*?[\\\"")) return PG_NAMES_UNSAID;
+    const size_t n = strlen(schema);
+    if (!strncmp(relation, schema, n) && relation[n] == '.' && !strcmp(relation + n + 1, table)) return PG_NAMES_IT;
+    return PG_NAMES_ONE;
+}
+
 static int relation_matches(struct pg_folder *f, const struct pg_entry *e, const char *const *include,
                             struct bytes prefix, bool *ret, struct error *err) {
     const struct pg_toc *t = f->toc;
@@ -282,6 +293,78 @@ int pg_select_left(const struct pg_folder *f, json_t **ret, struct error *err) {
     else
         *ret = list;
     return r;
+}
+
+/* A partition says nothing of that kind: it is attached, and goes with its root. */
+static bool inherits(const struct pg_toc *t, const struct pg_entry *e) {
+    static const char word[] = "INHERITS (";
+    struct bytes defn = pg_toc_text(t, e->defn);
+    return pg_text_is(t, e->desc, "TABLE") && memmem(defn.ptr, defn.len, word, sizeof word - 1);
+}
+
+static bool is_heir(const struct pg_folder *f, const bool *heirs, const struct pg_entry *e) {
+    const struct pg_toc *t = f->toc;
+    for (uint32_t d = 0; d < e->deps_len; d++) {
+        const struct pg_entry *on = pg_toc_find(t, t->deps[e->deps_at + d]);
+        if (on && pg_text_is(t, on->desc, "TABLE") && (f->take[on - t->entries] == ROOT || heirs[on - t->entries]))
+            return true;
+    }
+    return false;
+}
+
+static int heirs_find(const struct pg_folder *f, bool *heirs, json_t *list, struct error *err) {
+    const struct pg_toc *t = f->toc;
+    int r = 0;
+    for (bool more = true; more && r == 0;) {
+        more = false;
+        for (size_t i = 0; r == 0 && i < t->entry_count; i++) {
+            const struct pg_entry *e = &t->entries[i];
+            if (f->take[i] == ROOT || heirs[i] || !inherits(t, e) || !is_heir(f, heirs, e)) continue;
+            CLEANUP(buf_free) struct buf name = BUF_INIT(8192);
+            heirs[i] = more = true;
+            r = pg_qualified(&name, pg_toc_text(t, e->schema), pg_toc_text(t, e->tag), err);
+            if (r == 0) r = json_push(list, json_name(buf_bytes(&name)), err);
+        }
+    }
+    return r;
+}
+
+int pg_select_heirs(const struct pg_folder *f, json_t **ret, struct error *err) {
+    void *heirs = NULL;
+    json_t *list = json_array();
+    int r = list ? 0 : error_set(err, ERR_NO_MEMORY, "no memory");
+    if (r == 0 && f->toc && f->take) {
+        r = mem_alloc((f->toc->entry_count + 1) * sizeof(bool), &heirs, err);
+        if (r == 0) r = heirs_find(f, heirs, list, err);
+    }
+    seam_free(heirs);
+    if (r < 0)
+        json_decref(list);
+    else
+        *ret = list;
+    return r;
+}
+
+int pg_select_heirs_known(const char *const *include, const char *database, const json_t *facts, size_t *ret_n,
+                          const char **ret_first, struct error *err) {
+    CLEANUP(buf_free) struct buf prefix = BUF_INIT(4096);
+    const char *name;
+    json_t *v;
+    *ret_n = 0;
+    *ret_first = NULL;
+    if (pg_selects_all(include, database)) return 0;
+    int r = pg_item_name(&prefix, BYTES_STR(database), "", err);
+    if (r < 0) return r;
+    json_object_foreach(json_object_get(facts, "columns"), name, v) {
+        const size_t schema = strcspn(name, ".");
+        bool named = false;
+        for (size_t i = 0; include[i] && !named; i++) {
+            const char *p = relation_pattern(include[i], buf_bytes(&prefix));
+            named = p && (strchr(p, '.') ? fnmatch(p, name, 0) == 0 : strlen(p) == schema && !strncmp(p, name, schema));
+        }
+        if (!named && !(*ret_n)++) *ret_first = name;
+    }
+    return 0;
 }
 
 bool pg_select_hit(const struct pg_folder *f, const char *database, const char *const *include, size_t i) {

@@ -14,4 +14,5 @@ const struct surface_driver surface_redis = {
     .describe = redis_describe,
     .export_name = redis_export_name,
     .export_tree = redis_export_tree,
+    .wants = redis_wants,
 };

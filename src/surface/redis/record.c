@@ -43,8 +43,7 @@ static int damaged(struct error *err) {
     return error_set(err, ERR_RESTORE_DIFFERS, "an item of the snapshot does not hold records of keys");
 }
 
-/* "db/<n>/<what>" */
-static bool item_of(struct bytes name, uint64_t *ret_database, bool *ret_keys) {
+bool redis_item_of(struct bytes name, uint64_t *ret_database, bool *ret_keys) {
     char text[64];
     char *end;
     if (name.len >= sizeof text || name.len < 4) return false;
@@ -64,7 +63,7 @@ static int found(void *ctx, const struct source_head *h, struct error *err) {
     struct finding *f = ctx;
     uint64_t database;
     bool keys;
-    if (!item_of(h->name, &database, &keys)) return 0;
+    if (!redis_item_of(h->name, &database, &keys)) return 0;
     if (f->n == 0 || f->of[f->n - 1].database != database) {
         int r = mem_grow((void **)&f->of, &f->cap, f->n + 1, sizeof *f->of, err);
         if (r < 0) return r;

@@ -116,6 +116,7 @@ struct redis_items { /* of one database */
     unsigned version;
     uint64_t count, expires, value_max;
 };
+bool redis_item_of(struct bytes name, uint64_t *ret_database, bool *ret_keys); /* "db/<n>/keys", or "/access" */
 /* The databases of a snapshot, in the order of their items. Freed with seam_free. */
 int redis_items_find(struct source *src, struct redis_items **ret, size_t *ret_n, struct error *err) PK_CHECK;
 int redis_records_open(struct source *src, const struct redis_items *of, struct redis_records *r,
@@ -183,6 +184,8 @@ int redis_capture(const struct surface_context *, struct sink *, struct capture_
 int redis_plan(const struct surface_context *, const struct restore_request *, json_t **, struct error *) PK_CHECK;
 int redis_restore(const struct surface_context *, struct source *, const struct restore_request *,
                   struct restore_result *, struct error *) PK_CHECK;
+int redis_wants(const struct surface_context *, struct source *, const struct restore_request *,
+                int (*cb)(void *ctx, const struct source_head *, struct error *), void *ctx, struct error *) PK_CHECK;
 int redis_scratch_start(const struct surface_context *, const json_t *facts, json_t **ret, struct error *) PK_CHECK;
 void redis_scratch_stop(const struct surface_context *, json_t *scratch);
 int redis_measure(const struct surface_context *, const json_t *scratch, const json_t *facts, json_t **,

@@ -35,5 +35,6 @@ const struct surface_driver surface_search = {
     .describe = search_describe,
     .export_name = search_export_name,
     .export_tree = search_export_tree,
+    .wants = search_wants,
     .outside = engine_outside,
 };

@@ -316,6 +316,8 @@ int search_swap_aliases(const struct search_client *c, const char *built, const 
 int search_probe(const struct surface_context *, json_t **ret, struct error *) PK_CHECK;
 int search_capture(const struct surface_context *, struct sink *, struct capture_result *, struct error *) PK_CHECK;
 int search_plan(const struct surface_context *, const struct restore_request *, json_t **, struct error *) PK_CHECK;
+int search_wants(const struct surface_context *, struct source *, const struct restore_request *,
+                 int (*cb)(void *ctx, const struct source_head *, struct error *), void *ctx, struct error *) PK_CHECK;
 int search_restore(const struct surface_context *, struct source *, const struct restore_request *,
                    struct restore_result *, struct error *) PK_CHECK;
 int search_scratch_start(const struct surface_context *, const json_t *facts, json_t **ret, struct error *) PK_CHECK;

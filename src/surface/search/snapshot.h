@@ -56,7 +56,8 @@ int engine_snapshot_remove(const struct search_client *c, const char *repository
                            struct error *err) PK_CHECK;
 /* Whether it says of itself that this surface made it. */
 bool engine_snapshot_ours(const struct search_client *c, const json_t *info);
-/* Former ones of this surface, all but `name`, that were carried; and how many there were. */
+/* Removes former ones of this surface, all but `name`, that were carried and that no backup copies any more, wherever
+ * it runs: whose recovery point stands in the log, or which are a week old. *ret is counted up. */
 int engine_snapshot_tidy(const struct search_client *c, const char *repository, const char *name, uint64_t *ret,
                          struct error *err) PK_CHECK;
 
@@ -133,6 +134,8 @@ struct engine_place {
     char folder[1200];    /* ours, and removed at the end; empty: the cluster's own repository is used */
 };
 /* Lays them down and registers them, or finds the cluster's own repository. What a run before left is removed first. */
+/* Whether the file of a carried snapshot is laid down: not those of indices that are not restored. */
+bool engine_place_wants(const struct restore_request *q, struct bytes name);
 int engine_place_open(const struct search_client *c, struct source *src, const struct restore_request *q,
                       struct engine_place *ret, struct error *err) PK_CHECK;
 /* What a run before left, when there was nothing any more to open it for; to be closed. */

@@ -2,10 +2,12 @@
 
 #include "base/seam.h"
 #include "base/thread.h"
+#include "base/time.h"
 #include <stdio.h>
 
 #define STEP_MS 200
 #define STEP_CAP_MS 3000
+#define COPIED_IN_NS (INT64_C(7) * 86400 * NS_PER_S) /* no backup copies one for longer */
 #define SILENCE_TRIES 20u /* answers in a row that may be missing while a snapshot is made */
 
 static int path_of(struct buf *path, const char *repository, const char *name, const char *after, struct error *err) {
@@ -133,9 +135,9 @@ static json_t *request(const struct search_client *c, const json_t *indices, boo
     json_array_foreach((json_t *)indices, i,
                        x) if (buf_printf(&list, &e, "%s%s", i ? "," : "", json_string_value(x)) < 0) return NULL;
     label_of(c, label);
-    return json_pack("{s:s%, s:b, s:b, s:b, s:{s:{s:s, s:b}}}", "indices", (const char *)list.ptr, list.len,
+    return json_pack("{s:s%, s:b, s:b, s:b, s:{s:{s:s, s:b, s:s*}}}", "indices", (const char *)list.ptr, list.len,
                      "ignore_unavailable", 0, "include_global_state", 0, "partial", 0, "metadata", "proofkeep",
-                     "surface", label, "carried", carry);
+                     "surface", label, "carried", carry, "job", c->s->ctx->claims ? c->s->ctx->claims->job : NULL);
 }
 
 /* What stopped it is the error; what became of the snapshot is added to it. */
@@ -180,6 +182,18 @@ int engine_snapshot_make(const struct search_client *c, const char *repository, 
     return r < 0 ? give_up(c, repository, name, err) : 0;
 }
 
+/* Whether nobody copies it any more: the log has the recovery point of the backup that made it. Those of versions that
+ * did not say which one are known by the facts of the last. */
+static bool is_copied(const struct search_client *c, const json_t *info) {
+    const struct surface_context *ctx = c->s->ctx;
+    const char *job = json_text(json_object_get(json_object_get(info, "metadata"), "proofkeep"), "job", NULL);
+    const json_int_t started_ms = json_integer_value(json_object_get(info, "start_time_in_millis"));
+    if (started_ms > 0 && started_ms < (time_now_ns() - COPIED_IN_NS) / 1000000) return true;
+    if (job) return ctx->claims && ctx->claims->stored(ctx->claims->ctx, job);
+    json_auto_t *former = ctx->former_facts ? ctx->former_facts(ctx->former_ctx) : NULL;
+    return !strcmp(json_text(json_object_get(former, "snapshot"), "name", ""), json_text(info, "snapshot", ""));
+}
+
 int engine_snapshot_tidy(const struct search_client *c, const char *repository, const char *name, uint64_t *ret,
                          struct error *err) {
     CLEANUP(buf_free) struct buf path = BUF_INIT(8192);
@@ -196,7 +210,8 @@ int engine_snapshot_tidy(const struct search_client *c, const char *repository, 
         const json_t *ours = json_object_get(json_object_get(one, "metadata"), "proofkeep");
         const char *its = json_text(one, "snapshot", "");
         if (r < 0 || !strcmp(its, name) || !engine_snapshot_ours(c, one) ||
-            !json_is_true(json_object_get(ours, "carried")) || !strcmp(json_text(one, "state", ""), "IN_PROGRESS"))
+            !json_is_true(json_object_get(ours, "carried")) || !strcmp(json_text(one, "state", ""), "IN_PROGRESS") ||
+            !is_copied(c, one))
             continue;
         r = engine_snapshot_remove(c, repository, its, err);
         if (r == 0) ++*ret;

@@ -19,9 +19,8 @@ struct place {
     uint64_t bytes, items;
 };
 
-/* Of the indices that are not restored nothing is laid down. Some of their folders are below one that is named by a
- * hash. */
-static bool wanted(const struct place *p, struct bytes name) {
+/* Some folders of indices are below one that is named by a hash. */
+bool engine_place_wants(const struct restore_request *q, struct bytes name) {
     static const char below[] = "indices/";
     const json_t *x;
     size_t i, skip = strlen(PREFIX);
@@ -32,11 +31,11 @@ static bool wanted(const struct place *p, struct bytes name) {
     if (name.len - skip < sizeof below - 1 || memcmp(name.ptr + skip, below, sizeof below - 1) != 0) return true;
     skip += sizeof below - 1;
     struct bytes rest = BYTES_OF(name.ptr + skip, name.len - skip);
-    json_array_foreach(json_object_get(p->q->facts, "indices"), i, x) {
+    json_array_foreach(json_object_get(q->facts, "indices"), i, x) {
         const char *id = json_text(x, "id", ""), *index = json_text(x, "name", "");
         size_t n = strlen(id);
         if (n && n < rest.len && !memcmp(rest.ptr, id, n) && rest.ptr[n] == '/')
-            return search_takes_backing(p->q->include, index, json_text(x, "data_stream", NULL));
+            return search_takes_backing(q->include, index, json_text(x, "data_stream", NULL));
     }
     return false;
 }
@@ -73,14 +72,14 @@ static int lay(struct place *p, const struct source_head *h, int fd, const char 
 static int on_expected(void *ctx, const struct source_head *h, struct error *err) {
     struct place *p = ctx;
     (void)err;
-    if (wanted(p, h->name)) p->src->ops->expect(p->src, h);
+    if (engine_place_wants(p->q, h->name)) p->src->ops->expect(p->src, h);
     return 0;
 }
 
 static int on_file(void *ctx, const struct source_head *h, struct error *err) {
     struct place *p = ctx;
     char path[700];
-    if (!wanted(p, h->name)) return 0;
+    if (!engine_place_wants(p->q, h->name)) return 0;
     size_t n = h->name.len - strlen(PREFIX);
     if (n == 0 || n >= sizeof path || memchr(h->name.ptr, 0, h->name.len))
         return error_set(err, ERR_RESTORE_DIFFERS, "an item has a name that none can have");
