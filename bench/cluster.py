@@ -54,7 +54,7 @@ class Cluster:
     def start_bench(self, database):
         """A pgbench that goes on until stop_bench."""
         p = subprocess.Popen(["bash", "-c", f'. "{SHELL}"; cluster_as "$1" "$PG_BIN/pgbench" -n -c 2 -T 100000 "$2"', "bench", str(self.folder), database],
-                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
         time.sleep(2)
         return p
 

@@ -1,18 +1,24 @@
 #!/usr/bin/env python3
 """Redis: a capture against `redis-cli --rdb`, a live restore against `redis-cli --pipe` of the same keys, second backups.
 
-bench/redis.py --proofkeep BUILD/proofkeep [--keys N] [--work FOLDER]
+bench/redis.py --proofkeep BUILD/proofkeep [--keys N] [--rounds N] [--work FOLDER]
 Servers are its own, on unix sockets. What is timed is whole processes; CPU seconds are those of the client's side alone.
+Rows that begin with "floor" are no client's: what the server needs by itself, which no client can undercut. "sent to nobody" is its
+RDB received and dropped; "its own loader" is what the server's log says of loading the RDB; the others are streams of commands from
+a file, with replies off: what a restore sends, and what --pipe sends.
 """
 import argparse
 import os
 import pathlib
 import resource
 import shutil
+import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 
@@ -84,10 +90,85 @@ def commands(n):
             yield resp(b"SADD", b"t:" + key, *[b"tag%d" % (i * k % 97) for k in range(8)])
 
 
+def connected(path):
+    c = socket.socket(socket.AF_UNIX)
+    c.connect(str(path))
+    return c
+
+
+def drop_rdb(server):
+    """A full synchronisation whose bytes go nowhere; how many there were."""
+    c = connected(server.socket)
+    for option, value in ((b"rdb-only", b"1"), (b"capa", b"eof")):
+        c.sendall(resp(b"REPLCONF", option, value))
+        if c.recv(64) != b"+OK\r\n":
+            sys.exit("the server took no replica")
+    c.sendall(resp(b"PSYNC", b"?", b"-1"))
+    head = b""
+    while not (mark := re.search(rb"\$EOF:(.{40})\r\n", head)):
+        if not (piece := c.recv(65536)):
+            sys.exit(f"the server began no synchronisation: {head[:200]}")
+        head += piece
+    room, tail, n = memoryview(bytearray(1 << 20)), head[mark.end():], 0
+    while tail[-40:] != mark[1]:
+        if not (got := c.recv_into(room)):
+            sys.exit("the server ended a synchronisation early")
+        tail, n = (tail + bytes(room[max(0, got - 80):got]))[-80:], n + got
+    c.close()
+    return n
+
+
+def record(server, front, into):
+    """Stands at `front` before the server for one connection after the other, and keeps what clients send."""
+    def pass_on(source, target, keep):
+        while piece := source.recv(1 << 16):
+            if keep:
+                keep.write(piece)
+            target.sendall(piece)
+        target.shutdown(socket.SHUT_WR)
+
+    def serve():
+        with open(into, "wb") as keep:
+            while True:
+                try:
+                    client, _ = listener.accept()
+                except OSError:
+                    return
+                back = connected(server.socket)
+                other = threading.Thread(target=pass_on, args=(back, client, None))
+                other.start()
+                pass_on(client, back, keep)
+                other.join()
+
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(front))
+    listener.listen()
+    thread = threading.Thread(target=serve)
+    thread.start()
+
+    def end():
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+    return end
+
+
+def replay(server, stream):
+    """All of it without an answer, but for one at the end."""
+    c = connected(server.socket)
+    c.sendall(resp(b"CLIENT", b"REPLY", b"OFF"))
+    with open(stream, "rb") as f:
+        c.sendfile(f)
+    c.sendall(resp(b"CLIENT", b"REPLY", b"ON"))
+    if c.recv(64) != b"+OK\r\n":
+        sys.exit(f"{stream}: the server answered where it should not")
+    c.close()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--proofkeep", required=True, type=pathlib.Path)
     parser.add_argument("--keys", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--work", type=pathlib.Path)
     args = parser.parse_args()
     program = str(args.proofkeep.resolve())
@@ -122,15 +203,28 @@ environments: {{ lab: {{ repository: main }} }}
             if said:
                 print(f"{name}: {said[0]}")
 
+        def floor(name, server, do, *words):
+            before, start = server.cpu(), time.monotonic()
+            do(server, *words)
+            wall = time.monotonic() - start
+            time.sleep(0.3)
+            rows.append((f"floor: {name}", wall, float("nan"), server.cpu() - before, float("nan")))
+
         def pipe(name, server):
             with open(load, "rb") as f:
                 timed(name, server, ["redis-cli", "-s", str(server.socket), "--pipe"], stdin=f)
 
         backup = [program, "backup", "lab/cache"]
         pipe("redis-cli --pipe", a)
-        run([program, "init", "--repository", "main"])
-        timed("redis-cli --rdb", a, ["redis-cli", "-s", str(a.socket), "--rdb", str(work / "dump.rdb")])
-        timed("backup", a, backup)
+        for again in range(args.rounds):
+            timed("redis-cli --rdb", a, ["redis-cli", "-s", str(a.socket), "--rdb", str(work / "dump.rdb")])
+            if again:
+                shutil.rmtree(work / "repo")
+                shutil.rmtree(work / "cache")
+                (work / "key").unlink()
+            run([program, "init", "--repository", "main"])
+            timed("backup", a, backup)
+            floor("sent to nobody", a, drop_rdb)
         timed("backup, nothing changed", a, backup)
         for change in ("redis.call('set', string.format('s:user:%09d', i * 800), 'changed ' .. i)",
                        "redis.call('hset', string.format('h:user:%09d', i * 800 + 4), 'field0', 'changed ' .. i)"):
@@ -138,7 +232,7 @@ environments: {{ lab: {{ repository: main }} }}
         timed("backup, 0.25 % changed", a, backup)
         digest = a.cli("debug", "digest")
         servers.append(Server(work / "b"))
-        for again in range(2):
+        for again in range(args.rounds):
             servers[1].cli("flushall")
             timed("restore into a server", servers[1], [program, "restore", "lab/cache@latest", "--into", f"unix:{servers[1].socket}"])
             if servers[1].cli("debug", "digest") != digest:
@@ -146,13 +240,29 @@ environments: {{ lab: {{ repository: main }} }}
             servers[1].cli("flushall")
             pipe("redis-cli --pipe", servers[1])
         timed("restore into a folder", None, [program, "restore", "lab/cache@latest", "--into", str(work / "c")])
+        servers[1].cli("flushall")
+        end = record(servers[1], work / "front", work / "sent")
+        run([program, "restore", "lab/cache@latest", "--into", f"unix:{work}/front"])
+        end()
+        for name, stream in (("what a restore sends", work / "sent"), ("what --pipe sends", load)):
+            servers[1].cli("flushall")
+            floor(name, servers[1], replay, stream)
         servers.append(Server(work / "d", work / "c/dump.rdb"))
+        loading = float(re.search(r"DB loaded from disk: ([0-9.]+) seconds", (work / "d/log").read_text())[1])
+        rows.append(("floor: its own loader", loading, float("nan"), servers[2].cpu(), float("nan")))
         config = work / "proofkeep.yaml"
         config.write_text(config.read_text().replace(str(a.socket), str(servers[2].socket)))
         timed("backup, server started anew", servers[2], backup)
         print(f"{args.keys} keys, RDB of {os.path.getsize(work / 'dump.rdb') / 2**20:.0f} MiB")
         for name, wall, cpu, server, peak in rows:
-            print(f"{name:28} {wall:7.2f} s wall {cpu:7.2f} s CPU {server:7.2f} s CPU of the server {peak:6.0f} MiB")
+            print(f"{name:30} {wall:7.2f} s wall {cpu:7.2f} s CPU {server:7.2f} s CPU of the server {peak:6.0f} MiB")
+        best = {}
+        for name, wall, *_ in rows:
+            best[name] = min(wall, best.get(name, wall))
+        for ours, theirs in (("backup", "redis-cli --rdb"), ("floor: sent to nobody", "redis-cli --rdb"),
+                             ("restore into a server", "redis-cli --pipe"), ("floor: what a restore sends", "redis-cli --pipe"),
+                             ("floor: its own loader", "redis-cli --pipe")):
+            print(f"{ours}: {best[theirs] / best[ours]:.2f} times as fast as {theirs}")
     finally:
         for s in servers:
             s.stop()

@@ -23,6 +23,8 @@ neo4j() {
 mkdir -p "$work"
 part 'files, streams, PostgreSQL dumps, growth, S3' python3 "$here/run.py"
 part 'PostgreSQL, physical, and WAL' python3 "$here/physical.py" --dir "$work"
+rest=$("$here/pgbackrest13.sh" "$work") && part 'PostgreSQL, physical, beside the pgBackRest of Debian 13' \
+  python3 "$here/physical.py" --dir "$work" --only base --only load --pgbackrest "$rest"
 part Redis python3 "$here/redis.py" --proofkeep "$program"
 part Neo4j neo4j
 part OpenSearch python3 "$here/search.py" --proofkeep "$program"

@@ -6,6 +6,7 @@
 #include <curl/curl.h>
 #include <errno.h>
 #include <pthread.h>
+#include <stdlib.h>
 #include <strings.h>
 #include <sys/socket.h>
 
@@ -453,6 +454,12 @@ bool http_date_parse(const char *s, int64_t *ret_ns) {
     if (t == -1) return false;
     *ret_ns = (int64_t)t * NS_PER_S;
     return true;
+}
+
+int http_retry_after_ms(const struct http_response *r, int most_ms) {
+    const char *after = http_header(r, "retry-after");
+    long s = after ? strtol(after, NULL, 10) : 0;
+    return s <= 0 ? 0 : s > most_ms / 1000 ? most_ms : (int)s * 1000;
 }
 
 int http_wait(unsigned tries_failed, int base_ms, int cap_ms, int hint_ms, const atomic_bool *cancel,

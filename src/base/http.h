@@ -65,6 +65,8 @@ void http_response_free(struct http_response *r);
 
 /* A header of the answer by its lower-case name; NULL when it was not sent. Borrowed until http_response_free. */
 const char *http_header(const struct http_response *r, const char *name);
+/* Milliseconds that the answer asks to be waited (Retry-After in seconds), `most_ms` at most; 0 when it does not. */
+int http_retry_after_ms(const struct http_response *r, int most_ms);
 /* RFC 9110 dates ("Sun, 06 Nov 1994 08:49:37 GMT"). */
 bool http_date_parse(const char *s, int64_t *ret_ns);
 

@@ -25,8 +25,10 @@ static inline void mix_u64(struct mix *m, uint64_t v) {
     mix_part(m, BYTES_OF(p, 8));
 }
 static inline void mix_hash(struct mix *m, struct hash128 h) {
-    mix_u64(m, h.lo);
-    mix_u64(m, h.hi);
+    uint8_t p[16];
+    put_u64(p, h.lo);
+    put_u64(p + 8, h.hi);
+    mix_part(m, BYTES_OF(p, 16));
 }
 static inline void hash128_add(struct hash128 *sum, struct hash128 h) {
     sum->lo += h.lo;

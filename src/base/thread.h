@@ -11,6 +11,12 @@ int thread_start(pthread_t *ret, void *(*run)(void *), void *arg, struct error *
 /* From here on this thread, and those that it starts, give way to others with processors and disks, as far as the
  * system lets them: there is no way back for who is not root. */
 void thread_give_way(void);
+/* Where processors are shared out between sessions first (autogroup), a thread's priority means nothing to other
+ * sessions: from here on all of this one's processes give way, until as many calls of session_take_back. Nothing where
+ * the system has no such thing, or somebody has set another value than the usual. A killed process leaves the session
+ * as it is. */
+void session_give_way(void);
+void session_take_back(void);
 unsigned thread_cpus(void); /* usable CPUs of this process, at least 1 */
 
 /* A bounded multi-producer, multi-consumer queue of pointers. */

@@ -491,9 +491,13 @@ bool ahead_offer(struct ahead *a, const struct digest *pack, struct bytes whole)
     pthread_mutex_lock(&a->lock);
     for (struct segment *g = a->segments; g; g = g->next) meta += g->w->meta ? g->len : 0;
     struct want *w = want_find(a, pack);
-    bool take = meta <= META_KEPT_MAX && !(w && segment_find(a, w, 0, whole.len));
+    bool take = meta <= a->kept_max && !(w && segment_find(a, w, 0, whole.len));
     if (take && !w) w = want_new(a, &(struct want){.pack = *pack, .meta = true, .bytes = whole.len, .run = SIZE_MAX});
     take = take && w && make_room(a, whole.len, false) && mem_alloc(sizeof(struct segment), &mem, &e) == 0;
+    if (take && !room_take(a->room, whole.len)) {
+        seam_free(mem);
+        take = false;
+    }
     if (take) {
         struct segment *g = mem;
         *g = (struct segment){.w = w,

@@ -248,7 +248,7 @@ static int alternate_into(struct moving *m, int why, const struct digest *id, en
 }
 
 static int chunk_into(struct moving *m, const struct digest *id, enum chunk_kind kind, struct sha256_state **stream,
-                      struct fetched *ret, struct error *err) {
+                      bool prove, struct fetched *ret, struct error *err) {
     if (alternate_is_first(m, id)) {
         int rc = alternate_into(m, 0, id, kind, stream, ret, err);
         if (rc == 0 || err->code != ERR_NONE) return rc; /* a stop, or no memory; that none has it is no error yet */
@@ -256,7 +256,7 @@ static int chunk_into(struct moving *m, const struct digest *id, enum chunk_kind
     for (;;) {
         struct fetcher *f;
         size_t at = newest(m, &f);
-        int rc = fetch_chunk_into(f, id->b, id, kind, stream, ret, err);
+        int rc = fetch_chunk_into(f, id->b, id, kind, stream, prove, ret, err);
         if (rc == 0) {
             ret->from = f;
             return 0;
@@ -267,8 +267,8 @@ static int chunk_into(struct moving *m, const struct digest *id, enum chunk_kind
 }
 
 int moving_chunk_into(struct moving *m, const struct digest *id, enum chunk_kind kind, struct sha256_state **stream,
-                      struct fetched *ret, struct error *err) {
-    int rc = chunk_into(m, id, kind, stream, ret, err);
+                      bool prove, struct fetched *ret, struct error *err) {
+    int rc = chunk_into(m, id, kind, stream, prove, ret, err);
     if (m->repo->alternates) {
         pthread_mutex_lock(&m->telling);
         expected_take(&m->told, id->b);
@@ -279,7 +279,7 @@ int moving_chunk_into(struct moving *m, const struct digest *id, enum chunk_kind
 
 int moving_chunk(struct moving *m, const struct digest *id, enum chunk_kind kind, struct fetched *ret,
                  struct error *err) {
-    return moving_chunk_into(m, id, kind, NULL, ret, err);
+    return moving_chunk_into(m, id, kind, NULL, true, ret, err);
 }
 
 void moving_release(struct fetched *c) {

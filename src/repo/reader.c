@@ -233,6 +233,7 @@ struct ritem {
     struct cursor list_c;
     bool in_list, ended;
     bool moved;  /* by a seek or a skip: the whole cannot be digested */
+    bool late;   /* parts of it are judged by its SHA-256 alone */
     bool peeked; /* `ahead` is the next reference, taken already */
     struct ref ahead;
     uint64_t into; /* bytes of the next piece that a seek has passed */
@@ -432,12 +433,17 @@ int ritem_next(struct ritem *it, struct bytes *ret, struct error *err) {
     /* the chunk's own digest is computed anyway: an item of one chunk needs no second pass */
     const bool only = !it->moved && it->pieces == 1 && ref.len == it->bytes, part = !it->moved && !only;
     if (part && !it->sha && (rc = sha256_new(&it->sha, err)) < 0) return rc;
-    rc = moving_chunk_into(it->s->chunks, &ref.id, CHUNK_DATA, part ? &it->sha : NULL, &it->chunk, err);
+    rc = moving_chunk_into(it->s->chunks, &ref.id, CHUNK_DATA, part ? &it->sha : NULL, !part || !it->late, &it->chunk,
+                           err);
     if (rc < 0) return rc;
     if (it->chunk.data.len != ref.len) return differs(err, "size");
     if (only) it->only = it->chunk.sha;
     *ret = BYTES_OF(it->chunk.data.ptr + into, it->chunk.data.len - into);
     return 0;
+}
+
+void ritem_late(struct ritem *it) {
+    it->late = true;
 }
 
 int ritem_seek(struct ritem *it, uint64_t at, struct error *err) {

@@ -60,6 +60,10 @@ int ritem_open(struct snapshot *s, const struct item_head *h, struct ritem **ret
  * (ERR_RESTORE_DIFFERS). ERR_OBJECT_MISSING, ERR_OBJECT_CORRUPT name the object. Valid until the next call. */
 int ritem_next(struct ritem *it, struct bytes *ret, struct error *err) PK_CHECK;
 void ritem_close(struct ritem *it);
+/* After opening: pieces of an item that is read from its beginning to its end are judged by its SHA-256 alone, which
+ * comes with the end, and not by the ids of their chunks before. On ERR_RESTORE_DIFFERS, opened again without this, it
+ * is read with every chunk held against its id, and another copy is looked for in place of one that is none. */
+void ritem_late(struct ritem *it);
 /* The next piece begins at byte `at`, or there is none when that is the end or beyond. Each chunk is checked by its id as
  * ever; the item's SHA-256, which takes all of it, is checked at the end only when it is read from 0 without another seek
  * or skip. Reads no data; lists of references that end before `at` are not read either. */

@@ -216,7 +216,7 @@ static int source_next(struct source_item *it, struct bytes *ret, struct error *
 int spool_new(const char *folder, struct spool **ret, struct error *err) {
     static const struct sink_ops in = {sink_known, sink_keep,    sink_open,  sink_space, sink_advance,
                                        sink_hole,  sink_restart, sink_close, sink_drop};
-    static const struct source_ops out = {source_walk, source_open, source_next, source_close, NULL, NULL, NULL};
+    static const struct source_ops out = {source_walk, source_open, source_next, source_close, NULL, NULL, NULL, NULL};
     struct spool *s;
     int rc = mem_alloc(sizeof *s, (void **)&s, err);
     if (rc < 0) return rc;

@@ -103,6 +103,10 @@ struct source_ops {
      * check at the end too, and nothing is fetched. An item that is read so is not trusted before next() has said that
      * it ends. */
     int (*match)(struct source_item *, struct bytes have, bool *ret, struct error *);
+    /* Optional, after open(), for who can write what it was given once more: pieces are not judged one by one before
+     * next() gives them, the whole is when it ends. On ERR_RESTORE_DIFFERS the item is opened again without, where
+     * another copy may be had of what was not right. */
+    void (*late)(struct source_item *);
 };
 struct source { const struct source_ops *ops; };
 
@@ -127,6 +131,7 @@ struct surface_context {
     int (*hook)(void *ctx, const char *name, const char *action, const json_t *facts, struct error *err);
     void *hook_ctx;
     unsigned jobs;                       /* threads the driver may use */
+    bool alone;                          /* no other surface is captured beside it: more memory may be held */
     uint64_t bandwidth; /* bytes a second that a capture reads at most, of drivers that heed it; 0: as it can */
     bool full_read;                      /* do not trust unchanged metadata: read everything */
     json_t *(*former_facts)(void *ctx);  /* of this surface's previous snapshot, for the caller; NULL when they cannot be had. NULL: never */

@@ -124,10 +124,14 @@ static void *capture_run(void *arg) {
  * priority. */
 static int capture_beside(struct capturing *c, struct error *err) {
     pthread_t thread;
+    session_give_way();
     int rc = thread_start(&thread, capture_run, c, err);
-    if (rc < 0) return rc;
-    pthread_join(thread, NULL);
-    return c->rc;
+    if (rc == 0) {
+        pthread_join(thread, NULL);
+        rc = c->rc;
+    }
+    session_take_back();
+    return rc;
 }
 
 static bool gives_way(const struct work_surface *s) {

@@ -393,6 +393,7 @@ int work_bridge_open(struct work *w, const struct work_surface *s, struct work_b
                                     .bucket = work_bucket_open,
                                     .bucket_ctx = b,
                                     .jobs = w->jobs,
+                                    .alone = !w->shared,
                                     .bandwidth = s->config_surface ? s->config_surface->bandwidth.bytes : 0,
                                     .scratch_dir = w->scratch_dir,
                                     .events = {b, bridge_progress, bridge_note}};

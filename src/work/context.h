@@ -47,6 +47,7 @@ struct work {
     struct config *config;       /* NULL without one */
     char cache_dir[4096], scratch_dir[4096]; /* scratch: private, 0700, removed by work_close */
     unsigned jobs;
+    bool shared;                 /* other handles of this process are at work beside it: memory is shared with them */
     struct store *store;         /* of the open repository, NULL before */
     struct repo *repo;
     uint64_t size_opened;        /* of its log when it was opened */

@@ -32,12 +32,16 @@ void set_handles_open(struct set_handles *h, struct work *w, const char *environ
         struct error e = ERROR_INIT;
         if (open_like(w, environment, &h->of[h->count], &e) < 0) break;
     }
-    for (unsigned i = 0; h->count > 1 && i < h->count; i++) h->of[i]->jobs = threads;
+    for (unsigned i = 0; h->count > 1 && i < h->count; i++) {
+        h->of[i]->jobs = threads;
+        h->of[i]->shared = true;
+    }
 }
 
 void set_handles_close(struct set_handles *h) {
     if (h->count == 0) return;
     h->of[0]->jobs = h->jobs;
+    h->of[0]->shared = false;
     for (unsigned i = 1; i < h->count; i++) {
         struct work_events *e = &h->of[i]->options.events;
         e->requests = requests_add;

@@ -122,8 +122,12 @@ static int source_match(struct source_item *it, struct bytes have, bool *ret, st
     return ritem_match((struct ritem *)it, have, ret, err);
 }
 
-static const struct source_ops source_table = {source_walk,   source_open, source_next, source_close,
-                                               source_expect, source_peek, source_match};
+static void source_late(struct source_item *it) {
+    ritem_late((struct ritem *)it);
+}
+
+static const struct source_ops source_table = {source_walk,   source_open, source_next,  source_close,
+                                               source_expect, source_peek, source_match, source_late};
 
 void work_source_init(struct work_source *s, struct snapshot *snapshot) {
     *s = (struct work_source){.source = {&source_table}, .snapshot = snapshot};

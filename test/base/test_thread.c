@@ -3,6 +3,8 @@
 #include "harness/claims.h"
 #include "harness/fault.h"
 #include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #define ITEMS 20000
@@ -92,6 +94,40 @@ static void close_wakes_who_waits_for_room(void **s) {
     pthread_join(t, &pushed);
     assert_null(pushed);
     queue_free(q);
+}
+
+static int session_nice(void) {
+    char text[64] = "";
+    FILE *f = fopen("/proc/self/autogroup", "r");
+    if (!f) return -100;
+    const char *at = fgets(text, sizeof text, f) ? strstr(text, " nice ") : NULL;
+    fclose(f);
+    return at ? atoi(at + 6) : -100;
+}
+
+/* In a child, whose session is its own. */
+static void session_gives_way_until_the_last_takes_it_back(void **state) {
+    (void)state;
+    int status;
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        (void)setsid();
+        const int before = session_nice();
+        if (before != 0) _exit(77); /* none, or not the usual one */
+        session_give_way();
+        session_give_way();
+        const int during = session_nice();
+        session_take_back();
+        const int still = session_nice();
+        session_take_back();
+        if (during == 10 && still == 10 && session_nice() == 0) _exit(0);
+        _exit(geteuid() == 0 ? 1 : 77); /* others are let change it ten times a second, all together */
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    if (WEXITSTATUS(status) == 77) skip();
+    assert_int_equal(WEXITSTATUS(status), 0);
 }
 
 struct work {
@@ -212,6 +248,7 @@ int main(void) {
         cmocka_unit_test(every_item_passes_once),
         cmocka_unit_test(order_is_kept_and_close_is_final),
         cmocka_unit_test(close_wakes_who_waits_for_room),
+        cmocka_unit_test(session_gives_way_until_the_last_takes_it_back),
         cmocka_unit_test(drain_means_done),
         cmocka_unit_test(who_waits_for_room_helps),
         cmocka_unit_test(tasks_may_submit_tasks),

@@ -152,6 +152,11 @@ PY
   harm freeze write empty
   pk --config wide.yaml backup lab/s && [ "$(shown 'v["consistency"]')" = fuzzy ]
   claim "$is: with writes until all was frozen it is labelled fuzzy"
+  if [ "$(shown '[i["way"] for i in v["facts"]["indices"] if i["name"] == "wide"][0]')" = point_in_time ]; then
+    harm page 3 busy
+    pk --config wide.yaml backup lab/s
+    claim "$is: a page that found no room in the heap is asked for again"
+  fi
   harm page 4 write wide
   was=$(web GET /wide/_count | sed 's/.*"count":\([0-9]*\).*/\1/')
   pk --config wide.yaml backup lab/s && [ "$(shown 'sum(i["documents"] for i in v["facts"]["indices"] if i["name"] == "wide")')" = "$was" ]

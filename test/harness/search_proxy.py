@@ -5,6 +5,7 @@ Usage: search_proxy.py HOST:PORT RULE      prints its own port; ends when its st
 
 Rules, one a file; N counts pages of documents, or bulk requests, since the rule was written:
   page N timed_out | shards | error | cut | lose | twice | write INDEX   harms the N-th page
+  page N busy                                the N-th page finds no room in the cluster's heap
   page N gone INDEX                          an index is deleted before the N-th page is asked for
   page N forget                              all that the cluster keeps frozen is dropped before it
   freeze write INDEX                         a document is written to INDEX before each point in time or scroll is opened
@@ -54,6 +55,8 @@ def write_to(index):
 
 
 def harm_page(what, status, answer):
+    if what == "busy":
+        return 429, b'{"error":{"root_cause":[{"type":"circuit_breaking_exception","reason":"[parent] Data too large"}]},"status":429}'
     if what == "error":
         return 500, b'{"error":{"type":"exception","reason":"harmed"},"status":500}'
     j = json.loads(answer)

@@ -84,9 +84,27 @@ struct reading {
     size_t given, from_hand; /* from_hand: taken by a match */
     const uint8_t *have;     /* what somebody has already, or NULL */
     bool other_digest;
+    bool late;   /* read it first without a look at the ids */
+    int late_rc; /* what that came to */
     int rc;
     struct error err;
 };
+
+/* What is given is not looked at either: the end alone tells. */
+static int read_late(struct reading *r, const struct item_head *h, struct error *err) {
+    struct error why = ERROR_INIT;
+    struct ritem *it;
+    struct bytes piece;
+    size_t given = 0;
+    kit_ok(ritem_open(r->s, h, &it, err), err);
+    ritem_late(it);
+    int rc;
+    while ((rc = ritem_next(it, &piece, &why)) == 0 && piece.len) given += piece.len;
+    ritem_close(it);
+    assert_int_equal(given, SIZE);
+    if (rc < 0) assert_non_null(strstr(why.text, "does not have the SHA-256 recorded for it"));
+    return rc;
+}
 
 static int read_all(void *ctx, const struct item_head *head, struct error *err) {
     struct reading *r = ctx;
@@ -95,6 +113,7 @@ static int read_all(void *ctx, const struct item_head *head, struct error *err) 
     struct ritem *it;
     struct bytes piece;
     if (r->other_digest) h.sha256.b[0] ^= 1;
+    if (r->late) r->late_rc = read_late(r, &h, err);
     kit_ok(ritem_open(r->s, &h, &it, err), err);
     for (;;) {
         bool same = false;
@@ -140,6 +159,13 @@ static void what_lies_about_its_id_is_not_handed_out(void **state) {
     assert_int_equal(r.rc, -ERR_OBJECT_CORRUPT);
     assert_non_null(strstr(r.err.text, "is not what its id says"));
     assert_int_equal(r.given, PAGE_CHUNK);
+    /* nor does it count when it is handed out unlooked at, and then the ids tell what it was */
+    struct reading late = {.data = truth, .late = true};
+    read_item(&k, seq, &late);
+    assert_int_equal(late.late_rc, -ERR_RESTORE_DIFFERS);
+    assert_int_equal(late.rc, -ERR_OBJECT_CORRUPT);
+    assert_non_null(strstr(late.err.text, "is not what its id says"));
+    assert_int_equal(late.given, PAGE_CHUNK);
     /* to have the true bytes already is as good as a copy; to have the lie is not */
     struct reading own = {.data = truth, .have = truth};
     read_item(&k, seq, &own);
@@ -160,6 +186,7 @@ static void lies_are_seen_past_where_there_is_a_true_copy(void **state) {
     struct kit k, other;
     struct error err = ERROR_INIT;
     struct writer_stats st;
+    unsigned differed = 0;
     (void)state;
     kit_begin(&k);
     kit_ok(kit_open_try(&other, k.dir, &err), &err);
@@ -184,7 +211,13 @@ static void lies_are_seen_past_where_there_is_a_true_copy(void **state) {
         read_item(&k, i ? of_y : of_x, &r);
         kit_ok(r.rc, &r.err);
         assert_int_equal(r.given, SIZE);
+        struct reading late = {.data = i ? y : x, .late = true};
+        read_item(&k, i ? of_y : of_x, &late);
+        differed += late.late_rc == -ERR_RESTORE_DIFFERS;
+        kit_ok(late.rc, &late.err);
+        assert_int_equal(late.given, SIZE);
     }
+    assert_int_equal(differed, 1); /* where the lie comes first */
     /* and so are bases of deltas, which nobody looks at before the delta is known not to fit */
     for (int i = 0; i < 2; i++) {
         const struct kit_item it[1] = {{"table", CONTENT_PAGES, changed, SIZE}};
@@ -194,6 +227,10 @@ static void lies_are_seen_past_where_there_is_a_true_copy(void **state) {
         assert_int_equal(st.delta_chunks, CHUNKS);
         kit_reopen(&k, true);
         kit_expect(&k, seq, it, 1);
+        struct reading late = {.data = changed, .late = true};
+        read_item(&k, seq, &late);
+        kit_ok(late.rc, &late.err);
+        assert_int_equal(late.given, SIZE);
     }
     kit_end(&k);
 }

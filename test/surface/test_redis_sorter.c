@@ -90,7 +90,7 @@ static void from_memory(void **state) {
 }
 static void from_runs_that_are_merged_in_levels(void **state) {
     (void)state;
-    many(600u << 10, 30000);
+    many(900u << 10, 30000);
 }
 
 static void from_a_few_runs_and_memory(void **state) {
@@ -144,6 +144,84 @@ static void names_that_defeat_a_sort_are_sorted(void **state) {
     free(name);
 }
 
+/* ---- against another sort ---- */
+struct name {
+    uint8_t *p;
+    size_t n;
+    unsigned mark;
+};
+
+static int by_name(const void *a, const void *b) {
+    const struct name *x = a, *y = b;
+    int c = memcmp(x->p, y->p, x->n < y->n ? x->n : y->n);
+    return c ? c : x->n != y->n ? (x->n < y->n ? -1 : 1) : x->mark < y->mark ? -1 : 1;
+}
+
+/* Names of few different bytes, zeros among them, after beginnings of many lengths: some are the same, and many begin
+ * one another, so that they differ in any place of a symbol, and by nothing but zeros at their ends. */
+static void against_another_sort(size_t memory, unsigned n, size_t most, unsigned seed) {
+    static const uint8_t bytes[] = {0, 0, 0, 1, 0xff};
+    struct error err = ERROR_INIT;
+    struct sorter *s = NULL;
+    struct sorted e;
+    bool end = false;
+    struct name *names = calloc(n, sizeof *names);
+    uint8_t *beginning = big(most, seed), *value = big(2000, seed);
+    srand(seed);
+    claim_ok(sorter_new(folder, memory, &s, &err), err);
+    for (unsigned i = 0; i < n; i++) {
+        const size_t first = (size_t)rand() % 4 ? most - (size_t)rand() % (most / 8 + 1) : (size_t)rand() % most;
+        const size_t more = (size_t)rand() % 9;
+        names[i] = (struct name){malloc(first + more + 1), first + more, i + 1};
+        memcpy(names[i].p, beginning, first);
+        for (size_t k = 0; k < more; k++) names[i].p[first + k] = bytes[rand() % 5];
+        struct rdb_key key = {.name = BYTES_OF(names[i].p, names[i].n),
+                              .expires_ms = i % 3 ? -1 : (int64_t)i,
+                              .access = i % 5 ? ACCESS_NONE : ACCESS_IDLE,
+                              .since = i % 5 ? 0 : i};
+        claim_ok(sorter_begin(s, &key, &err), err);
+        claim_ok(sorter_value(s, BYTES_OF(value, i % 2000), &err), err);
+        claim_ok(sorter_end(s, RDB_HASH, (struct hash128){i + 1, i % 2}, &err), err);
+    }
+    qsort(names, n, sizeof *names, by_name);
+    claim_ok(sorter_sort(s, &err), err);
+    for (unsigned i = 0; i < n; i++) {
+        if (i + 1 < n && names[i].n == names[i + 1].n && !memcmp(names[i].p, names[i + 1].p, names[i].n)) continue;
+        claim_ok(sorter_next(s, &e, &end, &err), err);
+        assert_false(end);
+        const unsigned k = names[i].mark - 1;
+        assert_int_equal(e.hash.lo, k + 1);
+        assert_int_equal(e.hash.hi, k % 2);
+        assert_int_equal(e.key.name.len, names[i].n);
+        assert_memory_equal(e.key.name.ptr, names[i].p, names[i].n);
+        assert_int_equal(e.bytes, k % 2000);
+        assert_memory_equal(e.value.ptr, value, e.bytes);
+        assert_true(e.class == RDB_HASH && e.key.expires_ms == (k % 3 ? -1 : (int64_t)k));
+        assert_true(e.key.access == (k % 5 ? ACCESS_NONE : ACCESS_IDLE) && e.key.since == (k % 5 ? 0 : k));
+    }
+    claim_ok(sorter_next(s, &e, &end, &err), err);
+    assert_true(end);
+    sorter_free(s);
+    for (unsigned i = 0; i < n; i++) free(names[i].p);
+    free(names);
+    free(beginning);
+    free(value);
+}
+
+static void names_of_every_shape_are_ordered_as_by_another_sort(void **state) {
+    (void)state;
+    for (unsigned seed = 1; seed < 13; seed++) {
+        against_another_sort(48u << 20, 4000, 3 * seed, seed); /* from memory */
+        against_another_sort(1200u << 10, 4000, 3 * seed, seed);
+    }
+}
+
+static void and_names_longer_than_codes_tell(void **state) {
+    (void)state;
+    against_another_sort(8u << 20, 40, 420000, 5);
+    against_another_sort(48u << 20, 40, 420000, 6);
+}
+
 static void a_glob_is_as_redis_means_it(void **state) {
     (void)state;
     static const struct {
@@ -175,6 +253,8 @@ int main(void) {
         cmocka_unit_test(from_runs_that_are_merged_in_levels),
         cmocka_unit_test(of_two_of_one_name_the_last_stays),
         cmocka_unit_test(names_that_defeat_a_sort_are_sorted),
+        cmocka_unit_test(names_of_every_shape_are_ordered_as_by_another_sort),
+        cmocka_unit_test(and_names_longer_than_codes_tell),
         cmocka_unit_test(a_glob_is_as_redis_means_it),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -264,6 +264,80 @@ static void what_a_stream_has_already_counts_only_after_a_lost_answer(void **sta
     end(&b);
 }
 
+/* ---- pages ---- */
+static const char full_heap[] =
+    "{\"error\":{\"root_cause\":[{\"type\":\"circuit_breaking_exception\",\"reason\":\"[parent] "
+    "Data too large, data for [<http_request>] would be [2/2b]\"}]},\"status\":429}";
+static const char sizes[] = "{\"_all\":{\"primaries\":{\"docs\":{\"count\":2},\"store\":{\"size_in_bytes\":200}}}}";
+static const char one_page[] = "{\"timed_out\":false,\"_shards\":{\"total\":1,\"successful\":1,\"failed\":0},\"pit_"
+                               "id\":\"p\",\"hits\":{\"total\":{"
+                               "\"value\":2,\"relation\":\"eq\"},\"hits\":[{\"_id\":\"1\",\"_source\":{\"n\":1},"
+                               "\"sort\":[0]},{\"_id\":\"2\",\"_source\":{"
+                               "\"n\":2},\"sort\":[1]}]}}";
+
+static unsigned asked_for(struct bed *b, size_t request) {
+    size_t len;
+    unsigned n = 0;
+    const char *at = strstr(http_server_request(b->server, request, &len), "{\"size\":");
+    assert_non_null(at);
+    assert_int_equal(sscanf(at, "{\"size\":%u", &n), 1);
+    return n;
+}
+
+/* What is read at one point in time is asked for again, in smaller pages, when the heap was too full: the cluster did
+ * not even look at it. */
+static void a_page_that_found_no_room_is_asked_for_again_and_smaller(void **state) {
+    struct bed b = {0};
+    struct error err = ERROR_INIT;
+    struct search_tally t;
+    (void)state;
+    answer(&b, "200 OK", sizes);
+    answer(&b, "429 Too Many Requests", full_heap);
+    answer(&b, "200 OK", "{\"pit_id\":\"p\",\"_shards\":{\"failed\":0}}");
+    answer(&b, "429 Too Many Requests", full_heap);
+    answer(&b, "429 Too Many Requests", full_heap);
+    answer(&b, "200 OK", one_page);
+    answer(&b, "200 OK", "{}");
+    begin(&b);
+    b.client.opensearch = true;
+    b.client.major = 2;
+    b.client.minor = 19;
+    claim_ok(search_tally_run(&b.client, "a", 1, &t, &err), err);
+    assert_int_equal(t.documents, 2);
+    assert_int_equal(http_server_requests(b.server), 7);
+    assert_true(asked_for(&b, 4) == asked_for(&b, 3) / 2 && asked_for(&b, 5) == asked_for(&b, 4) / 2);
+    end(&b);
+}
+
+/* Whether a scroll went on without us nobody knows. */
+static void a_page_of_a_scroll_is_never_asked_for_again(void **state) {
+    struct bed b = {0};
+    struct error err = ERROR_INIT;
+    struct search_tally t;
+    (void)state;
+    answer(&b, "200 OK", sizes);
+    answer(&b, "429 Too Many Requests", full_heap);
+    begin(&b);
+    b.client.opensearch = true;
+    b.client.major = 2;
+    b.client.minor = 3;
+    claim_fails(search_tally_run(&b.client, "a", 1, &t, &err), err, ERR_SEARCH_BUSY, "read a page of documents");
+    assert_int_equal(http_server_requests(b.server), 2);
+    end(&b);
+}
+
+static void an_order_is_given_again_when_nobody_looked_at_it(void **state) {
+    struct bed b = {0};
+    struct error err = ERROR_INIT;
+    (void)state;
+    answer(&b, "429 Too Many Requests", full_heap);
+    answer(&b, "200 OK", "{}");
+    begin(&b);
+    claim_ok(search_ask(&b.client, "PUT", "/x", NULL, NULL, NULL, "try", &err), err);
+    assert_int_equal(http_server_requests(b.server), 2);
+    end(&b);
+}
+
 /* ---- an index that does not come up ---- */
 static void an_index_that_is_not_ready_is_said_to_be(void **state) {
     static const struct {
@@ -303,6 +377,9 @@ int main(void) {
         cmocka_unit_test(a_bulk_counts_only_when_each_document_was_taken),
         cmocka_unit_test(what_was_put_off_is_sent_again_and_nothing_else),
         cmocka_unit_test(what_a_stream_has_already_counts_only_after_a_lost_answer),
+        cmocka_unit_test(a_page_that_found_no_room_is_asked_for_again_and_smaller),
+        cmocka_unit_test(a_page_of_a_scroll_is_never_asked_for_again),
+        cmocka_unit_test(an_order_is_given_again_when_nobody_looked_at_it),
         cmocka_unit_test(an_index_that_is_not_ready_is_said_to_be),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -203,12 +203,6 @@ static unsigned tries_of(const struct s3_call *c, int code) {
     return of_kind < most ? of_kind : most;
 }
 
-static int hint_of(const struct s3_call *c) {
-    const char *after = http_header(&c->answer, "retry-after");
-    long ms = after ? strtol(after, NULL, 10) * 1000 : 0;
-    return ms < 0 ? 0 : ms > HINT_MS_MAX ? HINT_MS_MAX : (int)ms;
-}
-
 /* A server that knows no checksums says so in one of these ways; it is asked without from then on. */
 static bool refuses_checksum(struct s3_store *s, const struct s3_call *c, const struct s3_fault *f) {
     if (!c->digest || !s->place.digests || atomic_load(&s->no_checksum)) return false;
@@ -229,7 +223,7 @@ static int judge(struct s3_store *s, struct s3_call *c, struct credential **k, u
         if (strcmp(c->method, "HEAD") == 0 && !known) ask_why(s, c, *k, text);
         s3_fault_parse(buf_bytes(text), &f);
         again = s3_fault_passes(c->answer.status, &f);
-        hint_ms = hint_of(c);
+        hint_ms = http_retry_after_ms(&c->answer, HINT_MS_MAX);
         if (again && c->answer.status / 100 == 5) c->unsure = true;
         if (refuses_checksum(s, c, &f)) return 1;
         s3_fault_error(s, c, &f, e);

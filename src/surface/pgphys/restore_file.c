@@ -102,13 +102,14 @@ static int take_same(struct place *p, struct source_item *in, size_t *ret, struc
     return rc;
 }
 
-static int fill(struct place *p, const struct pgphys_item *it, struct error *err) {
+static int fill_once(struct place *p, const struct pgphys_item *it, bool late, struct error *err) {
     struct pgphys_restore *r = p->r;
     struct source_item *in;
     struct source_head head = it->head;
     head.name = BYTES_STR(it->name);
     int rc = r->src->ops->open(r->src, &head, &in, err);
     if (rc < 0) return rc;
+    if (late) r->src->ops->late(in);
     while (rc == 0) {
         struct bytes d = {0};
         rc = take_same(p, in, &d.len, err);
@@ -133,6 +134,16 @@ static int fill(struct place *p, const struct pgphys_item *it, struct error *err
     if (rc == 0 && seam_ftruncate(p->fd, (off_t)head.bytes) < 0)
         rc = error_set_errno(err, ERR_IO_WRITE, "set the size of %s", it->name);
     return rc;
+}
+
+/* No server starts from what is being written, so what turns out at its end not to be right is written again. */
+static int fill(struct place *p, const struct pgphys_item *it, struct error *err) {
+    if (!p->r->src->ops->late) return fill_once(p, it, false, err);
+    int rc = fill_once(p, it, true, err);
+    if (rc != -ERR_RESTORE_DIFFERS) return rc;
+    error_clear(err);
+    p->at = 0;
+    return fill_once(p, it, false, err);
 }
 
 /* Whether what is there has the content already. */

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 enum { TYPE_SET = 2, TYPE_HASH = 4 };
+#define FEW 16
 
 struct span {
     const uint8_t *p;
@@ -47,6 +48,20 @@ static int by_bytes(const void *a, const void *b) {
     return c ? c : x->n < y->n ? -1 : x->n > y->n;
 }
 
+/* Most have a few elements, for which qsort is slow. */
+static void order(struct span *s, size_t n) {
+    if (n > FEW) {
+        qsort(s, n, sizeof *s, by_bytes);
+        return;
+    }
+    for (size_t i = 1; i < n; i++) {
+        struct span x = s[i];
+        size_t k = i;
+        for (; k > 0 && by_bytes(&x, &s[k - 1]) < 0; k--) s[k] = s[k - 1];
+        s[k] = x;
+    }
+}
+
 int canon_order(struct canon *c, uint8_t type, uint8_t *value, size_t n, struct error *err) {
     uint64_t count;
     bool encoded;
@@ -66,7 +81,7 @@ int canon_order(struct canon *c, uint8_t type, uint8_t *value, size_t n, struct 
         s[i] = (struct span){value + from, at - from};
     }
     if (at != n) return 0;
-    qsort(s, (size_t)count, sizeof *s, by_bytes);
+    order(s, (size_t)count);
     buf_clear(&c->text);
     for (uint64_t i = 0; r == 0 && i < count; i++) r = buf_append(&c->text, s[i].p, s[i].n, err);
     if (r == 0) memcpy(value + head, c->text.ptr, c->text.len);

@@ -13,8 +13,7 @@ struct capture {
     struct rdb_in in;
     json_t *facts;
     struct rdb_key key; /* the current one; its name is not kept */
-    struct hash128 name_hash;
-    uint64_t seq, items, bytes, seen, received;
+    uint64_t seq, items, bytes, seen, received, tallied;
     struct buf users, libraries, module_aux, module_aux_after, name;
     struct redis_tally tally;
     struct canon canon;
@@ -64,14 +63,26 @@ static int on_value(void *ctx, struct bytes raw, struct error *err) {
     return c->wanted ? sorter_value(c->sorter, raw, err) : 0;
 }
 
+/* SCAN may answer a key more than once: what is counted then is what the sorter leaves. */
+static bool may_repeat(const struct capture *c) {
+    return c->s->method == REDIS_SCAN;
+}
+
+static int tally(struct capture *c, uint64_t database, enum rdb_class class, bool expires, struct hash128 hash,
+                 struct error *err) {
+    c->tallied++;
+    return redis_tally_key(&c->tally, database, class, expires, hash, err);
+}
+
 static int on_key_end(void *ctx, enum rdb_class class, struct hash128 content, struct error *err) {
     struct capture *c = ctx;
     size_t n = 0;
     if (!c->wanted) return 0;
     uint8_t *held = sorter_held(c->sorter, &n);
+    const struct hash128 hash = rdb_key_hash(buf_bytes(&c->name), class, c->key.expires_ms, content);
     int r = held ? canon_order(&c->canon, c->key.type, held, n, err) : 0;
-    if (r < 0) return r;
-    return sorter_end(c->sorter, class, rdb_key_hash(buf_bytes(&c->name), class, c->key.expires_ms, content), err);
+    if (r == 0 && !may_repeat(c)) r = tally(c, c->key.database, class, c->key.expires_ms >= 0, hash, err);
+    return r == 0 ? sorter_end(c->sorter, class, may_repeat(c) ? hash : (struct hash128){0}, err) : r;
 }
 
 static struct rdb_events events_of(struct capture *c) {
@@ -194,7 +205,7 @@ static int put_key(struct capture *c, const struct sorted *e, struct item_out *k
         if (r < 0 || piece.len == 0) break;
         r = item_out_put(keys, BYTES_OF(piece.ptr, piece.len), err);
     }
-    if (r == 0) r = redis_tally_key(&c->tally, e->key.database, e->class, e->key.expires_ms >= 0, e->hash, err);
+    if (r == 0 && may_repeat(c)) r = tally(c, e->key.database, e->class, e->key.expires_ms >= 0, e->hash, err);
     if (r == 0 && ++c->seen % PROGRESS_EVERY == 0) redis_progress(c->s, "store", c->bytes + keys->total, c->seen);
     return r;
 }
@@ -225,7 +236,7 @@ static int put_database(struct capture *c, struct sorted *e, bool *end, struct e
                        err);
     item_out_drop(&keys);
     item_out_drop(&access);
-    return r;
+    return r == 0 ? json_push(json_object_get(c->facts, "databases"), json_integer((json_int_t)database), err) : r;
 }
 
 static int put_all(struct capture *c, struct error *err) {
@@ -236,6 +247,9 @@ static int put_all(struct capture *c, struct error *err) {
     c->seen = 0;
     if (r == 0) r = sorter_next(c->sorter, &e, &end, err);
     while (r == 0 && !end) r = put_database(c, &e, &end, err);
+    if (r == 0 && c->seen != c->tallied)
+        r = error_set(err, ERR_REDIS_RDB, "the stream has %llu keys, of which only %llu are different ones",
+                      (unsigned long long)c->tallied, (unsigned long long)c->seen);
     if (r == 0) r = put_text(c, "functions", &c->libraries, err);
     if (r == 0) r = put_text(c, "module_aux", &c->module_aux, err);
     return r == 0 ? put_text(c, "module_aux_after", &c->module_aux_after, err) : r;
@@ -253,26 +267,18 @@ static int capture(struct capture *c, struct error *err) {
     if (r == 0 && !had)
         redis_note(c->s, NOTE_SKIPPED, "acl",
                    "the user may not read the users (acl|list): they are not part of this snapshot");
-    if (r == 0) r = sorter_new(c->s->ctx->scratch_dir, SORTER_MEMORY, &c->sorter, err);
+    const size_t memory = c->s->ctx->alone ? SORTER_MEMORY_ALONE : SORTER_MEMORY;
+    if (r == 0) r = sorter_new(c->s->ctx->scratch_dir, memory, &c->sorter, err);
     if (r == 0) r = c->s->method == REDIS_SCAN ? by_scan(c, &conn, buf_bytes(&info), err) : by_replication(c, err);
     resp_close(&conn);
     return r == 0 ? put_all(c, err) : r;
-}
-
-/* The numbers of the databases that have keys, in the order of their items. */
-static int put_databases(struct capture *c, struct error *err) {
-    json_t *list = json_array();
-    int r = list ? 0 : error_set(err, ERR_NO_MEMORY, "no memory");
-    for (size_t i = 0; r == 0 && i < c->tally.n; i++)
-        r = json_push(list, json_integer((json_int_t)c->tally.of[i].database), err);
-    return r == 0 ? json_put(c->facts, "databases", list, err) : (json_decref(list), r);
 }
 
 int redis_capture(const struct surface_context *ctx, struct sink *sink, struct capture_result *ret, struct error *err) {
     CLEANUP(redis_settings_freep) struct redis_settings *s = NULL;
     json_t *invariants = json_object();
     struct capture c = {.sink = sink,
-                        .facts = json_pack("{s:{}}", "rdb_aux"),
+                        .facts = json_pack("{s:{}, s:[]}", "rdb_aux", "databases"),
                         .canon = {.text = BUF_INIT(SORTER_VALUE_MAX)},
                         .users = BUF_INIT(REDIS_TEXT_MAX),
                         .libraries = BUF_INIT(REDIS_TEXT_MAX),
@@ -284,7 +290,6 @@ int redis_capture(const struct surface_context *ctx, struct sink *sink, struct c
     c.s = s;
     if (r == 0) r = capture(&c, err);
     if (r == 0) r = redis_tally_json(&c.tally, invariants, err);
-    if (r == 0) r = put_databases(&c, err);
     if (r == 0)
         *ret = (struct capture_result){.facts = c.facts,
                                        .invariants = invariants,

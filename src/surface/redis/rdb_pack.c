@@ -221,6 +221,11 @@ int pack_mix(struct rdb_pack *p, const struct pack_element *e, struct mix *m, st
 
 int pack_hash(struct rdb_pack *p, const struct pack_element *e, struct hash128 *ret, struct error *err) {
     struct mix m;
+    if (!e->number && p->piece.len >= e->len) { /* it has come whole */
+        *ret = mix_bytes(BYTES_OF(p->piece.ptr, (size_t)e->len));
+        p->piece = BYTES_OF(p->piece.ptr + e->len, p->piece.len - e->len);
+        return 0;
+    }
     mix_begin(&m);
     int r = pack_mix(p, e, &m, err);
     if (r == 0) *ret = mix_end(&m);

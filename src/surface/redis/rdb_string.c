@@ -122,14 +122,32 @@ int rdb_str_mix(struct rdb_str *s, struct mix *m, struct error *err) {
     }
 }
 
+/* A short plain string that has come whole, taken; most are. False: nothing was taken. */
+static bool short_string(struct rdb_in *in, struct bytes *ret) {
+    if (in->at == in->end || in->buf[in->at] >= 64 || in->end - in->at <= in->buf[in->at]) return false;
+    *ret = BYTES_OF(in->buf + in->at + 1, in->buf[in->at]);
+    in->at += 1 + ret->len;
+    return true;
+}
+
 int rdb_string_mix(struct rdb_in *in, struct mix *m, struct error *err) {
     struct rdb_str s;
+    struct bytes text;
+    if (short_string(in, &text)) {
+        mix_part(m, text);
+        return 0;
+    }
     int r = rdb_str_open(in, &s, err);
     return r == 0 ? rdb_str_mix(&s, m, err) : r;
 }
 
 int rdb_string_hash(struct rdb_in *in, struct hash128 *ret, struct error *err) {
     struct mix m;
+    struct bytes text;
+    if (short_string(in, &text)) {
+        *ret = mix_bytes(text);
+        return 0;
+    }
     mix_begin(&m);
     int r = rdb_string_mix(in, &m, err);
     if (r == 0) *ret = mix_end(&m);
@@ -138,6 +156,8 @@ int rdb_string_hash(struct rdb_in *in, struct hash128 *ret, struct error *err) {
 
 int rdb_string_get(struct rdb_in *in, struct buf *out, struct error *err) {
     struct rdb_str s;
+    struct bytes text;
+    if (out->max_bytes - out->len >= 64 && short_string(in, &text)) return buf_append(out, text.ptr, text.len, err);
     int r = rdb_str_open(in, &s, err);
     if (r == 0 && s.len > out->max_bytes - out->len)
         return rdb_bad(in, err, "a text of %llu bytes is longer than the %zu that are known to occur there",

@@ -40,21 +40,21 @@ static uint64_t score_bits(double v) {
     return bits;
 }
 
+/* The hash of a few numbers as one run. */
+static struct hash128 numbers_hash(const uint64_t *v, size_t n) {
+    uint8_t p[6 * 8];
+    for (size_t i = 0; i < n; i++) put_u64(p + 8 * i, v[i]);
+    return mix_bytes(BYTES_OF(p, 8 * n));
+}
+
 static struct hash128 pair_hash(struct hash128 a, struct hash128 b, int64_t expires_ms) {
-    struct mix m;
-    mix_begin(&m);
-    mix_hash(&m, a);
-    mix_hash(&m, b);
-    if (expires_ms >= 0) mix_u64(&m, (uint64_t)expires_ms);
-    return mix_end(&m);
+    const uint64_t v[] = {a.lo, a.hi, b.lo, b.hi, (uint64_t)expires_ms};
+    return numbers_hash(v, expires_ms >= 0 ? 5 : 4);
 }
 
 static struct hash128 member_hash(struct hash128 member, double score) {
-    struct mix m;
-    mix_begin(&m);
-    mix_hash(&m, member);
-    mix_u64(&m, score_bits(score));
-    return mix_end(&m);
+    const uint64_t v[] = {member.lo, member.hi, score_bits(score)};
+    return numbers_hash(v, 3);
 }
 
 /* ---- containers of strings ---- */
@@ -351,11 +351,7 @@ int rdb_value(struct rdb_in *in, uint8_t type, enum rdb_class *ret_class, struct
 }
 
 struct hash128 rdb_key_hash(struct bytes name, enum rdb_class c, int64_t expires_ms, struct hash128 content) {
-    struct mix m;
-    mix_begin(&m);
-    mix_hash(&m, mix_bytes(name));
-    mix_u64(&m, (uint64_t)c);
-    mix_u64(&m, (uint64_t)expires_ms);
-    mix_hash(&m, content);
-    return mix_end(&m);
+    const struct hash128 n = mix_bytes(name);
+    const uint64_t v[] = {n.lo, n.hi, (uint64_t)c, (uint64_t)expires_ms, content.lo, content.hi};
+    return numbers_hash(v, 6);
 }

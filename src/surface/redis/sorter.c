@@ -6,23 +6,41 @@
 #include <stdio.h>
 
 #define RUNS_AT_ONCE 48
-#define AHEAD 8 /* entries that are fetched before they are needed */
+#define ARENA_BYTES (1u << 20) /* it, and what sorting it takes, fit into a cache */
 
-/* ---- entries as they lie in memory and in runs ---- */
-size_t entry_bytes(const struct entry *e) {
-    return sizeof *e + e->name_bytes + (e->large ? sizeof(struct spill_run) : (size_t)e->value_bytes);
-}
-const uint8_t *entry_name(const struct entry *e) {
-    return (const uint8_t *)(e + 1);
-}
-
-int entry_compare(const struct entry *a, const struct entry *b) {
-    size_t n = a->name_bytes < b->name_bytes ? a->name_bytes : b->name_bytes;
-    int c = memcmp(entry_name(a), entry_name(b), n);
-    if (c) return c;
-    if (a->name_bytes != b->name_bytes) return a->name_bytes < b->name_bytes ? -1 : 1;
-    return a->number < b->number ? -1 : a->number > b->number;
-}
+/* What was full is merged and written by a thread of its own, while the next is filled. */
+struct behind {
+    pthread_t thread;
+    bool running;
+    struct heap heap;
+    struct merge merge;
+    struct spill_run run;
+    int r;
+    struct error err;
+};
+struct sorter {
+    const char *dir;
+    size_t memory;
+    char prefix[24]; /* of the database that came last */
+    size_t prefix_bytes;
+    uint64_t prefix_of;
+    uint8_t *arena;
+    size_t cap, used;
+    struct slot *slots;
+    size_t n_slots, cap_slots;
+    struct entry *e; /* that is being added */
+    struct heap heap;
+    uint64_t value_bytes, since;
+    int64_t expires_ms;
+    struct behind behind;
+    bool spilled;
+    struct spill spill, large_spill; /* runs; and large values, which come while a run is written */
+    struct spill_writer writer, large;
+    struct spill_reader large_read;
+    struct sorter_run *runs;
+    size_t n_runs, cap_runs;
+    struct merge merge; /* of all */
+};
 
 int sorter_new(const char *scratch_dir, size_t memory_bytes, struct sorter **ret, struct error *err) {
     struct sorter *s;
@@ -35,29 +53,24 @@ int sorter_new(const char *scratch_dir, size_t memory_bytes, struct sorter **ret
     return 0;
 }
 
-static void readers_free(struct sorter *s) {
-    for (size_t i = 0; i < s->n_readers; i++) {
-        spill_read_end(&s->readers[i].r);
-        if (!s->readers[i].memory) seam_free(s->readers[i].e);
-    }
-    seam_free(s->readers);
-    seam_free(s->order);
-    s->readers = NULL;
-    s->order = NULL;
-    s->n_readers = s->n_order = 0;
+static void heap_free(struct heap *h) {
+    for (size_t i = 0; i < h->n; i++) seam_free(h->of[i].p);
+    seam_free(h->of);
+    *h = (struct heap){0};
 }
 
 void sorter_free(struct sorter *s) {
     if (!s) return;
     if (s->behind.running) (void)pthread_join(s->behind.thread, NULL);
-    readers_free(s);
+    merge_close(&s->behind.merge);
+    merge_close(&s->merge);
     spill_read_end(&s->large_read);
     spill_drop(&s->large);
     spill_drop(&s->writer);
     spill_close(&s->spill);
     spill_close(&s->large_spill);
-    seam_free(s->behind.arena);
-    seam_free(s->behind.slots);
+    heap_free(&s->behind.heap);
+    heap_free(&s->heap);
     seam_free(s->arena);
     seam_free(s->slots);
     seam_free(s->runs);
@@ -75,22 +88,33 @@ static int push_run(struct sorter *s, struct spill_run run, unsigned level, stru
     return r;
 }
 
-static int merge_tail(struct sorter *s, size_t n, struct error *err);
+static int merge_tail(struct sorter *s, size_t n, struct error *err) {
+    size_t from = s->n_runs - n;
+    struct spill_run run;
+    struct merge m = {0};
+    unsigned level = s->runs[from].level + 1;
+    int r = merge_open(&m, &s->spill, s->runs + from, n, NULL, err);
+    if (r == 0) r = merge_write(&m, &s->spill, &s->writer, &run, err);
+    merge_close(&m);
+    if (r < 0) return r;
+    for (size_t i = from; i < s->n_runs; i++) spill_forget(&s->spill, s->runs[i].run);
+    s->n_runs = from;
+    return push_run(s, run, level, err);
+}
 
 static void *write_behind(void *arg) {
     struct sorter *s = arg;
-    struct sorter_behind *b = &s->behind;
-    b->r = sorter_order(b->slots, b->n_slots, &b->err);
-    if (b->r == 0) b->r = spill_begin(&s->spill, &s->writer, &b->err);
-    for (size_t i = 0; b->r == 0 && i < b->n_slots; i++)
-        b->r = spill_put(&s->writer, b->slots[i].e, entry_bytes(b->slots[i].e), &b->err);
-    if (b->r == 0) b->r = spill_end(&s->writer, &b->run, &b->err);
+    struct behind *b = &s->behind;
+    b->r = merge_open(&b->merge, NULL, NULL, 0, &b->heap, &b->err);
+    if (b->r == 0) b->r = merge_write(&b->merge, &s->spill, &s->writer, &b->run, &b->err);
+    merge_close(&b->merge);
+    heap_free(&b->heap);
     return NULL;
 }
 
 /* The run that was being written is one of all. */
 static int end_behind(struct sorter *s, struct error *err) {
-    struct sorter_behind *b = &s->behind;
+    struct behind *b = &s->behind;
     if (!b->running) return 0;
     (void)pthread_join(b->thread, NULL);
     b->running = false;
@@ -105,295 +129,184 @@ static int end_behind(struct sorter *s, struct error *err) {
     return r;
 }
 
+/* What was filled becomes a block. */
+static int set_down(struct sorter *s, struct error *err) {
+    size_t bytes = 0;
+    int r = s->n_slots ? sorter_order(s->slots, s->n_slots, err) : 0;
+    if (r < 0 || s->n_slots == 0) return r;
+    for (size_t i = 0; i < s->n_slots; i++) bytes += entry_room(s->slots[i].e);
+    r = mem_grow((void **)&s->heap.of, &s->heap.cap, s->heap.n + 1, sizeof *s->heap.of, err);
+    if (r < 0) return r;
+    uint8_t *p = seam_alloc(bytes + ENTRY_SLACK), *at = p;
+    if (!p) return error_set_errno(err, ERR_NO_MEMORY, "hold %zu bytes of keys", bytes);
+    for (size_t i = 0; i < s->n_slots; i++) {
+        const struct entry *e = s->slots[i].e;
+        memcpy(at, &s->slots[i].ahead, sizeof s->slots[i].ahead);
+        memcpy(at + sizeof s->slots[i].ahead, e, entry_bytes(e));
+        at += entry_room(e);
+    }
+    s->heap.of[s->heap.n++] = (struct block){p, bytes};
+    s->heap.bytes += bytes;
+    s->n_slots = s->used = 0;
+    return 0;
+}
+
 static int write_run(struct sorter *s, struct error *err) {
     int r = end_behind(s, err);
     if (r == 0) r = need_spill(s, &s->spill, err);
     if (r < 0) return r;
-    struct sorter_behind was = s->behind;
-    s->behind = (struct sorter_behind){
-        .arena = s->arena, .cap = s->cap, .slots = s->slots, .n_slots = s->n_slots, .cap_slots = s->cap_slots};
-    s->arena = was.arena;
-    s->cap = was.cap;
-    s->slots = was.slots;
-    s->cap_slots = was.cap_slots;
-    s->n_slots = s->used = 0;
+    s->spilled = true;
+    s->behind.heap = s->heap;
+    s->heap = (struct heap){0};
     r = thread_start(&s->behind.thread, write_behind, s, err);
     s->behind.running = r == 0;
     return r;
 }
 
+/* The first run is as large as can be, so that what fits into that is never written; with it, a half of it may fill. */
+static bool is_full(const struct sorter *s, size_t more) {
+    const size_t all = s->heap.bytes + s->used + s->n_slots * sizeof *s->slots + more;
+    return all > (s->spilled ? s->memory / 3 : s->memory / 3 * 2);
+}
+
+/* Room for an entry whose value is not known yet. */
 static int room(struct sorter *s, size_t n, struct error *err) {
-    size_t want = s->used + n;
-    if (want <= s->cap) return 0;
-    size_t cap = s->cap ? s->cap : 1 << 20;
-    while (cap < want) cap *= 2;
-    uint8_t *p = seam_realloc(s->arena, cap);
-    if (!p) return error_set_errno(err, ERR_NO_MEMORY, "hold %zu bytes of keys", cap);
-    if (p != s->arena) /* what points into it moves with it */
-        for (size_t i = 0; i < s->n_slots; i++)
-            s->slots[i].e = (struct entry *)(p + ((uint8_t *)s->slots[i].e - s->arena));
-    s->arena = p;
+    int r = 0;
+    if (s->n_slots && (s->used + n > s->cap || is_full(s, n))) r = set_down(s, err);
+    if (r == 0 && s->heap.n && is_full(s, n)) r = write_run(s, err);
+    const size_t cap = n > ARENA_BYTES ? n : ARENA_BYTES;
+    if (r < 0 || s->used || s->cap == cap) return r;
+    seam_free(s->arena); /* nothing is in it: what one long name needed is given back */
+    s->cap = 0;
+    if (!(s->arena = seam_alloc(cap))) return error_set_errno(err, ERR_NO_MEMORY, "hold %zu bytes of keys", cap);
     s->cap = cap;
     return 0;
 }
 
-static struct entry *current(struct sorter *s) {
-    return (struct entry *)(s->arena + s->used);
+static uint8_t *value_of(const struct entry *e) {
+    return (uint8_t *)(e + 1) + e->name_bytes;
 }
 
 int sorter_begin(struct sorter *s, const struct rdb_key *k, struct error *err) {
     if (s->prefix_bytes == 0 || s->prefix_of != k->database)
         s->prefix_bytes = (size_t)snprintf(s->prefix, sizeof s->prefix, "%llu", (unsigned long long)k->database) + 1;
     s->prefix_of = k->database;
-    size_t n = s->prefix_bytes;
-    size_t all = sizeof(struct entry) + n + k->name.len;
-    int r = 0;
-    if (s->n_slots && s->used + all + s->n_slots * sizeof *s->slots + SORTER_VALUE_MAX > s->memory / 2)
-        r = write_run(s, err);
-    if (r == 0) r = room(s, all + sizeof(struct spill_run) + SORTER_VALUE_MAX, err);
+    const size_t n = s->prefix_bytes, name = n + k->name.len;
+    int r = room(s, sizeof(struct entry) + name + SORTER_VALUE_MAX + ENTRY_NUMBERS_MAX + ENTRY_SLACK, err);
     if (r < 0) return r;
-    struct entry *e = current(s);
-    *e = (struct entry){.number = s->next_number++,
-                        .name_bytes = (uint32_t)(n + k->name.len),
+    struct entry *e = s->e = (struct entry *)(s->arena + s->used);
+    *e = (struct entry){.name_bytes = (uint32_t)name,
                         .prefix_bytes = (uint8_t)n,
                         .type = k->type,
-                        .access = (uint8_t)k->access,
-                        .since = k->since,
-                        .expires_ms = k->expires_ms};
+                        .has = (uint8_t)((k->expires_ms >= 0 ? HAS_EXPIRY : 0) | (k->since ? HAS_SINCE : 0) |
+                                         k->access << HAS_ACCESS_SHIFT)};
     memcpy(e + 1, s->prefix, n);
     if (k->name.len) memcpy((uint8_t *)(e + 1) + n, k->name.ptr, k->name.len);
-    s->open_bytes = all;
+    s->value_bytes = 0;
+    s->expires_ms = k->expires_ms;
+    s->since = k->since;
     return 0;
 }
 
 int sorter_value(struct sorter *s, struct bytes more, struct error *err) {
-    struct entry *e = current(s);
+    struct entry *e = s->e;
     int r = 0;
-    if (!e->large && e->value_bytes + more.len > SORTER_VALUE_MAX) {
+    if (!(e->has & HAS_LARGE) && s->value_bytes + more.len > SORTER_VALUE_MAX) {
         r = need_spill(s, &s->large_spill, err);
         if (r == 0) r = spill_begin(&s->large_spill, &s->large, err);
-        if (r == 0) r = spill_put(&s->large, s->arena + s->used + s->open_bytes, (size_t)e->value_bytes, err);
+        if (r == 0) r = spill_put(&s->large, value_of(e), (size_t)s->value_bytes, err);
         if (r < 0) return r;
-        e->large = true;
+        e->has |= HAS_LARGE;
     }
-    if (e->large)
+    if (e->has & HAS_LARGE)
         r = spill_put(&s->large, more.ptr, more.len, err);
-    else
-        memcpy(s->arena + s->used + s->open_bytes + e->value_bytes, more.ptr, more.len);
-    e->value_bytes += more.len;
+    else if (more.len)
+        memcpy(value_of(e) + s->value_bytes, more.ptr, more.len);
+    s->value_bytes += more.len;
     return r;
 }
 
 uint8_t *sorter_held(struct sorter *s, size_t *ret_bytes) {
-    struct entry *e = current(s);
-    if (e->large) return NULL;
-    *ret_bytes = (size_t)e->value_bytes;
-    return s->arena + s->used + s->open_bytes;
+    if (s->e->has & HAS_LARGE) return NULL;
+    *ret_bytes = (size_t)s->value_bytes;
+    return value_of(s->e);
+}
+
+static uint8_t *put(uint8_t *at, const void *p, size_t n) {
+    memcpy(at, p, n);
+    return at + n;
 }
 
 int sorter_end(struct sorter *s, enum rdb_class c, struct hash128 hash, struct error *err) {
-    struct entry *e = current(s);
+    struct entry *e = s->e;
     struct spill_run run;
-    e->class = (uint8_t)c;
-    e->hash = hash;
-    int r = e->large ? spill_end(&s->large, &run, err) : 0;
-    if (r == 0 && e->large) memcpy(s->arena + s->used + s->open_bytes, &run, sizeof run);
+    const bool large = e->has & HAS_LARGE;
+    int r = large ? spill_end(&s->large, &run, err) : 0;
     if (r == 0) r = mem_grow((void **)&s->slots, &s->cap_slots, s->n_slots + 1, sizeof *s->slots, err);
     if (r < 0) return r;
+    e->class = (uint8_t)c;
+    e->value_bytes = (uint32_t)(large ? sizeof run : s->value_bytes);
+    e->has |= hash.lo || hash.hi ? HAS_HASH : 0;
+    if (large) memcpy(value_of(e), &run, sizeof run);
+    uint8_t *at = value_of(e) + e->value_bytes;
+    if (e->has & HAS_EXPIRY) at = put(at, &s->expires_ms, sizeof s->expires_ms);
+    if (e->has & HAS_SINCE) at = put(at, &s->since, sizeof s->since);
+    if (e->has & HAS_HASH) put(at, &hash, sizeof hash);
     s->slots[s->n_slots++] = (struct slot){0, e};
-    s->used += (entry_bytes(e) + 7) & ~(size_t)7;
+    s->used += (entry_bytes(e) + 3) & ~(size_t)3;
     return 0;
 }
 
 /* ---- out ---- */
-static int get(struct spill_reader *r, void *to, size_t n, bool *ret_end, struct error *err) {
-    uint8_t *p = to;
-    for (size_t at = 0; at < n;) {
-        struct bytes piece;
-        int rc = spill_next(r, n - at, &piece, err);
-        if (rc < 0) return rc;
-        if (piece.len == 0 && at == 0 && ret_end) {
-            *ret_end = true;
-            return 0;
-        }
-        if (piece.len == 0) return error_set(err, ERR_INTERNAL, "a run of the scratch folder ends early");
-        memcpy(p + at, piece.ptr, piece.len);
-        at += piece.len;
-    }
-    return 0;
-}
-
-/* Slots' entries lie in the order of coming: each is far from the one before. */
-static void fetch_ahead(const struct sorter *s) {
-    if (s->at + AHEAD >= s->n_slots) return;
-    const char *soon = (const char *)s->slots[s->at + AHEAD].e;
-    __builtin_prefetch(soon);
-    __builtin_prefetch(soon + 64);
-    __builtin_prefetch(soon + 128);
-}
-
-static int reader_next(struct sorter *s, struct sorter_reader *r, struct error *err) {
-    struct entry head;
-    if (r->memory) {
-        fetch_ahead(s);
-        r->end = s->at == s->n_slots;
-        r->e = r->end ? NULL : s->slots[s->at++].e;
-        return 0;
-    }
-    int rc = get(&r->r, &head, sizeof head, &r->end, err);
-    if (rc < 0 || r->end) return rc;
-    size_t n = entry_bytes(&head);
-    if (n > r->cap) {
-        void *p = seam_realloc(r->e, n + n / 2);
-        if (!p) return error_set_errno(err, ERR_NO_MEMORY, "hold %zu bytes of a key", n);
-        r->e = p;
-        r->cap = n + n / 2;
-    }
-    *r->e = head;
-    return get(&r->r, r->e + 1, n - sizeof head, NULL, err);
-}
-
-/* Among those that stand in order from the second on, the first finds its place. */
-static void place(struct sorter *s) {
-    struct sorter_reader *one = s->order[0];
-    size_t lo = 1, hi = s->n_order;
-    if (one->end) {
-        s->n_order--;
-        memmove(s->order, s->order + 1, s->n_order * sizeof *s->order);
-        return;
-    }
-    while (lo < hi) {
-        size_t mid = (lo + hi) / 2;
-        if (entry_compare(s->order[mid]->e, one->e) < 0)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    memmove(s->order, s->order + 1, (lo - 1) * sizeof *s->order);
-    s->order[lo - 1] = one;
-}
-
-static int advance(struct sorter *s, struct error *err) {
-    int r = reader_next(s, s->order[0], err);
-    if (r == 0) place(s);
-    return r;
-}
-
-static int reader_join(struct sorter *s, struct sorter_reader *one, struct error *err) {
-    int r = reader_next(s, one, err);
-    if (r < 0) return r;
-    memmove(s->order + 1, s->order, s->n_order++ * sizeof *s->order);
-    s->order[0] = one;
-    place(s);
-    return 0;
-}
-
-/* Those of the runs from `first` on and, with `memory`, of the slots that are in order. */
-static int readers_open(struct sorter *s, size_t first, bool memory, struct error *err) {
-    size_t n = s->n_runs - first;
-    int r = mem_alloc((n + 1) * sizeof *s->readers, (void **)&s->readers, err);
-    if (r == 0) s->n_readers = n + memory;
-    if (r == 0) r = mem_alloc((n + 1) * sizeof *s->order, (void **)&s->order, err);
-    for (size_t i = n; r == 0 && i-- > 0;) {
-        r = spill_read(&s->spill, s->runs[first + i].run, &s->readers[i].r, err);
-        if (r == 0) r = reader_join(s, &s->readers[i], err);
-    }
-    if (r < 0 || !memory) return r;
-    s->readers[n].memory = true;
-    return reader_join(s, &s->readers[n], err);
-}
-
-static int merge_tail(struct sorter *s, size_t n, struct error *err) {
-    size_t first = s->n_runs - n;
-    struct spill_run run;
-    unsigned level = s->runs[first].level + 1;
-    int r = readers_open(s, first, false, err);
-    if (r == 0) r = spill_begin(&s->spill, &s->writer, err);
-    while (r == 0 && s->n_order) {
-        r = spill_put(&s->writer, s->order[0]->e, entry_bytes(s->order[0]->e), err);
-        if (r == 0) r = advance(s, err);
-    }
-    if (r == 0) r = spill_end(&s->writer, &run, err);
-    readers_free(s);
-    if (r < 0) return r;
-    for (size_t i = first; i < s->n_runs; i++) spill_forget(&s->spill, s->runs[i].run);
-    s->n_runs = first;
-    return push_run(s, run, level, err);
-}
-
 /* What was filled last is not written only to be read again, but where many runs are to be read besides. */
 int sorter_sort(struct sorter *s, struct error *err) {
-    int r = 0;
-    s->at = 0;
-    if (s->n_runs == 0 && !s->behind.running) return sorter_order(s->slots, s->n_slots, err);
-    const bool memory = s->n_runs < RUNS_AT_ONCE / 2;
-    if (memory)
-        r = sorter_order(s->slots, s->n_slots, err);
-    else if (s->n_slots)
-        r = write_run(s, err);
+    int r = set_down(s, err);
+    if (r == 0 && s->n_runs >= RUNS_AT_ONCE / 2 && s->heap.n) r = write_run(s, err);
     if (r == 0) r = end_behind(s, err);
-    if (r < 0) return r;
-    seam_free(s->behind.arena);
-    seam_free(s->behind.slots);
-    s->behind = (struct sorter_behind){0};
-    if (!memory) {
-        seam_free(s->arena);
-        seam_free(s->slots);
-        s->arena = NULL;
-        s->slots = NULL;
-        s->cap = s->cap_slots = s->n_slots = s->used = 0;
-    }
     while (r == 0 && s->n_runs > 2 * RUNS_AT_ONCE) r = merge_tail(s, RUNS_AT_ONCE, err);
-    return r == 0 ? readers_open(s, 0, memory, err) : r;
+    return r == 0 ? merge_open(&s->merge, &s->spill, s->runs, s->n_runs, &s->heap, err) : r;
 }
 
-static bool same_name(const struct entry *a, const struct entry *b) {
-    return a->name_bytes == b->name_bytes && memcmp(entry_name(a), entry_name(b), a->name_bytes) == 0;
+static const uint8_t *take(const uint8_t *at, void *p, size_t n) {
+    memcpy(p, at, n);
+    return at + n;
 }
 
-/* The current entry is the last of its key: SCAN may answer a key more than once. */
-static int next_in_memory(struct sorter *s, const struct entry **ret) {
-    fetch_ahead(s);
-    *ret = s->at < s->n_slots ? s->slots[s->at++].e : NULL;
-    while (*ret && s->at < s->n_slots && same_name(*ret, s->slots[s->at].e)) *ret = s->slots[s->at++].e;
-    return 0;
-}
-
-static int next_of_runs(struct sorter *s, const struct entry **ret, struct error *err) {
-    int r = s->given ? advance(s, err) : 0;
-    while (r == 0 && s->n_order > 1 && same_name(s->order[0]->e, s->order[1]->e)) r = advance(s, err);
-    s->given = true;
-    *ret = r == 0 && s->n_order ? s->order[0]->e : NULL;
-    if (!*ret) s->given = false;
-    return r;
-}
-
-int sorter_next(struct sorter *s, struct sorted *ret, bool *ret_end, struct error *err) {
-    const struct entry *e = NULL;
-    spill_read_end(&s->large_read);
-    int r = s->n_runs ? next_of_runs(s, &e, err) : next_in_memory(s, &e);
-    if (r < 0) return r;
-    *ret_end = e == NULL;
-    if (!e) return 0;
-    const uint8_t *name = entry_name(e), *value = name + e->name_bytes;
+static void describe(const struct entry *e, struct sorted *ret) {
+    const uint8_t *name = entry_name(e), *at = value_of(e) + e->value_bytes;
     uint64_t database = 0;
     for (size_t i = 0; i + 1 < e->prefix_bytes; i++) database = database * 10 + (uint64_t)(name[i] - '0');
     *ret = (struct sorted){.key = {.database = database,
                                    .name = BYTES_OF(name + e->prefix_bytes, e->name_bytes - e->prefix_bytes),
                                    .type = e->type,
-                                   .expires_ms = e->expires_ms,
-                                   .access = (enum rdb_access)e->access,
-                                   .since = e->since},
+                                   .expires_ms = -1,
+                                   .access = (enum rdb_access)(e->has >> HAS_ACCESS_SHIFT)},
                            .class = (enum rdb_class)e->class,
-                           .hash = e->hash,
                            .bytes = e->value_bytes,
-                           .held = !e->large};
-    if (!e->large) {
-        ret->value = BYTES_OF(value, (size_t)e->value_bytes);
-        return 0;
-    }
+                           .value = BYTES_OF(value_of(e), e->value_bytes),
+                           .held = !(e->has & HAS_LARGE)};
+    if (e->has & HAS_EXPIRY) at = take(at, &ret->key.expires_ms, sizeof ret->key.expires_ms);
+    if (e->has & HAS_SINCE) at = take(at, &ret->key.since, sizeof ret->key.since);
+    if (e->has & HAS_HASH) take(at, &ret->hash, sizeof ret->hash);
+}
+
+/* An entry is the last of its key: SCAN may answer a key more than once. */
+int sorter_next(struct sorter *s, struct sorted *ret, bool *ret_end, struct error *err) {
+    const struct entry *e;
+    uint64_t code;
+    spill_read_end(&s->large_read);
+    int r;
+    do r = merge_next(&s->merge, &e, &code, err);
+    while (r == 0 && merge_again(&s->merge));
+    if (r < 0) return r;
+    *ret_end = e == NULL;
+    if (!e) return 0;
+    describe(e, ret);
+    if (ret->held) return 0;
     struct spill_run run;
-    memcpy(&run, value, sizeof run);
+    memcpy(&run, ret->value.ptr, sizeof run);
+    ret->value = BYTES_OF(NULL, 0);
+    ret->bytes = run.bytes;
     return spill_read(&s->large_spill, run, &s->large_read, err);
 }
 

@@ -11,7 +11,9 @@
 #include "surface/redis/rdb.h"
 #include "surface/redis/spill.h"
 
+/* Of these, two thirds are filled before anything is spilled: with the larger one, a million keys of 70 bytes. */
 #define SORTER_MEMORY (48u << 20)
+#define SORTER_MEMORY_ALONE (160u << 20)
 #define SORTER_VALUE_MAX (256u << 10) /* larger ones go to the spill at once */
 
 struct sorter;
@@ -22,6 +24,7 @@ int sorter_begin(struct sorter *s, const struct rdb_key *k, struct error *err) P
 int sorter_value(struct sorter *s, struct bytes more, struct error *err) PK_CHECK;
 /* The value that is being added, to be changed before its end; NULL when it is too large to hold. */
 uint8_t *sorter_held(struct sorter *s, size_t *ret_bytes);
+/* A hash of zeros takes no room. */
 int sorter_end(struct sorter *s, enum rdb_class c, struct hash128 hash, struct error *err) PK_CHECK;
 
 struct sorted { /* an entry, borrowed until the next call */

@@ -8,9 +8,6 @@
 #define BATCH_DOCUMENTS 10000u
 #define DOCUMENT_MAX ((size_t)192 << 20)
 #define THREADS_MAX 4u
-#define TRIES 12u
-#define WAIT_MS 500
-#define WAIT_CAP_MS 20000
 
 struct batch {
     struct bulk *b;
@@ -83,11 +80,16 @@ static int judge(struct batch *t, const json_t *answer, struct verdict *v, struc
     return 0;
 }
 
-static int send_once(struct batch *t, struct verdict *v, bool *ret_again, struct error *err) {
+static int send_once(struct batch *t, struct verdict *v, bool *ret_again, int *ret_wait_ms, struct error *err) {
     CLEANUP(buf_free) struct buf text = BUF_INIT(SEARCH_ANSWER_MAX);
     struct bytes slice = buf_bytes(&t->body);
-    struct search_request q = {
-        .method = "POST", .path = t->b->path, .body = &slice, .body_count = 1, .lines = true, .text = &text};
+    struct search_request q = {.method = "POST",
+                               .path = t->b->path,
+                               .body = &slice,
+                               .body_count = 1,
+                               .lines = true,
+                               .text = &text,
+                               .ret_wait_ms = ret_wait_ms};
     json_t *answer = NULL;
     int status = 0, r = search_send(t->b->c, &q, &status, err);
     /* By its id each document comes to be the same, however often it is sent. */
@@ -107,18 +109,18 @@ static int send_batch(struct batch *t, struct error *err) {
     for (unsigned tries = 1;; tries++) {
         struct verdict v = {0};
         bool again = false;
-        int r = send_once(t, &v, &again, err);
+        int wait_ms = 0, r = send_once(t, &v, &again, &wait_ms, err);
         if (r == 0 && v.refused)
             return error_set(err, ERR_SEARCH_BULK, "%llu of %zu documents sent to the index %s were refused: %s",
                              (unsigned long long)v.refused, all, t->b->index, v.type);
         if (r == 0 && !v.later) return 0;
-        if (r < 0 && (!again || tries == TRIES)) return r;
+        if (r < 0 && (!again || tries == SEARCH_BUSY_TRIES)) return r;
         t->sent_before |= r < 0;
-        if (tries == TRIES)
+        if (tries == SEARCH_BUSY_TRIES)
             return error_set(err, ERR_SEARCH_BUSY, "%zu of %zu documents for the index %s were put off %u times",
                              v.later, all, t->b->index, tries);
         error_clear(err);
-        r = http_wait(tries, WAIT_MS, WAIT_CAP_MS, 0, &t->b->failed, err);
+        r = search_busy_wait(tries, wait_ms, &t->b->failed, err);
         if (r < 0) return r;
     }
 }

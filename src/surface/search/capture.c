@@ -62,7 +62,7 @@ static int on_end(void *ctx, struct error *err) {
         int r = keep_frozen(c, err);
         if (r < 0) return r;
     }
-    return sorter_end(c->sorter, 0, h, err);
+    return sorter_end(c->sorter, 0, (struct hash128){0}, err);
 }
 
 /* Its two lines, as _bulk takes them. */

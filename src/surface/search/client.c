@@ -9,6 +9,9 @@
 #define TRIES 6u
 #define WAIT_MS 300
 #define WAIT_CAP_MS 5000
+#define BUSY_WAIT_MS 500
+#define BUSY_WAIT_CAP_MS 20000
+#define BUSY_ASKED_MAX_MS 60000
 
 int search_send(const struct search_client *c, const struct search_request *q, int *ret_status, struct error *err) {
     CLEANUP(buf_free) struct buf url = BUF_INIT(1u << 20);
@@ -34,8 +37,18 @@ int search_send(const struct search_client *c, const struct search_request *q, i
                              .cancel = q->cancel};
     r = http_send(c->http, &h, &a, err);
     if (r == 0) *ret_status = a.status;
+    if (q->ret_wait_ms) *q->ret_wait_ms = r == 0 ? http_retry_after_ms(&a, BUSY_ASKED_MAX_MS) : 0;
     http_response_free(&a);
     return r;
+}
+
+bool search_untouched(int status, struct bytes text) {
+    return status == 429 && text.len && memmem(text.ptr, text.len, "circuit_breaking_exception", 26) &&
+           memmem(text.ptr, text.len, "<http_request>", 14);
+}
+
+int search_busy_wait(unsigned failed, int wait_ms, const atomic_bool *cancel, struct error *err) {
+    return http_wait(failed, BUSY_WAIT_MS, BUSY_WAIT_CAP_MS, wait_ms, cancel, err);
 }
 
 /* What a cluster says when it refuses: {"error": {"type", "reason", "root_cause": […]}, "status"}. */
@@ -66,15 +79,23 @@ int search_ask(const struct search_client *c, const char *method, const char *pa
                bool *missing, const char *what, struct error *err) {
     CLEANUP(buf_free) struct buf text = BUF_INIT(SEARCH_ANSWER_MAX);
     CLEANUP(buf_free) struct buf out = BUF_INIT(SEARCH_ANSWER_MAX);
-    int status = 0, r = body ? json_write(body, &out, err) : 0;
+    int status = 0, wait_ms = 0, r = body ? json_write(body, &out, err) : 0;
     struct bytes slice = buf_bytes(&out);
-    struct search_request q = {
-        .method = method, .path = path, .body = &slice, .body_count = body != NULL, .text = &text};
+    struct search_request q = {.method = method,
+                               .path = path,
+                               .body = &slice,
+                               .body_count = body != NULL,
+                               .text = &text,
+                               .ret_wait_ms = &wait_ms};
     for (unsigned tries = 1; r == 0; tries++) {
+        buf_clear(&text);
         r = search_send(c, &q, &status, err);
+        if (r < 0 || status != 429) break;
+        const bool untouched = search_untouched(status, buf_bytes(&text));
         /* A question may be asked again when the cluster has no room for it now. */
-        if (r < 0 || status != 429 || strcmp(method, "GET") != 0 || tries == TRIES) break;
-        r = http_wait(tries, WAIT_MS, WAIT_CAP_MS, 0, NULL, err);
+        if (tries >= (untouched ? SEARCH_BUSY_TRIES : strcmp(method, "GET") == 0 ? TRIES : 1)) break;
+        r = untouched ? search_busy_wait(tries, wait_ms, NULL, err)
+                      : http_wait(tries, WAIT_MS, WAIT_CAP_MS, wait_ms, NULL, err);
     }
     if (r < 0) return error_wrap(err, "%s", what);
     if (missing) {

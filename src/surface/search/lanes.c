@@ -26,10 +26,11 @@ struct lane {
     struct block *blocks[BLOCKS], *now;
     size_t n_blocks;
     struct buf path, body; /* of the request */
+    unsigned refused;      /* how often it was, for want of room */
     /* of the page that ended */
     struct buf text;
     uint64_t bytes;
-    int status, rc;
+    int status, rc, wait_ms;
     struct error err;
     char end;
 };
@@ -79,7 +80,8 @@ static void fetch(struct lane *l) {
                                .take = take,
                                .take_ctx = l,
                                .text = &l->text,
-                               .cancel = l->cancel};
+                               .cancel = l->cancel,
+                               .ret_wait_ms = &l->wait_ms};
     l->rc = search_send(l->c, &q, &l->status, &e);
     l->err = e;
     if (l->now) queue_push(l->full, l->now);
@@ -106,8 +108,14 @@ static int refused(struct lane *l, struct error *err) {
                      lost ? ": the cluster dropped what it had frozen for this reading" : "");
 }
 
+/* A page of a point in time says where it begins, so it can be asked for again: nothing of it has come. One of a scroll
+ * cannot, since nobody knows whether the scroll went on. */
+static bool put_off(const struct lane *l) {
+    return l->status == 429 && l->walk->r->way != SEARCH_SCROLL && l->refused < SEARCH_BUSY_TRIES;
+}
+
 /* The page that is on its way, to its end. */
-static int page(struct lane *l, const struct hits_events *ev, struct error *err) {
+static int page(struct lane *l, const struct hits_events *ev, bool *ret_again, struct error *err) {
     struct hits hits;
     void *p;
     int r = 0;
@@ -122,9 +130,16 @@ static int page(struct lane *l, const struct hits_events *ev, struct error *err)
         *err = l->err;
         r = l->rc;
     }
-    if (r == 0 && l->status / 100 != 2) r = refused(l, err);
-    if (r == 0) r = search_page_take(l->walk, &hits, l->bytes, err);
+    *ret_again = r == 0 && put_off(l);
+    if (r == 0 && !*ret_again && l->status / 100 != 2) r = refused(l, err);
+    if (r == 0 && !*ret_again) r = search_page_take(l->walk, &hits, l->bytes, err);
     hits_free(&hits);
+    if (r == 0 && *ret_again) {
+        search_page_shrink(l->walk);
+        r = search_busy_wait(++l->refused, l->wait_ms, NULL, err);
+    } else {
+        l->refused = 0;
+    }
     return r == 0 ? search_reader_keep(l->walk->r, err) : r;
 }
 
@@ -188,9 +203,10 @@ int search_lanes_run(struct search_walk *walks, size_t n, const struct hits_even
     for (unsigned i = 0; r == 0 && busy; i = (i + 1) % open) {
         struct lane *l = &lanes[i];
         if (!l->walk) continue;
+        bool again = false;
         r = stop_check(err);
-        if (r == 0) r = page(l, ev, err);
-        if (r == 0) r = go(l, !l->walk->over ? l->walk : next < n ? &walks[next++] : NULL, err);
+        if (r == 0) r = page(l, ev, &again, err);
+        if (r == 0) r = go(l, again || !l->walk->over ? l->walk : next < n ? &walks[next++] : NULL, err);
         if (r == 0 && !l->walk) busy--;
     }
     atomic_store(&cancel, true);

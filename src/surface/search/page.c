@@ -77,9 +77,14 @@ static int check(struct search_walk *w, const json_t *rest, struct error *err) {
     return search_keep_id(w->frozen, w->r->index, rest, w->r->way == SEARCH_SCROLL ? "_scroll_id" : "pit_id", err);
 }
 
+void search_page_shrink(struct search_walk *w) {
+    if (w->r->page_bytes > SEARCH_PAGE_BYTES_MIN) w->r->page_bytes /= 2;
+    if (w->page > 1) w->page /= 2;
+}
+
 /* The next page as large as its bytes should be; a scroll's is what it was begun with. */
 static void adapt(struct search_walk *w, uint64_t n) {
-    uint64_t mean = w->page_bytes / n + 1, want = SEARCH_PAGE_BYTES / mean;
+    uint64_t mean = w->page_bytes / n + 1, want = w->r->page_bytes / mean;
     if (want > 2 * w->page) want = 2 * w->page;
     w->page = want < 1 ? 1 : want > SEARCH_PAGE_DOCUMENTS ? SEARCH_PAGE_DOCUMENTS : want;
 }

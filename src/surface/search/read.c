@@ -83,8 +83,11 @@ static int freeze(struct search_reader *r, int shard, bool *ret_missing, struct 
 
 int search_reader_open(const struct search_client *c, const char *index, unsigned primaries, unsigned shards,
                        struct search_reader *ret, struct error *err) {
-    struct search_reader r = {
-        .c = c, .index = index, .way = way_of(c, primaries, shards), .kept_ns = time_monotonic_ns()};
+    struct search_reader r = {.c = c,
+                              .index = index,
+                              .way = way_of(c, primaries, shards),
+                              .page_bytes = SEARCH_PAGE_BYTES,
+                              .kept_ns = time_monotonic_ns()};
     size_t n = r.way == SEARCH_PIT_DOC ? primaries : 1;
     bool missing = false;
     void *mem;

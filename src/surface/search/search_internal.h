@@ -60,7 +60,14 @@ struct search_request {
     struct buf *text;          /* any other answer; may be NULL */
     int64_t timeout_ms;        /* 0: none but the stall's */
     const atomic_bool *cancel; /* given up once it is true; may be NULL */
+    int *ret_wait_ms;          /* how long the answer asks to be left alone; may be NULL */
 };
+/* What is asked for again when the cluster has no room for it: so often, for about four minutes in all. */
+#define SEARCH_BUSY_TRIES 30u
+/* Whether a refusal says that nothing of the request was begun, whatever it is: the heap was too full to look at it. */
+bool search_untouched(int status, struct bytes text);
+/* Before try `failed` + 1 of what was refused so. */
+int search_busy_wait(unsigned failed, int wait_ms, const atomic_bool *cancel, struct error *err) PK_CHECK;
 /* One request, whatever its status. */
 int search_send(const struct search_client *c, const struct search_request *q, int *ret_status,
                 struct error *err) PK_CHECK;
@@ -119,6 +126,7 @@ int search_count(const struct search_client *c, const char *name, uint64_t *ret,
 #define SEARCH_KEEP "10m" /* that the cluster keeps what is frozen after each request for it */
 #define SEARCH_PAGE_DOCUMENTS 8000u
 #define SEARCH_PAGE_BYTES (5u << 20)
+#define SEARCH_PAGE_BYTES_MIN (64u << 10) /* of a cluster that has no room for more */
 #define SEARCH_FROZEN_MAX 200u /* shards frozen at once; a node keeps some hundreds */
 #define SEARCH_LANES_MAX 4u    /* pages asked for at once */
 enum search_way { SEARCH_PIT_SHARD_DOC, SEARCH_PIT_DOC, SEARCH_SCROLL };
@@ -133,6 +141,7 @@ struct search_reader {
     uint64_t about;   /* documents, as the cluster counts; 0: unknown */
     uint64_t numbers; /* sequence numbers given out, of the shard with most; 0: unknown */
     uint64_t page;    /* documents asked for at once, to begin with */
+    uint64_t page_bytes; /* that a page should have */
     int64_t kept_ns;  /* when the cluster was last asked to keep all of it */
 };
 /* Freezes what will be read, by points in time where there are any. At most `shards` of them are opened for shards. */
@@ -157,6 +166,8 @@ struct search_walk { /* a part of what is frozen, page after page: a shard, or a
 };
 /* The request for the next page. */
 int search_page_request(struct search_walk *w, struct buf *path, struct buf *body, struct error *err) PK_CHECK;
+/* A page was refused for want of room: it, and those that follow, are to be smaller. */
+void search_page_shrink(struct search_walk *w);
 /* Judges a page that has come whole, and moves on. ERR_SEARCH_PARTIAL. */
 int search_page_take(struct search_walk *w, struct hits *h, uint64_t bytes, struct error *err) PK_CHECK;
 /* Keeps an answer's id of a point in time or a scroll. */
