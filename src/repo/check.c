@@ -1,10 +1,8 @@
 /* Checking: objects present, their bytes those of their names, every frame decoding to the chunks it names. What is
  * damaged is named with the snapshots and the paths it harms; what could not be checked is never called whole. */
-#include "crypto/sha256_x2.h"
 #include "repo/check_budget.h"
+#include "repo/check_internal.h"
 #include "repo/copy.h"
-#include "repo/lost.h"
-#include "repo/moving.h"
 #include "repo/packlist.h"
 #include "repo/run.h"
 #include "repo/state_summary.h"
@@ -14,241 +12,7 @@ const char *check_result_name(enum check_result c) {
     return names[c];
 }
 
-#define FRAME_ALL UINT32_MAX
 #define PATHS_MAX 100
-
-struct damage {
-    struct digest pack;
-    bool meta, harmless; /* harmless: only padding or header differ, no content is lost */
-    bool if_used;   /* a delta without its base: none if nothing live needs it, as then its base may be collected */
-    uint32_t frame; /* FRAME_ALL: the whole pack */
-    enum check_result result;
-    char text[256];
-    struct buf *paths;
-    size_t path_count, path_cap;
-    uint64_t paths_total;
-};
-struct checking {
-    struct repo *r;
-    const struct check_options *o;
-    struct pool *pool;
-    struct fetcher *fetcher;
-    bool far;                /* each request costs */
-    struct lost_search lost; /* with fetcher; walks metadata when all packs were looked at */
-    pthread_mutex_t lock;
-    struct damage *damage;
-    size_t damage_count, damage_cap;
-    struct nameset archived; /* packs */
-    uint64_t done, total;
-    struct error failed;
-    bool has_failed;
-    struct check_totals totals;
-};
-/* Packs that one task reads: two, so that their names are recomputed together. */
-#define PACKS_AT_ONCE 2
-#define PACKS_FAR 5 /* in memory at a time, with the one of the thread that hands them out */
-struct task {
-    struct checking *c;
-    unsigned count;
-    struct pack_fact facts[PACKS_AT_ONCE];
-};
-
-static void damage_add(struct checking *c, const struct damage *d) {
-    struct error e = ERROR_INIT;
-    pthread_mutex_lock(&c->lock);
-    if (mem_grow((void **)&c->damage, &c->damage_cap, c->damage_count + 1, sizeof *c->damage, &e) == 0)
-        c->damage[c->damage_count++] = *d;
-    else if (!c->has_failed) {
-        c->failed = e;
-        c->has_failed = true;
-    }
-    pthread_mutex_unlock(&c->lock);
-}
-
-static void damage_pack(struct checking *c, const struct pack_fact *f, enum check_result result, const char *text) {
-    struct damage d = {.pack = f->name, .meta = f->meta, .frame = FRAME_ALL, .result = result};
-    snprintf(d.text, sizeof d.text, "%s", text);
-    damage_add(c, &d);
-}
-
-/* Packs in an archive are not damaged; nothing is known of what is in them. */
-static void pack_archived(struct checking *c, const struct pack_fact *f) {
-    struct error e = ERROR_INIT;
-    pthread_mutex_lock(&c->lock);
-    if (nameset_add(&c->archived, f->name.b, &e) < 0 && !c->has_failed) {
-        c->failed = e;
-        c->has_failed = true;
-    }
-    c->totals.packs_archived++;
-    c->totals.bytes_archived += f->bytes;
-    c->totals.objects--;
-    c->totals.bytes -= f->bytes;
-    pthread_mutex_unlock(&c->lock);
-}
-
-static void progress(struct checking *c, uint64_t bytes) {
-    pthread_mutex_lock(&c->lock);
-    c->done += bytes;
-    c->totals.objects++;
-    c->totals.bytes += bytes;
-    if (c->o->progress) c->o->progress(c->o->ctx, c->done, c->total);
-    pthread_mutex_unlock(&c->lock);
-}
-
-static enum check_result result_of(int rc) {
-    return rc == -ERR_OBJECT_MISSING                  ? CHECK_MISSING
-           : error_info(rc)->status == EXIT_INTEGRITY ? CHECK_CORRUPT
-                                                      : CHECK_UNREADABLE;
-}
-
-#define NAME_DIFFERS "the pack's bytes do not match its name (SHA-256)"
-
-/* Every frame of a pack that is in memory, whose bytes are those of its name or not (`named`). Answers how many are
- * bad. */
-static size_t frames_check(struct checking *c, const struct pack_fact *f, struct bytes bytes, bool named) {
-    struct error err = ERROR_INIT;
-    struct pack_in *in = NULL;
-    struct codec *codec = NULL;
-    void *plain = NULL;
-    size_t bad = 0, cap = 0;
-    int rc = pack_in_open_from(c->r, f->meta, &f->name, 0, bytes, &in, &err);
-    if (rc == 0) rc = codec_new(&codec, &err);
-    if (rc < 0) {
-        char text[256];
-        snprintf(text, sizeof text, "%s%.190s", named ? "" : NAME_DIFFERS ": ", err.text);
-        damage_pack(c, f, result_of(rc), text);
-        bad = 1;
-    }
-    for (uint32_t i = 0; rc == 0 && i < pack_in_frames(in); i++) {
-        const struct frame *fr = pack_in_frame(in, i);
-        struct fetched base = {0};
-        struct error e = ERROR_INIT;
-        int one = 0;
-        if (fr->plain_len > cap) {
-            seam_free(plain);
-            plain = NULL;
-            cap = fr->plain_len;
-            if (!(plain = seam_alloc(cap))) {
-                one = error_set(&e, ERR_NO_MEMORY, "no memory for a frame of %zu bytes", cap);
-                cap = 0;
-            }
-        }
-        if (one == 0 && fr->codec == CODEC_ZSTD_DELTA) one = fetch_base(c->fetcher, fr->base.b, &fr->base, &base, &e);
-        if (one == 0)
-            one = frame_decode(c->r, in, i, codec, BYTES_OF(bytes.ptr + fr->at, fr->stored_len), base.data, plain, NULL,
-                               NULL, &e);
-        if (base.hold) fetch_release(c->fetcher, &base);
-        if (one == 0) continue;
-        if (one == -ERR_S3_ARCHIVED) { /* its base lies in one */
-            pack_archived(c, f);
-            break;
-        }
-        struct damage d = {.pack = f->name, .meta = f->meta, .frame = i, .result = result_of(one)};
-        d.if_used = fr->codec == CODEC_ZSTD_DELTA && one == -ERR_OBJECT_MISSING;
-        snprintf(d.text, sizeof d.text, "%s%.190s", named ? "" : NAME_DIFFERS ": ", e.text);
-        damage_add(c, &d);
-        bad++;
-    }
-    seam_free(plain);
-    codec_free(codec);
-    pack_in_free(in);
-    return bad;
-}
-
-static uint8_t *pack_unread(struct checking *c, const struct pack_fact *f, int rc, const struct error *err) {
-    if (rc == -ERR_S3_ARCHIVED) {
-        pack_archived(c, f);
-        return NULL;
-    }
-    damage_pack(c, f, result_of(rc), rc == -ERR_OBJECT_MISSING ? "the object is not there" : err->text);
-    return NULL;
-}
-
-static uint8_t *pack_resized(struct checking *c, const struct pack_fact *f) {
-    damage_pack(c, f, CHECK_CORRUPT, "the object does not have the size that the index records");
-    return NULL;
-}
-
-/* The whole object, or what is wrong with it is noted and nothing answered. Only looked at below level checksum. */
-static uint8_t *pack_bytes(struct checking *c, const struct pack_fact *f, size_t *ret_got) {
-    struct error err = ERROR_INIT;
-    char key[96];
-    uint64_t size;
-    pack_key(f->meta, &f->name, key);
-    /* Where a request takes long the size is seen by reading one byte more than there should be. */
-    const bool read = c->o->level >= VERIFY_CHECKSUM, ask = !read || !store_reads_many(c->r->store);
-    int rc = ask ? store_stat(c->r->store, key, &size, NULL, &err) : 0;
-    if (rc < 0) return pack_unread(c, f, rc, &err);
-    if (ask && size != f->bytes && store_pin_first_version(c->r->store, key))
-        rc = store_stat(c->r->store, key, &size, NULL, &err);
-    if (ask && (rc < 0 || size != f->bytes)) return pack_resized(c, f);
-    if (!read) return NULL;
-    size = f->bytes + !ask;
-    uint8_t *bytes = seam_alloc_aligned(4096, (size + 4095) & ~(size_t)4095);
-    if (!bytes) rc = error_set(&err, ERR_NO_MEMORY, "no memory to read a pack of %llu bytes", (unsigned long long)size);
-    if (rc == 0) rc = store_read(c->r->store, key, 0, bytes, size, ret_got, &err);
-    if (rc == 0 && !ask && *ret_got != f->bytes && store_pin_first_version(c->r->store, key))
-        rc = store_read(c->r->store, key, 0, bytes, size, ret_got, &err);
-    if (rc == 0 && (ask || *ret_got == f->bytes)) return bytes;
-    seam_free(bytes);
-    if (rc == 0) return pack_resized(c, f);
-    if (!ask || rc == -ERR_S3_ARCHIVED) return pack_unread(c, f, rc, &err);
-    damage_pack(c, f, CHECK_UNREADABLE, err.text);
-    return NULL;
-}
-
-static void pack_judge(struct checking *c, const struct pack_fact *f, struct bytes in, const struct digest *d) {
-    bool whole = in.len == f->bytes && digest_equal(d, &f->name);
-    if (!whole && !c->fetcher) {
-        damage_pack(c, f, CHECK_CORRUPT, NAME_DIFFERS);
-    } else if (!whole || c->o->level >= VERIFY_DECODE) {
-        /* with the read key the damage can be narrowed down to frames */
-        size_t bad = frames_check(c, f, in, whole);
-        if (!whole && bad == 0) {
-            struct damage n = {
-                .pack = f->name, .meta = f->meta, .frame = FRAME_ALL, .result = CHECK_CORRUPT, .harmless = true};
-            snprintf(n.text, sizeof n.text, NAME_DIFFERS "; every chunk in it is whole");
-            damage_add(c, &n);
-        }
-    }
-}
-
-/* What lies over a pack is not the pack: its first version is looked at instead. */
-static void see_past(struct checking *c, const struct pack_fact *f, uint8_t **bytes, struct bytes *in,
-                     struct digest *d) {
-    char key[96];
-    size_t got = 0;
-    pack_key(f->meta, &f->name, key);
-    if (!store_pin_first_version(c->r->store, key)) return;
-    seam_free(*bytes);
-    *bytes = pack_bytes(c, f, &got);
-    *in = BYTES_OF(*bytes, *bytes ? got : 0);
-    sha256(*in, d);
-}
-
-static void packs_check(void *arg) {
-    struct task *t = arg;
-    struct bytes in[PACKS_AT_ONCE];
-    struct digest d[PACKS_AT_ONCE];
-    uint8_t *bytes[PACKS_AT_ONCE];
-    for (unsigned i = 0; i < t->count; i++) {
-        size_t got = 0;
-        bytes[i] = pack_bytes(t->c, &t->facts[i], &got);
-        in[i] = BYTES_OF(bytes[i], bytes[i] ? got : 0);
-    }
-    sha256_many(in, d, t->count);
-    for (unsigned i = 0; i < t->count; i++) {
-        if (bytes[i] && !digest_equal(&d[i], &t->facts[i].name)) see_past(t->c, &t->facts[i], &bytes[i], &in[i], &d[i]);
-        if (bytes[i]) pack_judge(t->c, &t->facts[i], in[i], &d[i]);
-        /* what lies in it is walked afterwards */
-        if (bytes[i] && t->facts[i].meta && t->c->lost.f && t->c->o->level >= VERIFY_DECODE &&
-            fetch_offer(t->c->lost.f, &t->facts[i].name, in[i]))
-            bytes[i] = NULL;
-        seam_free(bytes[i]);
-        progress(t->c, t->facts[i].bytes);
-    }
-    seam_free(t);
-}
 
 /* ---- whom damage harms ---- */
 
@@ -416,7 +180,7 @@ static int archived_tell(struct checking *c, struct error *err) {
 static int object_harms(struct checking *c, const char *object, int code, const char *text,
                         const struct snapshot_info *only, struct error *err) {
     const char *ids[] = {only ? only->id : NULL, NULL};
-    struct check_finding f = {object, result_of(code), text, ids, NULL, 0, 0};
+    struct check_finding f = {object, check_result_of(code), text, ids, NULL, 0, 0};
     c->totals.findings++;
     return c->o->finding ? c->o->finding(c->o->ctx, &f, err) : 0;
 }
@@ -634,19 +398,19 @@ struct pack_walk {
     struct budgeted *within;
     const struct nameset *all;
     uint8_t *seen;
-    struct task *task;
+    struct check_task *task;
     unsigned at_once; /* packs a task */
 };
 
 static int pack_task(struct pack_walk *w, const struct pack_fact *f, struct error *err) {
     void *mem;
-    int rc = w->task ? 0 : mem_alloc(sizeof(struct task), &mem, err);
+    int rc = w->task ? 0 : mem_alloc(sizeof(struct check_task), &mem, err);
     if (rc < 0) return rc;
     if (!w->task) w->task = mem;
     w->task->c = w->c;
     w->task->facts[w->task->count++] = *f;
     if (w->task->count < w->at_once) return 0;
-    pool_submit(w->c->pool, packs_check, w->task);
+    pool_submit(w->c->pool, check_packs, w->task);
     w->task = NULL;
     return stop_check(err);
 }
@@ -688,7 +452,7 @@ static int lost_see(void *ctx, const struct digest *name, struct error *err) {
     const struct pack_fact lost = {.name = *name};
     (void)err;
     if (bit_take(w->seen, nameset_find(w->all, name->b)))
-        damage_pack(w->c, &lost, CHECK_MISSING, "a live snapshot needs it and the index does not know it");
+        check_pack_damaged(w->c, &lost, CHECK_MISSING, "a live snapshot needs it and the index does not know it");
     return 0;
 }
 
@@ -708,7 +472,7 @@ static int budget_run(struct pack_walk *w, struct error *err) {
 }
 
 static int packs_run(struct checking *c, const struct nameset *all, struct budgeted *within, struct error *err) {
-    struct pack_walk w = {.c = c, .within = within, .all = all, .at_once = PACKS_AT_ONCE};
+    struct pack_walk w = {.c = c, .within = within, .all = all, .at_once = CHECK_PACKS_AT_ONCE};
     if (store_reads_many(c->r->store)) w.at_once = 1;
     const struct state *s = &c->r->state;
     void *mem;
@@ -719,7 +483,7 @@ static int packs_run(struct checking *c, const struct nameset *all, struct budge
     rc = rows_walk(&w, pack_total, err);
     if (rc == 0) rc = c->o->budget ? budget_run(&w, err) : rows_walk(&w, pack_task, err);
     if (rc == 0 && w.task) {
-        pool_submit(c->pool, packs_check, w.task);
+        pool_submit(c->pool, check_packs, w.task);
         w.task = NULL;
     }
     size_t found = 0;
@@ -753,7 +517,7 @@ int repo_check(struct repo *r, const struct check_options *o, struct check_total
     if (c.fetcher && (rc = lost_open(r, NULL, NULL, &c.lost, err)) < 0) goto out;
     /* Where reads take long, more of them are under way than there are processors, each of one pack. */
     unsigned threads = o->threads ? o->threads : thread_cpus();
-    if (c.far && threads < PACKS_FAR) threads = PACKS_FAR;
+    if (c.far && threads < CHECK_PACKS_FAR) threads = CHECK_PACKS_FAR;
     if ((rc = pool_new(threads, 2, &c.pool, err)) < 0) goto out;
     if ((rc = others_check(&c, err)) < 0) goto out;
     for (size_t i = 0; i < r->state.snapshot_count && rc == 0; i++)
@@ -780,6 +544,7 @@ out:
     budget_free(&within.budget);
     seam_free(within.list.f);
     pool_free(c.pool);
+    check_packs_end(&c);
     fetcher_free(c.fetcher);
     lost_close(&c.lost);
     nameset_free(&all);

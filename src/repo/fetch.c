@@ -245,6 +245,49 @@ static int members_verify(struct repo *r, struct pack_in *in, uint32_t ordinal, 
     return rc;
 }
 
+struct held_chunks {
+    struct bytes data[MEMBERS_AT_ONCE];
+    struct digest want[MEMBERS_AT_ONCE];
+    enum chunk_kind kind[MEMBERS_AT_ONCE];
+    bool *good[MEMBERS_AT_ONCE];
+    unsigned n;
+};
+
+static void chunks_hold(struct held_chunks *h, struct bytes id_key) {
+    struct digest sha[MEMBERS_AT_ONCE], id;
+    sha256_many(h->data, sha, h->n);
+    for (unsigned i = 0; i < h->n; i++) {
+        chunk_id(id_key, h->kind[i], &sha[i], &id);
+        *h->good[i] &= digest_equal(&id, &h->want[i]);
+    }
+    h->n = 0;
+}
+
+int frames_hold(struct repo *r, struct pack_in *in, const uint32_t *ordinals, uint8_t *const *plain, unsigned n,
+                bool *ret_good, struct error *err) {
+    struct held_chunks h;
+    struct bytes id_key;
+    int rc = repo_id_key(r, pack_in_epoch(in), &id_key, err);
+    if (rc < 0) return rc;
+    h.n = 0;
+    for (unsigned f = 0; f < n; f++) {
+        const struct frame *fr = pack_in_frame(in, ordinals[f]);
+        size_t at = 0;
+        ret_good[f] = true;
+        for (unsigned i = 0; i < fr->member_count; i++, h.n++) {
+            const struct member m = frame_member(fr, i);
+            if (h.n == MEMBERS_AT_ONCE) chunks_hold(&h, id_key);
+            h.data[h.n] = BYTES_OF(plain[f] + at, m.len);
+            h.want[h.n] = m.id;
+            h.kind[h.n] = fr->kind;
+            h.good[h.n] = &ret_good[f];
+            at += m.len;
+        }
+    }
+    chunks_hold(&h, id_key);
+    return 0;
+}
+
 /* Without `prove`, members are left to be checked when they are handed out. */
 static int payload_decode(struct repo *r, struct pack_in *in, uint32_t ordinal, struct codec *codec,
                           struct bytes payload, struct bytes base, bool prove, uint8_t *plain, struct digest *ids,
@@ -253,7 +296,7 @@ static int payload_decode(struct repo *r, struct pack_in *in, uint32_t ordinal, 
     int rc = codec_decode(codec, fr->codec, payload, base, plain, fr->plain_len, err);
     if (rc < 0) return error_wrap(err, "%s: frame %u", pack_in_key(in), ordinal);
     if (prove) return members_verify(r, in, ordinal, plain, ids, shas, err);
-    for (unsigned i = 0; i < fr->member_count; i++) ids[i] = frame_member(fr, i).id;
+    for (unsigned i = 0; i < fr->member_count && ids; i++) ids[i] = frame_member(fr, i).id;
     return 0;
 }
 
@@ -296,9 +339,9 @@ static int decode(struct repo *r, struct pack_in *in, uint32_t ordinal, struct c
     return decode_once(r, in, ordinal, codec, sealed_in, base, prove, plain, ids, shas, err);
 }
 
-int frame_decode(struct repo *r, struct pack_in *in, uint32_t ordinal, struct codec *codec, struct bytes sealed_in,
-                 struct bytes base, uint8_t *plain, struct digest *ids, struct digest *shas, struct error *err) {
-    return decode(r, in, ordinal, codec, sealed_in, base, true, plain, ids, shas, err);
+int frame_open(struct repo *r, struct pack_in *in, uint32_t ordinal, struct codec *codec, struct bytes sealed_in,
+               struct bytes base, uint8_t *plain, struct error *err) {
+    return decode(r, in, ordinal, codec, sealed_in, base, false, plain, NULL, NULL, err);
 }
 
 /* What a chunk is wanted for. */

@@ -305,9 +305,12 @@ void fetch_share(struct fetcher *f, unsigned share);
 bool fetch_offer(struct fetcher *f, const struct digest *pack, struct bytes whole);
 int fetch_dir(struct fetcher *f, const struct location *at, const struct pack_in **ret, void **ret_hold, struct error *err) PK_CHECK;
 void fetch_dir_release(struct fetcher *f, void *hold);
-/* Open, decode and check one frame: from sealed_in, or read from the store when that is empty. plain has plain_len bytes; ids
- * and shas (may be NULL) one entry a member. */
-int frame_decode(struct repo *r, struct pack_in *in, uint32_t ordinal, struct codec *codec, struct bytes sealed_in, struct bytes base, uint8_t *plain, struct digest *ids, struct digest *shas, struct error *err) PK_CHECK;
+/* Open and decode one frame, without holding its chunks against their ids. plain has plain_len bytes. */
+int frame_open(struct repo *r, struct pack_in *in, uint32_t ordinal, struct codec *codec, struct bytes sealed_in,
+               struct bytes base, uint8_t *plain, struct error *err) PK_CHECK;
+/* Which of n decoded frames of a pack have in them what the ids of their chunks say; many at once cost less each. */
+int frames_hold(struct repo *r, struct pack_in *in, const uint32_t *ordinals, uint8_t *const *plain, unsigned n,
+                bool *ret_good, struct error *err) PK_CHECK;
 
 /* ---- manifests ---- */
 enum ref_type { REF_CHUNK = 0, REF_HOLE = 1, REF_LIST = 2, REF_ANCHORED = 3 }; /* 3: on disk only, a chunk with an anchor */

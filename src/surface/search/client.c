@@ -43,7 +43,7 @@ int search_send(const struct search_client *c, const struct search_request *q, i
 }
 
 bool search_untouched(int status, struct bytes text) {
-    return status == 429 && text.len && memmem(text.ptr, text.len, "circuit_breaking_exception", 26) &&
+    return status == 429 && text.ptr && text.len && memmem(text.ptr, text.len, "circuit_breaking_exception", 26) &&
            memmem(text.ptr, text.len, "<http_request>", 14);
 }
 
