@@ -24,7 +24,6 @@ void restore_note(struct restore *r, enum note_kind kind, struct bytes name, con
 
 void restore_progress(struct restore *r) {
     const struct surface_events *e = &r->ctx->events;
-    flush_ask(r);
     if (!e->progress) return;
     int64_t now = time_monotonic_ns(), last = atomic_load_explicit(&r->progress_ns, memory_order_relaxed);
     if (now - last < PROGRESS_NS || !atomic_compare_exchange_strong(&r->progress_ns, &last, now)) return;
@@ -69,25 +68,43 @@ static void workers_end(struct restore *r) {
     while (r->n_workers > 0) pthread_join(r->workers[--r->n_workers], NULL);
 }
 
+/* Contents on their way to the disk while links and folders are finished. */
+struct flush {
+    int fd, why; /* why: errno; an error is told once, so it must not be lost here */
+    pthread_t thread;
+};
+
+static void *flush_run(void *arg) {
+    struct flush *f = arg;
+    f->why = seam_syncfs(f->fd) < 0 ? errno : 0;
+    return NULL;
+}
+
+static int restore_finish(struct restore *r, struct error *err) {
+    struct flush f = {.fd = r->base->dir.fd};
+    struct error ignored = ERROR_INIT;
+    /* Without the thread all is left to the sync at the end. */
+    const bool started = thread_start(&f.thread, flush_run, &f, &ignored) == 0;
+    int rc = restore_pass(r, PASS_FINISH, err);
+    if (started) pthread_join(f.thread, NULL);
+    if (rc == 0 && f.why) {
+        errno = f.why;
+        rc = error_set_errno(err, ERR_IO_SYNC, "make the restored contents durable");
+    }
+    return rc;
+}
+
 static int restore_make(struct restore *r, struct error *err) {
-    struct error e = ERROR_INIT;
-    flush_begin(r);
     int rc = workers_start(r, err);
     if (rc == 0) rc = restore_pass(r, PASS_MAKE, err);
     if (rc) restore_fail(r, err);
     workers_end(r);
     if (atomic_load(&r->failed)) {
         *err = r->err;
-        rc = -(int)err->code;
+        return -(int)err->code;
     }
-    if (rc == 0) rc = stand_ins_fill(r, err);
-    if (rc == 0) flush_last(r);
-    if (rc == 0) rc = restore_pass(r, PASS_FINISH, err);
-    if (flush_end(r, &e) < 0 && rc == 0) {
-        *err = e;
-        rc = -(int)err->code;
-    }
-    return rc;
+    rc = stand_ins_fill(r, err);
+    return rc ? rc : restore_finish(r, err);
 }
 
 static int restore_begin(struct restore *r, const struct surface_context *ctx, struct source *src,

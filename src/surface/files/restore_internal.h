@@ -72,7 +72,6 @@ struct restore {
     unsigned n_workers;
     uint64_t items_total, bytes_total;
     atomic_uint_fast64_t items, bytes, skipped;
-    struct flush *flush; /* NULL: all is left to the sync at the end */
     atomic_int_fast64_t progress_ns;
     atomic_bool failed;
     pthread_mutex_t fail_lock;
@@ -92,14 +91,6 @@ void restore_progress(struct restore *r);
 const char *restore_temp(struct restore *r, const char *comp, char out[TEMP_BYTES]);
 int restore_settle(struct restore *r, int dir, const char *temp, const char *comp, struct bytes name,
                    struct error *err) PK_CHECK;
-
-/* restore_flush.c: contents on their way to the disk while others are made, and while links and folders are finished. A
- * thread of its own asks the file system to write them; without it all is left to the sync at the end. */
-void flush_begin(struct restore *r);
-void flush_ask(struct restore *r);  /* from any thread, whenever something was made */
-void flush_last(struct restore *r); /* no contents come any more; does not wait */
-int flush_end(struct restore *r,
-              struct error *err) PK_CHECK; /* waits; the first failure of any flush. Also without one */
 
 /* restore_pass.c */
 int restore_pass(struct restore *r, int pass, struct error *err) PK_CHECK;
