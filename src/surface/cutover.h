@@ -14,6 +14,7 @@ struct cutover_start {
     const char *folder; /* the restored one */
     unsigned port;      /* 0: what its configuration says */
     const json_t *facts;
+    bool alone; /* it never takes over: it must take nothing that is meant for the live one */
 };
 enum cutover_amcheck { CUTOVER_AMCHECK_INSTALLED, CUTOVER_AMCHECK_INSTALL, CUTOVER_AMCHECK_NONE };
 struct cutover_check {
@@ -36,7 +37,8 @@ struct cutover_driver {
     int (*last_wal)(const struct surface_context *, json_t **ret, struct error *);
     /* ERR_CUTOVER_WROTE when anything has written since `last`, or the freeze is not in force any more (with `builtin`). */
     int (*quiet)(const struct surface_context *, const json_t *last, bool builtin, struct error *);
-    /* Get the folder ready for its first start: archiving is held back until adopt. */
+    /* Get the folder ready for its first start: archiving is held back until adopt, and of one that stays alone its
+     * subscriptions rest for good. */
     int (*ready)(const struct surface_context *, const struct cutover_start *, struct error *);
     /* Start it, unless it runs. Returns before its recovery is at an end. */
     int (*start)(const struct surface_context *, const struct cutover_start *, struct error *);

@@ -29,8 +29,14 @@ int bisect_database_learn(struct asking *a, struct error *err) {
         const char *name;
         if (!past_is_physical(info) || a->points[i].end) continue;
         rc = work_reading_open(a->w, info, &in, err);
-        if (rc == 0 && past_database(in.facts, a->o->database, &name, &none) == 0) learn(a, in.facts, name);
+        int said = rc == 0 ? past_database(in.facts, a->o->database, &name, &none) : -ERR_NO_POINT;
+        if (said == 0) learn(a, in.facts, name);
         work_reading_close(&in);
+        if (said == -ERR_USAGE) break; /* which of several must be named, as who asks that point will say */
+        if (rc < 0 && (error_info(rc)->status == EXIT_INTEGRITY || rc == -ERR_S3_ARCHIVED)) { /* another may tell */
+            error_clear(err);
+            rc = 0;
+        }
     }
     return rc;
 }

@@ -32,7 +32,8 @@ int bisect_ask(struct asking *a, const struct snapshot_info *info, const struct 
                const struct bisect_try **ret, struct error *err) PK_CHECK;
 
 /* ---- bisect_database.c ---- */
-/* Which database of the physical points is meant: by what the newest that has it recorded of it. */
+/* Which database of the physical points is meant: by what the newest that has it recorded of it. One that is damaged or
+ * in an archive tells nothing, and none does once several could be meant. */
 int bisect_database_learn(struct asking *a, struct error *err) PK_CHECK;
 /* What it is called in a cluster that is up: by its name there or, where none has that, the same one renamed, of which
  * *name is then a name in `room`, and t->text says so. ERR_NO_POINT, which t->text says as well: neither is there. */

@@ -55,8 +55,10 @@ static int cut_open(struct work *w, const struct cutover_plan *p, const struct c
     if (rc == 0 && !(k->driver = k->surface.driver->cutover))
         rc = error_set(err, ERR_CUTOVER_UNFIT, "the surface is no physical backup of PostgreSQL any more");
     const char *folder = json_string_value(json_object_get(p->doc, "folder"));
-    k->start = (struct cutover_start){
-        .folder = folder ? folder : "", .port = (unsigned)json_integer_value(port), .facts = k->facts};
+    k->start = (struct cutover_start){.folder = folder ? folder : "",
+                                      .port = (unsigned)json_integer_value(port),
+                                      .facts = k->facts,
+                                      .alone = cut_is_rehearsal(p->doc)};
     return rc == 0 ? journal_of(k, err) : rc;
 }
 
@@ -232,6 +234,12 @@ static int put_back(struct cut *k, const struct error *why, struct error *err) {
     return rc;
 }
 
+/* Where putting back failed. */
+static const char *left_behind(const struct cut *k) {
+    return cut_is_rehearsal(k->p->doc) ? "the live server was not touched; the new one may still run"
+                                       : "nothing was switched; writes to the old server may still be refused";
+}
+
 static int failed(struct cut *k, struct error *err) {
     struct error undo = ERROR_INIT;
     if (switched(k)) {
@@ -249,7 +257,7 @@ static int failed(struct cut *k, struct error *err) {
     if (put_back(k, err, &undo) < 0) {
         error_wrap(&undo, "%s; then", err->text);
         *err = undo;
-        error_state(err, "nothing was switched; writes to the old server may still be refused");
+        error_state(err, "%s", left_behind(k));
         return -(int)err->code;
     }
     return error_state(err, "nothing was switched; the old server takes writes as before");
@@ -314,7 +322,7 @@ static int run(struct cut *k, struct cutover_done *ret, struct error *err) {
     char now[32];
     int rc = 0;
     if (!strcmp(journal_is(&k->j), UNDOING) && (rc = put_back(k, NULL, err)) < 0)
-        return error_state(err, "nothing was switched; writes to the old server may still be refused");
+        return error_state(err, "%s", left_behind(k));
     rc = state_check(k, ret, err);
     if (rc < 0 || ret->already) return rc;
     if (e) rc = guard_confirm(e, GUARD_RESTORE, k->surface.name, k->p->snapshot_id, k->confirm, err);

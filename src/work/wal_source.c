@@ -195,7 +195,8 @@ static int from_pieces(struct work_wal *h, uint64_t system, const struct wal_nam
 static int get_here(struct work_wal *h, uint64_t system, const struct wal_name *n, struct out *ret, struct error *err) {
     struct error pieces = ERROR_INIT;
     int got = -ERR_WAL_ABSENT;
-    if (n->kind == WAL_SEGMENT) got = from_pieces(h, system, n, false, ret, &pieces);
+    /* those of a fallback that goes before are in reach by now; what is left of a timeline is there whole or not */
+    if (wal_in_pieces(n)) got = from_pieces(h, system, n, n->kind == WAL_PARTIAL, ret, &pieces);
     if (got != -ERR_WAL_ABSENT && got != -ERR_OBJECT_MISSING) {
         *err = pieces;
         return got;

@@ -24,6 +24,8 @@ rm -f "$F/hooks"
 in_f "$F/proofkeep" restore lab/pg --cutover --rehearse --port $PORT --into "$F/new0" --json --config "$F/none.yaml" >"$T/out" 2>"$T/err" && [ "$(steps done)" = 'restore start recover checks stop' ] &&
   [ "$(check connections)$(check amcheck)$(check 'query migration')" = passednot_checkedpassed ] && [ "$(cat "$F/hooks")" = smoke ] && ! frozen && ! new 'SELECT 1' 2>"$T/null" && [ -e "$F/new0/PG_VERSION" ]
 claim 'a rehearsal needs none: the new server is restored, started, checked and stopped, and the live one goes on'
+[ "$(cluster_as "$F" "$PG_BIN/postgres" -D "$F/new0" -C max_logical_replication_workers)" = 0 ]
+claim '... and what its subscriptions would have taken from their publishers is left to the live one'
 id=$(result plan) && w restore --plan "$id" && grep -q 'was carried out before' out && w restore --plan "$id" --abort && grep -q 'was left to be undone' out && rm -rf "${F:?}/new0" && plan --into "$F/new0" && tail -n 2 "$T/out" | head -n 1 | python3 -c '
 import json, sys
 t = {s["name"]: s["estimated_seconds"] for s in json.load(sys.stdin)["steps"]}

@@ -95,6 +95,11 @@ rm -rf "$K"/cache/proofkeep/wal/*/get
 ! measured wal get prod/db "$a" "$K/got" --config "$K/gone.yaml" && says 'its fallback gone, which may have it, cannot be read' && rm -f "$K/got" && measured wal get prod/db "$b" "$K/got" --config "$K/gone.yaml" &&
   cmp "$C/data/pg_wal/$b" "$K/got"
 claim 'and what it has all of comes from it, though its fallback is out of reach'
+cluster_as "$C" cp "$C/data/pg_wal/$b" "$K/$b.partial" && sed -e "s,{ file: $K/key },{ file: $K/key3 }," -e "s,url: $K/repo,url: $K/gone," "$K/pk.yaml" | cluster_as "$C" tee "$K/init.yaml" >/dev/null
+sed -e "s,^secrets:,&\n  g: { file: $K/key3 }," -e '/  gone:/s/key: k/key: g/' "$K/gone.yaml" | cluster_as "$C" tee "$K/spare.yaml" >/dev/null
+measured init --config "$K/init.yaml" -r main --key-file "$K/key3" && measured wal push prod/db "$K/$b.partial" --config "$K/init.yaml" && [ -d "$(echo "$K"/gone/wal/*/00000001/"$b".partial.pieces)" ] &&
+  measured wal get prod/db "$b.partial" "$K/got" --config "$K/spare.yaml" && cmp "$K/$b.partial" "$K/got"
+claim 'what only a fallback has in pieces comes from there'
 sql -c "INSERT INTO word VALUES (-2, 'not archived')"
 measured wal receive prod/db --config "$K/second.yaml" -r second --once
 {

@@ -142,6 +142,7 @@ static int fill(struct place *p, const struct pgphys_item *it, struct error *err
     int rc = fill_once(p, it, true, err);
     if (rc != -ERR_RESTORE_DIFFERS) return rc;
     error_clear(err);
+    atomic_fetch_sub_explicit(&p->r->bytes, p->at, memory_order_relaxed);
     p->at = 0;
     return fill_once(p, it, false, err);
 }

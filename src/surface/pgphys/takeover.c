@@ -57,7 +57,8 @@ static int replace(const struct server *v, const char *path, struct bytes conten
 
 /* archive_mode cannot be changed while a server runs. With no command it keeps its WAL, and archives it later. */
 static const char mark[] = "# by proofkeep, when this was restored:\n";
-static const char off[] = "archive_mode = 'off'\n", held[] = "archive_command = ''\narchive_library = ''\n";
+static const char off[] = "archive_mode = 'off'\n", held[] = "archive_command = ''\narchive_library = ''\n",
+                  alone[] = "max_logical_replication_workers = '0'\n";
 
 static int ready(const struct surface_context *ctx, const struct cutover_start *q, struct error *err) {
     CLEANUP(server_close) struct server v;
@@ -75,6 +76,7 @@ static int ready(const struct surface_context *ctx, const struct cutover_start *
     if (!at) return replace(&v, path, buf_bytes(&was), err); /* done before; its owner perhaps not */
     rc = buf_append(&now, text, (size_t)(at - text), err);
     if (rc == 0) rc = buf_append_str(&now, held, err);
+    if (rc == 0 && q->alone) rc = buf_append_str(&now, alone, err);
     if (rc == 0) rc = buf_append_str(&now, at + sizeof off - 1, err);
     return rc == 0 ? replace(&v, path, buf_bytes(&now), err) : rc;
 }
