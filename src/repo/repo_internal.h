@@ -280,7 +280,7 @@ int fetch_chunk_into(struct fetcher *f, const uint8_t *id_prefix, const struct d
 /* The base of a delta: a copy of it that is none itself. */
 int fetch_base(struct fetcher *f, const uint8_t *id_prefix, const struct digest *full, struct fetched *ret, struct error *err) PK_CHECK;
 void fetch_release(struct fetcher *f, struct fetched *c);
-/* Decode an opened frame's payload and check every member against its id. Otherwise as frame_decode. */
+/* Decode an opened frame's payload and check every member against its id. Otherwise as frame_open. */
 int frame_verify(struct repo *r, struct pack_in *in, uint32_t ordinal, struct codec *codec, struct bytes payload, struct bytes base, uint8_t *plain, struct digest *ids, struct digest *shas, struct error *err) PK_CHECK;
 /* That chunk will be asked for, and what belongs to it (a delta's base): where reads cost a request, what is told before comes
  * in few of them. */

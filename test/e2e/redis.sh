@@ -10,8 +10,8 @@ secrets=("right: { file: $T/right }" "wrong: { file: $T/wrong }")
 (umask 077 && echo 'keeper secret' >right && echo 'not the keeper secret' >wrong)
 redis_config proofkeep.yaml "host: $A/s"
 redis_start "$A" && redis_fill "$A"
-# small as an RDB has them, and large as they are; and a name that is large
-redis_in "$A" eval "redis.call('set', 's:dense', string.rep('a', 300000)) redis.call('set', string.rep('k', 300000), 'v')" 0 >/dev/null
+# small as an RDB has them, and large as they are; and a large name, with what would be a command if it came before its length
+redis_in "$A" eval "redis.call('set', 's:dense', string.rep('a', 300000)) redis.call('set', 'k\r\nset taken 1\r\n' .. string.rep('k', 600000), 'v')" 0 >/dev/null
 was=$(redis_digest "$A")
 pk init --repository main
 

@@ -3,10 +3,11 @@
  *
  * Each of its bits is flipped alone, in memory, and the part of the engine that must notice is asked directly, which is
  * the same as asking the whole: opening reads entries in order and stops at the first that entry_check refuses; runs
- * and pack lists are only ever read by run_read_body; frames only by frame_decode, and what is around them by
+ * and pack lists are only ever read by run_read_body; frames only by frame_open and frames_hold, and what is around them by
  * pack_in_open. The padding of packs is read by nobody: a check holds the whole pack against its name. One flip in
  * STRIDE also goes the whole way: open, check at level decode, restore, compare. PK_FLIP_STRIDE=1 sends all of them
  * (most of an hour). Under a sanitiser one bit of each byte is flipped. */
+#include "../harness/frame_decode.h"
 #include "crypto/keyring.h"
 #include "ledger/ledger_internal.h"
 #include "mem_store.h"
@@ -384,7 +385,7 @@ static bool pack_is_noticed(struct mem_object *o, size_t at, void *ctx) {
             const struct frame *f = pack_in_frame(p->in, i);
             if (at < f->at || at >= f->at + f->stored_len) continue;
             return frame_decode(repo, p->in, i, p->codec, BYTES_OF(o->bytes + f->at, f->stored_len), BYTES_OF(NULL, 0),
-                                p->plain, NULL, NULL, &err) == -ERR_OBJECT_CORRUPT;
+                                p->plain, &err) == -ERR_OBJECT_CORRUPT;
         }
         return false;
     }

@@ -1,5 +1,6 @@
 /* doc/format/{pack,index,snapshot}.md say the truth: what the program writes, given the same randomness, is byte for
  * byte what the pages have, and it reads what they have. */
+#include "../harness/frame_decode.h"
 #include "crypto/keyring_internal.h"
 #include "mem_store.h"
 #include "repo/packlist.h"
@@ -231,8 +232,7 @@ static void packs_are_read_as_documented(void **state) {
         assert_int_equal(f->codec, i);
         assert_int_equal(f->member_count, plain[i][1] ? 2 : 1);
         if (i == 2) is_vector("first_id", BYTES_OF(f->base.b, 32));
-        OK(frame_decode(&repo, in, i, codec, BYTES_OF(NULL, 0), i == 2 ? vector("first") : BYTES_OF(NULL, 0), out, NULL,
-                        NULL, e));
+        OK(frame_decode(&repo, in, i, codec, BYTES_OF(NULL, 0), i == 2 ? vector("first") : BYTES_OF(NULL, 0), out, e));
         size_t at = 0;
         for (unsigned m = 0; m < f->member_count; m++) {
             is_vector(plain[i][m], BYTES_OF(out + at, frame_member(f, m).len));

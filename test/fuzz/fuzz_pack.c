@@ -1,6 +1,7 @@
 /* Packs: whatever a holder of keys put in one, an error or frames that lie within it. First byte 0: the rest is the
  * object. Else the rest is a directory to be sealed and the payloads of its frames: u32 frames, u32 length, directory,
  * payloads. */
+#include "../harness/frame_decode.h"
 #include "crypto/crypto_internal.h"
 #include "repo_fixture.h"
 
@@ -81,8 +82,7 @@ static void use(struct fixture *f, struct pack_in *in, size_t len) {
         need(fr->at >= PACK_HEADER_BYTES && fr->at + fr->stored_len <= len && fr->plain_len <= CHUNK_PLAIN_MAX);
         uint8_t *plain = malloc(fr->plain_len + 1u);
         need(plain != NULL);
-        int rc = frame_decode(&f->repo, in, i, codec, BYTES_OF(NULL, 0), BYTES_OF(base, sizeof base), plain, NULL, NULL,
-                              &err);
+        int rc = frame_decode(&f->repo, in, i, codec, BYTES_OF(NULL, 0), BYTES_OF(base, sizeof base), plain, &err);
         need(rc == 0 || rc == -ERR_OBJECT_CORRUPT);
         error_clear(&err);
         free(plain);

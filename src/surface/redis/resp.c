@@ -40,8 +40,9 @@ int resp_flush(struct resp *c, struct error *err) {
 }
 
 int resp_raw(struct resp *c, struct bytes part, struct error *err) {
-    int r = c->out.len + part.len > OUT_BYTES ? resp_flush(c, err) : 0;
-    if (r == 0 && part.len > OUT_BYTES / 2) return send_all(c, part.ptr, part.len, err);
+    const bool large = part.len > OUT_BYTES / 2; /* sent as it lies, after what was collected before it */
+    int r = large || c->out.len + part.len > OUT_BYTES ? resp_flush(c, err) : 0;
+    if (r == 0 && large) return send_all(c, part.ptr, part.len, err);
     return r == 0 ? buf_append(&c->out, part.ptr, part.len, err) : r;
 }
 

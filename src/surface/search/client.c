@@ -1,6 +1,7 @@
 #include "surface/search/search_internal.h"
 
 #include "base/seam.h"
+#include "base/thread.h"
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -48,7 +49,8 @@ bool search_untouched(int status, struct bytes text) {
 }
 
 int search_busy_wait(unsigned failed, int wait_ms, const atomic_bool *cancel, struct error *err) {
-    return http_wait(failed, BUSY_WAIT_MS, BUSY_WAIT_CAP_MS, wait_ms, cancel, err);
+    int r = stop_check(err); /* one that came before the wait does not end it */
+    return r < 0 ? r : http_wait(failed, BUSY_WAIT_MS, BUSY_WAIT_CAP_MS, wait_ms, cancel, err);
 }
 
 /* What a cluster says when it refuses: {"error": {"type", "reason", "root_cause": […]}, "status"}. */

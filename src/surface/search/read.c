@@ -125,8 +125,10 @@ int search_reader_keep(struct search_reader *r, struct error *err) {
             rc = search_keep_id(&r->frozen[i], r->index, j, "pit_id", err);
         json_decref(j);
         json_decref(body);
+        /* It was patient: for each of many, that would be for hours. */
+        if (ignored.code == ERR_SEARCH_BUSY) break;
     }
-    return rc;
+    return rc == 0 ? stop_check(err) : rc;
 }
 
 /* How many there are in what is frozen, before it is taken apart: the parts must have as many. */
@@ -200,9 +202,25 @@ int search_reader_run(struct search_reader *r, const struct hits_events *ev, str
     return rc < 0 ? error_wrap(err, "read the index %s", r->index) : 0;
 }
 
+/* Once, without patience: it is help only. */
+static bool let_go(const struct search_reader *r, const json_t *body) {
+    CLEANUP(buf_free) struct buf out = BUF_INIT(2 * ID_MAX);
+    struct error ignored = ERROR_INIT;
+    int status = 0;
+    if (!body || json_write(body, &out, &ignored) < 0) return false;
+    struct bytes slice = buf_bytes(&out);
+    struct search_request q = {.method = "DELETE",
+                               .path = r->way == SEARCH_SCROLL ? "/_search/scroll"
+                                       : r->c->opensearch      ? "/_search/point_in_time"
+                                                               : "/_pit",
+                               .body = &slice,
+                               .body_count = 1};
+    return search_send(r->c, &q, &status, &ignored) == 0 && status != 429;
+}
+
 void search_reader_close(struct search_reader *r) {
+    bool asking = true; /* all of it ends by itself, too */
     for (size_t i = 0; r->frozen && i < (r->n_frozen ? r->n_frozen : 1); i++) {
-        struct error ignored = ERROR_INIT;
         struct bytes id = buf_bytes(&r->frozen[i]);
         json_t *body = NULL;
         if (id.len && r->way == SEARCH_SCROLL)
@@ -211,13 +229,7 @@ void search_reader_close(struct search_reader *r) {
             body = json_pack("{s:[s%]}", "pit_id", (const char *)id.ptr, id.len);
         else if (id.len)
             body = json_pack("{s:s%}", "id", (const char *)id.ptr, id.len);
-        /* Help only: it ends by itself. */
-        if (body)
-            (void)!search_ask(r->c, "DELETE",
-                              r->way == SEARCH_SCROLL ? "/_search/scroll"
-                              : r->c->opensearch      ? "/_search/point_in_time"
-                                                      : "/_pit",
-                              body, NULL, NULL, "end a point in time", &ignored);
+        if (body && asking) asking = let_go(r, body);
         json_decref(body);
         buf_free(&r->frozen[i]);
     }

@@ -62,7 +62,8 @@ struct search_request {
     const atomic_bool *cancel; /* given up once it is true; may be NULL */
     int *ret_wait_ms;          /* how long the answer asks to be left alone; may be NULL */
 };
-/* What is asked for again when the cluster has no room for it: so often, for about four minutes in all. */
+/* What is asked for again when the cluster has no room for it: so often, for about four minutes in all, or half an hour
+ * where each answer asks for a minute. */
 #define SEARCH_BUSY_TRIES 30u
 /* Whether a refusal says that nothing of the request was begun, whatever it is: the heap was too full to look at it. */
 bool search_untouched(int status, struct bytes text);
