@@ -289,7 +289,7 @@ static int note_read(struct ledger *l, struct error *err) {
     }
     l->note.there = rc == 0;
     if (rc < 0) l->note.len = 0;
-    l->note.known = store_has_tags(l->store) && (l->note.tag[0] || rc == -ERR_OBJECT_MISSING);
+    l->note.known = store_has_tags(l->store) && !l->note.untagged && (l->note.tag[0] || rc == -ERR_OBJECT_MISSING);
     return 0;
 }
 

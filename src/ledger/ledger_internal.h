@@ -62,6 +62,7 @@ struct ledger {
     struct peeks peeks;
     struct { /* the checkpoint's object as it was last read or put, where it has a tag */
         bool known, there;
+        bool untagged;             /* the place refused the tag: it is never known */
         char tag[STORE_TAG_BYTES]; /* "" where it is not there */
         uint8_t bytes[CHECKPOINT_MAX_BYTES + 1];
         size_t len;

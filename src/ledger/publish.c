@@ -129,12 +129,19 @@ static int put_tiles(struct ledger *l, uint64_t old, uint64_t size, struct error
     return rc < 0 ? rc : -(int)b.err.code;
 }
 
-/* Over what is known of the former one, where that can be asked for; *ret_again: it is not there any more. */
+/* Over what is known of the former one, where that can be asked for; *ret_again: it is not there any more, or a place
+ * that has tags refuses the condition, and is read before it is done without. */
 static int put_checkpoint(struct ledger *l, struct bytes note, bool *ret_again, struct error *err) {
+    struct error e = ERROR_INIT;
     bool done = false;
     *ret_again = false;
-    if (l->note.known && store_replace_if(l->store, CHECKPOINT_KEY, note, l->note.tag, &done, err) < 0)
+    if (l->note.known && store_replace_if(l->store, CHECKPOINT_KEY, note, l->note.tag, &done, &e) < 0) {
+        l->note.known = false;
+        *ret_again = l->note.untagged = e.code == ERR_S3_REFUSED || e.code == ERR_S3_DENIED;
+        if (*ret_again) return 0;
+        *err = e;
         return error_wrap(err, "checkpoint of the log");
+    }
     *ret_again = l->note.known && !done;
     l->note.known &= done && l->note.tag[0];
     l->published_last = done;

@@ -370,15 +370,18 @@ struct room {
     atomic_size_t used, max;
 };
 static inline void room_raise(struct room *r, size_t max) {
-    if (r->max < max) r->max = max;
+    for (size_t was = r->max; was < max && !atomic_compare_exchange_weak(&r->max, &was, max);) continue;
 }
 static inline bool room_has(const struct room *r, size_t n) {
     return !r->max || r->used + n <= r->max;
 }
+/* Nobody sees more taken than there is, not for a moment. */
 static inline bool room_take(struct room *r, size_t n) {
-    if ((r->used += n) <= r->max || !r->max) return true;
-    r->used -= n;
-    return false;
+    size_t used = r->used;
+    do {
+        if (r->max && used + n > r->max) return false;
+    } while (!atomic_compare_exchange_weak(&r->used, &used, used + n));
+    return true;
 }
 
 struct repo {

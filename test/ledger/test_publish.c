@@ -1,4 +1,5 @@
 /* Tiles, checkpoint and summaries: derived from the entries, never two roots for one size. */
+#include "counting.h"
 #include "fixture.h"
 #include "ledger/note.h"
 #include "ledger/proof.h"
@@ -341,6 +342,73 @@ static void a_summary_that_does_not_fit_is_refused(void **state) {
     fixture_end(&f);
 }
 
+/* ---- a place that replaces by tags, or says that it does ---- */
+
+static int tag_answer; /* 0: "it is not that any more", whatever there is; else the error */
+static unsigned tag_asked;
+
+static int tagged_read(struct store *s, const char *key, void *p, size_t len, size_t *ret_n, char tag[STORE_TAG_BYTES],
+                       struct error *err) {
+    int rc = counting_read(s, key, 0, p, len, ret_n, err);
+    if (rc == 0) snprintf(tag, STORE_TAG_BYTES, "\"of what is there\"");
+    return rc;
+}
+
+static int tagged_replace(struct store *s, const char *key, struct bytes content, char tag[STORE_TAG_BYTES],
+                          bool *ret_done, struct error *err) {
+    (void)s, (void)key, (void)content, (void)tag;
+    *ret_done = false;
+    tag_asked++;
+    return tag_answer ? error_set(err, tag_answer, "no conditions here") : 0;
+}
+
+/* However a place takes the condition, the checkpoint gets there, unless it cannot be written at all. */
+static void a_checkpoint_gets_where_no_condition_is_met(void **state) {
+    (void)state;
+    struct store_ops ops = counting_ops;
+    ops.read_tagged = tagged_read;
+    ops.replace_if = tagged_replace;
+    const struct {
+        int answer;
+        unsigned asked, again; /* and after another entry */
+    } cases[] = {{0, 4, 8}, {ERR_S3_REFUSED, 1, 1}, {ERR_S3_DENIED, 1, 1}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (unsigned before = 0; before < 2; before++) { /* the first checkpoint, and one over another */
+            struct fixture f;
+            struct counting c;
+            struct seen seen;
+            struct error err;
+            char more[] = "one more";
+            fixture_begin(&f);
+            if (before) {
+                fixture_fill(&f, false, 0, 2);
+                ledger_close(publish(&f, &seen));
+            }
+            fixture_fill(&f, false, 2 * before, 3);
+            struct store *place = f.store;
+            counting_init(&c, place);
+            c.base.ops = &ops;
+            f.store = &c.base;
+            tag_answer = cases[i].answer;
+            tag_asked = 0;
+            struct ledger *l = publish(&f, &seen);
+            assert_int_equal(tag_asked, cases[i].asked);
+            assert_false(ledger_published_last(l));
+            EXPECT_OK(ledger_append(l, test_key, test_build, more, NULL, NULL, &err), err);
+            EXPECT_OK(ledger_publish(l, test_key, &err), err);
+            assert_int_equal(tag_asked, cases[i].again);
+            ledger_close(l);
+            l = publish(&f, &seen);
+            tag_answer = ERR_NET_BROKEN;
+            EXPECT_OK(ledger_append(l, test_key, test_build, more, NULL, NULL, &err), err);
+            EXPECT_FAIL(ledger_publish(l, test_key, &err), err, NET_BROKEN, "checkpoint of the log");
+            ledger_close(l);
+            f.store = place;
+            check_as_stranger(&f, 4 + 2 * before);
+            fixture_end(&f);
+        }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(published_tiles_give_the_signed_root),
@@ -350,6 +418,7 @@ int main(void) {
         cmocka_unit_test(no_second_root_is_signed_for_a_size),
         cmocka_unit_test(a_log_shorter_than_its_checkpoint_is_a_rollback),
         cmocka_unit_test(a_checkpoint_of_nobody_known_is_replaced),
+        cmocka_unit_test(a_checkpoint_gets_where_no_condition_is_met),
         cmocka_unit_test(a_tile_that_says_otherwise_is_named),
         cmocka_unit_test(partial_tiles_of_the_former_checkpoint_are_dropped),
         cmocka_unit_test(a_ledger_proves_what_it_has_seen),

@@ -5,6 +5,7 @@
 #include "harness/http_server.h"
 #include "store/s3/s3_internal.h"
 #include "store/s3/where.h"
+#include "store/versions.h"
 
 #define HEAD(status) "HTTP/1.1 " status "\r\nDate: Sat, 21 Nov 2026 04:00:00 GMT\r\n"
 #define FAULT(status, code) HEAD(status) "Connection: close\r\n\r\n<Error><Code>" code "</Code></Error>"
@@ -99,6 +100,59 @@ static void an_object_that_may_not_be_read_is_ours_when_we_may_have_sent_it(void
           put_one(never_sent, sizeof never_sent / sizeof *never_sent, e));
 }
 
+static int count_one(void *ctx, const struct store_object *o, struct error *err) {
+    (void)o, (void)err;
+    ++*(unsigned *)ctx;
+    return 0;
+}
+
+/* Who may not list versions has not been told that there are none. */
+static void versions_that_may_not_be_listed_may_be_there(void **state) {
+    (void)state;
+    const struct http_answer a[] = {DENIED,
+                                    LIST(ROW("log/7", "3")),
+                                    LIST(ROW("log/7", "3")),
+                                    {.bytes = HEAD("200 OK") "Connection: close\r\n\r\n<VersioningConfiguration>"
+                                                             "<Status>Enabled</Status></VersioningConfiguration>",
+                                     .hang_up = true}};
+    struct http_server *h = http_server_start(a, 4);
+    struct store *s = open_at(h);
+    unsigned n = 0;
+    bool kept = false;
+    OK(store_list_kept(s, "log/", count_one, &n, e));
+    OK(store_list_kept(s, "log/", count_one, &n, e));
+    assert_int_equal(n, 2);
+    assert_int_equal(http_server_requests(h), 3);
+    assert_false(store_lists_no_versions(s));
+    OK(store_keeps_versions(s, &kept, e));
+    assert_true(kept);
+    store_close(s);
+    http_server_stop(h);
+}
+
+/* Versions that were switched on after the list was taken are noticed by what is stored. */
+static void what_is_stored_tells_of_versions(void **state) {
+    (void)state;
+#define ONE_VERSION                                                                                                    \
+    "<ListVersionsResult><Version><Key>pre/log/7</Key><VersionId>null</VersionId><IsLatest>true</IsLatest>"            \
+    "<LastModified>2026-11-20T01:02:03.000Z</LastModified><Size>3</Size></Version></ListVersionsResult>"
+    const struct http_answer a[] = {
+        {.bytes = HEAD("200 OK") "Connection: close\r\n\r\n" ONE_VERSION, .hang_up = true},
+        {.bytes = HEAD("200 OK") "x-amz-version-id: null\r\nContent-Length: 0\r\n\r\n"},
+        {.bytes = HEAD("200 OK") "x-amz-version-id: 3sL4kqtJlcpXroDTDmJ\r\nContent-Length: 0\r\n\r\n"}};
+    struct http_server *h = http_server_start(a, 3);
+    struct store *s = open_at(h);
+    unsigned n = 0;
+    OK(store_list_kept(s, "log/", count_one, &n, e));
+    assert_int_equal(n, 1);
+    OK(store_create(s, "log/8", text("one"), e));
+    assert_true(store_lists_no_versions(s));
+    OK(store_create(s, "log/9", text("one"), e));
+    assert_false(store_lists_no_versions(s));
+    store_close(s);
+    http_server_stop(h);
+}
+
 static void a_port_that_wants_tls_says_so(void **state) {
     (void)state;
     const struct http_answer a = {.bytes = HEAD("400 Bad Request") "Connection: close\r\n\r\nClient sent an HTTP "
@@ -155,6 +209,8 @@ int main(void) {
         cmocka_unit_test(what_is_denied_and_listed_is_denied),
         cmocka_unit_test(size_and_time_are_those_listed),
         cmocka_unit_test(an_object_that_may_not_be_read_is_ours_when_we_may_have_sent_it),
+        cmocka_unit_test(versions_that_may_not_be_listed_may_be_there),
+        cmocka_unit_test(what_is_stored_tells_of_versions),
         cmocka_unit_test(a_port_that_wants_tls_says_so),
         cmocka_unit_test(an_address_says_where_a_policy_holds),
     };

@@ -102,6 +102,7 @@ int s3_put_dated(struct s3_store *s, const char *key, const struct bytes *parts,
     if (ret_date_ns) *ret_date_ns = 0;
     rc = s3_call(s, &c, err);
     if (rc == 0 && ret_date_ns && c.answer.status != 412) *ret_date_ns = c.answer.date_ns;
+    if (rc == 0) s3_version_seen(s, &c.answer);
     if (rc == 0 && c.answer.status == 412) {
         bool fine = false;
         rc = mode == S3_PUT_CREATE ? is_ours(s, key, mark, c.unsure, parts, n, &fine, err)

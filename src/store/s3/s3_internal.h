@@ -50,8 +50,9 @@ int s3_place_parse(const char *url, struct s3_place *ret, struct error *err) PK_
 
 struct stager;
 struct pins;
-/* Versions. UNSEEN: a list of them had none but such as buckets have that keep none; nobody was asked. */
-enum { S3_KEEPS_UNASKED, S3_KEEPS_UNSEEN, S3_KEEPS_NOT, S3_KEEPS };
+/* Versions. UNSEEN: a list of them had none but such as buckets have that keep none; UNLISTED: lists of them are
+ * denied. Nobody was asked for these. */
+enum { S3_KEEPS_UNASKED, S3_KEEPS_UNSEEN, S3_KEEPS_UNLISTED, S3_KEEPS_NOT, S3_KEEPS };
 struct s3_store {
     struct store base;
     struct s3_place place;
@@ -212,6 +213,7 @@ int s3_reclaim(struct store *, const char *key, int64_t *ret_until_ns, struct er
 int s3_bucket(struct store *, struct store_bucket *ret, struct error *) PK_CHECK;
 int s3_kept(struct store *, bool *ret, struct error *) PK_CHECK;
 bool s3_unkept_by_lists(struct store *);
+void s3_version_seen(struct s3_store *s, const struct http_response *stored); /* the answer to what was stored */
 int s3_read_tagged(struct store *, const char *key, void *p, size_t len, size_t *ret_n, char tag[STORE_TAG_BYTES],
                    struct error *) PK_CHECK;
 int s3_replace_if(struct store *, const char *key, struct bytes content, char tag[STORE_TAG_BYTES], bool *ret_done,

@@ -267,7 +267,7 @@ int s3_kept(struct store *st, bool *ret, struct error *err) {
     int known = atomic_load(&s->keeps);
     bool kept = false;
     *ret = known == S3_KEEPS;
-    if (known > S3_KEEPS_UNSEEN) return 0;
+    if (known >= S3_KEEPS_NOT) return 0;
     CLEANUP(buf_free) struct buf text = BUF_INIT((size_t)64 << 10);
     struct s3_call c = {.what = "ask whether versions are kept",
                         .action = "s3:GetBucketVersioning",
@@ -287,6 +287,13 @@ int s3_kept(struct store *st, bool *ret, struct error *err) {
 bool s3_unkept_by_lists(struct store *st) {
     const int known = atomic_load(&((struct s3_store *)st)->keeps);
     return known == S3_KEEPS_UNSEEN || known == S3_KEEPS_NOT;
+}
+
+/* What was listed before versions were switched on says nothing of what is stored since. */
+void s3_version_seen(struct s3_store *s, const struct http_response *stored) {
+    const char *id = http_header(stored, "x-amz-version-id");
+    int unseen = S3_KEEPS_UNSEEN;
+    if (id && strcmp(id, "null") != 0) atomic_compare_exchange_strong(&s->keeps, &unseen, S3_KEEPS_UNASKED);
 }
 
 /* ---- seeing through ---- */
@@ -391,6 +398,8 @@ bool s3_pin_first(struct store *st, const char *key) {
 
 /* ---- the list with what is hidden ---- */
 
+#define HELD_MAX 32768 /* rows; a longer list is worth the question */
+
 struct kept_list {
     struct s3_store *s;
     store_list_cb cb;
@@ -435,7 +444,7 @@ static int release(struct kept_list *k, struct error *err) {
 
 static int keep(void *ctx, const struct store_version *v, struct error *err) {
     struct kept_list *k = ctx;
-    if (k->holding && (v->marker || strcmp(v->id, "null") != 0)) {
+    if (k->holding && (v->marker || strcmp(v->id, "null") != 0 || k->row_count >= HELD_MAX)) {
         bool kept;
         int rc = s3_kept(&k->s->base, &kept, err);
         k->plain = rc == 0 && !kept;
@@ -464,7 +473,7 @@ int s3_list_kept(struct store *st, const char *prefix, store_list_cb cb, void *c
     struct kept_list k = {.s = s, .cb = cb, .ctx = ctx, .names = BUF_INIT(SIZE_MAX / 2)};
     struct error e = ERROR_INIT;
     int known = atomic_load(&s->keeps);
-    if (known == S3_KEEPS_NOT) return s3_list(st, prefix, cb, ctx, err);
+    if (known == S3_KEEPS_UNLISTED || known == S3_KEEPS_NOT) return s3_list(st, prefix, cb, ctx, err);
     k.holding = known <= S3_KEEPS_UNSEEN;
     int rc = each_version(s, prefix, keep, &k, &e);
     if (rc == 0) rc = flush(&k, &e);
@@ -475,7 +484,7 @@ int s3_list_kept(struct store *st, const char *prefix, store_list_cb cb, void *c
     seam_free(k.rows);
     /* Who may not list versions lists what is not hidden; nothing was told before a refusal. */
     const bool denied = rc == -ERR_S3_DENIED && !k.told;
-    if (denied && k.holding) atomic_compare_exchange_strong(&s->keeps, &known, S3_KEEPS_NOT);
+    if (denied && k.holding) atomic_compare_exchange_strong(&s->keeps, &known, S3_KEEPS_UNLISTED);
     bool kept = false;
     if (rc < 0 && !denied && !k.told && known != S3_KEEPS && may_not_list(&e)) {
         if ((rc = s3_kept(st, &kept, err)) < 0) return rc;
