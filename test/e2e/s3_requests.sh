@@ -99,7 +99,7 @@ sed "s|backups/a?|backups/b?|; s|$T/key|$T/second.key|" c.yaml >b.yaml
 cp c.yaml first.yaml && cp b.yaml c.yaml
 made() { s3 ls backups b/packs/ | wc -l; }
 run init --repository main && again backup lab/it && packs=$(made) && at_most "$packs" 13 first
-claim 'a first backup after init asks eleven times beside its packs, and once more when it takes long'
+claim 'a first backup after init asks twelve times beside its packs, and once more when it takes long'
 again backup lab/it && at_most $(($(made) - packs)) 13 unchanged
 claim 'one of an unchanged tree as often'
 packs=$(made)
