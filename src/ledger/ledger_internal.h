@@ -62,8 +62,10 @@ struct ledger {
     struct peeks peeks;
     struct { /* the checkpoint's object as it was last read or put, where it has a tag */
         bool known, there;
-        bool untagged;             /* the place refused the tag: it is never known */
+        bool untagged;             /* the place refused the tag, or knows it not by its own: it is never known */
         char tag[STORE_TAG_BYTES]; /* "" where it is not there */
+        char unmet[STORE_TAG_BYTES]; /* that another was said to have taken the place of, when `missed` */
+        bool missed;
         uint8_t bytes[CHECKPOINT_MAX_BYTES + 1];
         size_t len;
     } note;

@@ -135,6 +135,7 @@ static int put_checkpoint(struct ledger *l, struct bytes note, bool *ret_again, 
     struct error e = ERROR_INIT;
     bool done = false;
     *ret_again = false;
+    memcpy(l->note.unmet, l->note.tag, sizeof l->note.unmet);
     if (l->note.known && store_replace_if(l->store, CHECKPOINT_KEY, note, l->note.tag, &done, &e) < 0) {
         l->note.known = false;
         *ret_again = l->note.untagged = e.code == ERR_S3_REFUSED || e.code == ERR_S3_DENIED;
@@ -142,7 +143,7 @@ static int put_checkpoint(struct ledger *l, struct bytes note, bool *ret_again, 
         *err = e;
         return error_wrap(err, "checkpoint of the log");
     }
-    *ret_again = l->note.known && !done;
+    *ret_again = l->note.missed = l->note.known && !done;
     l->note.known &= done && l->note.tag[0];
     l->published_last = done;
     if (done) {
@@ -155,6 +156,13 @@ static int put_checkpoint(struct ledger *l, struct bytes note, bool *ret_again, 
     return 0;
 }
 
+/* Read again and still the very one: the place does not know its own tags, as one Ceph gateway does not. */
+static void note_doubt(struct ledger *l) {
+    if (!l->note.missed || !l->note.known || strcmp(l->note.tag, l->note.unmet) != 0) return;
+    l->note.known = false;
+    l->note.untagged = true;
+}
+
 static int publish(struct ledger *l, struct bytes sign_seed, unsigned tries, bool *ret_again, struct error *err) {
     struct checkpoint old, now = {.size = ledger_size(l)};
     struct digest root;
@@ -163,6 +171,7 @@ static int publish(struct ledger *l, struct bytes sign_seed, unsigned tries, boo
     if (now.size == 0) return 0;
     if ((tries ? ledger_published(l, &found, &old, err) : ledger_published_lately(l, &found, &old, err)) < 0)
         return -(int)err->code;
+    if (tries) note_doubt(l);
     if (tries >= TAGGED_TRIES) l->note.known = false;
     if (!found) old.size = 0;
     /* whoever published more has seen more, and the next sync will hold it against the log */
@@ -192,7 +201,7 @@ static int publish(struct ledger *l, struct bytes sign_seed, unsigned tries, boo
 
 int ledger_publish(struct ledger *l, struct bytes sign_seed, struct error *err) {
     bool again = true;
-    l->published_last = false;
+    l->published_last = l->note.missed = false;
     for (unsigned tries = 0; again; tries++)
         if (publish(l, sign_seed, tries, &again, err) < 0) return -(int)err->code;
     return 0;

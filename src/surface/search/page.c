@@ -20,6 +20,12 @@ static int query(const struct search_walk *w, struct buf *b, struct error *err) 
     return r == 0 ? buf_append_str(b, "}}}}}", err) : r;
 }
 
+/* How many there are is asked once: the server would count all of them again for each page, and a point in time does
+ * not change. */
+static bool counts(const struct search_walk *w) {
+    return !w->begun || w->r->way == SEARCH_SCROLL;
+}
+
 static int body_of(struct search_walk *w, struct buf *b, struct error *err) {
     struct bytes id = buf_bytes(w->frozen), after = buf_bytes(&w->after);
     enum search_way way = w->r->way;
@@ -27,8 +33,9 @@ static int body_of(struct search_walk *w, struct buf *b, struct error *err) {
     if (way == SEARCH_SCROLL && w->begun)
         return buf_printf(b, err, "{\"scroll\":\"" SEARCH_KEEP "\",\"scroll_id\":\"%.*s\"}", (int)id.len,
                           (const char *)id.ptr);
-    int r = buf_printf(b, err, "{\"size\":%llu,\"track_total_hits\":true,\"sort\":[\"%s\"],\"query\":",
-                       (unsigned long long)w->page, way == SEARCH_PIT_SHARD_DOC ? "_shard_doc" : "_doc");
+    int r = buf_printf(
+        b, err, "{\"size\":%llu,\"track_total_hits\":%s,\"sort\":[\"%s\"],\"query\":", (unsigned long long)w->page,
+        counts(w) ? "true" : "false", way == SEARCH_PIT_SHARD_DOC ? "_shard_doc" : "_doc");
     if (r == 0) r = query(w, b, err);
     if (r == 0 && way != SEARCH_SCROLL)
         r = buf_printf(b, err, ",\"pit\":{\"id\":\"%.*s\",\"keep_alive\":\"" SEARCH_KEEP "\"}", (int)id.len,
@@ -69,11 +76,11 @@ static int check(struct search_walk *w, const json_t *rest, struct error *err) {
      * have to come out in the end. */
     if (json_is_true(json_object_get(rest, "terminated_early")) && (w->r->way != SEARCH_SCROLL || !w->begun))
         return not_whole(w, err, "it was cut short");
-    if (!json_is_integer(value) || !relation || strcmp(relation, "eq") != 0)
+    if (counts(w) && (!json_is_integer(value) || !relation || strcmp(relation, "eq") != 0))
         return not_whole(w, err, "it does not say how many documents there are");
-    if (w->begun && (uint64_t)json_integer_value(value) != w->total)
+    if (counts(w) && w->begun && (uint64_t)json_integer_value(value) != w->total)
         return not_whole(w, err, "the number of documents is another than on the page before");
-    w->total = (uint64_t)json_integer_value(value);
+    if (counts(w)) w->total = (uint64_t)json_integer_value(value);
     return search_keep_id(w->frozen, w->r->index, rest, w->r->way == SEARCH_SCROLL ? "_scroll_id" : "pit_id", err);
 }
 
