@@ -1,7 +1,6 @@
 #include "ledger/audit.h"
 
 #include "base/seam.h"
-#include "base/time.h"
 #include "ledger/ledger_internal.h"
 #include "ledger/proof.h"
 #include <inttypes.h>
@@ -80,18 +79,9 @@ struct walking {
 
 static int walk_one(void *ctx, uint64_t seq, struct bytes envelope, struct error *err) {
     const struct walking *w = ctx;
-    CLEANUP(buf_free) struct buf payload = BUF_INIT(LEDGER_ENTRY_MAX_BYTES);
     json_auto_t *statement = NULL;
-    uint8_t sig[SIGN_BYTES];
-    struct ledger_entry e = {.seq = seq, .envelope = envelope};
-    if (dsse_decode(envelope, &payload, e.signer, sig, err) < 0 ||
-        json_parse(buf_bytes(&payload), LEDGER_ENTRY_MAX_BYTES, "statement", &statement, err) < 0)
-        return error_wrap(err, "entry %" PRIu64 " of the log", seq);
-    const json_t *place = json_object_get(json_object_get(statement, "predicate"), "ledger");
-    const char *time = json_string_value(json_object_get(place, "time"));
-    if (time) (void)time_parse(time, &e.time_ns);
-    e.statement = statement;
-    sha256(envelope, &e.digest);
+    struct ledger_entry e;
+    if (entry_known(seq, envelope, &e, &statement, err) < 0) return -(int)err->code;
     return w->judge(w->ctx, &e, err);
 }
 

@@ -91,6 +91,22 @@ int entry_check(struct bytes envelope, uint64_t seq, const struct digest *prev, 
     return 0;
 }
 
+int entry_known(uint64_t seq, struct bytes envelope, struct ledger_entry *ret, json_t **ret_statement,
+                struct error *err) {
+    CLEANUP(buf_free) struct buf payload = BUF_INIT(LEDGER_ENTRY_MAX_BYTES);
+    uint8_t sig[SIGN_BYTES];
+    *ret = (struct ledger_entry){.seq = seq, .envelope = envelope};
+    if (dsse_decode(envelope, &payload, ret->signer, sig, err) < 0 ||
+        json_parse(buf_bytes(&payload), LEDGER_ENTRY_MAX_BYTES, "statement", ret_statement, err) < 0)
+        return error_wrap(err, "entry %" PRIu64 " of the log", seq);
+    ret->statement = *ret_statement;
+    const json_t *place = json_object_get(json_object_get(ret->statement, "predicate"), "ledger");
+    const char *time = json_string_value(json_object_get(place, "time"));
+    if (time) (void)time_parse(time, &ret->time_ns);
+    sha256(envelope, &ret->digest);
+    return 0;
+}
+
 static int add_place(json_t *statement, uint64_t seq, const struct digest *prev, struct bytes sign_seed,
                      struct error *err) {
     uint8_t pub[SIGN_PUBLIC_BYTES];

@@ -503,22 +503,11 @@ int ledger_read_known(struct ledger *l, uint64_t seq, struct buf *ret, struct er
     return ledger_fetch(l, seq, ret, err);
 }
 
-/* Entry `seq`, which is in l->scratch and the very one that was accepted, so that only its parts are needed. */
+/* Entry `seq`, which is in l->scratch. */
 static int tell(struct ledger *l, uint64_t seq, ledger_judge judge, void *ctx, struct error *err) {
-    const struct bytes envelope = buf_bytes(&l->scratch);
-    uint8_t sig[SIGN_BYTES];
-    CLEANUP(buf_free) struct buf payload = BUF_INIT(LEDGER_ENTRY_MAX_BYTES);
     json_auto_t *statement = NULL;
-    struct ledger_entry e = {.seq = seq};
-    if (dsse_decode(envelope, &payload, e.signer, sig, err) < 0 ||
-        json_parse(buf_bytes(&payload), LEDGER_ENTRY_MAX_BYTES, "statement", &statement, err) < 0)
-        return error_wrap(err, "entry %" PRIu64 " of the log", seq);
-    const json_t *place = json_object_get(json_object_get(statement, "predicate"), "ledger");
-    const char *time = json_string_value(json_object_get(place, "time"));
-    if (time) (void)time_parse(time, &e.time_ns);
-    e.envelope = envelope;
-    e.statement = statement;
-    sha256(envelope, &e.digest);
+    struct ledger_entry e;
+    if (entry_known(seq, buf_bytes(&l->scratch), &e, &statement, err) < 0) return -(int)err->code;
     return judge(ctx, &e, err) < 0 ? error_wrap(err, "entry %" PRIu64 " of the log", seq) : 0;
 }
 

@@ -90,6 +90,10 @@ bool entry_number(const char *key, uint64_t *ret); /* false when it is no entry'
 int entry_check(struct bytes envelope, uint64_t seq, const struct digest *prev, bool trusted, struct entry *ret,
                 struct error *err) PK_CHECK;
 void entry_free(struct entry *e);
+/* The parts of an entry that was accepted before, so that nothing is checked again. ret borrows the envelope, and
+ * *ret_statement, which becomes the caller's; stored_ns is 0. */
+int entry_known(uint64_t seq, struct bytes envelope, struct ledger_entry *ret, json_t **ret_statement,
+                struct error *err) PK_CHECK;
 /* Add the "ledger" object, sign; the result is at most LEDGER_ENTRY_MAX_BYTES. */
 int entry_make(json_t *statement, uint64_t seq, const struct digest *prev, struct bytes sign_seed, struct buf *ret,
                struct error *err) PK_CHECK;

@@ -336,7 +336,8 @@ static bool make_room(struct ahead *a, uint64_t len, bool waits) {
 }
 
 enum segment_kind { RANGE, WHOLE, KEPT };
-static struct segment *segment_new(struct ahead *a, struct want *w, uint64_t at, uint64_t len, enum segment_kind k) {
+static struct segment *segment_new(struct ahead *a, struct want *w, uint64_t at, uint64_t len, enum segment_kind k,
+                                   uint8_t *bytes) {
     struct error e = ERROR_INIT;
     void *mem;
     if (mem_alloc(sizeof(struct segment), &mem, &e) < 0) return NULL;
@@ -344,7 +345,7 @@ static struct segment *segment_new(struct ahead *a, struct want *w, uint64_t at,
     *g = (struct segment){
         .w = w, .at = at, .len = len, .whole = k == WHOLE, .kept = k == KEPT, .used = ++a->clock, .next = a->segments};
     const bool room = room_take(a->room, len);
-    if (!room || !(g->bytes = seam_alloc(len))) {
+    if (!room || !(g->bytes = bytes ? bytes : seam_alloc(len))) {
         if (room) a->room->used -= len;
         seam_free(g);
         return NULL;
@@ -395,7 +396,7 @@ static void advance(struct ahead *a) {
         const bool worth = !w->come && !w->asked && w->left && worth_whole(a, w);
         if (worth) {
             if (!make_room(a, w->bytes, false)) break;
-            struct segment *g = segment_new(a, w, 0, w->bytes, WHOLE);
+            struct segment *g = segment_new(a, w, 0, w->bytes, WHOLE, NULL);
             if (!g) break;
             g->queued = queued = w->asked = true;
         }
@@ -472,7 +473,7 @@ bool ahead_whole(struct ahead *a, const struct location *l, struct ahead_hold *r
     struct segment *g = w ? segment_find(a, w, 0, w->bytes) : NULL;
     if (w && !g && (!w->come || w->meta) && worth_whole(a, w)) {
         /* where all that is there is held by others, each reads for itself what it is at */
-        g = make_room(a, w->bytes, true) ? segment_new(a, w, 0, w->bytes, WHOLE) : NULL;
+        g = make_room(a, w->bytes, true) ? segment_new(a, w, 0, w->bytes, WHOLE, NULL) : NULL;
         if (g) g->queued = true;
     }
     if (g) g->holds++; /* stays while others are asked for */
@@ -484,8 +485,6 @@ bool ahead_whole(struct ahead *a, const struct location *l, struct ahead_hold *r
 }
 
 bool ahead_offer(struct ahead *a, const struct digest *pack, struct bytes whole) {
-    struct error e = ERROR_INIT;
-    void *mem = NULL;
     uint64_t meta = whole.len;
     if (!a || whole.len > META_WHOLE_MAX || whole.len < PACK_HEADER_BYTES + PACK_FOOTER_BYTES) return false;
     pthread_mutex_lock(&a->lock);
@@ -493,26 +492,11 @@ bool ahead_offer(struct ahead *a, const struct digest *pack, struct bytes whole)
     struct want *w = want_find(a, pack);
     bool take = meta <= a->kept_max && !(w && segment_find(a, w, 0, whole.len));
     if (take && !w) w = want_new(a, &(struct want){.pack = *pack, .meta = true, .bytes = whole.len, .run = SIZE_MAX});
-    take = take && w && make_room(a, whole.len, false) && mem_alloc(sizeof(struct segment), &mem, &e) == 0;
-    if (take && !room_take(a->room, whole.len)) {
-        seam_free(mem);
-        take = false;
-    }
-    if (take) {
-        struct segment *g = mem;
-        *g = (struct segment){.w = w,
-                              .len = whole.len,
-                              .bytes = (uint8_t *)(uintptr_t)whole.ptr,
-                              .state = SEGMENT_THERE,
-                              .whole = true,
-                              .used = ++a->clock,
-                              .next = a->segments};
-        a->segments = g;
-        a->bytes += whole.len;
-        w->come = true;
-    }
+    take = take && w && make_room(a, whole.len, false);
+    struct segment *g = take ? segment_new(a, w, 0, whole.len, WHOLE, (uint8_t *)(uintptr_t)whole.ptr) : NULL;
+    if (g) g->state = SEGMENT_THERE;
     pthread_mutex_unlock(&a->lock);
-    return take;
+    return g;
 }
 
 /* Room for a frame that is wanted again after its pack went; the least recently used others go. */
@@ -524,7 +508,7 @@ static struct segment *keep(struct ahead *a, struct want *w, uint64_t at, uint32
         if (!oldest) return NULL;
         segment_drop(a, oldest);
     }
-    return len <= a->kept_max ? segment_new(a, w, at, len, KEPT) : NULL;
+    return len <= a->kept_max ? segment_new(a, w, at, len, KEPT, NULL) : NULL;
 }
 
 /* From the frame on, over what is wanted behind it and gaps that are small. */
@@ -550,7 +534,7 @@ bool ahead_range(struct ahead *a, const struct location *l, const struct pack_in
     if (w && !g && wanted(w, l->frame)) {
         uint32_t frames;
         uint64_t len = range_end(w, in, l->frame, &frames) - f->at;
-        g = make_room(a, len, true) ? segment_new(a, w, f->at, len, RANGE) : NULL;
+        g = make_room(a, len, true) ? segment_new(a, w, f->at, len, RANGE, NULL) : NULL;
         if (g) {
             g->queued = true;
             g->left = frames;

@@ -473,7 +473,7 @@ static int budget_run(struct pack_walk *w, struct error *err) {
 
 static int packs_run(struct checking *c, const struct nameset *all, struct budgeted *within, struct error *err) {
     struct pack_walk w = {.c = c, .within = within, .all = all, .at_once = CHECK_PACKS_AT_ONCE};
-    if (store_reads_many(c->r->store)) w.at_once = 1;
+    if (c->far) w.at_once = 1;
     const struct state *s = &c->r->state;
     void *mem;
     int rc = mem_alloc(all->count / 8 + 1, &mem, err);

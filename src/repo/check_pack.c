@@ -211,7 +211,7 @@ static uint8_t *pack_bytes(struct checking *c, const struct pack_fact *f, struct
     uint64_t size;
     pack_key(f->meta, &f->name, key);
     /* Where a request takes long the size is seen by reading one byte more than there should be. */
-    const bool read = c->o->level >= VERIFY_CHECKSUM, ask = !read || !store_reads_many(c->r->store);
+    const bool read = c->o->level >= VERIFY_CHECKSUM, ask = !read || !c->far;
     int rc = ask ? store_stat(c->r->store, key, &size, NULL, &err) : 0;
     if (rc < 0) return pack_unread(c, f, rc, &err);
     if (ask && size != f->bytes && store_pin_first_version(c->r->store, key))

@@ -217,74 +217,72 @@ static void seat_put(struct fetcher *f, struct seat *s) {
     pthread_mutex_unlock(&f->lock);
 }
 
-static int members_verify(struct repo *r, struct pack_in *in, uint32_t ordinal, const uint8_t *plain,
-                          struct digest *ids, struct digest *shas, struct error *err) {
-    const struct frame *fr = pack_in_frame(in, ordinal);
-    struct bytes id_key;
-    uint32_t at = 0;
-    int rc = repo_id_key(r, pack_in_epoch(in), &id_key, err);
-    for (unsigned i = 0; i < fr->member_count && rc == 0;) {
-        struct bytes data[MEMBERS_AT_ONCE];
-        struct digest sha[MEMBERS_AT_ONCE], id;
-        unsigned n = 0;
-        for (; n < MEMBERS_AT_ONCE && i + n < fr->member_count; n++) {
-            data[n] = BYTES_OF(plain + at, frame_member(fr, i + n).len);
-            at += (uint32_t)data[n].len;
-        }
-        sha256_many(data, sha, n);
-        for (unsigned k = 0; k < n && rc == 0; k++, i++) {
-            const struct member m = frame_member(fr, i);
-            chunk_id(id_key, fr->kind, &sha[k], &id);
-            if (!digest_equal(&id, &m.id))
-                rc = error_set(err, ERR_OBJECT_CORRUPT, "%s: a chunk of frame %u is not what its id says",
-                               pack_in_key(in), ordinal);
-            if (ids) ids[i] = m.id;
-            if (shas) shas[i] = sha[k];
-        }
-    }
-    return rc;
-}
-
+/* Chunks that are hashed together, and what each has to be. */
 struct held_chunks {
+    struct bytes id_key;
     struct bytes data[MEMBERS_AT_ONCE];
-    struct digest want[MEMBERS_AT_ONCE];
-    enum chunk_kind kind[MEMBERS_AT_ONCE];
-    bool *good[MEMBERS_AT_ONCE];
+    struct {
+        struct digest id, *ret_sha; /* ret_sha may be NULL */
+        enum chunk_kind kind;
+        bool *good;
+    } of[MEMBERS_AT_ONCE];
     unsigned n;
 };
 
-static void chunks_hold(struct held_chunks *h, struct bytes id_key) {
+static void chunks_hold(struct held_chunks *h) {
     struct digest sha[MEMBERS_AT_ONCE], id;
     sha256_many(h->data, sha, h->n);
     for (unsigned i = 0; i < h->n; i++) {
-        chunk_id(id_key, h->kind[i], &sha[i], &id);
-        *h->good[i] &= digest_equal(&id, &h->want[i]);
+        chunk_id(h->id_key, h->of[i].kind, &sha[i], &id);
+        *h->of[i].good &= digest_equal(&id, &h->of[i].id);
+        if (h->of[i].ret_sha) *h->of[i].ret_sha = sha[i];
     }
     h->n = 0;
+}
+
+/* The chunks of a frame; what is still to be hashed at its end stays for the next one. */
+static void frame_hold(struct held_chunks *h, const struct frame *fr, const uint8_t *plain, struct digest *ret_shas,
+                       bool *good) {
+    for (unsigned i = 0; i < fr->member_count; i++, h->n++) {
+        const struct member m = frame_member(fr, i);
+        if (h->n == MEMBERS_AT_ONCE) chunks_hold(h);
+        h->data[h->n] = BYTES_OF(plain, m.len);
+        h->of[h->n].id = m.id;
+        h->of[h->n].ret_sha = ret_shas ? &ret_shas[i] : NULL;
+        h->of[h->n].kind = fr->kind;
+        h->of[h->n].good = good;
+        plain += m.len;
+    }
 }
 
 int frames_hold(struct repo *r, struct pack_in *in, const uint32_t *ordinals, uint8_t *const *plain, unsigned n,
                 bool *ret_good, struct error *err) {
     struct held_chunks h;
-    struct bytes id_key;
-    int rc = repo_id_key(r, pack_in_epoch(in), &id_key, err);
+    int rc = repo_id_key(r, pack_in_epoch(in), &h.id_key, err);
     if (rc < 0) return rc;
     h.n = 0;
     for (unsigned f = 0; f < n; f++) {
-        const struct frame *fr = pack_in_frame(in, ordinals[f]);
-        size_t at = 0;
         ret_good[f] = true;
-        for (unsigned i = 0; i < fr->member_count; i++, h.n++) {
-            const struct member m = frame_member(fr, i);
-            if (h.n == MEMBERS_AT_ONCE) chunks_hold(&h, id_key);
-            h.data[h.n] = BYTES_OF(plain[f] + at, m.len);
-            h.want[h.n] = m.id;
-            h.kind[h.n] = fr->kind;
-            h.good[h.n] = &ret_good[f];
-            at += m.len;
-        }
+        frame_hold(&h, pack_in_frame(in, ordinals[f]), plain[f], NULL, &ret_good[f]);
     }
-    chunks_hold(&h, id_key);
+    chunks_hold(&h);
+    return 0;
+}
+
+static int members_verify(struct repo *r, struct pack_in *in, uint32_t ordinal, const uint8_t *plain,
+                          struct digest *ids, struct digest *shas, struct error *err) {
+    const struct frame *fr = pack_in_frame(in, ordinal);
+    struct held_chunks h;
+    bool good = true;
+    int rc = repo_id_key(r, pack_in_epoch(in), &h.id_key, err);
+    if (rc < 0) return rc;
+    h.n = 0;
+    frame_hold(&h, fr, plain, shas, &good);
+    chunks_hold(&h);
+    if (!good)
+        return error_set(err, ERR_OBJECT_CORRUPT, "%s: a chunk of frame %u is not what its id says", pack_in_key(in),
+                         ordinal);
+    for (unsigned i = 0; i < fr->member_count && ids; i++) ids[i] = frame_member(fr, i).id;
     return 0;
 }
 

@@ -151,8 +151,9 @@ int store_read_tagged(struct store *s, const char *key, void *p, size_t len, siz
 int store_replace_if(struct store *s, const char *key, struct bytes content, char tag[STORE_TAG_BYTES], bool *ret_done,
                      struct error *err) {
     *ret_done = false;
-    int rc = store_has_tags(s) ? check_key(key, err) : 0;
-    return rc < 0 || !store_has_tags(s) ? rc : s->ops->replace_if(s, key, content, tag, ret_done, err);
+    if (!store_has_tags(s)) return 0;
+    int rc = check_key(key, err);
+    return rc < 0 ? rc : s->ops->replace_if(s, key, content, tag, ret_done, err);
 }
 
 bool store_reads_many(const struct store *s) {
