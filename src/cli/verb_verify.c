@@ -7,6 +7,27 @@
 
 #include <stdio.h>
 
+#define PATHS_SHOWN 10
+
+/* Each path once, in however many of the snapshots it is harmed. */
+static void harmed_paths(struct output *o, const struct verify_finding *f) {
+    const char *shown[PATHS_SHOWN];
+    const json_t *v;
+    size_t i, k, n = 0;
+    json_array_foreach(f->paths, i, v) {
+        const char *path = json_string_value(v);
+        for (k = 0; k < n && strcmp(shown[k], path) != 0;) k++;
+        if (k < n) continue;
+        if (n == PATHS_SHOWN) {
+            output_print(o, "  and more: %llu paths, each counted in every snapshot that has it\n",
+                         (unsigned long long)f->paths_total);
+            return;
+        }
+        shown[n++] = path;
+        output_print(o, "  harms path %s\n", path);
+    }
+}
+
 static void finding(void *ctx, const struct verify_finding *f) {
     struct cli *c = ctx;
     if (output_is_json(c->output)) {
@@ -21,13 +42,7 @@ static void finding(void *ctx, const struct verify_finding *f) {
     output_styled(c->output, STYLE_BAD, "DAMAGE  %s  %s\n", check_result_name(f->result), f->object);
     output_print(c->output, "  %s\n", f->text);
     json_array_foreach(f->snapshots, i, v) output_print(c->output, "  harms snapshot %s\n", json_string_value(v));
-    json_array_foreach(f->paths, i, v) {
-        if (i == 10) {
-            output_print(c->output, "  and %llu more paths\n", (unsigned long long)f->paths_total - 10);
-            break;
-        }
-        output_print(c->output, "  harms path %s\n", json_string_value(v));
-    }
+    harmed_paths(c->output, f);
 }
 
 static enum verify_level level_of(const char *name) {

@@ -58,6 +58,8 @@ fails 4 PK-VER-001 scrub --repository "$R" && grep -q "DAMAGE  corrupt  $pack" "
 claim 'scrub names a pack with one flipped bit'
 fails 4 PK-VER-001 verify "${repo[@]}" --all --level checksum && grep -q "$pack" "$T/out" && grep -q 'harms path ' "$T/out"
 claim 'verify names it with the paths that it harms'
+[ "$(grep -c 'harms snapshot ' "$T/out")" = 2 ] && [ -z "$(grep 'harms path ' "$T/out" | sort | uniq -d)" ]
+claim 'each path once, though both recovery points have it'
 sums >"$T/sums.before"
 fails 4 PK-REP-010 repair "${repo[@]}" --dry-run && grep -q '1 damaged pack' "$T/out" && grep -q 'lost path ' "$T/out"
 claim 'the plan says what would be lost'
