@@ -24,23 +24,11 @@ struct stream_pump {
     struct error err;
 };
 
-/* libpq's messages end in newlines and run over several lines. */
-static void one_line(const char *message, char *out, size_t n) {
-    size_t at = 0;
-    for (; *message && at + 3 < n; message++) {
-        if (*message != '\n')
-            out[at++] = *message;
-        else if (message[1])
-            out[at++] = ';', out[at++] = ' ';
-    }
-    out[at] = 0;
-}
-
 int stream_server_error(PGconn *c, const PGresult *r, struct error *err) {
     char text[512];
     const char *state = r ? PQresultErrorField(r, PG_DIAG_SQLSTATE) : NULL;
     const char *primary = r ? PQresultErrorField(r, PG_DIAG_MESSAGE_PRIMARY) : NULL;
-    one_line(primary ? primary : PQerrorMessage(c), text, sizeof text);
+    pg_one_line(primary ? primary : PQerrorMessage(c), text, sizeof text);
     if (state && !strcmp(state, "42501")) return error_set(err, ERR_PG_PRIVILEGE, "base backup: %s", text);
     return error_set(err, ERR_PG_BASE, "the server ended the base backup: %s", text[0] ? text : "the stream broke off");
 }

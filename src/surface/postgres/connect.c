@@ -21,8 +21,7 @@ static void quiet(void *ctx, const PGresult *r) {
     (void)r;
 }
 
-/* libpq's messages end in newlines and run over several lines. */
-static void one_line(const char *message, char *out, size_t n) {
+void pg_one_line(const char *message, char *out, size_t n) {
     size_t at = 0;
     for (; *message && at + 3 < n; message++) {
         if (*message != '\n')
@@ -42,7 +41,7 @@ int pg_result_error(PGconn *c, const PGresult *r, struct error *err, const char 
     char text[512];
     /* The primary message alone: DETAIL may quote rows. */
     const char *primary = r ? PQresultErrorField(r, PG_DIAG_MESSAGE_PRIMARY) : NULL;
-    one_line(primary ? primary : PQerrorMessage(c), text, sizeof text);
+    pg_one_line(primary ? primary : PQerrorMessage(c), text, sizeof text);
     enum error_code code = ERR_PG_QUERY;
     if (PQstatus(c) == CONNECTION_BAD || !strncmp(sqlstate(r), "57P", 3))
         code = ERR_PG_CONNECT;
@@ -151,7 +150,7 @@ static int open_as(const struct pg_settings *s, const char *dbname, const char *
     PGconn *c = connect_as(s, keys, values);
     if (!c || PQstatus(c) != CONNECTION_OK) {
         char text[512];
-        one_line(c ? PQerrorMessage(c) : "no memory", text, sizeof text);
+        pg_one_line(c ? PQerrorMessage(c) : "no memory", text, sizeof text);
         PQfinish(c);
         return error_set(err, ERR_PG_CONNECT, replication ? "connect for replication: %s%s" : "connect to database %s: %s",
                          replication ? "" : dbname, text);

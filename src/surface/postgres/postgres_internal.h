@@ -110,6 +110,9 @@ int pg_qualified(struct buf *out, struct bytes schema, struct bytes name, struct
 int pg_copy_columns(struct bytes copy, struct bytes *ret_list, json_t **ret_names, struct error *err) PK_CHECK;
 /* Last value and whether it was called, of a SEQUENCE SET entry's definition. */
 int pg_sequence_set(struct bytes defn, int64_t *ret_last, bool *ret_called, struct error *err) PK_CHECK;
+/* A message of libpq, which ends in a newline and runs over several lines, as one line; cut to n bytes, which end in 0.
+ */
+void pg_one_line(const char *message, char *out, size_t n);
 /* Sets key (bytes, any encoding) in an object; owns value. */
 int pg_json_put(json_t *object, struct bytes key, json_t *value, struct error *err) PK_CHECK;
 /* Sets "db/<database>/<rest>", an invariant's key; rest in any encoding, as json_name has it. Owns value. */
