@@ -39,6 +39,7 @@ coverage:
 	@JOBS=$(JOBS) test/coverage.sh
 
 test-tsan:
+	@tools/install-deps.sh
 	test/tsan.sh
 
 test-debian13:
@@ -49,9 +50,11 @@ test-recovery: build
 	BUILD=$(BUILD) test/recovery/all.sh
 
 fuzz:
+	@tools/install-deps.sh
 	test/fuzz/run.sh
 
 torture:
+	@tools/install-deps.sh
 	test/torture.sh
 
 bench: build

@@ -1,8 +1,10 @@
 #!/bin/sh
 # `make test-debian13`: builds on Debian 13 and runs the unit tests and the end-to-end tests there, in a folder made by
 # mmdebstrap (as root). DEBIAN13 names the folder; it is kept between runs, and gets what tools/install-deps.sh finds missing.
-# The mirror is the one that apt uses on this machine. The last line is "N passed, N failed, N skipped".
+# The mirror is the one that apt uses on this machine. Arguments, such as `--only plain`, go to test/run. The last line is
+# "N passed, N failed, N skipped".
 set -eu
+[ $# -gt 0 ] || set -- --only plain --only e2e
 here=$(cd "$(dirname "$0")/.." && pwd)
 dir=${DEBIAN13:-/var/tmp/proofkeep-debian13}
 [ "$(id -u)" = 0 ] || { echo "this needs root: mmdebstrap, chroot, mount" >&2; exit 1; }
@@ -21,4 +23,4 @@ rm -rf "$dir/src/proofkeep"
 mkdir -p "$dir/src/proofkeep"
 (cd "$here" && git ls-files -z --cached --others --exclude-standard | tar -c --null --files-from=- ) | tar -x -C "$dir/src/proofkeep"
 chroot "$dir" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp LC_ALL=C.UTF-8 JOBS="${JOBS:-2}" \
-  sh -c 'cd /src/proofkeep && tools/install-deps.sh && test/run --only plain --only e2e'
+  sh -c 'cd /src/proofkeep && tools/install-deps.sh && test/run "$@"' sh "$@"

@@ -9,7 +9,7 @@ build='libc6-dev meson ninja-build pkg-config libssl-dev libsodium-dev libzstd-d
 # redis-tools has the server's program too, and starts no server of its own.
 demo='make attr acl util-linux redis-tools'
 # Maven, unzip and a JDK are for servers that come from Maven Central: Neo4j, OpenSearch and Elasticsearch.
-tools='fuse3 python3-cryptography python3-zstandard python3-prometheus-client mandoc zsh fish jq zstd git clang clang-format gcovr e2fsprogs maven unzip'
+tools='fuse3 python3-cryptography python3-zstandard python3-prometheus-client mandoc zsh fish jq zstd git clang libclang-rt-dev clang-format gcovr e2fsprogs maven unzip'
 
 installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
 

@@ -50,7 +50,7 @@ int docs_help_program(struct buf *out, struct error *err) {
                            "Verbs:\n",
                            err);
     for (int i = 0; i < VERB_COUNT && r == 0; i++)
-        r = buf_printf(out, err, "  %-9s %s\n", verb_table[i].name, verb_table[i].summary);
+        r = buf_printf(out, err, "  %-13s %s\n", verb_table[i].name, verb_table[i].summary);
     if (r == 0) r = option_lines(VERB_NONE, true, "Options of every verb", out, err);
     if (r == 0)
         r = buf_append_str(

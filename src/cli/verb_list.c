@@ -174,6 +174,7 @@ int verb_run_list(struct cli *c, struct error *err) {
     if (rc == 0 && l.windows.len && (rc = buf_terminate(&l.windows, err)) == 0)
         output_print(c->output, "%s", (const char *)l.windows.ptr);
     buf_free(&l.windows);
+    if (rc == 0 && l.shown == 0 && !w->options.repository) rc = selection_check(&s, w, err);
     if (rc == 0 && l.shown == 0) output_remark(c->output, "There are no recovery points.");
     stream_free(&l.stream);
     listing_free(l.sets);

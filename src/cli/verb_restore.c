@@ -118,7 +118,7 @@ static void replay_text(const json_t *d, char out[64]) {
 }
 
 static void plan_print(struct cli *c, const struct restore_plan *p) {
-    const json_t *d = p->doc, *t = json_object_get(d, "target"), *step;
+    const json_t *d = p->doc, *t = json_object_get(d, "target"), *step, *part;
     char size[32], replay[64], estimate[64] = "unknown: no restore of this surface is on record yet";
     size_t i;
     size_format((uint64_t)json_integer_value(json_object_get(d, "bytes")), size);
@@ -128,8 +128,10 @@ static void plan_print(struct cli *c, const struct restore_plan *p) {
     output_styled(c->output, STYLE_BOLD, "Plan %s\n", p->id);
     output_print(c->output, "  restore   %s  from %s\n", p->label, p->snapshot_id);
     point_print(c, d);
-    output_print(c->output, "  size      %s in %lld items\n", size,
-                 (long long)json_integer_value(json_object_get(d, "items")));
+    json_array_foreach(json_object_get(d, "paths"), i, part)
+        output_print(c->output, "  only      %s\n", json_string_value(part) ? json_string_value(part) : "-");
+    output_print(c->output, "  size      %s in %lld items%s\n", size,
+                 (long long)json_integer_value(json_object_get(d, "items")), i ? ", with what is not wanted" : "");
     output_print(c->output, "  target    %s\n",
                  json_string_value(json_object_get(t, "target")) ? json_text(t, "target", "-")
                                                                  : json_text(d, "into", "-"));
@@ -264,10 +266,14 @@ int verb_run_restore(struct cli *c, struct error *err) {
         if (thaw_planned(p.doc)) output_print(c->output, " --thaw %s", store_tier_name(thaw.tier));
         if (p.protected) output_print(c->output, " --confirm '%s'", p.phrase);
         output_print(c->output, "\n");
-        if (!dry)
-            rc = error_set(err, p.protected ? ERR_CONFIRM : ERR_TARGET_NOT_EMPTY,
-                           "%s, so the plan %s must be carried out by name",
-                           p.protected ? "the environment is protected" : "the target is not new and empty", p.id);
+        if (!dry && p.protected)
+            rc = error_set(err, ERR_CONFIRM, "the environment is protected, so the plan %s must be carried out by name",
+                           p.id);
+        else if (!dry) {
+            error_set(err, ERR_TARGET_NOT_EMPTY,
+                      "the target is not new and empty, so the plan %s must be carried out by name", p.id);
+            rc = error_next(err, "Carry the plan out as it says above, or name an empty or new target.");
+        }
     } else
         rc = run(c, w, &p, thawing ? &thaw : NULL, err);
 out:

@@ -429,6 +429,17 @@ int work_points(struct work *w, const char *environment, const char *surface, co
     return 0;
 }
 
+/* Of a surface without a recovery point: ERR_NO_POINT with the nearest name when the configuration has none of that
+ * name. */
+static int surface_check(const struct work *w, const char *environment, const char *surface, struct error *err) {
+    struct address a = {.surface_count = 1};
+    struct address_target t;
+    if (!w->config || w->options.repository) return 0;
+    snprintf(a.environment, sizeof a.environment, "%s", environment);
+    snprintf(a.surfaces[0], sizeof a.surfaces[0], "%s", surface);
+    return address_resolve(w->config, &a, &t, err);
+}
+
 int work_point_of(struct work *w, const char *environment, const char *surface, const struct point_spec *spec,
                   const struct snapshot_info **ret, struct error *err) {
     const struct snapshot_info **points;
@@ -438,7 +449,8 @@ int work_point_of(struct work *w, const char *environment, const char *surface, 
     int rc = work_points(w, environment, surface, &points, &n, err);
     if (rc < 0) return rc;
     snprintf(what, sizeof what, "%s/%s", environment, surface);
-    rc = mem_alloc((n + 1) * sizeof(struct point_entry), &mem, err);
+    if (n == 0) rc = surface_check(w, environment, surface, err);
+    if (rc == 0) rc = mem_alloc((n + 1) * sizeof(struct point_entry), &mem, err);
     struct point_entry *e = mem;
     for (size_t i = 0; i < n && rc == 0; i++)
         e[i] = (struct point_entry){points[i]->id, points[i]->started_ns, points[i]->complete};

@@ -239,6 +239,17 @@ static int find_point(struct work *w, const char *address, const struct restore_
     return error_wrap(err, "%s", address);
 }
 
+/* A plan that would find its new folder taken is none. */
+static int target_free_check(const json_t *target, struct error *err) {
+    if (strcmp(json_text(target, "mode", ""), "new") != 0 || !json_is_true(json_object_get(target, "exists")) ||
+        json_is_true(json_object_get(target, "empty")))
+        return 0;
+    error_set(err, ERR_TARGET_NOT_EMPTY, "the target '%s' is not empty", json_text(target, "target", "-"));
+    return error_next(err,
+                      "Name an empty or new target, or none for one beside the live folder; --swap puts all of it in "
+                      "the place of the live folder, which is kept, and --in-place with --path single files.");
+}
+
 int restore_plan_make(struct work *w, const char *address, const struct restore_options *o, struct restore_plan *ret,
                       struct error *err) {
     const struct snapshot_info *info;
@@ -285,6 +296,7 @@ int restore_plan_make(struct work *w, const char *address, const struct restore_
     if (rc == 0) rc = estimate(w, info, doc, err);
     if (rc == 0) rc = thaw_plan(w, info, o->thaw, o->tier, doc, err);
     if (rc == 0) rc = driver_plan(w, info, doc, &found, err);
+    if (rc == 0) rc = target_free_check(found.target, err);
     if (rc == 0) rc = pitr_find_put(&find, json_object_get(doc, "recovery"), json_object_get(doc, "warnings"), err);
     if (rc == 0) rc = pitr_tell(found.facts, found.reach, doc, err);
     if (rc == 0) {

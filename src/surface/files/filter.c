@@ -96,10 +96,17 @@ struct bytes filter_target_path(const struct filter *f, struct bytes name) {
 }
 
 int filter_check_hits(const struct filter *f, struct error *err) {
-    char text[NAME_TEXT_BYTES];
+    char text[NAME_TEXT_BYTES], root[NAME_TEXT_BYTES];
     for (size_t i = 0; i < f->n; i++)
-        if (!f->hit[i])
-            return error_set(err, ERR_NO_POINT, "nothing in the snapshot is called, or matches, '%s'",
-                             name_text(f->patterns[i], text));
+        if (!f->hit[i]) {
+            error_set(err, ERR_NO_POINT,
+                      "nothing in the snapshot is called, or matches, '%s'; names are those in '/%s'%s",
+                      name_text(f->patterns[i], text), name_text(f->roots[0], root),
+                      f->single        ? ", with or without that"
+                      : f->n_roots > 1 ? " and others"
+                                       : "");
+            return error_next(err, "'proofkeep show' with the point and a folder lists what is below it; '**/NAME' is "
+                                   "NAME in any folder.");
+        }
     return 0;
 }
