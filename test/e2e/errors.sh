@@ -60,7 +60,7 @@ claim 'no threads is a mistake'
 fails 3 PK-SRC-005 backup lab/all && says '1 of 2 surfaces failed' && says not-there
 claim 'a surface of two that fails is 3, and is named'
 n=$(points)
-head -c 32M /dev/zero >tree/grows
+head -c 256M /dev/zero >tree/grows # long enough that the writer has its turn on a busy machine while it is read
 python3 -c 'while True: open("tree/grows", "r+b", 0).write(b"x")' &
 writer=$!
 until head -c 1 tree/grows | grep -q x; do sleep 0.1; done
