@@ -3,6 +3,7 @@
 #include "base/seam.h"
 #include "work/leftover.h"
 #include "work/reading.h"
+#include "work/select.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -144,14 +145,15 @@ static int data_write(struct work *w, const struct snapshot_info *info, const ch
     return known_secrets_error(&w->known, rc, err);
 }
 
-int export_snapshot(struct work *w, const struct snapshot_info *info, const char *to, struct error *err) {
+int export_snapshot(struct work *w, const struct snapshot_info *info, const char *folder, struct error *err) {
     static const char bagit[] = "BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n";
-    char staging[4096];
+    char to[4096], staging[sizeof to + 64];
     uint8_t id[4];
     char hex[9];
     struct stat st;
     int dir = -1, data = -1;
     struct manifest m = {.lines = BUF_INIT(1u << 30), .path = BUF_INIT(1u << 20)};
+    if (!work_local_folder(folder, to)) return error_set(err, ERR_USAGE, "%.200s is no folder of this host", folder);
     if (strlen(to) > 3500) return error_set(err, ERR_USAGE, "the export folder's name is too long");
     int rc = random_bytes(id, sizeof id, err);
     if (rc < 0) return rc;

@@ -4,9 +4,9 @@
 
 #include "work/context.h"
 
-/* Into the new folder `to`: data/ (the store's files), manifest-sha256.txt and CHECKSUMS (the same lines), bagit.txt,
- * receipt.dsse.json (the signed envelope as in the log) and receipt.json (its predicate). Durable, and under its final name
- * only when whole. ERR_TARGET_NOT_EMPTY when `to` is there and not an empty folder. */
-int export_snapshot(struct work *w, const struct snapshot_info *info, const char *to, struct error *err) PK_CHECK;
+/* Into the new folder: data/ (the store's files), manifest-sha256.txt and CHECKSUMS (the same lines), bagit.txt,
+ * receipt.dsse.json (the signed envelope as in the log) and receipt.json (its predicate). Durable, and under its final
+ * name only when whole. ERR_TARGET_NOT_EMPTY when it is there and not an empty folder. */
+int export_snapshot(struct work *w, const struct snapshot_info *info, const char *folder, struct error *err) PK_CHECK;
 
 #endif
