@@ -83,6 +83,38 @@ web DELETE "/_snapshot/mine/$left" >/dev/null
 killed carried.yaml GET /_status && pk --config carried.yaml backup lab/s && says "$left: a backup that was cut off" && ! snapshots | grep -x -e "$left" >/dev/null
 claim "what is carried is taken away in the same way"
 
+# ---- a restore that is killed: nothing of how an index is while it is filled outlives the next run ----
+settings() { # INDEX
+  web GET "/$1/_settings?flat_settings=true" | python3 -c '
+import json, sys
+own = ("index.uuid", "index.creation_date", "index.provided_name", "index.version.")
+(one,) = json.load(sys.stdin).values()
+print(*sorted(f"{k}={v}" for k, v in one["settings"].items() if not k.startswith(own)), sep="\n")'
+}
+web PUT /orders/_settings '{"index.refresh_interval":"7s","index.translog.durability":"request"}' >/dev/null
+config documents.yaml "$U" "indices: [orders]"
+config through.yaml "$X" "indices: [orders]"
+pk --config documents.yaml backup lab/s && made=orders-restored-$(shown 'v["facts"]["stamp"]') && before=$(settings orders) && echo "$before" | grep -qx index.refresh_interval=7s
+claim "there is a backup by documents"
+for at in '/_bulk -1 async' '/_flush -1 async' '/_aliases 7s request'; do
+  read -r path refresh durability <<<"$at"
+  rm -f "$W/rule.held"
+  echo "hold POST $path" >"$W/rule"
+  "$P" --config through.yaml restore lab/s@latest >killed 2>&1 </dev/null &
+  pid=$!
+  await 60 test -e "$W/rule.held"
+  kill -9 $pid
+  wait $pid 2>/dev/null
+  rm -f "$W/rule"
+  settings "$made" >left && grep -qx "index.refresh_interval=$refresh" left && grep -qx "index.translog.durability=$durability" left &&
+    web GET "/$made/_alias" | grep -q proofkeep-restoring
+  claim "killed at $path, a restore leaves an index that is marked"
+  pk --config documents.yaml restore lab/s@latest --dry-run --json && pk --config documents.yaml restore --plan "$(result plan)" && same orders "$made" &&
+    [ "$(settings "$made")" = "$before" ] && ! web GET "/$made/_alias" | grep -q proofkeep
+  claim "the next run makes it whole, with the settings of the backup and no mark"
+  web DELETE "/$made" >/dev/null
+done
+
 mkdir -p files && echo one >files/one && sed "/^surfaces:/a\\  a: { kind: files, class: truth, paths: [$T/files] }\\n  z: { kind: files, class: truth, paths: [$T/files] }" proofkeep.yaml >both.yaml
 rung() { "$P" list "lab/$1" --json 2>/dev/null | python3 -c 'import json, sys; print(json.load(sys.stdin)["points"][-1].get("verified"))'; }
 pk backup lab/s && pk --config both.yaml backup lab/a && pk --config both.yaml backup lab/z && search_stop "$W"

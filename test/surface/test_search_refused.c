@@ -245,6 +245,48 @@ static void what_was_put_off_is_sent_again_and_nothing_else(void **state) {
     end(&b);
 }
 
+static const char full_heap[] =
+    "{\"error\":{\"root_cause\":[{\"type\":\"circuit_breaking_exception\",\"reason\":\"[parent] "
+    "Data too large, data for [<http_request>] would be [2/2b]\"}]},\"status\":429}";
+static const char one_taken[] = "{\"errors\":false,\"items\":[{\"index\":{\"status\":201}}]}";
+
+/* As many documents at once are too many for a heap that is full, or for who stands before the cluster. */
+static void what_finds_no_room_is_sent_in_parts_and_each_document_once(void **state) {
+    static const char *const full[] = {"429 Too Many Requests", "413 Request Entity Too Large"};
+    (void)state;
+    for (size_t k = 0; k < 2; k++) {
+        struct bed b = {0};
+        struct error err = ERROR_INIT;
+        uint64_t n = 0;
+        size_t len;
+        answer(&b, full[k], k ? refusal : full_heap);
+        answer(&b, "200 OK", one_taken);
+        answer(&b, "200 OK", "{\"errors\":true,\"items\":[{\"index\":{\"status\":429}}]}");
+        answer(&b, "200 OK", one_taken);
+        claim_ok(bulk(&b, false, &n, &err), err);
+        assert_int_equal(n, 2);
+        assert_int_equal(http_server_requests(b.server), 4);
+        for (size_t i = 0; i < 4; i++) {
+            const char *q = http_server_request(b.server, i, &len);
+            assert_true((strstr(q, "\"one\"") != NULL) == (i < 2));
+            assert_true((strstr(q, "\"two\"") != NULL) == (i != 1));
+        }
+        end(&b);
+    }
+}
+
+static void one_document_that_is_too_large_is_refused(void **state) {
+    struct bed b = {0};
+    struct error err = ERROR_INIT;
+    uint64_t n = 0;
+    (void)state;
+    answer(&b, "413 Request Entity Too Large", refusal);
+    answer(&b, "413 Request Entity Too Large", refusal);
+    claim_fails(bulk(&b, false, &n, &err), err, ERR_SEARCH_REPLY, "answered 413");
+    assert_int_equal(http_server_requests(b.server), 2);
+    end(&b);
+}
+
 /* A data stream takes no document twice: that it has one says that it was taken only when it may have been sent before.
  */
 static void what_a_stream_has_already_counts_only_after_a_lost_answer(void **state) {
@@ -265,9 +307,6 @@ static void what_a_stream_has_already_counts_only_after_a_lost_answer(void **sta
 }
 
 /* ---- pages ---- */
-static const char full_heap[] =
-    "{\"error\":{\"root_cause\":[{\"type\":\"circuit_breaking_exception\",\"reason\":\"[parent] "
-    "Data too large, data for [<http_request>] would be [2/2b]\"}]},\"status\":429}";
 static const char sizes[] = "{\"_all\":{\"primaries\":{\"docs\":{\"count\":2},\"store\":{\"size_in_bytes\":200}}}}";
 static const char one_page[] = "{\"timed_out\":false,\"_shards\":{\"total\":1,\"successful\":1,\"failed\":0},\"pit_"
                                "id\":\"p\",\"hits\":{\"total\":{"
@@ -376,6 +415,8 @@ int main(void) {
         cmocka_unit_test(only_what_is_not_there_is_missing),
         cmocka_unit_test(a_bulk_counts_only_when_each_document_was_taken),
         cmocka_unit_test(what_was_put_off_is_sent_again_and_nothing_else),
+        cmocka_unit_test(what_finds_no_room_is_sent_in_parts_and_each_document_once),
+        cmocka_unit_test(one_document_that_is_too_large_is_refused),
         cmocka_unit_test(what_a_stream_has_already_counts_only_after_a_lost_answer),
         cmocka_unit_test(a_page_that_found_no_room_is_asked_for_again_and_smaller),
         cmocka_unit_test(a_page_of_a_scroll_is_never_asked_for_again),

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #define BATCH_BYTES (6u << 20)
+#define BATCH_BYTES_MIN (256u << 10) /* for a cluster that has no room for more */
 #define BATCH_DOCUMENTS 10000u
 #define DOCUMENT_MAX ((size_t)192 << 20)
 #define THREADS_MAX 4u
@@ -14,6 +15,7 @@ struct batch {
     struct buf body;
     size_t *ends; /* of each document in body */
     size_t n, cap;
+    size_t part;      /* documents sent at once, where all of them found no room; 0: all */
     bool sent_before; /* a former try may have come through */
 };
 struct bulk {
@@ -24,25 +26,40 @@ struct bulk {
     pthread_mutex_t lock;
     struct error err; /* the first */
     atomic_bool failed;
+    atomic_size_t batch_bytes;
     uint64_t documents, bytes;
 };
 
-/* What became of the batch: those that were put off move to its front, and stay. */
+/* What became of a request: those that were put off move to the batch's front, and stay. */
 struct verdict {
     uint64_t refused;
     char type[100]; /* of the first that was refused */
     size_t later;
+    bool too_large; /* for the room that there is, as a whole */
 };
 
+static size_t sent_of(const struct batch *t) {
+    return t->part && t->part < t->n ? t->part : t->n;
+}
+
+/* So many of the sent ones stay, which end at `at`; behind them, what was not sent. */
+static void settle(struct batch *t, size_t sent, size_t at, size_t kept) {
+    const size_t from = t->ends[sent - 1], rest = t->body.len - from;
+    memmove(t->body.ptr + at, t->body.ptr + from, rest);
+    for (size_t i = sent; i < t->n; i++) t->ends[kept++] = t->ends[i] - from + at;
+    t->body.len = at + rest;
+    t->n = kept;
+}
+
 /* All of them were taken, as the answer says in the form that it mostly has; anything else is read with care. */
-static bool all_taken(const struct batch *t, struct bytes text) {
+static bool all_taken(size_t sent, struct bytes text) {
     static const char head[] = "{\"errors\":false,\"items\":[", tail[] = "]}";
     static const char *const forms[] = {"{\"index\":{\"status\":201}}", "{\"index\":{\"status\":200}}",
                                         "{\"create\":{\"status\":201}}"};
     const uint8_t *p = text.ptr, *end = text.ptr + text.len;
     if (text.len < sizeof head + sizeof tail || memcmp(p, head, sizeof head - 1) != 0) return false;
     p += sizeof head - 1;
-    for (size_t i = 0; i < t->n; i++) {
+    for (size_t i = 0; i < sent; i++) {
         size_t n = 0;
         if (i && (p == end || *p++ != ',')) return false;
         for (size_t k = 0; k < sizeof forms / sizeof *forms && !n; k++) {
@@ -55,11 +72,11 @@ static bool all_taken(const struct batch *t, struct bytes text) {
     return (size_t)(end - p) == sizeof tail - 1 && memcmp(p, tail, sizeof tail - 1) == 0;
 }
 
-static int judge(struct batch *t, const json_t *answer, struct verdict *v, struct error *err) {
+static int judge(struct batch *t, size_t sent, const json_t *answer, struct verdict *v, struct error *err) {
     const json_t *items = json_object_get(answer, "items"), *one;
     size_t i, at = 0, from = 0, kept = 0;
-    if (json_array_size(items) != t->n)
-        return error_set(err, ERR_SEARCH_PROTOCOL, "%zu documents were sent, and the answer is of %zu", t->n,
+    if (json_array_size(items) != sent)
+        return error_set(err, ERR_SEARCH_PROTOCOL, "%zu documents were sent, and the answer is of %zu", sent,
                          json_array_size(items));
     json_array_foreach(items, i, one) {
         const json_t *x = json_object_get(one, t->b->create_only ? "create" : "index");
@@ -75,14 +92,15 @@ static int judge(struct batch *t, const json_t *answer, struct verdict *v, struc
         }
         from = end;
     }
-    if (kept) t->body.len = at, t->n = kept;
+    settle(t, sent, at, kept);
     v->later = kept;
     return 0;
 }
 
 static int send_once(struct batch *t, struct verdict *v, bool *ret_again, int *ret_wait_ms, struct error *err) {
     CLEANUP(buf_free) struct buf text = BUF_INIT(SEARCH_ANSWER_MAX);
-    struct bytes slice = buf_bytes(&t->body);
+    const size_t sent = sent_of(t);
+    struct bytes slice = BYTES_OF(t->body.ptr, t->ends[sent - 1]);
     struct search_request q = {.method = "POST",
                                .path = t->b->path,
                                .body = &slice,
@@ -95,17 +113,28 @@ static int send_once(struct batch *t, struct verdict *v, bool *ret_again, int *r
     /* By its id each document comes to be the same, however often it is sent. */
     *ret_again = r == -ERR_NET_BROKEN || r == -ERR_NET_STALL || r == -ERR_NET_REFUSED;
     if (r < 0) return r;
-    *ret_again = status == 429 || status == 502 || status == 503 || status == 504;
+    v->too_large = status == 429 || (status == 413 && sent > 1);
+    *ret_again = v->too_large || status == 502 || status == 503 || status == 504;
     if (status / 100 != 2) return search_refused(t->b->c, status, buf_bytes(&text), false, "send documents", err);
-    if (all_taken(t, buf_bytes(&text))) return 0;
+    if (all_taken(sent, buf_bytes(&text))) {
+        settle(t, sent, 0, 0);
+        return 0;
+    }
     r = search_answer_parse(buf_bytes(&text), SEARCH_ANSWER_MAX, "the answer to _bulk", &answer, err);
-    if (r == 0) r = judge(t, answer, v, err);
+    if (r == 0) r = judge(t, sent, answer, v, err);
     json_decref(answer);
     return r;
 }
 
+/* It, and those that follow, are to be smaller. */
+static void shrink(struct batch *t) {
+    const size_t bytes = atomic_load(&t->b->batch_bytes);
+    t->part = sent_of(t) > 1 ? sent_of(t) / 2 : 1;
+    if (bytes > BATCH_BYTES_MIN) atomic_store(&t->b->batch_bytes, bytes / 2);
+}
+
 static int send_batch(struct batch *t, struct error *err) {
-    size_t all = t->n;
+    const size_t all = t->n;
     for (unsigned tries = 1;; tries++) {
         struct verdict v = {0};
         bool again = false;
@@ -113,9 +142,14 @@ static int send_batch(struct batch *t, struct error *err) {
         if (r == 0 && v.refused)
             return error_set(err, ERR_SEARCH_BULK, "%llu of %zu documents sent to the index %s were refused: %s",
                              (unsigned long long)v.refused, all, t->b->index, v.type);
-        if (r == 0 && !v.later) return 0;
+        if (t->n == 0) return 0;
+        if (r == 0 && !v.later) {
+            tries = 0;
+            continue;
+        }
         if (r < 0 && (!again || tries == SEARCH_BUSY_TRIES)) return r;
         t->sent_before |= r < 0;
+        if (v.too_large) shrink(t);
         if (tries == SEARCH_BUSY_TRIES)
             return error_set(err, ERR_SEARCH_BUSY, "%zu of %zu documents for the index %s were put off %u times",
                              v.later, all, t->b->index, tries);
@@ -141,7 +175,7 @@ static void run(void *arg) {
     /* What one large document needed is given back. */
     if (t->body.cap > 2 * BATCH_BYTES) buf_free(&t->body);
     buf_clear(&t->body);
-    t->n = 0;
+    t->n = t->part = 0;
     t->sent_before = false;
     queue_push(b->idle, t);
 }
@@ -162,7 +196,8 @@ static int as_create(struct batch *t, size_t from, struct error *err) {
 
 static int fill(struct batch *t, struct search_lines *l, bool *end, struct error *err) {
     int r = 0;
-    while (r == 0 && !*end && t->n < BATCH_DOCUMENTS && t->body.len < BATCH_BYTES) {
+    const size_t bytes = atomic_load(&t->b->batch_bytes);
+    while (r == 0 && !*end && t->n < BATCH_DOCUMENTS && t->body.len < bytes) {
         size_t from = t->body.len;
         r = search_lines_next(l, &t->body, end, err);
         if (r < 0 || *end) break;
@@ -197,7 +232,11 @@ int search_bulk(const struct search_client *c, struct source *src, const char *i
     unsigned threads = c->s->ctx->jobs < THREADS_MAX ? c->s->ctx->jobs + 1 : THREADS_MAX;
     struct batch batches[THREADS_MAX + 1] = {0};
     size_t n = threads + 1;
-    struct bulk b = {.c = c, .index = index, .create_only = create_only, .lock = PTHREAD_MUTEX_INITIALIZER};
+    struct bulk b = {.c = c,
+                     .index = index,
+                     .create_only = create_only,
+                     .lock = PTHREAD_MUTEX_INITIALIZER,
+                     .batch_bytes = BATCH_BYTES};
     struct pool *pool = NULL;
     struct search_lines l = {0};
     bool there = false;
