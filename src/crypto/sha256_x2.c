@@ -9,7 +9,7 @@
 #define WIDE_LANES 16u
 #define WIDE_LEAST 10u /* lanes of sixteen that must have something before it pays */
 
-static unsigned lanes_most = WIDE_LANES;
+static unsigned lanes_most; /* 0: as suits the CPU */
 
 void sha256_lanes_allow(unsigned most) {
     lanes_most = most;
@@ -164,7 +164,11 @@ void sha256_x2_blocks(uint32_t state_a[8], const uint8_t *a, uint32_t state_b[8]
 #endif
 
 static bool paired(void) {
-    return lanes_most >= 2 && sha256_x2_has();
+    return lanes_most != 1 && sha256_x2_has();
+}
+
+static bool widened(void) {
+    return lanes_most ? lanes_most >= WIDE_LANES && sha256_x16_has() : sha256_x16_pays();
 }
 
 static void add(SHA256_CTX *c, struct bytes in) {
@@ -290,9 +294,7 @@ static void wide(struct running *r, unsigned n, size_t blocks) {
 
 void sha256_many(const struct bytes *in, struct digest *ret, size_t count) {
     const bool two = paired();
-    const unsigned lanes = lanes_most >= WIDE_LANES && count >= WIDE_LEAST && sha256_x16_has() ? WIDE_LANES
-                           : two                                                               ? 2
-                                                                                               : 1;
+    const unsigned lanes = count >= WIDE_LEAST && widened() ? WIDE_LANES : two ? 2 : 1;
     struct running r[WIDE_LANES];
     size_t next = 0;
     for (unsigned n = 0;;) {

@@ -7,7 +7,7 @@
 
 #define ID_MAX (1u << 20)
 #define SORT_MAX 65536u
-#define RANGE_DOCUMENTS 100000u /* of one walk, about: each of its pages counts all of it */
+#define RANGE_DOCUMENTS 250000u /* of one walk, about: each of its pages looks at all of it, and each walk at its beginning */
 #define RANGE_MIN 2000u         /* less is not worth a walk of its own */
 #define RANGES_MAX 1024u
 #define KEEP_EVERY_S 180 /* well below SEARCH_KEEP */
