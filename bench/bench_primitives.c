@@ -232,6 +232,21 @@ static void sha256_two_run(void *arg) {
         sha256_many((const struct bytes[]){chunk_of(d, i), chunk_of(d, i + 1)}, ret, 2);
 }
 
+/* Sixteen chunks at a time, as different in size as those of files are; and by two of them at once. */
+static void sha256_many_run(void *arg) {
+    const struct data *d = arg;
+    struct bytes in[64];
+    struct digest ret[64];
+    for (size_t at = 0; at < d->len;) {
+        size_t n = 0;
+        for (uint64_t size = 997; n < 64 && at < d->len; n++, size = size * 7 % 131071) {
+            in[n] = BYTES_OF(d->ptr + at, size < d->len - at ? size : d->len - at);
+            at += in[n].len;
+        }
+        sha256_many(in, ret, n);
+    }
+}
+
 /* The stream and its chunks, which start at odd places as content-defined ones do. */
 static void sha256_pair_run(void *arg) {
     const struct data *d = arg;
@@ -300,6 +315,11 @@ int main(int argc, char **argv) {
     }
     printf("sha256 one              %6.2f GB/s\n", rate(sha256_run, &random, random.len));
     printf("sha256 two chunks       %6.2f GB/s\n", rate(sha256_two_run, &random, random.len));
+    sha256_lanes_allow(2);
+    printf("sha256 many, by two     %6.2f GB/s\n", rate(sha256_many_run, &random, random.len));
+    sha256_lanes_allow(16);
+    printf("sha256 many, by sixteen %6.2f GB/s\n", rate(sha256_many_run, &random, random.len));
+    sha256_lanes_allow(0);
     printf("sha256 stream and chunk %6.2f GB/s of stream\n", rate(sha256_pair_run, &random, random.len));
     bench_aead(random, CIPHER_AES_256_GCM, "aes-256-gcm");
     bench_aead(random, CIPHER_CHACHA20_POLY1305, "chacha20-poly1305");

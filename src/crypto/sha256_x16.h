@@ -9,7 +9,8 @@ extern const uint32_t sha256_round_constants[64]; /* FIPS 180-4, 4.2.2 */
 
 /* Whether this CPU, and its operating system, have AVX-512 (F, BW). */
 bool sha256_x16_has(void);
-/* Whether, having it, that is faster than its SHA instructions. */
+/* Whether it does more than two messages with the SHA instructions do, as far as measured: not on Zen 4 (family 19h),
+ * which takes 512 bits in two halves. Only where sha256_x16_has(). */
 bool sha256_x16_pays(void);
 /* The compression function on `blocks` blocks of 64 bytes of each message; state[i] is word i of all sixteen. Messages
  * may overlap or be one. Only where sha256_x16_has(). */

@@ -9,7 +9,7 @@
 #define WIDE_LANES 16u
 #define WIDE_LEAST 10u /* lanes of sixteen that must have something before it pays */
 
-static unsigned lanes_most; /* 0: as suits the CPU */
+static unsigned lanes_most; /* 0: as many as pay on this CPU */
 
 void sha256_lanes_allow(unsigned most) {
     lanes_most = most;
@@ -167,8 +167,9 @@ static bool paired(void) {
     return lanes_most != 1 && sha256_x2_has();
 }
 
-static bool widened(void) {
-    return lanes_most ? lanes_most >= WIDE_LANES && sha256_x16_has() : sha256_x16_pays();
+unsigned sha256_many_lanes(void) {
+    if (sha256_x16_has() && (lanes_most == WIDE_LANES || (lanes_most == 0 && sha256_x16_pays()))) return WIDE_LANES;
+    return paired() ? 2 : 1;
 }
 
 static void add(SHA256_CTX *c, struct bytes in) {
@@ -294,7 +295,8 @@ static void wide(struct running *r, unsigned n, size_t blocks) {
 
 void sha256_many(const struct bytes *in, struct digest *ret, size_t count) {
     const bool two = paired();
-    const unsigned lanes = count >= WIDE_LEAST && widened() ? WIDE_LANES : two ? 2 : 1;
+    unsigned lanes = sha256_many_lanes();
+    if (lanes == WIDE_LANES && count < WIDE_LEAST) lanes = two ? 2 : 1;
     struct running r[WIDE_LANES];
     size_t next = 0;
     for (unsigned n = 0;;) {

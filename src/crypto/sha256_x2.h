@@ -23,15 +23,17 @@ void sha256_pair_chunk_finish(struct sha256_pair *p, struct digest *ret);
 /* The digest of the whole stream; then starts another stream. The chunk goes on. */
 void sha256_pair_stream_finish(struct sha256_pair *p, struct digest *ret);
 void sha256_pair_free(struct sha256_pair *p);
-/* `count` whole messages, sixteen at a time (sha256_x16.h, where that pays) or two: when one ends, the next takes its
- * place. Long ones first keep more lanes busy to the end. */
+/* `count` whole messages, sixteen at a time (sha256_x16.h) or two: when one ends, the next takes its place. Long ones
+ * first keep more lanes busy to the end. */
 void sha256_many(const struct bytes *in, struct digest *ret, size_t count);
+/* How many messages it takes at once here: 16, 2 or 1. To have many more ready is of no use. */
+unsigned sha256_many_lanes(void);
 /* Absorb the next bytes of two distinct running hashes at once; the lengths may differ. */
 void sha256_update_two(struct sha256_state *a, struct bytes in_a, struct sha256_state *b, struct bytes in_b);
 /* Absorbs `in`, and digests it by itself, at once. */
 void sha256_beside(struct sha256_state *stream, struct bytes in, struct digest *ret);
-/* For tests: how many messages every later call may hash at once, as on a CPU that has no more: 16, also where that
- * does not pay, 2, or 1, which is OpenSSL's way. Not for use among threads. */
+/* For tests and benchmarks: how many messages every later call may hash at once, as on a CPU that has no more: 16, 2,
+ * or 1, which is OpenSSL's way; 0, as at first, is what pays on this CPU. Not for use among threads. */
 void sha256_lanes_allow(unsigned most);
 
 #endif

@@ -57,6 +57,7 @@ enum check_result check_result_of(int rc) {
 #define FRAMES_AT_ONCE 64
 #define PLAIN_BYTES ((size_t)12 << 20)    /* decoded, before their chunks are held against their ids at once */
 #define PLAIN_BYTES_FAR ((size_t)4 << 20) /* where more packs are in memory */
+#define PLAIN_BYTES_FEW ((size_t)2 << 20) /* where few chunks are hashed at once: it is still in the cache then */
 struct desk {
     struct desk *next;
     struct codec *codec;
@@ -134,7 +135,10 @@ static void frames_prove(struct look *l) {
 /* Room for what a frame decodes to; what lies there is proved first when there is none left. */
 static int plain_room(struct look *l, size_t len, struct error *err) {
     struct desk *d = l->desk;
-    const size_t usual = l->c->far ? PLAIN_BYTES_FAR : PLAIN_BYTES, want = len > usual ? len : usual;
+    const size_t usual = sha256_many_lanes() <= 2 ? PLAIN_BYTES_FEW
+                         : l->c->far              ? PLAIN_BYTES_FAR
+                                                  : PLAIN_BYTES,
+                 want = len > usual ? len : usual;
     if (l->n == FRAMES_AT_ONCE || d->plain_cap - l->used < len) frames_prove(l);
     if (d->plain_cap - l->used >= len && d->plain) return 0;
     seam_free(d->plain);

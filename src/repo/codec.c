@@ -30,6 +30,8 @@ struct codec {
     ZSTD_Sequence sequences[PAGE_DELTA_SEQUENCES_MAX];
     uint8_t sample[TRIAL_BYTES_MAX];
     uint8_t scratch[ZSTD_COMPRESSBOUND(TRIAL_BYTES_MAX)];
+    uint8_t *room;
+    size_t room_cap;
 };
 
 static int set(ZSTD_CCtx *z, ZSTD_cParameter p, int value, struct error *err) {
@@ -87,7 +89,16 @@ void codec_free(struct codec *c) {
     ZSTD_freeCCtx(c->pages);
     ZSTD_freeCCtx(c->trial);
     ZSTD_freeDCtx(c->decoder);
+    seam_free(c->room);
     seam_free(c);
+}
+
+uint8_t *codec_room(struct codec *c, size_t n) {
+    if (c->room_cap >= n && c->room) return c->room;
+    seam_free(c->room);
+    c->room = seam_alloc(n);
+    c->room_cap = c->room ? n : 0;
+    return c->room;
 }
 
 void codec_expect(struct codec *c, enum codec_content what) {

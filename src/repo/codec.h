@@ -12,6 +12,9 @@ enum codec_kind { CODEC_RAW = 0, CODEC_ZSTD = 1, CODEC_ZSTD_DELTA = 2 };
 struct codec;
 int codec_new(struct codec **ret, struct error *err) PK_CHECK;
 void codec_free(struct codec *c);
+/* `n` bytes that stay with the codec, for what is about to be decoded: fresh memory for each frame costs the system
+ * more than to open a small one. Valid until the next call or codec_free; NULL without memory. */
+uint8_t *codec_room(struct codec *c, size_t n);
 /* What the next frames are made of, until said otherwise: how far level 1 looks for repeats. Any content at first. No
  * matter for decoding. */
 enum codec_content { CODEC_ANY, CODEC_PAGES, CODEC_WAL };

@@ -307,7 +307,7 @@ static int decode_once(struct repo *r, struct pack_in *in, uint32_t ordinal, str
                        struct bytes sealed_in, struct bytes base, bool prove, uint8_t *plain, struct digest *ids,
                        struct digest *shas, struct error *err) {
     const struct frame *fr = pack_in_frame(in, ordinal);
-    uint8_t *opened = seam_alloc(fr->stored_len);
+    uint8_t *opened = codec_room(codec, fr->stored_len);
     int rc = 0;
     if (!opened) rc = error_set(err, ERR_NO_MEMORY, "no memory for a frame of %u bytes", fr->stored_len);
     if (rc == 0 && sealed_in.len) {
@@ -323,7 +323,6 @@ static int decode_once(struct repo *r, struct pack_in *in, uint32_t ordinal, str
     if (rc == 0)
         rc = payload_decode(r, in, ordinal, codec, BYTES_OF(opened, fr->stored_len - AEAD_TAG_BYTES), base, prove,
                             plain, ids, shas, err);
-    seam_free(opened);
     return rc;
 }
 

@@ -153,10 +153,11 @@ void run_image_close(struct run *x) {
     seam_free(x->checks);
     if (x->hot) {
         seam_free(x->hot);
-        atomic_fetch_sub(&hot_bytes, x->fan_at - x->entries_at);
+        atomic_fetch_sub(&hot_bytes, x->fan_at - PACKS_AT);
     }
     io_close(&x->fd);
-    x->mem = x->look = x->checks = x->hot = NULL;
+    x->mem = x->look = x->checks = NULL;
+    x->hot = NULL;
 }
 
 /* Checked as a whole when it is first asked: a test of one flag is all that later look-ups pay. Threads may check at
@@ -196,13 +197,13 @@ static const uint8_t *block_read(const struct run *x, uint64_t number, struct bl
 /* Look-ups come in the order of ids, which is none: a run that is asked often would have each of its blocks read and
  * hashed again and again. Nothing fails for want of it. */
 static void warm(struct run *x) {
-    const uint64_t len = x->fan_at - x->entries_at, first = x->entries_at / IMAGE_BLOCK;
+    const uint64_t len = x->fan_at - PACKS_AT, first = PACKS_AT / IMAGE_BLOCK;
     if (atomic_fetch_add(&x->asked, 1) != len / IMAGE_BLOCK) return; /* one thread, once */
     struct error e = ERROR_INIT;
     size_t got;
     void *mem;
     if (atomic_fetch_add(&hot_bytes, len) + len > RUN_IMAGE_HOT_BYTES || mem_alloc(len, &mem, &e) < 0) goto no;
-    bool good = io_pread_full(x->fd, mem, len, x->entries_at, &got, "an index run", &e) >= 0 && got == len;
+    bool good = io_pread_full(x->fd, mem, len, PACKS_AT, &got, "an index run", &e) >= 0 && got == len;
     for (uint64_t b = 0; good && b < len / IMAGE_BLOCK; b++) {
         uint8_t check[CHECK_BYTES];
         block_check((uint8_t *)mem + b * IMAGE_BLOCK, check);
@@ -220,7 +221,7 @@ no:
 static const uint8_t *entry_read(const struct run *x, uint64_t i, struct block *b) {
     const uint64_t at = x->entries_at + i * RUN_ENTRY_BYTES;
     const uint8_t *hot = x->hot;
-    if (hot) return hot + i * RUN_ENTRY_BYTES;
+    if (hot) return hot + (at - PACKS_AT);
     const uint8_t *p = block_read(x, at / IMAGE_BLOCK, b);
     return p ? p + at % IMAGE_BLOCK : NULL;
 }
@@ -255,6 +256,11 @@ int run_image_find(struct run *x, const uint8_t *id, uint64_t *ret_at, uint8_t r
 
 bool run_image_read(const struct run *x, uint64_t at, void *p, size_t len) {
     struct block b;
+    const uint8_t *hot = x->hot;
+    if (hot && at >= PACKS_AT && at <= x->fan_at && len <= x->fan_at - at) {
+        memcpy(p, hot + (at - PACKS_AT), len);
+        return true;
+    }
     b.number = 0;
     for (size_t done = 0; done < len;) {
         const uint8_t *block = block_read(x, (at + done) / IMAGE_BLOCK, &b);

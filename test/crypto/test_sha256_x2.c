@@ -57,6 +57,7 @@ static bool ways(int way) {
         return false;
     }
     sha256_lanes_allow(lanes[way]);
+    assert_int_equal(sha256_many_lanes(), lanes[way]);
     return true;
 }
 
@@ -128,6 +129,19 @@ static void many_messages_hash_like_one_each(void **state) {
             for (size_t i = 0; i < 40; i++) assert_sha256(got[i], in[i]);
         }
     }
+}
+
+static void what_is_taken_by_itself_is_what_the_cpu_has(void **state) {
+    (void)state;
+    sha256_lanes_allow(0);
+    const unsigned lanes = sha256_many_lanes();
+    assert_true(lanes == 1 || (lanes == 2 && sha256_x2_has()) || (lanes == 16 && sha256_x16_has()));
+    assert_true(lanes > 1 || !sha256_x2_has());
+    struct bytes in[20];
+    struct digest got[20];
+    for (size_t i = 0; i < 20; i++) in[i] = BYTES_OF(data + i, i * 997);
+    sha256_many(in, got, 20);
+    for (size_t i = 0; i < 20; i++) assert_sha256(got[i], in[i]);
 }
 
 static void two_running_hashes_absorb_their_own_bytes(void **state) {
@@ -286,6 +300,7 @@ int main(void) {
         cmocka_unit_test(published_digests_hold),
         cmocka_unit_test(two_messages_of_any_lengths_hash_like_one_each),
         cmocka_unit_test(many_messages_hash_like_one_each),
+        cmocka_unit_test(what_is_taken_by_itself_is_what_the_cpu_has),
         cmocka_unit_test(two_running_hashes_absorb_their_own_bytes),
         cmocka_unit_test(blocks_advance_both_states_alone),
         cmocka_unit_test(sixteen_states_advance_alone),

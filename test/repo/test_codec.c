@@ -507,6 +507,18 @@ static void a_delta_leaves_nothing_behind_for_the_next_frame(void **state) {
     seam_free(again);
 }
 
+static void its_room_stays_and_grows(void **state) {
+    uint8_t *small = codec_room(*state, 100);
+    assert_non_null(small);
+    memset(small, 1, 100);
+    assert_ptr_equal(codec_room(*state, 50), small);
+    assert_ptr_equal(codec_room(*state, 100), small);
+    uint8_t *large = codec_room(*state, 1u << 20);
+    assert_non_null(large);
+    memset(large, 2, 1u << 20);
+    assert_ptr_equal(codec_room(*state, 100), large);
+}
+
 /* The memory seam fails once: the codec says so and leaves nothing. */
 static void *no_alloc(size_t n) {
     (void)n;
@@ -526,6 +538,15 @@ static void want_of_memory_is_an_error(void **state) {
     assert_int_equal(rc, -ERR_NO_MEMORY);
     assert_null(c);
     assert_true(err.text[0] != 0);
+    uint8_t *had = codec_room(*state, 100);
+    assert_non_null(had);
+    seam_table = &broken;
+    uint8_t *none = codec_room(*state, 8u << 20);
+    seam_table = was;
+    assert_null(none);
+    uint8_t *again = codec_room(*state, 100);
+    assert_non_null(again);
+    memset(again, 3, 100);
 }
 
 int main(void) {
@@ -551,6 +572,7 @@ int main(void) {
         CLAIM(a_delta_over_half_or_against_nothing_is_not_worth_it),
         CLAIM(a_wrong_base_is_refused_or_gives_other_bytes),
         CLAIM(a_delta_leaves_nothing_behind_for_the_next_frame),
+        CLAIM(its_room_stays_and_grows),
         CLAIM(want_of_memory_is_an_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

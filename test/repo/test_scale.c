@@ -566,7 +566,11 @@ static void a_rotten_local_copy_is_made_again_when_it_is_read(void **state) {
     assert_false(k.repo->index_behind);
     /* when it cannot be made again, nobody takes what it lacks for missing */
     run_key(&name, object);
-    assert_non_null(x->runs[0]->hot); /* what is in memory by now is not read again */
+    assert_non_null(x->runs[0]->hot); /* what is in memory by now is not read again: neither packs nor entries */
+    for (int i = 0; i < 2; i++) byte_flip(path, (long)at[i]);
+    all_found(x, N);
+    assert_null(x->runs[0]->healed);
+    for (int i = 0; i < 2; i++) byte_flip(path, (long)at[i]);
     index_drop(k.repo, x, 0, false);
     kit_ok(index_add(k.repo, x, &name, &err), &err);
     kit_ok(store_remove(k.store, object, &err), &err);
