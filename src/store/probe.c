@@ -63,9 +63,24 @@ static int look(struct store *s, const char *folder, struct store_facts *f, stru
     return 0;
 }
 
+/* With the tag of what is there no more, on an object of its own: number TRIES. */
+static enum store_fact try_replace(struct store *s, const char *folder, struct store_facts *f) {
+    char key[128], got[16], tag[STORE_TAG_BYTES];
+    struct error e = ERROR_INIT;
+    bool done = false;
+    size_t n;
+    snprintf(key, sizeof key, "%s%d", folder, TRIES);
+    int rc = store_replace(s, key, BYTES_STR("first"), &e);
+    if (rc == 0) rc = store_read_tagged(s, key, got, sizeof got, &n, tag, &e);
+    if (rc == 0 && !tag[0]) return STORE_FACT_NONE;
+    if (rc == 0) rc = store_replace(s, key, BYTES_STR("second"), &e);
+    if (rc == 0) rc = store_replace_if(s, key, BYTES_STR("third"), tag, &done, &e);
+    return rc < 0 ? unknown(f, &e) : done ? STORE_FACT_NO : STORE_FACT_YES;
+}
+
 static void clean(struct store *s, const char *folder, struct store_facts *f) {
     char key[128];
-    for (int i = 0; i < TRIES; i++) {
+    for (int i = 0; i < TRIES + store_has_tags(s); i++) {
         struct error e = ERROR_INIT;
         snprintf(key, sizeof key, "%s%d", folder, i);
         if (store_remove(s, key, &e) == 0)
@@ -77,6 +92,7 @@ static void clean(struct store *s, const char *folder, struct store_facts *f) {
 
 int store_probe(struct store *s, struct store_facts *ret, struct error *err) {
     struct store_facts f = {.conditional_parts = STORE_FACT_NONE,
+                            .conditional_replace = STORE_FACT_NONE,
                             .erase_refused = STORE_FACT_NONE,
                             .versioned = STORE_FACT_NONE,
                             .lock_enabled = STORE_FACT_NONE,
@@ -88,6 +104,7 @@ int store_probe(struct store *s, struct store_facts *ret, struct error *err) {
     hex_encode(random, sizeof random, hex);
     snprintf(folder, sizeof folder, "probe/%s/", hex);
     rc = look(s, folder, &f, err);
+    if (rc == 0 && store_has_tags(s)) f.conditional_replace = try_replace(s, folder, &f);
     if (rc == 0 && s->ops->probe) rc = s->ops->probe(s, folder, &f, err);
     clean(s, folder, &f);
     if (rc < 0) return error_wrap(err, "trying out what the store does");

@@ -36,6 +36,7 @@ enum store_fact {
 struct store_facts {
     enum store_fact conditional_create; /* a name that is taken is not given again */
     enum store_fact conditional_parts;  /* nor to an object that is stored in parts */
+    enum store_fact conditional_replace; /* what somebody else replaced meanwhile is left as it is */
     enum store_fact read_after_write, list_after_write;
     enum store_fact delete_refused;     /* these credentials cannot remove an object */
     enum store_fact erase_refused;      /* nor, where versions are kept, one version of it for good */

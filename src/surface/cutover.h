@@ -14,7 +14,7 @@ struct cutover_start {
     const char *folder; /* the restored one */
     unsigned port;      /* 0: what its configuration says */
     const json_t *facts;
-    bool alone; /* it never takes over: it must take nothing that is meant for the live one */
+    bool alone; /* its subscriptions rest: it must take nothing that is meant for the live one */
 };
 enum cutover_amcheck { CUTOVER_AMCHECK_INSTALLED, CUTOVER_AMCHECK_INSTALL, CUTOVER_AMCHECK_NONE };
 struct cutover_check {
@@ -25,7 +25,8 @@ struct cutover_check {
     const char *reach;  /* a place that recovery must have come to; NULL: none */
 };
 struct cutover_driver {
-    /* What there is to freeze, for the plan: {"sessions", "prepared", "version", "timeline"}. Changes nothing. */
+    /* What there is to freeze, for the plan: {"sessions", "prepared", "version", "timeline", "subscriptions"}. Changes
+     * nothing. */
     int (*look)(const struct surface_context *, json_t **ret, struct error *);
     /* What resume needs to put things back, to be kept before freeze is called. */
     int (*before_freeze)(const struct surface_context *, json_t **ret, struct error *);
@@ -37,8 +38,8 @@ struct cutover_driver {
     int (*last_wal)(const struct surface_context *, json_t **ret, struct error *);
     /* ERR_CUTOVER_WROTE when anything has written since `last`, or the freeze is not in force any more (with `builtin`). */
     int (*quiet)(const struct surface_context *, const json_t *last, bool builtin, struct error *);
-    /* Get the folder ready for its first start: archiving is held back until adopt, and of one that stays alone its
-     * subscriptions rest for good. */
+    /* Get the folder ready for its first start: archiving is held back until adopt, and of one that is alone its
+     * subscriptions rest. */
     int (*ready)(const struct surface_context *, const struct cutover_start *, struct error *);
     /* Start it, unless it runs. Returns before its recovery is at an end. */
     int (*start)(const struct surface_context *, const struct cutover_start *, struct error *);
@@ -47,8 +48,9 @@ struct cutover_driver {
     int (*stop)(const struct surface_context *, const struct cutover_start *, struct error *); /* fine when it does not run */
     /* Integrity checks: [{"name", "result": "passed" | "failed" | "not_checked", "detail"}]. An error is that of asking. */
     int (*check)(const struct surface_context *, const struct cutover_check *, json_t **ret, struct error *);
-    /* Let it archive as its own configuration says. */
-    int (*adopt)(const struct surface_context *, const json_t *connection, struct error *);
+    /* Let it archive as its own configuration says. Subscriptions that rest do so until it is started anew. */
+    int (*adopt)(const struct surface_context *, const struct cutover_start *, const json_t *connection,
+                 struct error *);
     /* Whether it answers, takes writes, and its declared queries answer. ERR_CUTOVER_WATCH, and those of connecting. */
     int (*health)(const struct surface_context *, const json_t *connection, struct error *);
 };

@@ -208,6 +208,9 @@ struct surface_driver {
     /* A disposable instance of the right version under scratch_dir; ret is the connection facts for restore_request.scratch. */
     int (*scratch_start)(const struct surface_context *, const json_t *facts, json_t **ret, struct error *);
     void (*scratch_stop)(const struct surface_context *, json_t *scratch);
+    /* Optional: stops what runs in a scratch instance and keeps its files, for another restore over them (as_scratch
+     * and delta). Negative: nothing may be restored over it, and scratch_stop is due. */
+    int (*scratch_rest)(const struct surface_context *, const json_t *scratch, struct error *);
     /* Invariants of the live instance (scratch NULL) or of a scratch one, in the shape of capture_result.invariants.
      * For a scratch tree, and what was restored into a folder ({"path"}) of files or redis, the driver re-reads it from
      * disk; for a database it asks the server. A database of the facts may have "at", the name that it is under now. */

@@ -212,7 +212,7 @@ static int restore_and_ask(const struct asking *a, const struct snapshot_info *i
     struct scopes s = {0};
     int rc = work_reading_open(a->w, info, &in, err);
     if (rc == 0) past_of(a->w, info, &in, q, &p);
-    p.point.instance = a->instance;
+    p.point.instance = p.recovery.instance = a->instance;
     if (rc == 0) rc = past_rows(&in, &rows, err);
     if (rc == 0 && past_is_physical(info) && *a->database)
         database = a->database;

@@ -58,7 +58,8 @@ static int cut_open(struct work *w, const struct cutover_plan *p, const struct c
     k->start = (struct cutover_start){.folder = folder ? folder : "",
                                       .port = (unsigned)json_integer_value(port),
                                       .facts = k->facts,
-                                      .alone = cut_is_rehearsal(p->doc)};
+                                      .alone = cut_is_rehearsal(p->doc) ||
+                                               json_is_true(json_object_get(p->doc, "subscriptions_rest"))};
     return rc == 0 ? journal_of(k, err) : rc;
 }
 

@@ -68,7 +68,7 @@ struct making {
     const struct config_hooks *hooks;
     const struct surface_driver *driver;
     const char *freeze; /* "hook" | "read-only" | "none" */
-    bool latest;
+    bool latest, subscriptions; /* enabled ones, here or in the backup */
     json_t *doc, *warnings, *live;
 };
 
@@ -187,6 +187,10 @@ static int warnings(struct making *m, struct error *err) {
             "when the new server was stopped");
     if (rc == 0 && !strcmp(m->freeze, "none"))
         rc = warn(m, err, "nothing is frozen: what is written to the live server from now on is not in the new one");
+    if (rc == 0 && m->subscriptions)
+        rc = warn(m, err,
+                  "subscriptions rest in the new server, since the old one goes on with them: when that is stopped, "
+                  "restart the new one, and they run there");
     if (rc == 0 && !m->latest)
         rc = warn(m, err, "what was written after the target is not in the new server, also while all is frozen");
     if (rc == 0 && m->surface && m->surface->wal && m->surface->wal->mode == CONFIG_WAL_STREAM)
@@ -233,6 +237,7 @@ static int fill(struct making *m, const char *id, struct error *err) {
     if (rc == 0) rc = json_put_int(doc, "port", o->port, err);
     if (rc == 0) rc = json_put_str(doc, "freeze", m->freeze, err);
     if (rc == 0) rc = json_put(doc, "rehearsal", json_boolean(o->rehearse), err);
+    if (rc == 0) rc = json_put(doc, "subscriptions_rest", json_boolean(m->subscriptions), err);
     if (rc == 0) rc = json_put(doc, "latest", json_boolean(m->latest), err);
     if (rc == 0) rc = json_put(doc, "terminate_connections", json_boolean(o->terminate), err);
     if (rc == 0) rc = json_put_int(doc, "wait_ms", o->wait_ns / 1000000, err);
@@ -277,6 +282,8 @@ int cutover_plan_make(struct work *w, const char *address, const struct cutover_
     snprintf(timeline, sizeof timeline, "%u", (unsigned)json_integer_value(json_object_get(m.live, "timeline")));
     if (m.live && m.latest && !r->target_timeline) r->target_timeline = timeline;
     if (rc == 0) rc = restore_plan_make(w, address, r, &m.copy, err);
+    m.subscriptions = json_integer_value(json_object_get(m.live, "subscriptions")) > 0 ||
+                      json_is_true(json_object_get(json_object_get(m.copy.doc, "target"), "subscriptions"));
     m.doc = json_object();
     m.warnings = json_array();
     if (rc == 0 && (!m.doc || !m.warnings)) rc = error_set(err, ERR_NO_MEMORY, "no memory for a plan");

@@ -261,7 +261,7 @@ static int step_switch(struct cut *k, json_t **ret, struct error *err) {
 
 static int step_archive(struct cut *k, json_t **ret, struct error *err) {
     (void)ret;
-    return k->driver->adopt(&k->ctx, journal_kept(&k->j, "connection"), err);
+    return k->driver->adopt(&k->ctx, &k->start, journal_kept(&k->j, "connection"), err);
 }
 
 /* ---- watching ---- */

@@ -386,7 +386,7 @@ static int look_at_homes(struct doctor *d, const char *environment, const struct
     struct wal_homes h;
     struct error e = ERROR_INIT;
     char label[260];
-    int rc = 0, looked = wal_homes_look(d->w, environment, s->head.name, &h, &e);
+    int rc = 0, looked = wal_homes_look(d->w, environment, s->head.name, false, &h, &e);
     snprintf(label, sizeof label, "%.120s/%.120s", environment, s->head.name);
     if (looked < 0) rc = tell_error(d, "wal", label, &e, err);
     for (size_t i = 1; i < h.count && rc == 0 && looked == 0; i++)

@@ -18,6 +18,8 @@ struct past_instance {
     const struct surface_driver *driver; /* NULL: there is none yet */
     json_t *scratch;
     int64_t version; /* of the server, as facts have it; another major version wants another instance */
+    char base[SNAPSHOT_ID_MAX]; /* a cluster at rest: the point whose files are in it, changed by what was replayed
+                                   since */
 };
 void past_instance_stop(struct work *w, struct past_instance *i);
 /* A recovery point. What was restored is compared with what was captured. */

@@ -86,11 +86,47 @@ static int ask_instant(struct past_recovery *p, struct error *err) {
     return rc;
 }
 
+/* What a former past left of the same base. A restore over that writes again what was replayed into it, and what else
+ * is not as the base has it, by content. */
+static bool wake(struct past_recovery *p) {
+    struct past_instance *i = p->instance;
+    if (!i || i->driver != p->in->surface.driver || strcmp(i->base, p->info->id) != 0) return false;
+    p->scratch = i->scratch;
+    *i = (struct past_instance){0};
+    return true;
+}
+
+static void feed_close(struct past_recovery *p) {
+    const char *folder = json_string_value(json_object_get(p->scratch, "folder"));
+    struct error ignored = ERROR_INIT;
+    char path[4096];
+    if (p->feedfd < 0) return;
+    io_close(&p->feedfd); /* first, so that its folder can be removed */
+    snprintf(path, sizeof path, "%s/" PAST_FEED_FOLDER, folder);
+    (void)!io_remove_tree(AT_FDCWD, path, &ignored);
+}
+
+/* For the next past; false: it is to be stopped. */
+static bool rest(struct past_recovery *p) {
+    const struct surface_driver *d = p->in->surface.driver;
+    struct error ignored = ERROR_INIT;
+    if (!p->instance || !p->up || !d->scratch_rest || d->scratch_rest(&p->in->ctx, p->scratch, &ignored) < 0)
+        return false;
+    past_instance_stop(p->work, p->instance);
+    p->instance->driver = d;
+    p->instance->scratch = p->scratch;
+    snprintf(p->instance->base, sizeof p->instance->base, "%s", p->info->id);
+    p->scratch = NULL;
+    return true;
+}
+
 static int restore(struct past_recovery *p, struct error *err) {
     struct work_reading *in = p->in;
     struct past_feed *feed = NULL;
     struct restore_result r = {0};
-    int rc = in->surface.driver->scratch_start(&in->ctx, in->facts, &p->scratch, err);
+    const bool over = wake(p);
+    if (!over && p->instance) past_instance_stop(p->work, p->instance); /* room for another */
+    int rc = over ? 0 : in->surface.driver->scratch_start(&in->ctx, in->facts, &p->scratch, err);
     /* Every byte is checked on its way out of the repository: the stock tool's second reading is for verification. */
     if (rc == 0) rc = json_put(p->scratch, "verify", json_false(), err);
     if (rc == 0) rc = json_put(p->scratch, "open_databases", json_true(), err);
@@ -98,6 +134,7 @@ static int restore(struct past_recovery *p, struct error *err) {
     if (rc == 0) {
         struct restore_request q = {.as_scratch = true,
                                     .scratch = p->scratch,
+                                    .delta = over,
                                     .recovery = past_recovers(&p->want) ? &p->want : NULL,
                                     .facts = in->facts,
                                     .invariants = in->invariants};
@@ -105,6 +142,7 @@ static int restore(struct past_recovery *p, struct error *err) {
     }
     past_feed_stop(feed, err);
     json_decref(r.facts);
+    p->up = rc == 0;
     return rc;
 }
 
@@ -123,8 +161,8 @@ static int open_recovery(struct past *past, const char *const *include, const js
 static void close_recovery(struct past *past) {
     struct past_recovery *p = (struct past_recovery *)past;
     const struct surface_context ctx = {.scratch_dir = p->work->scratch_dir};
-    io_close(&p->feedfd); /* first, so that its folder can be removed */
-    if (p->scratch) p->in->surface.driver->scratch_stop(&ctx, p->scratch);
+    feed_close(p);
+    if (p->scratch && !rest(p)) p->in->surface.driver->scratch_stop(&ctx, p->scratch);
     json_decref(p->scratch);
     work_wal_close(p->wal);
     p->scratch = NULL;

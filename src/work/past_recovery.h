@@ -15,6 +15,9 @@ struct past_recovery {
     const struct snapshot_info *info;
     struct restore_recovery want;
     bool beyond; /* WAL is needed beyond the backup's own */
+    struct past_instance
+        *instance; /* set after past_of_recovery: where the cluster rests in between; NULL: none is kept */
+    bool up;       /* it was brought up, and may rest */
     json_t *scratch;
     struct work_wal *wal;
     int feedfd;

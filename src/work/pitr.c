@@ -267,10 +267,24 @@ static int name_system(const json_t *facts, json_t *recovery, struct error *err)
     return json_put(recovery, "restore_command", json_sprintf("%s --system %" PRIu64, command, number), err);
 }
 
+/* The newest when the plan was made: one that a server begins later is not what was planned. Of the backup's own no
+ * history need be there for "current". */
+static int pin_timeline(const json_t *facts, const json_t *reach, json_t *recovery, struct error *err) {
+    const char *asked = text(recovery, "timeline");
+    json_int_t found = json_integer_value(json_object_get(reach, "timeline"));
+    if (!found || (asked && strcmp(asked, "latest") != 0)) return 0;
+    return json_put(recovery, "timeline",
+                    found == json_integer_value(json_object_get(facts, "timeline"))
+                        ? json_string("current")
+                        : json_sprintf("%" JSON_INTEGER_FORMAT, found),
+                    err);
+}
+
 int pitr_tell(const json_t *facts, const json_t *reach, json_t *doc, struct error *err) {
     struct restore_recovery q;
     char point[600];
     int rc = name_system(facts, json_object_get(doc, "recovery"), err);
+    if (rc == 0) rc = pin_timeline(facts, reach, json_object_get(doc, "recovery"), err);
     if (rc < 0 || !pitr_request(doc, &q) || q.standby) return rc;
     json_t *recovery = json_object_get(doc, "recovery"), *seconds = json_object_get(doc, "estimated_seconds");
     const char *base_end = text(facts, "stop_time"), *missing = text(reach, "missing_from");

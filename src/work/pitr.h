@@ -14,9 +14,11 @@ int pitr_document(struct work *w, const struct snapshot_info *info, const struct
 int pitr_refuse_logical(struct work *w, const struct snapshot_info *info, const char *time, struct error *err) PK_CHECK;
 /* The request that a document describes; borrowed from it. false: none. */
 bool pitr_request(const json_t *doc, struct restore_recovery *ret);
-/* What a plan says once it is known how far the WAL leads (pitr_reach; NULL when it was not asked): "point" and "loss_seconds"
- * (null when no time is known) become those of the target, "recovery" gets "wal" and "base_end", and "estimated_seconds" counts the
- * WAL to replay; "restore_command" names the backup's cluster. Nothing else for a plan without recovery, or of a standby, which has no target. */
+/* What a plan says once it is known how far the WAL leads (pitr_reach; NULL when it was not asked): "point" and
+ * "loss_seconds" (null when no time is known) become those of the target, "recovery" gets "wal" and "base_end", and
+ * "estimated_seconds" counts the WAL to replay; "timeline" is the one that was found, also where the newest was asked
+ * for; "restore_command" names the backup's cluster. Nothing else for a plan without recovery, or of a standby, which
+ * has no target. */
 int pitr_tell(const json_t *facts, const json_t *reach, json_t *doc, struct error *err) PK_CHECK;
 /* Before a plan is carried out that takes the place of an old cluster: the histories of all timelines that are stored of it go into the
  * document, so that the server takes none of their numbers. Nothing for other plans. */

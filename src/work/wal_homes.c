@@ -40,7 +40,7 @@ static int home_add(struct wal_homes *h, const char *name, struct error *err) {
     return 0;
 }
 
-int wal_homes_look(struct work *w, const char *environment, const char *surface, struct wal_homes *ret,
+int wal_homes_look(struct work *w, const char *environment, const char *surface, bool brief, struct wal_homes *ret,
                    struct error *err) {
     const struct config_surface *s = w->config ? config_surface(w->config, surface) : NULL;
     const struct config_repository *own = beside_config(w, environment);
@@ -48,6 +48,7 @@ int wal_homes_look(struct work *w, const char *environment, const char *surface,
     memset(ret, 0, sizeof *ret);
     pthread_mutex_init(&ret->lock, NULL);
     ret->w = w;
+    ret->brief = brief;
     snprintf(ret->environment, sizeof ret->environment, "%s", environment);
     snprintf(ret->surface, sizeof ret->surface, "%s", surface);
     ret->list[0].work = w;
@@ -61,6 +62,7 @@ int wal_homes_look(struct work *w, const char *environment, const char *surface,
     }
     for (size_t i = 0; i < ret->count && rc == 0; i++) {
         struct wal_home *home = &ret->list[i];
+        if (brief && wal_home_away(ret, home)) continue;
         if (wal_home_look(ret, home->work, &home->spool, &home->failed) == 0) error_clear(&home->failed);
     }
     return rc;

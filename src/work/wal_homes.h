@@ -23,6 +23,7 @@ struct wal_home {
     struct work_wal *wal;   /* NULL: not opened, or it cannot be */
     struct wal_spool spool; /* of that very repository; path empty while it is not known which it is */
     struct error failed;    /* why it cannot be opened; code ERR_NONE: it can */
+    bool noted;             /* so says the note of a run before this one, and this one has not tried */
     struct wal_stand stand;
     char last[WAL_OBJECT_KEY_BYTES]; /* through the sink: what it has been given while another failed */
 };
@@ -31,12 +32,15 @@ struct wal_homes {
     struct wal_sink sink; /* `put` and `put_piece` of one thread at a time; success only when each of them has it */
     struct work *w;
     char environment[128], surface[128];
+    bool brief; /* a run for one file: it leaves word for the next that a repository is away (wal_stand.c) */
     struct wal_home list[WAL_HOMES_MAX];
     size_t count;
 };
-/* Finds out which repositories these are and has each one's spool folder; opens none of them. One that cannot be looked at is marked
- * as failed. The first is that of `w`. To be closed whatever was answered. */
-int wal_homes_look(struct work *w, const char *environment, const char *surface, struct wal_homes *ret, struct error *err) PK_CHECK;
+/* Finds out which repositories these are and has each one's spool folder; opens none of them. One that cannot be looked
+ * at is marked as failed, and when `brief` also one that has a fallback and was away within the last minute: it is not
+ * asked. The first is that of `w`. To be closed whatever was answered. */
+int wal_homes_look(struct work *w, const char *environment, const char *surface, bool brief, struct wal_homes *ret,
+                   struct error *err) PK_CHECK;
 /* For those that are out of reach, their fallbacks; with a warning. */
 void wal_homes_stand_in(struct wal_homes *h);
 /* Opens those that can be opened, or their fallbacks. */
@@ -61,6 +65,7 @@ struct work_wal *wal_home_at(struct wal_homes *h, const struct wal_home *home, c
 /* wal_stand.c: the fallback that may stand in for it; NULL: none. There is a configuration. wal_stand_begin is called
  * with the lock held. */
 const char *wal_home_fallback(const struct wal_homes *h, const struct wal_home *home);
+bool wal_home_away(struct wal_homes *h, struct wal_home *home); /* by the note of another run; fills failed and noted */
 int wal_home_look(struct wal_homes *h, struct work *w, struct wal_spool *ret, struct error *err) PK_CHECK;
 bool wal_stand_begin(struct wal_homes *h, struct wal_home *home, const struct error *why);
 void wal_stand_close(struct wal_home *home);

@@ -370,7 +370,7 @@ int work_wal_push(struct work *w, const char *environment, const char *surface, 
     int rc = wal_name_parse(base_of(path), &done.name, err);
     if (rc == 0 && strlen(path) >= 4000) rc = error_set(err, ERR_USAGE, "the file's name is too long");
     if (rc < 0) return rc;
-    rc = wal_homes_look(w, environment, surface, &h, err);
+    rc = wal_homes_look(w, environment, surface, true, &h, err);
     if (rc == 0) wal_homes_stand_in(&h);
     if (rc == 0 && seam_fstatat(AT_FDCWD, path, &st, 0) == 0 && all_marked(&h, &done.name, &st))
         done.ahead_of_time = (rc = wal_homes_register(&h, false, err)) == 0;

@@ -110,7 +110,7 @@ int work_wal_receive(struct work *w, const char *environment, const char *surfac
     *ret = (struct receive_state){0};
     int rc = server_open(w, environment, surface, &s, err);
     if (rc < 0) return rc;
-    rc = wal_homes_look(w, environment, surface, &homes, err);
+    rc = wal_homes_look(w, environment, surface, false, &homes, err);
     if (rc == 0) wal_homes_open(&homes);
     for (size_t i = 0; i < homes.count && rc == 0; i++) {
         if (homes.list[i].failed.code == ERR_NONE) continue;

@@ -3,6 +3,7 @@
 #include "work/beside.h"
 #include "work/wal_homes.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 
 #define RETRY_NS (60 * NS_PER_S)
@@ -54,6 +55,49 @@ static int open_stand(struct wal_homes *h, const char *name, const char *of, str
     return wal->instead ? 0 : error_set(err, ERR_NO_MEMORY, "no memory for an entry of the log");
 }
 
+/* ---- word for the next run ---- */
+
+#define AWAY "away"
+
+static int away_path(struct wal_homes *h, struct wal_home *home, char out[WAL_SPOOL_BYTES + 8], struct error *err) {
+    struct wal_spool spool; /* by its URL: which repository it is cannot be asked */
+    const char *url;
+    int rc = work_repo_url(home->work, h->environment, &url, err);
+    if (rc == 0) rc = wal_spool_open(h->w, url, h->environment, h->surface, &spool, err);
+    if (rc == 0) snprintf(out, WAL_SPOOL_BYTES + 8, "%s/" AWAY, spool.path);
+    return rc;
+}
+
+/* Help only: without it the next run finds out by itself. */
+static void away_note(struct wal_homes *h, struct wal_home *home, const struct error *why) {
+    char path[WAL_SPOOL_BYTES + 8], text[1200], clean[1100];
+    struct error e = ERROR_INIT;
+    known_secrets_clean(&h->w->known, why->text, clean, sizeof clean);
+    snprintf(text, sizeof text, "%" PRId64 " %d %s", time_now_ns(), (int)why->code, clean);
+    if (away_path(h, home, path, &e) == 0) (void)!io_replace_file(AT_FDCWD, path, BYTES_STR(text), 0600, &e);
+}
+
+static void away_forget(struct wal_homes *h, struct wal_home *home) {
+    char path[WAL_SPOOL_BYTES + 8];
+    struct error e = ERROR_INIT;
+    if (away_path(h, home, path, &e) == 0) (void)!seam_unlinkat(AT_FDCWD, path, 0);
+}
+
+bool wal_home_away(struct wal_homes *h, struct wal_home *home) {
+    CLEANUP(buf_free) struct buf text = BUF_INIT(2048);
+    char path[WAL_SPOOL_BYTES + 8];
+    struct error e = ERROR_INIT;
+    int64_t at = 0, now = time_now_ns();
+    int code = 0, n = 0;
+    if (!h->w->config || !wal_home_fallback(h, home) || away_path(h, home, path, &e) < 0 ||
+        io_read_file(AT_FDCWD, path, text.max_bytes - 1, &text, &e) < 0 || buf_terminate(&text, &e) < 0 ||
+        sscanf((const char *)text.ptr, "%" SCNd64 " %d %n", &at, &code, &n) != 2)
+        return false;
+    if (now < at || now - at >= RETRY_NS || !repo_out_of_reach(-code)) return false;
+    error_set(&home->failed, (enum error_code)code, "%.1000s", (const char *)text.ptr + n);
+    return home->noted = true;
+}
+
 bool wal_stand_begin(struct wal_homes *h, struct wal_home *home, const struct error *why) {
     const char *name = h->w->config ? wal_home_fallback(h, home) : NULL;
     struct wal_stand s = {.why = *why};
@@ -70,6 +114,7 @@ bool wal_stand_begin(struct wal_homes *h, struct wal_home *home, const struct er
     if (open_stand(h, name, home->label, &s, &e) < 0) {
         work_wal_close(s.wal);
         work_close(s.work);
+        if (home->noted) away_forget(h, home); /* the next run asks the repository itself */
         (void)!error_state(&home->failed, "its fallback %s cannot be used either: %.400s", name, e.text);
         return false;
     }
@@ -77,6 +122,7 @@ bool wal_stand_begin(struct wal_homes *h, struct wal_home *home, const struct er
     s.retry_ns = time_monotonic_ns() + RETRY_NS;
     home->stand = s;
     error_clear(&home->failed);
+    if (h->brief && !home->noted) away_note(h, home, why);
     beside_warn(h->w, home->label, "it is out of reach, and WAL goes to its fallback %s: %.600s", name, s.why.text);
     return true;
 }

@@ -136,6 +136,13 @@ go
 claim 'a transaction that says itself that it writes is found out, and nothing is switched to lose it'
 sed -i "s|smoke: .*|smoke: { run: [$F/hook.sh, smoke] }|" "$F/proofkeep.yaml" && rm -rf "$F/new2"
 
+# ---- what it would take from publishers is the live one's while that runs
+workers() { "$1" "SELECT setting || ' ' || pending_restart FROM pg_settings WHERE name = 'max_logical_replication_workers'"; }
+old "CREATE SUBSCRIPTION news CONNECTION 'host=$T/none dbname=none' PUBLICATION p WITH (connect = false)" && old 'ALTER SUBSCRIPTION news ENABLE' && plan --into "$F/new2" && grep -q 'subscriptions rest in the new server' "$T/out" && go &&
+  [ "$(workers old)/$(workers new)" = '4 false/0 true' ] && [ "$(new 'SELECT subname, subenabled FROM pg_subscription')" = 'news|t' ] && ! grep -q "^max_logical_replication_workers" "$F/new2/postgresql.auto.conf"
+claim 'no subscription runs in the new server before it is restarted'
+stop_new new2 && let_write && echo 5432 | put port && old 'ALTER SUBSCRIPTION news DISABLE' && old 'ALTER SUBSCRIPTION news SET (slot_name = NONE)' && old 'DROP SUBSCRIPTION news'
+
 # ---- watched, and not well
 touch "$F/fail.health" && plan --into "$F/new2" --watch 1s
 go

@@ -9,6 +9,7 @@
 #include "base/time.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -514,6 +515,59 @@ static void what_is_lost_comes_from_an_alternate_chunk_by_chunk(void **state) {
     kit_end(&other);
 }
 
+static char kept_from_us[PATH_MAX]; /* the packs below this folder */
+static int why_errno;
+
+static int openat_kept_from_us(int dirfd, const char *path, int flags, mode_t mode) {
+    char link[64], folder[PATH_MAX] = "";
+    snprintf(link, sizeof link, "/proc/self/fd/%d", dirfd);
+    if (strncmp(path, "packs/", 6) == 0 && readlink(link, folder, sizeof folder - 1) > 0 &&
+        strcmp(folder, kept_from_us) == 0) {
+        errno = why_errno;
+        return -1;
+    }
+    return seam_system.openat(dirfd, path, flags, mode);
+}
+
+static void what_may_not_be_read_comes_from_an_alternate(void **state) {
+    (void)state;
+    static const char *const labels[] = {"copy"};
+    static const int why[] = {EACCES, EPERM, EIO};
+    static const enum error_code code[] = {ERR_IO_DENIED, ERR_IO_DENIED, ERR_IO_READ};
+    struct seam refusing = seam_system;
+    struct kit a, b;
+    struct content c;
+    struct error err = ERROR_INIT;
+    struct alternate_stats st;
+    kit_begin(&a);
+    content_make(&c);
+    uint64_t one = kit_backup(&a, "s", c.items, c.n, false, NULL);
+    kit_dest_begin(&a, &b, 0);
+    kit_copy(&a, one, &b, NULL);
+    refusing.openat = openat_kept_from_us;
+    assert_non_null(realpath(a.repo_dir, kept_from_us));
+    for (size_t i = 0; i < sizeof why / sizeof *why; i++) {
+        struct others o = {{b.repo, NULL}, 0};
+        why_errno = why[i];
+        kit_reopen(&a, false);
+        seam_table = &refusing;
+        FAILS((int)code[i], "", kit_expect_try(&a, one, c.items, c.n, e));
+        seam_table = &seam_system;
+        kit_reopen(&a, false);
+        kit_ok(repo_alternates_set(a.repo, labels, 1, other_open, &o, &err), &err);
+        seam_table = &refusing;
+        kit_expect(&a, one, c.items, c.n);
+        seam_table = &seam_system;
+        repo_alternate_stats(a.repo, 0, &st);
+        assert_true(st.chunks > 60 && !st.failed);
+        kit_reopen(&a, false);
+        kit_reopen(&b, false);
+    }
+    content_free(&c);
+    kit_end(&a);
+    kit_end(&b);
+}
+
 static void a_copy_follows_its_source_into_its_epochs(void **state) {
     (void)state;
     struct kit a, b, late;
@@ -651,6 +705,7 @@ int main(void) {
         cmocka_unit_test(the_source_knows_how_far_its_copy_is),
         cmocka_unit_test(what_was_stored_for_another_waits_until_that_has_it),
         cmocka_unit_test(what_is_lost_comes_from_an_alternate_chunk_by_chunk),
+        cmocka_unit_test(what_may_not_be_read_comes_from_an_alternate),
         cmocka_unit_test(a_copy_follows_its_source_into_its_epochs),
         cmocka_unit_test(whatever_fails_on_the_way_the_next_copy_is_whole),
     };

@@ -24,6 +24,11 @@ static int read_under(struct store *s, const char *key, uint64_t at, void *p, si
 static int list_under(struct store *s, const char *prefix, store_list_cb cb, void *ctx, struct error *err) {
     return store_list(under(s), prefix, cb, ctx, err);
 }
+static int count(void *ctx, const struct store_object *o, struct error *err) {
+    (void)o, (void)err;
+    ++*(unsigned *)ctx;
+    return 0;
+}
 static int list_nothing(struct store *s, const char *prefix, store_list_cb cb, void *ctx, struct error *err) {
     (void)s, (void)prefix, (void)cb, (void)ctx, (void)err;
     return 0;
@@ -35,6 +40,27 @@ static int remove_under(struct store *s, const char *key, struct error *err) {
     return store_remove(under(s), key, err);
 }
 
+/* Tags of its own: the content's first letter. */
+static bool has_tags, obeys;
+
+static int replace_under(struct store *s, const char *key, struct bytes content, struct error *err) {
+    return store_replace(under(s), key, content, err);
+}
+static int read_tagged(struct store *s, const char *key, void *p, size_t len, size_t *ret_n, char tag[STORE_TAG_BYTES],
+                       struct error *err) {
+    int rc = store_read(under(s), key, 0, p, len, ret_n, err);
+    if (rc == 0) snprintf(tag, STORE_TAG_BYTES, "%c", *(const char *)p);
+    return rc;
+}
+static int replace_if(struct store *s, const char *key, struct bytes content, char tag[STORE_TAG_BYTES], bool *ret_done,
+                      struct error *err) {
+    char is[16];
+    size_t n = 0;
+    int rc = store_read(under(s), key, 0, is, sizeof is, &n, err);
+    *ret_done = rc == 0 && (!obeys || is[0] == tag[0]);
+    return *ret_done ? store_replace(under(s), key, content, err) : rc;
+}
+
 static void probe(bool creates_again, bool lists, struct store_facts *ret) {
     struct scratch dir;
     struct error err = ERROR_INIT;
@@ -44,9 +70,15 @@ static void probe(bool creates_again, bool lists, struct store_facts *ret) {
                                        .create = creates_again ? create : create_under,
                                        .read = read_under,
                                        .list = lists ? list_under : list_nothing,
-                                       .remove = remove_under};
+                                       .remove = remove_under,
+                                       .replace = replace_under,
+                                       .read_tagged = has_tags ? read_tagged : NULL,
+                                       .replace_if = replace_if};
     claim_ok(store_local_open(dir.path, true, &f.under, &err), err);
     claim_ok(store_probe(&f.store, ret, &err), err);
+    unsigned left = 0;
+    claim_ok(store_list(f.under, "probe/", count, &left, &err), err);
+    assert_int_equal(left, 0);
     store_close(f.under);
     scratch_remove(&dir);
 }
@@ -78,6 +110,22 @@ static void a_folder_keeps_all_that_is_needed(void **state) {
     struct error err = ERROR_INIT;
     probe(false, true, &f);
     claim_ok(store_facts_required(&f, &err), err);
+    assert_int_equal(f.conditional_replace, STORE_FACT_NONE);
+}
+
+static void a_place_that_replaces_whatever_is_there_is_found(void **state) {
+    (void)state;
+    struct store_facts f;
+    struct error err = ERROR_INIT;
+    has_tags = true;
+    obeys = false;
+    probe(false, true, &f);
+    assert_int_equal(f.conditional_replace, STORE_FACT_NO);
+    claim_ok(store_facts_required(&f, &err), err); /* which no backup depends on */
+    obeys = true;
+    probe(false, true, &f);
+    assert_int_equal(f.conditional_replace, STORE_FACT_YES);
+    has_tags = false;
 }
 
 static void what_is_unknown_is_not_taken_for_kept(void **state) {
@@ -109,12 +157,14 @@ static void every_weakness_is_told_with_its_consequence(void **state) {
                                .versioned = STORE_FACT_NO,
                                .lock_enabled = STORE_FACT_NO,
                                .lock_enforced = STORE_FACT_NO,
+                               .conditional_replace = STORE_FACT_NO,
                                .conditional_parts = STORE_FACT_NO};
     const char *w = said(&weak, STORE_RISK_WARNED);
     assert_non_null(strstr(w, "who steals them can remove backups"));
     assert_non_null(strstr(w, "no versions are kept"));
     assert_non_null(strstr(w, "object lock is off"));
     assert_non_null(strstr(w, "stored in parts"));
+    assert_non_null(strstr(w, "put an older checkpoint of the log in place of a newer one"));
     assert_string_equal(said(&weak, STORE_RISK_TOLD), "");
     struct store_facts liar = {.lock_enabled = STORE_FACT_YES, .lock_enforced = STORE_FACT_NO};
     assert_non_null(strstr(said(&liar, STORE_RISK_WARNED), "and yet what is retained was erased"));
@@ -122,6 +172,7 @@ static void every_weakness_is_told_with_its_consequence(void **state) {
                                  .versioned = STORE_FACT_YES,
                                  .lock_enabled = STORE_FACT_YES,
                                  .lock_enforced = STORE_FACT_YES,
+                                 .conditional_replace = STORE_FACT_YES,
                                  .conditional_parts = STORE_FACT_YES};
     assert_string_equal(said(&strong, STORE_RISK_WARNED), "");
     assert_non_null(strstr(said(&strong, STORE_RISK_TOLD), "cannot be erased"));
@@ -134,6 +185,7 @@ int main(void) {
         cmocka_unit_test(a_place_that_gives_names_again_is_refused),
         cmocka_unit_test(a_place_that_lists_late_is_refused),
         cmocka_unit_test(a_folder_keeps_all_that_is_needed),
+        cmocka_unit_test(a_place_that_replaces_whatever_is_there_is_found),
         cmocka_unit_test(what_is_unknown_is_not_taken_for_kept),
         cmocka_unit_test(every_weakness_is_told_with_its_consequence),
     };

@@ -145,6 +145,7 @@ const struct surface_driver surface_postgres_physical = {
     .restore = pgphys_restore,
     .scratch_start = pgphys_scratch_start,
     .scratch_stop = pg_scratch_stop,
+    .scratch_rest = pg_scratch_rest,
     .measure = pgphys_measure,
     .describe = describe,
     .export_name = export_name,

@@ -45,12 +45,14 @@ int pgphys_freeze_look(const struct surface_context *ctx, json_t **ret, struct e
                       "SELECT (SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE backend_type = 'client backend'"
                       " AND pid <> pg_catalog.pg_backend_pid()), (SELECT count(*) FROM pg_catalog.pg_prepared_xacts),"
                       " pg_catalog.current_setting('server_version'),"
-                      " pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8)",
+                      " pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8),"
+                      " (SELECT count(*) FROM pg_catalog.pg_subscription WHERE subenabled)",
                       0, NULL);
     if (rc < 0) return rc;
-    *ret = json_pack("{s:I, s:I, s:s, s:I}", "sessions", (json_int_t)strtoll(pg_value(r, 0, 0), NULL, 10), "prepared",
-                     (json_int_t)strtoll(pg_value(r, 0, 1), NULL, 10), "version", pg_value(r, 0, 2), "timeline",
-                     (json_int_t)strtoll(pg_value(r, 0, 3), NULL, 16));
+    *ret = json_pack("{s:I, s:I, s:s, s:I, s:I}", "sessions", (json_int_t)strtoll(pg_value(r, 0, 0), NULL, 10),
+                     "prepared", (json_int_t)strtoll(pg_value(r, 0, 1), NULL, 10), "version", pg_value(r, 0, 2),
+                     "timeline", (json_int_t)strtoll(pg_value(r, 0, 3), NULL, 16), "subscriptions",
+                     (json_int_t)strtoll(pg_value(r, 0, 4), NULL, 10));
     return *ret ? 0 : error_set(err, ERR_NO_MEMORY, "no memory");
 }
 

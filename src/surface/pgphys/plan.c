@@ -117,6 +117,7 @@ int pgphys_plan(const struct surface_context *ctx, const struct restore_request 
     struct pgphys_restore r = {.ctx = ctx, .q = q, .parentfd = -1, .dirfd = -1};
     struct plan_parts parts = {0};
     json_t *out = json_object();
+    char names[256];
     int rc = out ? plan_begin(&parts, err) : error_set(err, ERR_NO_MEMORY, "no memory");
     if (rc == 0) rc = pgphys_recovery_check(q->recovery, q->facts, err);
     if (rc == 0) rc = pgphys_target_decide(&r, err);
@@ -124,6 +125,8 @@ int pgphys_plan(const struct surface_context *ctx, const struct restore_request 
     if (rc == 0) rc = survivors(&r, &parts, err);
     if (rc == 0) rc = print(&r, &parts.print, err);
     if (rc == 0) rc = json_put_str(out, "target", r.target, err);
+    if (rc == 0 && names_of(json_object_get(q->facts, "subscriptions"), names))
+        rc = json_put(out, "subscriptions", json_true(), err); /* for a cutover */
     if (rc == 0)
         rc = plan_put(&parts, r.exists, !r.delta, (uint64_t)json_integer_value(json_object_get(q->facts, "bytes")), out,
                       err);

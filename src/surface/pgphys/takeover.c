@@ -387,7 +387,7 @@ static int wait_up(const struct surface_context *ctx, const struct cutover_start
 
 /* ---- when it has taken over ---- */
 
-static int adopt_one(PGconn *c, const char *name, struct error *err) {
+static int adopt_one(PGconn *c, const char *name, const char *ours, struct error *err) {
     CLEANUP(pg_clearp) PGresult *r = NULL;
     CLEANUP(buf_free) struct buf b = BUF_INIT(16 << 10);
     const char *params[] = {name};
@@ -396,15 +396,16 @@ static int adopt_one(PGconn *c, const char *name, struct error *err) {
                       " AND sourcefile LIKE '%/postgresql.auto.conf' ORDER BY seqno DESC LIMIT 2",
                       1, params);
     if (rc < 0) return rc;
-    /* The last is ours while it is empty; the one before it is what stood in the backup. */
-    if (!PQntuples(r) || *pg_value(r, 0, 0)) return 0;
+    /* The last is ours while it says so; the one before it is what stood in the backup. */
+    if (!PQntuples(r) || strcmp(pg_value(r, 0, 0), ours) != 0) return 0;
     if (PQntuples(r) == 1) return pg_command(c, err, "ALTER SYSTEM RESET %s", name);
     rc = pg_literal(&b, BYTES_STR(pg_value(r, 1, 0)), err);
     if (rc == 0) rc = buf_terminate(&b, err);
     return rc == 0 ? pg_command(c, err, "ALTER SYSTEM SET %s = %s", name, (const char *)b.ptr) : rc;
 }
 
-static int adopt(const struct surface_context *ctx, const json_t *connection, struct error *err) {
+static int adopt(const struct surface_context *ctx, const struct cutover_start *q, const json_t *connection,
+                 struct error *err) {
     CLEANUP(pg_settings_freep) struct pg_settings *s = NULL;
     CLEANUP(pg_finishp) PGconn *c = NULL;
     CLEANUP(pg_clearp) PGresult *r = NULL;
@@ -413,8 +414,9 @@ static int adopt(const struct surface_context *ctx, const json_t *connection, st
     int rc = pgphys_takeover_context(ctx, connection, &there, &settings, err);
     if (rc == 0) rc = pg_settings_load(&there, NULL, &s, err);
     if (rc == 0) rc = pg_connect(s, NULL, &c, err);
-    if (rc == 0) rc = adopt_one(c, "archive_command", err);
-    if (rc == 0) rc = adopt_one(c, "archive_library", err);
+    if (rc == 0) rc = adopt_one(c, "archive_command", "", err);
+    if (rc == 0) rc = adopt_one(c, "archive_library", "", err);
+    if (rc == 0 && q->alone) rc = adopt_one(c, "max_logical_replication_workers", "0", err);
     if (rc == 0) rc = pg_query(c, &r, err, "SELECT pg_catalog.pg_reload_conf()", 0, NULL);
     json_decref(settings);
     return rc;

@@ -310,6 +310,8 @@ int pg_scratch_start(const struct surface_context *, const json_t *facts, json_t
 /* The same, with the server's folders chosen but neither made into a cluster nor started; "data" is not there yet. */
 int pg_scratch_prepare(const struct surface_context *, const json_t *facts, json_t **ret, struct error *) PK_CHECK;
 void pg_scratch_stop(const struct surface_context *, json_t *scratch);
+/* Stops the server alone. */
+int pg_scratch_rest(const struct surface_context *, const json_t *scratch, struct error *) PK_CHECK;
 int pg_measure(const struct surface_context *, const json_t *scratch, const json_t *facts, json_t **,
                struct error *) PK_CHECK;
 int pg_describe(struct bytes name, struct bytes attr, json_t **ret, struct error *) PK_CHECK;

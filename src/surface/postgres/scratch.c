@@ -162,13 +162,36 @@ int pg_scratch_prepare(const struct surface_context *ctx, const json_t *facts, j
     return scratch(ctx, facts, false, ret, err);
 }
 
+static int stop_server(const json_t *scratch, struct error *err) {
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/pg_ctl", json_string_value(json_object_get(scratch, "bin")));
+    const char *argv[] = {path,
+                          "--pgdata",
+                          json_string_value(json_object_get(scratch, "data")),
+                          "--mode=immediate",
+                          "--wait",
+                          "--timeout=30",
+                          "--silent",
+                          "stop",
+                          NULL};
+    struct proc_spec spec = {.argv = argv,
+                             .user = json_string_value(json_object_get(scratch, "run_as")),
+                             .cwd = json_string_value(json_object_get(scratch, "folder")),
+                             .keep_fd = -1};
+    return proc_run(&spec, NULL, err);
+}
+
+int pg_scratch_rest(const struct surface_context *ctx, const json_t *scratch, struct error *err) {
+    (void)ctx;
+    return stop_server(scratch, err);
+}
+
 void pg_scratch_stop(const struct surface_context *ctx, json_t *scratch) {
     const char *folder = json_string_value(json_object_get(scratch, "folder"));
     const char *data = json_string_value(json_object_get(scratch, "data"));
     const char *bin = json_string_value(json_object_get(scratch, "bin"));
     const char *sockets = json_string_value(json_object_get(scratch, "host"));
     struct error ignored = ERROR_INIT;
-    char path[PATH_MAX];
     if (!folder || !data || !bin || !sockets) return;
     /* Only what pg_scratch_start can have named is ever removed. */
     size_t n = strlen(ctx->scratch_dir);
@@ -177,11 +200,6 @@ void pg_scratch_stop(const struct surface_context *ctx, json_t *scratch) {
     bool own_sockets = json_is_true(json_object_get(scratch, "own_sockets")) &&
                        strncmp(sockets, SOCKETS_ELSEWHERE, strlen(SOCKETS_ELSEWHERE)) == 0 &&
                        !strchr(sockets + strlen(SOCKETS_ELSEWHERE), '/');
-    snprintf(path, sizeof path, "%s/pg_ctl", bin);
-    const char *argv[] = {path,       "--pgdata", data, "--mode=immediate", "--wait", "--timeout=30",
-                          "--silent", "stop",     NULL};
-    struct proc_spec spec = {
-        .argv = argv, .user = json_string_value(json_object_get(scratch, "run_as")), .cwd = folder, .keep_fd = -1};
-    (void)!proc_run(&spec, NULL, &ignored); /* a server that is gone is as good as stopped */
+    (void)!stop_server(scratch, &ignored); /* a server that is gone is as good as stopped */
     remove_all(folder, sockets, own_sockets);
 }
