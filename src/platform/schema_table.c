@@ -712,9 +712,8 @@ static const struct field environment_rows[] = {
     ROW(config_environment, sets, MAP, .object = &set_schema,
         .doc = "Sets of this environment; one of the same name stands above the root's.", .fallback = "the root's"),
     ROW(config_environment, accepts_from, MAP, .object = &accept_schema, .refers = "environments",
-        .doc =
-            "Environments whose data may be restored into this one. Data of a protected environment enters `dev` only "
-            "sanitised, whatever stands here.",
+        .doc = "Environments whose data may be restored into this one. No verb takes data from one environment into "
+               "another yet.",
         .fallback = "none"),
 };
 static const struct schema environment_schema = {

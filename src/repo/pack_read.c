@@ -253,12 +253,6 @@ const char *pack_in_key(const struct pack_in *p) {
 unsigned pack_in_epoch(const struct pack_in *p) {
     return get_u16(p->header + PACK_EPOCH_AT);
 }
-bool pack_in_meta(const struct pack_in *p) {
-    return p->meta;
-}
-size_t pack_in_memory(const struct pack_in *p) {
-    return sizeof *p + p->dir_len + p->frame_count * sizeof(struct frame);
-}
 
 int pack_in_sealed(struct repo *r, struct pack_in *p, uint32_t ordinal, uint8_t *out, struct error *err) {
     const struct frame *f = &p->frames[ordinal];

@@ -178,6 +178,7 @@ static int pack_move(struct writer *w, const struct marks *m, struct fetcher *f,
 
 int moved_epoch(struct writer *w, unsigned epoch, struct error *err) {
     if (w->session.epoch == epoch) return 0;
+    pool_drain(w->pool); /* its tasks may still put chunks, which are of this epoch */
     int rc = groups_flush(w, err);
     pool_drain(w->pool);
     if (rc == 0) rc = writer_alive(w, err);
@@ -205,6 +206,7 @@ static int packs_move(struct writer *w, const struct marks *m, struct fetcher *f
 
 int moved_finish(struct writer *w, int rc, struct digests *new_packs, struct digests *new_runs, uint64_t *ret_bytes,
                  struct error *err) {
+    pool_drain(w->pool);
     if (rc == 0) rc = groups_flush(w, err);
     pool_drain(w->pool);
     if (rc == 0) rc = writer_alive(w, err);

@@ -249,8 +249,6 @@ bool pack_in_sealed_mended(struct repo *r, struct pack_in *p, uint32_t ordinal, 
 int pack_in_unseal(struct pack_in *p, uint32_t ordinal, const uint8_t *sealed, uint8_t *out, struct error *err) PK_CHECK;
 const char *pack_in_key(const struct pack_in *p);
 unsigned pack_in_epoch(const struct pack_in *p);
-bool pack_in_meta(const struct pack_in *p);
-size_t pack_in_memory(const struct pack_in *p);
 void pack_in_free(struct pack_in *p);
 
 /* ---- chunks ---- */

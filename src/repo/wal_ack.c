@@ -44,10 +44,6 @@ size_t wal_log_acks(const struct repo *r) {
     return r->state.wal_ack_count;
 }
 
-const struct wal_ack *wal_log_ack(const struct repo *r, size_t i) {
-    return &r->state.wal_acks[i];
-}
-
 const struct wal_ack *wal_log_acknowledged(const struct repo *r, uint64_t system, uint32_t timeline, uint64_t from,
                                            uint64_t to) {
     for (size_t i = r->state.wal_ack_count; i-- > 0;) {

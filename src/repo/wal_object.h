@@ -108,7 +108,6 @@ struct wal_ack {
     char *reason;
 };
 size_t wal_log_acks(const struct repo *r);
-const struct wal_ack *wal_log_ack(const struct repo *r, size_t i); /* until the next sync */
 /* The newest that covers what is missing from one place to the other; NULL: none does. */
 const struct wal_ack *wal_log_acknowledged(const struct repo *r, uint64_t system, uint32_t timeline, uint64_t from, uint64_t to);
 /* Say so. Admin only. ERR_USAGE for a reason that is empty or too long. */

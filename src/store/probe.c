@@ -75,7 +75,12 @@ static enum store_fact try_replace(struct store *s, const char *folder, struct s
     if (rc == 0 && !tag[0]) return STORE_FACT_NONE;
     if (rc == 0) rc = store_replace(s, key, BYTES_STR("second"), &e);
     if (rc == 0) rc = store_replace_if(s, key, BYTES_STR("third"), tag, &done, &e);
-    return rc < 0 ? unknown(f, &e) : done ? STORE_FACT_NO : STORE_FACT_YES;
+    if (rc < 0) return unknown(f, &e);
+    if (done) return STORE_FACT_NO;
+    /* and one that holds is taken: a gateway that does not know its own tags refuses all of them */
+    rc = store_read_tagged(s, key, got, sizeof got, &n, tag, &e);
+    if (rc == 0) rc = store_replace_if(s, key, BYTES_STR("third"), tag, &done, &e);
+    return rc < 0 ? unknown(f, &e) : done ? STORE_FACT_YES : STORE_FACT_NO;
 }
 
 static void clean(struct store *s, const char *folder, struct store_facts *f) {

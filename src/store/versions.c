@@ -7,11 +7,6 @@ const char *store_lock_name(enum store_lock l) {
     return (unsigned)l < sizeof names / sizeof *names ? names[l] : "none";
 }
 
-const char *store_answer_name(enum store_answer a) {
-    static const char *const names[] = {"unknown", "yes", "no", "none"};
-    return (unsigned)a < sizeof names / sizeof *names ? names[a] : "unknown";
-}
-
 static int need(const struct store *s, const char *key, struct error *err) {
     if (!s->ops->versions)
         return error_set(err, ERR_STORE_NO_VERSIONS, "a store of the kind '%s' keeps neither versions nor retention",

@@ -143,7 +143,6 @@ int store_reclaim(struct store *s, const char *key, int64_t *ret_until_ns, struc
 /* ERR_STORE_NO_VERSIONS of a folder. Changes nothing. */
 int store_bucket(struct store *s, struct store_bucket *ret, struct error *err) PK_CHECK;
 void store_sights(struct store *s, struct store_sights *ret);
-const char *store_lock_name(enum store_lock l);     /* "none", "governance", "compliance" */
-const char *store_answer_name(enum store_answer a); /* "unknown", "yes", "no", "none" */
+const char *store_lock_name(enum store_lock l); /* "none", "governance", "compliance" */
 
 #endif

@@ -499,13 +499,3 @@ bool work_void_entries(const struct work *w, char *out, size_t n) {
                  voids == 1 ? "its signer" : "their signers", why);
     return voids > 0;
 }
-
-int work_scratch(struct work *w, const char *what, char out[4096], struct error *err) {
-    uint8_t id[4];
-    char hex[9];
-    int rc = random_bytes(id, sizeof id, err);
-    if (rc < 0) return rc;
-    hex_encode(id, sizeof id, hex);
-    snprintf(out, 4096, "%.3900s/%.64s-%s", w->scratch_dir, what, hex);
-    return io_mkdirs(out, 0700, err);
-}

@@ -131,7 +131,4 @@ void work_sink_init(struct work_sink *s, struct writer *w);
 struct work_source { struct source source; struct snapshot *snapshot; atomic_bool told; /* what to expect */ };
 void work_source_init(struct work_source *s, struct snapshot *snapshot);
 
-/* A scratch folder below the work's own, new and empty, mode 0700. out has at least 4096 bytes. */
-int work_scratch(struct work *w, const char *what, char out[4096], struct error *err) PK_CHECK;
-
 #endif

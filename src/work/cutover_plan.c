@@ -188,9 +188,12 @@ static int warnings(struct making *m, struct error *err) {
     if (rc == 0 && !strcmp(m->freeze, "none"))
         rc = warn(m, err, "nothing is frozen: what is written to the live server from now on is not in the new one");
     if (rc == 0 && m->subscriptions)
-        rc = warn(m, err,
-                  "subscriptions rest in the new server, since the old one goes on with them: when that is stopped, "
-                  "restart the new one, and they run there");
+        rc = warn(
+            m, err,
+            "subscriptions rest in the new server until it is restarted; what publishers send meanwhile goes to the "
+            "old one, is acknowledged, and never comes to the new one: ALTER SUBSCRIPTION … DISABLE on the live "
+            "server before this is carried out; then, with the old one stopped, restart the new one and ENABLE "
+            "them there");
     if (rc == 0 && !m->latest)
         rc = warn(m, err, "what was written after the target is not in the new server, also while all is frozen");
     if (rc == 0 && m->surface && m->surface->wal && m->surface->wal->mode == CONFIG_WAL_STREAM)

@@ -154,6 +154,8 @@ int export_snapshot(struct work *w, const struct snapshot_info *info, const char
     int dir = -1, data = -1;
     struct manifest m = {.lines = BUF_INIT(1u << 30), .path = BUF_INIT(1u << 20)};
     if (!work_local_folder(folder, to)) return error_set(err, ERR_USAGE, "%.200s is no folder of this host", folder);
+    for (size_t n = strlen(to); n > 1 && (to[n - 1] == '/' || (n > 2 && to[n - 1] == '.' && to[n - 2] == '/')); n--)
+        to[n - 1] = 0;
     if (strlen(to) > 3500) return error_set(err, ERR_USAGE, "the export folder's name is too long");
     int rc = random_bytes(id, sizeof id, err);
     if (rc < 0) return rc;

@@ -108,8 +108,6 @@ void mount_hold_again(struct mount *m, uint32_t slot); /* another hold of what i
 bool mount_lead(struct mount *m, int more); /* 1: one file more of MOUNT_LEADERS, if that can be; -1: one less */
 bool mount_crowded(struct mount *m); /* more points are open than should be: let go of what can be opened again */
 const struct mount_point *mount_point_of(struct mount *m, uint32_t slot); /* NULL: none */
-/* The name of its folder; out has SNAPSHOT_ID_MAX + 16 bytes. */
-void mount_point_name(struct mount *m, uint32_t slot, char *out);
 /* What is not an item: root, environments, surfaces, `latest`, points. false: there is none. No repo_lock. */
 bool mount_place_entry(struct mount *m, uint64_t id, struct mount_entry *ret);
 bool mount_place_child(struct mount *m, uint64_t parent, struct bytes name, struct mount_entry *ret);

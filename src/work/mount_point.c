@@ -260,12 +260,6 @@ static void point_name(const struct mount_point *p, char *out) {
     snprintf(out, SNAPSHOT_ID_MAX + 16, "%s%s", p->id, p->damaged ? ".damaged" : p->complete ? "" : ".partial");
 }
 
-void mount_point_name(struct mount *m, uint32_t slot, char *out) {
-    pthread_mutex_lock(&m->lock);
-    point_name(point_at(m, slot), out);
-    pthread_mutex_unlock(&m->lock);
-}
-
 static void fill(const struct mount *m, uint64_t id, mode_t mode, int64_t time_ns, struct mount_entry *ret) {
     *ret = (struct mount_entry){.id = id};
     ret->st.st_ino = id;

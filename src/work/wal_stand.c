@@ -102,7 +102,10 @@ bool wal_stand_begin(struct wal_homes *h, struct wal_home *home, const struct er
     const char *name = h->w->config ? wal_home_fallback(h, home) : NULL;
     struct wal_stand s = {.why = *why};
     struct error e = ERROR_INIT;
-    if (!name || !repo_out_of_reach(-(int)why->code)) return false;
+    if (!name || !repo_out_of_reach(-(int)why->code)) {
+        if (home->noted) away_forget(h, home); /* the next run asks the repository itself, also below */
+        return false;
+    }
     if (home->stand.wal) { /* not for the first time */
         home->stand.used = true;
         home->stand.retry_ns = time_monotonic_ns() + RETRY_NS;
@@ -114,7 +117,7 @@ bool wal_stand_begin(struct wal_homes *h, struct wal_home *home, const struct er
     if (open_stand(h, name, home->label, &s, &e) < 0) {
         work_wal_close(s.wal);
         work_close(s.work);
-        if (home->noted) away_forget(h, home); /* the next run asks the repository itself */
+        if (home->noted) away_forget(h, home);
         (void)!error_state(&home->failed, "its fallback %s cannot be used either: %.400s", name, e.text);
         return false;
     }
@@ -205,6 +208,7 @@ int wal_home_put(struct wal_homes *h, struct wal_home *home, const struct wal_pa
         if (stands) error_clear(&why);
         if (stands) rc = put(at, p, &why);
     }
+    if (rc < 0 && stands && home->noted) away_forget(h, home);
     if (rc < 0) *err = why;
     return rc;
 }

@@ -166,7 +166,7 @@ cd "$T" || exit 1
 # ---- the way out without proofkeep
 pk export "lab/artifacts@$first" --to "$T/export" && (cd export && sha256sum --quiet --strict -c CHECKSUMS) >out 2>&1
 claim 'an export passes sha256sum -c'
-mkdir there && (cd there && pk export "lab/artifacts@$first" --config ../proofkeep.yaml --to beside) && diff -r --no-dereference -x pipe export/data there/beside/data >out && rm -r there
+mkdir there && (cd there && pk export "lab/artifacts@$first" --config ../proofkeep.yaml --to beside/) && diff -r --no-dereference -x pipe export/data there/beside/data >out && rm -r there
 claim 'and may go into a folder that is named from where one is'
 data=$(find export/data -type d -name catalog | head -n 1) && trees "$data/.." kept
 claim 'and its files are the files'

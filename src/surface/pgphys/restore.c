@@ -353,6 +353,7 @@ static void discard(struct pgphys_restore *r, struct error *err) {
     }
     error_clear(&ignored);
     if (r->spaces_made) (void)!io_remove_tree(AT_FDCWD, r->spaces, &ignored);
+    if (r->q->as_scratch) return; /* it goes */
     if (r->delta && r->whole)
         (void)!error_state(
             err, "%s is whole, and a server starts from it; whether a power cut would leave it so is not known",

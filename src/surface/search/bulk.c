@@ -16,6 +16,7 @@ struct batch {
     size_t *ends; /* of each document in body */
     size_t n, cap;
     size_t part;      /* documents sent at once, where all of them found no room; 0: all */
+    bool bounded;     /* by what is taken at all (413) */
     bool sent_before; /* a former try may have come through */
 };
 struct bulk {
@@ -114,6 +115,7 @@ static int send_once(struct batch *t, struct verdict *v, bool *ret_again, int *r
     *ret_again = r == -ERR_NET_BROKEN || r == -ERR_NET_STALL || r == -ERR_NET_REFUSED;
     if (r < 0) return r;
     v->too_large = status == 429 || (status == 413 && sent > 1);
+    t->bounded |= status == 413;
     *ret_again = v->too_large || status == 502 || status == 503 || status == 504;
     if (status / 100 != 2) return search_refused(t->b->c, status, buf_bytes(&text), false, "send documents", err);
     if (all_taken(sent, buf_bytes(&text))) {
@@ -145,6 +147,7 @@ static int send_batch(struct batch *t, struct error *err) {
         if (t->n == 0) return 0;
         if (r == 0 && !v.later) {
             tries = 0;
+            if (!t->bounded) t->part *= 2; /* 0, all, stays */
             continue;
         }
         if (r < 0 && (!again || tries == SEARCH_BUSY_TRIES)) return r;
@@ -176,7 +179,7 @@ static void run(void *arg) {
     if (t->body.cap > 2 * BATCH_BYTES) buf_free(&t->body);
     buf_clear(&t->body);
     t->n = t->part = 0;
-    t->sent_before = false;
+    t->sent_before = t->bounded = false;
     queue_push(b->idle, t);
 }
 
