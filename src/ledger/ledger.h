@@ -61,6 +61,11 @@ typedef int (*ledger_judge)(void *ctx, const struct ledger_entry *e, struct erro
 struct ledger;
 /* `origin` names the log in checkpoints ("proofkeep/<hex repo id>"). cache_dir may be NULL (no pin, no cached entries). */
 int ledger_open(struct store *s, const char *origin, const char *cache_dir, ledger_judge judge, void *ctx, struct ledger **ret, struct error *err) PK_CHECK;
+/* Help only, where requests take long: asks for what the first sync of a handle reads (see store_expect). First for
+ * what depends on nothing; then, when that has come, for the entries. The sync follows at once, and then
+ * store_expect_end. */
+void ledger_expect_first(struct store *s);
+void ledger_expect_next(struct ledger *l);
 /* How a handle without a cache may begin elsewhere than at entry 0. The functions are called with the judge's ctx. */
 struct ledger_start {
     uint8_t signer[SIGN_PUBLIC_BYTES]; /* whose summaries are believed */

@@ -29,6 +29,8 @@ struct survey {
     size_t size_count;
 };
 
+#define BUNDLE_WORTH 3 /* entries that a partial bundle and the newest entry spare to read one by one */
+
 /* Entries fetched together, shortly before they are asked for. */
 #define PEEKS_MAX 16
 struct peeks {

@@ -8,7 +8,6 @@
 #include <stdio.h>
 
 #define SUMMARIES_TRIED 3
-#define BUNDLE_WORTH 3 /* entries that a partial bundle and the newest entry spare to read one by one */
 
 bool start_doubtful(const struct error *e) {
     return error_info(e->code)->status == EXIT_INTEGRITY || e->code == ERR_KEY_ROLE;
@@ -225,6 +224,8 @@ int start_check_ahead(struct ledger *l, struct survey *s, struct error *err) {
             return -(int)err->code;
     }
     uint64_t size = s->size_count ? s->sizes[s->size_count - 1] : 0;
+    /* the list of entries may be older than that of summaries */
+    if (size > ledger_size(l) && ledger_read_on(l, size, err) < 0) return -(int)err->code;
     if (size <= ledger_size(l)) return 0;
     summary_key(size, key);
     int rc = store_read_all(l->store, key, SUMMARY_MAX_BYTES, &envelope, &e);

@@ -360,6 +360,32 @@ int frame_put(struct writer *w, const struct frame *f, const struct member *memb
     return frame_settle(w, &at, rc, err);
 }
 
+int frame_carry(struct writer *w, struct pack_in *in, uint32_t ordinal, uint8_t *sealed, frame_claim_cb claim,
+                void *ctx, bool *ret_moved, struct error *err) {
+    const struct frame *fr = pack_in_frame(in, ordinal);
+    const struct bytes payload = BYTES_OF(sealed, fr->stored_len - AEAD_TAG_BYTES);
+    struct bench_seat *s = NULL;
+    void *mem = NULL;
+    *ret_moved = false;
+    if (payload.len > codec_bound(fr->plain_len)) return 0; /* longer than any of ours */
+    int rc = mem_alloc((fr->member_count + 1u) * sizeof(struct member), &mem, err);
+    struct member *members = mem;
+    for (unsigned i = 0; i < fr->member_count && rc == 0; i++) members[i] = frame_member(fr, i);
+    if (rc == 0) rc = (s = seat_take(w, fr->plain_len, err)) ? 0 : -(int)err->code;
+    if (rc == 0) rc = pack_in_unseal(in, ordinal, sealed, sealed, err);
+    if (rc == 0)
+        rc = frame_verify(w->repo, in, ordinal, s->codec, payload, BYTES_OF(NULL, 0), s->plain, NULL, NULL, err);
+    if (rc == 0) rc = claim(ctx, fr, ret_moved, err);
+    if (rc == 0 && *ret_moved) {
+        w->new_chunks += fr->member_count;
+        if (fr->kind == CHUNK_DATA) w->new_bytes += fr->plain_len;
+        rc = frame_put(w, fr, members, payload, s->back, err);
+    }
+    if (s) seat_give(w, s);
+    seam_free(mem);
+    return rc;
+}
+
 static void group_seal(void *arg) {
     struct group *g = arg;
     struct writer *w = g->w;

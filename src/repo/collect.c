@@ -126,7 +126,7 @@ int runs_without(struct repo *r, const struct digests *gone, struct digests *add
         rc = run_without(r, i, gone, added, &hit, err);
         if (rc == 0 && hit) rc = digests_add(removed, &r->index.names[i], err);
     }
-    return rc < 0 ? rc : store_commit(r->store, err);
+    return rc;
 }
 
 void gc_plan_free(struct gc_plan *p) {
@@ -199,11 +199,15 @@ static int pack_listed(void *ctx, const struct store_object *o, struct error *er
     return l->cb(l->ctx, o, err);
 }
 
+static bool packs_listed_lately(const struct repo *r) {
+    return r->listed && time_monotonic_ns() - r->listed->ns < LISTED_NS;
+}
+
 static int packs_list(struct repo *r, store_list_cb cb, void *ctx, struct error *err) {
     void *mem;
     int rc = 0;
     if (!store_reads_many(r->store)) return store_list(r->store, "packs/", cb, ctx, err);
-    if (r->listed && time_monotonic_ns() - r->listed->ns < LISTED_NS) {
+    if (packs_listed_lately(r)) {
         for (size_t i = 0; i < r->listed->n && rc == 0; i++) {
             const struct listed_pack *k = &r->listed->d[i];
             const struct store_object o = {k->key, k->bytes, k->created_ns, k->archived};
@@ -262,6 +266,8 @@ static int plan_make(struct repo *r, const struct gc_options *o, const struct na
     int rc = repo_sync_lately(r, err);
     if (rc < 0) return rc;
     ret->log_size = ledger_size(r->ledger);
+    if (!packs_listed_lately(r)) store_expect_list(r->store, "packs/", false, 1);
+    packlist_expect(r);
     if ((rc = packlist_union(r, NULL, NULL, NULL, &p.live, err)) < 0) goto out;
     if (o->repack_below > 0 && r->keys->read_secret) {
         struct error e = ERROR_INIT;
@@ -280,6 +286,7 @@ static int plan_make(struct repo *r, const struct gc_options *o, const struct na
     if (p.thin_count) qsort(p.thin, p.thin_count, sizeof *p.thin, digest_order);
     rc = packs_list(r, pack_see, &p, err);
 out:
+    store_expect_end(r->store);
     nameset_free(&p.live);
     seam_free(p.thin);
     if (rc < 0) gc_plan_free(ret);
@@ -478,6 +485,9 @@ static int collect_once(struct repo *r, const struct gc_options *o, struct names
         marks_free(marks);
         return rc;
     }
+    /* what this run stores from here on is kept whether it is listed or not */
+    store_expect_list(r->store, "index/", false, 1);
+    store_expect_list(r->store, "sess/", false, 1);
     if (plan->dead_count || plan->repack_count) {
         rc = facts_of(plan->repack, plan->repack_count, &again, err);
         if (rc == 0) rc = facts_of(plan->dead, plan->dead_count, &all, err);
@@ -491,6 +501,7 @@ static int collect_once(struct repo *r, const struct gc_options *o, struct names
         if (rc == 0) rc = runs_without(r, &gone, &added, &removed, err);
     }
     if (rc == 0) rc = sweep_plan(r, o, &added, &removed, &sweep, err);
+    store_expect_end(r->store);
     if (rc == 0) rc = copy_digests(&gone_new, &gone, err);
     if (rc == 0) rc = copy_digests(&swept_new, &sweep.index, err);
     if (rc == 0 && gone.n && !again.n) rc = forget_deleted(r, false, &gone_new, err);

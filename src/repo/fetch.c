@@ -729,3 +729,14 @@ int fetch_dir(struct fetcher *f, const struct location *at, const struct pack_in
 void fetch_dir_release(struct fetcher *f, void *hold) {
     dir_put(f, hold);
 }
+
+int fetch_sealed(struct fetcher *f, const struct location *at, struct pack_in *in, uint32_t ordinal, uint8_t *out,
+                 struct error *err) {
+    const struct frame *fr = pack_in_frame(in, ordinal);
+    struct ahead_hold held = {0};
+    const bool came = at && (ahead_whole(f->ahead, at, &held) || ahead_range(f->ahead, at, in, &held)) &&
+                      fr->at >= held.at && fr->at - held.at + fr->stored_len <= held.bytes.len;
+    if (came) memcpy(out, held.bytes.ptr + (fr->at - held.at), fr->stored_len);
+    if (at) ahead_release(f->ahead, at, came ? fr->at : 0, came ? fr->stored_len : 0, &held);
+    return came ? 0 : pack_in_sealed(f->repo, in, ordinal, out, err);
+}

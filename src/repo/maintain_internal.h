@@ -41,7 +41,7 @@ bool collected_meanwhile(struct repo *r);
 /* Whether a fold of the log failed because something is missing or not what it should be, which no second try mends. */
 static inline bool is_damage(int rc) { return rc == -ERR_OBJECT_MISSING || rc == -ERR_OBJECT_CORRUPT; }
 
-/* Rewrite the runs that mention one of `gone` (sorted) without it. Staged and committed. */
+/* Rewrite the runs that mention one of `gone` (sorted) without it. Staged. */
 int runs_without(struct repo *r, const struct digests *gone, struct digests *added, struct digests *removed, struct error *err) PK_CHECK;
 /* Which entries of the index are live, as packs_use found it; good as long as the handle does not sync. */
 struct marks;
@@ -50,8 +50,8 @@ void marks_free(struct marks *m);
 int repack(struct repo *r, const struct marks *m, const struct pack_facts *which, struct digests *new_packs, struct digests *new_runs, uint64_t *ret_bytes, struct error *err) PK_CHECK;
 /* From now on the writer stores chunks of that epoch: a pack has one, and a chunk keeps its id. */
 int moved_epoch(struct writer *w, unsigned epoch, struct error *err) PK_CHECK;
-/* What a writer of writer_open_bare took, durable: its packs, and a run over them. `rc` is how it went so far: below 0 nothing is
- * finished, and answered again. */
+/* What a writer of writer_open_bare took: its packs, durable, and a run over them, staged. `rc` is how it went so far:
+ * below 0 nothing is finished, and answered again. */
 struct writer;
 int moved_finish(struct writer *w, int rc, struct digests *new_packs, struct digests *new_runs, uint64_t *ret_bytes, struct error *err) PK_CHECK;
 /* Runs over the packs of the store that `known` (sorted) does not have, by their directories; packs that a collection removed

@@ -5,6 +5,7 @@
 
 #define PART_ROW_BYTES                                                                                                 \
     (DIGEST_BYTES + 8u) /* name, u32 names in it, u32 names meant; the bits follow when they differ */
+#define EXPECTED_MAX 8  /* pack lists */
 #define SPARSE 4u       /* a part of which less than this share is meant is not taken over */
 
 static int corrupt(const struct digest *name, const char *what, struct error *err) {
@@ -375,6 +376,15 @@ static int union_once(const struct joining *g, struct nameset *ret, struct error
     nameset_sort(ret);
     joined_free(&j);
     return rc < 0 ? rc : moves_follow(g, ret, err);
+}
+
+void packlist_expect(struct repo *r) {
+    unsigned n = 0;
+    for (size_t i = r->state.snapshot_count; i-- > 0 && n < EXPECTED_MAX;)
+        if (!r->state.snapshots[i].forgotten) {
+            run_expect(r, &r->state.snapshots[i].packs);
+            n++;
+        }
 }
 
 int packlist_union(struct repo *r, snapshot_filter wanted, list_broken broken, void *ctx, struct nameset *ret,

@@ -46,6 +46,8 @@ typedef bool (*snapshot_filter)(void *ctx, const struct snapshot_info *s);
 typedef int (*list_broken)(void *ctx, const struct snapshot_info *s, int code, const char *text, struct error *err);
 int packlist_union(struct repo *r, snapshot_filter wanted, list_broken broken, void *ctx, struct nameset *ret, struct error *err) PK_CHECK;
 /* The parts of every list of a live snapshot. */
+/* The lists of live snapshots, or some of them, are read next: see store_expect. */
+void packlist_expect(struct repo *r);
 int packlist_live_parts(struct repo *r, struct digests *ret, struct error *err) PK_CHECK;
 
 #endif

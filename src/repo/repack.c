@@ -3,7 +3,8 @@
 #include "repo/nameset.h"
 #include "repo/writer_internal.h"
 
-#define MOVE_SHARE 6 /* a pack is sooner read whole than in pieces, one after the other */
+#define MOVE_SHARE 6  /* a pack is sooner read whole than in pieces, one after the other */
+#define WASTE_SHARE 8 /* a frame of which no more than this part is dead goes as it is */
 
 struct marks {
     struct repo *r;
@@ -142,37 +143,150 @@ static int moves_expect(struct repo *r, const struct marks *m, struct fetcher *f
     return rc;
 }
 
+/* A pack that is moved: its frames are tasks, and its directory is held until the last of them is done. */
+struct moving_pack {
+    struct writer *w;
+    const struct marks *m;
+    struct fetcher *f;
+    struct pack_in *in;
+    struct pack_in *own; /* of `in`, when it is ours */
+    void *hold;          /* else the fetcher's */
+    atomic_uint holds;
+};
+struct moving_frame {
+    struct moving_pack *p;
+    uint32_t ordinal;
+    uint8_t sealed[];
+};
+
+static void moving_pack_release(struct moving_pack *p) {
+    if (atomic_fetch_sub(&p->holds, 1) > 1) return;
+    if (p->hold) fetch_dir_release(p->f, p->hold);
+    pack_in_free(p->own);
+    seam_free(p);
+}
+
+/* A copy elsewhere is no reason to drop this one: the snapshots that list this pack may not list that. */
+static bool member_lives(const struct moving_pack *p, const struct member *mem) {
+    struct location l;
+    return index_find(&p->w->repo->index, mem->id.b, &l) && bit_get(p->m->live[l.run], l.entry);
+}
+
+static int parts_move(struct moving_pack *p, uint32_t ordinal, struct error *err) {
+    const struct frame *fr = pack_in_frame(p->in, ordinal);
+    int rc = 0;
+    for (unsigned k = 0; k < fr->member_count && rc == 0; k++) {
+        struct member mem = frame_member(fr, k);
+        struct digest id;
+        struct fetched c;
+        if (!member_lives(p, &mem)) continue;
+        if ((rc = fetch_chunk(p->f, mem.id.b, &mem.id, fr->kind, &c, err)) < 0) break;
+        rc = chunk_put(p->w, fr->kind, c.data, &c.sha, NULL, &id, err);
+        fetch_release(p->f, &c);
+        if (rc == 0 && !digest_equal(&id, &mem.id)) rc = error_set(err, ERR_INTERNAL, "a moved chunk changed its id");
+    }
+    return rc;
+}
+
+/* Whether a frame goes as it is, so that nothing is compressed again: one of which little is dead, as little may be of
+ * a pack that stays. A delta never: its chunk may be another's base here. Under set_lock. */
+static bool goes_whole(const struct moving_pack *p, const struct frame *fr) {
+    uint64_t waste = 0;
+    if (fr->codec == CODEC_ZSTD_DELTA) return false;
+    for (unsigned k = 0; k < fr->member_count; k++) {
+        const struct member mem = frame_member(fr, k);
+        if (idset_has(&p->w->set, mem.id.b) || !member_lives(p, &mem)) waste += mem.len;
+    }
+    return waste <= fr->plain_len / WASTE_SHARE && waste < fr->plain_len;
+}
+
+/* The chunks of a frame that goes as it is are stored from now on. */
+static int claim(void *ctx, const struct frame *fr, bool *ret, struct error *err) {
+    const struct moving_pack *p = ctx;
+    struct writer *w = p->w;
+    int rc = 0;
+    pthread_mutex_lock(&w->set_lock);
+    *ret = goes_whole(p, fr);
+    for (unsigned k = 0; k < fr->member_count && *ret && rc == 0; k++) {
+        const struct member mem = frame_member(fr, k);
+        if (!idset_has(&w->set, mem.id.b)) rc = idset_add(&w->set, mem.id.b, err);
+    }
+    pthread_mutex_unlock(&w->set_lock);
+    return rc;
+}
+
+static void frame_task(void *arg) {
+    struct moving_frame *t = arg;
+    struct moving_pack *p = t->p;
+    struct error err = ERROR_INIT;
+    bool moved = false;
+    int rc = writer_alive(p->w, &err);
+    if (rc == 0) rc = frame_carry(p->w, p->in, t->ordinal, t->sealed, claim, p, &moved, &err);
+    if (rc == -ERR_OBJECT_CORRUPT && !moved) {
+        /* as it came it is damaged; for chunks there are other ways to come by them, and words for it */
+        error_clear(&err);
+        rc = 0;
+    }
+    if (rc == 0 && !moved) rc = parts_move(p, t->ordinal, &err);
+    if (rc < 0) writer_fail(p->w, &err);
+    moving_pack_release(p);
+    seam_free(t);
+}
+
 /* `at` is NULL, or of that pack. */
-static int pack_move(struct writer *w, const struct marks *m, struct fetcher *f, const struct pack_fact *p,
-                     const struct move *at, struct error *err) {
-    struct pack_in *own = NULL;
-    const struct pack_in *in = NULL;
-    void *hold = NULL;
-    int rc;
-    if (at && at->found) {
-        rc = fetch_dir(f, &at->at, &in, &hold, err);
-    } else {
-        rc = pack_in_open(w->repo, p->meta, &p->name, &own, err);
-        in = own;
-    }
-    for (uint32_t i = 0; rc == 0 && i < pack_in_frames(in); i++) {
-        const struct frame *fr = pack_in_frame(in, i);
-        for (unsigned k = 0; k < fr->member_count && rc == 0; k++) {
-            struct member mem = frame_member(fr, k);
-            struct location l;
-            struct digest id;
-            struct fetched c;
-            /* A copy elsewhere is no reason to drop this one: the snapshots that list this pack may not list that. */
-            if (!index_find(&w->repo->index, mem.id.b, &l) || !bit_get(m->live[l.run], l.entry)) continue;
-            if ((rc = fetch_chunk(f, mem.id.b, &mem.id, fr->kind, &c, err)) < 0) break;
-            rc = chunk_put(w, fr->kind, c.data, &c.sha, NULL, &id, err);
-            fetch_release(f, &c);
-            if (rc == 0 && !digest_equal(&id, &mem.id))
-                rc = error_set(err, ERR_INTERNAL, "a moved chunk changed its id");
+static int frames_move(struct moving_pack *p, const struct move *at, struct error *err) {
+    int rc = 0;
+    for (uint32_t i = 0; rc == 0 && i < pack_in_frames(p->in); i++) {
+        const struct frame *fr = pack_in_frame(p->in, i);
+        void *mem;
+        pthread_mutex_lock(&p->w->set_lock);
+        const bool whole = goes_whole(p, fr);
+        pthread_mutex_unlock(&p->w->set_lock);
+        if (!whole) {
+            rc = parts_move(p, i, err);
+            continue;
         }
+        if ((rc = mem_alloc(sizeof(struct moving_frame) + fr->stored_len, &mem, err)) < 0) break;
+        struct moving_frame *t = mem;
+        t->p = p;
+        t->ordinal = i;
+        struct location l = at ? at->at : (struct location){0};
+        l.frame = i;
+        rc = fetch_sealed(p->f, at ? &l : NULL, p->in, i, t->sealed, err);
+        if (rc < 0) {
+            seam_free(t);
+            if (error_info(rc)->status != EXIT_INTEGRITY && rc != -ERR_S3_ARCHIVED) break;
+            error_clear(err); /* of chunks there may be other copies, and there are words for it */
+            rc = parts_move(p, i, err);
+            continue;
+        }
+        p->holds++;
+        pool_submit(p->w->pool, frame_task, t);
     }
-    if (hold) fetch_dir_release(f, hold);
-    pack_in_free(own);
+    return rc;
+}
+
+/* `at` is NULL, or of that pack. */
+static int pack_move(struct writer *w, const struct marks *m, struct fetcher *f, const struct pack_fact *of,
+                     const struct move *at, struct error *err) {
+    void *mem;
+    int rc = writer_alive(w, err);
+    if (rc == 0) rc = stop_check(err);
+    if (rc == 0) rc = mem_alloc(sizeof(struct moving_pack), &mem, err);
+    if (rc < 0) return rc;
+    struct moving_pack *p = mem;
+    *p = (struct moving_pack){.w = w, .m = m, .f = f, .holds = 1};
+    if (at && at->found) {
+        const struct pack_in *in = NULL;
+        rc = fetch_dir(f, &at->at, &in, &p->hold, err);
+        p->in = (struct pack_in *)(uintptr_t)in;
+    } else {
+        at = NULL;
+        rc = pack_in_open(w->repo, of->meta, &of->name, &p->own, err);
+        p->in = p->own;
+    }
+    if (rc == 0) rc = frames_move(p, at, err);
+    moving_pack_release(p);
     return rc;
 }
 
@@ -215,7 +329,6 @@ int moved_finish(struct writer *w, int rc, struct digests *new_packs, struct dig
     struct digest run;
     if (rc == 0 && w->entry_count) {
         rc = run_write(w->repo, w->entries, w->entry_count, w->packs, w->pack_count, &run, err);
-        if (rc == 0) rc = store_commit(w->repo->store, err);
         if (rc == 0) rc = digests_add(new_runs, &run, err);
     }
     for (size_t i = 0; rc == 0 && i < w->own_count; i++) rc = digests_add(new_packs, &w->own_packs[i], err);
@@ -231,8 +344,10 @@ int repack(struct repo *r, const struct marks *m, const struct pack_facts *which
     struct writer_options o = {.environment = "", .surface = "repack", .no_delta = true};
     int rc = writer_open_bare(r, &o, &w, err);
     if (rc == 0) rc = fetcher_new(r, &r->index, NULL, 16u << 20, &f, err);
+    if (rc == 0) fetch_reader(f);
     if (rc == 0) rc = moves_expect(r, m, f, which, &moves, err);
     if (rc == 0) rc = packs_move(w, m, f, which, moves, err);
+    if (w) pool_drain(w->pool);                 /* its tasks fetch */
     if (rc == 0) rc = repo_index_whole(r, err); /* else what lives may not have been seen to */
     if (w) rc = moved_finish(w, rc, new_packs, new_runs, ret_bytes, err);
     fetcher_free(f);

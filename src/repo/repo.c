@@ -65,6 +65,7 @@ void repo_origin(const struct repo *r, char out[64]) {
 }
 
 #define FRESH_NS (INT64_C(5) * NS_PER_S)
+#define FORMAT_BYTES_MAX (64u << 10)
 
 static int format_write(const struct repo *r, struct buf *out, struct error *err) {
     char admin[65], now[32];
@@ -92,7 +93,7 @@ static bool features_known(const json_t *list) {
 }
 
 static int format_read(struct repo *r, struct digest *ret, struct error *err) {
-    struct buf b = BUF_INIT(64 << 10);
+    struct buf b = BUF_INIT(FORMAT_BYTES_MAX);
     json_t *j = NULL;
     int rc = store_read_all(r->store, "format", b.max_bytes, &b, err);
     if (rc == -ERR_OBJECT_MISSING) {
@@ -349,6 +350,8 @@ static int slots_open(struct repo *r, const struct unlock *u, struct error *err)
     struct error unread = ERROR_INIT; /* the first slot that the system would not give */
     unsigned tried = 0, damaged = 0;
     int rc = store_list(r->store, "keys/", collect_name, &names, err);
+    if (rc == 0 && names.n) store_expect(r->store, names.keys[0], b.max_bytes + 1, 1);
+    if (rc == 0) ledger_expect_next(r->ledger);
     for (size_t i = 0; i < names.n && rc == 0 && !r->keys; i++) {
         struct slot_info info;
         struct error e = ERROR_INIT;
@@ -407,20 +410,27 @@ static int open_once(struct store *s, const struct unlock *u, const char *cache_
     pthread_mutex_init(&r->lock, NULL);
     pthread_mutex_init(&r->mended.lock, NULL);
     struct digest fd;
+    char origin[64];
+    /* each of these would else be asked for when the one before it has come */
+    store_expect(s, "format", FORMAT_BYTES_MAX + 1, 1);
+    store_expect_list(s, "keys/", false, 1);
+    ledger_expect_first(s);
     if ((rc = format_read(r, &fd, err)) < 0) goto fail;
     if (cache_dir && (rc = cache_place(r, cache_dir, err)) < 0) goto fail;
+    if (r->cache_dir && (rc = io_mkdirs(r->cache_dir, 0700, err)) < 0) goto fail;
+    repo_origin(r, origin);
+    if ((rc = ledger_open(s, origin, r->cache_dir, state_judge, r, &r->ledger, err)) < 0) goto fail;
     if ((rc = slots_open(r, u, err)) < 0) goto fail;
     if (memcmp(r->keys->repo_id, r->id, sizeof r->id) != 0) {
         rc = error_set(err, ERR_KEY_WRONG, "the key slot belongs to another repository");
         goto fail;
     }
     if (r->keys->cut_key && (rc = cutter_init(&r->cutter, secret_bytes(r->keys->cut_key), err)) < 0) goto fail;
-    if (r->cache_dir && (rc = io_mkdirs(r->cache_dir, 0700, err)) < 0) goto fail;
-    char origin[64];
-    repo_origin(r, origin);
-    if ((rc = ledger_open(s, origin, r->cache_dir, state_judge, r, &r->ledger, err)) < 0) goto fail;
     state_start_from_summaries(r);
-    if ((rc = repo_sync(r, err)) < 0) goto fail;
+    rc = ledger_sync(r->ledger, err);
+    store_expect_end(s);
+    if (rc == 0) rc = repo_follow(r, err);
+    if (rc < 0) goto fail;
     if (!r->state.initialised) {
         rc = error_set(err, ERR_LEDGER_BROKEN, "the log is empty: its first entry is missing");
         goto fail;
@@ -434,6 +444,7 @@ static int open_once(struct store *s, const struct unlock *u, const char *cache_
     *ret = r;
     return 0;
 fail:
+    store_expect_end(s);
     repo_close(r);
     return error_wrap(err, "opening the repository");
 }

@@ -303,6 +303,10 @@ void fetch_share(struct fetcher *f, unsigned share);
 bool fetch_offer(struct fetcher *f, const struct digest *pack, struct bytes whole);
 int fetch_dir(struct fetcher *f, const struct location *at, const struct pack_in **ret, void **ret_hold, struct error *err) PK_CHECK;
 void fetch_dir_release(struct fetcher *f, void *hold);
+/* The sealed bytes of a frame: what came ahead, else asked for. `at` is the frame's place, or NULL when that is not
+ * known. They are believed by nobody yet. */
+int fetch_sealed(struct fetcher *f, const struct location *at, struct pack_in *in, uint32_t ordinal, uint8_t *out,
+                 struct error *err) PK_CHECK;
 /* Open and decode one frame, without holding its chunks against their ids. plain has plain_len bytes. */
 int frame_open(struct repo *r, struct pack_in *in, uint32_t ordinal, struct codec *codec, struct bytes sealed_in,
                struct bytes base, uint8_t *plain, struct error *err) PK_CHECK;

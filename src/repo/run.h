@@ -18,6 +18,7 @@ int run_aead(struct repo *r, const uint8_t header[RUN_HEADER_BYTES], struct aead
 /* The body of one of the last runs that run_write made, once: it need not be read back for our own use. False when it is another's. */
 bool run_own_take(struct repo *r, const struct digest *name, uint64_t *ret_entries, uint32_t *ret_packs, uint8_t **ret);
 void run_own_drop(struct repo *r);
+void run_expect(struct repo *r, const struct digest *name); /* a small one is read next: see store_expect */
 void run_read_drop(struct repo *r); /* small bodies that were read */
 /* Read and open a whole object of that type: header fields and the body (free with seam_free). The name is checked. */
 int run_read_body(struct repo *r, const struct digest *name, uint8_t type, uint64_t *ret_entries, uint32_t *ret_packs, uint8_t **ret, size_t *ret_len, struct error *err) PK_CHECK;

@@ -1,6 +1,7 @@
 #include "repo/run.h"
 
 #define RUN_BYTES_MAX (UINT64_C(1) << 34)
+#define EXPECTED_BYTES ((size_t)1 << 20)  /* a pack list of 32,000 names */
 #define READ_STEP_BYTES ((size_t)8 << 20) /* room is not touched before bytes come */
 
 static int bad(const char *key, const char *what, struct error *err) {
@@ -141,6 +142,17 @@ static void read_keep(struct repo *r, const struct digest *name, uint8_t type, u
     r->read_bodies[i].body = mem;
     r->read_bodies[i].len = len;
     pthread_mutex_unlock(&r->lock);
+}
+
+void run_expect(struct repo *r, const struct digest *name) {
+    char key[96];
+    bool have = false;
+    pthread_mutex_lock(&r->lock);
+    for (unsigned i = 0; i < READ_BODIES; i++)
+        have |= r->read_bodies[i].body && digest_equal(&r->read_bodies[i].name, name);
+    pthread_mutex_unlock(&r->lock);
+    run_key(name, key);
+    if (!have) store_expect(r->store, key, EXPECTED_BYTES, 1);
 }
 
 void run_read_drop(struct repo *r) {

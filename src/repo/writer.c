@@ -246,7 +246,8 @@ int run_flush(struct writer *w, struct error *err) {
     int rc = 0;
     struct digest run;
     if (n) rc = run_write(w->repo, entries, n, packs, pack_count, &run, err);
-    if (n && rc == 0) rc = store_commit(w->repo->store, err);
+    /* it is loaded from the store, or from memory: then its caller's barrier does for both */
+    if (n && rc == 0 && !store_reads_many(w->repo->store)) rc = store_commit(w->repo->store, err);
     if (n && rc == 0) rc = run_adopt(w, &run, err);
     if (n && rc == 0) {
         /* what is in a run need not be held in memory as well */
@@ -285,6 +286,7 @@ int writer_checkpoint(struct writer *w, struct error *err) {
     if (rc == 0) rc = packs_close(w, err);
     if (rc == 0) rc = store_commit(w->repo->store, err);
     if (rc == 0) rc = run_flush(w, err);
+    if (rc == 0 && store_reads_many(w->repo->store)) rc = store_commit(w->repo->store, err);
     if (rc == 0 && w->run_count) {
         json_t *j = json_pack("{s:i, s:s, s:s, s:I, s:i, s:[]}", "version", 1, "environment", w->environment, "surface",
                               w->surface, "log_size", (json_int_t)w->opened_at, "epoch", (int)w->repo->epoch, "runs");

@@ -63,6 +63,18 @@ int store_create_timed(struct store *s, const char *key, struct bytes content, i
     return 0;
 }
 
+void store_expect(struct store *s, const char *key, size_t bytes, unsigned uses) {
+    if (s->ops->expect && store_key_valid(key)) s->ops->expect(s, key, bytes, uses);
+}
+
+void store_expect_list(struct store *s, const char *prefix, bool kept, unsigned uses) {
+    if (s->ops->expect) s->ops->expect_list(s, prefix, kept, uses);
+}
+
+void store_expect_end(struct store *s) {
+    if (s->ops->expect) s->ops->expect_end(s);
+}
+
 void store_tidy(struct store *s) {
     if (s->ops->tidy) s->ops->tidy(s);
 }

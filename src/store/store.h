@@ -108,6 +108,10 @@ struct store_ops {
     /* Optional, for places where a request takes long and many do not take longer: they are under way at the same time. */
     void (*get_many)(struct store *, struct store_get *gets, size_t n);
     int (*remove_many)(struct store *, const char *const *keys, size_t n, struct error *);
+    /* Optional, all or none: see store_expect. */
+    void (*expect)(struct store *, const char *key, size_t bytes, unsigned uses);
+    void (*expect_list)(struct store *, const char *prefix, bool kept, unsigned uses);
+    void (*expect_end)(struct store *);
     /* Optional: create, which also tells the time that the server says in its answer; 0: it says none, or the answer was lost. */
     int (*create_timed)(struct store *, const char *key, struct bytes content, int64_t *ret_created_ns, struct error *);
     /* Optional, both or neither: see store_read_tagged and store_replace_if. */
@@ -147,6 +151,13 @@ int store_replace_if(struct store *s, const char *key, struct bytes content, cha
                      struct error *err) PK_CHECK;
 /* Each as store_read; only drivers that read many at once tell when objects were created. */
 void store_get_many(struct store *s, struct store_get *gets, size_t n);
+/* Help only: an object of less than `bytes` that is read next, from its beginning, or a list of store_list or (`kept`)
+ * store_list_kept. Where requests take long it is asked for at once, and `uses` reads of it are given that answer, an
+ * error, too. What is expected wrongly costs a request. From store_expect_end on whatever is still expected is asked
+ * for anew: before that comes nothing that wants to know what the place has by then. */
+void store_expect(struct store *s, const char *key, size_t bytes, unsigned uses);
+void store_expect_list(struct store *s, const char *prefix, bool kept, unsigned uses);
+void store_expect_end(struct store *s);
 /* Whether reads cost a request each, and several at once no more time than one. */
 bool store_reads_many(const struct store *s);
 /* The whole object appended to ret. ERR_OBJECT_CORRUPT when it has more than max bytes, as then it is not what was stored. */

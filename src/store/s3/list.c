@@ -86,6 +86,10 @@ static int query_of(struct buf *q, const char *token, const char *prefix, const 
     return rc < 0 ? rc : buf_terminate(q, err);
 }
 
+int s3_list_query(struct s3_store *s, const char *prefix, struct buf *ret, struct error *err) {
+    return query_of(ret, "", s->place.prefix, prefix, err);
+}
+
 static int get_page(struct s3_store *s, const char *folder, struct page *p, struct buf *text, struct error *err) {
     CLEANUP(buf_free) struct buf q = BUF_INIT((size_t)16 << 10);
     char what[S3_KEY_BYTES_MAX];
@@ -101,7 +105,7 @@ static int get_page(struct s3_store *s, const char *folder, struct page *p, stru
     p->row_count = 0;
     p->truncated = false;
     buf_clear(&p->names);
-    rc = s3_call(s, &c, err);
+    if (!first || !s3_soon_page(s, c.query, text, &rc, err)) rc = s3_call(s, &c, err);
     if (rc == 0 && (rc = xml_walk(buf_bytes(text), take, p, err)) < 0)
         error_wrap(err, "cannot %s in %s", what, s->name);
     if (rc == 0 && p->truncated && (p->token[0] == 0 || (!first && strcmp(before, p->token) == 0)))

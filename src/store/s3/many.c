@@ -30,7 +30,7 @@ static void run(void *arg) {
 }
 
 /* NULL when there can be none: then everything is done one after the other. */
-static struct pool *readers(struct s3_store *s) {
+struct pool *s3_readers(struct s3_store *s) {
     struct error e = ERROR_INIT;
     pthread_mutex_lock(&s->lock);
     if (!s->readers && pool_new(s->place.connections, 2 * s->place.connections, &s->readers, &e) < 0) s->readers = NULL;
@@ -40,7 +40,7 @@ static struct pool *readers(struct s3_store *s) {
 }
 
 static void run_all(struct many *m, struct task *tasks, size_t n) {
-    struct pool *p = n > 1 ? readers(m->s) : NULL;
+    struct pool *p = n > 1 ? s3_readers(m->s) : NULL;
     pthread_mutex_init(&m->lock, NULL);
     pthread_cond_init(&m->ended, NULL);
     m->left = n;

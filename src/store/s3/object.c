@@ -237,7 +237,14 @@ int s3_get(struct s3_store *s, const char *key, uint64_t at, void *p, size_t len
         if (rc == 0) *ret_n = 0;
         return rc;
     }
+    int rc;
+    if (at == 0 && s3_soon_read(s, key, p, len, ret_n, ret_created_ns, NULL, &rc, err)) return rc;
     return read_range(s, key, NULL, at, p, len, ret_n, ret_created_ns, NULL, err);
+}
+
+int s3_read_whole(struct s3_store *s, const char *key, void *p, size_t len, size_t *ret_n, int64_t *ret_created_ns,
+                  char tag[STORE_TAG_BYTES], struct error *err) {
+    return read_range(s, key, NULL, 0, p, len, ret_n, ret_created_ns, tag, err);
 }
 
 int s3_read(struct store *st, const char *key, uint64_t at, void *p, size_t len, size_t *ret_n, struct error *err) {
@@ -247,8 +254,11 @@ int s3_read(struct store *st, const char *key, uint64_t at, void *p, size_t len,
 
 int s3_read_tagged(struct store *st, const char *key, void *p, size_t len, size_t *ret_n, char tag[STORE_TAG_BYTES],
                    struct error *err) {
+    struct s3_store *s = (struct s3_store *)st;
     int64_t created_ns;
-    return read_range((struct s3_store *)st, key, NULL, 0, p, len, ret_n, &created_ns, tag, err);
+    int rc;
+    if (s3_soon_read(s, key, p, len, ret_n, &created_ns, tag, &rc, err)) return rc;
+    return read_range(s, key, NULL, 0, p, len, ret_n, &created_ns, tag, err);
 }
 
 int s3_read_version(struct store *st, const char *key, const char *id, uint64_t at, void *p, size_t len, size_t *ret_n,

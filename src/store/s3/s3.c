@@ -19,12 +19,15 @@ static void s3_close(struct store *st) {
     struct s3_store *s = (struct s3_store *)st;
     atomic_store(&s->closing, true);
     s3_stager_free(s->stager);
+    s3_expect_end(st);
     pool_free(s->readers);
     s3_pins_free(s->pins);
     credential_chain_free(s->chain);
     http_free(s->http);
     if (s->access.free) s->access.free(s->access.ctx);
     pthread_mutex_destroy(&s->lock);
+    pthread_mutex_destroy(&s->soon_lock);
+    pthread_cond_destroy(&s->soon_came);
     pthread_mutex_destroy(&s->pin_lock);
     seam_free(s);
 }
@@ -70,6 +73,9 @@ static const struct store_ops s3_ops = {
     .versions = &s3_versions,
     .archive = &s3_archive,
     .get_many = s3_get_many,
+    .expect = s3_expect,
+    .expect_list = s3_expect_list,
+    .expect_end = s3_expect_end,
     .remove_many = s3_remove_many,
     .tidy = s3_abort_stale,
     .requests = s3_requests,
@@ -113,6 +119,8 @@ int store_s3_open(const char *url, bool create, const struct store_access *a, st
     if (a) s->access = *a;
     s->base.ops = &s3_ops;
     pthread_mutex_init(&s->lock, NULL);
+    pthread_mutex_init(&s->soon_lock, NULL);
+    pthread_cond_init(&s->soon_came, NULL);
     pthread_mutex_init(&s->pin_lock, NULL);
     rc = s3_place_parse(url, &s->place, err);
     if (rc == 0) {

@@ -70,6 +70,11 @@ struct s3_store {
     pthread_mutex_t lock;    /* stager and readers are made when first needed */
     struct stager *stager;
     struct pool *readers;     /* made when several objects are first asked for at once */
+    struct s3_soon *soon; /* what was asked for before anybody read it; soon_lock guards it, and soon_over ends it */
+    pthread_mutex_t soon_lock;
+    pthread_cond_t soon_came;
+    atomic_bool soon_over;
+    atomic_bool any_soon;     /* else nobody looks */
     atomic_int keeps;         /* whether the bucket keeps versions */
     atomic_bool any_pins;     /* else pins need not be looked at */
     pthread_mutex_t pin_lock; /* pins */
@@ -198,6 +203,22 @@ int s3_stat(struct store *, const char *key, uint64_t *ret_bytes, int64_t *ret_c
 int s3_list(struct store *, const char *prefix, store_list_cb cb, void *ctx, struct error *) PK_CHECK;
 int s3_remove(struct store *, const char *key, struct error *) PK_CHECK;
 void s3_get_many(struct store *, struct store_get *gets, size_t n);
+struct pool *s3_readers(struct s3_store *s); /* NULL when there can be none */
+
+/* What is read soon (soon.c): asked for at once by the readers. The two that answer whether it was expected wait for
+ * it; then its result is theirs. */
+void s3_expect(struct store *, const char *key, size_t bytes, unsigned uses);
+void s3_expect_list(struct store *, const char *prefix, bool kept, unsigned uses);
+void s3_expect_end(struct store *);
+bool s3_soon_read(struct s3_store *s, const char *key, void *p, size_t len, size_t *ret_n, int64_t *ret_created_ns,
+                  char *ret_tag, int *ret_rc, struct error *err);
+bool s3_soon_page(struct s3_store *s, const char *query, struct buf *text, int *ret_rc, struct error *err);
+/* read_tagged with the object's time; nothing that was expected. */
+int s3_read_whole(struct s3_store *s, const char *key, void *p, size_t len, size_t *ret_n, int64_t *ret_created_ns,
+                  char tag[STORE_TAG_BYTES], struct error *err) PK_CHECK;
+/* The query of the first page of a list. */
+int s3_list_query(struct s3_store *s, const char *prefix, struct buf *ret, struct error *err) PK_CHECK;
+int s3_versions_query(struct s3_store *s, const char *prefix, struct buf *ret, struct error *err) PK_CHECK;
 int s3_remove_many(struct store *, const char *const *keys, size_t n, struct error *) PK_CHECK;
 int s3_probe(struct store *, const char *folder, struct store_facts *facts, struct error *) PK_CHECK;
 int s3_list_versions(struct store *, const char *prefix, store_version_cb cb, void *ctx, struct error *) PK_CHECK;

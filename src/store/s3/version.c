@@ -179,6 +179,17 @@ static int query_of(struct buf *q, const struct version_page *p, const char *pre
     return rc < 0 ? rc : buf_terminate(q, err);
 }
 
+int s3_versions_query(struct s3_store *s, const char *prefix, struct buf *ret, struct error *err) {
+    void *mem;
+    int rc = mem_alloc(sizeof(struct version_page), &mem, err);
+    if (rc < 0) return rc;
+    struct version_page *p = mem;
+    p->prefix = s->place.prefix;
+    rc = query_of(ret, p, prefix, err);
+    seam_free(p);
+    return rc;
+}
+
 static int get_page(struct s3_store *s, const char *prefix, struct version_page *p, struct buf *text,
                     struct error *err) {
     CLEANUP(buf_free) struct buf q = BUF_INIT((size_t)32 << 10);
@@ -195,7 +206,7 @@ static int get_page(struct s3_store *s, const char *prefix, struct version_page 
     p->truncated = false;
     buf_clear(&p->texts);
     begin_row(p);
-    rc = s3_call(s, &c, err);
+    if (key_before[0] || !s3_soon_page(s, c.query, text, &rc, err)) rc = s3_call(s, &c, err);
     if (rc == 0 && (rc = xml_walk(buf_bytes(text), take, p, err)) < 0)
         error_wrap(err, "cannot %s in %s", what, s->name);
     if (rc == 0 && p->truncated &&
