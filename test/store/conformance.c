@@ -457,6 +457,39 @@ static void many_are_read_and_removed_at_once(void **state) {
     store_close(s);
 }
 
+/* Whatever was expected, nobody reads anything else than what is there; and what was given out is asked for anew. */
+static void what_is_expected_is_read_as_it_is(void **state) {
+    (void)state;
+    struct store *s = handle();
+    char lines[200];
+    memset(lines, 'l', sizeof lines);
+    OK(store_create(s, "soon/a", text("first"), e));
+    OK(store_create(s, "soon/long", BYTES_OF(lines, sizeof lines), e));
+    store_expect(s, "soon/a", 64, 1);
+    store_expect(s, "soon/a", 64, 1);
+    store_expect(s, "soon/long", 64, 1); /* too little room */
+    store_expect(s, "soon/none", 64, 1);
+    store_expect(s, "not//good", 64, 1);
+    store_expect_list(s, "soon/", false, 1);
+    holds(s, "soon/long", BYTES_OF(lines, sizeof lines));
+    holds(s, "soon/a", text("first"));
+    assert_int_equal(listed(s, "soon/"), 2);
+    is_missing(s, "soon/none");
+    OK(store_create(s, "soon/none", text("now"), e));
+    holds(s, "soon/none", text("now"));
+    holds(s, "soon/a", text("first"));
+    assert_int_equal(listed(s, "soon/"), 3);
+    store_expect(s, "soon/late", 64, 2);
+    store_expect_list(s, "soon/", false, 2);
+    store_expect_end(s);
+    OK(store_create(s, "soon/late", text("late"), e));
+    holds(s, "soon/late", text("late"));
+    assert_int_equal(listed(s, "soon/"), 4);
+    store_expect(s, "soon/a", 64, 1); /* and never read */
+    store_expect_list(s, "soon/", false, 1);
+    store_close(s);
+}
+
 static int remove_it(void *ctx, const struct store_object *o, struct error *err) {
     return store_remove(ctx, o->key, err);
 }
@@ -607,6 +640,7 @@ int conformance_run(store_opener open, void *ctx) {
         cmocka_unit_test(lists_are_whole_and_exact),
         cmocka_unit_test(a_list_may_remove_what_it_lists),
         cmocka_unit_test(many_are_read_and_removed_at_once),
+        cmocka_unit_test(what_is_expected_is_read_as_it_is),
         cmocka_unit_test(names_that_are_no_keys_are_refused),
         cmocka_unit_test(read_all_keeps_to_its_limit),
         cmocka_unit_test(a_large_object_comes_back),
