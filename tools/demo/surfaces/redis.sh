@@ -1,14 +1,17 @@
 # A Redis with two databases, every type, functions and keys that expire.
 redis_server=$(command -v redis-server || command -v valkey-server || command -v redis-check-rdb || :)
 redis_cli=$(command -v redis-cli || command -v valkey-cli || :)
+if [ -n "$redis_server" ] && ! command -v redis-server >/dev/null; then # Debian's redis-tools has it under another name
+  mkdir "$work/redis-bin" && ln -s "$redis_server" "$work/redis-bin/redis-server"
+  PATH=$PATH:$work/redis-bin # where verify, too, finds one to start
+fi
 redis() { "$redis_cli" -s "$work/redis/socket" --no-auth-warning "$@"; }
 
 redis_missing() { [ -n "$redis_server" ] && [ -n "$redis_cli" ] || echo "no Redis server is installed; install it with 'make deps'"; }
 redis_start() {
   local i
   mkdir -p "$work/redis"
-  ln -s "$redis_server" "$work/redis/redis-server" # Debian's redis-tools has it under another name
-  "$work/redis/redis-server" --port 0 --unixsocket "$work/redis/socket" --dir "$work/redis" --daemonize yes --pidfile "$work/redis/pid" \
+  redis-server --port 0 --unixsocket "$work/redis/socket" --dir "$work/redis" --daemonize yes --pidfile "$work/redis/pid" \
     --logfile "$work/redis/log" --save '' --enable-debug-command local --repl-diskless-sync-delay 0 >/dev/null
   for i in $(seq 100); do [ "$(redis ping 2>/dev/null)" = PONG ] && break || sleep 0.05; done
   redis function load "#!lua name=atlas
