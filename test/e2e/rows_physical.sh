@@ -85,8 +85,14 @@ claim 'the transaction that took a row away is found, though a subtransaction di
 at=$(result transaction.time) lsn=$(result transaction.lsn) n=$(count)
 [[ $before < $at && $at < $after ]] && [ "$(sql -c "SELECT '$lsn'::pg_lsn > '$(result transaction.lsn)'::pg_lsn - 1")" = t ] && [ "$n" -le 6 ] && [ "$(result transaction.commits_between)" -gt 20 ]
 claim 'with its time and place, in few tries of many transactions'
+while sleep 0.02; do ls -d "${TMPDIR:-/var/tmp}"/proofkeep-*/*/data; done >scratches 2>/dev/null &
+watcher=$!
 pk find-deletion lab/pg 'orders:where customer = 8' && grep -q "^transaction:  *$xid  committed ${at%.*}" out && grep -q "restore lab/pg@$first --rows 'orders:where customer = 8' --target-lsn $lsn --target-exclusive" out && grep -q 'instants between' out
 claim 'also of one that came after the backup, and went by a cascade, and people can read it'
+{ kill $watcher && wait $watcher; } 2>/dev/null
+made=$(sort -u scratches | wc -l)
+[ "$made" -ge 1 ] && [ "$made" -lt "$(grep -c 'there  .*s)$' out)" ]
+claim 'and two tries from one backup were in one folder'
 pk find-deletion lab/pg customer:7 --points-only --json && [ "$(result transaction)" = None ] && [ "$(count)" = 2 ]
 claim 'without the WAL it lies between two backups'
 fails 1 PK-ROW-008 find-deletion lab/pg customer:4711 && pk find-deletion lab/pg customer:9 --json && [ "$(result first_not_there)" = None ]
