@@ -29,7 +29,7 @@ bool store_facts_sentence(const struct store_facts *f, unsigned i, enum store_ri
         {f->conditional_parts, NULL, "a taken name is given again to an object that is stored in parts; packs are not",
          "Nothing need be done; the log and the packs go in one piece.", STORE_RISK_NONE},
         {f->conditional_replace, NULL,
-         "an object is replaced even if it is not the one that was read any more: of two jobs that end at once the "
+         "no object is replaced on the condition that it is the one that was read: of two jobs that end at once the "
          "slower one can put an older checkpoint of the log in place of a newer one",
          "No backup is lost: the log itself does not stand on it, and the next job puts the newest there. Witnesses "
          "and "
