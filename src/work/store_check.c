@@ -31,8 +31,7 @@ bool store_facts_sentence(const struct store_facts *f, unsigned i, enum store_ri
         {f->conditional_replace, NULL,
          "no object is replaced on the condition that it is the one that was read: of two jobs that end at once the "
          "slower one can put an older checkpoint of the log in place of a newer one",
-         "No backup is lost: the log itself does not stand on it, and the next job puts the newest there. Witnesses "
-         "and "
+         "No backup is lost: the log itself does not stand on it, and the next job puts the newest there. Witnesses and "
          "whoever else goes by the published checkpoint may see it go back until then.",
          STORE_RISK_NONE},
         {f->delete_refused, "these credentials cannot remove an object",
