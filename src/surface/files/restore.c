@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #define QUEUE_TASKS 64 /* batches */
+#define WORKERS_A_JOB 2 /* one computes while the other waits for the disk */
 #define PROGRESS_NS (NS_PER_S / 10)
 
 void restore_fail(struct restore *r, const struct error *err) {
@@ -53,10 +54,10 @@ static void rdir_free(struct dir *d) {
 /* ---- the passes ---- */
 
 static int workers_start(struct restore *r, struct error *err) {
-    unsigned jobs = r->ctx->jobs ? r->ctx->jobs : 1;
-    if (jobs > RESTORE_JOBS_MAX) jobs = RESTORE_JOBS_MAX;
+    unsigned n = (r->ctx->jobs ? r->ctx->jobs : 1) * WORKERS_A_JOB;
+    if (n > WORKERS_MAX) n = WORKERS_MAX;
     int rc = queue_new(QUEUE_TASKS, &r->queue, err);
-    while (rc == 0 && r->n_workers < jobs) {
+    while (rc == 0 && r->n_workers < n) {
         rc = thread_start(&r->workers[r->n_workers], restore_work, r, err);
         if (rc == 0) r->n_workers++;
     }
@@ -68,43 +69,27 @@ static void workers_end(struct restore *r) {
     while (r->n_workers > 0) pthread_join(r->workers[--r->n_workers], NULL);
 }
 
-/* Contents on their way to the disk while links and folders are finished. */
-struct flush {
-    int fd, why; /* why: errno; an error is told once, so it must not be lost here */
-    pthread_t thread;
-};
-
-static void *flush_run(void *arg) {
-    struct flush *f = arg;
-    f->why = seam_syncfs(f->fd) < 0 ? errno : 0;
-    return NULL;
-}
-
+/* Links and folders, while the last contents go to the disk. */
 static int restore_finish(struct restore *r, struct error *err) {
-    struct flush f = {.fd = r->base->dir.fd};
-    struct error ignored = ERROR_INIT;
-    /* Without the thread all is left to the sync at the end. */
-    const bool started = thread_start(&f.thread, flush_run, &f, &ignored) == 0;
-    int rc = restore_pass(r, PASS_FINISH, err);
-    if (started) pthread_join(f.thread, NULL);
-    if (rc == 0 && f.why) {
-        errno = f.why;
-        rc = error_set_errno(err, ERR_IO_SYNC, "make the restored contents durable");
-    }
-    return rc;
+    int rc = stand_ins_fill(r, err);
+    if (rc) return rc;
+    flush_ask(&r->flush);
+    return restore_pass(r, PASS_FINISH, err);
 }
 
 static int restore_make(struct restore *r, struct error *err) {
+    flush_start(&r->flush, r->base->dir.fd);
     int rc = workers_start(r, err);
     if (rc == 0) rc = restore_pass(r, PASS_MAKE, err);
     if (rc) restore_fail(r, err);
     workers_end(r);
     if (atomic_load(&r->failed)) {
         *err = r->err;
-        return -(int)err->code;
+        rc = -(int)err->code;
     }
-    rc = stand_ins_fill(r, err);
-    return rc ? rc : restore_finish(r, err);
+    if (rc == 0) rc = restore_finish(r, err);
+    errno = flush_end(&r->flush);
+    return rc == 0 && errno ? error_set_errno(err, ERR_IO_SYNC, "make the restored contents durable") : rc;
 }
 
 static int restore_begin(struct restore *r, const struct surface_context *ctx, struct source *src,

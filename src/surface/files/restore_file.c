@@ -177,6 +177,7 @@ int restore_file(struct restore *r, int dir, struct rdir *d, const char *comp, s
     if (w.fd < 0) return write_failed(&w, "create", err);
     if (direct) w.b = b;
     rc = content_write(&w, h, &a, err);
+    if (rc == 0 && !w.b) flush_count(&r->flush, (h->bytes + ALIGN - 1) / ALIGN * ALIGN);
     if (rc == 0) rc = look(&w, d, asked, &is, err);
     if (rc == 0) rc = restore_attr_fd(r, w.fd, dir, as, name, &a, &is, err);
     if (rc == 0 && r->in_place && seam_fsync(w.fd) < 0)

@@ -21,7 +21,7 @@
 #include "surface/files/owners.h"
 #include "surface/surface.h"
 
-#define RESTORE_JOBS_MAX 64
+#define WORKERS_MAX 64
 #define STAND_INS 4096
 
 struct rdir {
@@ -46,6 +46,16 @@ struct stand_in { /* a selected hard link whose first name is not: it gets the c
     struct bytes first, name;
 };
 
+struct flush { /* restore_flush.c */
+    int fd;    /* in the file system that is flushed; the restore's */
+    int why;   /* errno of the first that failed, 0: none */
+    bool started, asked, ending;
+    atomic_uint_fast64_t cached; /* bytes written into the page cache */
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    pthread_t thread;
+};
+
 struct restore {
     const struct surface_context *ctx;
     struct source *src;
@@ -68,8 +78,9 @@ struct restore {
 
     struct queue *queue;    /* of batches */
     struct rbatch *filling; /* not queued yet */
-    pthread_t workers[RESTORE_JOBS_MAX];
+    pthread_t workers[WORKERS_MAX];
     unsigned n_workers;
+    struct flush flush;
     uint64_t items_total, bytes_total;
     atomic_uint_fast64_t items, bytes, skipped;
     atomic_int_fast64_t progress_ns;
@@ -105,6 +116,13 @@ int restore_queue(struct restore *r, struct rdir *d, const struct source_head *h
 void restore_queue_flush(struct restore *r); /* what restore_queue holds back */
 void restore_queue_end(struct restore *r);
 void *restore_work(void *arg); /* a worker over the queue; arg is the restore */
+
+/* restore_flush.c: syncs beside the workers. Without its thread, if it could not be had, all is left to the caller's.
+ */
+void flush_start(struct flush *f, int fd);
+void flush_ask(struct flush *f);                   /* returns at once */
+void flush_count(struct flush *f, uint64_t bytes); /* that much more is in the page cache; asks when it is worth it */
+int flush_end(struct flush *f); /* waits for what was asked; errno of the first that failed, 0: none */
 
 /* restore_file.c: one regular file into the folder `dir`, of which more is known by d (may be NULL). */
 int restore_file(struct restore *r, int dir, struct rdir *d, const char *comp, struct bytes name,
