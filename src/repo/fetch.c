@@ -4,6 +4,7 @@
 #include "repo/ahead.h"
 
 #define DIRS_MAX 64
+#define DIRS_OUTER_MAX (DIRS_MAX - 8) /* the rest is for bases: who holds a delta's gets its base's */
 #define MEMBERS_AT_ONCE 64
 #define LEAST_BYTES (4u << 20) /* of frames, when others have all the room */
 #define COPIES_MAX 8 /* of one chunk that are tried */
@@ -44,6 +45,7 @@ struct fetcher {
     pthread_cond_t cond;
     struct cached_frame *frames[256]; /* by pack and ordinal */
     struct cached_dir dirs[DIRS_MAX];
+    unsigned dirs_outer; /* holds by those who may ask for a base */
     struct room *room;
     size_t bytes, bytes_max;
     uint64_t clock;
@@ -145,11 +147,14 @@ struct copy {
     bool meta, based;
 };
 
-/* A pack's directory, held. `whole` is the pack, when it is at hand. */
-static int dir_get(struct fetcher *f, const struct copy *l, struct bytes whole, struct cached_dir **ret,
+/* A pack's directory, held. `outer`: while it is held, another may be asked for. `whole` is the pack, when it is at
+ * hand. */
+static int dir_get(struct fetcher *f, const struct copy *l, bool outer, struct bytes whole, struct cached_dir **ret,
                    struct error *err) {
     const struct digest *pack = &l->pack;
     pthread_mutex_lock(&f->lock);
+    while (outer && f->dirs_outer == DIRS_OUTER_MAX) pthread_cond_wait(&f->cond, &f->lock);
+    f->dirs_outer += outer;
     for (;;) {
         struct cached_dir *spare = NULL;
         bool coming = false;
@@ -179,7 +184,10 @@ static int dir_get(struct fetcher *f, const struct copy *l, struct bytes whole, 
             spare->in = in;
             spare->loading = false;
             spare->used = ++f->clock;
-            if (rc < 0) spare->holds = 0;
+            if (rc < 0) {
+                spare->holds = 0;
+                f->dirs_outer -= outer;
+            }
             pthread_cond_broadcast(&f->cond);
             pthread_mutex_unlock(&f->lock);
             *ret = spare;
@@ -189,9 +197,10 @@ static int dir_get(struct fetcher *f, const struct copy *l, struct bytes whole, 
     }
 }
 
-static void dir_put(struct fetcher *f, struct cached_dir *d) {
+static void dir_put(struct fetcher *f, struct cached_dir *d, bool outer) {
     pthread_mutex_lock(&f->lock);
     d->holds--;
+    f->dirs_outer -= outer;
     pthread_cond_broadcast(&f->cond);
     pthread_mutex_unlock(&f->lock);
 }
@@ -360,7 +369,7 @@ static int load(struct fetcher *f, const struct copy *l, struct use use, struct 
     struct ahead_hold held = {0};
     struct bytes sealed = {0};
     const bool whole = ahead_whole(f->ahead, &l->at, &held);
-    int rc = dir_get(f, l, held.bytes, &d, err);
+    int rc = dir_get(f, l, !use.as_base, held.bytes, &d, err);
     if (rc < 0) {
         ahead_release(f->ahead, &l->at, 0, 0, &held);
         return rc;
@@ -435,7 +444,7 @@ out:
     if (seat) seat_put(f, seat);
     if (base.hold) fetch_release(f, &base);
     ahead_release(f->ahead, &l->at, sealed.len ? fr->at : 0, (uint32_t)sealed.len, &held);
-    dir_put(f, d);
+    dir_put(f, d, !use.as_base);
     return rc;
 }
 
@@ -716,7 +725,7 @@ int fetch_dir(struct fetcher *f, const struct location *at, const struct pack_in
         return behind < 0 ? behind : error_set(err, ERR_OBJECT_MISSING, "a pack is in no run that the index knows");
     }
     (void)ahead_whole(f->ahead, at, &held);
-    int rc = dir_get(f, &c, held.bytes, &d, err);
+    int rc = dir_get(f, &c, true, held.bytes, &d, err);
     struct location none = *at;
     none.frame = UINT32_MAX; /* no frame of it is taken */
     ahead_release(f->ahead, &none, 0, 0, &held);
@@ -727,7 +736,7 @@ int fetch_dir(struct fetcher *f, const struct location *at, const struct pack_in
 }
 
 void fetch_dir_release(struct fetcher *f, void *hold) {
-    dir_put(f, hold);
+    dir_put(f, hold, true);
 }
 
 int fetch_sealed(struct fetcher *f, const struct location *at, struct pack_in *in, uint32_t ordinal, uint8_t *out,
