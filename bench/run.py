@@ -232,7 +232,6 @@ def grown(e, d, out, label, again):
     row = {"backup": e.backup(), "unchanged": e.backup()}
     shutil.rmtree(out, ignore_errors=True)
     row["restore"] = e.restore(out)
-    shutil.rmtree(out, ignore_errors=True)
     again()
     row["changed"] = e.backup()
     row["verify"] = e.check()
@@ -265,6 +264,7 @@ def bench_growth(engines, o):
                     f.write(os.urandom(1_000_000))
 
         rows[f"{gb} GB"] = grown(e, d, out, f"{gb} GB in one file", rewrite)
+        shutil.rmtree(out)
     shutil.rmtree(d)
     have = 0
     for n in (10_000, 100_000) if o.quick else (10_000, 100_000, 1_000_000):
@@ -275,8 +275,10 @@ def bench_growth(engines, o):
             for i in range(0, n, 10):
                 (d / str(i // 1000) / str(i)).write_bytes(b"%d again" % i)
 
-        rows[f"{n} files"] = grown(e, d, out, f"{n:,} files", rewrite)
+        # what was restored stays until the end: see measure()
+        rows[f"{n} files"] = grown(e, d, out / str(n), f"{n:,} files", rewrite)
     shutil.rmtree(d)
+    shutil.rmtree(out)
     return rows
 
 
