@@ -19,6 +19,7 @@
 #include "surface/files/dirs.h"
 #include "surface/files/filter.h"
 #include "surface/files/owners.h"
+#include "surface/flush.h"
 #include "surface/surface.h"
 
 #define WORKERS_MAX 64
@@ -44,16 +45,6 @@ struct level {       /* a folder on the way to the current item */
 struct stand_in { /* a selected hard link whose first name is not: it gets the content */
     struct stand_in *next;
     struct bytes first, name;
-};
-
-struct flush { /* restore_flush.c */
-    int fd;    /* in the file system that is flushed; the restore's */
-    int why;   /* errno of the first that failed, 0: none */
-    bool started, asked, ending;
-    atomic_uint_fast64_t cached; /* bytes written into the page cache */
-    pthread_mutex_t lock;
-    pthread_cond_t wake;
-    pthread_t thread;
 };
 
 struct restore {
@@ -116,13 +107,6 @@ int restore_queue(struct restore *r, struct rdir *d, const struct source_head *h
 void restore_queue_flush(struct restore *r); /* what restore_queue holds back */
 void restore_queue_end(struct restore *r);
 void *restore_work(void *arg); /* a worker over the queue; arg is the restore */
-
-/* restore_flush.c: syncs beside the workers. Without its thread, if it could not be had, all is left to the caller's.
- */
-void flush_start(struct flush *f, int fd);
-void flush_ask(struct flush *f);                   /* returns at once */
-void flush_count(struct flush *f, uint64_t bytes); /* that much more is in the page cache; asks when it is worth it */
-int flush_end(struct flush *f); /* waits for what was asked; errno of the first that failed, 0: none */
 
 /* restore_file.c: one regular file into the folder `dir`, of which more is known by d (may be NULL). */
 int restore_file(struct restore *r, int dir, struct rdir *d, const char *comp, struct bytes name,

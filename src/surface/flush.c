@@ -1,6 +1,6 @@
-/* A thread that sends what was written to the disk while later files are made, so that the sync at the end finds
- * little left. What goes past the page cache (restore_file.c) needs none of this. */
-#include "surface/files/restore_internal.h"
+#include "surface/flush.h"
+#include "base/seam.h"
+#include "base/thread.h"
 #include <errno.h>
 
 #define FLUSH_BYTES (256u << 20) /* of content in the page cache; four times as much did as well */
@@ -15,7 +15,6 @@ static void *flush_run(void *arg) {
         }
         f->asked = false;
         pthread_mutex_unlock(&f->lock);
-        /* An error is told once, so it must not be lost here. */
         int why = seam_syncfs(f->fd) < 0 ? errno : 0;
         pthread_mutex_lock(&f->lock);
         if (!f->why) f->why = why;
