@@ -46,7 +46,11 @@ def measured(c, argv, env=None):
     return {**use, "server": server_cpu(c) - before}
 
 
-class Proofkeep:
+class Engine:
+    def drop(self): shutil.rmtree(self.place, ignore_errors=True)
+
+
+class Proofkeep(Engine):
     """One repository; `through` is host or replication."""
 
     def __init__(self, c, program, place, through="host"):
@@ -88,7 +92,7 @@ environments: {{ bench: {{ repository: main }} }}
     def segments(self): return sum(1 for f in (self.place / "repo/wal").rglob("*") if f.is_file() and len(f.name) == 24)
 
 
-class BaseBackup:
+class BaseBackup(Engine):
     def __init__(self, c): self.c, self.place = c, c.folder / "plain"
     def stored(self): return stored(self.place) if self.place.exists() else 0
     def full(self):
@@ -97,15 +101,13 @@ class BaseBackup:
                                  "--manifest-checksums=SHA256", "--no-sync"])
 
 
-class BackRest:
+class BackRest(Engine):
     """zstd 1, bundles, encryption, two processes, asynchronous archiving; block incremental where this version has it."""
 
     def __init__(self, c, program, place):
         self.c, self.program, self.place = c, program, c.folder / place
         own(self.place, self.place / "repo", self.place / "spool", self.place / "log")
-        text = subprocess.run([program, "version"], capture_output=True, text=True).stdout.split()
-        self.version = text[-1]
-        block = "\nrepo1-block=y" if tuple(map(int, self.version.split(".")[:2])) >= (2, 46) else ""
+        block = "\nrepo1-block=y" if tuple(map(int, self.version_of(program).split(".")[:2])) >= (2, 46) else ""
         config = self.place / "conf"
         config.write_text(f"""[global]
 repo1-path={self.place}/repo
@@ -133,6 +135,8 @@ pg1-socket-path={c.socket}
         self.at = [program, f"--config={config}", "--stanza=bench"]
         run(as_user(*self.at, "--no-online", "stanza-create"), cwd=c.folder)
 
+    @staticmethod
+    def version_of(program): return subprocess.run([program, "version"], capture_output=True, text=True).stdout.split()[-1]
     def stored(self): return stored(self.place / "repo/backup")
     def full(self): return measured(self.c, [*self.at, "--type=full", "backup"])
     def again(self): return measured(self.c, [*self.at, "--type=incr", "backup"])
@@ -160,27 +164,40 @@ def spoil(folder, share=100):
                 out.write(rng.randbytes(16))
 
 
+def empty(folder):
+    """Not removed: ext4 passes over inodes that were freed in the last minutes, one by one, and the next restore would pay for it."""
+    for f in folder.rglob("*"):
+        if f.is_file() and not f.is_symlink():
+            os.truncate(f, 0)
+
+
 def bench_base(c, engines, o):
+    """What an engine made is dropped as soon as nothing more is asked of it: with 12 GB the disk holds three times that at most."""
     rows = {}
     def one(name, column, what):
         before = engines[name].stored() if name in engines else 0
         row = what(engines[name])
         rows.setdefault(name, {})[column] = {**row, "stored": engines[name].stored() - before}
-    for name in engines:
+    for name, e in engines.items():
         one(name, "full", lambda e: e.full())
+        if not hasattr(e, "again"):
+            e.drop()
     c.bench("pgbench", "-c", 2, "-t", o.accounts // 200, "--random-seed=1")
     c.change_documents(o.rows, o.rows // 50)
     for name, e in engines.items():
         if hasattr(e, "again"):
             one(name, "again", lambda e: e.again())
+        if name not in (OURS, REST):
+            e.drop()
     for name in (OURS, REST):
         if name in engines:
-            place = c.folder / "restored"
+            place = c.folder / f"restored-{name}"
             own(place)
             one(name, "restore", lambda e: e.restore(place / "data"))
             spoil(place / "data")
             one(name, "delta", lambda e: e.delta(place / "data"))
-            shutil.rmtree(place)
+            empty(place)
+            engines[name].drop()
     return rows
 
 
@@ -200,6 +217,7 @@ def bench_load(c, engines, o):
             began, first = time.monotonic(), transactions(c)
             time.sleep(max(5, wall))
             alone = (transactions(c) - first) / (time.monotonic() - began)
+            e.drop()
             rows[name] = {"wall": use["wall"], "tps": during / wall, "alone": alone, "lost": alone * wall - during}
     finally:
         c.stop_bench(load)
@@ -249,7 +267,8 @@ def main():
     o.accounts = scale * 100_000
     results = {}
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start: where it is not small, take CPU seconds, not seconds")
-    with Cluster(o.dir, "wal_level = replica", "full_page_writes = on", "archive_mode = on", "max_wal_senders = 4") as c:
+    # Before WAL is looked at, none is kept that nobody needs.
+    with Cluster(o.dir, "wal_level = replica", "full_page_writes = on", "archive_mode = on", "archive_command = 'true'", "max_wal_senders = 4") as c:
         c.sql("postgres", "CREATE DATABASE pgbench")
         c.bench("pgbench", "-i", "-q", "-s", scale)
         c.make_documents(o.rows)
@@ -263,15 +282,18 @@ def main():
             engines[PLAIN] = BaseBackup(c)
             results["base"] = bench_base(c, engines, o)
             show_base(results["base"], size)
-        fresh = {OURS: Proofkeep(c, o.program, "ours3")}
+        def fresh(n):
+            rest = {REST: BackRest(c, o.pgbackrest, f"rest{n}")} if has_rest else {}
+            return {OURS: Proofkeep(c, o.program, f"ours{n}"), **rest}
         if has_rest:
-            fresh[REST] = BackRest(c, o.pgbackrest, "rest3")
-            print(f"({REST} is {fresh[REST].version})")
+            print(f"({REST} is {BackRest.version_of(o.pgbackrest)})")
         if "load" in wanted:
-            results["load"] = bench_load(c, {**fresh, OURS + " (replication)": Proofkeep(c, o.program, "ours4", "replication")}, o)
+            results["load"] = bench_load(c, {**fresh(3), OURS + " (replication)": Proofkeep(c, o.program, "ours4", "replication")}, o)
             show_load(results["load"])
         if "wal" in wanted:
-            results["wal"] = bench_wal(c, fresh, o.rows, o.segments, as_user, own)
+            c.sql("postgres", "ALTER SYSTEM SET archive_command = ''")
+            c.sql("postgres", "SELECT pg_reload_conf()")
+            results["wal"] = bench_wal(c, fresh(5), o.rows, o.segments, as_user, own)
     (o.dir / "physical.json").write_text(json.dumps({"bytes": size, "rows": results}))
 
 

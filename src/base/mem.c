@@ -12,6 +12,13 @@ void mem_init(void) {
 #endif
 }
 
+void mem_keep(void) {
+#ifdef __GLIBC__
+    (void)mallopt(M_MMAP_THRESHOLD, 32 << 20);
+    (void)mallopt(M_TRIM_THRESHOLD, 256 << 20);
+#endif
+}
+
 int mem_alloc(size_t n, void **ret, struct error *err) {
     /* At least a byte: NULL would look like a failure to some and like nothing to others. */
     void *p = seam_alloc(n ? n : 1);

@@ -105,6 +105,9 @@ void seam_free(void *p); /* cannot fail, so it is not in the table; NULL is fine
 /* Helpers over the table; they fill `err` with the path or purpose that the caller names in `what`. */
 /* Once, when the program starts: tables that grow give their memory back when they are freed. */
 void mem_init(void);
+/* From here on freed blocks of up to 32 MiB are kept for those that come: for a process that wants such again and again
+ * and ends soon. */
+void mem_keep(void);
 int mem_alloc(size_t n, void **ret, struct error *err) PK_CHECK;        /* zeroed; free with seam_free */
 int mem_dup(const void *p, size_t n, void **ret, struct error *err) PK_CHECK;
 int mem_strdup(const char *s, char **ret, struct error *err) PK_CHECK;

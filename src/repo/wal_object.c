@@ -314,6 +314,7 @@ static int object_decode(struct repo *r, struct object *o, struct bytes object, 
     if (c.bad) return corrupt(err, o->name, "it is too short");
     if ((rc = mem_alloc(table.len, &rows, err)) < 0) return rc;
     rc = part_open(o, ORDINAL_TABLE, table, rows, err);
+    if (rc == 0) rc = buf_reserve(out, h.plain_bytes, err);
     for (size_t i = 0; i < n && rc == 0; i++) {
         uint64_t left = h.plain_bytes - (uint64_t)i * FRAME_BYTES;
         rc = frame_get(o, (uint32_t)i, (uint8_t *)rows + i * ROW_BYTES, left < FRAME_BYTES ? (size_t)left : FRAME_BYTES,

@@ -8,7 +8,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Zeroed before flush_start. Only flush_count and flush_ask are for any thread. */
+/* Zeroed before flush_start. flush_count and flush_ask are for any thread, and do nothing before flush_start and after
+ * flush_end. */
 struct flush {
     int fd;  /* in the file system; the caller's, open until flush_end */
     int why; /* errno of the first sync that failed, 0: none. A file system tells once what it could not write. */

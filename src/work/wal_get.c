@@ -194,6 +194,7 @@ static void run_ahead(void *arg) {
     struct work_wal *h = NULL;
     int lock = lock_ahead(&a->spool);
     if (lock < 0) return;
+    mem_keep(); /* fresh memory for each segment costs as much as decoding it */
     tidy(&a->spool, &a->after);
     a->w->log_only = true;
     a->w->options.events = (struct work_events){0};

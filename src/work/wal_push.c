@@ -308,6 +308,7 @@ static int store_all(struct push *p, struct error *err) {
     pthread_t threads[THREADS_MAX];
     unsigned want = threads_for(p), got = 0;
     struct error e = ERROR_INIT;
+    mem_keep();
     pthread_mutex_init(&p->lock, NULL);
     p->begun_ns = time_monotonic_ns();
     p->asked_rc = -ERR_INTERNAL;

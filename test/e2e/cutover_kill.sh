@@ -43,6 +43,15 @@ for step in $ALL watch; do
   stop_new new3 && let_write
 done
 
+# ---- killed between letting the new server archive and writing that down: a setting that is in the backup as we hold it stays
+echo 5432 | put port
+kept_setting() { [ "$(new "SELECT DISTINCT setting = '' FROM pg_file_settings WHERE name = 'archive_library' AND sourcefile LIKE '%/postgresql.auto.conf'")" = t ] && [ "$(new 'SHOW archive_command' | cut -c1-4)" = 'env ' ]; }
+old "ALTER SYSTEM SET archive_library = ''" && w backup lab/pg && plan --into "$F/new3" && kill_at archive && journal=$(find "$F" -name "$id.journal") && cp -p "$journal" "$F/journal" && go && kept_setting
+claim '(a setting that stands in the backup with the value that holds archiving back is kept)'
+cp -p "$F/journal" "$journal" && go && [ "$(steps done)" = "$ALL" ] && kept_setting
+claim '... also when the step is done again'
+old 'ALTER SYSTEM RESET archive_library' && stop_new new3 && let_write
+
 # ---- the switch hook is called again, and fails then
 echo 5432 | put port
 row=$((row + 1))

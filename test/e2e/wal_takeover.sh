@@ -50,6 +50,8 @@ claim 'and WAL follows it'
 # ---- what can be recovered to
 w restore prod/db --target latest --into "$C/copy" --dry-run --json $Y && tail -n 1 "$T/out" >/dev/null && grep -q "wal get prod/db %f %p --system $(sql -c 'SELECT system_identifier FROM pg_control_system()')" "$T/out"
 claim 'a recovery asks for the WAL of the very cluster of its backup'
+w restore prod/db --target latest --into "$K/pinned/data" --dry-run --json $Y && pinned=$(tail -n 1 "$T/out" | python3 -c 'import json, sys; print(json.loads(sys.stdin.readline())["plan"])')
+claim '(a plan to recover to the end of the timeline that is the newest now)'
 w list prod/db $Y && grep -q '^Recoverable on timeline 1 from 20.* to 20' "$T/out"
 claim 'list says between which instants'
 w status $Y --json && python3 - "$T/out" <<'PY'
@@ -89,6 +91,13 @@ in_place && [ -f "$C/data/pg_wal/00000002.history" ] && cluster_start "$C" && ca
 claim 'a second time it is the third'
 [ "$(sql -c 'SELECT failed_count FROM pg_stat_archiver')" = 0 ]
 claim 'and nothing was ever refused'
+
+# ---- a plan that was made when timeline 1 was the newest
+owned "$K/pinned" && w restore --plan "$pinned" $Y && grep -qx "recovery_target_timeline = 'current'" "$K/pinned/data/postgresql.auto.conf"
+claim 'a plan that was made before is carried out along its timeline'
+printf "unix_socket_directories = '%s'\n" "$K/pinned/socket" | cluster_as "$K/pinned" tee -a "$K/pinned/data/postgresql.conf" >"$T/null" && (export HOME="$K" TMPDIR="$K" XDG_CACHE_HOME="$K/cache" && cluster_start "$K/pinned") && await 120 cluster_leads "$K/pinned" && [ "$(cluster_psql "$K/pinned" -c 'SELECT string_agg(i::text, $$ $$ ORDER BY i) FROM word')" = '1 2' ]
+claim '... and the server gets to its end, which the newer ones left out'
+cluster_stop "$K/pinned"
 
 # ---- from the live server
 name=$(cd "$K/repo/wal/$system/00000003" && ls | grep -E '^[0-9A-F]{24}$' | tail -n 1)

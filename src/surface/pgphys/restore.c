@@ -392,6 +392,8 @@ static int run(struct pgphys_restore *r, struct restore_result *ret, struct erro
     const json_t *mode = json_object_get(r->q->facts, "folder_mode");
     r->folder_mode = json_is_integer(mode) && (json_integer_value(mode) & 070) ? 0750 : 0700;
     r->major = json_integer_value(json_object_get(r->q->facts, "server_version_num")) / 10000;
+    /* What is looked at for a moment need not outlive a power cut; a verification measures a restore as it is. */
+    r->lasting = !json_is_false(json_object_get(r->q->scratch, "verify"));
     int rc = pgphys_recovery_check(r->q->recovery, r->q->facts, err);
     if (rc == 0) rc = pgphys_target_decide(r, err);
     if (rc == 0) rc = choose_owner(r, err);
@@ -404,8 +406,7 @@ static int run(struct pgphys_restore *r, struct restore_result *ret, struct erro
     if (rc == 0) rc = recovery_write(r, &signal, err);
     if (rc == 0) rc = histories_write(r, err);
     if (rc == 0) rc = dress_top(r, err);
-    /* What is looked at for a moment need not outlive a power cut; a verification measures a restore as it is. */
-    if (rc == 0 && !json_is_false(json_object_get(r->q->scratch, "verify"))) rc = durable(r, err);
+    if (rc == 0 && r->lasting) rc = durable(r, err);
     if (rc == 0) rc = control_write(r, err);
     if (rc == 0) rc = report(r, signal, ret, err);
     if (rc == 0) rc = give_name(r, err);
@@ -415,7 +416,8 @@ static int run(struct pgphys_restore *r, struct restore_result *ret, struct erro
 
 int pgphys_export_tree(const struct surface_context *ctx, struct source *src, int dirfd, struct error *err) {
     static const struct restore_request all = {0};
-    struct pgphys_restore r = {.ctx = ctx, .src = src, .q = &all, .parentfd = -1, .dirfd = dirfd, .plain = true};
+    struct pgphys_restore r = {
+        .ctx = ctx, .src = src, .q = &all, .parentfd = -1, .dirfd = dirfd, .lasting = true, .plain = true};
     pthread_mutex_init(&r.lock, NULL);
     int rc = list_items(&r, err);
     if (rc == 0) rc = pgphys_files_write(&r, err);

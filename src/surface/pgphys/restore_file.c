@@ -45,7 +45,9 @@ struct place {
 static int write_at(struct place *p, const uint8_t *d, size_t n, uint64_t at, struct error *err) {
     p->written = true;
     atomic_fetch_add_explicit(&p->r->written, n, memory_order_relaxed);
-    return io_pwrite_full(p->fd, d, n, at, p->name, err);
+    int rc = io_pwrite_full(p->fd, d, n, at, p->name, err);
+    if (rc == 0) flush_count(&p->r->flush, n);
+    return rc;
 }
 
 /* Of a piece that differs, the pages that do, those that follow each other at once. */
@@ -349,6 +351,7 @@ int pgphys_files_write(struct pgphys_restore *r, struct error *err) {
         if (link && !r->plain) rc = space_make(r, &r->items[i], err);
     }
     if (rc < 0) return rc;
+    if (r->lasting) flush_start(&r->flush, r->dirfd);
     rc = queue_new(QUEUE_FILES, &r->queue, err);
     while (rc == 0 && n < jobs) {
         rc = thread_start(&threads[n], writer_run, r, err);
@@ -362,6 +365,11 @@ int pgphys_files_write(struct pgphys_restore *r, struct error *err) {
     while (n > 0) pthread_join(threads[--n], NULL);
     queue_free(r->queue);
     r->queue = NULL;
+    struct error late = ERROR_INIT;
+    if (r->lasting && (errno = flush_end(&r->flush)) != 0) {
+        error_set_errno(&late, ERR_IO_SYNC, "make what was restored durable");
+        fail(r, &late);
+    }
     if (rc == 0 && r->failed) {
         *err = r->err;
         rc = -(int)r->err.code;

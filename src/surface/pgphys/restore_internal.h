@@ -8,6 +8,7 @@
 #ifndef PK_SURFACE_PGPHYS_RESTORE_INTERNAL_H
 #define PK_SURFACE_PGPHYS_RESTORE_INTERNAL_H
 
+#include "surface/flush.h"
 #include "surface/pgphys/pgphys_internal.h"
 
 #define PGPHYS_AUTO_CONF "postgresql.auto.conf"
@@ -28,6 +29,7 @@ struct pgphys_restore {
     char name[NAME_MAX + 1];             /* that is filled, in parent */
     bool whole; /* pg_control has its name */
     bool delta, exists, made, spaces_made;
+    bool lasting; /* it is made durable */
     bool plain; /* an export: all items as they are, tablespaces as folders */
     int parentfd, dirfd;
     bool own;                            /* files are given to uid and gid */
@@ -46,6 +48,7 @@ struct pgphys_restore {
     pthread_mutex_t lock;
     bool failed;
     struct error err;
+    struct flush flush; /* where it is lasting */
 };
 
 /* target.c */

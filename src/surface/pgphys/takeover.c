@@ -396,8 +396,10 @@ static int adopt_one(PGconn *c, const char *name, const char *ours, struct error
                       " AND sourcefile LIKE '%/postgresql.auto.conf' ORDER BY seqno DESC LIMIT 2",
                       1, params);
     if (rc < 0) return rc;
-    /* The last is ours while it says so; the one before it is what stood in the backup. */
+    /* The last is ours while it says so; the one before it is what stood in the backup. Where both say the same both
+     * stay: one alone would be taken for ours by whoever comes again. */
     if (!PQntuples(r) || strcmp(pg_value(r, 0, 0), ours) != 0) return 0;
+    if (PQntuples(r) == 2 && strcmp(pg_value(r, 1, 0), ours) == 0) return 0;
     if (PQntuples(r) == 1) return pg_command(c, err, "ALTER SYSTEM RESET %s", name);
     rc = pg_literal(&b, BYTES_STR(pg_value(r, 1, 0)), err);
     if (rc == 0) rc = buf_terminate(&b, err);
