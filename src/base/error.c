@@ -89,10 +89,12 @@ int error_set_errno(struct error *err, enum error_code code, const char *fmt, ..
         else
             snprintf(cause, sizeof cause, ": error %d", saved);
         text_append(err->text, sizeof err->text, len, cause);
-        const bool denied = (saved == EACCES || saved == EPERM) && (code == ERR_IO_READ || code == ERR_IO_WRITE);
+        const bool plain = code == ERR_IO_READ || code == ERR_IO_WRITE;
+        const bool denied = plain && (saved == EACCES || saved == EPERM), cannot = plain && saved == EOPNOTSUPP;
         err->code = saved == ENOSPC || saved == EDQUOT ? ERR_IO_FULL
                     : saved == ENOMEM                  ? ERR_NO_MEMORY
                     : denied                           ? ERR_IO_DENIED
+                    : cannot                           ? ERR_IO_UNSUPPORTED
                                                        : code;
         err->sys_errno = saved;
     }

@@ -82,14 +82,6 @@ void pool_submit(struct pool *p, pool_task run, void *arg) {
     pthread_mutex_unlock(&p->lock);
 }
 
-bool pool_help(struct pool *p) {
-    pthread_mutex_lock(&p->lock);
-    bool any = p->count > 0;
-    if (any) task_run(p, task_take(p));
-    pthread_mutex_unlock(&p->lock);
-    return any;
-}
-
 void pool_drain(struct pool *p) {
     pthread_mutex_lock(&p->lock);
     while (p->unfinished > 0) {

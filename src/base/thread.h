@@ -34,7 +34,6 @@ struct pool;
 typedef void (*pool_task)(void *arg);
 int pool_new(unsigned threads, size_t slots, struct pool **ret, struct error *err) PK_CHECK;
 void pool_submit(struct pool *p, pool_task run, void *arg);
-bool pool_help(struct pool *p); /* run one queued task in this thread; false when none was queued */
 void pool_drain(struct pool *p); /* helps until every submitted task has ended */
 void pool_free(struct pool *p);  /* drains first; NULL is fine */
 

@@ -345,9 +345,6 @@ int options_parse(int argc, char *const *argv, struct options **ret, struct erro
 enum verb_id options_verb(const struct options *o) {
     return o->verb;
 }
-const char *options_action(const struct options *o) {
-    return o->action ? o->action->name : NULL;
-}
 bool options_is_action(const struct options *o, const char *name) {
     return o->action && strcmp(o->action->name, name) == 0;
 }

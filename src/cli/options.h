@@ -23,8 +23,6 @@ int options_parse(int argc, char *const *argv, struct options **ret, struct erro
 void options_free(struct options *o); /* NULL is fine */
 
 enum verb_id options_verb(const struct options *o); /* VERB_NONE: only --help, --version or --completions */
-/* The verb's action ("add"), or NULL when the verb has none. */
-const char *options_action(const struct options *o);
 bool options_is_action(const struct options *o, const char *name);
 
 /* What was asked for is a job: with --json it prints events, the last of them the result. */

@@ -80,6 +80,8 @@ enum exit_status cli_run(int argc, char *const *argv, int out_fd, int err_fd) {
     /* A verb that fails says why; one that says why has failed. */
     if (r < 0 && err.code == ERR_NONE)
         (void)!error_set(&err, ERR_INTERNAL, "a verb failed with %d and gave no reason", r);
+    if (err.code == ERR_USAGE && options && options_verb(options) != VERB_NONE)
+        (void)!error_next(&err, "proofkeep %s --help", verb_table[options_verb(options)].name);
     enum exit_status status = output_finish(c.output, &err, options && options_is_job(options));
     options_free(options);
     output_free(c.output);

@@ -130,8 +130,9 @@ static void plan_print(struct cli *c, const struct restore_plan *p) {
     point_print(c, d);
     json_array_foreach(json_object_get(d, "paths"), i, part)
         output_print(c->output, "  only      %s\n", json_string_value(part) ? json_string_value(part) : "-");
-    output_print(c->output, "  size      %s in %lld items%s\n", size,
-                 (long long)json_integer_value(json_object_get(d, "items")), i ? ", with what is not wanted" : "");
+    output_print(c->output, "  size      %s in %s%s\n", size,
+                 COUNTED((uint64_t)json_integer_value(json_object_get(d, "items")), "item"),
+                 json_array_size(json_object_get(d, "paths")) ? ", with what is not wanted" : "");
     output_print(c->output, "  target    %s\n",
                  json_string_value(json_object_get(t, "target")) ? json_text(t, "target", "-")
                                                                  : json_text(d, "into", "-"));
@@ -232,6 +233,13 @@ struct restore_options verb_restore_options(struct cli *c) {
                                     .standby = options_flag(c->options, OPT_STANDBY)};
 }
 
+int verb_restore_by_name(const char *phrase, const char *full, const char *plan, struct error *err) {
+    error_set(err, phrase ? ERR_CONFIRM : ERR_TARGET_NOT_EMPTY, "%s, so the plan %s must be carried out by name",
+              phrase ? "the environment is protected" : full, plan);
+    if (phrase) return error_next(err, "Carry the plan out with --confirm '%s'.", phrase);
+    return error_next(err, "Carry the plan out as it says above, or name an empty or new target.");
+}
+
 int verb_run_restore(struct cli *c, struct error *err) {
     struct work *w = NULL;
     struct restore_plan p = {0};
@@ -266,14 +274,8 @@ int verb_run_restore(struct cli *c, struct error *err) {
         if (thaw_planned(p.doc)) output_print(c->output, " --thaw %s", store_tier_name(thaw.tier));
         if (p.protected) output_print(c->output, " --confirm '%s'", p.phrase);
         output_print(c->output, "\n");
-        if (!dry && p.protected)
-            rc = error_set(err, ERR_CONFIRM, "the environment is protected, so the plan %s must be carried out by name",
-                           p.id);
-        else if (!dry) {
-            error_set(err, ERR_TARGET_NOT_EMPTY,
-                      "the target is not new and empty, so the plan %s must be carried out by name", p.id);
-            rc = error_next(err, "Carry the plan out as it says above, or name an empty or new target.");
-        }
+        if (!dry)
+            rc = verb_restore_by_name(p.protected ? p.phrase : NULL, "the target is not new and empty", p.id, err);
     } else
         rc = run(c, w, &p, thawing ? &thaw : NULL, err);
 out:

@@ -15,6 +15,10 @@ bool verb_restore_is_cutover(struct cli *c); /* --cutover, or the plan of one */
 int verb_restore_cutover(struct cli *c, struct error *err) PK_CHECK;
 int verb_restore_no_cutover(struct cli *c, struct error *err) PK_CHECK; /* ERR_USAGE for options that are of it alone */
 
+/* The plan is to be carried out by its id: ERR_CONFIRM with the phrase of a protected environment; NULL:
+ * ERR_TARGET_NOT_EMPTY with what `full` says. */
+int verb_restore_by_name(const char *phrase, const char *full, const char *plan, struct error *err) PK_CHECK;
+
 /* Of a set; NULL: carry out --plan, which is a set's. */
 struct work;
 struct set_info;

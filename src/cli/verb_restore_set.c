@@ -150,9 +150,7 @@ int verb_restore_set(struct cli *c, struct work *w, const struct set_info *s, st
         if (p.protected) output_print(c->output, " --confirm '%s'", p.phrase);
         output_print(c->output, "\n");
         if (!dry)
-            rc = error_set(err, p.protected ? ERR_CONFIRM : ERR_TARGET_NOT_EMPTY,
-                           "%s, so the plan %s must be carried out by name",
-                           p.protected ? "the environment is protected" : "not every target is new and empty", p.id);
+            rc = verb_restore_by_name(p.protected ? p.phrase : NULL, "not every target is new and empty", p.id, err);
     } else
         rc = run(c, w, &p, err);
     set_plan_free(&p);

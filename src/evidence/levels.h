@@ -11,9 +11,7 @@
 
 #include "repo/maintain.h"
 
-const char *level_name(enum verify_level l);             /* "none" for VERIFY_NONE */
-bool level_parse(const char *s, enum verify_level *ret); /* exactly one of the names above; false on anything else */
-const char *level_text(enum verify_level l);             /* the line above, for help */
+const char *level_name(enum verify_level l); /* "none" for VERIFY_NONE */
 /* What receipts call it: "checksum", "spot_restore" or "full_restore_test". NULL for none and present, which validate
  * nothing. */
 const char *level_method(enum verify_level l);

@@ -138,15 +138,3 @@ int receipt_statement(const struct receipt *r, const struct redaction *secrets, 
     *ret = json_incref(st);
     return 0;
 }
-
-int receipt_write_file(const char *path, struct bytes envelope, struct error *err) {
-    return io_replace_file(AT_FDCWD, path, envelope, 0600, err) < 0 ? error_wrap(err, "receipt") : 0;
-}
-
-int receipt_write_predicate(const char *path, const json_t *predicate, struct error *err) {
-    CLEANUP(buf_free) struct buf text = BUF_INIT(PREDICATE_MAX_BYTES);
-    if (json_write_pretty(predicate, &text, err) < 0 || buf_append_str(&text, "\n", err) < 0 ||
-        io_replace_file(AT_FDCWD, path, buf_bytes(&text), 0600, err) < 0)
-        return error_wrap(err, "receipt");
-    return 0;
-}

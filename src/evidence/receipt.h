@@ -57,10 +57,4 @@ int receipt_predicate(const struct receipt *r, const struct redaction *secrets, 
 int receipt_statement(const struct receipt *r, const struct redaction *secrets, json_t **ret,
                       struct error *err) PK_CHECK;
 
-/* Files beside an export, mode 0600, durable when they return, replaced when they are there. */
-int receipt_write_file(const char *path, struct bytes envelope,
-                       struct error *err) PK_CHECK; /* the DSSE envelope as it is in the log */
-int receipt_write_predicate(const char *path, const json_t *predicate,
-                            struct error *err) PK_CHECK; /* for people and old tools */
-
 #endif

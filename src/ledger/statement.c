@@ -62,10 +62,6 @@ json_t *statement_predicate(const json_t *statement) {
     return json_object_get(statement, "predicate");
 }
 
-size_t statement_subjects(const json_t *statement) {
-    return json_array_size(json_object_get(statement, "subject"));
-}
-
 int statement_subject(const json_t *statement, size_t i, const char **ret_name, struct digest *ret, struct error *err) {
     const json_t *one = json_array_get(json_object_get(statement, "subject"), i);
     const char *hex = json_string_value(json_object_get(json_object_get(one, "digest"), "sha256"));

@@ -15,7 +15,6 @@ int statement_check(const json_t *statement, struct error *err) PK_CHECK;
 const char *statement_type(const json_t *statement);
 json_t *statement_predicate(const json_t *statement);
 /* Subject i: name (NULL when it has none) and SHA-256 (ERR_JSON when it has another digest only). */
-size_t statement_subjects(const json_t *statement);
 int statement_subject(const json_t *statement, size_t i, const char **ret_name, struct digest *ret,
                       struct error *err) PK_CHECK;
 

@@ -104,8 +104,7 @@ static void count(struct alternates *all, struct alternate *a, const struct fetc
 
 /* Whether another copy may have what failed so. A stop, or no memory, is no matter of copies. */
 static bool helps(int rc) {
-    return error_info(rc)->status == EXIT_INTEGRITY || repo_out_of_reach(rc) || rc == -ERR_IO_READ ||
-           rc == -ERR_IO_DENIED || rc == -ERR_IO_NOT_FOUND || rc == -ERR_S3_ARCHIVED;
+    return repo_unreadable(rc) || rc == -ERR_IO_NOT_FOUND || rc == -ERR_S3_ARCHIVED;
 }
 
 /* ---- who reads ahead ---- */

@@ -364,6 +364,15 @@ static int base_is_delta(struct error *err) {
 static int fetch(struct fetcher *f, const uint8_t *id_prefix, const struct digest *full, enum chunk_kind kind,
                  struct use use, struct fetched *ret, struct error *err);
 
+/* The frame's sealed bytes among those that came ahead, which stay while `held` does; none without. */
+static struct bytes came_ahead(struct fetcher *f, const struct location *l, const struct pack_in *in,
+                               const struct frame *fr, bool whole, struct ahead_hold *held) {
+    if ((!whole && !ahead_range(f->ahead, l, in, held)) || fr->at < held->at ||
+        fr->at - held->at + fr->stored_len > held->bytes.len)
+        return BYTES_OF(NULL, 0);
+    return BYTES_OF(held->bytes.ptr + (fr->at - held->at), fr->stored_len);
+}
+
 static int load(struct fetcher *f, const struct copy *l, struct use use, struct cached_frame *c, struct error *err) {
     struct cached_dir *d;
     struct ahead_hold held = {0};
@@ -414,9 +423,7 @@ static int load(struct fetcher *f, const struct copy *l, struct use use, struct 
             goto out;
         }
     }
-    if ((whole || ahead_range(f->ahead, &l->at, d->in, &held)) && fr->at >= held.at &&
-        fr->at - held.at + fr->stored_len <= held.bytes.len)
-        sealed = BYTES_OF(held.bytes.ptr + (fr->at - held.at), fr->stored_len);
+    sealed = came_ahead(f, &l->at, d->in, fr, whole, &held);
     seat = seat_get(f, err);
     rc = seat
              ? decode(f->repo, d->in, c->ordinal, seat->codec, sealed, base.data, prove, c->plain, c->ids, c->shas, err)
@@ -743,9 +750,9 @@ int fetch_sealed(struct fetcher *f, const struct location *at, struct pack_in *i
                  struct error *err) {
     const struct frame *fr = pack_in_frame(in, ordinal);
     struct ahead_hold held = {0};
-    const bool came = at && (ahead_whole(f->ahead, at, &held) || ahead_range(f->ahead, at, in, &held)) &&
-                      fr->at >= held.at && fr->at - held.at + fr->stored_len <= held.bytes.len;
-    if (came) memcpy(out, held.bytes.ptr + (fr->at - held.at), fr->stored_len);
-    if (at) ahead_release(f->ahead, at, came ? fr->at : 0, came ? fr->stored_len : 0, &held);
-    return came ? 0 : pack_in_sealed(f->repo, in, ordinal, out, err);
+    struct bytes sealed = {0};
+    if (at) sealed = came_ahead(f, at, in, fr, ahead_whole(f->ahead, at, &held), &held);
+    if (sealed.len) memcpy(out, sealed.ptr, sealed.len);
+    if (at) ahead_release(f->ahead, at, sealed.len ? fr->at : 0, (uint32_t)sealed.len, &held);
+    return sealed.len ? 0 : pack_in_sealed(f->repo, in, ordinal, out, err);
 }

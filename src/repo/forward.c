@@ -30,3 +30,8 @@ bool repo_out_of_reach(int rc) {
     return rc == -ERR_REPO_UNREACHABLE || rc == -ERR_NET_DNS || rc == -ERR_NET_REFUSED || rc == -ERR_NET_STALL ||
            rc == -ERR_NET_BROKEN || rc == -ERR_S3_BUSY;
 }
+
+bool repo_unreadable(int rc) {
+    return error_info(rc)->status == EXIT_INTEGRITY || repo_out_of_reach(rc) || rc == -ERR_IO_READ ||
+           rc == -ERR_IO_DENIED || rc == -ERR_IO_UNSUPPORTED;
+}

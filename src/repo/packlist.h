@@ -45,9 +45,9 @@ typedef bool (*snapshot_filter)(void *ctx, const struct snapshot_info *s);
  * once. `broken` (may be NULL) is told of a list that cannot be read, and the others are still looked at. */
 typedef int (*list_broken)(void *ctx, const struct snapshot_info *s, int code, const char *text, struct error *err);
 int packlist_union(struct repo *r, snapshot_filter wanted, list_broken broken, void *ctx, struct nameset *ret, struct error *err) PK_CHECK;
-/* The parts of every list of a live snapshot. */
 /* The lists of live snapshots, or some of them, are read next: see store_expect. */
 void packlist_expect(struct repo *r);
+/* The parts of every list of a live snapshot. */
 int packlist_live_parts(struct repo *r, struct digests *ret, struct error *err) PK_CHECK;
 
 #endif

@@ -183,6 +183,8 @@ size_t repo_copy_lag(const struct repo *r, const struct copy_info *c, int64_t *r
 uint64_t repo_copy_wal_lag(const struct repo *r, const struct copy_info *c, int64_t *ret_waiting_ns);
 /* Whether an error says that a repository cannot be reached at all: what answers and refuses can be. */
 bool repo_out_of_reach(int rc);
+/* Whether one says that what a repository has cannot be had whole from it, so that another copy may have it. */
+bool repo_unreadable(int rc);
 /* Whether chunks of both are known to have the same ids, or to have others: neither, when the keys at hand cannot tell. */
 bool repo_shares_content(const struct repo *a, const struct repo *b);
 bool repo_content_differs(const struct repo *a, const struct repo *b);

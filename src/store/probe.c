@@ -5,11 +5,6 @@
 
 #define TRIES 3
 
-const char *store_fact_name(enum store_fact f) {
-    static const char *const names[] = {"unknown", "yes", "no", "none"};
-    return (unsigned)f < sizeof names / sizeof *names ? names[f] : "unknown";
-}
-
 static enum store_fact unknown(struct store_facts *f, const struct error *why) {
     if (!f->why[0]) snprintf(f->why, sizeof f->why, "%.500s", why->text);
     return STORE_FACT_UNKNOWN;

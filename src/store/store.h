@@ -181,7 +181,6 @@ bool store_key_valid(const char *key);
 /* Finds out what the place does by doing it, with small objects under probe/<random>/ that are removed again where that is
  * allowed. Fails only when nothing can be stored there at all; what else cannot be found out is STORE_FACT_UNKNOWN. */
 int store_probe(struct store *s, struct store_facts *ret, struct error *err) PK_CHECK;
-const char *store_fact_name(enum store_fact f); /* "yes", "no", "unknown", "none" */
 
 /* A local folder ("file:///abs/path" or a plain path). `create` makes the folder (mode 0700) when it is missing, and removes
  * unfinished objects that are older than a day; without it a missing folder is ERR_REPO_NONE. A handle that failed to make

@@ -14,11 +14,6 @@
 #include "surface/bucket.h"
 #include "surface/claims.h"
 
-enum surface_promise {
-    SURFACE_ONLINE = 1 << 0, SURFACE_EXACT = 1 << 1, SURFACE_POINT_IN_TIME = 1 << 2, SURFACE_CONTINUOUS = 1 << 3,
-    SURFACE_INCREMENTAL = 1 << 4, SURFACE_SELECTIVE = 1 << 5, SURFACE_SANITISABLE = 1 << 6,
-};
-
 /* What kind of bytes an item's content is; picks how it is cut and where a delta's base is sought. */
 enum item_kind {
     ITEM_NONE = 0,    /* no content (folders, links, facts that fit the attribute record) */
@@ -195,7 +190,6 @@ struct item_stat {
 };
 struct surface_driver {
     const char *kind;            /* "files" */
-    unsigned promises;
     const char *receipt_surface; /* what the receipt's document calls such a surface when the configuration does not say */
     /* Facts: versions, sizes, privileges; "problems": [{"code","text"}] for what would make a capture fail. */
     int (*probe)(const struct surface_context *, json_t **ret_facts, struct error *);
@@ -217,9 +211,7 @@ struct surface_driver {
     int (*measure)(const struct surface_context *, const json_t *scratch, const json_t *facts, json_t **ret, struct error *);
     /* One line for 'list' and 'show' about an item: its type and metadata as JSON. */
     int (*describe)(struct bytes name, struct bytes attr, json_t **ret, struct error *);
-    /* Whether an item can be written by 'export' as a plain file, and under which relative name; NULL result: not exported. */
-    int (*export_name)(struct bytes name, struct bytes attr, struct buf *ret, struct error *);
-    /* Optional (NULL: export_name says it all): write what export_name has no name for as the store's own files under dirfd,
+    /* Optional (NULL: restored into a folder, the items are the store's own files): write them as such under dirfd,
      * readable by stock tools, durable when it returns. postgres: db/<database>/ is a directory archive for pg_restore. */
     int (*export_tree)(const struct surface_context *, struct source *, int dirfd, struct error *);
     /* Optional: for surfaces whose items are files, and their names paths. ERR_OBJECT_CORRUPT. xattr_next, NULL where

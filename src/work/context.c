@@ -11,6 +11,7 @@
 #include "work/hook.h"
 #include "work/leftover.h"
 #include "work/recovery.h"
+#include "work/select.h"
 #include "work/witnesses.h"
 #include "work/witnesses_offer.h"
 
@@ -432,12 +433,11 @@ int work_points(struct work *w, const char *environment, const char *surface, co
 /* Of a surface without a recovery point: ERR_NO_POINT with the nearest name when the configuration has none of that
  * name. */
 static int surface_check(const struct work *w, const char *environment, const char *surface, struct error *err) {
-    struct address a = {.surface_count = 1};
-    struct address_target t;
-    if (!w->config || w->options.repository) return 0;
-    snprintf(a.environment, sizeof a.environment, "%s", environment);
-    snprintf(a.surfaces[0], sizeof a.surfaces[0], "%s", surface);
-    return address_resolve(w->config, &a, &t, err);
+    struct selection s = {.address.surface_count = 1};
+    if (w->options.repository) return 0;
+    snprintf(s.address.environment, sizeof s.address.environment, "%s", environment);
+    snprintf(s.address.surfaces[0], sizeof s.address.surfaces[0], "%s", surface);
+    return selection_check(&s, w, err);
 }
 
 int work_point_of(struct work *w, const char *environment, const char *surface, const struct point_spec *spec,

@@ -9,6 +9,7 @@
 #include "work/pitr.h"
 #include "work/pitr_find.h"
 #include "work/pitr_reach.h"
+#include "work/point.h"
 #include "work/reading.h"
 #include "work/receipt.h"
 #include "work/thaw.h"
@@ -256,7 +257,7 @@ int restore_plan_make(struct work *w, const char *address, const struct restore_
     json_t *doc = json_object(), *paths = json_array();
     struct looked found = {0};
     struct pitr_find find = {0};
-    char id[PLAN_ID_BYTES], when[32], loss[32], entry[65];
+    char id[PLAN_ID_BYTES], when[32], entry[65];
     *ret = (struct restore_plan){0};
     int rc = find_point(w, address, o, &find, &info, err);
     if (rc == 0)
@@ -266,9 +267,8 @@ int restore_plan_make(struct work *w, const char *address, const struct restore_
                              key_role_name(repo_keys(w->repo)->role));
     if (rc == 0) rc = plan_file_name("pln", id, err);
     if (rc < 0) goto out;
-    time_format(info->started_ns, when);
+    time_format(point_time(info), when);
     int64_t now = time_now_ns();
-    duration_format(now - info->started_ns, loss);
     hex_encode(info->entry.b, DIGEST_BYTES, entry);
     for (const char *const *p = o->paths; p && *p && rc == 0; p++) rc = json_push(paths, json_string(*p), err);
     if (rc == 0) rc = json_put_str(doc, "id", id, err);
@@ -281,7 +281,7 @@ int restore_plan_make(struct work *w, const char *address, const struct restore_
     if (rc == 0) rc = json_put_str(doc, "repository", repo_id_hex(w->repo), err);
     if (rc == 0) rc = json_put_str(doc, "point", when, err);
     if (rc == 0) rc = json_put_int(doc, "planned_ns", now, err);
-    if (rc == 0) rc = json_put_int(doc, "loss_seconds", (now - info->started_ns) / NS_PER_S, err);
+    if (rc == 0) rc = json_put_int(doc, "loss_seconds", (now - point_time(info)) / NS_PER_S, err);
     if (rc == 0) rc = json_put(doc, "complete", json_boolean(info->complete), err);
     if (rc == 0) rc = warnings(w, info, doc, err);
     if (rc == 0) rc = json_put_int(doc, "bytes", (int64_t)info->bytes, err);

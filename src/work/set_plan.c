@@ -149,6 +149,23 @@ static int member_plan(struct work *w, const struct set_info *s, const struct se
     return rc;
 }
 
+/* Of surfaces with the same paths, and of what --into says: the second would find the first in its place. Databases of
+ * one Redis may go to the same socket. */
+static int targets_differ(const json_t *members, struct error *err) {
+    for (size_t i = 0; i < json_array_size(members); i++)
+        for (size_t k = 0; k < i; k++) {
+            const json_t *a = json_array_get(members, k), *b = json_array_get(members, i);
+            const char *target = json_text(b, "target", "");
+            const bool server =
+                !strcmp(json_text(a, "kind", ""), "redis") && !strcmp(json_text(b, "kind", ""), "redis");
+            if (*target != '/' || server || strcmp(target, json_text(a, "target", "")) != 0) continue;
+            error_set(err, ERR_USAGE, "%.130s and %.130s would both be restored to %.1000s",
+                      json_text(a, "surface", ""), json_text(b, "surface", ""), target);
+            return error_next(err, "Give each a folder of its own: --into NAME=FOLDER,...");
+        }
+    return 0;
+}
+
 /* The fields of a plan that its document holds. */
 static int fill(struct set_plan *p, struct error *err) {
     const json_t *d = p->doc;
@@ -205,6 +222,7 @@ int set_plan_make(struct work *w, const struct set_info *s, const struct set_res
         if (rc == 0) rc = member_plan(w, s, o, members, m, ret, err);
         bytes += (uint64_t)json_integer_value(json_object_get(m, "bytes"));
     }
+    if (rc == 0) rc = targets_differ(members, err);
     if (rc == 0)
         rc = json_put(doc, "members", members, err);
     else

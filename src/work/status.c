@@ -306,15 +306,17 @@ int status_check(const struct status *s, struct error *err) {
         const struct status_row *r = &s->rows[i];
         if (!status_fails(r->state)) continue;
         if (n++ < 5 && len < sizeof list)
-            len += (size_t)snprintf(list + len, sizeof list - len, "%s%.60s/%.60s is %s: %.110s", len ? "; " : "",
-                                    r->environment, r->surface, status_state_name(r->state), r->why);
+            len += (size_t)snprintf(list + len, sizeof list - len, "%s%.60s/%.60s %s %s: %.110s", len ? "; " : "",
+                                    r->environment, r->surface, r->state == STATUS_NO_BACKUP ? "has" : "is",
+                                    status_state_name(r->state), r->why);
     }
     for (size_t i = 0; i < s->set_count; i++) {
         const struct status_set *r = &s->sets[i];
         if (!status_fails(r->state)) continue;
         if (n++ < 5 && len < sizeof list)
-            len += (size_t)snprintf(list + len, sizeof list - len, "%sthe set %.60s/%.60s is %s: %.110s",
-                                    len ? "; " : "", r->environment, r->set, status_state_name(r->state), r->why);
+            len += (size_t)snprintf(list + len, sizeof list - len, "%sthe set %.60s/%.60s %s %s: %.110s",
+                                    len ? "; " : "", r->environment, r->set,
+                                    r->state == STATUS_NO_BACKUP ? "has" : "is", status_state_name(r->state), r->why);
     }
     for (size_t i = 0; i < s->repository_count; i++) {
         const struct status_repository *r = &s->repositories[i];

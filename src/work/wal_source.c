@@ -214,8 +214,7 @@ static int get_here(struct work_wal *h, uint64_t system, const struct wal_name *
 /* ---- and out of the others ---- */
 
 static bool helps(int rc) {
-    return rc == -ERR_WAL_ABSENT || error_info(rc)->status == EXIT_INTEGRITY || repo_out_of_reach(rc) ||
-           rc == -ERR_IO_READ || rc == -ERR_IO_DENIED;
+    return rc == -ERR_WAL_ABSENT || repo_unreadable(rc);
 }
 
 static bool nothing_there(struct work_wal *at, uint64_t system, const struct wal_name *n, struct error *err) {

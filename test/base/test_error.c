@@ -35,7 +35,8 @@ static void full_disks_memory_and_permission_have_their_own_codes(void **s) {
         int sys;
         enum error_code code;
     } rows[] = {{ENOSPC, ERR_IO_FULL},   {EDQUOT, ERR_IO_FULL},  {ENOMEM, ERR_NO_MEMORY},
-                {EACCES, ERR_IO_DENIED}, {EPERM, ERR_IO_DENIED}, {EIO, ERR_IO_WRITE}};
+                {EACCES, ERR_IO_DENIED}, {EPERM, ERR_IO_DENIED}, {EOPNOTSUPP, ERR_IO_UNSUPPORTED},
+                {EIO, ERR_IO_WRITE}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct error e = ERROR_INIT;
         errno = rows[i].sys;

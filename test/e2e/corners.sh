@@ -2,16 +2,18 @@
 # Corners that the other tests pass by: rehearsals of a backup, verifications by keys that may not vouch, of nothing and of
 # several surfaces at once, and what the program prints of itself.
 . "${SOURCE_ROOT:?the project}/test/e2e/lib/tap.sh"
-mkdir -p one two && echo 1 >one/a && echo 2 >two/b
+mkdir -p one two bare && echo 1 >one/a && echo 2 >two/b
 cat >proofkeep.yaml <<YAML
 $(config_head)
 surfaces:
   one: { kind: files, class: truth, paths: [$T/one] }
   two: { kind: files, class: truth, paths: [$T/two] }
   gone: { kind: files, class: truth, paths: [$T/gone] }
+  bare: { kind: files, class: truth, paths: [$T/bare] }
 environments:
   lab: { repository: main, surfaces: [one, two] }
   sick: { repository: main, surfaces: [gone] }
+  empty: { repository: main, surfaces: [bare] }
 YAML
 entries() { find repo/log -type f | wc -l; }
 pk init --repository main
@@ -63,6 +65,37 @@ fails 4 PK-VER-001 verify lab/one --config parity.yaml --level checksum && grep 
 claim 'verify still says that they are'
 pk repair --repository main --config parity.yaml --json && [ "$(result chunks_lost)" = 0 ] && [ "$(result packs_retired)" -ge 2 ] && pk verify lab/one --config parity.yaml --level decode
 claim 'and a repair stores all of it anew'
+
+# ---- a clock that was ahead
+if command -v cc >/dev/null; then
+  cat >clock.c <<'C'
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <time.h>
+int clock_gettime(clockid_t id, struct timespec *ts) {
+    static int (*real)(clockid_t, struct timespec *);
+    if (!real) real = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
+    int rc = real(id, ts);
+    if (rc == 0 && id == CLOCK_REALTIME) ts->tv_sec += 864000;
+    return rc;
+}
+C
+  cc -shared -fPIC -o clock.so clock.c -ldl 2>err && LD_PRELOAD=$T/clock.so:${LD_PRELOAD:-} pk backup lab/one &&
+    pk list lab/one --json && cp out listed && pk restore lab/one@latest --into "$T/early" --dry-run --json && python3 - <<'PY'
+import json
+plan = next(e for e in map(json.loads, open("out")) if e["type"] == "plan")
+point = json.load(open("listed"))["points"][-1]
+assert plan["snapshot"] == point["id"] and plan["point"] == point["time"] < point["started_at"], (plan, point)
+assert 0 <= plan["loss_seconds"] < 3600, plan
+PY
+  claim 'a backup of a host whose clock was ahead is planned by when it was stored, and loses no negative time'
+else
+  skip 'a clock that was ahead' 'no compiler is installed'
+fi
+
+# ---- an empty folder
+pk backup empty/bare && pk restore empty/bare@latest --into "$T/nothing" && grep -q '^  size      0 B in 1 item$' out && [ -d nothing ] && [ -z "$(ls -A nothing)" ]
+claim 'an empty folder comes back as one, planned as 1 item'
 
 # ---- of itself
 pk --version --json && python3 -c 'import json; v = json.load(open("out"))["version"]; assert v[0].isdigit(), v' 2>err

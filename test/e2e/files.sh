@@ -90,6 +90,8 @@ claim 'holes stay holes'
 
 fails 5 PK-RST-001 restore lab/artifacts@latest --into "$T/before" && [ ! -e before/processed ] && ! grep -q '^Plan' out
 claim 'a folder that holds something is no target, which is said before there is a plan, and stays as it is'
+fails 2 PK-USE-001 list lab/@nothing && says '^  next:  proofkeep list --help$'
+claim 'what is wrong with an address names the help of its verb'
 pk restore lab/artifacts@latest --into "$T/one" --path "$T/tree/processed/points.csv" &&
   cmp one/processed/points.csv tree/processed/points.csv && [ "$(find one ! -type d | wc -l)" = 1 ]
 claim 'one file can be restored'
@@ -145,6 +147,8 @@ claim 'a protected environment is not restored for the asking'
 plan=$(sed -n 's/.*--plan \(pln-[0-9a-f]*\).*/\1/p' out) phrase=$(sed -n "s/.*--confirm '\(.*\)'.*/\1/p" out)
 [ "$phrase" = "restore prod/artifacts to $(point prod/artifacts)" ]
 claim 'but says which plan to carry out, with which phrase'
+! pk restore prod/artifacts@latest --into "$T/protected" --json && [ "$(result error.code)" = PK-RST-003 ] && [ "$(result error.next)" = "Carry the plan out with --confirm '$phrase'." ]
+claim 'with --json too'
 fails 5 PK-RST-003 restore --plan "$plan" && fails 5 PK-RST-003 restore --plan "$plan" --confirm 'yes' &&
   fails 5 PK-RST-003 restore --plan "$plan" --confirm "${phrase/prod/lab}" && [ ! -e protected ]
 claim 'no phrase and a wrong phrase are refused'

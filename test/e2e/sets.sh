@@ -346,6 +346,8 @@ pk restore lab/disaster_recovery@latest --into "$T/side/all" && cmp -s side/all/
 claim 'or all that can be folders below one'
 fails 2 PK-USE-001 restore lab/platform@latest --into "nothing=here" && fails 2 PK-USE-001 restore lab/platform@latest --path x
 claim 'what names no surface of it, or is of one surface, is refused'
+fails 2 PK-USE-001 restore lab/platform@latest --into "pg=shop_two,artifacts=$T/side/two,cache=$T/side/two" && says "would both be restored to $T/side/two" && [ ! -e side/two ]
+claim 'and so are two that would go to one folder, before anything is restored'
 pk verify lab/platform@latest --level full && says 'VERIFIED  level full: 3 recovery points'
 claim 'a set is verified as one'
 

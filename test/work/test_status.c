@@ -56,6 +56,9 @@ static void without_targets_nothing_is_breached_and_nothing_is_called_good(void 
     (void)state;
     work_kit_begin(&k, NULL);
     expect(&k, "files", STATUS_NO_BACKUP, "no whole backup");
+    struct status st = looked(&k, "dev/files");
+    assert_fails(status_check(&st, &err), ERR_TARGET_BREACHED, "dev/files has no backup: there is");
+    status_free(&st);
     uint64_t seq = work_kit_point(&k, "files", 100, 1);
     expect(&k, "files", STATUS_UNPROVEN, "no backup is verified");
     work_kit_verify(&k, seq, VERIFY_CHECKSUM, true);

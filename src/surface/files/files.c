@@ -179,13 +179,6 @@ int files_describe(struct bytes name, struct bytes attr, json_t **ret, struct er
     return rc;
 }
 
-int files_export_name(struct bytes name, struct bytes attr, struct buf *ret, struct error *err) {
-    struct attr a;
-    int rc = attr_decode(attr, &a, err);
-    if (rc) return rc;
-    return a.type == FILE_REGULAR ? buf_append(ret, name.ptr, name.len, err) : 0;
-}
-
 static uint32_t type_bits(enum file_type t) {
     switch (t) {
     case FILE_FOLDER: return S_IFDIR;
@@ -223,7 +216,6 @@ static int files_stat(struct bytes attr, struct item_stat *ret, struct error *er
 
 const struct surface_driver surface_files = {
     .kind = "files",
-    .promises = SURFACE_ONLINE | SURFACE_INCREMENTAL | SURFACE_SELECTIVE,
     .receipt_surface = "artifacts",
     .probe = files_probe,
     .capture = files_capture,
@@ -233,7 +225,6 @@ const struct surface_driver surface_files = {
     .scratch_stop = scratch_stop,
     .measure = files_measure,
     .describe = files_describe,
-    .export_name = files_export_name,
     .stat = files_stat,
     .wants = files_wants,
     .xattr_next = xattr_next,

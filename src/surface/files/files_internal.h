@@ -17,6 +17,5 @@ int files_describe(struct bytes name, struct bytes attr, json_t **ret, struct er
 int files_wants(const struct surface_context *ctx, struct source *src, const struct restore_request *q,
                 int (*cb)(void *, const struct source_head *, struct error *), void *cb_ctx,
                 struct error *err) PK_CHECK;
-int files_export_name(struct bytes name, struct bytes attr, struct buf *ret, struct error *err) PK_CHECK;
 
 #endif

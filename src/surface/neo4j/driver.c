@@ -50,11 +50,6 @@ static int describe(struct bytes name, struct bytes attr, json_t **ret, struct e
     return json_parse(attr, JSON_MAX_BYTES, "an item's attributes", ret, err);
 }
 
-static int export_name(struct bytes name, struct bytes attr, struct buf *ret, struct error *err) {
-    /* export_tree makes dumps of these. */
-    return offline_item(name) ? 0 : neo4j_logical_export_name(name, attr, ret, err);
-}
-
 static int export_tree(const struct surface_context *ctx, struct source *src, int dirfd, struct error *err) {
     (void)ctx;
     int r = neo4j_logical_export(src, dirfd, err);
@@ -83,7 +78,6 @@ static int wants(const struct surface_context *ctx, struct source *src, const st
 /* What both methods keep; each snapshot says of itself whether it is exact, and how it was taken. */
 const struct surface_driver surface_neo4j = {
     .kind = "neo4j",
-    .promises = SURFACE_SELECTIVE,
     .receipt_surface = "neo4j",
     .probe = probe,
     .capture = capture,
@@ -93,7 +87,6 @@ const struct surface_driver surface_neo4j = {
     .scratch_stop = neo4j_scratch_stop,
     .measure = measure,
     .describe = describe,
-    .export_name = export_name,
     .export_tree = export_tree,
     .wants = wants,
 };

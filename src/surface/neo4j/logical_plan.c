@@ -79,12 +79,3 @@ int neo4j_logical_describe(struct bytes name, struct bytes attr, json_t **ret, s
     (void)name;
     return json_parse(attr, JSON_MAX_BYTES, "attributes of an item", ret, err);
 }
-
-/* neo4j_logical_export writes all of it. */
-int neo4j_logical_export_name(struct bytes name, struct bytes attr, struct buf *ret, struct error *err) {
-    (void)name;
-    (void)attr;
-    (void)ret;
-    (void)err;
-    return 0;
-}

@@ -75,7 +75,6 @@ int neo4j_logical_measure(const struct surface_context *, const json_t *scratch,
                           struct error *) PK_CHECK;
 /* Of the items graph/nodes, graph/relationships and graph/schema, whose attributes are JSON objects. */
 int neo4j_logical_describe(struct bytes name, struct bytes attr, json_t **ret, struct error *) PK_CHECK;
-int neo4j_logical_export_name(struct bytes name, struct bytes attr, struct buf *ret, struct error *) PK_CHECK;
 /* nodes.jsonl and relationships.jsonl, a line each, values as Neo4j's Query API has them in typed JSON, and
  * schema.cypher, which cypher-shell takes; durable. Nothing when the snapshot has no items below graph/. */
 int neo4j_logical_export(struct source *, int dirfd, struct error *) PK_CHECK;

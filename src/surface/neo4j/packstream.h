@@ -65,7 +65,6 @@ int ps_skip(struct ps_in *in, struct bytes *ret, struct error *err) PK_CHECK;
 /* The value of a key of a map that begins at `map`; *ret_found false when it has none, or is no map. */
 int ps_find(struct bytes map, const char *key, struct ps_in *ret, bool *ret_found, struct error *err) PK_CHECK;
 
-int ps_put_null(struct buf *out, struct error *err) PK_CHECK;
 int ps_put_bool(struct buf *out, bool v, struct error *err) PK_CHECK;
 int ps_put_int(struct buf *out, int64_t v, struct error *err) PK_CHECK;
 int ps_put_float(struct buf *out, uint64_t bits, struct error *err) PK_CHECK;

@@ -15,10 +15,6 @@ static int head(struct buf *out, uint8_t tiny, uint8_t wide, uint64_t n, struct 
     return error_set(err, ERR_NEO4J_VALUE, "a value of %llu bytes is too long to be packed", (unsigned long long)n);
 }
 
-int ps_put_null(struct buf *out, struct error *err) {
-    return put(out, 0xC0, 0, 0, err);
-}
-
 int ps_put_bool(struct buf *out, bool v, struct error *err) {
     return put(out, v ? 0xC3 : 0xC2, 0, 0, err);
 }

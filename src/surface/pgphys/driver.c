@@ -111,12 +111,6 @@ static int describe(struct bytes name, struct bytes attr, json_t **ret, struct e
     return rc;
 }
 
-static int export_name(struct bytes name, struct bytes attr, struct buf *ret, struct error *err) {
-    struct pgphys_attr a;
-    int rc = pgphys_attr_decode(attr, &a, err);
-    return rc == 0 && a.type == PGPHYS_FILE ? buf_append(ret, name.ptr, name.len, err) : rc;
-}
-
 /* A tablespace is a folder, as an export lays it down: what it leads to is on the server. Owners are not recorded. */
 static int item_stat(struct bytes attr, struct item_stat *ret, struct error *err) {
     struct pgphys_attr a;
@@ -137,7 +131,6 @@ static int item_stat(struct bytes attr, struct item_stat *ret, struct error *err
 
 const struct surface_driver surface_postgres_physical = {
     .kind = "postgres-physical",
-    .promises = SURFACE_ONLINE | SURFACE_EXACT | SURFACE_POINT_IN_TIME | SURFACE_INCREMENTAL,
     .receipt_surface = "postgres",
     .probe = probe,
     .capture = capture,
@@ -148,7 +141,6 @@ const struct surface_driver surface_postgres_physical = {
     .scratch_rest = pg_scratch_rest,
     .measure = pgphys_measure,
     .describe = describe,
-    .export_name = export_name,
     .export_tree = pgphys_export_tree,
     .stat = item_stat,
     .rows = &pg_rows_driver,

@@ -3,7 +3,6 @@
 
 const struct surface_driver surface_postgres = {
     .kind = "postgres",
-    .promises = SURFACE_ONLINE | SURFACE_EXACT | SURFACE_SELECTIVE | SURFACE_SANITISABLE,
     .receipt_surface = "postgres",
     .probe = pg_probe,
     .capture = pg_capture,
@@ -14,7 +13,6 @@ const struct surface_driver surface_postgres = {
     .scratch_stop = pg_scratch_stop,
     .measure = pg_measure,
     .describe = pg_describe,
-    .export_name = pg_export_name,
     .export_tree = pg_export_tree,
     .wants = pg_wants,
     .rows = &pg_rows_driver,

@@ -7,13 +7,6 @@ int pg_describe(struct bytes name, struct bytes attr, json_t **ret, struct error
     return json_parse(attr, JSON_MAX_BYTES, "an item's attributes", ret, err);
 }
 
-int pg_export_name(struct bytes name, struct bytes attr, struct buf *ret, struct error *err) {
-    (void)attr;
-    /* Databases are written by export_tree, as directory archives. */
-    if (name.len < 8 || memcmp(name.ptr, "globals/", 8) != 0) return 0;
-    return buf_append(ret, name.ptr, name.len, err);
-}
-
 struct names {
     json_t *list; /* databases as their items name them */
 };

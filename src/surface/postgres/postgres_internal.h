@@ -315,7 +315,6 @@ int pg_scratch_rest(const struct surface_context *, const json_t *scratch, struc
 int pg_measure(const struct surface_context *, const json_t *scratch, const json_t *facts, json_t **,
                struct error *) PK_CHECK;
 int pg_describe(struct bytes name, struct bytes attr, json_t **ret, struct error *) PK_CHECK;
-int pg_export_name(struct bytes name, struct bytes attr, struct buf *ret, struct error *) PK_CHECK;
 int pg_export_tree(const struct surface_context *, struct source *, int dirfd, struct error *) PK_CHECK;
 
 /* Adds to the progress, tells of it now and then, and says whether to go on. */

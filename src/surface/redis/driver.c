@@ -2,7 +2,6 @@
 
 const struct surface_driver surface_redis = {
     .kind = "redis",
-    .promises = SURFACE_ONLINE | SURFACE_EXACT | SURFACE_SELECTIVE,
     .receipt_surface = "redis",
     .probe = redis_probe,
     .capture = redis_capture,
@@ -12,7 +11,6 @@ const struct surface_driver surface_redis = {
     .scratch_stop = redis_scratch_stop,
     .measure = redis_measure,
     .describe = redis_describe,
-    .export_name = redis_export_name,
     .export_tree = redis_export_tree,
     .wants = redis_wants,
 };

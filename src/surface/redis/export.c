@@ -7,14 +7,6 @@ int redis_describe(struct bytes name, struct bytes attr, json_t **ret, struct er
     return json_parse(attr, JSON_MAX_BYTES, "an item's attributes", ret, err);
 }
 
-int redis_export_name(struct bytes name, struct bytes attr, struct buf *ret, struct error *err) {
-    (void)name;
-    (void)attr;
-    (void)ret;
-    (void)err;
-    return 0; /* export_tree writes it all, as one RDB and the file of users */
-}
-
 struct heads {
     json_t *facts;
 };

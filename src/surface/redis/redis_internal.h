@@ -191,7 +191,6 @@ void redis_scratch_stop(const struct surface_context *, json_t *scratch);
 int redis_measure(const struct surface_context *, const json_t *scratch, const json_t *facts, json_t **,
                   struct error *) PK_CHECK;
 int redis_describe(struct bytes name, struct bytes attr, json_t **ret, struct error *) PK_CHECK;
-int redis_export_name(struct bytes name, struct bytes attr, struct buf *ret, struct error *) PK_CHECK;
 int redis_export_tree(const struct surface_context *, struct source *, int dirfd, struct error *) PK_CHECK;
 
 #endif

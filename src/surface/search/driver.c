@@ -23,7 +23,6 @@ static int measure(const struct surface_context *ctx, const json_t *scratch, con
 
 const struct surface_driver surface_search = {
     .kind = "search",
-    .promises = SURFACE_ONLINE | SURFACE_SELECTIVE,
     .receipt_surface = "search",
     .probe = probe,
     .capture = capture,
@@ -33,7 +32,6 @@ const struct surface_driver surface_search = {
     .scratch_stop = search_scratch_stop,
     .measure = measure,
     .describe = search_describe,
-    .export_name = search_export_name,
     .export_tree = search_export_tree,
     .wants = search_wants,
     .outside = engine_outside,

@@ -9,11 +9,6 @@ int search_describe(struct bytes name, struct bytes attr, json_t **ret, struct e
     return json_parse(attr, JSON_MAX_BYTES, "an item's attributes", ret, err);
 }
 
-int search_export_name(struct bytes name, struct bytes attr, struct buf *ret, struct error *err) {
-    (void)name, (void)attr, (void)ret, (void)err;
-    return 0; /* export_tree writes it all */
-}
-
 struct tree {
     struct source *src;
     int dirfd;
