@@ -22,6 +22,7 @@ neo4j() {
 }
 mkdir -p "$work"
 part 'files, streams, PostgreSQL dumps, growth, S3' python3 "$here/run.py"
+part 'eight writers and a collector in one bucket' python3 "$here/s3_writers.py"
 part 'PostgreSQL, physical, and WAL' python3 "$here/physical.py" --dir "$work"
 rest=$("$here/pgbackrest13.sh" "$work") && part 'PostgreSQL, physical, beside the pgBackRest of Debian 13' \
   python3 "$here/physical.py" --dir "$work" --only base --only load --pgbackrest "$rest"

@@ -83,11 +83,14 @@ static int act(struct cli *c, struct work *w, const struct prune_plan *p, struct
         output_remark(c->output, "%s are unused but too young to be freed; --grace says how young.", freed);
     }
     if (d.locked) {
-        char until[32] = "nobody says when";
+        char until[64] = "by a legal hold, or nobody says until when", time[32];
         size_format(d.locked_bytes, freed);
-        if (d.locked_until_ns != INT64_MAX) time_format(d.locked_until_ns, until);
-        output_remark(c->output, "%s (%s) locked until %s; a later prune frees them.",
-                      COUNTED(d.locked, "unused object"), freed, until);
+        if (d.locked_until_ns != INT64_MAX) {
+            time_format(d.locked_until_ns, time);
+            snprintf(until, sizeof until, "until %s", time);
+        }
+        output_remark(c->output, "%s (%s) locked %s; a later prune frees them.", COUNTED(d.locked, "unused object"),
+                      freed, until);
     }
     output_set_result(c->output,
                       json_pack("{s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "plan", p->id,

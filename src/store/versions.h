@@ -68,7 +68,11 @@ struct store_bucket {
     enum store_answer expires_noncurrent;      /* …or versions below the newest */
     int64_t expires_ns, expires_noncurrent_ns; /* the soonest of them; 0: not known, or by date */
     enum store_answer aborts;                  /* a lifecycle rule aborts unfinished uploads */
+    enum store_answer archives;                /* …moves what must be readable at once to an archive class */
     enum store_answer encrypted;               /* by default, at rest */
+    char sse_wanted[16];                       /* encryption at rest that this handle asks for; "" for none */
+    enum store_answer sse_seen; /* how `checkpoint`, which every job stores anew, has it; NONE: it is not there */
+    char sse_found[16];         /* "" for none; only when something is wanted, and seen */
     enum store_answer open_to_all;             /* by policy or by grant */
     enum store_answer may_erase;               /* these credentials can remove an object, or a version of it for good */
     char why[256];                             /* of what is unknown, the first reason; else "" */

@@ -94,6 +94,17 @@ static int look_at_lifecycle(struct drift *d, struct error *err) {
     else
         rc = tell(d, "expiry", DRIFT_OK, NULL, err, "no lifecycle rule removes objects");
     if (rc < 0) return rc;
+    if (d->b.archives == STORE_ANSWER_YES)
+        rc = tell(d, "archive", DRIFT_BREACHED,
+                  "End that rule, or give it the prefix packs/d/ below that of the repository.", err,
+                  "a lifecycle rule moves what every command reads to an archive class: the repository will be "
+                  "unreadable");
+    else if (d->b.archives == STORE_ANSWER_UNKNOWN)
+        rc = unknown(d, "archive", false, "a lifecycle rule moves objects to an archive class", err);
+    else
+        rc = tell(d, "archive", DRIFT_OK, NULL, err,
+                  "no lifecycle rule moves what every command reads to an archive class");
+    if (rc < 0) return rc;
     after(d->b.expires_noncurrent_ns, when);
     if (d->b.expires_noncurrent == STORE_ANSWER_YES)
         rc = tell(
@@ -116,18 +127,25 @@ static int look_at_lifecycle(struct drift *d, struct error *err) {
 }
 
 static int look_at_encryption(struct drift *d, struct error *err) {
-    bool asked = d->repository && d->repository->s3 && d->repository->s3->sse;
+    const char *wanted = d->b.sse_wanted, *found = d->b.sse_found;
+    if (wanted[0] && d->b.sse_seen == STORE_ANSWER_UNKNOWN)
+        return unknown(d, "encryption", true, "what is stored is encrypted at rest", err);
+    if (wanted[0] && d->b.sse_seen == STORE_ANSWER_YES && strcmp(wanted, found) != 0)
+        return tell(
+            d, "encryption", DRIFT_BREACHED,
+            "Use a server that encrypts at rest, and give every host that stores here the same 'sse'; what was "
+            "stored stays as it is.",
+            err, "%s is asked for at rest, and what was stored last has %s; it is encrypted by proofkeep all the same",
+            wanted, found[0] ? found : "none");
+    if (wanted[0])
+        return tell(d, "encryption", DRIFT_OK, NULL, err, "what is stored is encrypted at rest as asked for, with %s",
+                    wanted);
     if (d->b.encrypted == STORE_ANSWER_YES)
         return tell(d, "encryption", DRIFT_OK, NULL, err, "the bucket encrypts what is stored by default");
     if (d->b.encrypted == STORE_ANSWER_UNKNOWN)
-        return unknown(d, "encryption", asked, "the bucket encrypts by default", err);
-    if (d->b.encrypted == STORE_ANSWER_NONE && asked)
-        return tell(d, "encryption", DRIFT_BREACHED, "Drop 'sse' for this server, or use one that encrypts at rest.",
-                    err,
-                    "the configuration asks for encryption at rest, which this server does not know; what is stored is "
-                    "encrypted by proofkeep all the same");
-    return tell(d, "encryption", DRIFT_OK, NULL, err, "the bucket does not encrypt by default%s",
-                asked ? "; every object asks for it" : "; what is stored is encrypted by proofkeep");
+        return unknown(d, "encryption", false, "the bucket encrypts by default", err);
+    return tell(d, "encryption", DRIFT_OK, NULL, err,
+                "the bucket does not encrypt by default; what is stored is encrypted by proofkeep");
 }
 
 static int look_at_access(struct drift *d, struct error *err) {

@@ -14,8 +14,8 @@ enum drift_state {
     DRIFT_BREACHED,
 };
 struct drift_signal {
-    const char *name; /* "lock", "versions", "expiry", "old-versions", "uploads", "encryption", "public", "removal",
-                         "retention", "hidden" */
+    const char *name; /* "lock", "versions", "expiry", "archive", "old-versions", "uploads", "encryption", "public",
+                         "removal", "retention", "hidden" */
     enum drift_state state;
     char text[400];   /* what is, with its consequence */
     const char *next; /* NULL: nothing need be done */

@@ -183,6 +183,47 @@ locked() {
   claim "$KIND: backups go on"
 }
 
+# What the bucket's owner holds stays, whatever became of its recovery point, until he lets go of it.
+held() {
+  local b=held-$KIND held
+  s3 mb "$b" lock && made held.yaml "$b/a" 'immutability: { mode: governance, packs: 6s, index: 6s, log: 6s, keys: 6s }' && pk verify --all --level checksum --config held.yaml
+  claim "$KIND: a repository whose locks end soon"
+  held=$(s3 ls "$b" a/packs/d/ | awk '{ print $1 }')
+  for key in $held; do s3 hold "$b" "$key" ON || break; done && rm -rf tree/* && head -c 6000000 /dev/urandom >tree/other && pk backup lab/all --config held.yaml && pk verify --all --level checksum --config held.yaml
+  claim "$KIND: the owner of the bucket puts a legal hold on its packs"
+  sleep 7
+  pk prune lab --grace 1s --config held.yaml && says 'locked by a legal hold' && [ "$(s3 ls "$b" a/packs/d/ | grep -c -F "$held")" = "$(wc -w <<<"$held")" ]
+  claim "$KIND: prune leaves them, and says why"
+  for key in $held; do s3 hold "$b" "$key" OFF; done
+  pk prune lab --grace 1s --config held.yaml && ! s3 ls "$b" a/packs/d/ | grep -q -F "$held" && pk verify --all --level decode --config held.yaml
+  claim "$KIND: once he has let go they are freed"
+}
+
+# Encryption at rest, as it is asked for and as it is. versitygw knows none.
+at_rest() {
+  local b=rest-$KIND kind pack
+  s3 mb "$b" && made rest.yaml "$b/a" '' && pk store drift --config rest.yaml --json && [ "$(drift_of encryption)" = ok ]
+  claim "$KIND: a repository that asks for no encryption at rest, which drift does not miss"
+  for kind in 'sse: AES256' 'sse: "aws:kms", kms_key: k1'; do
+    sed "s/connections: 4/&, $kind/" rest.yaml >asked.yaml
+    fails 6 PK-IMM-001 store drift --config asked.yaml && grep -q '^breached encryption .* is asked for at rest, and what was stored last has' "$T/out"
+    claim "$KIND: once $kind is asked for, what is stored without it is a breach"
+    head -c 3000000 /dev/urandom >tree/random && s3 ls "$b" a/packs/d/ | sort >before && pk backup lab/all --config asked.yaml && pack=$(s3 ls "$b" a/packs/d/ | sort | comm -13 before - | awk 'NR == 1 { print $1 }')
+    claim "$KIND: a backup that asks for it"
+    s3 head "$b" "$pack" >"$T/head"
+    if [ "$KIND" = minio ]; then
+      word=${kind#sse: } word=${word%%,*} word=${word//\"/}
+      grep -qix "x-amz-server-side-encryption: $word" "$T/head" && { [ "$word" = AES256 ] || grep -q 'key-id: .*k1' "$T/head"; } && pk store drift --config asked.yaml --json && [ "$(drift_of encryption)" = ok ]
+      claim "$KIND: is encrypted so by the server, as it says itself, and drift is content"
+    else
+      ! grep -qi server-side-encryption "$T/head" && fails 6 PK-IMM-001 store drift --config asked.yaml
+      claim "$KIND: is not encrypted by a server that cannot, and drift says so"
+    fi
+  done
+  comes_back asked.yaml back-rest
+  claim "$KIND: all of it comes back"
+}
+
 for KIND in ${S3_KIND:-versitygw minio}; do
   mkdir -p "$T/server-$KIND"
   s3_start "$KIND" "$T/server-$KIND"
@@ -200,6 +241,8 @@ for KIND in ${S3_KIND:-versitygw minio}; do
   plain
   versions
   locked
+  held
+  at_rest
   s3_stop
 done
 

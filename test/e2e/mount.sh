@@ -3,6 +3,7 @@
 . "${SOURCE_ROOT:?the project}/test/e2e/lib/tap.sh"
 . "$SOURCE_ROOT/tools/demo/tree.sh"
 . "$SOURCE_ROOT/tools/demo/cluster.sh"
+. "$SOURCE_ROOT/test/e2e/lib/redis.sh"
 if ! [ -e /dev/fuse ] || ! : 2>/dev/null <>/dev/fuse || ! command -v fusermount3 >/dev/null; then
   echo '1..0 # skip /dev/fuse or fusermount3 is not there'
   exit 0
@@ -12,6 +13,7 @@ ended() {
   [ -z "$server" ] || kill -KILL "$server" 2>/dev/null
   mountpoint -q "$M" && fusermount3 -u -z "$M"
   [ -z "$PG_BIN" ] || cluster_stop "$C"
+  redis_stop "$T/redis"
 }
 trap ended EXIT
 # mounts ARGUMENT...: a mount of $M in the background, waited for; its streams are in $T/mount.out and $T/mount.err
@@ -294,5 +296,25 @@ YAML
   kill -TERM "$server"
   gone 0
   claim 'and that is unmounted'
+fi
+if [ -z "$REDIS_SERVER" ] || [ -z "$REDIS_CLI" ]; then
+  skip 'a point of keys' 'no Redis server is installed'
+else
+  redis_start "$T/redis" && redis_in "$T/redis" eval 'for i = 1, 5000 do redis.call("set", "k:" .. i, redis.sha1hex(i)) end' 0 >/dev/null && redis_in "$T/redis" -n 3 set x y >/dev/null
+  printf '%s\n' "$(config_head)" "surfaces: { cache: { kind: redis, class: runtime, server: { host: $T/redis/s } } }" 'environments: { lab: { repository: main } }' >redis.yaml
+  pk --config redis.yaml backup lab/cache && mounts --config redis.yaml
+  claim 'keys are backed up and mounted'
+  pk --config redis.yaml show lab/cache@latest / --json && python3 - "$T/out" "$M/lab/cache/latest" <<'PY'
+import hashlib, json, os, sys
+items = {i["name"]: i["sha256"] for i in json.load(open(sys.argv[1]))["items"]}
+files = {os.path.relpath(os.path.join(d, f), sys.argv[2]) for d, _, fs in os.walk(sys.argv[2] + "/") for f in fs}
+assert files == set(items) and {"acl", "db/0/keys", "db/3/keys"} <= files, (files, items)
+for name, want in items.items():
+    assert hashlib.sha256(open(os.path.join(sys.argv[2], name), "rb").read()).hexdigest() == want, name
+PY
+  claim 'every item of theirs is a file, and what its digest says'
+  kill -TERM "$server"
+  gone 0
+  claim 'and they are unmounted'
 fi
 finish

@@ -194,4 +194,37 @@ sed 's/^  lab: .*/  lab: { repository: main, protected: true }/' proofkeep.yaml 
 pk doctor lab --config protected.yaml
 grep -q "'lab' is protected, and its bucket's secret key comes from the variable AWS_SECRET_ACCESS_KEY" "$T/out" && ! holds "$T/out"
 claim 'and warns where something is'
+
+# ---- Secrets Manager and KMS, emulated by moto, asked by AWS's own program
+unset AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN
+if ! s3_aws || ! s3_start moto "$T/aws"; then
+  skip 'a passphrase in Secrets Manager' "$S3_WHY"
+  finish
+fi
+(umask 077 && printf '[default]\naws_access_key_id = k\naws_secret_access_key = s\n' >"$T/private/aws")
+ask=(env "AWS_SHARED_CREDENTIALS_FILE=$T/private/aws" "$S3_AWS" --region eu-central-1 --endpoint-url "$S3_ENDPOINT")
+seal=$("${ask[@]}" kms create-key --query KeyMetadata.KeyId --output text)
+for e in staging prod; do "${ask[@]}" secretsmanager create-secret --name "$e/proofkeep" --kms-key-id "$seal" --secret-string "the phrase of $e, 4712" >"$T/out" || break; done
+claim "two environments' passphrases are in Secrets Manager, sealed by a key of KMS"
+cat >aws.yaml <<YAML
+version: 1
+platform: test
+secrets:
+  k: { command: [$(printf '"%s", ' "${ask[@]}") secretsmanager, get-secret-value, --secret-id, "{env}/proofkeep", --query, SecretString, --output, text] }
+repositories:
+  main: { url: $T/of-staging, encrypt: { key: k } }
+surfaces:
+  artifacts: { kind: files, class: truth, paths: [$T/private] }
+environments:
+  staging: { repository: main }
+  prod: { repository: main }
+YAML
+(umask 077 && printf 'the phrase of staging, 4712' >"$T/private/phrase")
+pk init -r "$T/of-staging" --passphrase-file "$T/private/phrase" --config none.yaml && pk backup staging/artifacts --config aws.yaml
+claim 'an environment opens its repository with what the manager has for it'
+fails 12 PK-KEY-001 backup prod/artifacts --config aws.yaml && ! grep -q 4712 "$T/out" "$T/err"
+claim 'another one is given its own, which does not open it and is not said'
+"${ask[@]}" secretsmanager delete-secret --secret-id staging/proofkeep --force-delete-without-recovery >"$T/out"
+fails 1 PK-SYS-004 backup staging/artifacts --config aws.yaml && says ResourceNotFoundException
+claim 'when the manager has none, its own words are in the error'
 finish

@@ -34,6 +34,10 @@ classes() { # PREFIX: how many objects of each class
   s3 ls backups "$1" | while read -r key _; do echo "$(class "$key")"; done | sort | uniq -c | awk '{ print $1, $2 }'
 }
 asked() { s3 ls backups a/packs/d/ | while read -r key _; do s3 head backups "$key"; done | grep -c 'x-amz-restore'; }
+signal() { python3 -c '
+import json, sys
+d = json.JSONDecoder().raw_decode(open(sys.argv[1]).read())[0]
+print(next(s["state"] for s in d["signals"] if s["signal"] == sys.argv[2]))' "$T/out" "$1"; }
 plan() { tail -n 1 "$T/out" | python3 -c 'import json, sys; print(json.load(sys.stdin)["plan"])'; }
 fails 2 PK-USE-001 init --repository "s3://backups/x?endpoint=$S3_ENDPOINT&storage_class=DEEP_ARCHIVE" --key-file nokey --config none.yaml &&
   says 'data_storage_class, of packs only, may be an archive'
@@ -99,6 +103,12 @@ pk restore lab/artifacts@latest --into "$T/again" && diff -r tree again >diff.ou
 claim 'while it stays readable, a restore needs nothing more'
 pk verify lab/artifacts@latest --level decode
 claim 'and a verification passes'
+
+# ---- rules of the bucket
+s3 archive backups a/packs/d/ && pk store drift --json && [ "$(signal archive)" = ok ]
+claim 'a rule of the bucket that moves packs of data to the archive is no drift'
+s3 archive backups a/ && fails 6 PK-IMM-001 store drift && grep -q '^breached archive .*the repository will be unreadable' "$T/out" && grep -q 'prefix packs/d/' "$T/out"
+claim 'one that moves everything is'
 
 # ---- the deepest class, with a wait
 config DEEP_ARCHIVE

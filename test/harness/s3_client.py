@@ -18,6 +18,8 @@ without the program. Endpoint and keys are in S3_ENDPOINT, S3_ACCESS, S3_SECRET 
                                          key by other bytes) or erase (every version, bypassing governance); prints how many
                                          were and were not let through
   s3_client.py lifecycle BUCKET DAYS DAYS    expire objects, and versions below the newest
+  s3_client.py archive BUCKET PREFIX     move what begins so to GLACIER, by a rule
+  s3_client.py hold BUCKET KEY ON|OFF    legal hold
   s3_client.py retention BUCKET KEY      mode and end
   s3_client.py policy BUCKET             bucket policy from standard input
   s3_client.py session -                 temporary credentials, as lines of three variables for a shell
@@ -65,6 +67,11 @@ def need(answer, *good):
     if status // 100 != 2 and status not in good:
         sys.exit(f"s3_client: {status} {body.decode(errors='replace')[:400]}")
     return answer
+
+
+def set_to(bucket, key, what, body):
+    md5 = base64.b64encode(hashlib.md5(body).digest()).decode()
+    need(ask("PUT", bucket, key, query={what: ""}, body=body, headers={"content-md5": md5}))
 
 
 def fields(xml, element, *names):
@@ -151,8 +158,12 @@ def main(verb, bucket, *rest):
         body = (f"<LifecycleConfiguration xmlns='http://s3.amazonaws.com/doc/2006-03-01/'><Rule><ID>x</ID><Filter><Prefix></Prefix></Filter>"
                 f"<Status>Enabled</Status><Expiration><Days>{rest[0]}</Days></Expiration><NoncurrentVersionExpiration><NoncurrentDays>"
                 f"{rest[1]}</NoncurrentDays></NoncurrentVersionExpiration></Rule></LifecycleConfiguration>").encode()
-        md5 = base64.b64encode(hashlib.md5(body).digest()).decode()
-        need(ask("PUT", bucket, query={"lifecycle": ""}, body=body, headers={"content-md5": md5}))
+        set_to(bucket, "", "lifecycle", body)
+    elif verb == "archive":
+        set_to(bucket, "", "lifecycle", (f"<LifecycleConfiguration xmlns='http://s3.amazonaws.com/doc/2006-03-01/'><Rule><ID>x</ID><Filter><Prefix>{rest[0]}</Prefix>"
+                f"</Filter><Status>Enabled</Status><Transition><Days>30</Days><StorageClass>GLACIER</StorageClass></Transition></Rule></LifecycleConfiguration>").encode())
+    elif verb == "hold":
+        set_to(bucket, rest[0], "legal-hold", f"<LegalHold xmlns='http://s3.amazonaws.com/doc/2006-03-01/'><Status>{rest[1]}</Status></LegalHold>".encode())
     elif verb == "retention":
         xml = need(ask("GET", bucket, rest[0], query={"retention": ""}))[2].decode()
         print(*(re.search(rf"<{n}>(.*?)</{n}>", xml)[1] for n in ("Mode", "RetainUntilDate")))

@@ -12,6 +12,7 @@ Faults, each drawn with the request's number from the seed:
   storm      this and the next few requests are answered 503 SlowDown
   error      500, and the request is not passed on
   stall      nothing is sent for --stall seconds, then the connection is closed
+  silent     half-open: the request is carried out, its answer does not come, or ends anywhere, and the connection stays open
   late       the answer comes after a while
 Besides, with a percentage of their own,
   flip       one bit of the request's body, or else of the range of an object that is answered, is another
@@ -33,7 +34,7 @@ import sys
 import threading
 import time
 
-KINDS = ["refuse", "half", "lost", "cut", "storm", "error", "stall", "late"]
+KINDS = ["refuse", "half", "lost", "cut", "storm", "error", "stall", "silent", "late"]
 
 
 class State:
@@ -136,6 +137,13 @@ def header(head, name):
 def reset(sock):
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     sock.close()
+
+
+def hold(sock):
+    """Until it is closed or reset at the other end."""
+    while sock.recv(1 << 16):
+        pass
+    return False
 
 
 def gone(sock, first):
@@ -255,6 +263,8 @@ def passed(client, client_sock, state, args, head, method, path, length, fault, 
             for _ in parts or ():
                 pass
             return gone(client_sock, first)
+        if fault == "silent" and (bare or size == b"0" or dice.random() < 0.5):
+            return hold(client_sock)
         lines = [l for l in reply[:-4].split(b"\r\n") if not l.lower().startswith(b"connection:")]
         client_sock.sendall(b"\r\n".join(lines) + (b"\r\nConnection: close\r\n\r\n" if parts is None else b"\r\n\r\n"))
         left = dice.randint(0, max(int(size or 64) - 1, 0))
@@ -266,16 +276,12 @@ def passed(client, client_sock, state, args, head, method, path, length, fault, 
         except Ended:
             return False
         for part in parts:
-            if fault == "cut" and len(part) > left:
+            if fault in ("cut", "silent") and len(part) > left:
                 client_sock.sendall(part[:left])
-                client_sock.close()
-                return False
+                return hold(client_sock) if fault == "silent" else False
             left -= len(part)
             client_sock.sendall(part)
-        if fault == "cut":
-            client_sock.close()
-            return False
-        return True
+        return fault != "cut"
     finally:
         server_sock.close()
 

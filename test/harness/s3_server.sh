@@ -44,6 +44,21 @@ s3_moto_install() {
   return 1
 }
 
+# AWS's own command line in another one; sets S3_AWS
+s3_aws() {
+  local home=$S3_CACHE/awscli-1.46.3
+  S3_AWS=$home/bin/aws
+  server_fetch awscli 'the AWS CLI' "$S3_AWS" s3_aws_install "$home" && return 0
+  local status=$?
+  S3_WHY=$SERVER_WHY
+  return $status
+}
+s3_aws_install() {
+  rm -rf "$1" && python3 -m venv "$1" && nice -n 10 "$1/bin/pip" -q --disable-pip-version-check install 'awscli==1.46.3' && return 0
+  rm -rf "$1"
+  return 1
+}
+
 # s3_wait PID LOG: until it answers
 s3_wait() {
   local i

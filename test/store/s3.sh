@@ -13,7 +13,7 @@ case $? in
 77) echo "1..0 # SKIP $S3_WHY" && exit 0 ;;
 *) echo "Bail out! $S3_WHY" && exit 1 ;;
 esac
-s3 mb pk-plain && s3 mb pk-locked lock && s3 mb pk-versions && s3 versioning pk-versions && s3 mb pk-loose && s3_proxy "$folder" --stall 3 || { echo 'Bail out! no buckets or no proxy' && exit 1; }
+s3 mb pk-plain && s3 mb pk-locked lock && s3 mb pk-versions && s3 versioning pk-versions && s3 mb pk-loose && s3_proxy "$folder" --stall 30 || { echo 'Bail out! no buckets or no proxy' && exit 1; }
 s3 policy pk-loose <<E || exit 1
 {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"AWS": ["*"]},
  "Action": ["s3:GetObject"], "Resource": ["arn:aws:s3:::pk-loose/*"]}]}

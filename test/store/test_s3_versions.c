@@ -271,6 +271,8 @@ static void a_bucket_tells_what_it_is_set_to(void **state) {
     enum store_answer lifecycle = strcmp(need("S3_KIND"), "versitygw") == 0 ? STORE_ANSWER_NONE : STORE_ANSWER_NO;
     assert_int_equal(b.expires, lifecycle);
     assert_int_equal(b.aborts, lifecycle);
+    assert_int_equal(b.archives, lifecycle);
+    assert_string_equal(b.sse_wanted, "");
     assert_string_equal(b.why, "");
     store_close(s);
     s = opened("S3_VERSIONED_URL");

@@ -87,7 +87,7 @@ struct rules {
     const char *ours; /* prefix */
     /* the rule that is being read */
     char prefix[S3_KEY_BYTES_MAX + 1];
-    bool enabled, tagged, expires, expires_noncurrent, aborts;
+    bool enabled, tagged, expires, expires_noncurrent, aborts, archives;
     int64_t days, noncurrent_days;
 };
 
@@ -108,6 +108,9 @@ static void end_rule(struct rules *r) {
         sooner(&r->b->expires_noncurrent_ns, r->noncurrent_days);
     }
     if (ours && r->aborts) r->b->aborts = STORE_ANSWER_YES;
+    /* packs of data may go there */
+    const bool only_data = strncmp(r->prefix, r->ours, m) == 0 && strncmp(r->prefix + m, "packs/d/", 8) == 0;
+    if (ours && r->archives && !only_data) r->b->archives = STORE_ANSWER_YES;
     *r = (struct rules){.b = r->b, .ours = r->ours};
 }
 
@@ -122,6 +125,7 @@ static int take_rule(void *ctx, const char *path, struct bytes text, struct erro
     if (is(path, "/Rule/Expiration/Date")) r->expires = true;
     if (is(path, "/NoncurrentVersionExpiration/NoncurrentDays"))
         r->expires_noncurrent = true, r->noncurrent_days = number(text);
+    if (is(path, "/Transition/StorageClass")) r->archives |= word(text, "GLACIER") || word(text, "DEEP_ARCHIVE");
     if (is(path, "/AbortIncompleteMultipartUpload/DaysAfterInitiation")) r->aborts = true;
     if (strcmp(path, "LifecycleConfiguration/Rule") == 0) end_rule(r);
     return 0;
@@ -129,10 +133,11 @@ static int take_rule(void *ctx, const char *path, struct bytes text, struct erro
 
 static void look_at_lifecycle(struct s3_store *s, struct store_bucket *b) {
     struct rules r = {.b = b, .ours = s->place.prefix};
-    b->expires = b->expires_noncurrent = b->aborts = STORE_ANSWER_NO;
+    b->expires = b->expires_noncurrent = b->aborts = b->archives = STORE_ANSWER_NO;
     enum store_answer a =
         ask(s, "lifecycle=", "s3:GetLifecycleConfiguration", "LifecycleConfiguration", take_rule, &r, b);
-    if (a == STORE_ANSWER_UNKNOWN || a == STORE_ANSWER_NONE) b->expires = b->expires_noncurrent = b->aborts = a;
+    if (a == STORE_ANSWER_UNKNOWN || a == STORE_ANSWER_NONE)
+        b->expires = b->expires_noncurrent = b->aborts = b->archives = a;
 }
 
 /* ---- who else may come in ---- */
@@ -221,6 +226,27 @@ static enum store_answer look_at_removal(struct s3_store *s, bool kept, struct s
     return rc == -ERR_S3_DENIED ? STORE_ANSWER_NO : unknown(b, &e);
 }
 
+/* By what was stored last, as a bucket's default and an old object tell nothing of that. */
+static void look_at_sse(struct s3_store *s, struct store_bucket *b) {
+    struct error e = ERROR_INIT;
+    struct s3_call c = {.what = "see how an object is encrypted at rest",
+                        .action = "s3:GetObject",
+                        .method = "HEAD",
+                        .key = "checkpoint",
+                        .expected = {404}};
+    b->sse_seen = STORE_ANSWER_NONE;
+    snprintf(b->sse_wanted, sizeof b->sse_wanted, "%s", s->place.sse);
+    if (!b->sse_wanted[0]) return;
+    int rc = s3_call(s, &c, &e);
+    const char *is = rc == 0 ? http_header(&c.answer, "x-amz-server-side-encryption") : NULL;
+    if (is) snprintf(b->sse_found, sizeof b->sse_found, "%s", is);
+    if (rc < 0)
+        b->sse_seen = unknown(b, &e);
+    else if (c.answer.status / 100 == 2)
+        b->sse_seen = STORE_ANSWER_YES;
+    s3_call_free(&c);
+}
+
 static enum store_answer set_to(enum store_answer asked, bool on) {
     return asked == STORE_ANSWER_YES ? (on ? STORE_ANSWER_YES : STORE_ANSWER_NO) : asked;
 }
@@ -245,6 +271,7 @@ int s3_bucket(struct store *st, struct store_bucket *ret, struct error *err) {
     on = false;
     a = ask(s, "encryption=", "s3:GetEncryptionConfiguration", "ServerSideEncryptionConfiguration", take_sse, &on, &b);
     b.encrypted = set_to(a, on);
+    look_at_sse(s, &b);
     b.open_to_all = look_who_may(s, &b);
     b.may_erase = look_at_removal(s, kept, &b);
     *ret = b;
