@@ -2,7 +2,8 @@
 """proofkeep beside restic, rustic and kopia on one S3 server after the other, direct and late: seconds, requests, bytes. Requests
 are counted by a proxy before the server (s3_meter.py), the same for all, which also makes it late. Without lateness everything
 is done twice: for the seconds without the proxy, which is itself slow, and for the requests with it. Every engine begins its restore, its check and its
-prune with empty caches, as on another machine. Never asserts.
+prune with empty caches, as on another machine. Below each table stands the CPU time of both sides, and what merely putting and
+getting as many bytes takes curl (the floor). Never asserts.
 
   bench/s3.py [--dir DIR] [--servers minio,versitygw] [--late 0,20] [--peers A,B,…] [--mb 1000]
 
@@ -36,13 +37,13 @@ class Server:
     def __enter__(self):
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir()
-        script = f'. "{HERE.parent}/test/harness/s3_server.sh"; trap s3_stop EXIT; s3_start {self.kind} "$1" && echo "$S3_ENDPOINT" && read -r _' \
+        script = f'. "{HERE.parent}/test/harness/s3_server.sh"; trap s3_stop EXIT; s3_start {self.kind} "$1" && echo "$S3_ENDPOINT ${{S3_PIDS[0]}}" && read -r _' \
                  ' || echo "! $S3_WHY"'
         self.shell = subprocess.Popen(["bash", "-c", script, "bench", self.folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.real = self.shell.stdout.readline().strip()
+        self.real, _, self.pid = self.shell.stdout.readline().strip().partition(" ")
         if not self.real.startswith("http"):
             self.shell.wait()
-            raise LookupError(self.real[2:] or "it did not start")
+            raise LookupError(self.pid or "it did not start")
         self.meter = subprocess.Popen([sys.executable, HERE / "s3_meter.py", self.real.partition("//")[2]], stdin=subprocess.PIPE,
                                       stdout=subprocess.PIPE, text=True)
         self.metered = f"127.0.0.1:{self.meter.stdout.readline().strip()}"
@@ -62,6 +63,11 @@ class Server:
     def client(self, *argv):
         env = {**os.environ, "S3_ENDPOINT": self.real, "S3_ACCESS": ACCESS, "S3_SECRET": SECRET, "S3_REGION": "us-east-1"}
         return subprocess.run([sys.executable, HERE.parent / "test/harness/s3_client.py", *argv], env=env, check=True, capture_output=True, text=True).stdout
+
+    def cpu(self):
+        """Seconds that the server has computed so far."""
+        user, system = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
     def stored(self, bucket):
         return sum(int(line.split()[1]) for line in self.client("ls", bucket).splitlines())
@@ -190,12 +196,36 @@ def back(moved):
 
 def step(e, server, what, *argv):
     server.order("count")
+    before = server.cpu()
     use = getattr(e, what)(*argv)
+    use["served"] = server.cpu() - before
     n = server.order("count")
     n.pop("entries", 0) # PUTs all the same
     up, down = n.pop("up"), n.pop("down")
     use |= {"connections": n.pop("connections", 0), "requests": sum(n.values()), "kinds": n, "up": up, "down": down}
     return use
+
+
+def floor(server, bucket, place, size):
+    """What it takes curl to put so many bytes there, in objects of 24 MiB and eight at once, and to get them again."""
+    folder, each = place / "s3-floor", 24 << 20
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    names = [str(n) for n in range(max(1, size // each))]
+    for name in names:
+        (folder / name).write_bytes(os.urandom(min(each, size)))
+    server.client("mb", bucket)
+    url = f"http://{server.host}/{bucket}"
+    common = ["curl", "-sSf", "-Z", "--parallel-immediate", "--parallel-max", "8", "--aws-sigv4", "aws:amz:us-east-1:s3", "-u", f"{ACCESS}:{SECRET}",
+              "-H", "x-amz-content-sha256: UNSIGNED-PAYLOAD"]
+    rows = {}
+    for what, more in (("put", ["-T", f"{folder}/{{{','.join(names)}}}", url + "/"]),
+                       ("get", [f"{url}/{{{','.join(names)}}}", "-o", "/dev/null"])):
+        before = server.cpu()
+        rows[what] = run([*common, *more])
+        rows[what]["served"] = server.cpu() - before
+    shutil.rmtree(folder)
+    return rows
 
 
 def measure_both(e, server, bucket, tree, o, late):
@@ -212,9 +242,17 @@ def measure_both(e, server, bucket, tree, o, late):
     return row
 
 
+def emptied(out):
+    """What was restored gives its space back. Its files go when all is measured: ext4 without a journal passes over inodes that
+    were freed lately one by one, for a minute and longer, and whoever restores next would pay for it."""
+    for f in out.rglob("*"):
+        if f.is_file() and not f.is_symlink():
+            os.truncate(f, 0)
+
+
 def measure(e, server, bucket, tree, o):
-    out, aside = o.dir / f"{e.name}-s3-out", o.dir / "s3-aside"
-    shutil.rmtree(out, ignore_errors=True)
+    out, aside = o.dir / "s3-out" / f"{e.name}-{server.kind}-{bucket}", o.dir / "s3-aside"
+    out.parent.mkdir(exist_ok=True)
     shutil.rmtree(aside, ignore_errors=True)
     e.tree = tree
     server.client("mb", bucket)
@@ -225,6 +263,7 @@ def measure(e, server, bucket, tree, o):
     os.sync()
     e.cold()
     row["restore"] = step(e, server, "restore", out)
+    emptied(out)
     e.cold()
     row["check"] = step(e, server, "check")
     moved = halve(tree, aside)
@@ -237,7 +276,7 @@ def measure(e, server, bucket, tree, o):
     return row
 
 
-def show(rows, title):
+def show(rows, title, least):
     print(f"\n{title}\n{'':12}" + "".join(f"{s:>26}" for s in STEPS) + f"{'stored, left MB':>20}")
     for name, row in rows.items():
         print(f"{name:12}" + "".join(f"{row[s]['wall']:>8.2f} s {row[s]['requests']:>6} rq {row[s]['peak']:>4.0f}M" for s in STEPS)
@@ -249,11 +288,16 @@ def show(rows, title):
     for name, row in rows.items():
         print(f"  {name:10} " + "; ".join(f"{s} " + " ".join(f"{k} {n}" for k, n in sorted(row[s]["kinds"].items()))
                                           + f" ↑{row[s]['up'] / 1e6:.0f} ↓{row[s]['down'] / 1e6:.0f} MB" for s in STEPS))
+    cpu = lambda use: f"{use['user'] + use['sys']:.2f}+{use['served']:.2f}"
+    print("  CPU seconds, its own and the server's: " + "; ".join(
+        f"{name} " + " ".join(f"{s} {cpu(row[s])}" for s in STEPS) for name, row in rows.items()))
+    print("  as many bytes as the first of these stores, by curl: " + ", ".join(f"{what} {use['wall']:.2f} s, CPU {cpu(use)}" for what, use in least.items()))
     sys.stdout.flush()
 
 
 def bench_s3(programs, o):
     """programs: of each engine by name; o: dir, servers, late, mb."""
+    shutil.rmtree(o.dir / "s3-out", ignore_errors=True)
     tree = part_of(tree_make(o.dir), o.dir, o.mb * 1_000_000)
     size, results = stored(tree), {}
     warm(tree)
@@ -271,14 +315,16 @@ def bench_s3(programs, o):
                         rows[name] = measure_both(e, server, bucket, tree, o, late)
                         e.clear()
                         print(f"{kind}, {late:g} ms: {name}: done", file=sys.stderr)
-                    for name in rows:
-                        shutil.rmtree(o.dir / f"{name}-s3-out", ignore_errors=True)
-                    show(rows, f"{kind}, {late:g} ms late: {size / 1e6:.0f} MB in {sum(1 for p in tree.rglob('*') if p.is_file())} files")
-                    results[f"{kind}-{late:g}"] = rows
+                    server.direct = not late
+                    least = floor(server, f"floor-{late:g}".replace(".", "-"), o.dir, next(iter(rows.values()))["stored"])
+                    server.direct = False
+                    show(rows, f"{kind}, {late:g} ms late: {size / 1e6:.0f} MB in {sum(1 for p in tree.rglob('*') if p.is_file())} files", least)
+                    results[f"{kind}-{late:g}"] = {**rows, "floor": least}
                     (o.dir / "s3.json").write_text(json.dumps(results, indent=1))
         except LookupError as why:
             print(f"{kind} is left out: {why}", file=sys.stderr)
     shutil.rmtree(tree)
+    shutil.rmtree(o.dir / "s3-out", ignore_errors=True)
     return results
 
 

@@ -1,4 +1,5 @@
 #include "base/http.h"
+#include "base/http_spare.h"
 #include "base/meter.h"
 #include "base/seam.h"
 #include "base/thread.h"
@@ -22,6 +23,7 @@ struct http {
     struct http_options o;
     char *ca_file;
     struct meter up, down;
+    struct spares spares;
 };
 
 /* A request under way. */
@@ -30,6 +32,7 @@ struct transfer {
     const struct http_request *q;
     struct http_response *r;
     CURL *easy;
+    curl_socket_t made; /* a connection that was begun ahead */
     size_t part, at; /* of the body, what is sent next */
     uint64_t body_bytes;
     int stop_before;
@@ -93,6 +96,7 @@ int http_new(const struct http_options *o, struct http **ret, struct error *err)
     if (h->o.stall_ms <= 0) h->o.stall_ms = HTTP_STALL_MS;
     pthread_mutex_init(&h->lock, NULL);
     for (int i = 0; i < CURL_LOCK_DATA_LAST; i++) pthread_mutex_init(&h->share_locks[i], NULL);
+    spares_init(&h->spares);
     meter_init(&h->up, o->upload_bytes_per_s);
     meter_init(&h->down, o->download_bytes_per_s);
     if (o->ca_file) rc = mem_strdup(o->ca_file, &h->ca_file, err);
@@ -117,6 +121,7 @@ void http_free(struct http *h) {
     if (h->share) curl_share_cleanup(h->share);
     for (int i = 0; i < CURL_LOCK_DATA_LAST; i++) pthread_mutex_destroy(&h->share_locks[i]);
     pthread_mutex_destroy(&h->lock);
+    spares_free(&h->spares);
     meter_free(&h->up);
     meter_free(&h->down);
     seam_free(h->ca_file);
@@ -141,9 +146,18 @@ static void handle_return(struct http *h, CURL *easy) {
 }
 
 static curl_socket_t open_socket(void *ctx, curlsocktype purpose, struct curl_sockaddr *a) {
-    (void)ctx, (void)purpose;
+    struct transfer *t = ctx;
+    (void)purpose;
+    t->made = CURL_SOCKET_BAD;
+    if (t->h->o.ahead) t->made = spares_take(&t->h->spares, &a->addr, a->addrlen, a->socktype, a->protocol);
+    if (t->made >= 0) return t->made;
     int fd = seam_socket(a->family, a->socktype, a->protocol);
     return fd < 0 ? CURL_SOCKET_BAD : fd;
+}
+
+static int is_connected(void *ctx, curl_socket_t fd, curlsocktype purpose) {
+    (void)purpose;
+    return fd == ((struct transfer *)ctx)->made ? CURL_SOCKOPT_ALREADY_CONNECTED : CURL_SOCKOPT_OK;
 }
 
 static size_t give_body(char *to, size_t size, size_t n, void *ctx) {
@@ -279,6 +293,9 @@ static CURLcode set_up(struct transfer *t, struct curl_slist *headers) {
     SET(CURLOPT_CONNECTTIMEOUT_MS, (long)h->o.connect_timeout_ms);
     SET(CURLOPT_TIMEOUT_MS, (long)q->timeout_ms);
     SET(CURLOPT_OPENSOCKETFUNCTION, open_socket);
+    SET(CURLOPT_OPENSOCKETDATA, t);
+    SET(CURLOPT_SOCKOPTFUNCTION, is_connected);
+    SET(CURLOPT_SOCKOPTDATA, t);
     SET(CURLOPT_ERRORBUFFER, t->why);
     SET(CURLOPT_HTTPHEADER, headers);
     SET(CURLOPT_NOPROGRESS, 0L);
@@ -407,6 +424,8 @@ static int perform(struct transfer *t, struct error *err) {
         t->r->status = (int)status;
         const char *date = http_header(t->r, "date");
         if (date && !http_date_parse(date, &t->r->date_ns)) t->r->date_ns = 0;
+        const char *left = http_header(t->r, "connection");
+        if (t->h->o.ahead && status / 100 == 2) spares_answered(&t->h->spares, left && strcasecmp(left, "close") == 0);
     }
     curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, NULL);
     curl_slist_free_all(headers);
@@ -415,7 +434,7 @@ static int perform(struct transfer *t, struct error *err) {
 
 int http_send(struct http *h, const struct http_request *q, struct http_response *ret, struct error *err) {
     *ret = (struct http_response){.headers = BUF_INIT(HTTP_HEADERS_BYTES_MAX)};
-    struct transfer t = {.h = h, .q = q, .r = ret, .stop_before = atomic_load(&stop_signal)};
+    struct transfer t = {.h = h, .q = q, .r = ret, .made = CURL_SOCKET_BAD, .stop_before = atomic_load(&stop_signal)};
     if (strncmp(q->url, "http://", 7) != 0 && strncmp(q->url, "https://", 8) != 0)
         return error_set(err, ERR_USAGE, "'%.64s' begins with neither http:// nor https://", q->url);
     for (size_t i = 0; i < q->body_count; i++) t.body_bytes += q->body[i].len;

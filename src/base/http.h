@@ -23,6 +23,7 @@ struct http_options {
     int stall_ms;           /* a request in which nothing moves for so long is given up; 0: HTTP_STALL_MS */
     uint64_t upload_bytes_per_s, download_bytes_per_s; /* of all requests together; 0: no limit */
     bool no_proxy;                                     /* for addresses that only this machine can mean */
+    bool ahead; /* where answers close their connections, a few others are begun before they are needed */
 };
 
 /* Any thread may use one at any time. */

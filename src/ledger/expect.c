@@ -3,6 +3,7 @@
 #include "ledger/ledger_internal.h"
 #include "ledger/tiles.h"
 
+#include "base/time.h"
 #include <stdlib.h>
 
 #define BUNDLE_EXPECTED_BYTES ((size_t)1 << 20)
@@ -20,6 +21,12 @@ static void expect_entries(struct ledger *l, uint64_t from, uint64_t end) {
         entry_key(seq, key);
         store_expect(l->store, key, LEDGER_ENTRY_MAX_BYTES + 2, 1);
     }
+}
+
+void ledger_expect_append(struct ledger *l) {
+    if (!store_reads_many(l->store) || !l->primed || ledger_size(l) == 0 || ledger_looked_lately(l)) return;
+    expect_entries(l, ledger_size(l) - 1, ledger_size(l));
+    l->asked_ns = time_monotonic_ns();
 }
 
 /* The size that the checkpoint claims; 0 when it claims none. */

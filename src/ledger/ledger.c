@@ -426,12 +426,20 @@ static int look(struct ledger *l, bool newcomers, struct error *err) {
     return 0;
 }
 
+static bool is_late(int64_t since_ns) {
+    return !since_ns || time_monotonic_ns() - since_ns >= LOOKED_NS;
+}
+
 static int sync_log(struct ledger *l, bool newcomers, struct error *err) {
+    /* what was asked for ahead is from then */
+    const int64_t asked_ns = newcomers || is_late(l->asked_ns) ? 0 : l->asked_ns;
+    if (l->asked_ns && !asked_ns) store_expect_end(l->store);
+    l->asked_ns = 0;
     ledger_peeks_drop(l);
     int rc = look(l, newcomers, err);
     ledger_peeks_drop(l);
     if (rc < 0) return rc;
-    l->looked_ns = time_monotonic_ns();
+    l->looked_ns = asked_ns ? asked_ns : time_monotonic_ns();
     /* A pin that cannot be renewed (a full disk, say) stays at what was seen before, which is still true; that must not
      * keep anyone from restoring. */
     struct error e = ERROR_INIT;
@@ -443,9 +451,13 @@ int ledger_sync(struct ledger *l, struct error *err) {
     return sync_log(l, true, err);
 }
 
+bool ledger_looked_lately(const struct ledger *l) {
+    return l->primed && !is_late(l->looked_ns);
+}
+
 int ledger_sync_for_append(struct ledger *l, struct error *err) {
     const bool many = store_reads_many(l->store);
-    if (many && l->primed && l->looked_ns && time_monotonic_ns() - l->looked_ns < LOOKED_NS) return 0;
+    if (many && ledger_looked_lately(l)) return 0;
     return sync_log(l, !many, err);
 }
 

@@ -66,6 +66,9 @@ int ledger_open(struct store *s, const char *origin, const char *cache_dir, ledg
  * store_expect_end. */
 void ledger_expect_first(struct store *s);
 void ledger_expect_next(struct ledger *l);
+/* The same for the look that ledger_append begins with, unless it needs none: it is asked for while what the entry
+ * names is being stored. */
+void ledger_expect_append(struct ledger *l);
 /* How a handle without a cache may begin elsewhere than at entry 0. The functions are called with the judge's ctx. */
 struct ledger_start {
     uint8_t signer[SIGN_PUBLIC_BYTES]; /* whose summaries are believed */

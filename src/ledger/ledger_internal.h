@@ -74,6 +74,7 @@ struct ledger {
     uint64_t direct_from; /* entries from here on were read as they are stored, by this handle */
     bool pinned_before;   /* when this handle first looked */
     bool published_last;  /* see ledger_published_last */
+    int64_t asked_ns;     /* when the look before an append was asked for ahead; 0: it was not */
     int64_t looked_ns;  /* when the newest entry was last held against the store's, by the monotonic clock */
     bool primed;        /* the cache was replayed and the store was held against pin, listing and checkpoint */
 };
@@ -111,6 +112,7 @@ int ledger_fetch(struct ledger *l, uint64_t seq, struct buf *ret, struct error *
 /* ledger_sync, but where a request takes long, newcomers are left to the name that they have taken: it is refused to
  * whoever appends without having read them. */
 int ledger_sync_for_append(struct ledger *l, struct error *err) PK_CHECK;
+bool ledger_looked_lately(const struct ledger *l); /* so that this looks no more */
 /* Remember size and root on this machine. Nothing to do without a cache. */
 int ledger_pin(struct ledger *l, struct error *err) PK_CHECK;
 /* The checkpoint in the store, if there is one that a known key signed. An unsigned or malformed one is as none: it is

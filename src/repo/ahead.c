@@ -142,6 +142,24 @@ void ahead_share(struct ahead *a, unsigned share) {
     if (a) a->share = share;
 }
 
+/* A plan, and what carries it out, each read the metadata: what was used last stays for the next reader. */
+static void leave(struct ahead *a) {
+    struct repo *r = a->repo;
+    struct segment *last = NULL;
+    for (struct segment *g = a->segments; g; g = g->next)
+        if (g->w->meta && g->whole && g->state == SEGMENT_THERE && g->len <= r->meta_pack_bytes &&
+            (!last || g->used > last->used))
+            last = g;
+    if (!last) return;
+    pthread_mutex_lock(&r->lock);
+    seam_free(r->left.bytes);
+    r->left.pack = last->w->pack;
+    r->left.bytes = last->bytes;
+    r->left.len = last->len;
+    pthread_mutex_unlock(&r->lock);
+    last->bytes = NULL;
+}
+
 void ahead_free(struct ahead *a) {
     if (!a) return;
     pthread_mutex_lock(&a->lock);
@@ -149,6 +167,7 @@ void ahead_free(struct ahead *a) {
     pthread_cond_broadcast(&a->moved);
     pthread_mutex_unlock(&a->lock);
     for (unsigned i = 0; i < a->thread_count; i++) pthread_join(a->threads[i], NULL);
+    leave(a);
     while (a->segments) {
         struct segment *g = a->segments;
         a->segments = g->next;
@@ -466,6 +485,18 @@ static struct segment *segment_find(struct ahead *a, const struct want *w, uint6
     return NULL;
 }
 
+/* The caller's; NULL when no former reader left that one. */
+static uint8_t *left_take(struct repo *r, const struct want *w) {
+    uint8_t *bytes = NULL;
+    pthread_mutex_lock(&r->lock);
+    if (r->left.bytes && r->left.len == w->bytes && digest_equal(&r->left.pack, &w->pack)) {
+        bytes = r->left.bytes;
+        r->left.bytes = NULL;
+    }
+    pthread_mutex_unlock(&r->lock);
+    return bytes;
+}
+
 bool ahead_whole(struct ahead *a, const struct location *l, struct ahead_hold *ret) {
     if (!a) return false;
     pthread_mutex_lock(&a->lock);
@@ -473,8 +504,14 @@ bool ahead_whole(struct ahead *a, const struct location *l, struct ahead_hold *r
     struct segment *g = w ? segment_find(a, w, 0, w->bytes) : NULL;
     if (w && !g && (!w->come || w->meta) && worth_whole(a, w)) {
         /* where all that is there is held by others, each reads for itself what it is at */
-        g = make_room(a, w->bytes, true) ? segment_new(a, w, 0, w->bytes, WHOLE, NULL) : NULL;
-        if (g) g->queued = true;
+        uint8_t *have = w->meta ? left_take(a->repo, w) : NULL;
+        g = make_room(a, w->bytes, true) ? segment_new(a, w, 0, w->bytes, WHOLE, have) : NULL;
+        if (g && have)
+            g->state = SEGMENT_THERE;
+        else if (g)
+            g->queued = true;
+        else
+            seam_free(have);
     }
     if (g) g->holds++; /* stays while others are asked for */
     advance(a);

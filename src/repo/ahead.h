@@ -6,7 +6,8 @@
  *  1. It is help and no more: what it cannot fetch, the caller reads by itself, and learns there why.
  *  2. Nothing here is believed: who takes bytes opens and checks them as if the store had just given them.
  *  3. Memory: bytes_max, and 16 MiB of frames that are wanted again (4 where bytes_max is under 96 MiB). Together with
- *     others of its room it never has more than that has.
+ *     others of its room it never has more than that has. When freed, it leaves one metadata pack to the next reader of
+ *     the handle.
  */
 #ifndef PK_REPO_AHEAD_H
 #define PK_REPO_AHEAD_H

@@ -40,6 +40,7 @@ int delete_append(struct repo *r, uint64_t at, const struct digests *packs, cons
     struct digest list, instead, index;
     json_t *p = json_object(), *s = NULL;
     int rc = repo_writable(r, err);
+    if (rc == 0) ledger_expect_append(r->ledger);
     if (rc == 0) rc = packlist_write(r, packs->d, packs->n, &list, NULL, err);
     if (rc == 0 && replaced_by) rc = packlist_write(r, replaced_by->d, replaced_by->n, &instead, NULL, err);
     if (rc == 0 && swept->n) rc = packlist_write(r, swept->d, swept->n, &index, NULL, err);
@@ -441,6 +442,28 @@ static int all_remove(struct repo *r, const struct digests *gone, const struct p
     return rc < 0 ? rc : doomed_end(&d, err);
 }
 
+static void *publish(void *arg) {
+    struct error ignored = ERROR_INIT; /* the caller publishes what is not when all is removed */
+    (void)!repo_publish(arg, &ignored);
+    return NULL;
+}
+
+/* Where a request takes long, the log that says so is published meanwhile: what removes knows nothing of the log. */
+static int all_remove_beside(struct repo *r, const struct digests *gone, const struct pack_facts *all,
+                             const struct sweep *s, struct gc_plan *plan, struct error *err) {
+    struct error alone = ERROR_INIT;
+    pthread_t thread;
+    const bool beside = store_reads_many(r->store) && thread_start(&thread, publish, r, &alone) == 0;
+    int rc = all_remove(r, gone, all, s, plan, err);
+    if (beside) pthread_join(thread, NULL);
+    return rc;
+}
+
+static void *tidy(void *arg) {
+    store_tidy(arg);
+    return NULL;
+}
+
 /* Takes out of `names` what an earlier entry has deleted: it only still lies there, and the log need not say so twice.
  */
 static int forget_deleted(struct repo *r, bool swept, struct digests *names, struct error *err) {
@@ -512,7 +535,7 @@ static int collect_once(struct repo *r, const struct gc_options *o, struct names
                            err);
         if (rc == 0) rc = store_reads_many(r->store) ? repo_follow(r, err) : repo_sync(r, err);
     }
-    if (rc == 0) rc = all_remove(r, &gone, &all, &sweep, plan, err);
+    if (rc == 0) rc = all_remove_beside(r, &gone, &all, &sweep, plan, err);
     marks_free(marks);
     if (plan->dead_count < plan->dead_packs) /* there will be another part */
         for (size_t i = 0; i < gone.n && rc == 0; i++) rc = nameset_add(tried, gone.d[i].b, err);
@@ -549,6 +572,11 @@ static int collect_part(struct repo *r, const struct gc_options *o, struct names
 
 int gc_run(struct repo *r, const struct gc_options *o, struct gc_plan *ret, struct error *err) {
     struct nameset tried = {0};
+    struct error alone = ERROR_INIT;
+    pthread_t thread;
+    /* what it gives up is older than any run that goes on */
+    const bool allowed = r->keys->role == ROLE_ADMIN || r->keys->role == ROLE_PRUNE;
+    const bool beside = allowed && store_reads_many(r->store) && thread_start(&thread, tidy, r->store, &alone) == 0;
     int rc = collect_part(r, o, &tried, ret, err);
     /* what one entry was not enough for; what was repacked just now is not looked at again */
     struct gc_options rest = *o;
@@ -567,7 +595,10 @@ int gc_run(struct repo *r, const struct gc_options *o, struct gc_plan *ret, stru
         gc_plan_free(&more);
     }
     nameset_free(&tried);
-    if (rc == 0) store_tidy(r->store);
+    if (beside)
+        pthread_join(thread, NULL);
+    else if (rc == 0)
+        store_tidy(r->store);
     return rc;
 }
 

@@ -122,6 +122,23 @@ static void root_keep(struct repo *r, const struct snapshot_info *info, struct b
     pthread_mutex_unlock(&r->lock);
 }
 
+void snapshot_expect_root(struct repo *r, const struct snapshot_info *info) {
+    struct location l;
+    struct digest pack;
+    uint64_t bytes;
+    bool meta, have;
+    char key[96];
+    if (!store_reads_many(r->store) || info->root_count != 1 || !index_find(&r->index, info->root[0].b, &l) ||
+        !index_pack(&r->index, &l, &pack, &bytes, &meta) || !meta || bytes > r->meta_pack_bytes)
+        return;
+    pthread_mutex_lock(&r->lock);
+    have = (r->root.count && digest_equal(&r->root.ids[0], &info->root[0])) ||
+           (r->left.bytes && digest_equal(&r->left.pack, &pack));
+    pthread_mutex_unlock(&r->lock);
+    pack_key(true, &pack, key);
+    if (!have) store_expect(r->store, key, (size_t)bytes, 1);
+}
+
 int moving_root(struct moving *m, const struct snapshot_info *info, struct root_doc *ret, struct error *err) {
     struct buf raw = BUF_INIT(256u << 20);
     int rc = root_again(m->repo, info, &raw, err);

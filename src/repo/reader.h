@@ -15,6 +15,8 @@ struct item_head {
     struct digest sha256;
     uint64_t ordinal;
 };
+/* Help only: the pack with the root is asked for, which snapshot_open reads next (see store_expect). */
+void snapshot_expect_root(struct repo *r, const struct snapshot_info *info);
 int snapshot_open(struct repo *r, const struct snapshot_info *info, struct snapshot **ret, struct error *err) PK_CHECK;
 /* The same with caches of about that many bytes, for who keeps several open. */
 int snapshot_open_sized(struct repo *r, const struct snapshot_info *info, size_t cache_bytes, struct snapshot **ret, struct error *err) PK_CHECK;

@@ -527,6 +527,7 @@ void repo_close(struct repo *r) {
     run_own_drop(r);
     run_read_drop(r);
     buf_free(&r->root.raw);
+    seam_free(r->left.bytes);
     packs_listed_drop(r);
     for (size_t i = 0; i < r->session_count; i++) secret_free(r->sessions[i].key);
     seam_free(r->sessions);
@@ -677,9 +678,12 @@ static int publish_again(struct repo *r, struct error *err) {
 }
 
 int repo_publish(struct repo *r, struct error *err) {
+    const uint64_t size = ledger_size(r->ledger);
+    if (r->published == size && store_reads_many(r->store)) return 0;
     int rc = ledger_publish(r->ledger, secret_bytes(r->keys->sign_seed), err);
     if (rc == 0) rc = publish_again(r, err);
     if (rc == 0) rc = state_publish(r, err);
+    if (rc == 0) r->published = size;
     /* A credential for restores may be let at the log alone; whoever writes next publishes what is derived from it. */
     if (rc != -ERR_S3_DENIED || r->keys->role != ROLE_RESTORE) return rc;
     error_clear(err);

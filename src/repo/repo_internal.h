@@ -431,6 +431,11 @@ struct repo {
         size_t count; /* 0: none */
         struct buf raw;
     } root;
+    struct { /* a whole metadata pack that a reader had, for the next one (ahead.c); under the lock */
+        struct digest pack;
+        uint8_t *bytes; /* NULL: none */
+        size_t len;
+    } left;
     struct { /* index objects that were read, when they are small: content under its name does not change; under the lock */
         struct digest name;
         uint8_t type;
@@ -440,6 +445,7 @@ struct repo {
         size_t len;
     } read_bodies[READ_BODIES];
     unsigned read_next;
+    uint64_t published;          /* entries of the log that this handle has seen published (repo_publish); 0: none */
     struct packs_listed *listed; /* collect.c; NULL: none */
     struct alternates *alternates; /* alternate.h; NULL: none */
     struct room sealed, decoded;   /* what is read ahead (ahead.h); frames (fetch.c) */

@@ -161,6 +161,11 @@ static void count(struct thaw_survey *s) {
     }
 }
 
+void thaw_expect(struct repo *r, const struct snapshot_info *info) {
+    if (store_has_archive(r->store)) store_expect_list(r->store, "packs/", false, 1);
+    snapshot_expect_root(r, info);
+}
+
 int thaw_survey_make(struct repo *r, const struct snapshot_info *info, bool whole, thaw_narrow narrow, void *ctx,
                      struct thaw_survey *ret, struct error *err) {
     struct survey v = {.s = ret, .whole = whole || store_cold_depth(r->store) != STORE_DEPTH_NONE};

@@ -31,6 +31,9 @@ typedef int (*thaw_narrow)(void *ctx, struct thaw_need *n, struct error *err);
  * asked further. Costs memory of a row for each cold pack. `narrow` may be NULL. */
 int thaw_survey_make(struct repo *r, const struct snapshot_info *info, bool whole, thaw_narrow narrow, void *ctx,
                      struct thaw_survey *ret, struct error *err) PK_CHECK;
+/* Help only, where requests take long: what thaw_survey_make and then snapshot_open begin with is asked for. Both
+ * follow at once, and then store_expect_end. */
+void thaw_expect(struct repo *r, const struct snapshot_info *info);
 void thaw_survey_free(struct thaw_survey *s);
 /* Ask for all that is frozen, several at a time, and count it as asked for. The first failure stops; what was asked for by then
  * is on its way, and asking again is fine. */

@@ -346,6 +346,7 @@ static int finish(struct writer *w, int rc, struct error *err) {
     if (rc == 0) rc = writer_alive(w, err);
     if (rc == 0) rc = packs_close(w, err);
     if (rc == 0) rc = store_commit(w->repo->store, err);
+    if (rc == 0) ledger_expect_append(w->repo->ledger);
     if (rc == 0) rc = run_flush(w, err);
     if (rc == 0) rc = list_write(w, err);
     if (rc == 0) rc = store_commit(w->repo->store, err);

@@ -268,6 +268,7 @@ int restore_plan_make(struct work *w, const char *address, const struct restore_
     if (rc == 0) rc = plan_file_name("pln", id, err);
     if (rc < 0) goto out;
     time_format(point_time(info), when);
+    thaw_expect(w->repo, info);
     int64_t now = time_now_ns();
     hex_encode(info->entry.b, DIGEST_BYTES, entry);
     for (const char *const *p = o->paths; p && *p && rc == 0; p++) rc = json_push(paths, json_string(*p), err);
@@ -296,6 +297,7 @@ int restore_plan_make(struct work *w, const char *address, const struct restore_
     if (rc == 0) rc = estimate(w, info, doc, err);
     if (rc == 0) rc = thaw_plan(w, info, o->thaw, o->tier, doc, err);
     if (rc == 0) rc = driver_plan(w, info, doc, &found, err);
+    store_expect_end(repo_store(w->repo));
     if (rc == 0) rc = target_free_check(found.target, err);
     if (rc == 0) rc = pitr_find_put(&find, json_object_get(doc, "recovery"), json_object_get(doc, "warnings"), err);
     if (rc == 0) rc = pitr_tell(found.facts, found.reach, doc, err);

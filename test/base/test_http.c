@@ -84,6 +84,64 @@ static void connections_are_used_again(void **state) {
     http_server_stop(s);
 }
 
+/* Asks six times; answers how many connections there were in the end, once there are `least`. */
+static size_t connections_of(const struct http_answer *a, bool ahead, size_t least) {
+    struct http_server *s = http_server_start(a, 1);
+    struct http *h = client((struct http_options){.ahead = ahead});
+    struct error err = ERROR_INIT;
+    struct buf text = BUF_INIT(100);
+    for (size_t i = 0; i < 6; i++) {
+        struct http_request q = to(s, i % 2 ? "PUT" : "GET", "/");
+        struct http_response r;
+        q.text = &text;
+        claim_ok(http_send(h, &q, &r, &err), err);
+        assert_true(bytes_equal(buf_bytes(&text), BYTES_STR("ok")));
+        http_response_free(&r);
+    }
+    while (http_server_connections(s) < least) (void)seam_poll(NULL, 0, 5); /* accepted by a thread of its own */
+    const size_t n = http_server_connections(s);
+    assert_int_equal(http_server_requests(s), 6);
+    buf_free(&text);
+    http_free(h);
+    http_server_stop(s);
+    return n;
+}
+
+static void where_answers_close_connections_are_begun_ahead(void **state) {
+    (void)state;
+    const struct http_answer closes = {.bytes = OK_HEAD "Connection: close\r\nContent-Length: 2\r\n\r\nok",
+                                       .hang_up = true};
+    const struct http_answer keeps = {.bytes = OK_HEAD "Content-Length: 2\r\n\r\nok"};
+    assert_true(connections_of(&closes, true, 10) <= 6 + 4 * 6); /* each of its own, and four beyond */
+    assert_int_equal(connections_of(&closes, false, 6), 6);
+    assert_int_equal(connections_of(&keeps, true, 1), 1);
+}
+
+static void a_connection_begun_ahead_may_be_dead(void **state) {
+    (void)state;
+    /* The server goes: those that were begun are found to be of no use, and no request is put on one. */
+    const struct http_answer a = {.bytes = OK_HEAD "Connection: close\r\nContent-Length: 2\r\n\r\nok", .hang_up = true};
+    struct http_server *s = http_server_start(&a, 1);
+    struct http *h = client((struct http_options){.ahead = true});
+    struct error err = ERROR_INIT;
+    struct http_response r;
+    struct http_request q = to(s, "GET", "/");
+    claim_ok(http_send(h, &q, &r, &err), err);
+    http_response_free(&r);
+    while (http_server_connections(s) < 5) (void)seam_poll(NULL, 0, 5);
+    http_server_stop(s);
+    error_clear(&err);
+    assert_int_equal(http_send(h, &q, &r, &err), -ERR_NET_REFUSED);
+    http_response_free(&r);
+    error_clear(&err);
+    s = http_server_start(&a, 1);
+    q = to(s, "GET", "/"); /* another place */
+    claim_ok(http_send(h, &q, &r, &err), err);
+    http_response_free(&r);
+    http_free(h);
+    http_server_stop(s);
+}
+
 static void what_is_too_much_is_cut_or_refused(void **state) {
     (void)state;
     static char much[HTTP_HEADERS_BYTES_MAX * 2], many[HTTP_HEADERS_BYTES_MAX];
@@ -464,6 +522,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_body_goes_out_and_comes_back),
         cmocka_unit_test(connections_are_used_again),
+        cmocka_unit_test(where_answers_close_connections_are_begun_ahead),
+        cmocka_unit_test(a_connection_begun_ahead_may_be_dead),
         cmocka_unit_test(what_is_too_much_is_cut_or_refused),
         cmocka_unit_test(a_body_is_taken_as_it_comes),
         cmocka_unit_test(each_way_to_break_has_its_own_error),

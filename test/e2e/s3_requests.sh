@@ -103,8 +103,8 @@ claim 'a first backup after init asks twelve times beside its packs, and once mo
 again backup lab/it && at_most $(($(made) - packs)) 13 unchanged
 claim 'one of an unchanged tree as often'
 packs=$(made)
-run restore lab/it@latest --into "$T/counted" && same counted && at_most "$packs" $((16 + 3)) restore
-claim 'a restore from an empty cache fifteen times beside its packs, and once more when it takes long'
+run restore lab/it@latest --into "$T/counted" && same counted && at_most "$packs" $((15 + 3)) restore
+claim 'a restore from an empty cache fourteen times beside its packs, and once more when it takes long'
 run verify lab/it@latest --level decode && at_most "$packs" $((21 + 3)) check
 claim 'a verification that decodes everything twenty times, and once more'
 rm -rf tree/*[13579] && again backup lab/it && again verify lab/it@latest --level decode && before=$(made) && run prune lab/it --grace 0s &&

@@ -138,6 +138,7 @@ int store_s3_open(const char *url, bool create, const struct store_access *a, st
         .stall_ms = (int)(s->place.timeout_ns / 1000000),
         .upload_bytes_per_s = s->place.bytes_per_s,
         .download_bytes_per_s = s->place.bytes_per_s,
+        .ahead = true,
     };
     if (rc == 0) rc = http_new(&o, &s->http, err);
     if (rc < 0) {

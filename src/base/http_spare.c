@@ -1,0 +1,85 @@
+#include "base/http_spare.h"
+
+#include "base/seam.h"
+#include "base/time.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#define OLD_NS (INT64_C(4) * NS_PER_S) /* sooner than servers tire of a connection that says nothing */
+
+void spares_init(struct spares *s) {
+    *s = (struct spares){0};
+    pthread_mutex_init(&s->lock, NULL);
+}
+
+static void drop_first(struct spares *s) {
+    s->count--;
+    memmove(s->ready, s->ready + 1, s->count * sizeof *s->ready);
+}
+
+static void close_all(struct spares *s) {
+    while (s->count > 0) io_close(&s->ready[--s->count].fd);
+}
+
+void spares_free(struct spares *s) {
+    close_all(s);
+    pthread_mutex_destroy(&s->lock);
+}
+
+/* The lock is held. Nothing waits here; what cannot be begun is none. */
+static void fill(struct spares *s) {
+    while (s->wanted && s->place.len && s->count < SPARE_MAX) {
+        int fd = seam_socket(s->place.to.ss_family, s->place.type | SOCK_NONBLOCK, s->place.protocol);
+        if (fd < 0) return;
+        if (seam_connect(fd, (const struct sockaddr *)&s->place.to, s->place.len) < 0 && errno != EINPROGRESS) {
+            io_close(&fd);
+            return;
+        }
+        s->ready[s->count].fd = fd;
+        s->ready[s->count++].begun_ns = time_monotonic_ns();
+    }
+}
+
+/* Made, and neither refused nor closed since. */
+static bool is_made(int fd, bool *ret_dead) {
+    struct pollfd p = {.fd = fd, .events = POLLIN | POLLOUT};
+    int n = seam_poll(&p, 1, 0);
+    *ret_dead = n < 0 || (n > 0 && (p.revents & ~POLLOUT));
+    return n > 0 && !*ret_dead;
+}
+
+int spares_take(struct spares *s, const struct sockaddr *to, socklen_t len, int type, int protocol) {
+    int fd = -1;
+    bool dead = false;
+    if (len > sizeof s->place.to) return -1;
+    pthread_mutex_lock(&s->lock);
+    if (len != s->place.len || memcmp(&s->place.to, to, len) != 0) {
+        close_all(s);
+        memcpy(&s->place.to, to, len);
+        s->place.len = len;
+        s->place.type = type;
+        s->place.protocol = protocol;
+    }
+    while (s->count > 0 && fd < 0) {
+        const bool old = time_monotonic_ns() - s->ready[0].begun_ns > OLD_NS;
+        const bool made = is_made(s->ready[0].fd, &dead);
+        if (!made && !dead && !old) break; /* those behind it are younger */
+        if (made && !old)
+            fd = s->ready[0].fd;
+        else
+            io_close(&s->ready[0].fd);
+        drop_first(s);
+    }
+    if (!dead) fill(s);
+    pthread_mutex_unlock(&s->lock);
+    return fd;
+}
+
+void spares_answered(struct spares *s, bool closed) {
+    pthread_mutex_lock(&s->lock);
+    s->wanted = closed;
+    if (!closed) close_all(s);
+    fill(s);
+    pthread_mutex_unlock(&s->lock);
+}
