@@ -53,7 +53,7 @@ struct error {
 int error_set(struct error *err, enum error_code code, const char *fmt, ...) PK_PRINTF(3, 4);
 /* The same for a failed system call: appends ": <strerror(errno)>" and keeps errno. ENOSPC/EDQUOT become ERR_IO_FULL,
  * ENOMEM becomes ERR_NO_MEMORY, whatever `code` says; EACCES and EPERM make ERR_IO_DENIED of ERR_IO_READ and
- * ERR_IO_WRITE, as permission is not mended at the disk. */
+ * ERR_IO_WRITE, as permission is not mended at the disk, and EOPNOTSUPP makes ERR_IO_UNSUPPORTED of them. */
 int error_set_errno(struct error *err, enum error_code code, const char *fmt, ...) PK_PRINTF(3, 4);
 /* Put "<context>: " in front of the text. Returns -err->code, so `return error_wrap(err, …)` reads well. */
 int error_wrap(struct error *err, const char *fmt, ...) PK_PRINTF(2, 3);

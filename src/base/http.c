@@ -33,6 +33,7 @@ struct transfer {
     struct http_response *r;
     CURL *easy;
     curl_socket_t made; /* a connection that was begun ahead */
+    struct spare_place place; /* that was tried last */
     size_t part, at; /* of the body, what is sent next */
     uint64_t body_bytes;
     int stop_before;
@@ -149,7 +150,12 @@ static curl_socket_t open_socket(void *ctx, curlsocktype purpose, struct curl_so
     struct transfer *t = ctx;
     (void)purpose;
     t->made = CURL_SOCKET_BAD;
-    if (t->h->o.ahead) t->made = spares_take(&t->h->spares, &a->addr, a->addrlen, a->socktype, a->protocol);
+    t->place = (struct spare_place){.type = a->socktype, .protocol = a->protocol};
+    if (t->h->o.ahead && a->addrlen <= sizeof t->place.to) {
+        memcpy(&t->place.to, &a->addr, a->addrlen);
+        t->place.len = a->addrlen;
+        t->made = spares_take(&t->h->spares, &t->place);
+    }
     if (t->made >= 0) return t->made;
     int fd = seam_socket(a->family, a->socktype, a->protocol);
     return fd < 0 ? CURL_SOCKET_BAD : fd;
@@ -425,7 +431,8 @@ static int perform(struct transfer *t, struct error *err) {
         const char *date = http_header(t->r, "date");
         if (date && !http_date_parse(date, &t->r->date_ns)) t->r->date_ns = 0;
         const char *left = http_header(t->r, "connection");
-        if (t->h->o.ahead && status / 100 == 2) spares_answered(&t->h->spares, left && strcasecmp(left, "close") == 0);
+        if (t->h->o.ahead && status / 100 == 2)
+            spares_answered(&t->h->spares, t->place.len ? &t->place : NULL, left && strcasecmp(left, "close") == 0);
     }
     curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, NULL);
     curl_slist_free_all(headers);

@@ -49,17 +49,17 @@ static bool is_made(int fd, bool *ret_dead) {
     return n > 0 && !*ret_dead;
 }
 
-int spares_take(struct spares *s, const struct sockaddr *to, socklen_t len, int type, int protocol) {
+static bool is_same(const struct spare_place *a, const struct spare_place *b) {
+    return a->len == b->len && a->type == b->type && a->protocol == b->protocol && memcmp(&a->to, &b->to, a->len) == 0;
+}
+
+int spares_take(struct spares *s, const struct spare_place *at) {
     int fd = -1;
     bool dead = false;
-    if (len > sizeof s->place.to) return -1;
     pthread_mutex_lock(&s->lock);
-    if (len != s->place.len || memcmp(&s->place.to, to, len) != 0) {
-        close_all(s);
-        memcpy(&s->place.to, to, len);
-        s->place.len = len;
-        s->place.type = type;
-        s->place.protocol = protocol;
+    if (!is_same(&s->place, at)) {
+        pthread_mutex_unlock(&s->lock);
+        return -1;
     }
     while (s->count > 0 && fd < 0) {
         const bool old = time_monotonic_ns() - s->ready[0].begun_ns > OLD_NS;
@@ -76,8 +76,12 @@ int spares_take(struct spares *s, const struct sockaddr *to, socklen_t len, int 
     return fd;
 }
 
-void spares_answered(struct spares *s, bool closed) {
+void spares_answered(struct spares *s, const struct spare_place *at, bool closed) {
     pthread_mutex_lock(&s->lock);
+    if (at && !is_same(&s->place, at)) {
+        close_all(s);
+        s->place = *at;
+    }
     s->wanted = closed;
     if (!closed) close_all(s);
     fill(s);

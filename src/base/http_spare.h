@@ -12,14 +12,16 @@
 
 #define SPARE_MAX 4
 
+struct spare_place {
+    struct sockaddr_storage to;
+    socklen_t len; /* 0: none */
+    int type, protocol;
+};
+
 struct spares {
     pthread_mutex_t lock;
     bool wanted; /* the last answer closed its connection */
-    struct {
-        struct sockaddr_storage to;
-        socklen_t len;
-        int type, protocol;
-    } place; /* of the last connection */
+    struct spare_place place; /* of the connection that brought the last answer */
     struct {
         int fd;
         int64_t begun_ns;
@@ -29,10 +31,11 @@ struct spares {
 void spares_init(struct spares *s);
 void spares_free(struct spares *s);
 
-/* A connection to this place is needed: one that is made, the caller's to close, or -1. Others are begun in its stead. */
-int spares_take(struct spares *s, const struct sockaddr *to, socklen_t len, int type, int protocol);
+/* A connection to this place is needed: one that is made, the caller's to close, or -1. Others are begun in its stead.
+ * Of a host with several addresses some may lead nowhere: what is ready for another is left as it is. */
+int spares_take(struct spares *s, const struct spare_place *at);
 
-/* How an answer left its connection. */
-void spares_answered(struct spares *s, bool closed);
+/* How an answer left its connection, and where that led; NULL: it was not a new one. */
+void spares_answered(struct spares *s, const struct spare_place *at, bool closed);
 
 #endif

@@ -19,7 +19,7 @@ int listing_sets_row(struct listing *l, const struct work *w, const struct set_i
     char point[1300], time[32], surfaces[32], restored[64] = "never", notes[100] = "", took[32];
     const size_t left = set_members_left(w, s), all = s->member_count + s->missing;
     snprintf(point, sizeof point, "%.120s/%.1023s@%s", s->environment, s->name, s->id);
-    time_format(s->started_ns, time);
+    time_format(set_time(w, s), time);
     snprintf(surfaces, sizeof surfaces, "%zu", all);
     duration_format(s->restore_took_ns, took);
     if (s->restored_ns) snprintf(restored, sizeof restored, "in %s", took);
@@ -80,7 +80,7 @@ int listing_sets_show(struct cli *c, struct work *w, const struct set_info *s, s
     int rc = set_json(w, s, &set, err);
     if (rc == 0) rc = set_predicate(w, s, &receipt, err);
     if (rc < 0) return rc;
-    time_format(s->started_ns, started);
+    time_format(set_time(w, s), started);
     time_format(s->completed_ns, completed);
     hex_encode(s->entry.b, DIGEST_BYTES, hex);
     output_styled(o, STYLE_BOLD, "%s/%s@%s\n", s->environment, s->name, s->id);

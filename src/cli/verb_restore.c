@@ -237,7 +237,7 @@ int verb_restore_by_name(const char *phrase, const char *full, const char *plan,
     error_set(err, phrase ? ERR_CONFIRM : ERR_TARGET_NOT_EMPTY, "%s, so the plan %s must be carried out by name",
               phrase ? "the environment is protected" : full, plan);
     if (phrase) return error_next(err, "Carry the plan out with --confirm '%s'.", phrase);
-    return error_next(err, "Carry the plan out as it says above, or name an empty or new target.");
+    return error_next(err, "Carry it out with --plan %s, or name an empty or new target.", plan);
 }
 
 int verb_run_restore(struct cli *c, struct error *err) {

@@ -1,5 +1,6 @@
-/* What the first sync of a handle begins with, asked for while its key is still being opened. Nothing here is believed:
- * the sync reads the list, the checkpoint and the entries itself, in its own order, and judges them. */
+/* What a sync begins with, asked for before: of the first of a handle while its key is still being opened, of an append
+ * while what the entry names is stored. Nothing here is believed: the sync reads the list, the checkpoint and the
+ * entries itself, in its own order, and judges them. */
 #include "ledger/ledger_internal.h"
 #include "ledger/tiles.h"
 
@@ -24,9 +25,10 @@ static void expect_entries(struct ledger *l, uint64_t from, uint64_t end) {
 }
 
 void ledger_expect_append(struct ledger *l) {
-    if (!store_reads_many(l->store) || !l->primed || ledger_size(l) == 0 || ledger_looked_lately(l)) return;
+    if (!store_reads_many(l->store) || !l->primed || ledger_size(l) == 0 || l->asked_ns || ledger_looked_lately(l))
+        return;
+    l->asked_ns = time_monotonic_ns(); /* no later than it is read */
     expect_entries(l, ledger_size(l) - 1, ledger_size(l));
-    l->asked_ns = time_monotonic_ns();
 }
 
 /* The size that the checkpoint claims; 0 when it claims none. */

@@ -67,7 +67,7 @@ int ledger_open(struct store *s, const char *origin, const char *cache_dir, ledg
 void ledger_expect_first(struct store *s);
 void ledger_expect_next(struct ledger *l);
 /* The same for the look that ledger_append begins with, unless it needs none: it is asked for while what the entry
- * names is being stored. */
+ * names is being stored. What was asked for ends with the next sync of the handle, whatever it is for. */
 void ledger_expect_append(struct ledger *l);
 /* How a handle without a cache may begin elsewhere than at entry 0. The functions are called with the judge's ctx. */
 struct ledger_start {

@@ -4,7 +4,6 @@
 #include "repo/ahead.h"
 
 #define DIRS_MAX 64
-#define DIRS_OUTER_MAX (DIRS_MAX - 8) /* the rest is for bases: who holds a delta's gets its base's */
 #define MEMBERS_AT_ONCE 64
 #define LEAST_BYTES (4u << 20) /* of frames, when others have all the room */
 #define COPIES_MAX 8 /* of one chunk that are tried */
@@ -30,6 +29,7 @@ struct cached_dir {
     struct digest pack;
     struct pack_in *in; /* NULL while a thread loads it */
     bool loading;
+    bool loose; /* in no place of the table: it goes with its one holder */
     unsigned holds;
     uint64_t used;
 };
@@ -45,7 +45,6 @@ struct fetcher {
     pthread_cond_t cond;
     struct cached_frame *frames[256]; /* by pack and ordinal */
     struct cached_dir dirs[DIRS_MAX];
-    unsigned dirs_outer; /* holds by those who may ask for a base */
     struct room *room;
     size_t bytes, bytes_max;
     uint64_t clock;
@@ -147,14 +146,28 @@ struct copy {
     bool meta, based;
 };
 
-/* A pack's directory, held. `outer`: while it is held, another may be asked for. `whole` is the pack, when it is at
- * hand. */
-static int dir_get(struct fetcher *f, const struct copy *l, bool outer, struct bytes whole, struct cached_dir **ret,
+/* In nobody's way, when all places are held: whoever holds one may be waiting for another. */
+static int dir_loose(struct fetcher *f, const struct copy *l, struct bytes whole, struct cached_dir **ret,
+                     struct error *err) {
+    void *mem;
+    int rc = mem_alloc(sizeof(struct cached_dir), &mem, err);
+    if (rc < 0) return rc;
+    struct cached_dir *d = mem;
+    d->loose = true;
+    rc = pack_in_open_from(f->repo, l->meta, &l->pack, l->bytes, whole, &d->in, err);
+    if (rc < 0)
+        seam_free(d);
+    else
+        *ret = d;
+    return rc;
+}
+
+/* A pack's directory, held. `whole` is the pack, when it is at hand. Waits only for a thread that loads the same one.
+ */
+static int dir_get(struct fetcher *f, const struct copy *l, struct bytes whole, struct cached_dir **ret,
                    struct error *err) {
     const struct digest *pack = &l->pack;
     pthread_mutex_lock(&f->lock);
-    while (outer && f->dirs_outer == DIRS_OUTER_MAX) pthread_cond_wait(&f->cond, &f->lock);
-    f->dirs_outer += outer;
     for (;;) {
         struct cached_dir *spare = NULL;
         bool coming = false;
@@ -184,23 +197,28 @@ static int dir_get(struct fetcher *f, const struct copy *l, bool outer, struct b
             spare->in = in;
             spare->loading = false;
             spare->used = ++f->clock;
-            if (rc < 0) {
-                spare->holds = 0;
-                f->dirs_outer -= outer;
-            }
+            if (rc < 0) spare->holds = 0;
             pthread_cond_broadcast(&f->cond);
             pthread_mutex_unlock(&f->lock);
             *ret = spare;
             return rc;
         }
+        if (!coming) {
+            pthread_mutex_unlock(&f->lock);
+            return dir_loose(f, l, whole, ret, err);
+        }
         pthread_cond_wait(&f->cond, &f->lock);
     }
 }
 
-static void dir_put(struct fetcher *f, struct cached_dir *d, bool outer) {
+static void dir_put(struct fetcher *f, struct cached_dir *d) {
+    if (d->loose) {
+        pack_in_free(d->in);
+        seam_free(d);
+        return;
+    }
     pthread_mutex_lock(&f->lock);
     d->holds--;
-    f->dirs_outer -= outer;
     pthread_cond_broadcast(&f->cond);
     pthread_mutex_unlock(&f->lock);
 }
@@ -378,7 +396,7 @@ static int load(struct fetcher *f, const struct copy *l, struct use use, struct 
     struct ahead_hold held = {0};
     struct bytes sealed = {0};
     const bool whole = ahead_whole(f->ahead, &l->at, &held);
-    int rc = dir_get(f, l, !use.as_base, held.bytes, &d, err);
+    int rc = dir_get(f, l, held.bytes, &d, err);
     if (rc < 0) {
         ahead_release(f->ahead, &l->at, 0, 0, &held);
         return rc;
@@ -451,7 +469,7 @@ out:
     if (seat) seat_put(f, seat);
     if (base.hold) fetch_release(f, &base);
     ahead_release(f->ahead, &l->at, sealed.len ? fr->at : 0, (uint32_t)sealed.len, &held);
-    dir_put(f, d, !use.as_base);
+    dir_put(f, d);
     return rc;
 }
 
@@ -732,7 +750,7 @@ int fetch_dir(struct fetcher *f, const struct location *at, const struct pack_in
         return behind < 0 ? behind : error_set(err, ERR_OBJECT_MISSING, "a pack is in no run that the index knows");
     }
     (void)ahead_whole(f->ahead, at, &held);
-    int rc = dir_get(f, &c, true, held.bytes, &d, err);
+    int rc = dir_get(f, &c, held.bytes, &d, err);
     struct location none = *at;
     none.frame = UINT32_MAX; /* no frame of it is taken */
     ahead_release(f->ahead, &none, 0, 0, &held);
@@ -743,7 +761,7 @@ int fetch_dir(struct fetcher *f, const struct location *at, const struct pack_in
 }
 
 void fetch_dir_release(struct fetcher *f, void *hold) {
-    dir_put(f, hold, true);
+    dir_put(f, hold);
 }
 
 int fetch_sealed(struct fetcher *f, const struct location *at, struct pack_in *in, uint32_t ordinal, uint8_t *out,

@@ -79,9 +79,10 @@ struct gc_plan {
 };
 int gc_plan_make(struct repo *r, const struct gc_options *o, struct gc_plan *ret, struct error *err) PK_CHECK;
 void gc_plan_free(struct gc_plan *p);
-/* Act: repack, DELETE entry (restarted from marking when the log moved), then removal of the objects. Each step leaves every
- * live snapshot whole; an interrupted run is finished by the next. ERR_REPO_BUSY when others commit each time it has marked:
- * nothing was removed. Where a request takes long, the log is published while the objects are removed. */
+/* Act: repack, DELETE entry (restarted from marking when the log moved), then removal of the objects. Each step leaves
+ * every live snapshot whole; an interrupted run is finished by the next. ERR_REPO_BUSY when others commit each time it
+ * has marked: nothing was removed. Where a request takes long, the log is published while the objects are removed, and
+ * uploads that nobody ended for a day are given up beside the collection, also of one that fails. */
 int gc_run(struct repo *r, const struct gc_options *o, struct gc_plan *ret_done, struct error *err) PK_CHECK;
 /* FORGET entries for these snapshots (by seq); holds refuse (ERR_PRUNE_HELD). Nothing is deleted yet. */
 int repo_forget(struct repo *r, const uint64_t *seqs, size_t n, const char *reason, struct error *err) PK_CHECK;

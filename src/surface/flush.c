@@ -44,10 +44,11 @@ void flush_count(struct flush *f, uint64_t bytes) {
         flush_ask(f);
 }
 
-int flush_end(struct flush *f) {
+int flush_end(struct flush *f, bool wanted) {
     if (f->started) {
         pthread_mutex_lock(&f->lock);
         f->ending = true;
+        f->asked &= wanted;
         pthread_cond_signal(&f->wake);
         pthread_mutex_unlock(&f->lock);
         pthread_join(f->thread, NULL);

@@ -25,7 +25,8 @@ void flush_start(struct flush *f, int fd);
 /* That much more is in the page cache; asks for a sync when there is enough to be worth one. */
 void flush_count(struct flush *f, uint64_t bytes);
 void flush_ask(struct flush *f); /* for a sync; returns at once */
-/* Waits for what was asked for. Answers why, which is to fail the restore. */
-int flush_end(struct flush *f);
+/* Waits for the sync that runs, and when it is `wanted` for what was asked for besides. Answers why, which is to fail
+ * the restore. */
+int flush_end(struct flush *f, bool wanted);
 
 #endif

@@ -125,7 +125,7 @@ struct surface_context {
      * function is NULL where no hooks can be run. */
     int (*hook)(void *ctx, const char *name, const char *action, const json_t *facts, struct error *err);
     void *hook_ctx;
-    unsigned jobs;                       /* threads the driver may use */
+    unsigned jobs;                       /* threads the driver may compute with; see surface_writers */
     bool alone;                          /* no other surface is captured beside it: more memory may be held */
     uint64_t bandwidth; /* bytes a second that a capture reads at most, of drivers that heed it; 0: as it can */
     bool full_read;                      /* do not trust unchanged metadata: read everything */
@@ -138,6 +138,11 @@ struct surface_context {
     const char *scratch_dir;             /* private, 0700, for sockets, password files and scratch instances */
     struct surface_events events;
 };
+/* Threads with which such a driver writes files: one computes while another waits for the disk. One is one. */
+static inline unsigned surface_writers(unsigned jobs) {
+    const unsigned twice = jobs < 8 ? 2 * jobs : 16;
+    return jobs <= 1 ? 1 : twice > jobs ? twice : jobs;
+}
 
 struct capture_result {
     json_t *facts; /* owned by the caller: versions, sizes, times, options; no secrets. "outside", a text, when data

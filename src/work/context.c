@@ -10,6 +10,7 @@
 #include "work/fallback.h"
 #include "work/hook.h"
 #include "work/leftover.h"
+#include "work/point.h"
 #include "work/recovery.h"
 #include "work/select.h"
 #include "work/witnesses.h"
@@ -422,7 +423,7 @@ int work_points(struct work *w, const char *environment, const char *surface, co
         /* what was copied late is not the newest for that; the clock of whoever wrote it may only say that it is older
          */
         size_t at = n++;
-        for (; s->is_copy && at > 0 && list[at - 1]->started_ns > s->started_ns; at--) list[at] = list[at - 1];
+        for (; s->is_copy && at > 0 && point_time(list[at - 1]) > point_time(s); at--) list[at] = list[at - 1];
         list[at] = s;
     }
     *ret = list;
@@ -453,7 +454,7 @@ int work_point_of(struct work *w, const char *environment, const char *surface, 
     if (rc == 0) rc = mem_alloc((n + 1) * sizeof(struct point_entry), &mem, err);
     struct point_entry *e = mem;
     for (size_t i = 0; i < n && rc == 0; i++)
-        e[i] = (struct point_entry){points[i]->id, points[i]->started_ns, points[i]->complete};
+        e[i] = (struct point_entry){points[i]->id, point_time(points[i]), points[i]->complete};
     if (rc == 0) rc = point_find(spec, e, n, what, &at, err);
     if (rc == 0) *ret = points[at];
     seam_free(mem);

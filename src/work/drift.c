@@ -128,6 +128,9 @@ static int look_at_lifecycle(struct drift *d, struct error *err) {
 
 static int look_at_encryption(struct drift *d, struct error *err) {
     const char *wanted = d->b.sse_wanted, *found = d->b.sse_found;
+    if (wanted[0] && d->b.sse_seen == STORE_ANSWER_NONE)
+        return tell(d, "encryption", DRIFT_UNKNOWN, NULL, err,
+                    "encryption at rest, %s, is asked for, and there is no checkpoint to see it by", wanted);
     if (wanted[0] && d->b.sse_seen == STORE_ANSWER_UNKNOWN)
         return unknown(d, "encryption", true, "what is stored is encrypted at rest", err);
     if (wanted[0] && d->b.sse_seen == STORE_ANSWER_YES && strcmp(wanted, found) != 0)

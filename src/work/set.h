@@ -55,6 +55,8 @@ int set_find(struct work *w, const char *address, const struct set_info **ret, s
 /* The same of an address that was read, in the repository that is open; `what` stands for it in messages. */
 int set_find_parsed(struct work *w, const struct address *a, const char *what, const struct set_info **ret,
                     struct error *err) PK_CHECK;
+/* When it was taken: a set is no younger than what it is of, of which the store says when it came (point_time). */
+int64_t set_time(const struct work *w, const struct set_info *s);
 /* Members whose recovery points are still there. */
 size_t set_members_left(const struct work *w, const struct set_info *s);
 /* The document of doc/reference/json.md, "set". */

@@ -15,6 +15,15 @@ size_t set_members_left(const struct work *w, const struct set_info *s) {
     return n;
 }
 
+int64_t set_time(const struct work *w, const struct set_info *s) {
+    int64_t t = s->started_ns;
+    for (size_t i = 0; i < s->member_count; i++) {
+        const struct snapshot_info *p = repo_snapshot_at(w->repo, s->members[i]);
+        if (p && point_time(p) < t) t = point_time(p);
+    }
+    return t;
+}
+
 static bool listed(const struct address *a, const char *surface) {
     for (size_t i = 0; i < a->surface_count; i++)
         if (strcmp(a->surfaces[i], surface) == 0) return true;
@@ -81,7 +90,7 @@ int set_find_parsed(struct work *w, const struct address *a, const char *what, c
         if (!is_meant(w, s, a)) continue;
         which[n] = i;
         points[n++] =
-            (struct point_entry){s->id, s->started_ns, s->complete && set_members_left(w, s) == s->member_count};
+            (struct point_entry){s->id, set_time(w, s), s->complete && set_members_left(w, s) == s->member_count};
     }
     rc = n ? point_find(&a->point, points, n, what, &at, err)
            : error_set(err, ERR_NO_POINT, "no set of %s was taken: a backup of several surfaces in one run makes one",
@@ -125,7 +134,7 @@ int set_json(const struct work *w, const struct set_info *s, json_t **ret, struc
     if (rc < 0) return rc;
     *ret = json_pack("{s:s, s:s, s:s, s:I, s:s, s:o, s:o, s:s, s:b, s:O, s:I, s:o, s:o}", "id", s->id, "environment",
                      s->environment, "set", s->name, "seq", (json_int_t)s->seq, "receipt", entry, "started_at",
-                     point_time_json(s->started_ns), "completed_at", point_time_json(s->completed_ns), "consistency",
+                     point_time_json(set_time(w, s)), "completed_at", point_time_json(s->completed_ns), "consistency",
                      s->consistency, "complete", (int)s->complete, "members", members, "missing",
                      (json_int_t)s->missing, "restored_at", point_time_json(s->restored_ns), "restore_ms",
                      s->restore_took_ns ? json_integer(s->restore_took_ns / 1000000) : json_null());

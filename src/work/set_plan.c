@@ -149,16 +149,22 @@ static int member_plan(struct work *w, const struct set_info *s, const struct se
     return rc;
 }
 
-/* Of surfaces with the same paths, and of what --into says: the second would find the first in its place. Databases of
- * one Redis may go to the same socket. */
-static int targets_differ(const json_t *members, struct error *err) {
+/* Whether others may be restored to the same place: databases, of a server (whose version its plan has) or of the
+ * folder of one that is at rest. */
+static bool is_shared(const json_t *member, const struct restore_plan *p) {
+    const bool in_place = json_is_true(json_object_get(member, "in_place"));
+    return json_object_get(json_object_get(p->doc, "target"), "server_version") ||
+           (in_place && strcmp(json_text(member, "kind", ""), "files") != 0);
+}
+
+/* Of surfaces with the same paths, and of what --into says: the second would find the first in its place. */
+static int targets_differ(const json_t *members, const struct restore_plan *made, struct error *err) {
     for (size_t i = 0; i < json_array_size(members); i++)
         for (size_t k = 0; k < i; k++) {
             const json_t *a = json_array_get(members, k), *b = json_array_get(members, i);
             const char *target = json_text(b, "target", "");
-            const bool server =
-                !strcmp(json_text(a, "kind", ""), "redis") && !strcmp(json_text(b, "kind", ""), "redis");
-            if (*target != '/' || server || strcmp(target, json_text(a, "target", "")) != 0) continue;
+            if (*target != '/' || strcmp(target, json_text(a, "target", "")) != 0) continue;
+            if (is_shared(a, &made[k]) && is_shared(b, &made[i])) continue;
             error_set(err, ERR_USAGE, "%.130s and %.130s would both be restored to %.1000s",
                       json_text(a, "surface", ""), json_text(b, "surface", ""), target);
             return error_next(err, "Give each a folder of its own: --into NAME=FOLDER,...");
@@ -222,7 +228,7 @@ int set_plan_make(struct work *w, const struct set_info *s, const struct set_res
         if (rc == 0) rc = member_plan(w, s, o, members, m, ret, err);
         bytes += (uint64_t)json_integer_value(json_object_get(m, "bytes"));
     }
-    if (rc == 0) rc = targets_differ(members, err);
+    if (rc == 0) rc = targets_differ(members, ret->made, err);
     if (rc == 0)
         rc = json_put(doc, "members", members, err);
     else
@@ -235,8 +241,8 @@ int set_plan_make(struct work *w, const struct set_info *s, const struct set_res
     if (rc == 0) rc = json_put_int(doc, "seq", (int64_t)s->seq, err);
     if (rc == 0) rc = json_put_str(doc, "receipt", entry, err);
     if (rc == 0) rc = json_put_str(doc, "repository", repo_id_hex(w->repo), err);
-    if (rc == 0) rc = json_put(doc, "point", point_time_json(s->started_ns), err);
-    if (rc == 0) rc = json_put_int(doc, "loss_seconds", (time_now_ns() - s->started_ns) / NS_PER_S, err);
+    if (rc == 0) rc = json_put(doc, "point", point_time_json(set_time(w, s)), err);
+    if (rc == 0) rc = json_put_int(doc, "loss_seconds", (time_now_ns() - set_time(w, s)) / NS_PER_S, err);
     if (rc == 0) rc = json_put_str(doc, "consistency", s->consistency, err);
     if (rc == 0) rc = json_put_int(doc, "bytes", (int64_t)bytes, err);
     if (rc == 0) rc = json_put(doc, "complete", json_boolean(s->complete), err);

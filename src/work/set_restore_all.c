@@ -95,7 +95,8 @@ void set_restore_share(size_t wide, unsigned jobs, bool far, unsigned *ret_at_on
     if (k == 0) k = 1;
     while (k > 1 && BASE_BYTES + k * (each + THREAD_BYTES) > SET_MEMORY_BYTES) k--;
     /* threads are not shared out: one that takes longer than the others would be left with a part of them */
-    while (k > 1 && threads > 1 && BASE_BYTES + k * (each + threads * THREAD_BYTES) > SET_MEMORY_BYTES) threads--;
+    while (k > 1 && threads > 1 && BASE_BYTES + k * (each + surface_writers(threads) * THREAD_BYTES) > SET_MEMORY_BYTES)
+        threads--;
     *ret_at_once = k;
     *ret_threads = threads;
     *ret_cache_bytes = k > 1 ? CACHE_BYTES : 0;

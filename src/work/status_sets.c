@@ -75,12 +75,10 @@ static void judge(struct status_set *s, bool newest_whole, int64_t now_ns) {
     }
 }
 
-/* A set is no younger than what it is of, of which the store says when it came. */
-static bool trusted(const struct work *w, const struct set_info *n, int64_t *time_ns) {
+static bool trusted(const struct work *w, const struct set_info *n) {
     for (size_t i = 0; i < n->member_count; i++) {
         const struct snapshot_info *p = repo_snapshot_at(w->repo, n->members[i]);
         if (!p || repo_snapshot_suspect(w->repo, p)) return false;
-        if (point_time(p) < *time_ns) *time_ns = point_time(p);
     }
     return true;
 }
@@ -96,8 +94,8 @@ static void gather(struct status *st, struct work *w, struct status_set *s) {
         }
         newest_whole = n->complete;
         if (!s->configured) s->surfaces = n->member_count + n->missing;
-        int64_t time_ns = n->started_ns;
-        if (!n->complete || set_members_left(w, n) != n->member_count || !trusted(w, n, &time_ns)) continue;
+        const int64_t time_ns = set_time(w, n);
+        if (!n->complete || set_members_left(w, n) != n->member_count || !trusted(w, n)) continue;
         snprintf(s->good_id, sizeof s->good_id, "%s", n->id);
         snprintf(s->consistency, sizeof s->consistency, "%s", n->consistency);
         s->good_time_ns = time_ns;

@@ -89,6 +89,15 @@ assert plan["snapshot"] == point["id"] and plan["point"] == point["time"] < poin
 assert 0 <= plan["loss_seconds"] < 3600, plan
 PY
   claim 'a backup of a host whose clock was ahead is planned by when it was stored, and loses no negative time'
+  at=$(date -u +%Y-%m-%dT%H:%M:%SZ -d '+1 second') && LD_PRELOAD=$T/clock.so:${LD_PRELOAD:-} pk backup lab/all && sleep 1 &&
+    pk restore lab/one@"$(date -u +%Y-%m-%dT%H:%M:%SZ -d '+1 second')" --into "$T/early" --dry-run --json && pk restore lab/all@latest --into "$T/both" --dry-run --json && cp out planned && pk list lab/all --json && python3 - "$at" <<'PY'
+import json
+plan = next(e for e in map(json.loads, open("planned")) if e["type"] == "plan")
+listed = json.load(open("out"))
+assert 0 <= plan["loss_seconds"] < 3600, plan
+assert any(s["id"] == plan["set_id"] and s["started_at"] == plan["point"] for s in listed["sets"]), (plan, listed)
+PY
+  claim 'nor does a set of its; and an instant finds what was stored before it'
 else
   skip 'a clock that was ahead' 'no compiler is installed'
 fi

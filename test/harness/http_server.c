@@ -16,7 +16,7 @@
 
 struct request {
     char *bytes;
-    size_t len;
+    size_t len, connection;
 };
 struct http_server {
     int fd, port;
@@ -46,7 +46,7 @@ static void need(bool good, const char *what) {
 /* One request with its body; false at the connection's end. */
 static bool take_request(int fd, struct request *r) {
     size_t cap = 4096, want = SIZE_MAX;
-    *r = (struct request){malloc(cap + 1), 0};
+    *r = (struct request){.bytes = malloc(cap + 1)};
     while (r->len < want) {
         if (r->len == cap) need((r->bytes = realloc(r->bytes, (cap *= 2) + 1)) != NULL, "memory");
         size_t ask = want == SIZE_MAX ? 1 : want - r->len < cap - r->len ? want - r->len : cap - r->len;
@@ -74,6 +74,7 @@ static void *serve(void *arg) {
         pthread_mutex_lock(&s->lock);
         need(s->request_count < REQUESTS_MAX, "too many requests");
         size_t i = s->request_count++;
+        r.connection = p.number;
         s->requests[i] = r;
         bool ending = s->ending;
         pthread_mutex_unlock(&s->lock);
@@ -150,6 +151,13 @@ const char *http_server_request(struct http_server *s, size_t i, size_t *ret_len
     if (p && ret_len) *ret_len = s->requests[i].len;
     pthread_mutex_unlock(&s->lock);
     return p;
+}
+
+size_t http_server_connection_of(struct http_server *s, size_t i) {
+    pthread_mutex_lock(&s->lock);
+    size_t n = i < s->request_count ? s->requests[i].connection : SIZE_MAX;
+    pthread_mutex_unlock(&s->lock);
+    return n;
 }
 
 size_t http_server_requests(struct http_server *s) {

@@ -23,6 +23,8 @@ int http_server_port(const struct http_server *s);
 const char *http_server_url(const struct http_server *s);
 /* Request number i from 0, with its body, NUL-terminated; NULL when there were not so many. Valid until the stop. */
 const char *http_server_request(struct http_server *s, size_t i, size_t *ret_len);
+size_t http_server_connection_of(struct http_server *s,
+                                 size_t i); /* that brought request i, in the order of accepting */
 size_t http_server_requests(struct http_server *s);
 size_t http_server_connections(struct http_server *s);
 void http_server_stop(struct http_server *s);

@@ -65,6 +65,10 @@ class State:
     def begin(self, seed, rate, flips=0):
         self.seed, self.rate, self.flips, self.number, self.storm, self.faults = seed, rate, flips, 0, 0, 0
 
+    def harmed(self):
+        with self.lock:
+            self.faults += 1
+
     def draw(self):
         with self.lock:
             self.number += 1
@@ -74,7 +78,6 @@ class State:
                 self.faults += 1
                 return "error503", dice
             if dice.uniform(0, 100) < self.flips:
-                self.faults += 1
                 return "flip", dice
             if dice.uniform(0, 100) >= self.rate:
                 return None, dice
@@ -235,6 +238,8 @@ def passed(client, client_sock, state, args, head, method, path, length, fault, 
         server_sock.sendall(b"\r\n".join(lines) + b"\r\nConnection: close\r\n\r\n")
         sent, most = 0, dice.randint(0, max(length - 1, 0))
         body = client.body(length)
+        if fault == "flip" and length:
+            state.harmed()
         for part in flipped(body, most) if fault == "flip" and length else body:
             if fault == "half" and sent + len(part) > most:
                 server_sock.sendall(part[: most - sent])
@@ -258,6 +263,7 @@ def passed(client, client_sock, state, args, head, method, path, length, fault, 
         else:
             parts = None
         if fault == "flip" and not length and parts is not None and header(head, b"range") and status == 206:
+            state.harmed()
             parts = flipped(parts, dice.randint(0, max(int(size or 1) - 1, 0)))
         if fault == "lost":
             for _ in parts or ():

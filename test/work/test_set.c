@@ -32,7 +32,8 @@ static void restores_share_memory(void **state) {
                 assert_true(n >= 1 && n <= wide && n <= jobs && n <= 8 && t >= 1 && t <= jobs);
                 /* what was measured: 24 MiB of the program; of a restore its caches, 26 MiB, and 6 a thread; and from a
                  * bucket what is read ahead with what is kept of it, which is some of the caches' */
-                const uint64_t each = (26u << 20) + cache + (far ? (68u << 20) - cache / 3 : 0) + t * (6u << 20);
+                const uint64_t each =
+                    (26u << 20) + cache + (far ? (68u << 20) - cache / 3 : 0) + surface_writers(t) * (6u << 20);
                 if (n > 1) assert_true((24u << 20) + n * each <= SET_MEMORY_BYTES);
                 if (n == 1) assert_true(t == jobs && cache == 0);
             }

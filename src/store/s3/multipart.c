@@ -323,6 +323,8 @@ static int take_upload(void *ctx, const char *path, struct bytes text, struct er
     if (*name) return 0;
     size_t skip = strlen(v->s->place.prefix);
     int64_t begun_ns;
+    int stop = stop_check(err);
+    if (stop < 0) return stop;
     if (strncmp(v->key, v->s->place.prefix, skip) == 0 && store_key_valid(v->key + skip) &&
         time_parse(v->begun, &begun_ns) && begun_ns < v->before_ns) {
         CLEANUP(buf_free) struct buf id = BUF_INIT(3 * ID_BYTES_MAX + 1);

@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #define QUEUE_TASKS 64 /* batches */
-#define WORKERS_A_JOB 2 /* one computes while the other waits for the disk */
 #define PROGRESS_NS (NS_PER_S / 10)
 
 void restore_fail(struct restore *r, const struct error *err) {
@@ -54,7 +53,7 @@ static void rdir_free(struct dir *d) {
 /* ---- the passes ---- */
 
 static int workers_start(struct restore *r, struct error *err) {
-    unsigned n = (r->ctx->jobs ? r->ctx->jobs : 1) * WORKERS_A_JOB;
+    unsigned n = surface_writers(r->ctx->jobs);
     if (n > WORKERS_MAX) n = WORKERS_MAX;
     int rc = queue_new(QUEUE_TASKS, &r->queue, err);
     while (rc == 0 && r->n_workers < n) {
@@ -88,7 +87,7 @@ static int restore_make(struct restore *r, struct error *err) {
         rc = -(int)err->code;
     }
     if (rc == 0) rc = restore_finish(r, err);
-    errno = flush_end(&r->flush);
+    errno = flush_end(&r->flush, rc == 0);
     return rc == 0 && errno ? error_set_errno(err, ERR_IO_SYNC, "make the restored contents durable") : rc;
 }
 

@@ -91,6 +91,8 @@ static int piece_write(struct writer *w, struct bytes d, struct error *err) {
     if (d.ptr) {
         char text[NAME_TEXT_BYTES];
         rc = io_pwrite_full(w->fd, d.ptr, d.len, w->at, name_text(w->name, text), err);
+        /* in place each file is made durable by itself */
+        if (rc == 0 && !w->r->in_place) flush_count(&w->r->flush, (d.len + ALIGN - 1) / ALIGN * ALIGN);
     }
     w->at += d.len;
     return rc;
@@ -177,7 +179,6 @@ int restore_file(struct restore *r, int dir, struct rdir *d, const char *comp, s
     if (w.fd < 0) return write_failed(&w, "create", err);
     if (direct) w.b = b;
     rc = content_write(&w, h, &a, err);
-    if (rc == 0 && !w.b) flush_count(&r->flush, (h->bytes + ALIGN - 1) / ALIGN * ALIGN);
     if (rc == 0) rc = look(&w, d, asked, &is, err);
     if (rc == 0) rc = restore_attr_fd(r, w.fd, dir, as, name, &a, &is, err);
     if (rc == 0 && r->in_place && seam_fsync(w.fd) < 0)

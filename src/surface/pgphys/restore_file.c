@@ -366,7 +366,7 @@ int pgphys_files_write(struct pgphys_restore *r, struct error *err) {
     queue_free(r->queue);
     r->queue = NULL;
     struct error late = ERROR_INIT;
-    if (r->lasting && (errno = flush_end(&r->flush)) != 0) {
+    if (r->lasting && (errno = flush_end(&r->flush, rc == 0 && !failed(r))) != 0) {
         error_set_errno(&late, ERR_IO_SYNC, "make what was restored durable");
         fail(r, &late);
     }
