@@ -107,6 +107,10 @@ claim 'and a verification passes'
 # ---- rules of the bucket
 s3 archive backups a/packs/d/ && pk store drift --json && [ "$(signal archive)" = ok ]
 claim 'a rule of the bucket that moves packs of data to the archive is no drift'
+s3 archive backups a/logs/ && pk store drift --json && [ "$(signal archive)" = ok ] && s3 archive backups b/ && pk store drift --json && [ "$(signal archive)" = ok ]
+claim 'nor is one for what is not of the repository'
+s3 archive backups a/l && fails 6 PK-IMM-001 store drift && grep -q '^breached archive ' "$T/out"
+claim 'one for what only begins like a name of it is'
 s3 archive backups a/ && fails 6 PK-IMM-001 store drift && grep -q '^breached archive .*the repository will be unreadable' "$T/out" && grep -q 'prefix packs/d/' "$T/out"
 claim 'one that moves everything is'
 

@@ -96,9 +96,23 @@ static void sooner(int64_t *least, int64_t days) {
     if (ns > 0 && (*least == 0 || ns < *least)) *least = ns;
 }
 
+/* Whether a rule for what begins with `prefix` is for anything of a repository in `ours` (doc/format/repository.md). */
+static bool is_ours(const char *prefix, const char *ours) {
+    static const char *const names[] = {"checkpoint", "format", "index/",   "keys/", "log/",    "packs/",
+                                        "sess/",      "tile/",  "summary/", "wal/",  "witness/"};
+    const size_t n = strlen(prefix), m = strlen(ours);
+    if (strncmp(prefix, ours, n < m ? n : m) != 0) return false;
+    bool any = n <= m;
+    for (size_t i = 0; i < sizeof names / sizeof *names && !any; i++) {
+        const size_t k = strlen(names[i]);
+        any = strncmp(prefix + m, names[i], n - m < k ? n - m : k) == 0;
+    }
+    return any;
+}
+
 static void end_rule(struct rules *r) {
-    size_t n = strlen(r->prefix), m = strlen(r->ours);
-    bool ours = r->enabled && !r->tagged && strncmp(r->prefix, r->ours, n < m ? n : m) == 0;
+    const size_t m = strlen(r->ours);
+    const bool ours = r->enabled && !r->tagged && is_ours(r->prefix, r->ours);
     if (ours && r->expires) {
         r->b->expires = STORE_ANSWER_YES;
         sooner(&r->b->expires_ns, r->days);
@@ -109,7 +123,7 @@ static void end_rule(struct rules *r) {
     }
     if (ours && r->aborts) r->b->aborts = STORE_ANSWER_YES;
     /* packs of data may go there */
-    const bool only_data = strncmp(r->prefix, r->ours, m) == 0 && strncmp(r->prefix + m, "packs/d/", 8) == 0;
+    const bool only_data = strncmp(r->prefix, r->ours, m) == 0 && strncmp(r->prefix + m, "packs/d", 7) == 0;
     if (ours && r->archives && !only_data) r->b->archives = STORE_ANSWER_YES;
     *r = (struct rules){.b = r->b, .ours = r->ours};
 }
