@@ -10,7 +10,7 @@ build=${BUILD_TSAN:-build-tsan}
 build=$(cd "$build" && pwd)
 listed=$(meson introspect --tests "$build" | python3 -c '
 import json, sys
-want = ("base/thread", "base/http", "store/", "ledger/races", "repo/repo", "repo/race", "repo/copy", "repo/wal", "surface/files",
+want = ("base/thread", "base/http", "store/", "ledger/races", "repo/repo", "repo/race", "repo/copy", "repo/wal", "surface/files", "surface/flush",
         "surface/pgphys_host", "surface/pgphys_stream", "surface/receive", "surface/redis", "work/past_feed", "work/wal")
 skip = ("store/faults",)  # one thread, a thousand times
 for t in json.load(sys.stdin):
