@@ -218,6 +218,7 @@ int pack_out_finish(struct repo *r, struct pack_out *p, struct digest *ret_name,
 int pack_out_entries(struct pack_out *p, uint32_t pack_ordinal, struct run_entry **entries, size_t *n, size_t *cap,
                      struct error *err) {
     struct cursor c = cursor_of(buf_bytes(&p->dir));
+    const size_t before = *n;
     cursor_take(&c, 8);
     for (uint32_t ordinal = 0; c.len > 0; ordinal++) {
         cursor_u32(&c);
@@ -226,7 +227,10 @@ int pack_out_entries(struct pack_out *p, uint32_t pack_ordinal, struct run_entry
         unsigned members = cursor_u16(&c);
         const uint8_t *base = codec == CODEC_ZSTD_DELTA ? cursor_take(&c, DIGEST_BYTES).ptr : NULL;
         int rc = mem_grow((void **)entries, cap, *n + members, sizeof **entries, err);
-        if (rc < 0) return rc;
+        if (rc < 0) {
+            *n = before; /* the next pack gets this one's place, and must not get its frames */
+            return rc;
+        }
         for (unsigned i = 0; i < members; i++) {
             struct run_entry *e = &(*entries)[*n];
             memcpy(e->id, cursor_take(&c, DIGEST_BYTES).ptr, ID_PREFIX_BYTES);

@@ -3,6 +3,9 @@
 
 #include "base/seam.h"
 #include "base/time.h"
+#include "repo/repo_internal.h"
+
+#include "../harness/fault.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
@@ -481,6 +484,48 @@ static void many_small_runs_are_merged(void **state) {
     kit_end(&k);
 }
 
+/* Entries half noted would be taken for the next pack's, which gets the number of the one that failed. */
+static void a_pack_whose_entries_find_no_memory_leaves_none(void **state) {
+    (void)state;
+    struct kit k;
+    struct error err = ERROR_INIT;
+    struct session s = {0};
+    struct pack_out *p;
+    struct run_entry *entries = NULL;
+    size_t n = 0, cap = 0;
+    unsigned failed = 0;
+    kit_begin(&k);
+    kit_ok(session_new(k.repo, &s, &err), &err);
+    kit_ok(pack_out_new(k.repo, &s, false, &p, &err), &err);
+    for (unsigned i = 0; i < 200; i++) {
+        struct pack_slot slot;
+        struct member m = {.len = 10};
+        m.id.b[0] = (uint8_t)i;
+        kit_ok(pack_out_reserve(p, 10, 10, CODEC_RAW, CHUNK_DATA, NULL, &m, 1, &slot, &err), &err);
+    }
+    for (uint64_t call = 1;; call++) {
+        struct error e = ERROR_INIT;
+        fault_install();
+        fault_fail(call, 0, false);
+        int rc = pack_out_entries(p, 3, &entries, &n, &cap, &e);
+        fault_remove();
+        if (rc == 0) break;
+        failed++;
+        assert_int_equal(rc, -ERR_NO_MEMORY);
+        assert_int_equal(n, 0);
+        seam_free(entries);
+        entries = NULL;
+        cap = 0;
+    }
+    assert_true(failed > 1);
+    assert_int_equal(n, 200);
+    for (unsigned i = 0; i < 200; i++) assert_true(entries[i].frame == i && entries[i].pack == 3);
+    seam_free(entries);
+    pack_out_free(p);
+    session_clear(&s);
+    kit_end(&k);
+}
+
 int main(void) {
     text = malloc(BIG);
     noise = malloc(BIG);
@@ -500,6 +545,7 @@ int main(void) {
         cmocka_unit_test(an_unfinished_run_is_resumed),
         cmocka_unit_test(a_resume_point_is_made_every_half_minute),
         cmocka_unit_test(many_small_runs_are_merged),
+        cmocka_unit_test(a_pack_whose_entries_find_no_memory_leaves_none),
     };
     int rc = cmocka_run_group_tests(tests, NULL, NULL);
     free(text);
