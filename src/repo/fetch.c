@@ -372,6 +372,7 @@ int frame_open(struct repo *r, struct pack_in *in, uint32_t ordinal, struct code
 struct use {
     bool as_base;   /* a copy that is no delta itself */
     bool unchecked; /* by its id: what is made of it will be */
+    bool ahead;     /* nobody takes it yet: what another thread has or decodes is left to it */
     struct sha256_state **stream;
 };
 
@@ -552,6 +553,11 @@ static int fetch_copy(struct fetcher *f, const struct copy *l, const uint8_t *id
 again:
     for (c = *b; c; c = c->next)
         if (!c->failed && c->ordinal == l->at.frame && digest_equal(&c->pack, &pack)) break;
+    if (c && use.ahead) {
+        pthread_mutex_unlock(&f->lock);
+        *ret = (struct fetched){0};
+        return 0;
+    }
     if (c) {
         c->holds++;
         while (!c->ready && !c->failed && !(use.as_base && c->delta)) pthread_cond_wait(&f->cond, &f->lock);
@@ -666,7 +672,14 @@ int fetch_chunk_into(struct fetcher *f, const uint8_t *id_prefix, const struct d
                      struct sha256_state **stream, bool prove, struct fetched *ret, struct error *err) {
     if (prove) return fetch(f, id_prefix, full, kind, (struct use){.stream = stream}, ret, err);
     int rc = fetch(f, id_prefix, full, kind, (struct use){.unchecked = true}, ret, err);
-    if (rc == 0) sha256_update(*stream, ret->data);
+    if (rc == 0 && stream) sha256_update(*stream, ret->data);
+    return rc;
+}
+
+int fetch_ahead(struct fetcher *f, const struct digest *id, struct error *err) {
+    struct fetched c;
+    int rc = fetch(f, id->b, id, CHUNK_DATA, (struct use){.unchecked = true, .ahead = true}, &c, err);
+    if (rc == 0 && c.hold) fetch_release(f, &c);
     return rc;
 }
 

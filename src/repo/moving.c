@@ -299,6 +299,18 @@ int moving_chunk(struct moving *m, const struct digest *id, enum chunk_kind kind
     return moving_chunk_into(m, id, kind, NULL, true, ret, err);
 }
 
+int moving_ahead(struct moving *m, const struct digest *id, struct error *err) {
+    struct fetcher *f;
+    if (m->repo->alternates) { /* the repository may not be the one to be asked */
+        struct fetched c;
+        int rc = moving_chunk_into(m, id, CHUNK_DATA, NULL, false, &c, err);
+        if (rc == 0) moving_release(&c);
+        return rc;
+    }
+    (void)newest(m, &f);
+    return fetch_ahead(f, id, err);
+}
+
 void moving_release(struct fetched *c) {
     fetch_release(c->from, c);
 }

@@ -2,6 +2,7 @@
 #include "crypto/sha256_x2.h"
 #include "repo/ahead.h"
 #include "repo/moving.h"
+#include "repo/scout.h"
 
 /* Where the references of each item of a manifest chunk lie in it. */
 struct span {
@@ -15,6 +16,10 @@ struct refs_map {
     struct span *spans;
 };
 #define REFS_MAPS 16
+#define SCOUTS_MAX 2 /* at once of a snapshot: where more large items are read side by side, the cores are busy */
+#define SCOUT_ITEM (16u << 20) /* an item of which it is worth a thread */
+#define SCOUT_AFTER (2u << 20) /* that was read of it in order */
+#define SCOUT_WINDOW (4u << 20)
 
 struct snapshot {
     struct repo *repo;
@@ -29,6 +34,9 @@ struct snapshot {
      * item */
     struct refs_map maps[REFS_MAPS];
     uint64_t map_clock;
+    uint64_t scout_window;
+    unsigned scout_threads; /* of each */
+    atomic_uint scouts;     /* that may be started */
 };
 
 int snapshot_open(struct repo *r, const struct snapshot_info *info, struct snapshot **ret, struct error *err) {
@@ -44,6 +52,7 @@ int snapshot_open_sized(struct repo *r, const struct snapshot_info *info, size_t
     if (rc < 0) return rc;
     struct snapshot *s = mem;
     s->repo = r;
+    s->scout_window = cache_bytes / 12 < SCOUT_WINDOW ? cache_bytes / 12 : SCOUT_WINDOW;
     pthread_mutex_init(&s->lock, NULL);
     rc = moving_new(r, info, cache_bytes, &s->chunks, err);
     if (rc == 0) rc = moving_root(s->chunks, info, &s->root, err);
@@ -218,6 +227,15 @@ int snapshot_item_at(struct snapshot *s, uint64_t ordinal, item_cb cb, void *ctx
     return rc;
 }
 
+void snapshot_scouts(struct snapshot *s, unsigned threads) {
+    s->scout_threads = threads;
+    if (threads && s->scout_window >= SCOUT_WINDOW / 2) s->scouts = SCOUTS_MAX;
+}
+
+int snapshot_ahead(struct snapshot *s, const struct digest *id, struct error *err) {
+    return moving_ahead(s->chunks, id, err);
+}
+
 int snapshot_prefetch(struct snapshot *s, const struct digest *id, struct error *err) {
     struct fetched c;
     int rc = moving_chunk(s->chunks, id, CHUNK_DATA, &c, err);
@@ -240,7 +258,9 @@ struct ritem {
     struct fetched chunk;
     struct sha256_state *sha;
     struct digest want, only;
-    uint64_t bytes, seen, pieces;
+    uint64_t bytes, seen, pieces, ordinal;
+    struct scout *scout;
+    bool scouted; /* there is one, or was, or is none to be had */
 };
 
 static int map_make(struct bytes chunk, uint32_t items, struct span **ret, struct error *err) {
@@ -324,6 +344,7 @@ int ritem_open(struct snapshot *s, const struct item_head *h, struct ritem **ret
     it->refs = BUF_INIT(256u << 20);
     it->want = h->sha256;
     it->bytes = h->bytes;
+    it->ordinal = h->ordinal;
     pthread_mutex_lock(&s->lock);
     const struct manifest_item *current = s->current;
     bool here = current && s->current_ordinal == h->ordinal && pthread_equal(s->walker, pthread_self());
@@ -392,6 +413,26 @@ static int digest_feed(struct ritem *it, struct bytes data, struct error *err) {
     return 0;
 }
 
+static void scout_dismiss(struct ritem *it) {
+    if (!it->scout) return;
+    scout_end(it->scout);
+    it->scout = NULL;
+    atomic_fetch_add(&it->s->scouts, 1);
+}
+
+/* Someone goes ahead of a large item's reader, when there is someone. */
+static void scout_lead(struct ritem *it) {
+    if (it->scout) scout_follow(it->scout, it->seen);
+    if (it->scouted || it->moved || it->seen < SCOUT_AFTER || it->bytes < SCOUT_ITEM) return;
+    it->scouted = true;
+    unsigned left = atomic_load(&it->s->scouts);
+    while (left > 0 && !atomic_compare_exchange_weak(&it->s->scouts, &left, left - 1)) continue;
+    if (left == 0) return;
+    const struct item_head h = {.bytes = it->bytes, .sha256 = it->want, .ordinal = it->ordinal};
+    if (!(it->scout = scout_start(it->s, &h, it->s->scout_threads, it->s->scout_window, it->seen)))
+        atomic_fetch_add(&it->s->scouts, 1);
+}
+
 int ritem_next(struct ritem *it, struct bytes *ret, struct error *err) {
     static const uint8_t zeros[4096];
     struct ref ref;
@@ -433,6 +474,7 @@ int ritem_next(struct ritem *it, struct bytes *ret, struct error *err) {
     /* the chunk's own digest is computed anyway: an item of one chunk needs no second pass */
     const bool only = !it->moved && it->pieces == 1 && ref.len == it->bytes, part = !it->moved && !only;
     if (part && !it->sha && (rc = sha256_new(&it->sha, err)) < 0) return rc;
+    scout_lead(it);
     rc = moving_chunk_into(it->s->chunks, &ref.id, CHUNK_DATA, part ? &it->sha : NULL, !part || !it->late, &it->chunk,
                            err);
     if (rc < 0) return rc;
@@ -449,6 +491,7 @@ void ritem_late(struct ritem *it) {
 int ritem_seek(struct ritem *it, uint64_t at, struct error *err) {
     if (it->chunk.hold) moving_release(&it->chunk);
     if (it->in_list) moving_release(&it->list);
+    scout_dismiss(it);
     sha256_free(it->sha);
     it->sha = NULL;
     it->in_list = it->ended = it->peeked = false;
@@ -493,6 +536,8 @@ int ritem_match(struct ritem *it, struct bytes have, bool *ret, struct error *er
     struct digest sha;
     int rc = 0;
     *ret = false;
+    scout_dismiss(it); /* it would decode what is there already */
+    it->scouted = true;
     if (!it->peeked || it->moved || ref->type == REF_HOLE || have.len != ref->len) return 0;
     const bool only = it->pieces == 0 && ref->len == it->bytes;
     if (only) {
@@ -518,6 +563,7 @@ int ritem_match(struct ritem *it, struct bytes have, bool *ret, struct error *er
 
 void ritem_close(struct ritem *it) {
     if (!it) return;
+    scout_dismiss(it);
     if (it->chunk.hold) moving_release(&it->chunk);
     if (it->in_list) moving_release(&it->list);
     sha256_free(it->sha);

@@ -9,6 +9,7 @@ int work_reading_open(struct work *w, const struct snapshot_info *info, struct w
     rc = w->cache_bytes ? snapshot_open_sized(w->repo, info, w->cache_bytes, &ret->snapshot, err)
                         : snapshot_open(w->repo, info, &ret->snapshot, err);
     if (rc < 0) return rc;
+    if (ret->ctx.jobs > 1) snapshot_scouts(ret->snapshot, ret->ctx.jobs);
     work_source_init(&ret->source, ret->snapshot);
     ret->facts = json_object_get(snapshot_root(ret->snapshot), "facts");
     ret->invariants = json_object_get(snapshot_root(ret->snapshot), "invariants");

@@ -1,6 +1,8 @@
 /* Going to a place at once: a name in a manifest, an ordinal, an offset in an item. */
 #include "repo_kit.h"
 
+#include "../harness/fault.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -271,6 +273,80 @@ static void extents_add_up_and_can_be_fetched_ahead(void **state) {
     ritem_close(it);
 }
 
+static bool is_like(const uint8_t *want, size_t len, struct ritem *it, int *ret, struct error *err) {
+    struct bytes piece;
+    size_t at = 0;
+    while ((*ret = ritem_next(it, &piece, err)) == 0 && piece.len) {
+        if (piece.len > len - at || memcmp(piece.ptr, want + at, piece.len) != 0) return false;
+        at += piece.len;
+    }
+    return *ret < 0 || at == len;
+}
+
+/* Of large items others decode what comes next; that changes nothing of what is read, or of what is said when it cannot
+ * be. */
+static void large_items_are_decoded_ahead(void **state) {
+    const size_t len = 24u << 20;
+    uint8_t *data = malloc(len);
+    struct error err = ERROR_INIT;
+    struct kit k;
+    struct snapshot *s;
+    struct ritem *it[3];
+    struct bytes piece;
+    unsigned failed = 0, good = 0;
+    int rc;
+    (void)state;
+    kit_text(data, len / 2, 3);
+    kit_random(data + len / 2, len - len / 2, 5);
+    const struct kit_item items[] = {
+        {"a", CONTENT_FILE, data, len}, {"b", CONTENT_FILE, data, len}, {"c", CONTENT_FILE, data + 1, len - 1}};
+    struct item_head h[3] = {0};
+    kit_begin(&k);
+    const uint64_t seq = kit_backup(&k, "t", items, 3, false, NULL);
+    for (int i = 0; i < 3; i++) {
+        h[i] = (struct item_head){.kind = CONTENT_FILE, .bytes = items[i].len, .ordinal = (uint64_t)i};
+        sha256(BYTES_OF(items[i].data, items[i].len), &h[i].sha256);
+    }
+    kit_ok(snapshot_open(k.repo, kit_snapshot(&k, seq), &s, &err), &err);
+    snapshot_scouts(s, 2);
+    for (int i = 0; i < 3; i++) kit_ok(ritem_open(s, &h[i], &it[i], &err), &err);
+    for (size_t n = 0; n < 200; n++) /* all at once, and for one of them there is nobody */
+        for (int i = 0; i < 3; i++) kit_ok(ritem_next(it[i], &piece, &err), &err);
+    kit_ok(ritem_seek(it[0], len / 3, &err), &err);
+    kit_ok(ritem_next(it[0], &piece, &err), &err);
+    assert_memory_equal(piece.ptr, data + len / 3, piece.len);
+    for (int i = 0; i < 3; i++) ritem_close(it[i]);
+    for (int late = 0; late < 2; late++) {
+        kit_ok(ritem_open(s, &h[2], &it[2], &err), &err);
+        if (late) ritem_late(it[2]);
+        assert_true(is_like(data + 1, len - 1, it[2], &rc, &err));
+        kit_ok(rc, &err);
+        ritem_close(it[2]);
+    }
+    snapshot_close(s);
+    for (uint64_t n = 1; n < 4000; n = n * 3 / 2 + 1) {
+        kit_reopen(&k, false);
+        kit_ok(snapshot_open(k.repo, kit_snapshot(&k, seq), &s, &err), &err);
+        snapshot_scouts(s, 2);
+        fault_install();
+        fault_fail(n, 0, false);
+        rc = ritem_open(s, &h[0], &it[0], &err);
+        if (rc == 0) {
+            assert_true(is_like(data, len, it[0], &rc, &err));
+            ritem_close(it[0]);
+        }
+        fault_remove();
+        assert_true(rc == 0 || error_info(rc)->status != EXIT_INTEGRITY);
+        failed += rc < 0;
+        good += rc == 0;
+        error_clear(&err);
+        snapshot_close(s);
+    }
+    assert_true(failed > 3 && good > 3);
+    kit_end(&k);
+    free(data);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_walk_begins_at_any_name),
@@ -281,6 +357,7 @@ int main(void) {
         cmocka_unit_test(the_end_is_the_end),
         cmocka_unit_test(a_digest_is_checked_only_of_what_was_read_whole),
         cmocka_unit_test(extents_add_up_and_can_be_fetched_ahead),
+        cmocka_unit_test(large_items_are_decoded_ahead),
     };
     return cmocka_run_group_tests(tests, begin, end);
 }

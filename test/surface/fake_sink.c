@@ -20,7 +20,7 @@ struct item {
     enum item_kind kind;
     uint64_t bytes, seq;
     struct digest sha256;
-    bool dropped;
+    bool dropped, lies;
     atomic_int refs; /* of snapshots that have it */
 };
 struct snapshot {
@@ -40,6 +40,7 @@ struct source_item {
     struct sha256_state *hash;
     size_t piece;
     uint64_t at;
+    bool late;
 };
 struct fake {
     struct sink sink;
@@ -419,8 +420,22 @@ static int on_source_open(struct source *s, const struct source_head *h, struct 
     return rc;
 }
 
+static void on_late(struct source_item *r) {
+    r->late = true;
+}
+
+/* Something else, of the same length. */
+static int lie(struct source_item *r, struct bytes *ret, struct error *err) {
+    static const uint8_t junk[200003] = {1, 2, 3};
+    const uint64_t left = r->it->bytes - r->at, n = left < sizeof junk ? left : sizeof junk;
+    *ret = n ? BYTES_OF(junk, n) : (struct bytes){0};
+    r->at += n;
+    return n ? 0 : error_set(err, ERR_RESTORE_DIFFERS, "the fake source lied");
+}
+
 static int on_next(struct source_item *r, struct bytes *ret, struct error *err) {
     struct item *it = r->it;
+    if (r->late && it->lies) return lie(r, ret, err);
     if (r->piece == it->n_pieces) {
         struct digest d;
         sha256_finish(r->hash, &d);
@@ -454,7 +469,8 @@ static void on_source_close(struct source_item *r) {
     free(r);
 }
 
-static const struct source_ops source_ops = {on_walk, on_source_open, on_next, on_source_close, NULL};
+static const struct source_ops source_ops = {on_walk, on_source_open, on_next, on_source_close,
+                                             NULL,    NULL,           NULL,    on_late};
 
 struct source *fake_source(struct fake *f) {
     return &f->source;
@@ -526,6 +542,12 @@ void fake_spoil(struct fake *f, const char *name) {
     struct item *it = item_find(f, name);
     if (!it || !it->data_len) abort();
     it->data[it->data_len / 2] ^= 1;
+}
+
+void fake_lie_late(struct fake *f, const char *name) {
+    struct item *it = item_find(f, name);
+    if (!it) abort();
+    it->lies = true;
 }
 
 struct fake_counts fake_counts(const struct fake *f) {

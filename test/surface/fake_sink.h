@@ -34,6 +34,8 @@ size_t fake_count(const struct fake *f);
 struct fake_view fake_at(const struct fake *f, size_t i);
 bool fake_find(const struct fake *f, const char *name, struct fake_view *ret);
 void fake_spoil(struct fake *f, const char *name); /* turn a bit of an item's content, its digest staying */
+/* What is given of an item before its end, to who asked for that (source_ops.late), is wrong. */
+void fake_lie_late(struct fake *f, const char *name);
 
 /* What the last snapshot saw. */
 struct fake_counts {

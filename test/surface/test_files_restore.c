@@ -4,6 +4,7 @@
 #include "harness/fault.h"
 #include "surface/files_bed.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -332,6 +333,36 @@ static void damaged_content_leaves_nothing_under_the_name(void **s) {
     bed_free(&b);
 }
 
+/* Large enough for a thread that writes behind. One has holes, which must be such again. */
+static void large_files(struct bed *b) {
+    folder("src");
+    run("cd '%s' && head -c 20000000 /dev/urandom >dense && truncate -s 30M sparse && printf middle | dd of=sparse "
+        "bs=1 "
+        "seek=21000001 conv=notrunc status=none && printf end >>sparse",
+        at("src"));
+    *b = bed_make(at("src"));
+    capture(b);
+}
+
+static void what_was_not_right_at_its_end_is_written_again(void **s) {
+    (void)s;
+    struct bed b;
+    struct restore_result r = {0};
+    large_files(&b);
+    fake_lie_late(b.fake, item("src/dense"));
+    fake_lie_late(b.fake, item("src/sparse"));
+    claim_ok(restore_into(&b, (struct restore_request){.target = at("dst")}, &r), err);
+    assert_int_equal(r.bytes, 20000000 + (30u << 20) + 3);
+    json_decref(r.facts);
+    claim_same(at("src"), at("dst"), "r");
+    run("test $(stat -c %%b '%s') -lt 1000", at("dst/sparse"));
+    fake_spoil(b.fake, item("src/dense"));
+    claim_fails(restore_into(&b, (struct restore_request){.target = at("dst2")}, &r), err, ERR_RESTORE_DIFFERS,
+                "dense");
+    claim_only(dir.path, "dst src ");
+    bed_free(&b);
+}
+
 static void a_record_that_contradicts_its_content_is_refused(void **s) {
     (void)s;
     struct bed b = bed_make("/r");
@@ -463,6 +494,40 @@ static void a_restore_survives_any_failing_call(void **s) {
     bed_free(&b);
 }
 
+static void a_large_file_survives_any_failing_write(void **s) {
+    (void)s;
+    struct bed b;
+    uint64_t failed = 0, blocks = 0;
+    large_files(&b);
+    int fd = open(at("probe"), O_WRONLY | O_CREAT | O_DIRECT, 0600);
+    const bool direct = fd >= 0;
+    if (direct) close(fd);
+    unlink(at("probe"));
+    for (int way = 0; way < (direct ? 3 : 2); way++) {
+        for (uint64_t n = 1;; n += 5) {
+            fault_install();
+            fault_only(SEAM_pwrite);
+            fault_fail(n, way == 2 ? EINVAL : way ? ENOSPC : EIO, false);
+            struct restore_result r = {0};
+            int rc = restore_into(&b, (struct restore_request){.target = at("dst")}, &r);
+            const uint64_t hits = fault_hits();
+            fault_remove();
+            json_decref(r.facts);
+            /* EINVAL: blocks are coarser than ours, so it goes on through the page cache */
+            assert_int_equal(rc, !hits || way == 2 ? 0 : way ? -ERR_IO_FULL : -ERR_IO_WRITE);
+            if (rc == 0) claim_same(at("src"), at("dst"), "r");
+            failed += rc < 0;
+            blocks += rc == 0 && hits > 0;
+            claim_only(dir.path, rc == 0 ? "dst src " : "src ");
+            if (rc == 0) run("rm -r '%s'", at("dst"));
+            error_clear(&err);
+            if (!hits) break;
+        }
+    }
+    assert_true(failed >= 8 && (blocks >= 4 || !direct));
+    bed_free(&b);
+}
+
 static void capture_hit(void *arg, uint64_t n) {
     struct bed *b = arg;
     struct capture_result r = {0};
@@ -536,6 +601,8 @@ int main(void) {
         CASE(hostile_names_are_refused_before_anything_is_written),
         CASE(a_link_to_outside_can_be_restored_and_nothing_goes_through_it),
         CASE(damaged_content_leaves_nothing_under_the_name),
+        CASE(what_was_not_right_at_its_end_is_written_again),
+        CASE(a_large_file_survives_any_failing_write),
         CASE(a_record_that_contradicts_its_content_is_refused),
         CASE(a_copy_of_the_whole_file_system_is_measured_like_it),
         CASE(without_root_what_cannot_be_is_told),

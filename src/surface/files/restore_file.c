@@ -2,15 +2,16 @@
 #include <errno.h>
 
 #define DIRECT_MIN (1u << 20) /* from here on past the page cache, which costs several times the CPU */
-#define BOUNCE_BYTES (1u << 20)
-#define ALIGN 4096u
+#define BEHIND_MIN (16u << 20) /* from here on written while more is decoded */
+#define ALIGN BOUNCE_ALIGN
 
 struct writer {
     struct restore *r;
     struct bounce *b; /* NULL: through the page cache */
     struct bytes name;
-    int fd, dir;
-    const char *comp; /* to open it again without O_DIRECT */
+    char text[NAME_TEXT_BYTES]; /* the name as messages have it */
+    struct bounce_file file;
+    bool behind;
     uint64_t at;      /* where the next byte goes; with a bounce: base + fill */
     uint64_t base;    /* a multiple of ALIGN */
     size_t fill;
@@ -18,8 +19,7 @@ struct writer {
 };
 
 static int write_failed(const struct writer *w, const char *what, struct error *err) {
-    char text[NAME_TEXT_BYTES];
-    return error_set_errno(err, ERR_IO_WRITE, "%s '%s'", what, name_text(w->name, text));
+    return error_set_errno(err, ERR_IO_WRITE, "%s '%s'", what, w->text);
 }
 
 static int file_create(int dir, const char *comp, mode_t mode, bool *direct) {
@@ -32,22 +32,9 @@ static int file_create(int dir, const char *comp, mode_t mode, bool *direct) {
     return seam_openat(dir, comp, flags, mode);
 }
 
-static int bounce_flush(struct writer *w, size_t n, struct error *err) {
-    if (n == 0) return 0;
-    char text[NAME_TEXT_BYTES];
-    name_text(w->name, text);
-    struct error first = ERROR_INIT;
-    int rc = io_pwrite_full(w->fd, w->b->p, n, w->base, text, &first);
-    if (rc && first.sys_errno == EINVAL) {
-        /* A device with coarser blocks than ours: go on through the page cache. */
-        int fd = seam_openat(w->dir, w->comp, O_WRONLY | O_NOFOLLOW, 0);
-        if (fd < 0) return write_failed(w, "open again", err);
-        io_close(&w->fd);
-        w->fd = fd;
-        return io_pwrite_full(w->fd, w->b->p, n, w->base, text, err);
-    }
-    if (rc) *err = first;
-    return rc;
+/* What is full of the bounce. */
+static int flush_full(struct writer *w, size_t n, struct error *err) {
+    return bounce_write(w->b, &w->file, n, w->base, w->behind, err);
 }
 
 static int bounce_data(struct writer *w, struct bytes d, struct error *err) {
@@ -58,7 +45,7 @@ static int bounce_data(struct writer *w, struct bytes d, struct error *err) {
         w->at += n;
         d = BYTES_OF(d.ptr + n, d.len - n);
         if (w->fill < BOUNCE_BYTES) continue;
-        int rc = bounce_flush(w, w->fill, err);
+        int rc = flush_full(w, w->fill, err);
         if (rc) return rc;
         w->base += w->fill;
         w->fill = 0;
@@ -75,7 +62,7 @@ static int bounce_hole(struct writer *w, uint64_t len, struct error *err) {
     w->at += pad;
     len -= pad;
     if (len == 0 && w->fill < BOUNCE_BYTES) return 0;
-    int rc = bounce_flush(w, w->fill, err);
+    int rc = flush_full(w, w->fill, err);
     if (rc) return rc;
     w->at += len;
     w->base = w->at / ALIGN * ALIGN;
@@ -89,8 +76,7 @@ static int piece_write(struct writer *w, struct bytes d, struct error *err) {
     if (w->b) return d.ptr ? bounce_data(w, d, err) : bounce_hole(w, d.len, err);
     int rc = 0;
     if (d.ptr) {
-        char text[NAME_TEXT_BYTES];
-        rc = io_pwrite_full(w->fd, d.ptr, d.len, w->at, name_text(w->name, text), err);
+        rc = io_pwrite_full(w->file.fd, d.ptr, d.len, w->at, w->text, err);
         /* in place each file is made durable by itself */
         if (rc == 0 && !w->r->in_place) flush_count(&w->r->flush, (d.len + ALIGN - 1) / ALIGN * ALIGN);
     }
@@ -98,13 +84,15 @@ static int piece_write(struct writer *w, struct bytes d, struct error *err) {
     return rc;
 }
 
-static int content_write(struct writer *w, const struct source_head *h, const struct attr *a, struct error *err) {
+static int content_once(struct writer *w, const struct source_head *h, const struct attr *a, bool late,
+                        struct error *err) {
     struct restore *r = w->r;
     struct source_item *it;
     int rc = r->src->ops->open(r->src, h, &it, err);
     if (rc) return rc;
+    if (late) r->src->ops->late(it);
     /* Space is asked for beforehand, so that a full disk is found early and writes need not extend the file. */
-    if (w->b && !(a->flags & ATTR_SPARSE) && seam_fallocate(w->fd, 0, 0, (off_t)h->bytes) < 0 &&
+    if (w->b && !(a->flags & ATTR_SPARSE) && seam_fallocate(w->file.fd, 0, 0, (off_t)h->bytes) < 0 &&
         (errno == ENOSPC || errno == EDQUOT || errno == EFBIG))
         rc = write_failed(w, "make room for", err);
     while (rc == 0) {
@@ -128,15 +116,33 @@ static int content_write(struct writer *w, const struct source_head *h, const st
     r->src->ops->close(it);
     if (rc == 0 && w->at != h->bytes)
         rc = error_set(err, ERR_RESTORE_DIFFERS, "there is less content than the record says");
-    if (rc) return rc;
-    if (w->b && w->fill) {
+    if (rc == 0 && w->b && w->fill) {
         size_t n = (w->fill + ALIGN - 1) / ALIGN * ALIGN;
         memset(w->b->p + w->fill, 0, n - w->fill);
-        rc = bounce_flush(w, n, err);
+        rc = flush_full(w, n, err);
     }
-    if (rc == 0 && (w->b || w->holes) && seam_ftruncate(w->fd, (off_t)h->bytes) < 0)
+    if (w->b) {
+        struct error behind = ERROR_INIT;
+        int last = bounce_wait(w->b, &behind);
+        if (rc == 0 && (rc = last) < 0) *err = behind;
+    }
+    if (rc == 0 && (w->b || w->holes) && seam_ftruncate(w->file.fd, (off_t)h->bytes) < 0)
         rc = write_failed(w, "set the size of", err);
     return rc;
+}
+
+/* A file has its name, or the folder that it is in, only when all of it is right; so what turns out at its end not to
+ * be is written again. */
+static int content_write(struct writer *w, const struct source_head *h, const struct attr *a, struct error *err) {
+    if (!w->r->src->ops->late) return content_once(w, h, a, false, err);
+    int rc = content_once(w, h, a, true, err);
+    if (rc != -ERR_RESTORE_DIFFERS) return rc;
+    error_clear(err);
+    atomic_fetch_sub_explicit(&w->r->bytes, w->at, memory_order_relaxed);
+    w->at = w->base = w->fill = 0;
+    w->holes = false;
+    if (seam_ftruncate(w->file.fd, 0) < 0) return write_failed(w, "begin again", err);
+    return content_once(w, h, a, false, err);
 }
 
 /* Files that one process creates in one private folder all get the same owner and group, and the mode that was asked
@@ -148,7 +154,7 @@ static int look(const struct writer *w, struct rdir *d, mode_t asked, struct sta
         *ret = (struct stat){.st_uid = (uid_t)(born >> 32), .st_gid = (gid_t)born, .st_mode = S_IFREG | asked};
         return 0;
     }
-    int rc = restore_attr_stat(w->fd, w->name, ret, err);
+    int rc = restore_attr_stat(w->file.fd, w->name, ret, err);
     if (rc == 0 && d && !w->r->in_place && (ret->st_mode & 07777) == asked) {
         atomic_store_explicit(&d->born, (uint64_t)ret->st_uid << 32 | ret->st_gid, memory_order_relaxed);
         atomic_store_explicit(&d->tried, true, memory_order_release);
@@ -164,30 +170,33 @@ static mode_t mode_first(const struct restore *r, const struct attr *a, bool dir
 
 int restore_file(struct restore *r, int dir, struct rdir *d, const char *comp, struct bytes name,
                  const struct source_head *h, struct bounce *b, struct error *err) {
-    char temp[TEMP_BYTES], text[NAME_TEXT_BYTES];
+    char temp[TEMP_BYTES];
     const char *as = restore_temp(r, comp, temp);
     struct attr a;
     int rc = attr_decode(h->attr, &a, err);
     if (rc) return rc;
     bool direct = h->bytes >= DIRECT_MIN;
-    if (direct && !b->p) b->p = seam_alloc_aligned(ALIGN, BOUNCE_BYTES);
-    if (!b->p) direct = false;
-    struct writer w = {.r = r, .name = name, .dir = dir, .comp = as};
+    if (direct && !bounce_ready(b)) direct = false;
+    struct writer w = {.r = r,
+                       .name = name,
+                       .file = {.dir = dir, .comp = as, .text = w.text},
+                       .behind = h->bytes >= BEHIND_MIN && r->ctx->jobs > 1};
+    name_text(name, w.text);
     mode_t asked = mode_first(r, &a, direct);
     struct stat is;
-    w.fd = file_create(dir, as, asked, &direct);
-    if (w.fd < 0) return write_failed(&w, "create", err);
+    w.file.fd = file_create(dir, as, asked, &direct);
+    if (w.file.fd < 0) return write_failed(&w, "create", err);
     if (direct) w.b = b;
     rc = content_write(&w, h, &a, err);
     if (rc == 0) rc = look(&w, d, asked, &is, err);
-    if (rc == 0) rc = restore_attr_fd(r, w.fd, dir, as, name, &a, &is, err);
-    if (rc == 0 && r->in_place && seam_fsync(w.fd) < 0)
-        rc = error_set_errno(err, ERR_IO_SYNC, "make '%s' durable", name_text(name, text));
-    if (seam_close(w.fd) < 0 && rc == 0) rc = write_failed(&w, "close", err);
+    if (rc == 0) rc = restore_attr_fd(r, w.file.fd, dir, as, name, &a, &is, err);
+    if (rc == 0 && r->in_place && seam_fsync(w.file.fd) < 0)
+        rc = error_set_errno(err, ERR_IO_SYNC, "make '%s' durable", w.text);
+    if (seam_close(w.file.fd) < 0 && rc == 0) rc = write_failed(&w, "close", err);
     if (rc == 0) rc = restore_settle(r, dir, as, comp, name, err);
     if (rc == 0)
         atomic_fetch_add_explicit(&r->items, 1, memory_order_relaxed);
     else if (r->in_place)
         seam_unlinkat(dir, as, 0);
-    return rc ? error_wrap(err, "restore '%s'", name_text(name, text)) : 0;
+    return rc ? error_wrap(err, "restore '%s'", w.text) : 0;
 }

@@ -16,6 +16,7 @@
 
 #include "base/time.h"
 #include "surface/files/attr.h"
+#include "surface/files/bounce.h"
 #include "surface/files/dirs.h"
 #include "surface/files/filter.h"
 #include "surface/files/owners.h"
@@ -78,10 +79,6 @@ struct restore {
     atomic_bool failed;
     pthread_mutex_t fail_lock;
     struct error err;
-};
-
-struct bounce { /* an aligned buffer, one a thread, made when first needed */
-    uint8_t *p;
 };
 
 /* restore.c */

@@ -106,6 +106,6 @@ void *restore_work(void *arg) {
         }
         batch_free(r, b);
     }
-    seam_free(bounce.p);
+    bounce_free(&bounce);
     return NULL;
 }

@@ -84,7 +84,7 @@ int stand_ins_fill(struct restore *r, struct error *err) {
                                name_text(s->first, text));
         }
     }
-    seam_free(b.p);
+    bounce_free(&b);
     return rc;
 }
 
