@@ -554,6 +554,7 @@ again:
     for (c = *b; c; c = c->next)
         if (!c->failed && c->ordinal == l->at.frame && digest_equal(&c->pack, &pack)) break;
     if (c && use.ahead) {
+        c->used = ++f->clock;
         pthread_mutex_unlock(&f->lock);
         *ret = (struct fetched){0};
         return 0;
@@ -676,11 +677,14 @@ int fetch_chunk_into(struct fetcher *f, const uint8_t *id_prefix, const struct d
     return rc;
 }
 
-int fetch_ahead(struct fetcher *f, const struct digest *id, struct error *err) {
+int fetch_ahead(struct fetcher *f, const struct digest *id, size_t *ret_bytes, struct error *err) {
     struct fetched c;
+    *ret_bytes = 0;
     int rc = fetch(f, id->b, id, CHUNK_DATA, (struct use){.unchecked = true, .ahead = true}, &c, err);
-    if (rc == 0 && c.hold) fetch_release(f, &c);
-    return rc;
+    if (rc < 0 || !c.hold) return rc;
+    *ret_bytes = ((struct cached_frame *)c.hold)->plain_len;
+    fetch_release(f, &c);
+    return 0;
 }
 
 int fetch_base(struct fetcher *f, const uint8_t *id_prefix, const struct digest *full, struct fetched *ret,

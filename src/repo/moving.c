@@ -299,16 +299,20 @@ int moving_chunk(struct moving *m, const struct digest *id, enum chunk_kind kind
     return moving_chunk_into(m, id, kind, NULL, true, ret, err);
 }
 
-int moving_ahead(struct moving *m, const struct digest *id, struct error *err) {
+int moving_ahead(struct moving *m, const struct digest *id, size_t *ret_bytes, struct error *err) {
     struct fetcher *f;
-    if (m->repo->alternates) { /* the repository may not be the one to be asked */
-        struct fetched c;
-        int rc = moving_chunk_into(m, id, CHUNK_DATA, NULL, false, &c, err);
-        if (rc == 0) moving_release(&c);
-        return rc;
+    struct fetched c;
+    *ret_bytes = 0;
+    if (!m->repo->alternates) {
+        (void)newest(m, &f);
+        return fetch_ahead(f, id, ret_bytes, err);
     }
-    (void)newest(m, &f);
-    return fetch_ahead(f, id, err);
+    /* the repository may not be the one to be asked */
+    int rc = chunk_into(m, id, CHUNK_DATA, NULL, false, &c, err);
+    if (rc < 0) return rc;
+    *ret_bytes = c.data.len;
+    moving_release(&c);
+    return 0;
 }
 
 void moving_release(struct fetched *c) {

@@ -19,7 +19,8 @@ int moving_chunk(struct moving *m, const struct digest *id, enum chunk_kind kind
 int moving_chunk_into(struct moving *m, const struct digest *id, enum chunk_kind kind, struct sha256_state **stream,
                       bool prove, struct fetched *ret, struct error *err) PK_CHECK; /* fetch_chunk_into */
 void moving_release(struct fetched *c);
-int moving_ahead(struct moving *m, const struct digest *id, struct error *err) PK_CHECK; /* like fetch_ahead */
+/* Like fetch_ahead; while there are alternates, waited for. */
+int moving_ahead(struct moving *m, const struct digest *id, size_t *ret_bytes, struct error *err) PK_CHECK;
 /* Like fetch_expect. While there are alternates it is kept (expected.h), and the one that has to give it is told. */
 void moving_expect(struct moving *m, const struct digest *id);
 bool moving_retell(struct moving *m); /* an alternate reads ahead, and not all of what it should was kept */

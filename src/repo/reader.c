@@ -20,6 +20,7 @@ struct refs_map {
 #define SCOUT_ITEM (16u << 20) /* an item of which it is worth a thread */
 #define SCOUT_AFTER (2u << 20) /* that was read of it in order */
 #define SCOUT_WINDOW (4u << 20)
+#define SCOUT_CACHE (32u << 20) /* below there is no room for what is ahead; those of sets are */
 
 struct snapshot {
     struct repo *repo;
@@ -34,6 +35,7 @@ struct snapshot {
      * item */
     struct refs_map maps[REFS_MAPS];
     uint64_t map_clock;
+    atomic_size_t ahead_bytes;
     uint64_t scout_window;
     unsigned scout_threads; /* of each */
     atomic_uint scouts;     /* that may be started */
@@ -52,7 +54,7 @@ int snapshot_open_sized(struct repo *r, const struct snapshot_info *info, size_t
     if (rc < 0) return rc;
     struct snapshot *s = mem;
     s->repo = r;
-    s->scout_window = cache_bytes / 12 < SCOUT_WINDOW ? cache_bytes / 12 : SCOUT_WINDOW;
+    s->scout_window = cache_bytes >= SCOUT_CACHE ? SCOUT_WINDOW : 0;
     pthread_mutex_init(&s->lock, NULL);
     rc = moving_new(r, info, cache_bytes, &s->chunks, err);
     if (rc == 0) rc = moving_root(s->chunks, info, &s->root, err);
@@ -228,12 +230,19 @@ int snapshot_item_at(struct snapshot *s, uint64_t ordinal, item_cb cb, void *ctx
 }
 
 void snapshot_scouts(struct snapshot *s, unsigned threads) {
-    s->scout_threads = threads;
-    if (threads && s->scout_window >= SCOUT_WINDOW / 2) s->scouts = SCOUTS_MAX;
+    /* far away frames come in ranges, and better in their order */
+    s->scout_threads = snapshot_is_far(s) && threads ? 1 : threads;
+    if (threads && s->scout_window) s->scouts = SCOUTS_MAX;
 }
 
-int snapshot_ahead(struct snapshot *s, const struct digest *id, struct error *err) {
-    return moving_ahead(s->chunks, id, err);
+int snapshot_ahead(struct snapshot *s, const struct digest *id, size_t *ret_bytes, struct error *err) {
+    int rc = moving_ahead(s->chunks, id, ret_bytes, err);
+    if (rc == 0) s->ahead_bytes += *ret_bytes;
+    return rc;
+}
+
+size_t snapshot_ahead_bytes(const struct snapshot *s) {
+    return s->ahead_bytes;
 }
 
 int snapshot_prefetch(struct snapshot *s, const struct digest *id, struct error *err) {
@@ -260,7 +269,7 @@ struct ritem {
     struct digest want, only;
     uint64_t bytes, seen, pieces, ordinal;
     struct scout *scout;
-    bool scouted; /* there is one, or was, or is none to be had */
+    bool scouted; /* there is one, or was, or there shall be none */
 };
 
 static int map_make(struct bytes chunk, uint32_t items, struct span **ret, struct error *err) {
@@ -424,10 +433,10 @@ static void scout_dismiss(struct ritem *it) {
 static void scout_lead(struct ritem *it) {
     if (it->scout) scout_follow(it->scout, it->seen);
     if (it->scouted || it->moved || it->seen < SCOUT_AFTER || it->bytes < SCOUT_ITEM) return;
-    it->scouted = true;
     unsigned left = atomic_load(&it->s->scouts);
     while (left > 0 && !atomic_compare_exchange_weak(&it->s->scouts, &left, left - 1)) continue;
     if (left == 0) return;
+    it->scouted = true;
     const struct item_head h = {.bytes = it->bytes, .sha256 = it->want, .ordinal = it->ordinal};
     if (!(it->scout = scout_start(it->s, &h, it->s->scout_threads, it->s->scout_window, it->seen)))
         atomic_fetch_add(&it->s->scouts, 1);

@@ -55,10 +55,13 @@ void snapshot_reader(struct snapshot *s);       /* one that was opened sized has
 void snapshot_forget(struct snapshot *s);       /* what was told of will not be read, or not soon */
 /* Decodes and checks a chunk of data into the cache, where an item's reader finds it. Any thread. */
 int snapshot_prefetch(struct snapshot *s, const struct digest *id, struct error *err) PK_CHECK;
-/* The same without a check, which is the reader's, and without waiting for another thread that decodes it. */
-int snapshot_ahead(struct snapshot *s, const struct digest *id, struct error *err) PK_CHECK;
-/* From now on large items that are read in order are decoded ahead, two at once, by so many threads each (at most 4).
- * Not for snapshots with small caches. Before items are opened. */
+/* The same without a check, which is the reader's, and but for alternates without waiting for another thread that
+ * decodes it. *ret_bytes: of the frame that was decoded for it; 0: it was there. */
+int snapshot_ahead(struct snapshot *s, const struct digest *id, size_t *ret_bytes, struct error *err) PK_CHECK;
+size_t snapshot_ahead_bytes(const struct snapshot *s); /* the sum of those */
+/* From now on large items that are read in order are decoded ahead, two at once, by so many threads each (at most 4,
+ * and one where the store is far away). Nothing for a snapshot that was opened with caches below 32 MiB. Before items
+ * are opened. */
 void snapshot_scouts(struct snapshot *s, unsigned threads);
 
 struct ritem;

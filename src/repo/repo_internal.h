@@ -270,8 +270,8 @@ struct fetched { /* a decoded frame, held */
 };
 /* By the first 16 bytes of its id; `full` may be NULL (else all 32 must match). Release when done. */
 int fetch_chunk(struct fetcher *f, const uint8_t *id_prefix, const struct digest *full, enum chunk_kind kind, struct fetched *ret, struct error *err) PK_CHECK;
-/* Decodes the frame with a chunk of data into the cache, unchecked, unless it is there or on its way. */
-int fetch_ahead(struct fetcher *f, const struct digest *id, struct error *err) PK_CHECK;
+/* Decodes the frame with a chunk of data into the cache, unchecked, unless it is there or on its way: then 0 bytes. */
+int fetch_ahead(struct fetcher *f, const struct digest *id, size_t *ret_bytes, struct error *err) PK_CHECK;
 /* The same as fetch_chunk, and `*stream` absorbs the chunk when it is had. What comes one by one for a stream is
  * checked on its way out, in one pass with the stream's digest; without `prove` not at all, and its sha is not told:
  * then the stream's digest is what tells whether it is right. */

@@ -14,10 +14,11 @@ struct scout {
     pthread_mutex_t lock;
     pthread_cond_t wake;
     uint64_t told; /* the reader's own: what it said last */
+    atomic_bool over;
     /* under the lock */
-    struct ritem *it; /* what is not yet taken */
-    uint64_t at;      /* of the reader */
-    bool over;
+    struct ritem *it;       /* what is not yet taken */
+    uint64_t at;            /* of the reader */
+    uint64_t taken, opened; /* of the item; of frames for that */
 };
 
 /* The next chunks that are worth it, when the reader has come near enough; 0 when it is over. */
@@ -27,6 +28,8 @@ static unsigned run_take(struct scout *c, struct digest *ids) {
     unsigned n = 0;
     uint64_t bytes = 0;
     pthread_mutex_lock(&c->lock);
+    /* Of frames that hold little of the item there would soon be more than the cache has room for. */
+    if (c->opened > 2 * c->taken + c->window) c->over = true;
     while (!c->over && n < RUN_CHUNKS && bytes < RUN_BYTES) {
         if (atomic_load(&stop_signal) || ritem_peek(c->it, &x, &none) < 0 || !x.len) {
             c->over = true;
@@ -34,12 +37,14 @@ static unsigned run_take(struct scout *c, struct digest *ids) {
             pthread_cond_wait(&c->wake, &c->lock);
         } else {
             ritem_skip(c->it);
-            if (!x.hole && x.at >= c->at) ids[n++] = x.id;
+            if (x.hole || x.at < c->at) continue;
+            ids[n++] = x.id;
             bytes += x.len;
         }
     }
+    c->taken += bytes;
     pthread_mutex_unlock(&c->lock);
-    return n;
+    return c->over ? 0 : n;
 }
 
 static void over_say(struct scout *c) {
@@ -51,9 +56,16 @@ static void over_say(struct scout *c) {
 
 static bool run_decode(struct scout *c, const struct digest *ids, unsigned n) {
     struct error none = ERROR_INIT;
-    for (unsigned i = 0; i < n; i++)
-        if (snapshot_ahead(c->s, &ids[i], &none) < 0) return false;
-    return true;
+    size_t bytes = 0, opened = 0;
+    bool good = true;
+    for (unsigned i = 0; i < n && good; i++) {
+        good = !c->over && !atomic_load(&stop_signal) && snapshot_ahead(c->s, &ids[i], &bytes, &none) == 0;
+        opened += good ? bytes : 0;
+    }
+    pthread_mutex_lock(&c->lock);
+    c->opened += opened;
+    pthread_mutex_unlock(&c->lock);
+    return good;
 }
 
 static void *scout_run(void *arg) {
@@ -88,9 +100,8 @@ struct scout *scout_start(struct snapshot *s, const struct item_head *h, unsigne
 }
 
 void scout_follow(struct scout *c, uint64_t at) {
-    if (at - c->told < STEP_BYTES) return;
+    if (at - c->told < STEP_BYTES || pthread_mutex_trylock(&c->lock) != 0) return; /* a list is being read */
     c->told = at;
-    pthread_mutex_lock(&c->lock);
     c->at = at;
     pthread_cond_broadcast(&c->wake);
     pthread_mutex_unlock(&c->lock);

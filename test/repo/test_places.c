@@ -293,7 +293,7 @@ static void large_items_are_decoded_ahead(void **state) {
     struct snapshot *s;
     struct ritem *it[3];
     struct bytes piece;
-    unsigned failed = 0, good = 0;
+    unsigned failed = 0, hits = 0;
     int rc;
     (void)state;
     kit_text(data, len / 2, 3);
@@ -323,6 +323,7 @@ static void large_items_are_decoded_ahead(void **state) {
         kit_ok(rc, &err);
         ritem_close(it[2]);
     }
+    assert_true(snapshot_ahead_bytes(s) > len / 2);
     snapshot_close(s);
     for (uint64_t n = 1; n < 4000; n = n * 3 / 2 + 1) {
         kit_reopen(&k, false);
@@ -338,11 +339,11 @@ static void large_items_are_decoded_ahead(void **state) {
         fault_remove();
         assert_true(rc == 0 || error_info(rc)->status != EXIT_INTEGRITY);
         failed += rc < 0;
-        good += rc == 0;
+        hits += fault_hits() > 0;
         error_clear(&err);
         snapshot_close(s);
     }
-    assert_true(failed > 3 && good > 3);
+    assert_true(failed > 3 && hits > failed); /* the others struck who went ahead */
     kit_end(&k);
     free(data);
 }

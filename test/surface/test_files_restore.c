@@ -526,6 +526,7 @@ static void a_large_file_survives_any_failing_write(void **s) {
     }
     assert_true(failed >= 8 && (blocks >= 4 || !direct));
     bed_free(&b);
+    if (!direct) skip(); /* no file system past whose cache is written: nothing was written behind */
 }
 
 static void capture_hit(void *arg, uint64_t n) {

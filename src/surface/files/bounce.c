@@ -43,9 +43,8 @@ static void *behind_run(void *arg) {
 /* Whether there is a second thread, with a buffer for it. */
 static bool behind_start(struct bounce *b) {
     struct error none = ERROR_INIT;
-    if (b->started || b->none) return b->started;
-    b->none = true;
-    if (!(b->other = seam_alloc_aligned(BOUNCE_ALIGN, BOUNCE_BYTES))) return false;
+    if (b->started) return true;
+    if (!b->other && !(b->other = seam_alloc_aligned(BOUNCE_ALIGN, BOUNCE_BYTES))) return false;
     pthread_mutex_init(&b->lock, NULL);
     pthread_cond_init(&b->cond, NULL);
     b->started = thread_start(&b->thread, behind_run, b, &none) == 0;
@@ -86,7 +85,7 @@ int bounce_write(struct bounce *b, struct bounce_file *f, size_t n, uint64_t at,
     return 0;
 }
 
-void bounce_free(struct bounce *b) {
+void bounce_rest(struct bounce *b) {
     if (b->started) {
         pthread_mutex_lock(&b->lock);
         b->ending = true;
@@ -96,7 +95,12 @@ void bounce_free(struct bounce *b) {
         pthread_cond_destroy(&b->cond);
         pthread_mutex_destroy(&b->lock);
     }
-    seam_free(b->p);
     seam_free(b->other);
-    *b = (struct bounce){0};
+    *b = (struct bounce){.p = b->p};
+}
+
+void bounce_free(struct bounce *b) {
+    bounce_rest(b);
+    seam_free(b->p);
+    b->p = NULL;
 }

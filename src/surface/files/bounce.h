@@ -22,7 +22,7 @@ struct bounce_file {
 struct bounce {
     uint8_t *p; /* BOUNCE_BYTES to be filled; another after bounce_write */
     uint8_t *other;
-    bool started, none, busy, ending; /* started: there is a thread; none: it could not be had */
+    bool started, busy, ending; /* started: there is a thread */
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t cond;
@@ -34,6 +34,7 @@ struct bounce {
 };
 
 bool bounce_ready(struct bounce *b); /* makes p, if need be; false: no memory */
+void bounce_rest(struct bounce *b);  /* after bounce_wait: no second thread and buffer, until they are wanted again */
 void bounce_free(struct bounce *b);
 /* n bytes of p go to byte `at` of the file. `behind`: they may still be on their way when it returns, and *f, which stays
  * the caller's, is left alone until bounce_wait. */

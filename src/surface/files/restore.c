@@ -94,6 +94,7 @@ static int restore_make(struct restore *r, struct error *err) {
 static int restore_begin(struct restore *r, const struct surface_context *ctx, struct source *src,
                          const struct restore_request *req, struct error *err) {
     *r = (struct restore){.ctx = ctx, .src = src, .in_place = req->in_place, .root = geteuid() == 0};
+    r->behind = ctx->jobs > 1 ? 2 : 0;
     r->owners_wanted = r->root && !req->no_owner;
     r->path = BUF_INIT(SIZE_MAX);
     r->last = BUF_INIT(SIZE_MAX);

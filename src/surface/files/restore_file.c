@@ -11,7 +11,7 @@ struct writer {
     struct bytes name;
     char text[NAME_TEXT_BYTES]; /* the name as messages have it */
     struct bounce_file file;
-    bool behind;
+    bool large, behind; /* large enough for a thread that writes behind; it has one of the places for such */
     uint64_t at;      /* where the next byte goes; with a bounce: base + fill */
     uint64_t base;    /* a multiple of ALIGN */
     size_t fill;
@@ -34,6 +34,8 @@ static int file_create(int dir, const char *comp, mode_t mode, bool *direct) {
 
 /* What is full of the bounce. */
 static int flush_full(struct writer *w, size_t n, struct error *err) {
+    unsigned left = atomic_load(&w->r->behind);
+    while (w->large && !w->behind && left > 0) w->behind = atomic_compare_exchange_weak(&w->r->behind, &left, left - 1);
     return bounce_write(w->b, &w->file, n, w->base, w->behind, err);
 }
 
@@ -125,7 +127,10 @@ static int content_once(struct writer *w, const struct source_head *h, const str
         struct error behind = ERROR_INIT;
         int last = bounce_wait(w->b, &behind);
         if (rc == 0 && (rc = last) < 0) *err = behind;
+        bounce_rest(w->b);
     }
+    if (w->behind) atomic_fetch_add(&w->r->behind, 1);
+    w->behind = false;
     if (rc == 0 && (w->b || w->holes) && seam_ftruncate(w->file.fd, (off_t)h->bytes) < 0)
         rc = write_failed(w, "set the size of", err);
     return rc;
@@ -136,7 +141,7 @@ static int content_once(struct writer *w, const struct source_head *h, const str
 static int content_write(struct writer *w, const struct source_head *h, const struct attr *a, struct error *err) {
     if (!w->r->src->ops->late) return content_once(w, h, a, false, err);
     int rc = content_once(w, h, a, true, err);
-    if (rc != -ERR_RESTORE_DIFFERS) return rc;
+    if (rc != -ERR_RESTORE_DIFFERS || atomic_load(&w->r->failed)) return rc;
     error_clear(err);
     atomic_fetch_sub_explicit(&w->r->bytes, w->at, memory_order_relaxed);
     w->at = w->base = w->fill = 0;
@@ -177,10 +182,8 @@ int restore_file(struct restore *r, int dir, struct rdir *d, const char *comp, s
     if (rc) return rc;
     bool direct = h->bytes >= DIRECT_MIN;
     if (direct && !bounce_ready(b)) direct = false;
-    struct writer w = {.r = r,
-                       .name = name,
-                       .file = {.dir = dir, .comp = as, .text = w.text},
-                       .behind = h->bytes >= BEHIND_MIN && r->ctx->jobs > 1};
+    struct writer w = {
+        .r = r, .name = name, .file = {.dir = dir, .comp = as, .text = w.text}, .large = h->bytes >= BEHIND_MIN};
     name_text(name, w.text);
     mode_t asked = mode_first(r, &a, direct);
     struct stat is;

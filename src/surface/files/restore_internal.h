@@ -73,6 +73,7 @@ struct restore {
     pthread_t workers[WORKERS_MAX];
     unsigned n_workers;
     struct flush flush;
+    atomic_uint behind; /* files that may still be written by a second thread (bounce.h) */
     uint64_t items_total, bytes_total;
     atomic_uint_fast64_t items, bytes, skipped;
     atomic_int_fast64_t progress_ns;
