@@ -106,3 +106,35 @@ int evidence_restore(const struct about *a, const struct restore_record *r, cons
         return error_wrap(err, "restore of %s", a->id);
     return 0;
 }
+
+static int put_what(json_t *p, const struct read_record *r, const struct redaction *secrets, struct error *err) {
+    if (!r->point) {
+        int rc = json_put_int(p, "log_size", (int64_t)r->log_size, err);
+        return rc == 0 ? json_put_int(p, "points", (int64_t)r->points, err) : rc;
+    }
+    int rc = put_about(p, r->point, err);
+    if (rc == 0) rc = evidence_put_text(p, "environment", r->environment, secrets, err);
+    return rc == 0 ? evidence_put_text(p, "surface", r->surface, secrets, err) : rc;
+}
+
+static int put_how_far(json_t *p, const struct read_record *r, struct error *err) {
+    if (!r->completed_ns) return json_put_str(p, "status", "begun", err);
+    int rc = json_put_str(p, "status", r->succeeded ? "success" : "failure", err);
+    if (rc == 0) rc = evidence_put_time(p, "completed_at", r->completed_ns, err);
+    if (rc == 0 && r->succeeded) rc = json_put_int(p, "files", (int64_t)r->files, err);
+    return rc == 0 && r->succeeded ? json_put_int(p, "bytes", (int64_t)r->bytes, err) : rc;
+}
+
+int evidence_read(const struct read_record *r, const struct redaction *secrets, json_t **ret, struct error *err) {
+    const struct about log = {.id = "log", .entry = r->log_root};
+    json_auto_t *p = json_object();
+    if (!p) return error_set(err, ERR_NO_MEMORY, "a record of %s", r->verb);
+    if (json_put_str(p, "verb", r->verb, err) < 0 || put_what(p, r, secrets, err) < 0 ||
+        evidence_put_text(p, "target", r->target, secrets, err) < 0 ||
+        evidence_put_time(p, "started_at", r->started_ns, err) < 0 || put_how_far(p, r, err) < 0 ||
+        evidence_put_text(p, "principal", r->principal, secrets, err) < 0 ||
+        evidence_put_extra(p, r->extra, secrets, err) < 0 ||
+        wrap(PREDICATE_READ, p, r->point ? r->point : &log, ret, err) < 0)
+        return error_wrap(err, "a record of %s", r->verb);
+    return 0;
+}

@@ -1,7 +1,7 @@
-/* Statements about a snapshot that exists already: a verification, a hold, a restore. Their members are those that the
- * repository's fold reads (repo/state.c), and more for people. FORGET, DELETE and KEY entries are made where their
- * checks are, in repo/. The subject is always the snapshot's receipt: its id and the digest of its envelope. Texts are
- * cleaned of secrets. Results are owned by the caller.
+/* Statements about a snapshot that exists already: a verification, a hold, a restore, a reading. Their members are
+ * those that the repository's fold reads (repo/state.c), and more for people. FORGET, DELETE and KEY entries are made
+ * where their checks are, in repo/. The subject is the snapshot's receipt: its id and the digest of its envelope; of a
+ * reading of all that there is, the log. Texts are cleaned of secrets. Results are owned by the caller.
  */
 #ifndef PK_EVIDENCE_STATEMENT_H
 #define PK_EVIDENCE_STATEMENT_H
@@ -41,5 +41,22 @@ struct restore_record {
 };
 int evidence_restore(const struct about *a, const struct restore_record *r, const struct redaction *secrets,
                      json_t **ret, struct error *err) PK_CHECK;
+
+struct read_record {
+    const char *verb;                  /* "export", "mount" */
+    const struct about *point;         /* which was read; NULL: any could be */
+    const char *environment, *surface; /* of the point */
+    struct digest log_root;            /* without a point: of the log, */
+    uint64_t log_size, points;         /* its entries, and the live points among them */
+    const char *target;                /* folder */
+    int64_t started_ns, completed_ns;  /* completed_ns 0: it was begun, and nothing is said of its end */
+    bool succeeded;
+    uint64_t files, bytes; /* that were written, when it succeeded */
+    const char *principal;
+    const json_t *extra; /* further members; may be NULL */
+};
+/* PREDICATE_READ: data left the repository by other ways than a restore. Names of items are not in it. */
+int evidence_read(const struct read_record *r, const struct redaction *secrets, json_t **ret,
+                  struct error *err) PK_CHECK;
 
 #endif

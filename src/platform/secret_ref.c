@@ -160,23 +160,85 @@ static bool same_reference(const struct config_secret *a, const struct config_se
     return !told_apart;
 }
 
-/* Credentials of production never serve in dev. */
+static bool same_secret(const struct config *c, const char *name, const struct config_environment *of,
+                        const struct config_secret *wanted, const struct config_environment *dev) {
+    const struct config_secret *theirs = name ? config_secret(c, name) : NULL;
+    return theirs && same_reference(in_environment(theirs, of), in_environment(wanted, dev));
+}
+
+/* What an environment logs in with at its own servers. Logins of `server.targets` are not among them: they are of
+ * servers that are restored into, which may be dev's. */
+#define SURFACE_SECRETS 5
+static void surface_secrets(const struct config_surface *s, const char *ret[SURFACE_SECRETS]) {
+    ret[0] = s->connect ? s->connect->password : NULL;
+    ret[1] = s->server ? s->server->password : NULL;
+    ret[2] = s->dbms ? s->dbms->password : NULL;
+    ret[3] = s->cluster ? s->cluster->password : NULL;
+    ret[4] = s->cluster ? s->cluster->api_key : NULL;
+}
+
+#define REPOSITORY_SECRETS 2
+static void repository_secrets(const struct config_repository *r, const char *ret[REPOSITORY_SECRETS]) {
+    ret[0] = r->encrypt ? r->encrypt->key : NULL;
+    ret[1] = r->s3 ? r->s3->credentials : NULL;
+}
+
+/* Repositories of an environment are its own, what stands in for that, and its copies. */
+static bool has_repository(const struct config *c, const struct config_environment *e,
+                           const struct config_repository *r) {
+    const struct config_repository *own = e->repository ? config_repository(c, e->repository) : NULL;
+    bool found = own && (own == r || (own->fallback && same_text(own->fallback, r->head.name)));
+    for (size_t i = 0; own && i < own->copies.count; i++) found |= same_text(own->copies.items[i], r->head.name);
+    return found;
+}
+
+/* Whether dev opens a repository of its own with it. The key of another, which was named on the command line, is not
+ * asked for by dev, whichever environment stands first. */
+static bool opens_devs(const struct config *c, const struct config_environment *dev, const char *name) {
+    for (size_t i = 0; i < c->repositories.count; i++) {
+        const char *secrets[REPOSITORY_SECRETS];
+        repository_secrets(c->repositories.items[i], secrets);
+        if (!has_repository(c, dev, c->repositories.items[i])) continue;
+        for (size_t k = 0; k < REPOSITORY_SECRETS; k++)
+            if (same_text(secrets[k], name)) return true;
+    }
+    return false;
+}
+
+static int serves_both(const struct config_secret *wanted, const char *what, const struct config_environment *e,
+                       const char *name, struct error *err) {
+    error_set(err, ERR_POLICY,
+              "the secret '%s' is the very one that the protected environment '%s' %s '%s'), and those never serve in "
+              "'dev'",
+              wanted->head.name, e->head.name, what, name);
+    return error_next(err, "Give the secret '%s' a dev: reference, or put {env} into its reference.",
+                      wanted->head.name);
+}
+
+/* Credentials of production never serve in dev. A repository that both use is shared by design, and so are its key and
+ * its bucket's credentials. */
 static int check_dev(const struct config *c, const struct config_environment *dev, const struct config_secret *wanted,
                      struct error *err) {
+    const bool opens = opens_devs(c, dev, wanted->head.name);
     for (size_t i = 0; i < c->environments.count; i++) {
         const struct config_environment *e = c->environments.items[i];
-        for (size_t j = 0; e->protected && j < c->surfaces.count; j++) {
+        if (!e->protected || e == dev) continue;
+        for (size_t j = 0; j < c->surfaces.count; j++) {
             const struct config_surface *s = c->surfaces.items[j];
-            if (!config_environment_has(e, s) || !s->connect || !s->connect->password) continue;
-            const struct config_secret *theirs = config_secret(c, s->connect->password);
-            if (e == dev || !same_reference(in_environment(theirs, e), in_environment(wanted, dev))) continue;
-            error_set(
-                err, ERR_POLICY,
-                "the secret '%s' is the very one that the protected environment '%s' connects with (surface '%s'), and "
-                "those never serve in 'dev'",
-                wanted->head.name, e->head.name, s->head.name);
-            return error_next(err, "Give the secret '%s' a dev: reference, or put {env} into its reference.",
-                              wanted->head.name);
+            const char *theirs[SURFACE_SECRETS];
+            surface_secrets(s, theirs);
+            for (size_t k = 0; config_environment_has(e, s) && k < SURFACE_SECRETS; k++)
+                if (same_secret(c, theirs[k], e, wanted, dev))
+                    return serves_both(wanted, "connects with (surface", e, s->head.name, err);
+        }
+        for (size_t j = 0; opens && j < c->repositories.count; j++) {
+            const struct config_repository *r = c->repositories.items[j];
+            const char *theirs[REPOSITORY_SECRETS];
+            repository_secrets(r, theirs);
+            if (!has_repository(c, e, r) || has_repository(c, dev, r)) continue;
+            for (size_t k = 0; k < REPOSITORY_SECRETS; k++)
+                if (same_secret(c, theirs[k], e, wanted, dev))
+                    return serves_both(wanted, "opens its backups with (repository", e, r->head.name, err);
         }
     }
     return 0;

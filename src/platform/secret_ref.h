@@ -14,9 +14,10 @@
  *  env NAME         only in the environment "dev"; refused elsewhere, as variables leak into children, dumps and logs
  * "{env}" in the reference is replaced. One trailing newline is dropped. Empty and over 64 KiB are refused.
  * Names of the form "env:NAME", which only config_surface_settings and config_repository_key make, read that variable,
- * in "dev" only. In "dev", a connection's secret whose reference is the very one of a protected environment is refused
- * (ERR_POLICY). ERR_SECRET says which rule was broken, naming mode and owner of a file; never anything of the value.
- * The caller owns *ret (secret_free). */
+ * in "dev" only. In "dev", a secret whose reference is the very one with which a surface of a protected environment
+ * logs in at its server is refused (ERR_POLICY); so is the key or the credentials of a repository of dev's when they
+ * are those of a repository that a protected environment has and dev has not. ERR_SECRET says which rule was broken,
+ * naming mode and owner of a file; never anything of the value. The caller owns *ret (secret_free). */
 int secret_resolve(const struct config *c, const struct config_environment *e, const char *name, struct secret **ret,
                    struct error *err) PK_CHECK;
 

@@ -73,6 +73,7 @@ struct state {
     size_t void_count;  /* entries that count for nothing: see state.c */
     uint64_t void_seq;  /* the newest of them */
     char void_text[256]; /* why the newest of them does */
+    bool read_void;      /* read/v1 is among them: see STATE_VERSION_READ */
 };
 /* Whether our own key may sign such an entry: asked before it is built, as a refusal afterwards comes too late. */
 int state_may(const struct repo *r, const char *type, struct error *err) PK_CHECK;

@@ -329,6 +329,7 @@ static const struct {
     {PREDICATE_DELETE, 1u << ROLE_ADMIN | 1u << ROLE_PRUNE},
     {PREDICATE_HOLD, 1u << ROLE_ADMIN | 1u << ROLE_PRUNE | 1u << ROLE_RESTORE},
     {PREDICATE_RESTORE, 1u << ROLE_ADMIN | 1u << ROLE_RESTORE},
+    {PREDICATE_READ, 1u << ROLE_ADMIN | 1u << ROLE_RESTORE},
     {PREDICATE_KEY_DRILL, 1u << ROLE_ADMIN | 1u << ROLE_RESTORE},
     {PREDICATE_REPAIR, 1u << ROLE_ADMIN},
     {PREDICATE_COVERAGE, 1u << ROLE_ADMIN | 1u << ROLE_RESTORE},
@@ -344,9 +345,11 @@ static int fold(struct state *s, const struct ledger_entry *e, const char *type,
     if (!k || k->removed)
         return broken(err, e, k ? "is signed by a key that was removed" : "is signed by an unknown key");
     for (size_t i = 0; i < sizeof allowed / sizeof *allowed; i++)
-        if (strcmp(type, allowed[i].type) == 0 && !(allowed[i].roles & 1u << k->role))
+        if (strcmp(type, allowed[i].type) == 0 && !(allowed[i].roles & 1u << k->role)) {
+            s->read_void |= strcmp(type, PREDICATE_READ) == 0;
             return error_set(err, ERR_LEDGER_BROKEN, "log entry %llu says %s, which a %s key may not",
                              (unsigned long long)e->seq, type + strlen(PREDICATE_PREFIX), key_role_name(k->role));
+        }
     if (strcmp(type, PREDICATE_RECEIPT) == 0) return judge_receipt(s, e, p, err);
     if (strcmp(type, PREDICATE_VERIFICATION) == 0) return judge_verification(s, e, p, err);
     if (strcmp(type, PREDICATE_KEY) == 0) return judge_key(s, e, p, err);

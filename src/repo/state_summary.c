@@ -171,7 +171,7 @@ static int put_runs(json_t *doc, const struct state *s, struct error *err) {
 static bool is_plain(const struct state *s) {
     for (size_t i = 0; i < s->snapshot_count; i++)
         if (s->snapshots[i].is_copy || s->snapshots[i].fallback) return false;
-    return s->epoch_count == 0 && s->copy_count == 0 && s->wal_count == 0 && s->wal_first_count == 0 &&
+    return !s->read_void && s->epoch_count == 0 && s->copy_count == 0 && s->wal_count == 0 && s->wal_first_count == 0 &&
            s->wal_ack_count == 0 && s->set_count == 0;
 }
 
@@ -179,7 +179,7 @@ int state_write(const struct state *s, json_t **ret, struct error *err) {
     json_auto_t *doc = json_object();
     if (!doc) return error_set(err, ERR_NO_MEMORY, "no memory for a summary of the log");
     const bool plain = is_plain(s);
-    int version = plain ? STATE_VERSION_PLAIN : STATE_VERSION;
+    int version = plain ? STATE_VERSION_PLAIN : s->read_void ? STATE_VERSION_READ : STATE_VERSION;
     int rc = json_put_int(doc, "version", version, err);
     if (rc == 0) rc = json_put(doc, "format", json_digest(&s->format), err);
     if (rc == 0 && plain) PUT_ROWS(doc, "keys", s->keys, s->key_count, key_row_plain);
@@ -566,7 +566,7 @@ static int load_void(struct state *s, const json_t *row, uint64_t size, struct e
     struct row r = {.array = row};
     s->void_count = (size_t)col_below(&r, size);
     s->void_seq = col_below(&r, size);
-    if (r.bad) return malformed(err, "count of void entries");
+    if (r.bad || (s->read_void && !s->void_count)) return malformed(err, "count of void entries");
     if (s->void_count)
         snprintf(s->void_text, sizeof s->void_text, "log entry %llu says what its signer may not say",
                  (unsigned long long)s->void_seq);
@@ -591,7 +591,8 @@ static int load(struct state *s, const json_t *doc, uint64_t size, const int64_t
     int rc;
     if ((rc = json_need_int(doc, "version", what, &version, err)) < 0) return rc;
     const bool plain = version == STATE_VERSION_PLAIN;
-    if (version != STATE_VERSION && !plain)
+    s->read_void = version == STATE_VERSION_READ;
+    if (version != STATE_VERSION && !plain && !s->read_void)
         return error_set(err, ERR_LEDGER_BROKEN, "the summed-up state is of version %lld, which is unknown here",
                          (long long)version);
     if ((rc = json_need_array(doc, "keys", what, &keys, err)) < 0 ||

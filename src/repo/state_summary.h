@@ -11,6 +11,8 @@
 /* While no epoch has begun, no WAL was registered, there is no set and nothing was copied or stored as a fallback: the
  * same without what tells of that. */
 #define STATE_VERSION_PLAIN 3
+/* As STATE_VERSION, with an entry read/v1 that counts for nothing: to readers from before that word it does not. */
+#define STATE_VERSION_READ 9
 
 /* The same state gives the same bytes, whoever writes it (json_write sorts members). */
 int state_write(const struct state *s, json_t **ret, struct error *err) PK_CHECK;

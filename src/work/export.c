@@ -1,8 +1,10 @@
 #include "work/export.h"
 
 #include "base/seam.h"
+#include "base/time.h"
 #include "work/leftover.h"
 #include "work/reading.h"
+#include "work/receipt.h"
 #include "work/select.h"
 
 #include <errno.h>
@@ -49,7 +51,7 @@ static int file_hash(int dirfd, const char *name, char hex[65], struct error *er
 struct manifest {
     struct buf lines;
     struct buf path; /* of the folder being walked, relative to the export, with a '/' at its end */
-    uint64_t files;
+    uint64_t files, bytes;
 };
 
 /* Hashes what is on disk, not what was meant to be there. */
@@ -86,6 +88,7 @@ static int walk(struct manifest *m, int fd, unsigned depth, struct error *err) {
             if (rc == 0) rc = buf_terminate(&m->path, err);
             if (rc == 0) rc = line_append(&m->lines, hex, (const char *)m->path.ptr, err);
             m->files++;
+            m->bytes += (uint64_t)st.st_size;
         }
         m->path.len = keep;
         if (rc < 0) break;
@@ -121,11 +124,12 @@ static int receipts_write(struct work *w, const struct snapshot_info *info, int 
     return rc;
 }
 
-static int data_write(struct work *w, const struct snapshot_info *info, const char *staging, int dir,
+static int data_write(struct work *w, const struct snapshot_info *info, const char *staging, int dir, bool *ret_begun,
                       struct error *err) {
     struct work_reading in;
     char data[4200];
     int rc = work_reading_open(w, info, &in, err);
+    *ret_begun = rc == 0;
     if (rc == 0 && in.surface.driver->export_tree) {
         int fd = -1;
         if (seam_mkdirat(dir, "data", 0700) < 0) rc = error_set_errno(err, ERR_IO_WRITE, "%s/data", staging);
@@ -152,6 +156,9 @@ int export_snapshot(struct work *w, const struct snapshot_info *info, const char
     char hex[9];
     struct stat st;
     int dir = -1, data = -1;
+    bool begun = false;
+    const uint64_t seq = info->seq; /* what `info` points to ends with the next entry */
+    const int64_t started = time_now_ns();
     struct manifest m = {.lines = BUF_INIT(1u << 30), .path = BUF_INIT(1u << 20)};
     if (!work_local_folder(folder, to)) return error_set(err, ERR_USAGE, "%.200s is no folder of this host", folder);
     for (size_t n = strlen(to); n > 1 && (to[n - 1] == '/' || (n > 2 && to[n - 1] == '.' && to[n - 2] == '/')); n--)
@@ -169,7 +176,7 @@ int export_snapshot(struct work *w, const struct snapshot_info *info, const char
     if ((dir = seam_openat(AT_FDCWD, staging, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0)) < 0)
         rc = error_set_errno(err, ERR_IO_WRITE, "%s", staging);
     if (rc == 0) rc = leftover_lock(dir, staging, err);
-    if (rc == 0) rc = data_write(w, info, staging, dir, err);
+    if (rc == 0) rc = data_write(w, info, staging, dir, &begun, err);
     if (rc == 0 && (data = seam_openat(dir, "data", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0)) < 0)
         rc = error_set_errno(err, ERR_IO_READ, "%s/data", staging);
     if (rc == 0) rc = buf_append_str(&m.path, "data/", err);
@@ -188,6 +195,7 @@ int export_snapshot(struct work *w, const struct snapshot_info *info, const char
         (void)!error_state(err, "nothing was left under %s", to);
         rc = error_wrap(err, "exporting %s", info->id);
     }
+    if (begun) receipt_export(w, seq, to, rc == 0, started, m.files, m.bytes);
     buf_free(&m.lines);
     buf_free(&m.path);
     return rc;

@@ -1,4 +1,6 @@
 #include "work/mount_internal.h"
+#include "work/receipt.h"
+#include "work/select.h"
 
 #include <errno.h>
 
@@ -35,6 +37,11 @@ static int device_fits(struct error *err) {
     /* what else there is may be no hindrance to fusermount3, which is privileged */
     io_close(&fd);
     return 0;
+}
+
+void mount_record(struct mount *m, const struct mount_options *o) {
+    char dir[4096];
+    receipt_mount(m->w, m->point_count, work_local_folder(o->dir, dir) ? dir : o->dir, o->allow_other);
 }
 
 int mount_run(struct work *w, const struct mount_options *o, struct error *err) {

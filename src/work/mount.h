@@ -24,9 +24,10 @@ struct mount_options {
     void (*mounted)(void *ctx); /* told when it can be looked into; may be NULL */
     void *ctx;
 };
-/* Opens the repository, mounts, and serves until a signal (stop_signal), or until DIR is unmounted by others; then DIR
- * is the empty folder that it was. ERR_MOUNT when the system cannot or will not, or DIR is not empty; nothing stays
- * mounted after a failure. A process that is killed leaves a dead mount, which `fusermount3 -u DIR` ends. */
+/* Opens the repository, mounts, says so in its log (receipt.h), and serves until a signal (stop_signal), or until DIR
+ * is unmounted by others; then DIR is the empty folder that it was. ERR_MOUNT when the system cannot or will not, or
+ * DIR is not empty; nothing stays mounted after a failure. A process that is killed leaves a dead mount, which
+ * `fusermount3 -u DIR` ends. */
 int mount_run(struct work *w, const struct mount_options *o, struct error *err) PK_CHECK;
 
 #endif

@@ -481,6 +481,7 @@ int mount_serve(struct mount *m, const struct mount_options *o, struct error *er
     int rc = session ? 0 : cannot(o, err);
     if (rc == 0 && fuse_session_mount(session, o->dir) != 0) rc = cannot(o, err);
     if (rc == 0) {
+        mount_record(m, o);
         rc = serve(m, session, o, err);
         fuse_session_unmount(session);
     }

@@ -165,6 +165,10 @@ int mount_file_read(struct mount_file *f, uint64_t at, uint8_t *p, size_t n, siz
  */
 int mount_file_seek(struct mount_file *f, uint64_t at, bool hole, uint64_t *ret, struct error *err) PK_CHECK;
 
+/* ---- mount.c ---- */
+/* Says in the log that it is mounted. Before anything is answered, so without locks; touches nothing below o->dir. */
+void mount_record(struct mount *m, const struct mount_options *o);
+
 /* ---- mount_fuse.c ---- */
 int mount_serve(struct mount *m, const struct mount_options *o, struct error *err) PK_CHECK;
 

@@ -140,6 +140,15 @@ int receipt_verification(struct work *w, const struct snapshot_info *info, enum 
     return rc;
 }
 
+/* What came from copies, as members of a statement. */
+static int put_copies(struct work *w, json_t *extra, struct error *err) {
+    json_auto_t *copies = NULL;
+    int rc = extra ? any_copy_json(w, &copies, err) : error_set(err, ERR_NO_MEMORY, "no memory for a receipt");
+    if (rc == 0 && json_array_size(copies)) rc = json_put(extra, "copies", json_incref(copies), err);
+    const char *from = any_copy_read_from(w);
+    return rc == 0 && from ? json_put_str(extra, "read_from", from, err) : rc;
+}
+
 int receipt_restore(struct work *w, const struct snapshot_info *info, const char *plan_sha256, const char *target,
                     bool success, int64_t started_ns, uint64_t bytes, uint64_t items, struct error *err) {
     struct about a = about_of(info);
@@ -149,14 +158,8 @@ int receipt_restore(struct work *w, const struct snapshot_info *info, const char
     bool has_plan = plan_sha256 && hex_decode(plan_sha256, strlen(plan_sha256), plan.b, sizeof plan.b);
     int64_t now = time_now_ns();
     json_t *statement = NULL,
-           *extra = json_pack("{s:I}", "duration_ms", (json_int_t)((now - started_ns) / 1000000 + 1)), *copies = NULL;
-    if (any_copy_json(w, &copies, err) < 0 || !extra) {
-        json_decref(extra);
-        return -(int)ERR_NO_MEMORY;
-    }
-    if (json_array_size(copies)) json_object_set(extra, "copies", copies);
-    if (any_copy_read_from(w)) json_object_set_new(extra, "read_from", json_string(any_copy_read_from(w)));
-    json_decref(copies);
+           *extra = json_pack("{s:I}", "duration_ms", (json_int_t)((now - started_ns) / 1000000 + 1));
+    int rc = put_copies(w, extra, err);
     struct restore_record r = {.environment = info->environment,
                                .surface = info->surface,
                                .target = target,
@@ -168,10 +171,62 @@ int receipt_restore(struct work *w, const struct snapshot_info *info, const char
                                .plan = has_plan ? &plan : NULL,
                                .principal = w->principal,
                                .extra = extra};
-    int rc = evidence_restore(&a, &r, &secrets, &statement, err);
+    if (rc == 0) rc = evidence_restore(&a, &r, &secrets, &statement, err);
     work_label(info, label);
     if (rc == 0) rc = owed_append(w, label, statement, NULL, NULL, err);
     json_decref(statement);
     json_decref(extra);
     return rc;
+}
+
+static void record(struct work *w, struct read_record *r, const char *label, json_t *extra) {
+    struct redaction secrets = known_secrets_redaction(&w->known);
+    struct error lost = ERROR_INIT;
+    json_auto_t *statement = NULL;
+    r->principal = w->principal;
+    r->extra = extra;
+    int rc = put_copies(w, extra, &lost);
+    if (rc == 0) rc = evidence_read(r, &secrets, &statement, &lost);
+    if (rc == 0) rc = owed_append(w, label, statement, NULL, NULL, &lost);
+    const bool recorded = rc == 0;
+    if (rc == 0) rc = repo_publish(w->repo, &lost);
+    if (rc < 0 && w->options.events.warning) {
+        char line[1300];
+        snprintf(line, sizeof line, "the %s %s: %.900s%s%.255s", r->verb,
+                 recorded ? "is recorded in the log, which could not be published" : "is not recorded in the log",
+                 lost.text, lost.state[0] ? "; " : "", lost.state);
+        w->options.events.warning(w->options.events.ctx, label, line);
+    }
+}
+
+void receipt_export(struct work *w, uint64_t seq, const char *target, bool success, int64_t started_ns, uint64_t files,
+                    uint64_t bytes) {
+    const struct snapshot_info *info = repo_snapshot_at(w->repo, seq);
+    char label[260];
+    if (!info) return;
+    struct about a = about_of(info);
+    struct read_record r = {.verb = "export",
+                            .point = &a,
+                            .environment = info->environment,
+                            .surface = info->surface,
+                            .target = target,
+                            .started_ns = started_ns,
+                            .completed_ns = time_now_ns(),
+                            .succeeded = success,
+                            .files = files,
+                            .bytes = bytes};
+    json_auto_t *extra = json_object();
+    work_label(info, label);
+    record(w, &r, label, extra);
+}
+
+void receipt_mount(struct work *w, size_t points, const char *target, bool allow_other) {
+    struct read_record r = {.verb = "mount",
+                            .log_size = ledger_size(repo_ledger(w->repo)),
+                            .points = points,
+                            .target = target,
+                            .started_ns = time_now_ns()};
+    json_auto_t *extra = json_pack("{s:b}", "allow_other", (int)allow_other);
+    ledger_root(repo_ledger(w->repo), &r.log_root);
+    record(w, &r, NULL, extra);
 }

@@ -118,7 +118,7 @@ done
 if [ -n "$python" ]; then
   reader() { PYTHONDONTWRITEBYTECODE=1 "$python" "$SOURCE_ROOT/test/format/reader.py" --key "$T/b.key" "$B" "$@" >"$T/out" 2>"$T/err"; }
   seq=$("$P" list -r "$B" --key-file "$T/b.key" local/data --json 2>/dev/null | python3 -c 'import json, sys; print(json.load(sys.stdin)["points"][-1]["log_seq"])')
-  reader check && reader restore "$seq" "$T/read" && diff -r "$T/src" "$T/read"
+  pk export -r "$B" --key-file "$T/b.key" local/data@latest --to "$T/exported" && reader check && reader restore "$seq" "$T/read" && diff -r "$T/src" "$T/read"
   claim 'the independent reader restores from the copy, and finds the receipts of its source'
 else
   skip 'the independent reader restores from the copy' 'python lacks cryptography or zstandard'

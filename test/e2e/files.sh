@@ -180,8 +180,36 @@ receipt = json.load(open("export/receipt.json"))
 assert receipt["schema"] == "io.kfm.backup-receipt.v1" and receipt["status"] == "success", receipt
 assert "payloadType" in json.load(open("export/receipt.dsse.json"))' 2>err
 claim 'its receipt lies beside it'
+readings() { "$P" ledger list --json "$@" 2>/dev/null | python3 -c 'import json, sys; print(*[e["seq"] for e in json.load(sys.stdin)["entries"] if e["type"] == "read/v1"])'; }
+read -r one two more < <(readings)
+[ -n "$two" ] && [ -z "$more" ] && pk ledger show "$one" --json && python3 - out "$T" "$first" <<'PY'
+import json, os, socket, sys
+out, top, first = sys.argv[1:]
+entry, = json.load(open(out))["entries"]
+p = entry["statement"]["predicate"]
+files = [os.path.join(d, f) for d, _, names in os.walk(f"{top}/export/data") for f in names]
+files = [f for f in files if os.path.isfile(f) and not os.path.islink(f)]
+want = {"verb": "export", "snapshot": first, "environment": "lab", "surface": "artifacts", "target": f"{top}/export", "status": "success",
+        "files": len(files), "bytes": sum(map(os.path.getsize, files))}
+assert {k: p.get(k) for k in want} == want, p
+assert p["principal"].endswith("@" + socket.gethostname()[:60]) and p["started_at"] <= p["completed_at"], p
+assert set(p) == {*want, "seq", "receipt", "started_at", "completed_at", "principal", "ledger"}, p  # no names of items
+assert entry["statement"]["subject"][0]["name"] == first and not entry.get("void"), entry
+PY
+claim 'each export is one entry of the log, which says what, where to, when, how much and by whom'
 pk backup lab/artifacts --export "$T/exports" && (cd exports/*/ 2>/dev/null && sha256sum --quiet --strict -c CHECKSUMS || cd "$(dirname "$(find "$T/exports" -name CHECKSUMS)")" && sha256sum --quiet --strict -c CHECKSUMS) >out 2>&1
 claim 'a backup writes its own export'
+[ "$(readings | wc -w)" = 3 ] && fails 5 PK-RST-001 export "lab/artifacts@$first" --to "$T/export" && [ "$(readings | wc -w)" = 3 ]
+claim 'that is an entry too; what was refused before anything was read is none'
+mkdir ro
+if mount --bind "$T/repo" "$T/ro" 2>/dev/null && mounted=$T/ro && mount -o remount,ro,bind "$T/ro" 2>/dev/null; then
+  pk export -r "$T/ro" --key-file "$T/key" "lab/artifacts@$first" --to "$T/unsaid" && says 'the export is not recorded in the log: ' && diff -r --no-dereference -x pipe export/data unsaid/data >out && rm -r unsaid
+  claim 'where the log cannot be written, that is said, and the export stands'
+else
+  skip 'where the log cannot be written, that is said, and the export stands' 'mounting is not permitted here'
+fi
+[ -z "$mounted" ] || umount "$mounted"
+mounted=
 
 # ---- damage
 # A copy is another repository to this machine's memory of logs, so it gets a cache of its own.

@@ -12,6 +12,7 @@ C=$T/pg M=$T/mnt server=
 ended() {
   [ -z "$server" ] || kill -KILL "$server" 2>/dev/null
   mountpoint -q "$M" && fusermount3 -u -z "$M"
+  umount "$T/ro" 2>/dev/null
   [ -z "$PG_BIN" ] || cluster_stop "$C"
   redis_stop "$T/redis"
 }
@@ -64,6 +65,17 @@ claim 'a key that cannot read is refused'
 # ---- what is there
 mounts -r "$T/repo" --key-file "$T/key"
 claim 'it is mounted'
+readings() { "$P" ledger list --json -r "$T/repo" --key-file "$T/key" 2>/dev/null | python3 -c 'import json, sys; print(*[e["seq"] for e in json.load(sys.stdin)["entries"] if e["type"] == "read/v1"])'; }
+seq=$(readings)
+repository ledger show "$seq" --json && python3 - "$T/out" "$M" "$seq" <<'PY'
+import json, socket, sys
+entry, = json.load(open(sys.argv[1]))["entries"]
+p = entry["statement"]["predicate"]
+want = {"verb": "mount", "status": "begun", "target": sys.argv[2], "points": 2, "log_size": int(sys.argv[3]), "allow_other": False}
+assert {k: p.get(k) for k in want} == want and p["principal"].endswith("@" + socket.gethostname()[:60]), p
+assert set(p) == {*want, "started_at", "principal", "ledger"} and not entry.get("void"), p
+PY
+claim 'which is an entry of the log: what may be read, where, since when and by whom'
 S=$M/local/tree
 [ "$(ls "$M")" = local ] && [ "$(ls "$M/local")" = tree ] && [ "$(ls "$S" | grep -c '^bkp-')" = 2 ]
 claim 'environments, surfaces and points are folders'
@@ -150,6 +162,16 @@ claim 'nothing was there to warn of'
 kill -TERM "$server"
 gone 0
 claim 'SIGTERM unmounts, and is a success'
+[ "$(readings)" = "$seq" ]
+claim 'one entry is all that the log has of it'
+mkdir ro
+if mount --bind "$T/repo" "$T/ro" 2>/dev/null && mount -o remount,ro,bind "$T/ro" 2>/dev/null; then
+  mounts -r "$T/ro" --key-file "$T/key" && [ -e "$S/latest/$here/processed" ] && grep -q 'the mount is not recorded in the log: ' "$T/mount.err" && kill -TERM "$server" && gone 0
+  claim 'where the log cannot be written, that is said, and the points are shown'
+else
+  skip 'where the log cannot be written, that is said, and the points are shown' 'mounting is not permitted here'
+fi
+umount "$T/ro" 2>/dev/null
 
 # ---- more points than are kept open, all being read at once
 for i in {1..8}; do

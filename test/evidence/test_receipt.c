@@ -333,6 +333,55 @@ static void holds_and_restores_are_recorded(void **state) {
     json_decref(st);
 }
 
+static void readings_are_recorded(void **state) {
+    (void)state;
+    const struct bytes secrets[] = {BYTES_STR("hunter2")};
+    const struct redaction known = {secrets, 1};
+    const char *name = NULL;
+    struct digest d;
+    json_t *st = NULL;
+    struct read_record r = {.verb = "export",
+                            .point = &about,
+                            .environment = "staging",
+                            .surface = "postgres",
+                            .target = "/srv/hunter2",
+                            .started_ns = STARTED,
+                            .completed_ns = COMPLETED,
+                            .succeeded = true,
+                            .files = 3,
+                            .bytes = 70,
+                            .principal = "ann@db1"};
+    OK(evidence_read(&r, &known, &st, &err));
+    json_t *p = statement_predicate(st);
+    assert_string_equal(statement_type(st), "https://proofkeep.dev/read/v1");
+    OK(statement_subject(st, 0, &name, &d, &err));
+    assert_string_equal(name, about.id);
+    assert_string_equal(text_at(p, "verb", NULL), "export");
+    assert_string_equal(text_at(p, "snapshot", NULL), about.id);
+    assert_string_equal(text_at(p, "surface", NULL), "postgres");
+    assert_string_equal(text_at(p, "target", NULL), "/srv/[redacted]");
+    assert_string_equal(text_at(p, "status", NULL), "success");
+    assert_string_equal(text_at(p, "principal", NULL), "ann@db1");
+    assert_int_equal(json_integer_value(json_object_get(p, "bytes")), 70);
+    json_decref(st);
+    r.succeeded = false;
+    OK(evidence_read(&r, NULL, &st, &err));
+    p = statement_predicate(st);
+    assert_string_equal(text_at(p, "status", NULL), "failure");
+    assert_null(json_object_get(p, "bytes")); /* how far it came is not known */
+    json_decref(st);
+    r = (struct read_record){.verb = "mount", .log_size = 7, .points = 2, .target = "/mnt", .started_ns = STARTED};
+    OK(evidence_read(&r, NULL, &st, &err));
+    p = statement_predicate(st);
+    OK(statement_subject(st, 0, &name, &d, &err));
+    assert_string_equal(name, "log");
+    assert_string_equal(text_at(p, "status", NULL), "begun");
+    assert_int_equal(json_integer_value(json_object_get(p, "points")), 2);
+    assert_null(json_object_get(p, "snapshot"));
+    assert_null(json_object_get(p, "completed_at"));
+    json_decref(st);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_receipt_is_the_documents_json),
@@ -345,6 +394,7 @@ int main(void) {
         cmocka_unit_test(the_rungs_have_their_names),
         cmocka_unit_test(a_verification_is_recorded_in_in_totos_words),
         cmocka_unit_test(holds_and_restores_are_recorded),
+        cmocka_unit_test(readings_are_recorded),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -294,6 +294,7 @@ static void vouch(uint64_t seq) {
                   "PASSED"));
     say(PREDICATE_HOLD, "snapshot",
         json_pack("{s:I, s:s, s:s}", "seq", (json_int_t)seq, "action", "place", "reason", "an audit"));
+    say(PREDICATE_READ, "log", json_pack("{s:s, s:s, s:s}", "verb", "mount", "status", "begun", "target", "/mnt"));
     say(PREDICATE_RECEIPT, "job",
         json_pack("{s:s, s:s, s:s, s:s, s:s}", "backup_id", "bkp-that-failed", "environment", ENVIRONMENT, "surface",
                   "tree", "completed_at", "2026-01-01T00:00:00Z", "status", "failed"));

@@ -184,7 +184,7 @@ PREFIX = "https://proofkeep.dev/"
 ROLES = {"admin": 1, "writer": 2, "restore": 3, "prune": 4}
 MAY = {"key/v1": {1}, "backup-receipt/v1": {1, 2}, "verification/v1": {1, 3}, "forget/v1": {1, 4}, "delete/v1": {1, 4},
        "hold/v1": {1, 3, 4}, "restore/v1": {1, 3}, "coverage/v1": {1, 3}, "repair/v1": {1},
-       "copy/v1": {1, 3}, "wal/v1": {1, 2}, "wal-gap/v1": {1}}
+       "copy/v1": {1, 3}, "read/v1": {1, 3}, "wal/v1": {1, 2}, "wal-gap/v1": {1}}
 
 
 def no_duplicates(pairs):

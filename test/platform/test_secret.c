@@ -145,6 +145,65 @@ static void productions_credentials_never_serve_in_dev(void **state) {
             "never serve in 'dev'");
 }
 
+static const char apart[] =
+    "version: 1\nplatform: a\n"
+    "secrets:\n"
+    "  one: { file: \"%s/shared\" }\n"
+    "  again: { file: \"%s/shared\" }\n"
+    "  other: { file: \"%s/other\", dev: { file: \"%s/shared\" } }\n"
+    "  own: { file: \"%s/own-{env}\" }\n"
+    "  both: { file: \"%s/both\" }\n"
+    "  login: { file: \"%s/login\" }\n"
+    "repositories:\n"
+    "  live: { url: /live, encrypt: { key: one } }\n"
+    "  play: { url: /play, encrypt: { key: %s }, copies: [far] }\n"
+    "  far: { url: 's3://far/r', s3: { endpoint: 'https://a', credentials: both } }\n"
+    "  bucket: { url: 's3://near/r', s3: { endpoint: 'https://a', credentials: %s }, copies: [far] }\n"
+    "surfaces:\n"
+    "  cache: { kind: redis, class: runtime, server: { host: h, password: %s, targets: [{ host: s, password: "
+    "login }] } }\n"
+    "  tree: { kind: files, class: truth, paths: [/t] }\n"
+    "environments:\n  dev: { repository: play }\n"
+    "  prod: { repository: live, protected: true, surfaces: [cache] }\n"
+    "  vault: { repository: bucket, protected: true, surfaces: [tree] }\n";
+
+static void with(const char *play, const char *bucket, const char *cache, const char *wanted, const char *why) {
+    char text[4096];
+    const char *p = temp.path;
+    struct config *was = config;
+    snprintf(text, sizeof(text), apart, p, p, p, p, p, p, p, play, bucket, cache);
+    config = parse_ok(text);
+    if (why)
+        refused(config_environment(config, "dev"), wanted, ERR_POLICY, why);
+    else
+        resolves(config_environment(config, "dev"), wanted, "s3cret");
+    config_free(config);
+    config = was;
+}
+
+/* S15 */
+static void neither_do_its_keys_nor_other_logins(void **state) {
+    (void)state;
+    static const char key[] =
+        "is the very one that the protected environment 'prod' opens its backups with (repository "
+        "'live'), and those never serve in 'dev'";
+    for (const char *const *f = (const char *const[]){"shared", "both", "login", "own-dev", NULL}; *f; f++)
+        temp_file(&temp, *f, "s3cret\n", 0600);
+    with("one", "both", "own", "one", key);
+    with("again", "both", "own", "again", key);
+    with("other", "both", "own", "other", key);
+    with("own", "both", "own", "own", NULL);
+    /* a repository that both have is shared by design, with its credentials */
+    with("own", "own", "own", "both", NULL);
+    with("both", "both", "own", "both",
+         "the protected environment 'vault' opens its backups with (repository 'bucket')");
+    /* that of one that was named is nobody's in particular */
+    with("own", "own", "own", "one", NULL);
+    with("own", "own", "login", "login", "the protected environment 'prod' connects with (surface 'cache')");
+    /* a server that is restored into may be dev's */
+    with("own", "own", "own", "login", NULL);
+}
+
 static void unknown_names_are_refused(void **state) {
     (void)state;
     refused(prod, "hunter2", ERR_SECRET, "the configuration has no secret of the name that was asked for");
@@ -157,9 +216,13 @@ static void unknown_names_are_refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(files_must_be_private),         cmocka_unit_test(files_must_be_roots_or_ours),
-        cmocka_unit_test(credentials_come_from_systemd), cmocka_unit_test(commands_give_their_output),
-        cmocka_unit_test(variables_serve_in_dev_only),   cmocka_unit_test(productions_credentials_never_serve_in_dev),
+        cmocka_unit_test(files_must_be_private),
+        cmocka_unit_test(files_must_be_roots_or_ours),
+        cmocka_unit_test(credentials_come_from_systemd),
+        cmocka_unit_test(commands_give_their_output),
+        cmocka_unit_test(variables_serve_in_dev_only),
+        cmocka_unit_test(productions_credentials_never_serve_in_dev),
+        cmocka_unit_test(neither_do_its_keys_nor_other_logins),
         cmocka_unit_test(unknown_names_are_refused),
     };
     return cmocka_run_group_tests_name("platform/secret", tests, setup, teardown);
