@@ -95,6 +95,12 @@ static bool is_one(void *ctx, const struct snapshot_info *s) {
     return s == ctx;
 }
 
+/* Whether what went wrong with what a snapshot lists may be passed over: damage is a finding of its own, and of what is
+ * not checked nothing is claimed. Anything else would leave the snapshot out where it is to be named. */
+static bool passed_over(const struct checking *c, const struct snapshot_info *s, int rc) {
+    return error_info(rc)->status == EXIT_INTEGRITY || !wanted(c, s);
+}
+
 /* A bit for each damage and snapshot: whether the one's packs have the other. Each list is read once. */
 static int damage_harms(const struct checking *c, uint8_t **ret, struct error *err) {
     struct repo *r = c->r;
@@ -106,8 +112,13 @@ static int damage_harms(const struct checking *c, uint8_t **ret, struct error *e
     for (size_t k = 0; k < n && c->damage_count; k++) {
         struct nameset packs;
         struct error e = ERROR_INIT;
-        if (r->state.snapshots[k].forgotten || packlist_union(r, is_one, NULL, &r->state.snapshots[k], &packs, &e) < 0)
-            continue;
+        if (r->state.snapshots[k].forgotten) continue;
+        rc = packlist_union(r, is_one, NULL, &r->state.snapshots[k], &packs, &e);
+        if (rc < 0 && passed_over(c, &r->state.snapshots[k], rc)) continue;
+        if (rc < 0) {
+            *err = e;
+            return rc;
+        }
         for (size_t i = 0; i < c->damage_count; i++)
             if (nameset_find(&packs, c->damage[i].pack.b) != NAMESET_NONE) bit_set(*ret, i * n + k);
         nameset_free(&packs);
@@ -167,7 +178,16 @@ static int archived_tell(struct checking *c, struct error *err) {
         struct nameset packs;
         struct error e = ERROR_INIT;
         bool hit = false;
-        if (!wanted(c, s) || packlist_union(r, is_one, NULL, (void *)s, &packs, &e) < 0) continue;
+        if (!wanted(c, s)) continue;
+        rc = packlist_union(r, is_one, NULL, (void *)s, &packs, &e);
+        if (rc < 0 && passed_over(c, s, rc)) {
+            rc = 0;
+            continue;
+        }
+        if (rc < 0) {
+            *err = e;
+            break;
+        }
         for (size_t i = 0; i < packs.count && !hit; i++)
             hit = nameset_find(&c->archived, packs.names[i]) != NAMESET_NONE;
         nameset_free(&packs);
@@ -491,7 +511,13 @@ static int packs_run(struct checking *c, const struct nameset *all, struct budge
     for (size_t i = 0; i < s->snapshot_count && rc == 0 && found < all->count; i++) {
         struct digests packs;
         struct error e = ERROR_INIT;
-        if (!wanted(c, &s->snapshots[i]) || snapshot_packs(c->r, &s->snapshots[i], &packs, &e) < 0) continue;
+        if (!wanted(c, &s->snapshots[i])) continue;
+        rc = snapshot_packs(c->r, &s->snapshots[i], &packs, &e);
+        if (rc < 0 && passed_over(c, &s->snapshots[i], rc)) {
+            rc = 0;
+            continue;
+        }
+        if (rc < 0) *err = e;
         for (size_t k = 0; k < packs.n && rc == 0; k++) rc = lost_see(&w, &packs.d[k], err);
         digests_free(&packs);
     }

@@ -176,7 +176,8 @@ static int merge(struct gather *g, struct run **heap, gather_cb cb, void *ctx, s
         rc = buf_append(&last, r->name.ptr, r->name.len, err);
         if (rc == 0) rc = cb(ctx, r->name, r->body, err);
         if (rc == 0) rc = advance(g, r, read_bytes, &more, err);
-        if (rc == 0 && !more) heap[0] = heap[--n];
+        if (rc < 0) break; /* its name may have lain where its records were read to anew */
+        if (!more) heap[0] = heap[--n];
         sift(heap, n, 0);
     }
     buf_free(&last);

@@ -327,8 +327,10 @@ static int moves_follow(const struct joining *g, struct nameset *set, struct err
         if (d->seq < first || !d->has_packs || !d->has_replacement) continue;
         if ((rc = move_follow(g->r, d, set, &e)) == 0) continue;
         const int code = rc;
-        *err = e;
-        if (!g->broken || !is_damage(rc)) break;
+        if (!g->broken || !is_damage(rc)) {
+            *err = e;
+            break;
+        }
         rc = 0;
         for (size_t k = 0; k < st->snapshot_count && rc == 0; k++)
             if (st->snapshots[k].packs_seq <= d->seq && joins(g, k))

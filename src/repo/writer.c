@@ -75,8 +75,11 @@ static int used_extend(struct writer *w, struct error *err) {
 /* A run whose packs all belong to this snapshot from now on. */
 static int run_adopt(struct writer *w, const struct digest *run, struct error *err) {
     pthread_rwlock_wrlock(&w->index_lock);
+    const size_t before = w->repo->index.count;
     int rc = index_add(w->repo, &w->repo->index, run, err);
     if (rc == 0) rc = used_extend(w, err);
+    /* others go on looking things up until they see that this failed: what they find has to have its marks */
+    if (rc < 0 && w->repo->index.count > before) index_drop(w->repo, &w->repo->index, before, true);
     for (size_t i = 0; i < w->repo->index.count && rc == 0; i++)
         if (digest_equal(&w->repo->index.names[i], run)) memset(w->used[i], 1, index_pack_count(&w->repo->index, i));
     pthread_rwlock_unlock(&w->index_lock);

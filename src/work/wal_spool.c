@@ -107,8 +107,8 @@ int wal_pending_add(const struct wal_spool *s, const struct wal_row *row, struct
     char path[WAL_SPOOL_BYTES + 80], hex[2 * DIGEST_BYTES + 1], line[512];
     in_spool(s, PENDING, path);
     hex_encode(row->digest.b, DIGEST_BYTES, hex);
-    int n =
-        snprintf(line, sizeof line, "%" PRId64 " %s %s %" PRIu64 "\n", time_now_ns(), row->key, hex, row->object_bytes);
+    int n = snprintf(line, sizeof line, "\n%" PRId64 " %s %s %" PRIu64 "\n", time_now_ns(), row->key, hex,
+                     row->object_bytes);
     bool taken = true;
     int rc = 0;
     for (int i = 0; i < ADD_TRIES && taken && rc == 0; i++) /* a line that comes twice does no harm */

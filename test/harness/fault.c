@@ -11,6 +11,7 @@
 static struct {
     atomic_ulong total, per_op[SEAM_OP_COUNT], hits;
     atomic_ulong fail_at, kill_at, exit_at; /* 0 means never */
+    atomic_uint hit;                        /* op + 1 */
     int sys_errno, exit_status;
     bool from_then_on, short_io;
     enum seam_op only;
@@ -56,7 +57,7 @@ static bool fault_strikes(enum seam_op op) {
     }
     if (n == fault.exit_at) _exit(fault.exit_status);
     if (!fault.fail_at || (fault.from_then_on ? n < fault.fail_at : n != fault.fail_at)) return false;
-    atomic_fetch_add(&fault.hits, 1);
+    if (atomic_fetch_add(&fault.hits, 1) == 0) atomic_store(&fault.hit, (unsigned)op + 1);
     errno = fault.sys_errno ? fault.sys_errno : natural_errno(op);
     return true;
 }
@@ -143,6 +144,7 @@ static const struct seam seam_faulty = {
 void fault_install(void) {
     fault.total = fault.hits = fault.fail_at = fault.kill_at = fault.exit_at = 0;
     for (int i = 0; i < SEAM_OP_COUNT; i++) fault.per_op[i] = 0;
+    fault.hit = 0;
     fault.short_io = fault.from_then_on = false;
     fault.only = SEAM_OP_COUNT;
     seam_table = &seam_faulty;
@@ -181,6 +183,11 @@ uint64_t fault_op_calls(enum seam_op op) {
 }
 uint64_t fault_hits(void) {
     return fault.hits;
+}
+
+const char *fault_hit(void) {
+    const unsigned op = fault.hit;
+    return op ? op_names[op - 1] : "none";
 }
 
 uint64_t fault_each(bool from_then_on, fault_run run, void *arg) {

@@ -31,6 +31,7 @@ void fault_only(enum seam_op op);
 uint64_t fault_calls(void); /* counted since fault_install */
 uint64_t fault_op_calls(enum seam_op op);
 uint64_t fault_hits(void); /* failures injected since fault_install */
+const char *fault_hit(void); /* the op that failed first; "none" */
 const char *fault_op_name(enum seam_op op);
 
 /* Calls run(arg, n) for n = 1, 2, … with call n failing (naturally), until a run makes fewer than n calls. The table is

@@ -4,6 +4,7 @@
 #include "base/seam.h"
 #include "base/time.h"
 #include "repo/repo_internal.h"
+#include "repo/writer_internal.h"
 
 #include "../harness/fault.h"
 
@@ -527,6 +528,103 @@ static void a_pack_whose_entries_find_no_memory_leaves_none(void **state) {
     kit_end(&k);
 }
 
+/* Other threads go on looking chunks up, and mark the pack in which one is found. */
+static void a_run_that_finds_no_memory_for_its_marks_is_not_in_the_index(void **state) {
+    (void)state;
+    const struct writer_options o = {.environment = "t", .surface = "s", .threads = 1};
+    struct kit k;
+    struct error err = ERROR_INIT;
+    struct writer *w;
+    unsigned failed = 0;
+    kit_begin(&k);
+    kit_ok(writer_open(k.repo, &o, &w, &err), &err);
+    for (uint64_t at = 2, hits = 2; at % 2 || hits; at++) { /* each call twice, as arrays grow now and then */
+        struct error e = ERROR_INIT;
+        struct digest sha, id;
+        uint8_t data[1000];
+        if (at % 2 == 0) hits = 0;
+        kit_random(data, sizeof data, (uint32_t)at);
+        sha256(BYTES_OF(data, sizeof data), &sha);
+        kit_ok(chunk_put(w, CHUNK_DATA, BYTES_OF(data, sizeof data), &sha, NULL, &id, &err), &err);
+        kit_ok(groups_flush(w, &err), &err);
+        pool_drain(w->pool);
+        kit_ok(packs_close(w, &err), &err);
+        fault_install();
+        fault_fail(at / 2, 0, false);
+        int rc = run_flush(w, &e);
+        hits += fault_hits();
+        fault_remove();
+        assert_int_equal(rc, -(int)e.code);
+        if (w->used_count != k.repo->index.count)
+            fail_msg("call %llu: %zu runs, marks for %zu: %s", (unsigned long long)at / 2, k.repo->index.count,
+                     w->used_count, e.text);
+        assert_true(chunk_use(w, id.b));
+        failed += rc < 0;
+        if (rc == -ERR_IO_SYNC) { /* the store takes no more */
+            writer_free(w);
+            kit_reopen(&k, false);
+            kit_ok(writer_open(k.repo, &o, &w, &err), &err);
+        }
+    }
+    assert_true(failed > 10);
+    writer_free(w);
+    kit_end(&k);
+}
+
+static int note_harm(void *ctx, const struct check_finding *f, struct error *err) {
+    (void)err;
+    if (f->snapshots[0] || strncmp(f->object, "packs/", 6) != 0) *(bool *)ctx = true;
+    return 0;
+}
+
+/* Whoever vouches for a snapshot goes by whether a finding names it, or is for all. */
+static void harm_is_named(struct kit *k) {
+    unsigned failed = 0;
+    for (uint64_t call = 1;; call++) {
+        bool named = false;
+        struct error err = ERROR_INIT;
+        struct check_options o = {.level = VERIFY_CHECKSUM, .threads = 1, .finding = note_harm, .ctx = &named};
+        struct check_totals t;
+        fault_install();
+        fault_fail(call, 0, false);
+        int rc = repo_check(k->repo, &o, &t, &err);
+        bool hit = fault_hits() > 0;
+        const char *op = fault_hit();
+        fault_remove();
+        assert_int_equal(rc, -(int)err.code);
+        if (rc == 0 && !named)
+            fail_msg("call %llu, %s: %s, and nothing names the snapshot", (unsigned long long)call, op,
+                     check_result_name(t.result));
+        failed += rc < 0;
+        if (!hit) break;
+    }
+    assert_true(failed > 10);
+}
+
+static void a_check_that_fails_half_way_leaves_no_harmed_snapshot_out(void **state) {
+    (void)state;
+    struct kit k;
+    struct kit_item it[16];
+    char command[300];
+    (void)items_of(it);
+    kit_begin(&k);
+    kit_backup(&k, "t", it, 5, false, NULL);
+    snprintf(command, sizeof command,
+             "f=$(find %s/repo/packs/d -type f | sort | head -1); chmod u+w $f; "
+             "printf '\\377\\000\\377' | dd of=$f bs=1 seek=4000 conv=notrunc 2>/dev/null",
+             k.dir);
+    assert_int_equal(system(command), 0);
+    kit_reopen(&k, true);
+    harm_is_named(&k);
+    kit_end(&k);
+    /* and when the index does not have the packs */
+    kit_begin(&k);
+    kit_backup(&k, "t", it, 5, false, NULL);
+    while (k.repo->index.count) index_drop(k.repo, &k.repo->index, 0, false);
+    harm_is_named(&k);
+    kit_end(&k);
+}
+
 int main(void) {
     text = malloc(BIG);
     noise = malloc(BIG);
@@ -547,6 +645,8 @@ int main(void) {
         cmocka_unit_test(a_resume_point_is_made_every_half_minute),
         cmocka_unit_test(many_small_runs_are_merged),
         cmocka_unit_test(a_pack_whose_entries_find_no_memory_leaves_none),
+        cmocka_unit_test(a_run_that_finds_no_memory_for_its_marks_is_not_in_the_index),
+        cmocka_unit_test(a_check_that_fails_half_way_leaves_no_harmed_snapshot_out),
     };
     int rc = cmocka_run_group_tests(tests, NULL, NULL);
     free(text);

@@ -119,6 +119,36 @@ static void a_name_that_comes_twice_is_an_error(void **state) {
     }
 }
 
+/* Records that each take a longer read than the one before, which moves what was read. */
+static int gather_large(struct error *err) {
+    static uint8_t body[90000];
+    struct gather *g = NULL;
+    int rc = gather_new("/dev/shm", 64 << 10, &g, err);
+    for (char name = 'a'; name < 'i' && rc == 0; name++)
+        rc = gather_add(g, BYTES_OF(&name, 1), BYTES_OF(body, (size_t)(name - 'a' + 1) * 10000), err);
+    if (rc == 0) rc = gather_each(g, ignore, NULL, err);
+    gather_free(g);
+    return rc;
+}
+
+static void a_failed_read_of_a_large_record_is_told(void **state) {
+    (void)state;
+    struct error err = ERROR_INIT;
+    fault_install();
+    kit_ok(gather_large(&err), &err);
+    const uint64_t calls = fault_calls();
+    fault_remove();
+    for (uint64_t n = 1; n <= calls; n++) {
+        err = ERROR_INIT;
+        fault_install();
+        fault_fail(n, 0, false);
+        int rc = gather_large(&err);
+        fault_remove();
+        assert_int_equal(rc, -(int)err.code);
+        assert_true(err.code != ERR_INTERNAL);
+    }
+}
+
 static void a_failure_of_any_call_is_told(void **state) {
     (void)state;
     struct seen s = {0};
@@ -375,6 +405,7 @@ int main(void) {
         cmocka_unit_test(a_hundred_thousand_records_come_back_sorted_in_little_memory),
         cmocka_unit_test(none_and_one_come_back),
         cmocka_unit_test(a_name_that_comes_twice_is_an_error),
+        cmocka_unit_test(a_failed_read_of_a_large_record_is_told),
         cmocka_unit_test(a_failure_of_any_call_is_told),
         cmocka_unit_test(a_hundred_thousand_items_shuffled_are_the_snapshot_of_the_sorted),
         cmocka_unit_test(former_selves_are_found_in_any_order),

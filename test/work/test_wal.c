@@ -256,6 +256,33 @@ static void what_waits_for_the_log_outlives_a_crash(void **s) {
     work_kit_end(&k);
 }
 
+/* A full disk takes a part of a line, and what comes behind it is another's. */
+static void a_line_that_was_cut_off_harms_no_other(void **s) {
+    (void)s;
+    struct work_kit k;
+    struct wal_spool spool;
+    struct wal_row row = {.key = "wal/1/00000001/000000010000000000000001", .object_bytes = 9}, *rows;
+    char path[WAL_SPOOL_BYTES + 80];
+    size_t n;
+    int lock;
+    bool more;
+    work_kit_begin(&k, NULL);
+    assert_works(wal_spool_open(k.work, "one", "dev", "db", &spool, &err));
+    snprintf(path, sizeof path, "%s/pending", spool.path);
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    assert_true(fprintf(f, "1 wal/1/00000001/0000") > 0);
+    assert_int_equal(fclose(f), 0);
+    assert_works(wal_pending_add(&spool, &row, &err));
+    row.object_bytes = 10;
+    assert_works(wal_pending_add(&spool, &row, &err));
+    assert_works(wal_pending_take(&spool, true, &rows, &n, &lock, &err));
+    assert_true(n == 2 && rows[0].object_bytes == 9 && rows[1].object_bytes == 10);
+    seam_free(rows);
+    assert_works(wal_pending_done(&spool, true, &more, &lock, &err));
+    work_kit_end(&k);
+}
+
 /* More than is read at once: what a log that was out of reach for days leaves. */
 static void very_many_that_wait_are_taken_in_turns(void **s) {
     (void)s;
@@ -646,6 +673,7 @@ int main(void) {
         cmocka_unit_test(files_that_are_not_whole_are_refused),
         cmocka_unit_test(a_mark_is_of_one_very_file),
         cmocka_unit_test(what_waits_for_the_log_outlives_a_crash),
+        cmocka_unit_test(a_line_that_was_cut_off_harms_no_other),
         cmocka_unit_test(very_many_that_wait_are_taken_in_turns),
         cmocka_unit_test(whoever_has_no_key_can_check_it),
         cmocka_unit_test(a_gap_that_is_known_is_shown_and_no_failure),
