@@ -23,8 +23,9 @@ neo4j_ask "$H" 'CREATE CONSTRAINT pid FOR (n:P) REQUIRE n.id IS UNIQUE' >/dev/nu
 neo4j_ask "$H" 'CREATE FULLTEXT INDEX words FOR (n:P) ON EACH [n.name]' >/dev/null
 neo4j_ask "$H" 'MATCH (a:P),(b:P {id: a.id + 1}) CREATE (a)-[:NEXT {w: a.id}]->(b)' >/dev/null
 neo4j_ask "$H" 'CREATE (:Odd {id: 1, t: datetime("2026-02-16T07:00:00Z"), p: point({x: 1, y: 2}), l: [1, 2, 3]})' >/dev/null
+NEO4J_DATABASE=system neo4j_ask "$H" "CREATE USER keeper SET PASSWORD 'keeper secret'" >/dev/null
 graph "$H" >was && [ -s was ]
-claim 'a server has a graph'
+claim 'a server has a graph, and a user'
 config "$H" "$A"
 pk init --repository main
 fails 5 PK-NEO-021 backup lab/graph && says 'hooks' && neo4j_ask "$H" 'RETURN 1' >/dev/null
@@ -54,11 +55,13 @@ echo "# stored first $first, second $second; a dump has $dump"
 [ "$second" -lt $((dump / 3)) ]
 claim 'after a small change, little is stored'
 R=$T/restored
-pk restore "lab/graph@$old" --path neo4j --into "$R" && NEO4J_HOME=$R NEO4J_CONF=$R/conf "$A" database check neo4j >check 2>&1
+pk restore "lab/graph@$old" --into "$R" && NEO4J_HOME=$R NEO4J_CONF=$R/conf "$A" database check neo4j >check 2>&1
 claim 'an older point is restored into a new home, and is consistent'
 neo4j_start "$R" "server.http.listen_address=127.0.0.1:$(server_port)" "server.bolt.listen_address=127.0.0.1:$(server_port)" \
   dbms.security.auth_enabled=false internal.server.bolt.thread_pool_shutdown_wait_time=0s server.memory.heap.max_size=512m && graph "$R" >now && cmp was now
 claim 'a server starts from it with the same nodes, relationships, values, constraints and indexes'
+NEO4J_DATABASE=system neo4j_ask "$R" 'SHOW USERS YIELD user RETURN user' | grep -q keeper
+claim 'and the users of its system database'
 neo4j_stop "$R"
 fails 5 PK-RST-001 restore lab/graph@latest --into "$R"
 claim 'a home that is not empty is refused'

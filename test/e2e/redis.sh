@@ -48,6 +48,13 @@ claim 'restored into an empty server, DEBUG DIGEST is the same'
 claim 'functions are there'
 [ "$(redis_in "$B" pttl s:future)" -gt 0 ] && [ "$(redis_in "$B" -n 3 pttl other:2)" -gt 800000000 ]
 claim 'and times to expire'
+if redis_in "$A" hpttl times:small fields 1 a | grep -q '^[1-9]'; then
+  [ "$(redis_in "$B" hpttl times:small fields 2 a b | tail -n 1)" = -1 ] && [ "$(redis_in "$B" hpttl times:small fields 1 a)" -gt 800000000 ] &&
+    [ "$(redis_in "$B" hpttl times:large fields 1 field-600)" -gt 800000000 ]
+  claim 'those of fields, too'
+else
+  skip 'those of fields, too' 'this server has none'
+fi
 restored --into "unix:$B/s"
 [ $? = 5 ] && says '^error PK-RDS-009: ' && says 'nothing was changed'
 claim 'a second restore is refused, because keys are there'
@@ -165,6 +172,41 @@ redis_in "$B" flushall >/dev/null
 redis_in "$B" function flush >/dev/null
 pk restore lab/cache@latest --into "unix:$B/s" && [ "$(redis_digest "$B")" = "$was" ]
 claim 'and is all there when nothing changed meanwhile'
+
+# ---- a managed service: what such ones block is not needed ----
+blocked=()
+for i in SYNC PSYNC REPLCONF CONFIG SAVE BGSAVE BGREWRITEAOF MIGRATE REPLICAOF SHUTDOWN; do blocked+=(--rename-command $i ''); done
+redis_start "$T/managed" "${blocked[@]}" && redis_fill "$T/managed" && redis_in "$T/managed" function flush >/dev/null
+was=$(redis_digest "$T/managed")
+redis_config managed.yaml "host: $T/managed/s" 'conflicts: replace'
+fails 1 PK-RDS-007 --config managed.yaml backup lab/cache && says 'method: scan'
+claim 'a service that has no replication is told of the other way'
+redis_config managed.yaml "host: $T/managed/s" 'method: scan' 'conflicts: replace'
+pk --config managed.yaml backup lab/cache && redis_in "$T/managed" flushall >/dev/null && pk --config managed.yaml restore lab/cache@latest --in-place --dry-run --json &&
+  pk --config managed.yaml restore --plan "$(result plan)" && [ "$(redis_digest "$T/managed")" = "$was" ]
+claim 'which backs it up, and it is restored into without what is blocked there'
+redis_stop "$T/managed"
+
+# ---- a stream without a checksum; what a server evicts first ----
+redis_start "$T/lru" --rdbchecksum no --maxmemory-policy allkeys-lru
+redis_in "$T/lru" eval "redis.call('set', 'k', 'v') redis.call('restore', 'idle', 0, redis.call('dump', 'k'), 'IDLETIME', 5000)" 0 >/dev/null
+redis_config lru.yaml "host: $T/lru/s"
+into() { # what was backed up last, into an empty B
+  redis_in "$B" flushall >/dev/null
+  redis_in "$B" function flush >/dev/null
+  pk --config lru.yaml restore lab/cache@latest --into "unix:$B/s"
+}
+pk --config lru.yaml backup lab/cache && says 'its stream is unchecked' && "$P" show lab/cache@latest --json | grep -q '"rdb_checksum": *"unchecked"'
+claim 'where the server writes no checksum, it is said that there was none to verify'
+redis_in "$B" config set maxmemory-policy allkeys-lru >/dev/null
+into && [ "$(redis_in "$B" object idletime idle)" -ge 5000 ] && [ "$(redis_in "$B" object idletime k)" -lt 5000 ]
+claim 'for how long a key was idle comes with it'
+for i in "$T/lru" "$B"; do redis_in "$i" config set maxmemory-policy allkeys-lfu >/dev/null; done
+redis_in "$T/lru" eval "redis.call('restore', 'often', 0, redis.call('dump', 'k'), 'FREQ', 200)" 0 >/dev/null
+pk --config lru.yaml backup lab/cache && into && i=$(redis_in "$B" object freq often) && [ "$i" -gt 150 ] && [ "$i" -le 200 ]
+claim 'or how often it was asked for'
+redis_in "$B" config set maxmemory-policy noeviction >/dev/null
+redis_stop "$T/lru"
 
 # ---- what must not become a snapshot ----
 points() { "$P" list lab/cache --json | python3 -c 'import json, sys; print(len(json.load(sys.stdin)["points"]))'; }

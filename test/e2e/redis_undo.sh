@@ -210,4 +210,9 @@ redis_in "$B" function flush >/dev/null
 peak restore lab/cache@latest --into "unix:$B/s" && [ "$(redis_in "$B" strlen large)" = 100663296 ] &&
   [ "$(redis_in "$B" debug digest)" = "$(redis_in "$A" debug digest)" ]
 claim 'and restored in less'
+for i in "$A" "$B"; do redis_in "$i" flushall >/dev/null && redis_in "$i" function flush >/dev/null; done
+redis_in "$A" debug populate 1000000 key 10 >/dev/null
+peak backup lab/cache && peak restore lab/cache@latest --into "unix:$B/s" && [ "$(redis_in "$B" dbsize)" = 1000000 ] &&
+  [ "$(redis_in "$B" debug digest)" = "$(redis_in "$A" debug digest)" ]
+claim 'so are a million small keys'
 finish

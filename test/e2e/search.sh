@@ -6,8 +6,8 @@
 . "$SOURCE_ROOT/test/e2e/lib/browse.sh"
 servers=${SEARCH_SERVERS:-opensearch:2.19.6 elasticsearch:8.19.21}
 [ -z "${PROOFKEEP_TEST_ALL:-}" ] || servers="$servers elasticsearch:7.10.2 elasticsearch:7.17.29 opensearch:3.6.0"
-proxy=''
-trap '[ -z "$proxy" ] || kill "$proxy" 2>/dev/null; for s in "$T"/*/pid; do search_stop "$(dirname "$s")"; done' EXIT
+proxy='' tls=''
+trap 'for s in $proxy $tls; do kill "$s" 2>/dev/null; done; for s in "$T"/*/pid; do search_stop "$(dirname "$s")"; done' EXIT
 search_wanted $servers
 chmod a+x "$T"
 
@@ -149,6 +149,17 @@ PY
   [ $? = 7 ] && says '^error PK-NET-005'
   claim "$is: a page that breaks off: the backup fails"
   policies_of "$kind"
+  if [ "$kind" = opensearch ]; then
+    harm pit shards
+    fails 1 PK-SCH-005 --config wide.yaml backup lab/s && says 'could not be opened on all its shards'
+    claim "$is: a point in time without one of the shards: the backup fails"
+    harm fake /_plugins/_sm/policies '{"policies":[{"sm_policy":{"name":"nightly"}}]}'
+  else
+    harm fake /_slm/policy '{"nightly":{"policy":{}}}'
+  fi
+  config policies.yaml "$X" 'indices: [empty]'
+  pk --config policies.yaml backup lab/s && [ "$(shown 'v["facts"]["snapshot_schedulers"]')" = "['nightly']" ]
+  claim "$is: who else makes snapshots of the cluster is known"
   harm freeze write empty
   pk --config wide.yaml backup lab/s && [ "$(shown 'v["consistency"]')" = fuzzy ]
   claim "$is: with writes until all was frozen it is labelled fuzzy"
@@ -192,8 +203,31 @@ PY
   calm
   ! grep -rqa 'keeper secret' "$XDG_CACHE_HOME" "$T/repo"
   claim "$is: the password is nowhere on disk"
+  openssl req -x509 -newkey rsa:2048 -nodes -keyout "$T/tls.key" -out "$T/tls.crt" -days 2 -subj /CN=localhost \
+    -addext subjectAltName=DNS:localhost,IP:127.0.0.1 >/dev/null 2>&1
+  sleep 100000 > >(exec python3 "$SOURCE_ROOT/test/harness/search_proxy.py" "${U#http://}" "$W/rule" "$T/tls.crt" "$T/tls.key" >"$W/tls" 2>"$W/tls.log") &
+  tls=$!
+  await 60 test -s "$W/tls"
+  config tls.yaml "https://localhost:$(cat "$W/tls")" "ca: $T/tls.crt" 'indices: [orders]'
+  pk --config tls.yaml backup lab/s && pk --config tls.yaml restore lab/s@latest --into 'tls-*' && same orders tls-orders
+  claim "$is: backed up and restored over TLS"
+  config tls.yaml "https://localhost:$(cat "$W/tls")" 'indices: [orders]'
+  fails 7 PK-NET-003 --config tls.yaml backup lab/s
+  claim "$is: a certificate that nobody vouches for is refused"
+  kill "$tls" 2>/dev/null
+  tls=''
   fi
   calm
+  if [ "$kind" = opensearch ] && [ "${version%%.*}" = 2 ]; then
+    web PUT /_cluster/settings '{"persistent":{"compatibility":{"override_main_response_version":true}}}' >/dev/null && web GET / | grep -q '"7\.10\.2"' &&
+      pk --config wide.yaml backup lab/s && [ "$(shown 'v["facts"]["product"] + " " + v["facts"]["version"]')" = "$is" ]
+    claim "$is: it is told from Elasticsearch, also where it gives the number of one"
+    harm fake /_nodes/_local '{"nodes":{}}'
+    pk --config wide.yaml backup lab/s && [ "$(shown 'v["facts"]["product"] + " " + v["facts"]["indices"][-1]["way"]')" = 'opensearch scroll' ]
+    claim "$is: and no other may be had"
+    calm
+    web PUT /_cluster/settings '{"persistent":{"compatibility":{"override_main_response_version":null}}}' >/dev/null
+  fi
   kill "$proxy" 2>/dev/null
   proxy=''
   if [ "$kind" = opensearch ] || [ -n "${PROOFKEEP_TEST_ALL:-}" ]; then
@@ -202,6 +236,10 @@ PY
     claim "$is: a scratch server of the same distribution has it all, and the facet answers alike"
     ! pgrep -f "$T/.*/search-" >/dev/null
     claim "$is: and is gone afterwards"
+    sed 's/\\"field\\":\\"status\\"/\\"field\\":\\"n\\"/' full.yaml >other.yaml
+    ! cmp -s full.yaml other.yaml && pk --config other.yaml verify lab/s@latest --level full
+    [ $? = 4 ] && grep -q 'facet/by_status' out
+    claim "$is: one that answers otherwise is found"
     config none.yaml "$U" 'indices: [orders]'
     fails 1 PK-SCH-011 --config none.yaml verify lab/s@latest --level full && says 'cluster.distribution is not set'
     claim "$is: without one it is said what is missing"

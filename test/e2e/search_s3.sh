@@ -26,6 +26,11 @@ claim "a server with repository-s3 starts"
 U=$SEARCH_URL
 python3 "$SOURCE_ROOT/test/harness/search_fill.py" "$U"
 claim "it is filled"
+# which the small distributions of other tests take none of
+script() { web GET /_scripts/total | grep -q 'params.f' && web GET /_scripts/ask | grep -q mustache; }
+web PUT /_scripts/total '{"script":{"lang":"painless","source":"doc[\"n\"].value * params.f"}}' >out &&
+  web PUT /_scripts/ask '{"script":{"lang":"mustache","source":{"query":{"term":{"status":"{{s}}"}}}}}' >out && script
+claim "it has stored scripts"
 kept="'orders', 'logs-a', 'family', 'empty'"
 keys="\"bucket\":\"snapshots\",\"access_key\":\"$S3_ACCESS\",\"secret_key\":\"$S3_SECRET\""
 web PUT /_snapshot/mine "{\"type\":\"s3\",\"settings\":{$keys}}" >out && web PUT /_snapshot/base "{\"type\":\"s3\",\"settings\":{$keys,\"base_path\":\"of/one/cluster\"}}" >out
@@ -54,9 +59,14 @@ claim "the cluster keeps the newest alone"
 stamp=$(shown 'v["facts"]["stamp"]')
 web DELETE "/_snapshot/base/$(shown 'v["facts"]["snapshot"]["name"]')" >/dev/null && web DELETE /_snapshot/base >/dev/null
 claim "the cluster's snapshot and its repository are removed"
+for i in total ask; do web DELETE /_scripts/$i >/dev/null; done
 pk restore lab/s@latest --json
 for i in orders logs-a family empty; do same $i "$i-restored-$stamp" || { echo "# $i"; false; } || break; done
 claim "restored beside from ours alone: every index has the same ids, routings and documents"
+restored --path cluster/scripts && script
+claim "stored scripts that were gone are back"
+web PUT /_scripts/total '{"script":{"lang":"painless","source":"1"}}' >out && restored --path cluster/scripts --in-place && script && restored --path cluster/scripts --in-place && script
+claim "in place, also one that is another now; and once more it is known again"
 ! web GET /_snapshot | grep -q restoring && ! ls "$W/repo" | grep -q restoring
 claim "nothing of the restore is left"
 for i in orders logs-a family empty; do web DELETE "/$i-restored-$stamp" >/dev/null; done

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """A proxy before a search cluster that harms what passes, as the file RULE says at each request.
 
-Usage: search_proxy.py HOST:PORT RULE      prints its own port; ends when its standard input does
+Usage: search_proxy.py HOST:PORT RULE [CERTIFICATE KEY]    prints its own port; ends when its standard input does. With a certificate
+(PEM files) it is asked over TLS.
 
 Rules, one a file; N counts pages of documents, or bulk requests, since the rule was written:
   page N timed_out | shards | error | cut | lose | twice | write INDEX   harms the N-th page
@@ -22,6 +23,7 @@ import http.server
 import json
 import os
 import select
+import ssl
 import sys
 import threading
 import time
@@ -200,6 +202,10 @@ class Server(http.server.ThreadingHTTPServer):
 
 
 s = Server(("127.0.0.1", 0), Handler)
+if len(sys.argv) > 3:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(sys.argv[3], sys.argv[4])
+    s.socket = tls.wrap_socket(s.socket, server_side=True)
 print(s.server_port, flush=True)
 threading.Thread(target=s.serve_forever, daemon=True).start()
 sys.stdin.read()

@@ -119,7 +119,8 @@ int search_path(struct buf *out, const char *before, const char *name, const cha
     return r == 0 ? buf_terminate(out, err) : r;
 }
 
-/* By what it says of its distribution: numbers of OpenSearch may be those of an Elasticsearch that it stands in for. */
+/* By what it says of its distribution: numbers of OpenSearch may be those of an Elasticsearch that it stands in for.
+ * Then it has left its distribution out, too (compatibility.override_main_response_version), but not its tagline. */
 static int identify(struct search_client *c, struct error *err) {
     CLEANUP(buf_free) struct buf text = BUF_INIT(1u << 20);
     json_t *root = NULL, *nodes = NULL;
@@ -131,10 +132,11 @@ static int identify(struct search_client *c, struct error *err) {
     if (status == 200) (void)!json_parse(buf_bytes(&text), 1u << 20, "what the cluster is", &root, &ignored);
     const json_t *version = json_object_get(root, "version");
     const char *distribution = json_string_value(json_object_get(version, "distribution"));
-    c->opensearch = distribution && !strcmp(distribution, "opensearch");
+    c->opensearch = distribution ? !strcmp(distribution, "opensearch")
+                                 : strncmp(json_text(root, "tagline", ""), "The OpenSearch Project", 22) == 0;
     /* The nodes say what they really are; a user may not be allowed to ask them. */
     error_clear(&ignored);
-    const char *number = json_string_value(json_object_get(version, "number"));
+    const char *number = json_string_value(json_object_get(version, "number")), *const said = number;
     if (search_ask(c, "GET", "/_nodes/_local?filter_path=nodes.*.version", NULL, &nodes, NULL, "ask the node",
                    &ignored) == 0) {
         const char *key;
@@ -150,6 +152,8 @@ static int identify(struct search_client *c, struct error *err) {
                                  : search_refused(c, status, buf_bytes(&text), true, "ask what the cluster is", err);
     else
         snprintf(c->version, sizeof c->version, "%s", number);
+    if (r == 0 && c->opensearch && !distribution && number == said) /* no version of its own: the least is expected */
+        c->major = 1, c->minor = 0;
     if (r == 0 && !c->opensearch && (c->major < 7 || (c->major == 7 && c->minor < 10)))
         r = error_set(err, ERR_SEARCH_PROTOCOL, "%s is Elasticsearch %s, and 7.10 is the oldest that is known",
                       c->s->url, c->version);

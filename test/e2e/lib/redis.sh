@@ -4,7 +4,7 @@
 #   redis_in FOLDER [REDIS-CLI...]     its own redis-cli
 #   redis_needed                       ends the test, as skipped, where there is no server or no client
 #   redis_config FILE [SERVER-KEY...]  a surface "cache" with these keys of its server; its secrets are those of the array `secrets`
-#   redis_fill FOLDER                  every type in every encoding, in two databases, with functions
+#   redis_fill FOLDER                  every type in every encoding, in two databases, with functions; fields that expire where the server has them
 # Debian's redis-tools has the server under another name, and starts none when it is installed.
 if ! command -v redis-server >/dev/null && ! command -v valkey-server >/dev/null && command -v redis-check-rdb >/dev/null; then
   mkdir -p "$T/redis-bin" && ln -sf "$(command -v redis-check-rdb)" "$T/redis-bin/redis-server" && PATH=$PATH:$T/redis-bin
@@ -75,6 +75,8 @@ sadd set:text a b c
 zadd z:small 1 a 2.5 b -inf c +inf d 3.1400000000000001 e
 hset h:small a 1 b two c 3
 pexpire h:small 900000000
+hset times:small a 1 b two
+hpexpire times:small 900000000 fields 1 a
 xadd stream 1-1 a 1 b 2
 xadd stream 1-2 a 2 b 3
 xadd stream 2-1 other field
@@ -103,6 +105,9 @@ with open(sys.argv[1], "w") as o:
         o.write(f"xadd stream:large {i + 1}-0 n {i}\n")
     for i in range(1200):
         o.write(f"sadd set:intlarge {i * i}\n")
+    for i in range(700):
+        o.write(f"hset times:large field-{i} {i}\n")
+    o.write("hpexpire times:large 900000000 fields 2 field-7 field-600\n")
     o.write("set s:long " + "abcdefgh" * 4000 + "\n")
     o.write("rpush l:plain " + "q" * 20000 + " " + "r" * 9000 + "\n")
     o.write("eval \"redis.call('set', 's:large', string.rep('0123456789', 300000))\" 0\n")
