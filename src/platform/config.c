@@ -119,6 +119,17 @@ bool config_environment_has(const struct config_environment *e, const struct con
     return false;
 }
 
+bool config_environment_reaches(const struct config *c, const struct config_environment *e,
+                                const struct config_repository *r) {
+    const struct config_repository *own = e->repository ? config_repository(c, e->repository) : NULL;
+    if (!own) return false;
+    if (own == r || strcmp(own->url, r->url) == 0) return true;
+    if (own->fallback && strcmp(own->fallback, r->head.name) == 0) return true;
+    for (size_t i = 0; i < own->copies.count; i++)
+        if (strcmp(own->copies.items[i], r->head.name) == 0) return true;
+    return false;
+}
+
 bool config_is_dev(const struct config_environment *e) {
     return strcmp(e->head.name, "dev") == 0;
 }

@@ -339,6 +339,9 @@ int config_need_environment(const struct config *c, const char *name, const stru
 int config_need_surface(const struct config *c, const struct config_environment *e, const char *name,
                         const struct config_surface **ret, struct error *err) PK_CHECK;
 bool config_environment_has(const struct config_environment *e, const struct config_surface *s);
+/* Whether the repository is the environment's own, under any name, or what stands in for that, or one of its copies. */
+bool config_environment_reaches(const struct config *c, const struct config_environment *e,
+                                const struct config_repository *r);
 bool config_is_dev(const struct config_environment *e); /* the one named "dev": the only one that may read variables */
 
 /* The text with "{env}" replaced, appended to out and NUL-terminated; environment NULL leaves it. */

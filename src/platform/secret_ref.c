@@ -183,22 +183,13 @@ static void repository_secrets(const struct config_repository *r, const char *re
     ret[1] = r->s3 ? r->s3->credentials : NULL;
 }
 
-/* Repositories of an environment are its own, what stands in for that, and its copies. */
-static bool has_repository(const struct config *c, const struct config_environment *e,
-                           const struct config_repository *r) {
-    const struct config_repository *own = e->repository ? config_repository(c, e->repository) : NULL;
-    bool found = own && (own == r || (own->fallback && same_text(own->fallback, r->head.name)));
-    for (size_t i = 0; own && i < own->copies.count; i++) found |= same_text(own->copies.items[i], r->head.name);
-    return found;
-}
-
 /* Whether dev opens a repository of its own with it. The key of another, which was named on the command line, is not
  * asked for by dev, whichever environment stands first. */
 static bool opens_devs(const struct config *c, const struct config_environment *dev, const char *name) {
     for (size_t i = 0; i < c->repositories.count; i++) {
         const char *secrets[REPOSITORY_SECRETS];
         repository_secrets(c->repositories.items[i], secrets);
-        if (!has_repository(c, dev, c->repositories.items[i])) continue;
+        if (!config_environment_reaches(c, dev, c->repositories.items[i])) continue;
         for (size_t k = 0; k < REPOSITORY_SECRETS; k++)
             if (same_text(secrets[k], name)) return true;
     }
@@ -235,7 +226,7 @@ static int check_dev(const struct config *c, const struct config_environment *de
             const struct config_repository *r = c->repositories.items[j];
             const char *theirs[REPOSITORY_SECRETS];
             repository_secrets(r, theirs);
-            if (!has_repository(c, e, r) || has_repository(c, dev, r)) continue;
+            if (!config_environment_reaches(c, e, r) || config_environment_reaches(c, dev, r)) continue;
             for (size_t k = 0; k < REPOSITORY_SECRETS; k++)
                 if (same_secret(c, theirs[k], e, wanted, dev))
                     return serves_both(wanted, "opens its backups with (repository", e, r->head.name, err);

@@ -130,6 +130,7 @@ static int report(struct checking *c, struct error *err) {
     struct repo *r = c->r;
     const char **ids;
     void *mem;
+    bool unseen = false; /* a snapshot; so nobody knows that what is damaged is not used */
     int rc = mem_alloc((r->state.snapshot_count + 1) * sizeof *ids, &mem, err);
     if (rc < 0) return rc;
     ids = mem;
@@ -140,7 +141,12 @@ static int report(struct checking *c, struct error *err) {
         if (s->forgotten) continue;
         struct harm h = {.c = c, .id = s->id};
         struct error e = ERROR_INIT;
-        if (snapshot_open(r, s, &h.s, &e) < 0) continue; /* its own metadata is damaged; it is listed as harmed below */
+        rc = snapshot_open(r, s, &h.s, &e);
+        if (rc < 0) { /* its own metadata is damaged, which is a finding; or it could not be looked at */
+            unseen |= error_info(rc)->status != EXIT_INTEGRITY;
+            rc = 0;
+            continue;
+        }
         rc = snapshot_walk(h.s, BYTES_OF(NULL, 0), harm_item, &h, &e);
         if (rc == -ERR_OBJECT_CORRUPT || rc == -ERR_OBJECT_MISSING) rc = 0;
         if (rc < 0) *err = e;
@@ -152,7 +158,7 @@ static int report(struct checking *c, struct error *err) {
         struct damage *d = &c->damage[i];
         char key[96];
         size_t n = 0;
-        if (d->if_used && !d->paths_total) continue;
+        if (d->if_used && !d->paths_total && !unseen) continue;
         pack_key(d->meta, &d->pack, key);
         for (size_t k = 0; k < r->state.snapshot_count && !d->harmless; k++)
             if (bit_get(harmed, i * r->state.snapshot_count + k)) ids[n++] = r->state.snapshots[k].id;

@@ -21,7 +21,7 @@ struct scout {
     uint64_t taken, opened; /* of the item; of frames for that */
 };
 
-/* The next chunks that are worth it, when the reader has come near enough; 0 when it is over. */
+/* The next chunks that are worth it, when the reader has come near enough; 0 at the end. */
 static unsigned run_take(struct scout *c, struct digest *ids) {
     struct error none = ERROR_INIT;
     struct ritem_extent x;
@@ -31,8 +31,10 @@ static unsigned run_take(struct scout *c, struct digest *ids) {
     /* Of frames that hold little of the item there would soon be more than the cache has room for. */
     if (c->opened > 2 * c->taken + c->window) c->over = true;
     while (!c->over && n < RUN_CHUNKS && bytes < RUN_BYTES) {
-        if (atomic_load(&stop_signal) || ritem_peek(c->it, &x, &none) < 0 || !x.len) {
+        if (atomic_load(&stop_signal) || ritem_peek(c->it, &x, &none) < 0) {
             c->over = true;
+        } else if (!x.len) {
+            break;
         } else if (n == 0 && x.at > c->at && x.at + x.len - c->at > c->window) {
             pthread_cond_wait(&c->wake, &c->lock);
         } else {
@@ -44,7 +46,7 @@ static unsigned run_take(struct scout *c, struct digest *ids) {
     }
     c->taken += bytes;
     pthread_mutex_unlock(&c->lock);
-    return c->over ? 0 : n;
+    return n;
 }
 
 static void over_say(struct scout *c) {
@@ -72,9 +74,8 @@ static void *scout_run(void *arg) {
     struct scout *c = arg;
     struct digest ids[RUN_CHUNKS];
     unsigned n;
-    do n = run_take(c, ids);
-    while (n && run_decode(c, ids, n));
-    over_say(c);
+    while ((n = run_take(c, ids)) > 0)
+        if (!run_decode(c, ids, n)) over_say(c);
     return NULL;
 }
 

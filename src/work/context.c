@@ -156,6 +156,15 @@ int work_repo_url(struct work *w, const char *environment, const char **ret, str
     return rc;
 }
 
+/* By whose rules a repository is opened of which only the name was said: those of the first that reaches it. */
+static const struct config_environment *whoever_has(struct work *w) {
+    const struct config *c = w->config;
+    const struct config_repository *r = w->options.repository ? repository_of(w, NULL) : NULL;
+    for (size_t i = 0; r && i < c->environments.count; i++)
+        if (config_environment_reaches(c, c->environments.items[i], r)) return c->environments.items[i];
+    return c->environments.count ? c->environments.items[0] : NULL;
+}
+
 int work_unlock(struct work *w, const char *environment, struct unlock *ret, struct secret **ret_secret,
                 struct error *err) {
     struct secret *s = NULL;
@@ -174,7 +183,7 @@ int work_unlock(struct work *w, const char *environment, struct unlock *ret, str
         rc = secret_read_file(w->options.passphrase_file, &s, err);
         kind = CONFIG_KEY_PASSPHRASE;
     } else if (w->config && !(w->options.repository && !config_repository(w->config, w->options.repository))) {
-        if (!e && w->config->environments.count) e = w->config->environments.items[0];
+        if (!e) e = whoever_has(w);
         const struct config_repository *r = repository_of(w, e);
         if (r && r->encrypt && r->encrypt->key && e) {
             if (e->repository && config_repository(w->config, e->repository) != r) {

@@ -445,11 +445,8 @@ static int serve(struct mount *m, struct fuse_session *session, const struct mou
     struct serving s = {.session = session};
     pthread_t threads[WORKERS_MAX];
     unsigned want = m->w->jobs + 2, n = 0;
-    struct sigaction hangup = {.sa_handler = on_hangup}, before;
     int fd = fuse_session_fd(session), flags = fcntl(fd, F_GETFL), rc = 0;
     if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0) return error_set_errno(err, ERR_MOUNT, "%s", o->dir);
-    sigemptyset(&hangup.sa_mask);
-    if (sigaction(SIGHUP, &hangup, &before) < 0) return error_set_errno(err, ERR_MOUNT, "handling signals");
     pthread_mutex_init(&s.turn, NULL);
     if (want > WORKERS_MAX) want = WORKERS_MAX;
     while (n < want && (rc = thread_start(&threads[n], work_off, &s, err)) == 0) n++;
@@ -459,7 +456,6 @@ static int serve(struct mount *m, struct fuse_session *session, const struct mou
         o->mounted(o->ctx);
     while (n > 0) pthread_join(threads[--n], NULL);
     pthread_mutex_destroy(&s.turn);
-    sigaction(SIGHUP, &before, NULL);
     return rc;
 }
 
@@ -478,13 +474,19 @@ int mount_serve(struct mount *m, const struct mount_options *o, struct error *er
     struct session open = {.mount = m};
     pthread_mutex_init(&open.lock, NULL);
     struct fuse_session *session = fuse_session_new(&args, &ops, sizeof ops, &open);
+    struct sigaction hangup = {.sa_handler = on_hangup}, before;
     int rc = session ? 0 : cannot(o, err);
+    sigemptyset(&hangup.sa_mask);
+    /* as long as it is mounted, a terminal that closes ends it like any other signal */
+    const bool handled = rc == 0 && sigaction(SIGHUP, &hangup, &before) == 0;
+    if (rc == 0 && !handled) rc = error_set_errno(err, ERR_MOUNT, "handling signals");
     if (rc == 0 && fuse_session_mount(session, o->dir) != 0) rc = cannot(o, err);
     if (rc == 0) {
         mount_record(m, o);
         rc = serve(m, session, o, err);
         fuse_session_unmount(session);
     }
+    if (handled) sigaction(SIGHUP, &before, NULL);
     if (session) fuse_session_destroy(session);
     while (open.handles) handle_free(&open, open.handles);
     pthread_mutex_destroy(&open.lock);

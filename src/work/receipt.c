@@ -203,7 +203,12 @@ void receipt_export(struct work *w, uint64_t seq, const char *target, bool succe
                     uint64_t bytes) {
     const struct snapshot_info *info = repo_snapshot_at(w->repo, seq);
     char label[260];
-    if (!info) return;
+    if (!info) {
+        if (w->options.events.warning)
+            w->options.events.warning(w->options.events.ctx, NULL,
+                                      "the export is not recorded in the log: its point is gone from it");
+        return;
+    }
     struct about a = about_of(info);
     struct read_record r = {.verb = "export",
                             .point = &a,

@@ -107,7 +107,7 @@ int wal_pending_add(const struct wal_spool *s, const struct wal_row *row, struct
     char path[WAL_SPOOL_BYTES + 80], hex[2 * DIGEST_BYTES + 1], line[512];
     in_spool(s, PENDING, path);
     hex_encode(row->digest.b, DIGEST_BYTES, hex);
-    int n = snprintf(line, sizeof line, "\n%" PRId64 " %s %s %" PRIu64 "\n", time_now_ns(), row->key, hex,
+    int n = snprintf(line, sizeof line, "\n%" PRId64 " %s %s %020" PRIu64 "\n", time_now_ns(), row->key, hex,
                      row->object_bytes);
     bool taken = true;
     int rc = 0;
@@ -139,6 +139,13 @@ static bool take_number(struct bytes *line, uint64_t *ret) {
     return true;
 }
 
+/* With zeros in front it has 20 digits, or was cut off. Earlier versions wrote none. */
+static bool take_size(struct bytes *line, uint64_t *ret) {
+    const bool zeros = line->len > 1 && *line->ptr == '0';
+    const size_t had = line->len;
+    return take_number(line, ret) && (!zeros || had - line->len == 20);
+}
+
 /* A line that a crash cut off is passed over: its object is found by listing. */
 static int rows_parse(struct bytes text, struct wal_row **ret, size_t *ret_n, uint64_t *ret_since, size_t *ret_used,
                       struct error *err) {
@@ -158,7 +165,7 @@ static int rows_parse(struct bytes text, struct wal_row **ret, size_t *ret_n, ui
         char hex[2 * DIGEST_BYTES + 1];
         if (!take_number(&line, &since) || !take_word(&line, row.key, sizeof row.key) ||
             !take_word(&line, hex, sizeof hex) || !hex_decode(hex, strlen(hex), row.digest.b, DIGEST_BYTES) ||
-            !take_number(&line, &row.object_bytes))
+            !take_size(&line, &row.object_bytes))
             continue;
         if (!*ret_since) *ret_since = since;
         int rc = mem_grow((void **)&rows, &cap, n + 1, sizeof *rows, err);

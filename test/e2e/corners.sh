@@ -106,6 +106,24 @@ fi
 pk backup empty/bare && pk restore empty/bare@latest --into "$T/nothing" && grep -q '^  size      0 B in 1 item$' out && [ -d nothing ] && [ -z "$(ls -A nothing)" ]
 claim 'an empty folder comes back as one, planned as 1 item'
 
+# ---- a key that two environments have
+cat >twice.yaml <<YAML
+version: 1
+platform: test
+secrets: { k: { file: $T/twice.key } }
+repositories:
+  play: { url: $T/play, encrypt: { key: k, kind: key_file } }
+  live: { url: $T/live, encrypt: { key: k, kind: key_file } }
+surfaces: { two: { kind: files, class: truth, paths: [$T/two] } }
+environments: { dev: { repository: play }, prod: { repository: live, protected: true } }
+YAML
+pk init --repository live --config twice.yaml --key-file "$T/twice.key" && pk backup prod/two --config twice.yaml &&
+  pk verify --all -r live --config twice.yaml && pk list prod/two --config twice.yaml
+claim "production's own repository is opened by its name, whichever environment stands first"
+pk init --repository "$T/play" --config none.yaml --key-file "$T/play.key"
+fails 5 PK-POL-001 list dev/two --config twice.yaml && says "'prod'" && says "never serve in 'dev'"
+claim 'its key does not serve in dev'
+
 # ---- of itself
 pk --version --json && python3 -c 'import json; v = json.load(open("out"))["version"]; assert v[0].isdigit(), v' 2>err
 claim 'the version can be had as JSON'

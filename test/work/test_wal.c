@@ -271,13 +271,16 @@ static void a_line_that_was_cut_off_harms_no_other(void **s) {
     snprintf(path, sizeof path, "%s/pending", spool.path);
     FILE *f = fopen(path, "w");
     assert_non_null(f);
-    assert_true(fprintf(f, "1 wal/1/00000001/0000") > 0);
+    char hex[2 * DIGEST_BYTES + 1];
+    memset(hex, 'a', sizeof hex - 1);
+    hex[sizeof hex - 1] = 0;
+    assert_true(fprintf(f, "1 wal/1/x %s 0000000000000000016\n1 wal/1/y %s 7\n1 wal/1/00000001/0000", hex, hex) > 0);
     assert_int_equal(fclose(f), 0);
     assert_works(wal_pending_add(&spool, &row, &err));
     row.object_bytes = 10;
     assert_works(wal_pending_add(&spool, &row, &err));
     assert_works(wal_pending_take(&spool, true, &rows, &n, &lock, &err));
-    assert_true(n == 2 && rows[0].object_bytes == 9 && rows[1].object_bytes == 10);
+    assert_true(n == 3 && rows[0].object_bytes == 7 && rows[1].object_bytes == 9 && rows[2].object_bytes == 10);
     seam_free(rows);
     assert_works(wal_pending_done(&spool, true, &more, &lock, &err));
     work_kit_end(&k);
