@@ -62,7 +62,9 @@ bench: build
 
 # The copies in doc/ of what is made from the tables of options, errors, exit statuses and metrics.
 docs: $(BUILD)/build.ninja
-	$(NINJA) -C $(BUILD) src/cli/proofkeep-docgen
+	$(NINJA) -C $(BUILD) src/cli/proofkeep-docgen src/platform/schema_gen
+	$(BUILD)/src/platform/schema_gen json >doc/reference/proofkeep.schema.json
+	$(BUILD)/src/platform/schema_gen markdown >doc/reference/configuration.md
 	$(BUILD)/src/cli/proofkeep-docgen list | while read -r kind place; do \
 	  $(BUILD)/src/cli/proofkeep-docgen $$kind > $$place.new && mv $$place.new $$place || exit 1; done
 
