@@ -36,8 +36,21 @@ static void count_connections(int by) {
     pthread_cond_broadcast(&fewer);
     pthread_mutex_unlock(&lock);
 }
+/* Connections are taken in their order: when this one is answered, those before it are counted. */
+static void answered(void) {
+    struct sockaddr_un to = {.sun_family = AF_UNIX};
+    char c = 0;
+    snprintf(to.sun_path, sizeof to.sun_path, "%s/s", folder);
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    if (connect(fd, (struct sockaddr *)&to, sizeof to) < 0 || send(fd, "*1\r\n$4\r\nPING\r\n", 14, MSG_NOSIGNAL) != 14)
+        abort();
+    while (c != '\n' && recv(fd, &c, 1, 0) == 1) continue;
+    close(fd);
+}
+
 /* The script, once the last client's connections have ended. */
 static struct script *at_rest(void) {
+    answered();
     pthread_mutex_lock(&lock);
     while (connections) pthread_cond_wait(&fewer, &lock);
     pthread_mutex_unlock(&lock);
