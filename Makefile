@@ -63,10 +63,10 @@ bench: build
 # The copies in doc/ of what is made from the tables of options, errors, exit statuses and metrics.
 docs: $(BUILD)/build.ninja
 	$(NINJA) -C $(BUILD) src/cli/proofkeep-docgen src/platform/schema_gen
-	$(BUILD)/src/platform/schema_gen json >doc/reference/proofkeep.schema.json
-	$(BUILD)/src/platform/schema_gen markdown >doc/reference/configuration.md
-	$(BUILD)/src/cli/proofkeep-docgen list | while read -r kind place; do \
-	  $(BUILD)/src/cli/proofkeep-docgen $$kind > $$place.new && mv $$place.new $$place || exit 1; done
+	{ $(BUILD)/src/cli/proofkeep-docgen list | sed 's|^|cli/proofkeep-docgen |'; \
+	  echo 'platform/schema_gen json doc/reference/proofkeep.schema.json'; \
+	  echo 'platform/schema_gen markdown doc/reference/configuration.md'; } | while read -r program kind place; do \
+	  $(BUILD)/src/$$program $$kind > $$place.new && mv $$place.new $$place || exit 1; done
 
 format:
 	find src test -name '*.[ch]' -exec clang-format -i {} +

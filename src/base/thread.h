@@ -17,6 +17,12 @@ void thread_give_way(void);
  * as it is. */
 void session_give_way(void);
 void session_take_back(void);
+/* One of the places that are left; false: there is none. Given back by adding one. */
+static inline bool place_take(atomic_uint *left) {
+    unsigned n = atomic_load(left);
+    while (n > 0 && !atomic_compare_exchange_weak(left, &n, n - 1)) continue;
+    return n > 0;
+}
 unsigned thread_cpus(void); /* usable CPUs of this process, at least 1 */
 
 /* A bounded multi-producer, multi-consumer queue of pointers. */

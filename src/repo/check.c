@@ -95,10 +95,13 @@ static bool is_one(void *ctx, const struct snapshot_info *s) {
     return s == ctx;
 }
 
-/* Whether what went wrong with what a snapshot lists may be passed over: damage is a finding of its own, and of what is
- * not checked nothing is claimed. Anything else would leave the snapshot out where it is to be named. */
-static bool passed_over(const struct checking *c, const struct snapshot_info *s, int rc) {
-    return error_info(rc)->status == EXIT_INTEGRITY || !wanted(c, s);
+/* What went wrong (rc < 0, e) with what a snapshot lists. 0: it may be passed over, as damage is a finding of its own,
+ * and of what is not checked nothing is claimed. Anything else would leave the snapshot out where it is to be named. */
+static int list_failed(const struct checking *c, const struct snapshot_info *s, int rc, const struct error *e,
+                       struct error *err) {
+    if (error_info(rc)->status == EXIT_INTEGRITY || !wanted(c, s)) return 0;
+    *err = *e;
+    return rc;
 }
 
 /* A bit for each damage and snapshot: whether the one's packs have the other. Each list is read once. */
@@ -114,10 +117,9 @@ static int damage_harms(const struct checking *c, uint8_t **ret, struct error *e
         struct error e = ERROR_INIT;
         if (r->state.snapshots[k].forgotten) continue;
         rc = packlist_union(r, is_one, NULL, &r->state.snapshots[k], &packs, &e);
-        if (rc < 0 && passed_over(c, &r->state.snapshots[k], rc)) continue;
         if (rc < 0) {
-            *err = e;
-            return rc;
+            if ((rc = list_failed(c, &r->state.snapshots[k], rc, &e, err)) < 0) return rc;
+            continue;
         }
         for (size_t i = 0; i < c->damage_count; i++)
             if (nameset_find(&packs, c->damage[i].pack.b) != NAMESET_NONE) bit_set(*ret, i * n + k);
@@ -186,13 +188,9 @@ static int archived_tell(struct checking *c, struct error *err) {
         bool hit = false;
         if (!wanted(c, s)) continue;
         rc = packlist_union(r, is_one, NULL, (void *)s, &packs, &e);
-        if (rc < 0 && passed_over(c, s, rc)) {
-            rc = 0;
-            continue;
-        }
         if (rc < 0) {
-            *err = e;
-            break;
+            rc = list_failed(c, s, rc, &e, err);
+            continue;
         }
         for (size_t i = 0; i < packs.count && !hit; i++)
             hit = nameset_find(&c->archived, packs.names[i]) != NAMESET_NONE;
@@ -519,11 +517,10 @@ static int packs_run(struct checking *c, const struct nameset *all, struct budge
         struct error e = ERROR_INIT;
         if (!wanted(c, &s->snapshots[i])) continue;
         rc = snapshot_packs(c->r, &s->snapshots[i], &packs, &e);
-        if (rc < 0 && passed_over(c, &s->snapshots[i], rc)) {
-            rc = 0;
+        if (rc < 0) {
+            rc = list_failed(c, &s->snapshots[i], rc, &e, err);
             continue;
         }
-        if (rc < 0) *err = e;
         for (size_t k = 0; k < packs.n && rc == 0; k++) rc = lost_see(&w, &packs.d[k], err);
         digests_free(&packs);
     }

@@ -1,4 +1,5 @@
 #include "repo/reader.h"
+#include "base/thread.h"
 #include "crypto/sha256_x2.h"
 #include "repo/ahead.h"
 #include "repo/moving.h"
@@ -36,7 +37,7 @@ struct snapshot {
     struct refs_map maps[REFS_MAPS];
     uint64_t map_clock;
     atomic_size_t ahead_bytes;
-    uint64_t scout_window;
+    bool scout_room;        /* in its caches */
     unsigned scout_threads; /* of each */
     atomic_uint scouts;     /* that may be started */
 };
@@ -54,7 +55,7 @@ int snapshot_open_sized(struct repo *r, const struct snapshot_info *info, size_t
     if (rc < 0) return rc;
     struct snapshot *s = mem;
     s->repo = r;
-    s->scout_window = cache_bytes >= SCOUT_CACHE ? SCOUT_WINDOW : 0;
+    s->scout_room = cache_bytes >= SCOUT_CACHE;
     pthread_mutex_init(&s->lock, NULL);
     rc = moving_new(r, info, cache_bytes, &s->chunks, err);
     if (rc == 0) rc = moving_root(s->chunks, info, &s->root, err);
@@ -230,9 +231,10 @@ int snapshot_item_at(struct snapshot *s, uint64_t ordinal, item_cb cb, void *ctx
 }
 
 void snapshot_scouts(struct snapshot *s, unsigned threads) {
+    if (!threads || !s->scout_room) return;
     /* far away frames come in ranges, and better in their order */
-    s->scout_threads = snapshot_is_far(s) && threads ? 1 : threads;
-    if (threads && s->scout_window) s->scouts = SCOUTS_MAX;
+    s->scout_threads = snapshot_is_far(s) ? 1 : threads;
+    s->scouts = SCOUTS_MAX;
 }
 
 int snapshot_ahead(struct snapshot *s, const struct digest *id, size_t *ret_bytes, struct error *err) {
@@ -433,12 +435,10 @@ static void scout_dismiss(struct ritem *it) {
 static void scout_lead(struct ritem *it) {
     if (it->scout) scout_follow(it->scout, it->seen);
     if (it->scouted || it->moved || it->seen < SCOUT_AFTER || it->bytes < SCOUT_ITEM) return;
-    unsigned left = atomic_load(&it->s->scouts);
-    while (left > 0 && !atomic_compare_exchange_weak(&it->s->scouts, &left, left - 1)) continue;
-    if (left == 0) return;
+    if (!place_take(&it->s->scouts)) return;
     it->scouted = true;
     const struct item_head h = {.bytes = it->bytes, .sha256 = it->want, .ordinal = it->ordinal};
-    if (!(it->scout = scout_start(it->s, &h, it->s->scout_threads, it->s->scout_window, it->seen)))
+    if (!(it->scout = scout_start(it->s, &h, it->s->scout_threads, SCOUT_WINDOW, it->seen)))
         atomic_fetch_add(&it->s->scouts, 1);
 }
 

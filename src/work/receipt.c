@@ -179,6 +179,13 @@ int receipt_restore(struct work *w, const struct snapshot_info *info, const char
     return rc;
 }
 
+void receipt_lost(struct work *w, const char *label, const char *what, const struct error *why) {
+    char line[1300];
+    if (!w->options.events.warning) return;
+    snprintf(line, sizeof line, "%s: %.900s%s%.255s", what, why->text, why->state[0] ? "; " : "", why->state);
+    w->options.events.warning(w->options.events.ctx, label, line);
+}
+
 static void record(struct work *w, struct read_record *r, const char *label, json_t *extra) {
     struct redaction secrets = known_secrets_redaction(&w->known);
     struct error lost = ERROR_INIT;
@@ -190,12 +197,11 @@ static void record(struct work *w, struct read_record *r, const char *label, jso
     if (rc == 0) rc = owed_append(w, label, statement, NULL, NULL, &lost);
     const bool recorded = rc == 0;
     if (rc == 0) rc = repo_publish(w->repo, &lost);
-    if (rc < 0 && w->options.events.warning) {
-        char line[1300];
-        snprintf(line, sizeof line, "the %s %s: %.900s%s%.255s", r->verb,
-                 recorded ? "is recorded in the log, which could not be published" : "is not recorded in the log",
-                 lost.text, lost.state[0] ? "; " : "", lost.state);
-        w->options.events.warning(w->options.events.ctx, label, line);
+    if (rc < 0) {
+        char what[100];
+        snprintf(what, sizeof what, "the %s %s", r->verb,
+                 recorded ? "is recorded in the log, which could not be published" : "is not recorded in the log");
+        receipt_lost(w, label, what, &lost);
     }
 }
 

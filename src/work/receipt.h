@@ -22,6 +22,9 @@ int receipt_verification(struct work *w, const struct snapshot_info *info, enum 
 /* Append a restore's result. `target` names where it went. What came from copies is said. */
 int receipt_restore(struct work *w, const struct snapshot_info *info, const char *plan_sha256, const char *target, bool success, int64_t started_ns, uint64_t bytes, uint64_t items, struct error *err) PK_CHECK;
 
+/* A warning that something is not in the log, and why; hinders nothing. `label` may be NULL. */
+void receipt_lost(struct work *w, const char *label, const char *what, const struct error *why);
+
 /* Append that data was read out of the repository by other ways than a restore. That it cannot be said hinders nobody
  * who needs the data: it is a warning. `seq`: of the point; files, bytes: what was written of it. */
 void receipt_export(struct work *w, uint64_t seq, const char *target, bool success, int64_t started_ns, uint64_t files,

@@ -479,12 +479,7 @@ int restore_run(struct work *w, const struct restore_plan *p, const char *confir
         const char *digest = json_string_value(json_object_get(p->doc, "digest"));
         int one = receipt_restore(w, info, digest, ret->target, rc == 0, started, r.bytes, r.items, &lost);
         if (one == 0) one = repo_publish(w->repo, &lost);
-        if (one < 0 && w->options.events.warning) {
-            char line[1200];
-            snprintf(line, sizeof line, "the receipt is not in the log: %.900s%s%.255s", lost.text,
-                     lost.state[0] ? "; " : "", lost.state);
-            w->options.events.warning(w->options.events.ctx, in.bridge.label, line);
-        }
+        if (one < 0) receipt_lost(w, in.bridge.label, "the receipt is not in the log", &lost);
     }
     if (rc == 0 && live.code) {
         *err = live;

@@ -180,7 +180,6 @@ receipt = json.load(open("export/receipt.json"))
 assert receipt["schema"] == "io.kfm.backup-receipt.v1" and receipt["status"] == "success", receipt
 assert "payloadType" in json.load(open("export/receipt.dsse.json"))' 2>err
 claim 'its receipt lies beside it'
-readings() { "$P" ledger list --json "$@" 2>/dev/null | python3 -c 'import json, sys; print(*[e["seq"] for e in json.load(sys.stdin)["entries"] if e["type"] == "read/v1"])'; }
 read -r one two more < <(readings)
 [ -n "$two" ] && [ -z "$more" ] && pk ledger show "$one" --json && python3 - out "$T" "$first" <<'PY'
 import json, os, socket, sys

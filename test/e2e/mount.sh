@@ -65,8 +65,7 @@ claim 'a key that cannot read is refused'
 # ---- what is there
 mounts -r "$T/repo" --key-file "$T/key"
 claim 'it is mounted'
-readings() { "$P" ledger list --json -r "$T/repo" --key-file "$T/key" 2>/dev/null | python3 -c 'import json, sys; print(*[e["seq"] for e in json.load(sys.stdin)["entries"] if e["type"] == "read/v1"])'; }
-seq=$(readings)
+seq=$(readings -r "$T/repo" --key-file "$T/key")
 repository ledger show "$seq" --json && python3 - "$T/out" "$M" "$seq" <<'PY'
 import json, socket, sys
 entry, = json.load(open(sys.argv[1]))["entries"]
@@ -162,7 +161,7 @@ claim 'nothing was there to warn of'
 kill -TERM "$server"
 gone 0
 claim 'SIGTERM unmounts, and is a success'
-[ "$(readings)" = "$seq" ]
+[ "$(readings -r "$T/repo" --key-file "$T/key")" = "$seq" ]
 claim 'one entry is all that the log has of it'
 mkdir ro
 if mount --bind "$T/repo" "$T/ro" 2>/dev/null && mount -o remount,ro,bind "$T/ro" 2>/dev/null; then

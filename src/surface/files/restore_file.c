@@ -1,3 +1,4 @@
+#include "base/thread.h"
 #include "surface/files/restore_internal.h"
 #include <errno.h>
 
@@ -34,8 +35,7 @@ static int file_create(int dir, const char *comp, mode_t mode, bool *direct) {
 
 /* What is full of the bounce. */
 static int flush_full(struct writer *w, size_t n, struct error *err) {
-    unsigned left = atomic_load(&w->r->behind);
-    while (w->large && !w->behind && left > 0) w->behind = atomic_compare_exchange_weak(&w->r->behind, &left, left - 1);
+    if (w->large && !w->behind) w->behind = place_take(&w->r->behind);
     return bounce_write(w->b, &w->file, n, w->base, w->behind, err);
 }
 

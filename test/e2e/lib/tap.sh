@@ -34,6 +34,8 @@ pk() {
   tap_last="proofkeep $*"
   "$P" "$@" >"$T/out" 2>"$T/err" </dev/null
 }
+# readings [OPTION...]: the entries of the log that tell of an export or a mount, by number.
+readings() { "$P" ledger list --json "$@" 2>/dev/null | python3 -c 'import json, sys; print(*[e["seq"] for e in json.load(sys.stdin)["entries"] if e["type"] == "read/v1"])'; }
 # fails STATUS CODE ARGUMENT...: it must end with this exit status and say this error, with a reason, the rest as it is.
 fails() {
   local want=$1 code=$2 status
