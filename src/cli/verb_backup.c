@@ -5,6 +5,7 @@
 #include "work/counted.h"
 #include "work/quiesce.h"
 #include "work/set.h"
+#include "work/set_restore.h"
 
 #include <stdio.h>
 
@@ -146,7 +147,9 @@ static int environment(struct cli *c, struct work *w, const struct address *a, s
     int rc = set_resolve(w->config, a, n, &spec, err);
     if (rc < 0) return rc;
     const bool named = options_given(c->options, OPT_TIMESTAMP);
-    if (!o->dry_run && (spec.count > 1 || spec.config || named)) return several(c, w, &spec, o, t, err);
+    /* of what restores write over, each is for itself: a set of them is nothing to go back to */
+    if (!o->dry_run && !o->before_restore && (spec.count > 1 || spec.config || named))
+        return several(c, w, &spec, o, t, err);
     if (quiesce_left(w, a->environment, "freeze", left, sizeof left))
         output_warning(c->output, a->environment, "%s", left);
     for (size_t k = 0; rc == 0 && k < spec.count; k++) {
@@ -205,10 +208,14 @@ int verb_run_backup(struct cli *c, struct error *err) {
                                .dry_run = options_flag(c->options, OPT_DRY_RUN),
                                .ticket = options_text(c->options, OPT_TICKET),
                                .note = options_text(c->options, OPT_NOTE),
-                               .export_dir = options_text(c->options, OPT_EXPORT)};
+                               .export_dir = options_text(c->options, OPT_EXPORT),
+                               .before_restore = options_text(c->options, OPT_BEFORE_RESTORE)};
     int rc = verb_work(c, &w, err);
     output_set_job(c->output, "backup");
     if (rc == 0) rc = timestamp_check(c, err);
+    if (rc == 0 && o.before_restore && !plan_file_is(o.before_restore, "pln") &&
+        !plan_file_is(o.before_restore, SET_PLAN_PREFIX))
+        rc = error_set(err, ERR_USAGE, "'%.40s' is no plan's id", o.before_restore);
     if (rc == 0 && options_given(c->options, OPT_FILES)) {
         size_t n;
         const char *const *paths = options_list(c->options, OPT_FILES, &n);

@@ -43,6 +43,7 @@ static int row(struct list *l, const struct snapshot_info *p, struct error *err)
     snprintf(items, sizeof items, "%llu", (unsigned long long)p->items);
     snprintf(verified, sizeof verified, "%s", p->verify_failed ? "DAMAGED" : point_level(p->verified));
     if (!p->complete) note(notes, "partial");
+    if (p->before_restore) note(notes, "before a restore");
     if (repo_snapshot_suspect(l->w->repo, p)) note(notes, "suspect");
     snprintf(held, sizeof held, "held by %u", p->holds);
     if (p->holds) note(notes, p->holds == 1 ? "held" : held);

@@ -6,6 +6,7 @@
 #include "cli/verb.h"
 #include "work/any_copy.h"
 #include "work/around.h"
+#include "work/before.h"
 #include "work/counted.h"
 #include "work/restore.h"
 #include "work/set_restore.h"
@@ -117,6 +118,14 @@ static void replay_text(const json_t *d, char out[64]) {
     snprintf(out, 64, ", of which replaying WAL about %s", took);
 }
 
+void verb_restore_first_print(struct cli *c, const json_t *doc, const char *label, const char *lead) {
+    char text[600];
+    before_text(doc, label, text);
+    if (!*text) return;
+    output_styled(c->output, strcmp(json_text(doc, "backup_first", ""), BEFORE_HERE) == 0 ? STYLE_PLAIN : STYLE_WARN,
+                  "%s%s\n", lead, text);
+}
+
 static void plan_print(struct cli *c, const struct restore_plan *p) {
     const json_t *d = p->doc, *t = json_object_get(d, "target"), *step, *part;
     char size[32], replay[64], estimate[64] = "unknown: no restore of this surface is on record yet";
@@ -146,6 +155,7 @@ static void plan_print(struct cli *c, const struct restore_plan *p) {
             estimate);
     } else
         output_print(c->output, "  time      %s%s\n", estimate, replay);
+    verb_restore_first_print(c, d, p->label, "  first     ");
     json_array_foreach(json_object_get(t, "steps"), i, step)
         output_print(c->output, "  step %zu    %s\n", i + 1, json_string_value(step) ? json_string_value(step) : "-");
     warnings_print(c, json_object_get(d, "warnings"));
@@ -162,6 +172,7 @@ static int run(struct cli *c, struct work *w, struct restore_plan *p, const stru
     char took[32], size[32], rate[40];
     int rc = prompt_phrase(c, p->protected ? p->phrase : NULL, &typed, &confirm, err);
     if (rc == 0 && thaw) rc = restore_thaw(w, p, confirm, thaw, err);
+    p->no_backup_first = options_flag(c->options, OPT_NO_BACKUP_FIRST);
     if (rc == 0) rc = restore_run(w, p, confirm, &done, err);
     buf_free(&typed);
     if (rc < 0) {
@@ -176,15 +187,16 @@ static int run(struct cli *c, struct work *w, struct restore_plan *p, const stru
     verb_rate(done.bytes, done.duration_ns, rate);
     output_progress_end(c->output, p->label, STYLE_GOOD, "RESTORED  to %s: %s, %s, in %s (%s)", done.target,
                         COUNTED(done.items, "item"), size, took, rate);
+    if (p->before[0]) output_print(c->output, "  what was there before is %s@%s\n", p->label, p->before);
     verb_copies_say(c, w);
     json_t *copies = NULL;
     rc = any_copy_json(w, &copies, err);
-    output_set_result(c->output,
-                      json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:o, s:s?, s:o}", "plan", p->id, "snapshot",
-                                p->snapshot_id, "target", done.target, "items", (json_int_t)done.items, "bytes",
-                                (json_int_t)done.bytes, "duration_ms", (json_int_t)(done.duration_ns / 1000000),
-                                "facts", done.facts ? done.facts : json_object(), "read_from", any_copy_read_from(w),
-                                "copies", copies ? copies : json_array()));
+    output_set_result(
+        c->output, json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:o, s:s?, s:s?, s:o}", "plan", p->id, "snapshot",
+                             p->snapshot_id, "target", done.target, "items", (json_int_t)done.items, "bytes",
+                             (json_int_t)done.bytes, "duration_ms", (json_int_t)(done.duration_ns / 1000000), "facts",
+                             done.facts ? done.facts : json_object(), "before", p->before[0] ? p->before : NULL,
+                             "read_from", any_copy_read_from(w), "copies", copies ? copies : json_array()));
     return rc;
 }
 
@@ -218,6 +230,7 @@ struct restore_options verb_restore_options(struct cli *c) {
                                     .paths = options_list(c->options, OPT_PATH, &n),
                                     .in_place = options_flag(c->options, OPT_IN_PLACE),
                                     .swap = options_flag(c->options, OPT_SWAP),
+                                    .no_backup_first = options_flag(c->options, OPT_NO_BACKUP_FIRST),
                                     .terminate_connections = options_flag(c->options, OPT_TERMINATE),
                                     .no_owner = options_flag(c->options, OPT_NO_OWNER),
                                     .delta = options_flag(c->options, OPT_DELTA),

@@ -7,6 +7,8 @@
 
 struct restore_options verb_restore_options(struct cli *c);     /* what was given; borrows from the options */
 void verb_restore_plan_event(struct cli *c, const json_t *doc); /* --json: the plan as an event, its seq as log_seq */
+/* What of a plan, or of a member of a set's, is backed up before anything is written over; nothing when nothing is. */
+void verb_restore_first_print(struct cli *c, const json_t *doc, const char *label, const char *lead);
 /* Where a target was found in the WAL; NULL: nothing. */
 void verb_restore_found_print(struct cli *c, const json_t *found);
 bool verb_restore_is_rows(struct cli *c); /* --rows, or the plan of such a restore */

@@ -173,8 +173,9 @@ static unsigned take_of(struct cli *c) {
 }
 
 static int no_others(struct cli *c, struct error *err) {
-    static const enum option_id others[] = {OPT_INTO,     OPT_PATH,  OPT_IN_PLACE,   OPT_SWAP,    OPT_TERMINATE,
-                                            OPT_NO_OWNER, OPT_DELTA, OPT_TABLESPACE, OPT_STANDBY, OPT_TARGET_ACTION};
+    static const enum option_id others[] = {OPT_INTO,      OPT_PATH,          OPT_IN_PLACE,       OPT_SWAP,
+                                            OPT_TERMINATE, OPT_NO_OWNER,      OPT_DELTA,          OPT_TABLESPACE,
+                                            OPT_STANDBY,   OPT_TARGET_ACTION, OPT_NO_BACKUP_FIRST};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         if (options_given(c->options, others[i]))
             return error_set(err, ERR_USAGE,

@@ -38,6 +38,9 @@ static void plan_print(struct cli *c, const struct set_plan *p) {
         json_array_foreach(json_object_get(m, "depends_on"), k, name) output_print(
             c->output, "%s%s", k ? ", " : "; after ", json_string_value(name) ? json_string_value(name) : "");
         output_print(c->output, "\n");
+        char label[260];
+        snprintf(label, sizeof label, "%.120s/%.130s", json_text(d, "environment", ""), json_text(m, "surface", ""));
+        verb_restore_first_print(c, m, label, "    first: ");
         lines(c, STYLE_PLAIN, "", json_object_get(m, "steps"));
         lines(c, STYLE_WARN, "warning: ", json_object_get(m, "warnings"));
     }
@@ -67,8 +70,10 @@ static void on_member(void *ctx, const struct set_restored *m) {
     else
         output_progress_end(w->c->output, label, STYLE_BAD, "%s  %s", m->step == SET_FAILED ? "FAILED" : "NOT BEGUN",
                             m->why.text);
-    json_t *row = json_pack("{s:s, s:s, s:o, s:I, s:I, s:I}", "surface", m->surface, "result", set_step_name(m->step),
-                            "target", json_name(BYTES_STR(m->target)), "items", (json_int_t)m->items, "bytes",
+    if (*m->before) output_print(w->c->output, "  what was there before is %s@%s\n", label, m->before);
+    json_t *row = json_pack("{s:s, s:s, s:s?, s:o, s:I, s:I, s:I}", "surface", m->surface, "result",
+                            set_step_name(m->step), "before", *m->before ? m->before : NULL, "target",
+                            json_name(BYTES_STR(m->target)), "items", (json_int_t)m->items, "bytes",
                             (json_int_t)m->bytes, "duration_ms", (json_int_t)(m->duration_ns / 1000000));
     json_t *event = json_copy(row);
     if (event) json_object_set_new(event, "surface", json_string(label));
@@ -131,7 +136,8 @@ int verb_restore_set(struct cli *c, struct work *w, const struct set_info *s, st
                                           .replace = options_flag(c->options, OPT_IN_PLACE) ||
                                                      options_flag(c->options, OPT_SWAP),
                                           .terminate_connections = options_flag(c->options, OPT_TERMINATE),
-                                          .no_owner = options_flag(c->options, OPT_NO_OWNER)};
+                                          .no_owner = options_flag(c->options, OPT_NO_OWNER),
+                                          .no_backup_first = options_flag(c->options, OPT_NO_BACKUP_FIRST)};
     static const enum option_id of_one[] = {
         OPT_PATH,       OPT_DELTA,       OPT_TABLESPACE,      OPT_TARGET,        OPT_TARGET_TIME,      OPT_TARGET_LSN,
         OPT_TARGET_XID, OPT_TARGET_NAME, OPT_TARGET_TIMELINE, OPT_TARGET_ACTION, OPT_TARGET_EXCLUSIVE, OPT_STANDBY,
@@ -142,6 +148,7 @@ int verb_restore_set(struct cli *c, struct work *w, const struct set_info *s, st
                              option_table[of_one[i]].name);
     int rc = s ? set_plan_make(w, s, &o, &p, err) : set_plan_load(w, plan, &p, err);
     if (rc < 0) return rc;
+    p.no_backup_first = o.no_backup_first;
     plan_print(c, &p);
     const bool dry = options_flag(c->options, OPT_DRY_RUN);
     if (dry || (s && (p.protected || !p.fresh))) {

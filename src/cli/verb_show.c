@@ -64,6 +64,8 @@ static void print_json(struct output *o, const char *title, const json_t *j) {
 
 static void print_source(struct output *o, const struct snapshot_info *p, const json_t *source) {
     char repository[33], entry[65];
+    if (p->before_restore)
+        output_print(o, "taken      before a restore wrote over it: only its id means it, never 'latest' or a time\n");
     if (p->fallback)
         output_print(o, "fallback   %s as %s was out of reach\n", p->is_copy ? "first stored there," : "stored here,",
                      p->fallback);

@@ -161,14 +161,25 @@ static int find_id(const char *wanted, const struct point_entry *points, size_t 
 
 /* Partial ones are taken by their ids only. */
 static int none_whole(const struct point_entry *points, size_t n, const char *what, struct error *err) {
+    size_t partial = 0, newest = n;
+    for (size_t i = 0; i < n; i++) {
+        if (points[i].aside) continue;
+        newest = i;
+        partial++;
+    }
     if (n == 0) return error_set(err, ERR_NO_POINT, "%s has no whole backup", what);
-    const char *newest = points[n - 1].id;
+    if (!partial) {
+        error_set(err, ERR_NO_POINT, "%s has no whole backup but of what restores wrote over, the newest being %s",
+                  what, points[n - 1].id);
+        return error_next(err, "Such a point is meant by its id alone: %s@%s.", what, points[n - 1].id);
+    }
     error_set(err, ERR_NO_POINT, "%s has no whole backup: %s, the newest being %s", what,
-              n == 1 ? "its only recovery point is partial" : "all of its recovery points are partial", newest);
+              partial == 1 ? "its only recovery point is partial" : "all of its recovery points are partial",
+              points[newest].id);
     return error_next(err,
                       "See with 'proofkeep show %s@%s' what it lacks; named so, what it has is restored. Mend the "
                       "cause and back up again.",
-                      what, newest);
+                      what, points[newest].id);
 }
 
 int point_find(const struct point_spec *spec, const struct point_entry *points, size_t n, const char *what,
@@ -178,7 +189,7 @@ int point_find(const struct point_spec *spec, const struct point_entry *points, 
     size_t at = 0;
     int64_t oldest = INT64_MAX;
     for (size_t i = 0; i < n; i++) {
-        if (!points[i].whole) continue;
+        if (!points[i].whole || points[i].aside) continue;
         any = true;
         if (points[i].time_ns < oldest) oldest = points[i].time_ns;
         if (spec->kind == POINT_TIME && points[i].time_ns > spec->time_ns) continue;

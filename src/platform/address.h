@@ -50,11 +50,12 @@ struct point_entry {
     const char *id;
     int64_t time_ns; /* the instant that its data stands for */
     bool whole;
+    bool aside; /* of what a restore was about to write over: only its id means it */
 };
-/* Which of n points, in log order, is meant: UNSAID and LATEST are the newest whole one; TIME is the newest whole one
- * at or before it; ID matches a whole id or a unique beginning, with or without "bkp-", whole or not. ERR_NO_POINT says
- * why there is none, and names up to four candidates where a beginning fits several. `what` ("prod/postgres") stands in
- * messages. */
+/* Which of n points, in log order, is meant: UNSAID and LATEST are the newest whole one that is not aside; TIME is the
+ * newest such one at or before it; ID matches a whole id or a unique beginning, with or without "bkp-", whole or not.
+ * ERR_NO_POINT says why there is none, and names up to four candidates where a beginning fits several. `what`
+ * ("prod/postgres") stands in messages. */
 int point_find(const struct point_spec *spec, const struct point_entry *points, size_t n, const char *what,
                size_t *ret_index, struct error *err) PK_CHECK;
 

@@ -248,6 +248,7 @@ struct config_surface {
     struct config_dbms *dbms;     /* neo4j */
     struct config_hooks *hooks;   /* NULL when there are none */
     struct config_strings depends_on; /* surfaces that are restored before it */
+    struct config_strings rebuilt_from; /* surfaces of class truth that it can be made anew from */
 };
 struct config_set { /* surfaces that are backed up and restored as one */
     struct config_head head;

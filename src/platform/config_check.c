@@ -92,6 +92,24 @@ static int check_hooks(struct config_reader *r, const char *map, const char *nam
                          freeze ? "freeze" : "standby", freeze ? "resume" : "live");
 }
 
+/* Only what is truth lasts without being made anew. */
+static int check_rebuilt(struct config_reader *r, const struct config_surface *s, struct error *err) {
+    const struct config_strings *from = &s->rebuilt_from;
+    r->file = s->head.file;
+    if (from->count && s->class == CONFIG_CLASS_TRUTH)
+        return config_refuse(r, ERR_CONFIG_VALUE, s->head.line, s->head.column, err,
+                             "surfaces.%s is of class truth, which others are rebuilt from; take 'rebuilt_from' out",
+                             s->head.name);
+    for (size_t i = 0; i < from->count; i++) {
+        const struct config_surface *of = config_surface(r->config, from->items[i]);
+        if (of && of->class != CONFIG_CLASS_TRUTH)
+            return config_refuse(r, ERR_CONFIG_VALUE, s->head.line, s->head.column, err,
+                                 "surfaces.%s is rebuilt from %s, which is of class %s: only what is truth will do",
+                                 s->head.name, from->items[i], config_class_name(of));
+    }
+    return 0;
+}
+
 static int check_surface(struct config_reader *r, const struct config_surface *s, struct error *err) {
     bool physical = s->method == CONFIG_METHOD_PHYSICAL;
     const char *wrong = !physical && s->through          ? "through"
@@ -117,6 +135,7 @@ static int check_surface(struct config_reader *r, const struct config_surface *s
                                      s->head.name, a->name, (unsigned)b->head.line);
         }
     int rc = check_hooks(r, "surfaces", s->head.name, s->hooks, err);
+    if (rc == 0) rc = check_rebuilt(r, s, err);
     return rc == 0 ? check_queries(r, s, err) : rc;
 }
 

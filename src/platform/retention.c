@@ -140,6 +140,18 @@ static void apply_min_copies(struct run *r) {
     }
 }
 
+/* What lies aside goes with the proven point before it, else with the first after it. */
+static void apply_aside(struct run *r) {
+    for (size_t i = 0; i < r->n; i++) {
+        size_t by = i;
+        if (r->points[i].status != RETENTION_ASIDE) continue;
+        while (by > 0 && !proven(r, by)) by--;
+        while (by < r->n && !proven(r, by)) by++;
+        if (by == r->n || r->verdicts[by].decision == RETENTION_KEEP)
+            keep(r, i, "of before a restore, and stays with its neighbour");
+    }
+}
+
 static void explain_forgotten(struct run *r) {
     for (size_t i = 0; i < r->n; i++) {
         struct retention_verdict *v = &r->verdicts[i];
@@ -147,7 +159,8 @@ static void explain_forgotten(struct run *r) {
         const char *why = proven(r, i)                               ? "no rule keeps it"
                           : r->points[i].status == RETENTION_DAMAGED ? "damaged, and a newer backup is proven"
                           : r->points[i].status == RETENTION_PARTIAL ? "partial, and a newer backup is proven"
-                                                                     : "never proven, and a newer backup is";
+                          : r->points[i].status == RETENTION_ASIDE ? "of before a restore, and its neighbour goes, too"
+                                                                   : "never proven, and a newer backup is";
         snprintf(v->reason, sizeof(v->reason), "%s", why);
     }
 }
@@ -197,15 +210,15 @@ static uint64_t median(uint64_t *v, size_t n) {
     return n % 2 ? v[n / 2] : v[n / 2 - 1] + (v[n / 2] - v[n / 2 - 1]) / 2;
 }
 
-static void hold_shrank(struct run *r) {
+static void hold_shrank(struct run *r, size_t newest) {
     uint64_t bytes[MEDIAN_OF], items[MEDIAN_OF];
     size_t count = 0;
-    for (size_t i = r->n - 1; i-- > 0 && count < MEDIAN_OF;) {
+    for (size_t i = newest; i-- > 0 && count < MEDIAN_OF;) {
         if (r->points[i].status != RETENTION_WHOLE) continue;
         bytes[count] = r->points[i].bytes;
         items[count++] = r->points[i].items;
     }
-    const struct retention_point *p = &r->points[r->n - 1];
+    const struct retention_point *p = &r->points[newest];
     if (count == 0 || p->seq <= r->rules->accepted_seq) return;
     uint64_t usual_bytes = median(bytes, count), usual_items = median(items, count);
     /* 2x < m, without overflow */
@@ -236,12 +249,14 @@ static void hold_clock(struct run *r) {
 }
 
 static void apply_holds(struct run *r) {
+    size_t newest = r->n;
+    while (newest > 0 && r->points[newest - 1].status == RETENTION_ASIDE) newest--;
     hold_stopped(r);
-    if (r->n == 0) return;
-    hold_shrank(r);
+    if (newest-- == 0) return;
+    hold_shrank(r, newest);
     hold_clock(r);
-    if (r->newest_proven != r->n - 1) {
-        const struct retention_point *p = &r->points[r->n - 1];
+    if (r->newest_proven != newest) {
+        const struct retention_point *p = &r->points[newest];
         char when[32];
         time_format(p->time_ns, when);
         hold(r, RETENTION_HOLD_UNVERIFIED, "the newest backup, of %s, is %s", when,
@@ -291,6 +306,7 @@ void retention_decide(const struct retention_point *points, size_t n, const stru
     }
     apply_rules(&r);
     apply_min_copies(&r);
+    apply_aside(&r);
     explain_forgotten(&r);
     apply_holds(&r);
     count(&r);

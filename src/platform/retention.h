@@ -10,6 +10,9 @@
  *  5. At least min(min_copies, number of proven points) proven points stay.
  *  6. While any hold stands, nothing is forgotten: what would go is DEFERRED.
  *  7. Without any rule, nothing is forgotten.
+ *  8. A point that was taken of what a restore was about to write over is no copy of anything that is wanted back: it
+ * fills no place, proves nothing, and raises no hold. It stays for as long as the proven point before it does, or,
+ * where there is none, the first after it.
  *
  * Proven means: the backup was whole and a verification that ran reached the rung `level_min`, and none found damage
  * since.
@@ -26,6 +29,7 @@ enum retention_status {
     RETENTION_WHOLE = 0,
     RETENTION_PARTIAL, /* the backup says that something is missing: never proven */
     RETENTION_DAMAGED, /* a verification found damage: never proven */
+    RETENTION_ASIDE,   /* taken before a restore wrote over it: never proven */
 };
 struct retention_point {
     uint64_t seq;    /* place in the log */

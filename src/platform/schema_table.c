@@ -602,7 +602,8 @@ static const struct field surface_rows[] = {
     ROW(config_surface, wal, OBJECT, .object = &wal_schema, .only = "postgres",
         .doc = "Its write-ahead log, for recovery to any instant.", .fallback = "none is stored"),
     ROW(config_surface, incremental, OBJECT, .object = &incremental_schema, .only = "postgres",
-        .doc = "Take only what the server says has changed, from PostgreSQL 17 with `summarize_wal` on: for `method: physical`, "
+        .doc = "Take only what the server says has changed, from PostgreSQL 17 with `summarize_wal` on: for `method: "
+               "physical`, "
                "`through: replication`, and a repository that is cheap to read.",
         .fallback = "everything is read"),
     ROW(config_surface, priority, ENUM, .values = priorities, .only = "postgres",
@@ -628,6 +629,11 @@ static const struct field surface_rows[] = {
         .doc = "Surfaces that are restored before this one where all of them are restored as a set; when one of them "
                "fails, this one is not restored.",
         .fallback = "none; configuration comes first, then truth, runtime, cache"),
+    ROW(config_surface, rebuilt_from, REFS, .refers = "surfaces",
+        .doc = "Surfaces of class truth that this one, which is none, can be made anew from. Sets record it, and where "
+               "there is "
+               "no whole backup of this one, messages name them.",
+        .fallback = "none"),
     ROW(config_surface, hooks, OBJECT, .object = &hooks_schema, .doc = "Programs of yours that jobs run.",
         .fallback = "none"),
 };

@@ -59,6 +59,7 @@ struct snapshot_info {
     int64_t stored_ns;             /* the store's clock; retention uses this, falling back on the log's order */
     int64_t claimed_ns;            /* the entry's own time: the signer's claim */
     bool complete;                 /* false: partial */
+    bool before_restore;           /* of what a restore was about to write over: what there was, and never the newest */
     struct digest *root;           /* chunk ids of the root's pieces */
     size_t root_count;
     struct digest packs;           /* digest of the pack list object */

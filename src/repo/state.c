@@ -110,6 +110,7 @@ static int judge_receipt(struct state *s, const struct ledger_entry *e, const js
         !time_parse(json_text(p, "completed_at", ""), &n.completed_ns))
         return broken(err, e, "has no usable times");
     n.complete = json_is_true(json_object_get(repo, "complete"));
+    n.before_restore = *json_text(p, "before_restore", "") != 0;
     n.items = (uint64_t)json_integer_value(json_object_get(repo, "items"));
     n.bytes = (uint64_t)json_integer_value(json_object_get(repo, "bytes"));
     n.stored_bytes = (uint64_t)json_integer_value(json_object_get(repo, "stored_bytes"));

@@ -168,19 +168,35 @@ static int put_runs(json_t *doc, const struct state *s, struct error *err) {
             json_decref(list_);                                                                                        \
     } while (0)
 
+/* The snapshots that were taken before a restore; none: *ret stays NULL. */
+static int before_list(const struct state *s, json_t **ret, struct error *err) {
+    int rc = 0;
+    for (size_t i = 0; i < s->snapshot_count && rc == 0; i++) {
+        if (!s->snapshots[i].before_restore) continue;
+        if (!*ret && !(*ret = json_array())) return error_set(err, ERR_NO_MEMORY, "no memory for a summary of the log");
+        rc = json_push(*ret, json_integer((json_int_t)s->snapshots[i].seq), err);
+    }
+    return rc;
+}
+
 static bool is_plain(const struct state *s) {
     for (size_t i = 0; i < s->snapshot_count; i++)
-        if (s->snapshots[i].is_copy || s->snapshots[i].fallback) return false;
+        if (s->snapshots[i].is_copy || s->snapshots[i].fallback || s->snapshots[i].before_restore) return false;
     return !s->read_void && s->epoch_count == 0 && s->copy_count == 0 && s->wal_count == 0 && s->wal_first_count == 0 &&
            s->wal_ack_count == 0 && s->set_count == 0;
 }
 
 int state_write(const struct state *s, json_t **ret, struct error *err) {
-    json_auto_t *doc = json_object();
+    json_auto_t *doc = json_object(), *before = NULL;
     if (!doc) return error_set(err, ERR_NO_MEMORY, "no memory for a summary of the log");
     const bool plain = is_plain(s);
-    int version = plain ? STATE_VERSION_PLAIN : s->read_void ? STATE_VERSION_READ : STATE_VERSION;
-    int rc = json_put_int(doc, "version", version, err);
+    int rc = before_list(s, &before, err);
+    int version = plain          ? STATE_VERSION_PLAIN
+                  : before       ? STATE_VERSION_BEFORE
+                  : s->read_void ? STATE_VERSION_READ
+                                 : STATE_VERSION;
+    if (rc == 0) rc = json_put_int(doc, "version", version, err);
+    if (rc == 0 && before) rc = json_put(doc, "before_restore", json_incref(before), err);
     if (rc == 0) rc = json_put(doc, "format", json_digest(&s->format), err);
     if (rc == 0 && plain) PUT_ROWS(doc, "keys", s->keys, s->key_count, key_row_plain);
     if (rc == 0 && !plain) PUT_ROWS(doc, "keys", s->keys, s->key_count, key_row);
@@ -371,6 +387,17 @@ static int load_snapshots(struct state *s, const json_t *list, uint64_t size, bo
         if ((rc = load_snapshot(n, &r, size, plain, err)) < 0) return rc;
         if (r.bad || (i > 0 && n->seq <= n[-1].seq)) return malformed(err, "snapshot");
         n->stored_ns = stored_ns && stored_ns[n->seq] ? stored_ns[n->seq] : n->claimed_ns;
+    }
+    return 0;
+}
+
+static int load_before(struct state *s, const json_t *list, struct error *err) {
+    const json_t *v;
+    size_t i;
+    json_array_foreach(list, i, v) {
+        struct snapshot_info *n = state_snapshot_at(s, (uint64_t)json_integer_value(v));
+        if (!json_is_integer(v) || !n || n->before_restore) return malformed(err, "snapshot before a restore");
+        n->before_restore = true;
     }
     return 0;
 }
@@ -585,14 +612,15 @@ static int load_drill(struct state *s, const json_t *row, uint64_t size, struct 
 
 static int load(struct state *s, const json_t *doc, uint64_t size, const int64_t *stored_ns, struct error *err) {
     json_t *keys, *snapshots, *jobs, *holds, *deletes, *epochs = NULL, *copies = NULL, *wal = NULL, *runs, *voids;
-    json_t *gone = NULL, *acks = NULL, *sets = NULL;
+    json_t *gone = NULL, *acks = NULL, *sets = NULL, *before = NULL;
     const char *what = "summed-up state";
     int64_t version;
     int rc;
     if ((rc = json_need_int(doc, "version", what, &version, err)) < 0) return rc;
     const bool plain = version == STATE_VERSION_PLAIN;
     s->read_void = version == STATE_VERSION_READ;
-    if (version != STATE_VERSION && !plain && !s->read_void)
+    const bool befores = version == STATE_VERSION_BEFORE;
+    if (version != STATE_VERSION && !plain && !s->read_void && !befores)
         return error_set(err, ERR_LEDGER_BROKEN, "the summed-up state is of version %lld, which is unknown here",
                          (long long)version);
     if ((rc = json_need_array(doc, "keys", what, &keys, err)) < 0 ||
@@ -606,17 +634,18 @@ static int load(struct state *s, const json_t *doc, uint64_t size, const int64_t
         (!plain && (rc = json_need_array(doc, "wal_first", what, &gone, err)) < 0) ||
         (!plain && (rc = json_need_array(doc, "wal_gaps", what, &acks, err)) < 0) ||
         (!plain && (rc = json_need_array(doc, "sets", what, &sets, err)) < 0) ||
+        (befores && (rc = json_need_array(doc, "before_restore", what, &before, err)) < 0) ||
         (rc = json_need_array(doc, "runs", what, &runs, err)) < 0 ||
         (rc = json_need_array(doc, "void", what, &voids, err)) < 0)
         return rc;
     if (!json_get_digest(json_object_get(doc, "format"), &s->format)) return malformed(err, "digest of 'format'");
     if ((rc = load_keys(s, keys, size, plain, err)) < 0 ||
         (rc = load_snapshots(s, snapshots, size, plain, stored_ns, err)) < 0 ||
-        (rc = load_jobs(s, jobs, size, err)) < 0 || (rc = load_holds(s, holds, size, err)) < 0 ||
-        (rc = load_deletes(s, deletes, size, err)) < 0 || (rc = load_epochs(s, epochs, size, err)) < 0 ||
-        (rc = load_copies(s, copies, size, err)) < 0 || (rc = load_wal(s, wal, size, err)) < 0 ||
-        (rc = load_wal_first(s, gone, err)) < 0 || (rc = load_wal_acks(s, acks, size, err)) < 0 ||
-        (rc = load_sets(s, sets, size, err)) < 0 ||
+        (rc = load_before(s, before, err)) < 0 || (rc = load_jobs(s, jobs, size, err)) < 0 ||
+        (rc = load_holds(s, holds, size, err)) < 0 || (rc = load_deletes(s, deletes, size, err)) < 0 ||
+        (rc = load_epochs(s, epochs, size, err)) < 0 || (rc = load_copies(s, copies, size, err)) < 0 ||
+        (rc = load_wal(s, wal, size, err)) < 0 || (rc = load_wal_first(s, gone, err)) < 0 ||
+        (rc = load_wal_acks(s, acks, size, err)) < 0 || (rc = load_sets(s, sets, size, err)) < 0 ||
         (rc = load_runs(s, runs, err)) < 0 || (rc = load_drill(s, json_object_get(doc, "drill"), size, err)) < 0 ||
         (rc = load_void(s, voids, size, err)) < 0)
         return rc;

@@ -13,6 +13,8 @@
 #define STATE_VERSION_PLAIN 3
 /* As STATE_VERSION, with an entry read/v1 that counts for nothing: to readers from before that word it does not. */
 #define STATE_VERSION_READ 9
+/* As STATE_VERSION, such entries counted, with snapshots that were taken before a restore. */
+#define STATE_VERSION_BEFORE 10
 
 /* The same state gives the same bytes, whoever writes it (json_write sorts members). */
 int state_write(const struct state *s, json_t **ret, struct error *err) PK_CHECK;

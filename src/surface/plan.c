@@ -33,6 +33,7 @@ int plan_put(const struct plan_parts *p, bool exists, bool empty, uint64_t space
     int r = json_put_str(out, "fingerprint", hex, err);
     if (r == 0) r = json_put(out, "exists", json_boolean(exists), err);
     if (r == 0) r = json_put(out, "empty", json_boolean(empty), err);
+    if (r == 0) r = json_put(out, "overwrites", json_boolean(p->overwrites), err);
     if (r == 0) r = json_put_int(out, "space_bytes", (int64_t)space_bytes, err);
     if (r == 0) r = json_put(out, "steps", json_incref(p->steps), err);
     return r == 0 ? json_put(out, "warnings", json_incref(p->warnings), err) : r;

@@ -200,8 +200,9 @@ struct surface_driver {
     int (*probe)(const struct surface_context *, json_t **ret_facts, struct error *);
     int (*capture)(const struct surface_context *, struct sink *, struct capture_result *ret, struct error *);
     /* What a restore would do, for the plan: target, whether it exists or is empty, space needed, steps, and
-     * "fingerprint", a string that changes when the target does; "target", a path where it goes into a folder; and
-     * "system", what a server calls itself whatever it is reached by, where it does. */
+     * "fingerprint", a string that changes when the target does; "target", a path where it goes into a folder;
+     * "system", what a server calls itself whatever it is reached by, where it does; and "overwrites", true when what
+     * the surface has now is written over and nothing keeps it: whoever carries the plan out has it backed up first. */
     int (*plan)(const struct surface_context *, const struct restore_request *, json_t **ret, struct error *);
     int (*restore)(const struct surface_context *, struct source *, const struct restore_request *, struct restore_result *ret, struct error *);
     /* A disposable instance of the right version under scratch_dir; ret is the connection facts for restore_request.scratch. */

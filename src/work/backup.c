@@ -300,6 +300,7 @@ int backup_surface(struct work *w, const struct work_surface *s, const struct ba
     if (rc < 0) return rc;
     j.note = o->note;
     j.ticket = o->ticket;
+    j.before_restore = o->before_restore;
     if ((rc = repository_open(w, environment, &fallback, err)) < 0) {
         if (repo_out_of_reach(rc)) failed(w, s, &j, ret->label, err);
         return rc;
@@ -318,6 +319,7 @@ int backup_surface(struct work *w, const struct work_surface *s, const struct ba
             if ((rc = job_begin(&j, "bkp", err)) < 0) return rc;
             j.note = o->note;
             j.ticket = o->ticket;
+            j.before_restore = o->before_restore;
             snprintf(ret->id, sizeof ret->id, "%s", j.id);
             continue;
         }

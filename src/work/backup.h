@@ -8,6 +8,7 @@ struct backup_options {
     bool full_read, dry_run;
     const char *ticket, *note;
     const char *export_dir; /* NULL: none */
+    const char *before_restore; /* the plan of a restore that is about to write over it; NULL: none */
 };
 struct backup_result {
     char label[260], id[SNAPSHOT_ID_MAX];

@@ -450,6 +450,17 @@ static int surface_check(const struct work *w, const char *environment, const ch
     return selection_check(&s, w, err);
 }
 
+/* Of a surface that has no point: what it can be made anew from. */
+static int rebuilt_say(const struct work *w, const char *surface, struct error *err) {
+    const struct config_surface *s = w->config ? config_surface(w->config, surface) : NULL;
+    char names[600] = "";
+    for (size_t i = 0; s && i < s->rebuilt_from.count; i++)
+        snprintf(names + strlen(names), sizeof names - strlen(names), "%s%.100s", i ? ", " : "",
+                 s->rebuilt_from.items[i]);
+    if (!*names) return -(int)err->code;
+    return error_next(err, "%s is rebuilt from %s: restore that, and make %s anew from it.", surface, names, surface);
+}
+
 int work_point_of(struct work *w, const char *environment, const char *surface, const struct point_spec *spec,
                   const struct snapshot_info **ret, struct error *err) {
     const struct snapshot_info **points;
@@ -463,8 +474,10 @@ int work_point_of(struct work *w, const char *environment, const char *surface, 
     if (rc == 0) rc = mem_alloc((n + 1) * sizeof(struct point_entry), &mem, err);
     struct point_entry *e = mem;
     for (size_t i = 0; i < n && rc == 0; i++)
-        e[i] = (struct point_entry){points[i]->id, point_time(points[i]), points[i]->complete};
+        e[i] =
+            (struct point_entry){points[i]->id, point_time(points[i]), points[i]->complete, points[i]->before_restore};
     if (rc == 0) rc = point_find(spec, e, n, what, &at, err);
+    if (rc == -ERR_NO_POINT && spec->kind != POINT_ID) (void)rebuilt_say(w, surface, err);
     if (rc == 0) *ret = points[at];
     seam_free(mem);
     seam_free(points);

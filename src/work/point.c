@@ -31,7 +31,7 @@ int point_json(const struct snapshot_info *i, json_t **ret, struct error *err) {
     hex_encode(i->writer, sizeof i->writer, writer);
     json_t *j =
         json_pack("{s:s, s:s, s:s, s:s, s:s, s:b, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:s, s:o, s:b, s:i, s:b, "
-                  "s:I, s:s, s:s, s:o, s:s?}",
+                  "s:I, s:s, s:s, s:o, s:s?, s:b}",
                   "id", i->id, "environment", i->environment, "surface", i->surface, "kind", i->kind, "receipt_surface",
                   i->receipt_surface, "complete", i->complete, "time", point_time_json(point_time(i)), "started_at",
                   point_time_json(i->started_ns), "completed_at", point_time_json(i->completed_ns), "stored_at",
@@ -39,7 +39,7 @@ int point_json(const struct snapshot_info *i, json_t **ret, struct error *err) {
                   "stored_bytes", (json_int_t)i->stored_bytes, "verified", point_level(i->verified), "verified_at",
                   point_time_json(i->verified_ns), "damaged", i->verify_failed, "holds", (int)i->holds, "forgotten",
                   i->forgotten, "log_seq", (json_int_t)i->seq, "entry", entry, "writer", writer, "copy_of",
-                  source_json(i), "fallback_of", i->fallback);
+                  source_json(i), "fallback_of", i->fallback, "before_restore", i->before_restore);
     if (!j) return error_set(err, ERR_NO_MEMORY, "no memory for a recovery point");
     *ret = j;
     return 0;

@@ -74,7 +74,8 @@ static int surface_decide(struct work *w, const struct prune_plan *p, struct pru
             .bytes = points[i]->bytes,
             .items = points[i]->items,
             .held = points[i]->holds > 0 || copy_waits(w->repo, points[i]),
-            .status = points[i]->verify_failed                                            ? RETENTION_DAMAGED
+            .status = points[i]->before_restore                                           ? RETENTION_ASIDE
+                      : points[i]->verify_failed                                          ? RETENTION_DAMAGED
                       : points[i]->complete && !repo_snapshot_suspect(w->repo, points[i]) ? RETENTION_WHOLE
                                                                                           : RETENTION_PARTIAL,
         };

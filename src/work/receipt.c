@@ -61,7 +61,8 @@ int receipt_success(struct work *w, const struct work_surface *s, const struct j
     int rc = writer_describe(writer, &repository, err);
     if (rc == 0) rc = json_put_str(repository, "kind", s->driver->kind, err);
     if (rc == 0) rc = json_put(repository, "complete", json_boolean(complete), err);
-    if (rc == 0 && !(extra = json_pack("{s:O, s:O*}", "repository", repository, "fallback", j->fallback)))
+    if (rc == 0 && !(extra = json_pack("{s:O, s:O*, s:s*}", "repository", repository, "fallback", j->fallback,
+                                       "before_restore", j->before_restore)))
         rc = error_set(err, ERR_NO_MEMORY, "no memory for a receipt");
     r.extra = extra;
     if (rc == 0) rc = receipt_statement(&r, &secrets, ret, err);
@@ -149,8 +150,9 @@ static int put_copies(struct work *w, json_t *extra, struct error *err) {
     return rc == 0 && from ? json_put_str(extra, "read_from", from, err) : rc;
 }
 
-int receipt_restore(struct work *w, const struct snapshot_info *info, const char *plan_sha256, const char *target,
-                    bool success, int64_t started_ns, uint64_t bytes, uint64_t items, struct error *err) {
+int receipt_restore(struct work *w, const struct snapshot_info *info, const char *plan_sha256, const char *before,
+                    const char *target, bool success, int64_t started_ns, uint64_t bytes, uint64_t items,
+                    struct error *err) {
     struct about a = about_of(info);
     char label[260];
     struct redaction secrets = known_secrets_redaction(&w->known);
@@ -160,6 +162,7 @@ int receipt_restore(struct work *w, const struct snapshot_info *info, const char
     json_t *statement = NULL,
            *extra = json_pack("{s:I}", "duration_ms", (json_int_t)((now - started_ns) / 1000000 + 1));
     int rc = put_copies(w, extra, err);
+    if (rc == 0 && *before) rc = json_put_str(extra, "before", before, err);
     struct restore_record r = {.environment = info->environment,
                                .surface = info->surface,
                                .target = target,

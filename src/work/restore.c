@@ -4,6 +4,7 @@
 #include "base/time.h"
 #include "platform/guard.h"
 #include "work/around.h"
+#include "work/before.h"
 #include "work/extract.h"
 #include "work/leftover.h"
 #include "work/pitr.h"
@@ -310,6 +311,7 @@ int restore_plan_make(struct work *w, const char *address, const struct restore_
         if (!o->into && !o->swap && !o->in_place && one && chosen) rc = json_put_str(doc, "into", chosen, err);
     }
     if (rc == 0) rc = json_put(doc, "target", json_incref(found.target), err);
+    if (rc == 0) rc = before_put(w, o->no_backup_first, doc, err);
     if (rc == 0) rc = plan_file_save(w, id, doc, err);
     if (rc == 0) {
         snprintf(ret->id, sizeof ret->id, "%s", id);
@@ -433,7 +435,7 @@ static void target_name(const json_t *facts, const json_t *doc, char *out, size_
     }
 }
 
-int restore_run(struct work *w, const struct restore_plan *p, const char *confirm, struct restore_done *ret,
+int restore_run(struct work *w, struct restore_plan *p, const char *confirm, struct restore_done *ret,
                 struct error *err) {
     struct work_reading in;
     struct request q = {0};
@@ -454,10 +456,14 @@ int restore_run(struct work *w, const struct restore_plan *p, const char *confir
     if (plan_folder(p->doc)) (void)work_partials_remove(w, plan_folder(p->doc), in.bridge.label);
     bool standby = false;
     if (!p->fresh && !p->in_standby) rc = around_begin(w, &in.ctx, p->id, &standby, err);
+    if (rc == 0) rc = before_see_to(w, p, err);
+    const bool begun = rc == 0;
+    info = repo_snapshot_at(w->repo, p->seq); /* a backup has moved it */
     if (rc == 0)
         rc = extract_is(p->doc) ? extract_run(w, info, &in, &q.q, &r, err)
                                 : in.surface.driver->restore(&in.ctx, &in.source.source, &q.q, &r, err);
     rc = known_secrets_error(&w->known, rc, err);
+    if (begun) before_end(w, p);
     struct error live = ERROR_INIT;
     if (standby && around_end(w, &in.ctx, p->id, &live) < 0 && w->options.events.warning)
         w->options.events.warning(w->options.events.ctx, in.bridge.label, live.text);
@@ -465,6 +471,11 @@ int restore_run(struct work *w, const struct restore_plan *p, const char *confir
     if (rc < 0)
         (void)!error_state(err,
                            "nothing was put in the place of anything live; what was half-restored has been removed");
+    if (rc < 0 && p->before[0] && w->options.events.warning) {
+        char kept[300];
+        snprintf(kept, sizeof kept, "what was there before is backed up as %s", p->before);
+        w->options.events.warning(w->options.events.ctx, in.bridge.label, kept);
+    }
     ret->items = r.items;
     ret->bytes = r.bytes;
     ret->skipped = r.skipped;
@@ -477,7 +488,7 @@ int restore_run(struct work *w, const struct restore_plan *p, const char *confir
     if (role == ROLE_ADMIN || role == ROLE_RESTORE) {
         struct error lost = ERROR_INIT;
         const char *digest = json_string_value(json_object_get(p->doc, "digest"));
-        int one = receipt_restore(w, info, digest, ret->target, rc == 0, started, r.bytes, r.items, &lost);
+        int one = receipt_restore(w, info, digest, p->before, ret->target, rc == 0, started, r.bytes, r.items, &lost);
         if (one == 0) one = repo_publish(w->repo, &lost);
         if (one < 0) receipt_lost(w, in.bridge.label, "the receipt is not in the log", &lost);
     }

@@ -16,6 +16,7 @@ struct restore_options {
     /* Where a physical backup's recovery ends; NULL for what is not asked for. target: "latest" or "immediate". */
     const char *target, *target_time, *target_lsn, *target_xid, *target_name, *target_timeline, *target_action;
     bool target_exclusive, standby;
+    bool no_backup_first; /* what is overwritten is lost, as was asked for (work/before.h) */
 };
 struct restore_plan {
     char id[PLAN_ID_BYTES];           /* pln-<hex> */
@@ -26,6 +27,8 @@ struct restore_plan {
     char phrase[512];
     bool in_standby;                  /* set by whoever keeps the platform in standby around it: no hooks are run for that */
     bool thawed;                      /* restore_thaw has seen to it that everything can be read */
+    bool no_backup_first;             /* set by the caller: none is asked for now, whatever the plan says */
+    char before[SNAPSHOT_ID_MAX];     /* the backup of what was there before (work/before.h); empty: none */
     json_t *doc;                      /* the whole plan, for people and programs; owned */
 };
 /* Make a plan and keep it in the cache folder, so that it can be carried out by its id. Changes nothing else. */
@@ -48,10 +51,12 @@ struct restore_done {
     int64_t duration_ns;
     json_t *facts; /* owned by the caller */
 };
-/* Carry it out. `confirm` is the typed phrase, NULL when none was given (ERR_CONFIRM where one is needed). A receipt of the
- * outcome goes into the log where the key may sign one. ERR_S3_ARCHIVED when something lies in an archive class: nothing was
- * begun (work/thaw.h). */
-int restore_run(struct work *w, const struct restore_plan *p, const char *confirm, struct restore_done *ret, struct error *err) PK_CHECK;
+/* Carry it out, after what it overwrites is backed up where nothing else keeps that (p->before; ERR_BACKUP_FIRST:
+ * nothing was begun). `confirm` is the typed phrase, NULL when none was given (ERR_CONFIRM where one is needed). A
+ * receipt of the outcome goes into the log where the key may sign one. ERR_S3_ARCHIVED when something lies in an
+ * archive class: nothing was begun (work/thaw.h). */
+int restore_run(struct work *w, struct restore_plan *p, const char *confirm, struct restore_done *ret,
+                struct error *err) PK_CHECK;
 
 /* Tells of each item whose content carrying the plan's document out reads, and answers 1; 0, without having told of
  * all, when that may be any. */

@@ -176,12 +176,22 @@ static void count(const struct run *r, struct set_result *ret) {
                          : "per-surface");
 }
 
+/* NULL: it is not. */
+static json_t *rebuilt_json(const struct config_surface *c) {
+    json_t *list = c->rebuilt_from.count ? json_array() : NULL;
+    for (size_t i = 0; list && i < c->rebuilt_from.count; i++)
+        json_array_append_new(list, json_string(c->rebuilt_from.items[i]));
+    return list;
+}
+
 static int missing_add(json_t *list, const struct set_member *m, const char *code, const char *text,
                        struct error *err) {
     char some[401];
     snprintf(some, sizeof some, "%s", text);
     json_t *clean = json_name(BYTES_STR(some)); /* cut anywhere */
-    return json_push(list, json_pack("{s:s, s:s, s:o}", "surface", m->surface->head.name, "code", code, "text", clean),
+    return json_push(list,
+                     json_pack("{s:s, s:s, s:o, s:o*}", "surface", m->surface->head.name, "code", code, "text", clean,
+                               "rebuilt_from", rebuilt_json(m->surface)),
                      err);
 }
 
@@ -200,11 +210,11 @@ static int member_add(json_t *members, json_t *missing, const struct work *w, co
     hex_encode(p->entry.b, DIGEST_BYTES, receipt);
     json_t *depends = set_depends_json(w->config, c, spec->members, spec->count);
     return json_push(members,
-                     json_pack("{s:s, s:s, s:I, s:s, s:s, s:s, s:o, s:s, s:b, s:I, s:I}", "surface", p->surface,
+                     json_pack("{s:s, s:s, s:I, s:s, s:s, s:s, s:o, s:o*, s:s, s:b, s:I, s:I}", "surface", p->surface,
                                "backup_id", p->id, "seq", (json_int_t)p->seq, "receipt", receipt, "kind", p->kind,
-                               "class", config_class_name(c), "depends_on", depends, "consistency",
-                               m->result.consistency, "complete", (int)p->complete, "items", (json_int_t)p->items,
-                               "bytes", (json_int_t)p->bytes),
+                               "class", config_class_name(c), "depends_on", depends, "rebuilt_from", rebuilt_json(c),
+                               "consistency", m->result.consistency, "complete", (int)p->complete, "items",
+                               (json_int_t)p->items, "bytes", (json_int_t)p->bytes),
                      err);
 }
 

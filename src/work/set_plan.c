@@ -54,7 +54,9 @@ static bool can_swap(const char *kind) {
 static int options_of(const struct set_restore_options *o, const json_t *members, const json_t *m, bool folder,
                       char target[4096], struct restore_options *ret, struct error *err) {
     const char *kind = json_text(m, "kind", ""), *surface = json_text(m, "surface", ""), *end;
-    *ret = (struct restore_options){.terminate_connections = o->terminate_connections, .no_owner = o->no_owner};
+    *ret = (struct restore_options){.terminate_connections = o->terminate_connections,
+                                    .no_owner = o->no_owner,
+                                    .no_backup_first = o->no_backup_first};
     if (o->into && o->replace)
         return error_set(err, ERR_USAGE,
                          "--into says where, and --in-place and --swap say that it is over the live things");
@@ -135,6 +137,8 @@ static int member_plan(struct work *w, const struct set_info *s, const struct se
                           json_object_get(t, "target") ? json_text(t, "target", "") : json_text(one.doc, "into", ""),
                           err);
     if (rc == 0) rc = json_put(m, "estimated_seconds", json_incref(json_object_get(one.doc, "estimated_seconds")), err);
+    if (rc == 0 && json_object_get(one.doc, "backup_first"))
+        rc = json_put(m, "backup_first", json_incref(json_object_get(one.doc, "backup_first")), err);
     if (rc == 0 && json_object_get(t, "steps"))
         rc = json_put(m, "steps", json_incref(json_object_get(t, "steps")), err);
     json_t *said = json_deep_copy(json_object_get(one.doc, "warnings")), *more = json_object_get(t, "warnings");
@@ -190,10 +194,15 @@ static int warnings(const struct set_info *s, const json_t *predicate, json_t *d
     json_t *list = json_array();
     int rc = json_put(doc, "warnings", list, err);
     json_array_foreach(json_object_get(predicate, "missing"), i, m) {
+        const json_t *from = json_object_get(m, "rebuilt_from"), *one;
+        char names[400] = "";
+        size_t k;
+        json_array_foreach(from, k, one) snprintf(names + strlen(names), sizeof names - strlen(names), "%s%.100s",
+                                                  k ? ", " : "; it is rebuilt from ", json_string_value(one));
         if (rc == 0)
             rc = json_push(list,
-                           json_sprintf("the set has nothing of %s: %.200s", json_text(m, "surface", ""),
-                                        json_text(m, "text", "")),
+                           json_sprintf("the set has nothing of %s: %.200s%s", json_text(m, "surface", ""),
+                                        json_text(m, "text", ""), names),
                            err);
     }
     if (rc == 0 && strcmp(s->consistency, "quiesced") != 0)

@@ -12,6 +12,7 @@
 #include "base/time.h"
 #include "evidence/set.h"
 #include "platform/guard.h"
+#include "work/before.h"
 #include "work/owed.h"
 #include "work/quiesce.h"
 
@@ -125,8 +126,10 @@ static int again(struct set_run *r, size_t i, const json_t *row, struct error *e
                                 .swap = json_is_true(json_object_get(m, "swap")),
                                 .into = live ? NULL : json_string_value(json_object_get(doc, "into")),
                                 .terminate_connections = json_is_true(json_object_get(doc, "terminate_connections")),
-                                .no_owner = json_is_true(json_object_get(doc, "no_owner"))};
+                                .no_owner = json_is_true(json_object_get(doc, "no_owner")),
+                                .no_backup_first = strcmp(json_text(doc, "backup_first", ""), BEFORE_DECLINED) == 0};
     if (rc == 0) rc = restore_plan_make(r->w, address, &o, &r->plans[i], err);
+    if (rc == 0) before_hand_on(r->w, plan_of(m, row), r->plans[i].id);
     json_decref(doc);
     return rc;
 }
@@ -162,11 +165,11 @@ static json_t *member_row(const struct set_run *r, size_t i) {
     const struct set_restored *s = &r->rows[i];
     char why[401];
     snprintf(why, sizeof why, "%.400s", s->why.text);
-    return json_pack("{s:s, s:s, s:s, s:o, s:I, s:I, s:I, s:o}", "surface", s->surface, "snapshot",
+    return json_pack("{s:s, s:s, s:s, s:s*, s:o, s:I, s:I, s:I, s:o}", "surface", s->surface, "snapshot",
                      json_text(json_array_get(r->members, i), "backup_id", ""), "result", set_step_name(s->step),
-                     "target", json_name(BYTES_STR(s->target)), "items", (json_int_t)s->items, "bytes",
-                     (json_int_t)s->bytes, "duration_ms", (json_int_t)(s->duration_ns / 1000000), "why",
-                     json_name(BYTES_STR(why)));
+                     "before", *s->before ? s->before : NULL, "target", json_name(BYTES_STR(s->target)), "items",
+                     (json_int_t)s->items, "bytes", (json_int_t)s->bytes, "duration_ms",
+                     (json_int_t)(s->duration_ns / 1000000), "why", json_name(BYTES_STR(why)));
 }
 
 static void sign(struct set_run *r, const json_t *checks, bool good, const struct error *why) {
@@ -200,12 +203,26 @@ static void sign(struct set_run *r, const json_t *checks, bool good, const struc
     if (rc < 0 && e->warning) e->warning(e->ctx, r->p->label, lost.text);
 }
 
+/* All that will be written over, before any of it is. */
+static int back_up_first(struct set_run *r, struct error *err) {
+    for (size_t i = 0; i < r->n; i++) {
+        struct restore_plan *p = &r->plans[i];
+        if (!p->doc || r->rows[i].step == SET_ALREADY) continue;
+        p->no_backup_first |= r->p->no_backup_first;
+        int rc = before_see_to(r->w, p, err);
+        if (rc < 0) return rc;
+        snprintf(r->rows[i].before, sizeof r->rows[i].before, "%s", p->before);
+    }
+    return 0;
+}
+
 static int act(struct set_run *r, json_t *checks, struct error *err) {
     struct quiesce q;
     struct error lost = ERROR_INIT;
     int rc = quiesce_begin(&q, r->w, &r->spec, "standby", "live", "restore", false, err);
     if (rc < 0) return rc;
-    rc = set_restore_all(r, err);
+    rc = back_up_first(r, err);
+    if (rc == 0) rc = set_restore_all(r, err);
     const bool whole = rc == 0;
     int checked =
         set_checks_run(r->w, &r->spec, r->p->doc, r->rows, !whole, r->watch, r->done, checks, whole ? err : &lost);

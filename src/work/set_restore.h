@@ -17,7 +17,7 @@ struct set_restore_options {
      * is what `restore --into` of that surface takes, or one of the words in-place, swap and beside. */
     const char *into;
     bool replace; /* in the place of the live things: swapped in where the kind can, else in place */
-    bool terminate_connections, no_owner;
+    bool terminate_connections, no_owner, no_backup_first;
 };
 struct set_plan {
     char id[PLAN_ID_BYTES]; /* pls-<hex> */
@@ -25,6 +25,7 @@ struct set_plan {
     uint64_t seq;          /* of the set's receipt */
     bool protected, fresh; /* as of restore_plan: fresh when all members are */
     char phrase[512];
+    bool no_backup_first;      /* set by the caller, as of restore_plan */
     json_t *doc;               /* the whole plan; owned */
     struct restore_plan *made; /* of the members, in their order; NULL once it was stored and loaded. Owned */
     size_t made_count;
@@ -46,6 +47,7 @@ struct set_restored {
     const char *surface; /* borrowed from the plan */
     enum set_step step;
     char target[4096];
+    char before[SNAPSHOT_ID_MAX]; /* the backup of what was there before (work/before.h); empty: none */
     uint64_t items, bytes;
     int64_t duration_ns;
     struct error why; /* of what failed or was not begun */

@@ -55,7 +55,7 @@ static void gather(const struct repo *repo, struct status_row *r) {
         if (!*r->kind) snprintf(r->kind, sizeof r->kind, "%s", p->kind);
         if (p->forgotten) continue;
         r->held += p->holds > 0;
-        if (!p->complete || repo_snapshot_suspect(repo, p)) continue;
+        if (!p->complete || p->before_restore || repo_snapshot_suspect(repo, p)) continue;
         if (p->is_copy && point_time(p) < r->good_time_ns) continue; /* it came late */
         snprintf(r->good_id, sizeof r->good_id, "%s", p->id);
         r->good_time_ns = point_time(p);

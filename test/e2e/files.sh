@@ -129,6 +129,29 @@ echo damaged >tree/catalog/sheet-9.json
 pk restore "lab/artifacts@$first" --in-place --path catalog/sheet-9.json --dry-run --json && plan=$(result plan) && pk restore --plan "$plan" &&
   cmp tree/catalog/sheet-9.json kept/catalog/sheet-9.json && [ -e tree/new ]
 claim 'one file is restored in place, and its neighbours stay'
+grep -q '"backup_first":"here"' out
+pk restore "lab/artifacts@$first" --in-place --path catalog/sheet-9.json --dry-run && grep -q 'what lab/artifacts has now is backed up, before anything is written over it' out
+claim 'the plan says that what is there now is backed up first'
+facts_of() { "$P" show "lab/artifacts@$1" --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["point"][sys.argv[1]])' "$2"; }
+echo damaged again >tree/catalog/sheet-9.json
+newest=$(facts_of latest id)
+pk restore "lab/artifacts@$first" --in-place --path catalog/sheet-9.json --dry-run --json && pk restore --plan "$(result plan)" --json && before=$(result before) &&
+  pk restore "lab/artifacts@$before" --path catalog/sheet-9.json --into "$T/was" && grep -q 'damaged again' was/catalog/sheet-9.json && ! grep -q damaged tree/catalog/sheet-9.json
+claim '... and the run names it: what was written over is had back from it'
+pk list lab/artifacts && grep "$before" out | grep -q 'before a restore' && pk show "lab/artifacts@$before" && grep -q '^taken .*before a restore' out &&
+  [ "$(facts_of latest id)" = "$newest" ] && [ "$(facts_of "$before" before_restore)" = True ]
+claim '... which is never the latest, and says why it was taken'
+pk ledger show $(seq 0 "$(($("$P" ledger list | grep -c '^ *[0-9]') - 1))") && grep -q "\"before\": \"$before\"" out && grep -q '"before_restore": "pln-' out
+claim '... and the log has it beside the restore'
+echo worthless >tree/catalog/sheet-9.json
+n=$("$P" list lab/artifacts | wc -l)
+pk restore "lab/artifacts@$first" --in-place --path catalog/sheet-9.json --no-backup-first --dry-run && grep -q 'nothing: what lab/artifacts has now is lost' out &&
+  pk restore "lab/artifacts@$first" --in-place --path catalog/sheet-9.json --dry-run --json && pk restore --plan "$(result plan)" --no-backup-first --json && [ "$(result before)" = None ] &&
+  cmp tree/catalog/sheet-9.json kept/catalog/sheet-9.json && [ "$("$P" list lab/artifacts | wc -l)" = "$n" ]
+claim 'none is taken where that is asked for, of the plan or of its run'
+rm tree/catalog/sheet-9.json
+pk restore "lab/artifacts@$first" --in-place --path catalog/sheet-9.json --dry-run --json && ! grep -q backup_first out && pk restore --plan "$(result plan)" --json && [ "$(result before)" = None ]
+claim 'nor where nothing is written over'
 pk restore "lab/artifacts@$first" --swap --dry-run --json && plan=$(result plan) && pk restore --plan "$plan" &&
   trees tree kept && [ "$(find . -maxdepth 2 -path './tree*/new' | wc -l)" = 1 ]
 claim 'a whole tree is swapped in, and the old one kept beside it'

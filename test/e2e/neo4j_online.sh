@@ -169,6 +169,10 @@ neo4j_ask "$A" 'MATCH (n) WHERE n.id > 100 DETACH DELETE n' >/dev/null
 neo4j_ask "$A" 'DROP CONSTRAINT person_id' >/dev/null
 restored --in-place && picture "$A" >is && cmp -s was is
 claim 'in place, what was lost is back, and what was there is replaced'
+before=$(result before) && pk restore "lab/graph@$before" --in-place --dry-run --json && pk restore --plan "$(result plan)" --json &&
+  [ "$(neo4j_ask "$A" 'MATCH (n) WHERE n.id > 100 RETURN count(n)' | tr -dc 0-9)" = 0 ] && [ "$(neo4j_ask "$A" "SHOW CONSTRAINTS YIELD name WHERE name = 'person_id' RETURN count(*)" | tr -dc 0-9)" = 0 ] &&
+  restored --in-place && picture "$A" >is && cmp -s was is
+claim '... which was backed up before, and is had back from that'
 restored --in-place && picture "$A" >is && cmp -s was is
 claim 'twice is once'
 fails 2 PK-USE-001 restore lab/graph@latest && says 'bolt://host:port/database'

@@ -72,6 +72,7 @@ surfaces:
     kind: redis
     class: runtime
     depends_on: [pg]
+    rebuilt_from: [artifacts]
     server: { host: $R/s, conflicts: replace }
   pg:
     kind: postgres
@@ -204,6 +205,11 @@ partial=$(result sets.0.set_id)
 shown "lab/platform@$partial" 'r = d["receipt"]
 assert r["status"] == "partial" and [m["surface"] for m in r["missing"]] == ["cache"] and r["missing"][0]["code"].startswith("PK-"), r'
 claim 'and its receipt says what is missing'
+shown "lab/platform@$partial" 'assert d["receipt"]["missing"][0]["rebuilt_from"] == ["artifacts"] and not any("rebuilt_from" in m for m in d["receipt"]["members"]), d' &&
+  shown "lab/platform@$whole" 'assert [m.get("rebuilt_from") for m in d["receipt"]["members"] if m["surface"] == "cache"] == [["artifacts"]], d' &&
+  pk restore "lab/platform@$partial" --into "$T/partial" --dry-run && grep -q 'the set has nothing of cache: .*; it is rebuilt from artifacts' out &&
+  fails 2 PK-USE-002 restore prod/cache && says 'cache is rebuilt from artifacts: restore that, and make cache anew from it'
+claim '... and what that is rebuilt from, as a restore does'
 "$P" list lab/platform@latest --json | grep -q "$whole"
 claim 'the latest set is the last whole one'
 redis_start "$R" || exit 1

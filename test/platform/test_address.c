@@ -160,6 +160,21 @@ static void finds_points(void **state) {
     err = ERROR_INIT;
     assert_int_equal(point_find(&latest, partial, 1, "prod/pg", &at, &err), -ERR_NO_POINT);
     assert_non_null(strstr(err.text, "its only recovery point is partial"));
+    /* what restores wrote over is meant by its id alone */
+    const struct point_entry aside[] = {{"bkp-c", 100, true, true}, {"bkp-d", 200, true}, {"bkp-e", 300, true, true}};
+    assert_ok(point_find(&latest, aside, 3, "prod/pg", &at, &err), &err);
+    assert_int_equal(at, 1);
+    latest = (struct point_spec){.kind = POINT_TIME, .time_ns = 400};
+    assert_ok(point_find(&latest, aside, 3, "prod/pg", &at, &err), &err);
+    assert_int_equal(at, 1);
+    assert_ok(point_parse("bkp-e", &latest, &err), &err);
+    assert_ok(point_find(&latest, aside, 3, "prod/pg", &at, &err), &err);
+    assert_int_equal(at, 2);
+    assert_ok(point_parse("latest", &latest, &err), &err);
+    err = ERROR_INIT;
+    assert_int_equal(point_find(&latest, aside, 1, "prod/pg", &at, &err), -ERR_NO_POINT);
+    assert_string_equal(err.text,
+                        "prod/pg has no whole backup but of what restores wrote over, the newest being bkp-c");
 }
 
 int main(void) {

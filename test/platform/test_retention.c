@@ -299,7 +299,7 @@ static size_t random_history(struct retention_point *p, int64_t now) {
                                         dice(2) ? 1000 : dice(UINT64_MAX),
                                         dice(100),
                                         dice(30) == 0,
-                                        dice(8) ? RETENTION_WHOLE : (enum retention_status)dice(3)};
+                                        dice(8) ? RETENTION_WHOLE : (enum retention_status)dice(4)};
         if (wild && t > INT64_MAX - 100 * DAY) t = now;
         if (wild && t < INT64_MIN + 100 * DAY) t = now;
     }
@@ -308,6 +308,15 @@ static size_t random_history(struct retention_point *p, int64_t now) {
 
 static bool is_proven(const struct retention_point *p, const struct retention_rules *r) {
     return p->status == RETENTION_WHOLE && p->level >= (r->level_min ? r->level_min : CONFIG_LEVEL_CHECKSUM);
+}
+
+/* Whose fate one that lies aside shares; n: nobody's. */
+static size_t neighbour(const struct retention_point *p, size_t n, const struct retention_rules *r, size_t i) {
+    for (size_t j = i; j-- > 0;)
+        if (is_proven(&p[j], r)) return j;
+    for (size_t j = i; j < n; j++)
+        if (is_proven(&p[j], r)) return j;
+    return n;
 }
 
 static void check_invariants(const struct retention_point *p, size_t n, const struct retention_rules *r) {
@@ -329,6 +338,8 @@ static void check_invariants(const struct retention_point *p, size_t n, const st
         assert_false(verdicts[i].decision == RETENTION_DEFERRED && !plan.holds);
         assert_false(forgotten && !any); /* 7 */
         assert_true(verdicts[i].reason[0] != '\0');
+        if (p[i].status == RETENTION_ASIDE && !p[i].held && any && newest != n && i < newest) /* 8 */
+            assert_int_equal(verdicts[i].decision, verdicts[neighbour(p, n, r, i)].decision);
         kept_by_rule += strstr(verdicts[i].reason, " of ") != NULL && !strstr(verdicts[i].reason, "proven");
     }
     uint32_t copies = r->min_copies ? r->min_copies : 1;
@@ -336,6 +347,37 @@ static void check_invariants(const struct retention_point *p, size_t n, const st
     assert_true(kept_by_rule <= places);
     assert_int_equal(plan.kept + plan.deferred + plan.forgotten, n);
     assert_int_equal(plan.proven, proven);
+}
+
+/* A point from before a restore neither takes a place nor raises a hold, however small, new and unproven it is. */
+static void what_lies_aside_changes_nothing(void **state) {
+    (void)state;
+    struct retention_point p[12], with[13];
+    struct retention_verdict alone[12];
+    const int64_t now = at("2026-03-01T12:00:00Z");
+    const struct retention_rules r = {.daily = 3, .min_copies = 2};
+    history(p, 12, now - 2 * HOUR, DAY);
+    for (size_t where = 0; where <= 12; where++) {
+        decide(p, 12, &r, now);
+        assert_int_equal(plan.holds, 0);
+        memcpy(alone, verdicts, sizeof alone);
+        for (size_t i = 0; i < 13; i++) with[i] = p[i < where ? i : i - (i > where)];
+        for (size_t i = 0; i < 13; i++) with[i].seq = 10 + i;
+        with[where] = (struct retention_point){10 + where,
+                                               (where ? p[where - 1] : p[0]).time_ns + (where ? HOUR : -HOUR),
+                                               CONFIG_LEVEL_FULL,
+                                               1,
+                                               1,
+                                               false,
+                                               RETENTION_ASIDE};
+        decide(with, 13, &r, now);
+        assert_int_equal(plan.holds, 0);
+        assert_int_equal(plan.proven, 12);
+        for (size_t i = 0; i < 12; i++) assert_int_equal(verdicts[i < where ? i : i + 1].decision, alone[i].decision);
+        const size_t by = where ? where - 1 : 0;
+        assert_int_equal(verdicts[where].decision, alone[by].decision);
+        assert_non_null(strstr(verdicts[where].reason, where == 12 ? "newer than" : "before a restore"));
+    }
 }
 
 static void random_histories_keep_the_invariants(void **state) {
@@ -408,6 +450,7 @@ int main(void) {
         cmocka_unit_test(holds_when_the_newest_shrank),
         cmocka_unit_test(holds_when_the_clock_jumped),
         cmocka_unit_test(holds_when_copies_lack),
+        cmocka_unit_test(what_lies_aside_changes_nothing),
         cmocka_unit_test(random_histories_keep_the_invariants),
         cmocka_unit_test(pruning_twice_is_pruning_once),
     };

@@ -109,6 +109,14 @@ static void what_cannot_be_is_refused(void **state) {
                 "t.yaml:10:9: the set 'db' has the name of a surface; an address could not tell them apart");
     parse_fails(HEAD "  x: { kind: files, class: truth, paths: [/x], depends_on: [x] }\n" ENVIRONMENTS,
                 ERR_CONFIG_VALUE, "t.yaml:10:3: surfaces.x depends on itself, by way of its 'depends_on'");
+    parse_fails(HEAD "  x: { kind: files, class: truth, paths: [/x], rebuilt_from: [art] }\n" ENVIRONMENTS,
+                ERR_CONFIG_VALUE,
+                "t.yaml:10:3: surfaces.x is of class truth, which others are rebuilt from; take 'rebuilt_from' out");
+    parse_fails(HEAD "  x: { kind: files, class: cache, paths: [/x], rebuilt_from: [art, web] }\n" ENVIRONMENTS,
+                ERR_CONFIG_VALUE,
+                "t.yaml:10:3: surfaces.x is rebuilt from web, which is of class runtime: only what is truth will do");
+    parse_fails(HEAD "  x: { kind: files, class: cache, paths: [/x], rebuilt_from: [arts] }\n" ENVIRONMENTS,
+                ERR_CONFIG_VALUE, "t.yaml:10:63: there is no surface 'arts' (did you mean 'art'?)");
     parse_fails(HEAD
                 "environments:\n  dev: { repository: main, surfaces: [db], sets: { s: { surfaces: [db, art] } } }\n",
                 ERR_CONFIG_VALUE, "t.yaml:11:52: the set 's' names 'art', which the environment 'dev' does not have");

@@ -25,6 +25,8 @@ static json_t *digest_of(const char *text, uint64_t n) {
 
 static struct keyring *writer_key;
 
+static unsigned before_restores = 1; /* one in so many is; 1: none */
+
 static json_t *receipt(uint64_t n, bool data) {
     char id[64], now[32];
     snprintf(id, sizeof id, "bkp-%llu", (unsigned long long)n);
@@ -37,6 +39,8 @@ static json_t *receipt(uint64_t n, bool data) {
                                       "kind", "test", "root", digest_of("root", n), "packs", digest_of("packs", n),
                                       "complete", (int)roll(2), "items", (json_int_t)roll(1000), "bytes",
                                       (json_int_t)roll(1u << 30), "stored_bytes", (json_int_t)roll(1u << 20)));
+    if (data && roll(before_restores) == 1)
+        json_object_set_new(p, "before_restore", json_string("pln-0123456789abcdef"));
     return p;
 }
 
@@ -188,6 +192,7 @@ static void remove_summaries(struct kit *k) {
 static void every_cut_gives_the_state_of_the_whole_log(void **state) {
     (void)state;
     struct kit k;
+    before_restores = 4;
     begin(&k);
     for (uint64_t size = 2; size < 700;) {
         size += 1 + roll(60);
@@ -199,6 +204,7 @@ static void every_cut_gives_the_state_of_the_whole_log(void **state) {
     }
     assert_true(k.repo->state.void_count > 10 && k.repo->state.hold_count > 5 && k.repo->state.delete_count > 5);
     end(&k);
+    before_restores = 1;
 }
 
 static bool exists(struct kit *k, const char *key) {
@@ -502,6 +508,41 @@ static void who_may_say_that_data_was_read(void **state) {
     end(&k);
 }
 
+/* What was taken before a restore is told, and by nothing else than the snapshots that are. */
+static void what_was_taken_before_a_restore_is_told(void **state) {
+    (void)state;
+    struct kit k;
+    struct error err = ERROR_INIT;
+    struct state got;
+    json_t *doc = NULL, *p = receipt(1, true);
+    begin(&k);
+    kit_say(&k, PREDICATE_RECEIPT, receipt(0, true), repo_keys(k.repo));
+    json_object_set_new(p, "before_restore", json_string("pln-0123456789abcdef"));
+    kit_say(&k, PREDICATE_RECEIPT, p, repo_keys(k.repo));
+    kit_ok(repo_sync(k.repo, &err), &err);
+    assert_int_equal(version_of(&k, &doc), STATE_VERSION_BEFORE);
+    const uint64_t size = ledger_size(repo_ledger(k.repo)), first = repo_snapshot(k.repo, 0)->seq,
+                   seq = repo_snapshot(k.repo, 1)->seq;
+    const uint8_t *admin = repo_keys(k.repo)->admin_public;
+    kit_ok(state_read(doc, size, NULL, admin, &got, &err), &err);
+    assert_false(got.snapshots[0].before_restore);
+    assert_true(got.snapshots[1].before_restore);
+    state_free(&got);
+    json_t *const bad[] = {json_array(),
+                           json_pack("[I, I]", (json_int_t)first, (json_int_t)first),
+                           json_pack("[I]", (json_int_t)size),
+                           json_pack("[I, I]", (json_int_t)seq, (json_int_t)first),
+                           json_pack("[s]", "2"),
+                           json_pack("{s:I}", "a", (json_int_t)seq)};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        json_object_set_new(doc, "before_restore", bad[i]);
+        assert_int_equal(state_read(doc, size, NULL, admin, &got, &err), -ERR_LEDGER_BROKEN);
+        error_clear(&err);
+    }
+    json_decref(doc);
+    end(&k);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_cut_gives_the_state_of_the_whole_log),
@@ -513,6 +554,7 @@ int main(void) {
         cmocka_unit_test(a_repository_mends_what_it_refused),
         cmocka_unit_test(only_the_canonical_form_is_read),
         cmocka_unit_test(who_may_say_that_data_was_read),
+        cmocka_unit_test(what_was_taken_before_a_restore_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

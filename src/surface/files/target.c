@@ -3,6 +3,7 @@
 #include "base/time.h"
 #include "surface/files/files_internal.h"
 #include "surface/files/filter.h"
+#include "surface/files/glob.h"
 #include <errno.h>
 #include <stdio.h>
 
@@ -128,20 +129,24 @@ int target_look(const struct target *t, bool *ret_exists, bool *ret_empty, struc
 
 /* ---- the plan ---- */
 
-static int stat_describe(const char *path, struct buf *b, struct error *err) {
+static int stat_describe(const char *path, struct buf *b, bool *ret_there, struct error *err) {
     struct stat st;
-    if (seam_fstatat(AT_FDCWD, path, &st, AT_SYMLINK_NOFOLLOW) < 0) return buf_printf(b, err, "%s absent;", path);
+    *ret_there = seam_fstatat(AT_FDCWD, path, &st, AT_SYMLINK_NOFOLLOW) == 0;
+    if (!*ret_there) return buf_printf(b, err, "%s absent;", path);
     return buf_printf(b, err, "%s %llu %llu %llu %lld.%09ld %lld.%09ld;", path, (unsigned long long)st.st_dev,
                       (unsigned long long)st.st_ino, (unsigned long long)st.st_size, (long long)st.st_mtim.tv_sec,
                       st.st_mtim.tv_nsec, (long long)st.st_ctim.tv_sec, st.st_ctim.tv_nsec);
 }
 
 /* A digest of what the target looks like: of the folder, and in place of what the request names. A default name holds
- * the time of day, so for a target that is not there only that counts. */
+ * the time of day, so for a target that is not there only that counts. *ret_overwrites: in place, and over something.
+ */
 static int fingerprint(const struct target *t, const struct restore_request *req, bool exists, char hex[65],
-                       struct error *err) {
+                       bool *ret_overwrites, struct error *err) {
     CLEANUP(buf_free) struct buf b = BUF_INIT(16 << 20);
-    int rc = exists ? stat_describe(t->path, &b, err) : buf_append_str(&b, "absent", err);
+    bool there = false;
+    *ret_overwrites = false;
+    int rc = exists ? stat_describe(t->path, &b, &there, err) : buf_append_str(&b, "absent", err);
     struct filter f = {0};
     if (rc == 0 && t->mode == TARGET_IN_PLACE) rc = filter_init(&f, req->include, req->facts, err);
     for (size_t i = 0; i < f.n && rc == 0; i++) {
@@ -150,7 +155,8 @@ static int fingerprint(const struct target *t, const struct restore_request *req
         if (f.single && !name_beneath(name, f.roots[0])) rest = name;
         rc = buf_printf(&p, err, "%s/%.*s", t->path, (int)rest.len, (const char *)rest.ptr);
         if (rc == 0) rc = buf_terminate(&p, err);
-        if (rc == 0) rc = stat_describe((const char *)p.ptr, &b, err);
+        if (rc == 0) rc = stat_describe((const char *)p.ptr, &b, &there, err);
+        *ret_overwrites |= exists && (there || !glob_is_plain(name));
     }
     filter_free(&f);
     if (rc) return rc;
@@ -204,14 +210,15 @@ static int steps_put(json_t *plan, const struct target *t, bool exists, struct e
 
 static int plan_fill(json_t *plan, const struct target *t, const struct restore_request *req, struct error *err) {
     static const char *const modes[] = {"new", "in_place", "swap"};
-    bool exists, empty;
+    bool exists, empty, overwrites;
     char hex[65];
     int rc = target_look(t, &exists, &empty, err);
-    if (rc == 0) rc = fingerprint(t, req, exists, hex, err);
+    if (rc == 0) rc = fingerprint(t, req, exists, hex, &overwrites, err);
     if (rc == 0) rc = json_put(plan, "target", json_name(BYTES_STR(t->path)), err);
     if (rc == 0) rc = json_put_str(plan, "mode", modes[t->mode], err);
     if (rc == 0) rc = json_put(plan, "exists", json_boolean(exists), err);
     if (rc == 0) rc = json_put(plan, "empty", json_boolean(empty), err);
+    if (rc == 0) rc = json_put(plan, "overwrites", json_boolean(overwrites), err);
     if (rc == 0) rc = json_put_int(plan, "bytes_needed", json_integer_value(json_object_get(req->facts, "bytes")), err);
     int64_t room = space_free(t);
     if (rc == 0 && room >= 0) rc = json_put_int(plan, "bytes_free", room, err);

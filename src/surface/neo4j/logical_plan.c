@@ -53,7 +53,7 @@ int neo4j_logical_plan(const struct surface_context *ctx, const struct restore_r
     CLEANUP(buf_free) struct buf where = BUF_INIT(4096);
     struct plan_parts parts = {0};
     struct neo4j_target t;
-    int64_t there = 0;
+    int64_t there = 0, begun = 0;
     json_t *out = json_object();
     int r = out ? plan_begin(&parts, err) : error_set(err, ERR_NO_MEMORY, "no memory");
     if (r == 0) r = neo4j_settings_load(ctx, q->as_scratch ? q->scratch : NULL, &s, err);
@@ -65,6 +65,11 @@ int neo4j_logical_plan(const struct surface_context *ctx, const struct restore_r
     if (r == 0) r = buf_terminate(&where, err);
     if (r == 0) r = json_put_str(out, "target", (const char *)where.ptr, err);
     if (r == 0) r = steps(&parts, &t, q, b, there, err);
+    /* half of an import is what no backup takes: what was there was kept before that was begun */
+    if (r == 0 && there && t.live)
+        r = bolt_number(b, t.database, BOLT_READ, "MATCH (n:" IMPORT_STATE ") RETURN count(n)", BYTES_OF(NULL, 0),
+                        &begun, err);
+    parts.overwrites = there && t.live && !begun;
     if (r == 0) r = plan_put(&parts, true, there == 0, 0, out, err);
     plan_end(&parts);
     if (r < 0)

@@ -30,6 +30,11 @@ static int plan_folder(struct plan *p, bool *ret_exists, struct error *err) {
                   : r;
 }
 
+/* A restore of the live databases does so with keys and libraries that it finds. */
+static bool overwrites(const struct plan *p) {
+    return p->t->live && !p->q->swap && p->s->conflicts == CONFLICT_REPLACE;
+}
+
 static int plan_database(struct plan *p, struct resp *c, uint64_t from, struct error *err) {
     static const char *const policies[] = {
         "would refuse the restore when they are among those restored",
@@ -49,6 +54,7 @@ static int plan_database(struct plan *p, struct resp *c, uint64_t from, struct e
     if (r < 0) return r;
     uint64_t there = strtoull((const char *)size.ptr, NULL, 10);
     p->there += there;
+    p->parts.overwrites |= there && overwrites(p);
     r = buf_printf(&p->parts.print, err, "database %llu %d\n", (unsigned long long)to, there > 0);
     if (r == 0 && p->q->swap)
         return plan_say(
@@ -82,6 +88,10 @@ static int plan_server(struct plan *p, json_t *out, struct error *err) {
     if (r == 0 && p->q->swap) r = live_spares(&c, p->q, &to, err);
     p->to = &to;
     if (r == 0) r = json_put_str(out, "server_version", text, err);
+    if (redis_info(buf_bytes(&info), "number_of_libraries", id, sizeof id) && strcmp(id, "0") != 0 &&
+        redis_takes(p->q->include, "functions") &&
+        json_integer_value(json_object_get(json_object_get(p->q->invariants, "functions"), "value")) > 0)
+        p->parts.overwrites |= overwrites(p);
     if (r == 0 && redis_info(buf_bytes(&info), "run_id", id, sizeof id)) r = json_put_str(out, "system", id, err);
     if (r == 0) r = buf_printf(&p->parts.print, err, "server %s %s\n", c.where, text);
     json_array_foreach(json_object_get(p->q->facts, "databases"), i, d) {

@@ -19,11 +19,21 @@ static const char *uuid_of(const json_t *definition) {
     return u ? u : "";
 }
 
+static int stream_there(const struct search_client *c, const char *stream, bool *ret, struct error *err) {
+    CLEANUP(buf_free) struct buf path = BUF_INIT(8192);
+    json_auto_t *there = NULL;
+    bool missing = false;
+    int r = search_path(&path, "/_data_stream/", stream, "", err);
+    if (r == 0) r = search_ask(c, "GET", (const char *)path.ptr, NULL, &there, &missing, "look for a data stream", err);
+    *ret = r == 0 && !missing;
+    return r;
+}
+
 static int one(struct plan *p, const json_t *x, struct error *err) {
     const char *index = json_string_value(json_object_get(x, "name"));
     char name[256];
     json_t *there = NULL, *live = NULL;
-    bool missing = false, no_live = false;
+    bool missing = false, no_live = false, streams = false;
     const char *stream = json_string_value(json_object_get(x, "data_stream"));
     if (!index || !search_takes_backing(p->q->include, index, stream)) return 0;
     if (stream && p->t->live && engine_facts(p->q->facts))
@@ -36,6 +46,8 @@ static int one(struct plan *p, const json_t *x, struct error *err) {
     if (r == 0 && (p->t->live || p->t->swap)) r = search_index_get(p->c, index, &live, &no_live, err);
     if (r == 0) r = buf_printf(&p->parts.print, err, "%s %s %s %s\n", index, name, uuid_of(there), uuid_of(live));
     p->exists |= there || live;
+    if (r == 0 && p->t->live && stream) r = stream_there(p->c, stream, &streams, err);
+    p->parts.overwrites |= p->t->live && (live || streams);
     if (r == 0 && there)
         r = plan_say(
             p->parts.warnings, err,
