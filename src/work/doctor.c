@@ -4,6 +4,7 @@
 #include "base/time.h"
 #include "platform/policy.h"
 #include "repo/copy.h"
+#include "surface/pgphys/receive.h"
 #include "work/any_copy.h"
 #include "work/beside.h"
 #include "work/counted.h"
@@ -492,6 +493,72 @@ static int look_at_facts(struct doctor *d, const struct work_surface *s, const c
     return rc < 0 || !d->surface ? rc : d->surface(d->ctx, s->environment, s->name, facts, err);
 }
 
+#define WAL_SLOT "proofkeep"
+
+static int tell_archiving(struct doctor *d, const struct config_surface *cs, const struct config_environment *e,
+                          const char *label, const struct wal_wiring *w, struct error *err) {
+    struct policy p;
+    char rpo[32], timeout[32];
+    policy_of(d->w->config, e, cs, &p);
+    if (w->off)
+        return tell(d, FINDING_WARNING, "wal", label, "Set it to on, and restart the server.", err,
+                    "archive_mode is off: the server hands over no WAL");
+    if (w->rests) return 0;
+    if (w->no_command)
+        return tell(d, FINDING_WARNING, "wal", label, "Set it to 'proofkeep wal push SURFACE %p'.", err,
+                    "archive_command is empty: the server hands over no WAL, and keeps it until its disk is full");
+    int rc = 0;
+    if (w->failed)
+        rc = tell(d, FINDING_WARNING, "wal", label, "See why in the server's log: it keeps all WAL from there on.", err,
+                  "archiving fails, the last time with %s; %s in all", w->failed_wal, COUNTED(w->failed, "failure"));
+    if (rc < 0 || p.rpo.state == CONFIG_NONE) return rc;
+    if (!w->timeout_ns)
+        return tell(d, FINDING_WARNING, "wal", label, "Set it below what may be lost, or stream the WAL.", err,
+                    "archive_timeout is 0: what can be lost when little is written has no bound");
+    if (p.rpo.state != CONFIG_SET || w->timeout_ns <= p.rpo.ns) return 0;
+    duration_format(w->timeout_ns, timeout);
+    duration_format(p.rpo.ns, rpo);
+    return tell(d, FINDING_WARNING, "wal", label, "Set it below what may be lost, or stream the WAL.", err,
+                "archive_timeout is %s, and the RPO %s", timeout, rpo);
+}
+
+static int tell_slot(struct doctor *d, const char *label, const char *slot, const struct wal_wiring *w,
+                     struct error *err) {
+    char held[32];
+    if (!w->slot)
+        return tell(d, FINDING_WARNING, "wal", label, "Run 'proofkeep wal receive --create-slot'.", err,
+                    "the server has no replication slot '%s': no WAL is received", slot);
+    if (w->slot_lost)
+        return tell(d, FINDING_WARNING, "wal", label, "Run 'proofkeep wal receive', which says what is missing.", err,
+                    "the server has given up the replication slot '%s', with WAL that was not received", slot);
+    int rc = 0;
+    size_format(w->slot_bytes, held);
+    if (!w->slot_active)
+        rc =
+            tell(d, FINDING_WARNING, "wal", label, "Run 'proofkeep wal receive' as a service.", err,
+                 "nobody receives through the replication slot '%s', for which the server keeps %s of WAL", slot, held);
+    if (rc == 0 && w->slot_unlimited)
+        rc = tell(
+            d, FINDING_WARNING, "wal", label, "Set max_slot_wal_keep_size to what the disk under pg_wal can spare.",
+            err,
+            "max_slot_wal_keep_size is not set: while nobody receives, WAL is kept for '%s' until the disk is full",
+            slot);
+    return rc;
+}
+
+/* Whether the server hands over its WAL, as it is configured that it does. */
+static int look_at_wiring(struct doctor *d, const struct config_environment *e, const struct config_surface *cs,
+                          const struct surface_context *ctx, const char *label, struct error *err) {
+    struct wal_wiring w;
+    struct error failed = ERROR_INIT;
+    const int mode = cs->kind == CONFIG_KIND_POSTGRES && cs->wal ? cs->wal->mode : CONFIG_WAL_NONE;
+    if (mode != CONFIG_WAL_ARCHIVE && mode != CONFIG_WAL_STREAM) return 0;
+    const char *slot = mode == CONFIG_WAL_ARCHIVE ? NULL : cs->wal->slot ? cs->wal->slot : WAL_SLOT;
+    if (known_secrets_error(&d->w->known, pgphys_wal_wiring(ctx, slot, &w, &failed), &failed) < 0)
+        return tell_error(d, "wal", label, &failed, err);
+    return slot ? tell_slot(d, label, slot, &w, err) : tell_archiving(d, cs, e, label, &w, err);
+}
+
 static int probe(struct doctor *d, const struct config_environment *e, const struct config_surface *cs,
                  struct error *err) {
     struct work_surface s;
@@ -507,6 +574,7 @@ static int probe(struct doctor *d, const struct config_environment *e, const str
     if ((rc = work_bridge_open(d->w, &s, &b, &ctx, err)) == 0) {
         int probed = known_secrets_error(&d->w->known, s.driver->probe(&ctx, &facts, &failed), &failed);
         rc = probed < 0 ? tell_error(d, "surface", label, &failed, err) : look_at_facts(d, &s, label, facts, err);
+        if (rc == 0 && probed == 0) rc = look_at_wiring(d, e, cs, &ctx, label, err);
         json_decref(facts);
     }
     work_bridge_close(&b);

@@ -205,6 +205,7 @@ go
 [ $? = 1 ] && [ "$(result error.code)" = PK-CUT-005 ] && [ "$(result error.next)" = "Mend that, then run 'proofkeep restore --plan $id --abort'." ] && [ ! -e "$F/new3/postmaster.pid" ]
 claim 'when the old server has gone and the freeze cannot be undone, that is what is said'
 sed -i "s|smoke: .*|smoke: { run: [$F/hook.sh, smoke] }|" "$F/proofkeep.yaml"
+printf 'max_connections = 130\nmax_worker_processes = 12\n' | in_f tee -a "$F/data/postgresql.conf" >/dev/null
 cluster_start "$F" && frozen && w restore --plan "$id" --abort && ! frozen
 claim '... and --abort undoes it when the server is there again'
 
@@ -213,6 +214,8 @@ sed -i "s|^      switch: |      freeze: { run: [$F/hook.sh, freeze] }\n      res
 rm -rf "$F/hooks" "$F/new3"
 plan --into "$F/new3" && go && ! frozen && [ "$(tr '\n' ' ' <"$F/hooks")" = 'standby freeze smoke switch resume live ' ]
 claim 'with hooks.freeze the built-in switch is not used, and hooks.resume runs'
+[ "$(old 'SHOW max_connections') $(new 'SHOW max_connections')" = '130 100' ] && new "SELECT reset_val || pending_restart FROM pg_settings WHERE name = 'hot_standby'" | grep -qx offtrue && ! grep -q '^hot_standby' "$F/new3/postgresql.auto.conf"
+claim 'that the old server was given more connections after the backup does not stop the recovery of the new one'
 touch "$F/fail.smoke" && stop_new new3 && plan --into "$F/new3" && rm -f "$F/hooks"
 go
 [ $? = 4 ] && [ "$(tr '\n' ' ' <"$F/hooks")" = 'standby freeze smoke resume live ' ]

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Traps of archiving, with real servers: the disk under pg_wal fills, a test copy is promoted while it has the archive command of the
-# server that it was copied from, a clone of a data folder archives beside its original. (Recycled, truncated and other clusters'
+# server that it was copied from, a clone of a data folder archives beside its original, WAL of wal_level minimal lies between. (Recycled, truncated and other clusters'
 # segments: wal.sh. A slot that is invalidated: wal_receive.sh. Pages that rot: physical.sh.)
 . "${SOURCE_ROOT:?the project}/test/e2e/lib/tap.sh"
 . "$SOURCE_ROOT/test/e2e/lib/pg.sh"
@@ -32,7 +32,9 @@ if as_root && mount -t tmpfs -o size=20m,mode=0700 none "$T/small" 2>/dev/null; 
 fi
 cluster_as "$C" "$PG_BIN/initdb" -D "$C/data" -U postgres -A trust -E UTF8 --locale=C.UTF-8 --wal-segsize=1 --no-sync ${small:+-X "$small/wal"} >out 2>&1 || exit 1
 printf '%s\n' "listen_addresses = ''" "unix_socket_directories = '$C/socket'" 'autovacuum = off' 'timezone = UTC' 'archive_mode = on' 'max_prepared_transactions = 2' \
-  "archive_command = '$K/proofkeep wal push lab/pg %p --config $K/pk.yaml'" 'max_wal_size = 8MB' 'min_wal_size = 2MB' 'wal_buffers = 256kB' |
+  "archive_command = '$K/proofkeep wal push lab/pg %p --config $K/pk.yaml'" 'max_wal_size = 8MB' 'min_wal_size = 2MB' 'wal_buffers = 256kB' \
+  'hot_standby = off' "recovery_target_xid = '3'" "recovery_target_timeline = '7'" 'recovery_target_inclusive = off' "recovery_min_apply_delay = '7d'" \
+  "recovery_end_command = 'touch $C/end-command'" "archive_cleanup_command = 'touch $C/cleanup-command'" |
   cluster_as "$C" tee -a "$C/data/postgresql.conf" >/dev/null
 cluster_start "$C" || exit 1
 sql -c 'CREATE TABLE said (i int PRIMARY KEY, text text)' -c 'CREATE TABLE pending (i int)'
@@ -78,6 +80,8 @@ w restore lab/pg --into "$N/data" --target latest && owned "$N/socket" && echo "
 await 120 cluster_leads "$N"
 [ "$(cluster_psql "$N" -c 'SELECT count(*) FROM said')" = "$rows" ] && grep -q 'wal push lab/pg' "$N/data/postgresql.conf"
 claim 'a test copy has all rows, and the archive command of the original in its configuration'
+[ "$(cluster_psql "$N" -c 'SHOW recovery_target_xid' -c 'SHOW recovery_end_command' -c 'SHOW archive_cleanup_command' | tr -d '\n')" = '' ] && [ -z "$(ls "$C" | grep command)" ]
+claim '... and nothing of what the original was once told to recover to, and to run then'
 [ "$(cluster_psql "$N" -c "SELECT string_agg(gid, '') FROM pg_prepared_xacts" -c 'SELECT count(*) FROM pg_replication_slots' | tr '\n' ' ')" = 'half 0 ' ]
 claim '... and the prepared transaction, but no slot'
 cluster_psql "$N" -c "INSERT INTO said VALUES (-1, 'only in the copy')" -c 'SELECT pg_switch_wal()' -c CHECKPOINT >/dev/null
@@ -126,4 +130,16 @@ w restore lab/pg --into "$N/data" --target latest && owned "$N/socket" && echo "
 await 120 cluster_leads "$N"
 [ "$(cluster_psql "$N" -c "SELECT string_agg(i::text, ' ' ORDER BY i DESC) FROM said WHERE i < 0")" = '-2 -4' ]
 claim 'a copy has what the original said, and nothing of the clone'
+cluster_stop "$N"
+rm -rf "$N/data" "$N/server.log"
+
+# ---- WAL of a time in which the server said too little in it ----
+cp "$C/data/postgresql.conf" "$T/conf" && printf '%s\n' 'wal_level = minimal' 'max_wal_senders = 0' 'archive_mode = off' | cluster_as "$C" tee -a "$C/data/postgresql.conf" >/dev/null
+cluster_stop "$C" && cluster_start "$C" && sql -c "INSERT INTO said VALUES (-5, 'barely logged')" && cluster_stop "$C" && cluster_as "$C" tee "$C/data/postgresql.conf" <"$T/conf" >/dev/null && cluster_start "$C"
+last=$(sql -c "INSERT INTO said VALUES (-6, 'logged')" -c 'SELECT pg_walfile_name(pg_switch_wal())') && archived "$last" && w restore lab/pg --into "$N/data" --target latest && owned "$N/socket" &&
+  echo "unix_socket_directories = '$N/socket'" | cluster_as "$N" tee -a "$N/data/postgresql.conf" >/dev/null && { cluster_start "$N" >/dev/null 2>&1 || true; } && await 120 grep -aq 'FATAL: .*WAL was generated with wal_level=minimal' "$N/server.log" && await 120 test ! -f "$N/data/postmaster.pid"
+claim 'no copy is led through it'
+rm -rf "$N/data" && w backup lab/pg && w restore lab/pg --into "$N/data" --target latest && echo "unix_socket_directories = '$N/socket'" | cluster_as "$N" tee -a "$N/data/postgresql.conf" >/dev/null && cluster_start "$N" && await 120 cluster_leads "$N"
+[ "$(cluster_psql "$N" -c "SELECT string_agg(i::text, ' ' ORDER BY i DESC) FROM said WHERE i < 0")" = '-2 -4 -5 -6' ]
+claim 'but from a backup that was taken since'
 finish

@@ -134,6 +134,27 @@ claim 'the server that starts from it has the rows of the second backup'
 fails 5 PK-PG-006 restore lab/pg --into "$N/data" --delta && says 'a server runs in .*postmaster.pid'
 claim 'the folder of a running server is refused'
 cluster_stop "$N"
+
+# ---- restores that are killed in their middle ----
+pk restore "lab/pg@$second" --into "$N/data" --delta --dry-run --json && plan=$(result plan)
+"$P" restore --plan "$plan" >killed 2>&1 </dev/null &
+job=$!
+halted $job test ! -e "$N/data/global/pg_control" && kill -KILL $job
+wait $job 2>/dev/null
+[ $? = 137 ] && ! cluster_start "$N" >/dev/null 2>&1
+claim 'from an old folder whose restore was killed no server starts'
+planned "lab/pg@$second" --into "$N/data" --delta && server "$PG_BIN/pg_verifybackup" --quiet "$N/data" >out 2>err
+claim '... and the same restore again completes it'
+rm -rf "$N/data" "$N/data-tablespaces"
+half_made() { [ -n "$(find "$N" -path '*.proofkeep-partial-*/base/*/*' -print -quit)" ]; }
+"$P" restore "lab/pg@$second" --into "$N/data" >killed 2>&1 </dev/null &
+job=$!
+halted $job half_made && kill -KILL $job
+wait $job 2>/dev/null
+[ $? = 137 ] && [ ! -e "$N/data" ] && { pk doctor; grep -q 'data.proofkeep-partial-[0-9a-f]*: it is left of a run that was killed' out; }
+claim 'what a killed restore made of a new folder does not bear its name, and doctor names it'
+pk restore "lab/pg@$second" --into "$N/data" && server "$PG_BIN/pg_verifybackup" --quiet "$N/data" >out 2>err && ! half_made
+claim '... and goes with the next one, which is whole'
 rm -rf "$N/data" "$N/data-tablespaces"
 pk restore "lab/pg@$first" --into "$N/data" --tablespace "$T/far=$N/t1" --target immediate && new_settings && cluster_start "$N" && facts new >got && diff want got >out
 claim 'the first is what it was, with a tablespace where it was told to be, recovered as far as it is consistent'
@@ -309,16 +330,26 @@ fails 1 PK-PG-015 --config clone.yaml backup lab/pg && says 'before the backup.s
 claim 'a copy of the data folder is found out'
 rm -rf "$T/clone"
 
-# ---- bad pages ----
+# ---- bad pages, in a file whose size and time of change are as they were; and configuration that cannot be had any more ----
+echo "log_min_duration_statement = '11h'" | server tee "$C/gone.conf" >/dev/null && echo "include '$C/gone.conf'" | server tee -a "$C/data/postgresql.conf" >/dev/null
+sql -c 'SELECT pg_reload_conf()' >/dev/null && loaded() { [ "$(sql -c 'SHOW log_min_duration_statement')" = 11h ]; } && await 60 loaded && rm "$C/gone.conf"
 rel=$(sql -d shop -c "SELECT pg_relation_filepath('item')")
 sql -c CHECKPOINT
+pk backup lab/pg && whole_one=$(point lab/pg)
+server touch -r "$C/data/$rel" "$C/time"
 printf 'rot' | server dd of="$C/data/$rel" bs=1 seek=$((8192 * 7 + 4000)) conv=notrunc 2>/dev/null
+server touch -r "$C/time" "$C/data/$rel"
 pk backup lab/pg --json
 status=$?
 [ $status = 3 ] && tail -n 1 out | grep -q '"unreadable":1' && grep -q "pages whose checksum is wrong at every reading: 1; the first is block 7" out
 claim "a page that has rotted is reported, and the backup marked as partial (status $status)"
 pk show "lab/pg@$(point lab/pg)" "$rel" --json && grep -q '"bad_pages":true' out
 claim '... and so is the file'
+pk restore "lab/pg@$(point lab/pg)" --into "$N/data" --dry-run && grep -q 'warning *it is partial: something is missing from it' out && grep -q "warning .*$C/gone.conf was outside the data folder, and is not in the backup" out &&
+  grep -q "warning .*$C/more.conf was outside the data folder; it is restored below proofkeep_config" out
+claim '... and who restores it is told, also of configuration that could not be captured'
+pk restore lab/pg --into "$N/data" --dry-run --json && tail -n 2 out | head -n 1 | grep -q "\"snapshot\":\"$whole_one\""
+claim 'whoever names none gets the newest that is whole'
 
 cluster_stop "$C"
 fails 7 PK-PG-001 backup lab/pg

@@ -32,6 +32,11 @@ pk find-deletion lab/pg account:3 && [ "$(sed -n 's/^transaction: *\([0-9]*\) .*
 claim '... also where none is named, and people are told'
 fails 1 PK-ROW-008 find-deletion lab/pg account:3 --database nothing --points-only && grep -q 'not there  there is no database nothing' out
 claim 'one that never was is said not to be there'
+# ---- prepared transactions and more connections, which the server was given after its backup
+sql -c 'ALTER SYSTEM SET max_prepared_transactions = 5' -c 'ALTER SYSTEM SET max_connections = 140' && cluster_stop "$C" && cluster_start "$C" && sql -c 'CREATE TABLE pair (i int)' &&
+  sql -c BEGIN -c 'INSERT INTO pair VALUES (7)' -c "PREPARE TRANSACTION 'half'" && sql -c "COMMIT PREPARED 'half'" && stream
+pk restore lab/pg --path db/postgres/public.pair --target latest --into paired --json && [ "$(sql -d paired -c 'SELECT sum(i) FROM pair')" = 7 ]
+claim 'a copy is recovered through what its own configuration does not allow yet'
 left=$(find "$TMPDIR" -maxdepth 5 -name 'pg-*' -type d) && [ -z "$left" ]
 claim 'no scratch server is left'
 finish

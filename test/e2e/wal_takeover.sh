@@ -63,8 +63,15 @@ PY
 claim 'and status'
 
 w doctor prod $Y
-grep -q 'recoverable on timeline 1 from 20' "$T/out"
-claim 'and doctor'
+grep -q 'recoverable on timeline 1 from 20' "$T/out" && grep -q '^warning .*archive_timeout is 0: what can be lost when little is written has no bound' "$T/out"
+claim 'and doctor, which misses a bound for what may be lost'
+sql -c "ALTER SYSTEM SET archive_timeout = '5min'" -c 'SELECT pg_reload_conf()' >"$T/null"
+bounded() { [ "$(sql -c 'SHOW archive_timeout')" = 5min ]; }
+await 60 bounded && mv "$K/repo" "$K/away" && sql -c 'INSERT INTO word VALUES (-1)' -c 'DELETE FROM word WHERE i < 0' -c 'SELECT pg_switch_wal()' >"$T/null" &&
+  failing() { [ "$(sql -c 'SELECT failed_count FROM pg_stat_archiver')" -ge 3 ]; } && await 60 failing
+mv "$K/away" "$K/repo" && w doctor prod $Y && grep -q '^warning .*archiving fails, the last time with 0000000100000000[0-9A-F]*; [3-9] failures in all' "$T/out" && ! grep -q archive_timeout "$T/out"
+claim 'and tells of archiving that fails, which it finds out at the server'
+settled && sql -c "SELECT pg_stat_reset_shared('archiver')" >"$T/null"
 
 # ---- in its own place
 in_place() { # restore, carried out by its plan
@@ -119,8 +126,12 @@ w init --config none.yaml --repository "$K/second" --key-file "$K/second.key"
 sed -e "s/k: { file/k2: { file: $(sed 's/[\/&]/\\&/g' <<<"$K/second.key") }\n  k: { file/" -e "s/^  main:.*/&\n  second: { url: $(sed 's/[\/&]/\\&/g' <<<"$K/second"), encrypt: { key: k2, kind: key_file } }/" \
   -e 's/mode: archive/mode: stream, slot: two, every: 1s, also: [second]/' "$K/y.yaml" >"$K/s.yaml"
 S="--config $K/s.yaml"
+w doctor prod $S && grep -q "^warning .*the server has no replication slot 'two': no WAL is received" "$T/out"
+claim 'doctor misses the slot'
 w wal receive prod/db --create-slot --once $S && [ -n "$(find "$K/second/wal/$system" -type f)" ]
 claim 'what is received goes into both repositories'
+w doctor prod $S && grep -q "^warning .*nobody receives through the replication slot 'two', for which the server keeps .*B of WAL" "$T/out" && grep -q '^warning .*max_slot_wal_keep_size is not set' "$T/out"
+claim 'and then who reads it, and a limit for what it keeps'
 mv "$K/second" "$K/away"
 w wal receive prod/db --once $S
 [ $? = 10 ] && says 'second, which must have the WAL'
@@ -132,6 +143,8 @@ flushed() { [ "$(sql -c "SELECT coalesce(bool_and(flush_lsn >= '$1'), false) FRO
 here() { sql -c 'INSERT INTO word SELECT max(i) + 1 FROM word' -c 'SELECT pg_current_wal_flush_lsn()'; }
 await 60 flushed "$(here)"
 claim 'while both are there, the server hears that all is flushed'
+w doctor prod $S && ! grep -q 'nobody receives through' "$T/out"
+claim '... which doctor sees, too'
 mv "$K/second/wal" "$K/away" && touch "$K/second/wal"
 at=$(here)
 await 60 grep -q 'and not in second, which must have it too' "$T/stream.err" && ! await 3 flushed "$at"

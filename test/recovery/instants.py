@@ -2,7 +2,7 @@
 """Recovers a busy server to random instants, and holds each copy against a journal that was kept outside of the server.
 
 One session commits numbered transactions, each between two readings of the clock, while base backups are taken, segments are
-switched, the server is killed and started again, and is promoted to new timelines. Then, for each of N instants, a copy is restored to
+switched, the server, what stores its WAL and a backup are killed and started again, and it is promoted to new timelines. Then, for each of N instants, a copy is restored to
 that time, started with the stock server, and asked: every transaction that had returned by then must be there, none that began
 later may be, and what transactions never change (a sum over accounts) must be as it always is.
 
@@ -150,7 +150,7 @@ class Trial:
         self.config = o.dir / "proofkeep.yaml"
         (o.dir / "s").mkdir()
         self.server = Server(o, o.dir / "live")
-        self.receiver = None
+        self.receiver, self.killed = None, 0
 
     def go(self, *argv, check=True):
         done = subprocess.run([self.o.program, *map(str, argv), "--config", self.config], cwd=self.o.dir, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -172,7 +172,7 @@ platform: test
 secrets: {{ k: {{ file: {o.dir}/key }} }}
 repositories: {{ main: {{ url: "{o.dir}/repo", encrypt: {{ key: k, kind: key_file }} }} }}
 surfaces:
-  pg: {{ kind: postgres, class: runtime, method: physical, through: {o.through}, connect: {{ host: {o.dir}/s, port: {self.server.port}, user: postgres }},
+  pg: {{ kind: postgres, class: runtime, method: physical, through: {o.through}, tools_dir: {o.bin}, connect: {{ host: {o.dir}/s, port: {self.server.port}, user: postgres }},
          wal: {{ mode: {o.wal} }} }}
 environments: {{ lab: {{ repository: main }} }}
 """)
@@ -185,17 +185,33 @@ environments: {{ lab: {{ repository: main }} }}
             sys.exit(started.stdout + self.server.log.read_text())
         self.server.ask("CREATE TABLE journal (id bigint PRIMARY KEY, t text); CREATE TABLE load (id int, t text);"
                         f"CREATE TABLE account (id int PRIMARY KEY, has bigint); INSERT INTO account SELECT g, {EACH} FROM generate_series(0, {ACCOUNTS - 1}) g")
+        self.amcheck = (o.bin / "pg_amcheck").exists() and self.server.ask("SELECT count(*) FROM pg_available_extensions WHERE name = 'amcheck'") == "1"
         self.receive()
 
     def disturb(self, work, what):
         if what == "backup":
-            self.go("backup", "lab/pg")
+            for _ in range(60):  # the session of one that was killed ends when the server looks after it
+                done = self.go("backup", "lab/pg", check=False)
+                if "another physical backup of this server is running" not in done.stdout:
+                    break
+                time.sleep(0.5)
+            if done.returncode:
+                raise RuntimeError(done.stdout)
         elif what == "switch":
             self.server.ask("SELECT pg_switch_wal()")
         elif what == "receiver" and self.receiver:
             self.receiver.kill()
             self.receiver.wait()
             self.receive()
+            self.killed += 1
+        elif what == "receiver":
+            self.kill_push()
+        elif what == "cut":
+            backup = subprocess.Popen([self.o.program, "backup", "lab/pg", "--config", self.config], cwd=self.o.dir, stdin=subprocess.DEVNULL,
+                                      stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            time.sleep(self.rng.random() * 0.5)
+            backup.kill()
+            self.killed += backup.wait() == -signal.SIGKILL
         elif what == "kill":
             self.server.kill()
             self.restart()
@@ -209,6 +225,22 @@ environments: {{ lab: {{ repository: main }} }}
                 raise RuntimeError(done.stdout)
             work.go_on()
 
+    def kill_push(self):
+        """One that the server starts meanwhile, as soon as it is seen."""
+        for _ in range(20):
+            self.server.ask("SELECT pg_switch_wal()")
+            until = time.time() + 0.3
+            while time.time() < until:
+                for line in Path("/proc").glob("[0-9]*/cmdline"):
+                    try:
+                        argv = line.read_bytes().split(b"\0")
+                        if argv[:3] == [str(self.o.program).encode(), b"wal", b"push"]:
+                            os.kill(int(line.parent.name), signal.SIGKILL)
+                            self.killed += 1
+                            return
+                    except OSError:
+                        pass  # it has ended
+
     def restart(self, *settings):
         for _ in range(3):
             done = self.server.start(60, *settings)
@@ -221,7 +253,7 @@ environments: {{ lab: {{ repository: main }} }}
         self.go("backup", "lab/pg")
         time.sleep(1.1)  # a backup's end is told in whole seconds, rounded up
         work, begun = Work(self.server, self.rng), time.time()
-        plan = ["switch", "backup", "kill", "receiver", "promote", "switch", "backup", "receiver", "kill", "promote", "receiver"]
+        plan = ["switch", "cut", "backup", "kill", "receiver", "promote", "switch", "cut", "backup", "receiver", "kill", "promote", "receiver"]
         for i, what in enumerate(plan):
             until = begun + self.o.seconds * (i + 1) / (len(plan) + 1)
             time.sleep(max(0.2, until - time.time()))
@@ -289,8 +321,8 @@ environments: {{ lab: {{ repository: main }} }}
                 self.receiver.kill()
             print(f"Bail out! {str(e)[-3000:]}".replace("\n", "\n# "))
             return 1
-        self.amcheck = (self.o.bin / "pg_amcheck").exists()
         self.tap.claim(len(self.done) > 100, f"{len(self.done)} transactions were committed in {self.o.seconds} s, over kills and promotions")
+        self.tap.claim(self.killed > 0, f"runs of the program were killed: {self.killed}")
         done = self.go("wal", "verify", "lab/pg", check=False)
         self.tap.claim(done.returncode == 0, "nothing is missing between the first of the WAL and the last", done.stdout)
         first, last = self.done[0][1], self.done[-1][2]

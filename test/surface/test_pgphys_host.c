@@ -4,6 +4,7 @@
 #include "harness/scratch.h"
 #include "surface/fake_sink.h"
 #include "surface/pgphys/restore_internal.h"
+#include <gnu/libc-version.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -224,16 +225,26 @@ static void recovery_settings_are_of_the_version_and_replace_old_ones(void **s) 
         (const char *)text.ptr,
         "work_mem = '8MB'\n#recovery_target_time = 'then'\n# Restore_Command = 'old'\n#primary_conninfo='x'\n"
         "# by proofkeep, when this was restored:\narchive_mode = 'off'\nrestore_command = 'get it''s %f \\\\ %p'\n"
-        "recovery_target_timeline = 'latest'\nrecovery_target_time = '2026-02-16 07:00:00.250000+00'\n"
-        "recovery_target_inclusive = 'off'\nrecovery_target_action = 'pause'\n");
+        "recovery_target_timeline = 'latest'\nrecovery_target = ''\nrecovery_target_lsn = ''\nrecovery_target_xid = "
+        "''\n"
+        "recovery_target_name = ''\nrecovery_end_command = ''\narchive_cleanup_command = ''\n"
+        "recovery_min_apply_delay = '0'\nrecovery_target_time = '2026-02-16 07:00:00.250000+00'\n"
+        "recovery_target_inclusive = 'off'\nrecovery_target_action = 'pause'\nhot_standby = 'on'\n");
     assert_string_equal(signal, "recovery.signal");
     buf_clear(&text);
     claim_ok(pgphys_recovery_text(NULL, false, BYTES_OF(NULL, 0), &text, &signal, &err), err);
     assert_null(signal);
     assert_false(memmem(text.ptr, text.len, "archive_mode", 12));
     q = (struct restore_recovery){.standby = true, .restore_command = "x"};
+    buf_clear(&text);
     claim_ok(pgphys_recovery_text(&q, false, BYTES_OF(NULL, 0), &text, &signal, &err), err);
+    claim_ok(buf_terminate(&text, &err), err);
     assert_string_equal(signal, "standby.signal");
+    assert_string_equal((const char *)text.ptr,
+                        "# by proofkeep, when this was restored:\nrestore_command = 'x'\n"
+                        "recovery_target_timeline = 'latest'\nrecovery_target = ''\nrecovery_target_time = ''\n"
+                        "recovery_target_lsn = ''\nrecovery_target_xid = ''\nrecovery_target_name = ''\n"
+                        "recovery_end_command = ''\narchive_cleanup_command = ''\n");
     q.restore_command = "x\ny";
     claim_fails(pgphys_recovery_text(&q, false, BYTES_OF(NULL, 0), &text, &signal, &err), err, ERR_USAGE, "line break");
     buf_free(&text);
@@ -418,6 +429,40 @@ static void a_failed_restore_leaves_nothing(void **s) {
     bed_close(&b);
 }
 
+/* A folder that was there, as a mount point is, for a tablespace: what a run that failed or was killed left in it does
+ * not keep the next one from it. */
+static void a_tablespace_s_folder_is_the_next_run_s_again(void **s) {
+    (void)s;
+    struct bed b = {0};
+    char map[SCRATCH_PATH_MAX + 8], gone[SCRATCH_PATH_MAX];
+    bed_open(&b, NULL);
+    add(&b, "pg_tblspc/16400", PGPHYS_LINK, "/old", BYTES_OF(NULL, 0));
+    add(&b, "pg_tblspc/16400/PG_15_202209061", PGPHYS_FOLDER, NULL, BYTES_OF(NULL, 0));
+    add(&b, "pg_tblspc/16400/PG_15_202209061/x", PGPHYS_FILE, NULL, BYTES_STR("far"));
+    assert_int_equal(mkdir(scratch_path(&b.scratch, "far"), 0700), 0);
+    snprintf(map, sizeof map, "/old=%s", scratch_path(&b.scratch, "far"));
+    b.q.tablespaces = (const char *const[]){map, NULL};
+    snprintf(gone, sizeof gone, "%s", scratch_path(&b.scratch, "data.proofkeep-partial-0123456789abcdef"));
+
+    fake_spoil(b.fake, "base/5/1");
+    claim_fails(restore(&b), err, ERR_RESTORE_DIFFERS, "spoilt");
+    assert_true(pgphys_folder_empty(scratch_path(&b.scratch, "far")));
+    fake_spoil(b.fake, "base/5/1"); /* the same bit: it is good again */
+
+    scratch_write(&b.scratch, "far/left", "half", 4);
+    claim_fails(restore(&b), err, ERR_TARGET_NOT_EMPTY, "is not empty");
+    scratch_write(&b.scratch, "far/.proofkeep-restoring", gone, strlen(gone));
+    assert_int_equal(mkdir(gone, 0700), 0); /* it is still being filled, or its rest lies there */
+    claim_fails(restore(&b), err, ERR_TARGET_NOT_EMPTY, "is not empty");
+    assert_non_null(has(&b, "far/left"));
+    assert_int_equal(rmdir(gone), 0);
+    claim_ok(restore(&b), err);
+    assert_null(has(&b, "far/left"));
+    assert_null(has(&b, "far/.proofkeep-restoring"));
+    assert_string_equal(has(&b, "far/PG_15_202209061/x"), "far");
+    bed_close(&b);
+}
+
 static void what_is_no_base_is_refused(void **s) {
     (void)s;
     static const char *const needed[] = {"global/pg_control", "PG_VERSION", "backup_label"};
@@ -428,6 +473,31 @@ static void what_is_no_base_is_refused(void **s) {
         assert_true(nothing_left(&b));
         bed_close(&b);
     }
+}
+
+static bool plan_warns(struct bed *b, const char *provider, const char *version, const char *text) {
+    json_t *plan = NULL, *v;
+    size_t i;
+    bool found = false;
+    json_object_set_new(b->facts, "databases",
+                        json_pack("[{s:s, s:s}, {s:s, s:s, s:s}]", "name", "plain", "locale_provider", "c", "name",
+                                  "shop", "locale_provider", provider, "collation_version_now", version));
+    claim_ok(surface_postgres_physical.plan(&b->ctx, &b->q, &plan, &err), err);
+    json_array_foreach(json_object_get(plan, "warnings"), i, v) {
+        found |= strstr(json_string_value(v), text) != NULL;
+    }
+    json_decref(plan);
+    return found;
+}
+
+static void text_that_is_sorted_otherwise_here_is_told(void **s) {
+    (void)s;
+    struct bed b = {0};
+    bed_open(&b, NULL);
+    assert_true(plan_warns(&b, "c", "2.1", "sorted by version 2.1 of the C library, in the database shop"));
+    assert_false(plan_warns(&b, "c", gnu_get_libc_version(), "sorted by"));
+    assert_false(plan_warns(&b, "i", "153.80", "sorted by"));
+    bed_close(&b);
 }
 
 static void names_do_not_lead_out_of_the_folder(void **s) {
@@ -467,7 +537,9 @@ int main(void) {
         cmocka_unit_test(an_old_folder_keeps_what_is_the_same),
         cmocka_unit_test(a_broken_delta_leaves_a_folder_without_pg_control),
         cmocka_unit_test(a_failed_restore_leaves_nothing),
+        cmocka_unit_test(a_tablespace_s_folder_is_the_next_run_s_again),
         cmocka_unit_test(what_is_no_base_is_refused),
+        cmocka_unit_test(text_that_is_sorted_otherwise_here_is_told),
         cmocka_unit_test(names_do_not_lead_out_of_the_folder),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

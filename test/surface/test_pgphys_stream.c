@@ -6,11 +6,15 @@
 #include "fake_sink.h"
 #include "harness/claims.h"
 #include "harness/fault.h"
+#include "harness/scratch.h"
 #include "pgphys_bed.h"
+#include "surface/pgphys/pgphys_internal.h"
 #include "surface/pgphys/stream_incremental.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static struct cluster found[8];
@@ -408,6 +412,45 @@ static void a_checksum_holds_for_its_block_only(void **state) {
     }
 }
 
+/* So many readings of pg_control find it half written. */
+static unsigned tears_left;
+static int tearing_openat(int dirfd, const char *path, int flags, mode_t mode) {
+    const bool torn = !strcmp(path, PGPHYS_CONTROL) && tears_left && tears_left--;
+    return seam_system.openat(dirfd, torn ? "torn" : path, flags, mode);
+}
+
+static void a_torn_control_file_is_read_again(const uint8_t file[8192]) {
+    struct seam tearing = seam_system;
+    struct pgphys_control k = {0};
+    struct error err = ERROR_INIT;
+    struct scratch sc;
+    uint8_t out[PGPHYS_CONTROL_BYTES];
+    char torn[8192];
+    size_t n;
+    scratch_make(&sc);
+    assert_int_equal(mkdir(scratch_path(&sc, "global"), 0700), 0);
+    scratch_write(&sc, PGPHYS_CONTROL, (const char *)file, 8192);
+    memcpy(torn, file, sizeof torn);
+    torn[32] ^= 1;
+    scratch_write(&sc, "torn", torn, sizeof torn);
+    int fd = open(sc.path, O_RDONLY | O_DIRECTORY);
+    assert_true(fd >= 0);
+    tearing.openat = tearing_openat;
+    seam_table = &tearing;
+    tears_left = 3;
+    claim_ok(pgphys_control_load(fd, out, &n, &k, &err), err);
+    assert_int_equal(tears_left, 0);
+    assert_memory_equal(out, file, sizeof out);
+    tears_left = 1000;
+    claim_fails(pgphys_control_load(fd, out, &n, &k, &err), err, ERR_PG_CONTROL, "has the checksum");
+    seam_table = &seam_system;
+    /* Of all files this one may not vanish. */
+    assert_int_equal(unlink(scratch_path(&sc, PGPHYS_CONTROL)), 0);
+    claim_fails(pgphys_control_load(fd, out, &n, &k, &err), err, ERR_PG_CONTROL, "open global/pg_control");
+    close(fd);
+    scratch_remove(&sc);
+}
+
 static void a_control_file_is_read_or_refused(void **state) {
     (void)state;
     for (size_t i = 0; i < found_count; i++) {
@@ -441,6 +484,7 @@ static void a_control_file_is_read_or_refused(void **state) {
         assert_int_equal(k.max_prepared_xacts, 7);
         assert_int_equal(k.max_locks_per_xact, 77);
         assert_int_equal(k.state, 6); /* in production */
+        a_torn_control_file_is_read_again(file);
         file[40] ^= 1;
         claim_fails(pgphys_control_read(BYTES_OF(file, sizeof file), &k, &err), err, ERR_PG_CONTROL,
                     "has the checksum");

@@ -1,6 +1,7 @@
 #include "surface/pgphys/restore_internal.h"
 
 #include "surface/plan.h"
+#include <gnu/libc-version.h>
 #include <stdio.h>
 
 static const char *target_text(const struct restore_recovery *q, char *out, size_t n) {
@@ -106,6 +107,26 @@ static int survivors(const struct pgphys_restore *r, struct plan_parts *p, struc
     return rc;
 }
 
+/* By another version of the C library text may sort otherwise than its indexes do. ICU's comes with each server, which
+ * warns itself; of a database in C or POSIX there is no version. */
+static int collations(const struct pgphys_restore *r, struct plan_parts *p, struct error *err) {
+    const char *here = gnu_get_libc_version();
+    const json_t *v;
+    size_t i;
+    json_array_foreach(json_object_get(r->q->facts, "databases"), i, v) {
+        const char *there = json_text(v, "collation_version_now", here);
+        if (strcmp(json_text(v, "locale_provider", ""), "c") != 0 || !strcmp(there, here)) continue;
+        return json_push(
+            p->warnings,
+            json_sprintf(
+                "text was sorted by version %s of the C library, in the database %s for one, and this host has "
+                "%s: a server that runs here may find indexes on text wrong; REINDEX them first",
+                there, json_text(v, "name", "?"), here),
+            err);
+    }
+    return 0;
+}
+
 static int print(const struct pgphys_restore *r, struct buf *out, struct error *err) {
     struct stat st = {0};
     (void)!seam_fstatat(AT_FDCWD, r->target, &st, AT_SYMLINK_NOFOLLOW);
@@ -123,6 +144,7 @@ int pgphys_plan(const struct surface_context *ctx, const struct restore_request 
     if (rc == 0) rc = pgphys_target_decide(&r, err);
     if (rc == 0) rc = steps_of(&r, &parts, err);
     if (rc == 0) rc = survivors(&r, &parts, err);
+    if (rc == 0) rc = collations(&r, &parts, err);
     if (rc == 0) rc = print(&r, &parts.print, err);
     if (rc == 0) rc = json_put_str(out, "target", r.target, err);
     if (rc == 0 && names_of(json_object_get(q->facts, "subscriptions"), names))

@@ -84,4 +84,21 @@ int pgphys_wal_read(const struct surface_context *ctx, uint64_t system, const st
  * segment's name. ERR_PG_PRIVILEGE, ERR_PG_QUERY (also of a standby). switch.c */
 int pgphys_wal_switch(const struct surface_context *ctx, bool *ret_switched, struct wal_name *ret, struct error *err) PK_CHECK;
 
+/* What a server does to hand over its WAL. */
+struct wal_wiring {
+    /* by archiving */
+    bool off, rests, no_command; /* off: archive_mode; rests: while it is a standby; no_command: nor a library */
+    int64_t timeout_ns;          /* archive_timeout; 0: none */
+    uint64_t failed;             /* tries in all, if the last one did; else 0 */
+    char failed_wal[65];         /* the last of them */
+    /* by a slot */
+    bool slot, slot_lost, slot_active,
+        slot_unlimited;  /* slot: it is there; unlimited: max_slot_wal_keep_size is not set */
+    uint64_t slot_bytes; /* of WAL that it holds */
+};
+/* slot: what is asked about it; NULL: about archiving. The rest of *ret is zero. ERR_PG_CONNECT, ERR_PG_QUERY. wiring.c
+ */
+int pgphys_wal_wiring(const struct surface_context *ctx, const char *slot, struct wal_wiring *ret,
+                      struct error *err) PK_CHECK;
+
 #endif

@@ -101,6 +101,27 @@ static int keep_lines(struct bytes was, struct buf *ret, struct error *err) {
     return rc;
 }
 
+/* The configuration comes back as it was, with what the original was once to recover to or to run then; of a setting
+ * that is there twice the last counts. The empty ones stand before the target: a server takes what is set beside
+ * another for a second. */
+static int overrule(const struct restore_recovery *q, struct buf *b, struct error *err) {
+    const struct {
+        const char *key;
+        bool own;
+    } targets[] = {{"recovery_target", q->immediate},
+                   {"recovery_target_time", q->time},
+                   {"recovery_target_lsn", q->lsn},
+                   {"recovery_target_xid", q->xid},
+                   {"recovery_target_name", q->name}};
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < sizeof targets / sizeof *targets; i++)
+        if (!targets[i].own) rc = put(b, targets[i].key, "", err);
+    if (rc == 0) rc = put(b, "recovery_end_command", "", err);
+    if (rc == 0) rc = put(b, "archive_cleanup_command", "", err);
+    /* A standby's own; any other copy would wait for transactions to be old enough. */
+    return rc == 0 && !q->standby ? put(b, "recovery_min_apply_delay", "0", err) : rc;
+}
+
 static int target(const struct restore_recovery *q, struct buf *b, struct error *err) {
     int rc = 0;
     if (q->immediate) rc = put(b, "recovery_target", "immediate", err);
@@ -119,8 +140,10 @@ static int target(const struct restore_recovery *q, struct buf *b, struct error 
     if (rc == 0 && q->lsn) rc = put(b, "recovery_target_lsn", q->lsn, err);
     if (rc == 0 && q->xid) rc = put(b, "recovery_target_xid", q->xid, err);
     if (rc == 0 && q->name) rc = put(b, "recovery_target_name", q->name, err);
-    if (rc == 0 && q->exclusive) rc = put(b, "recovery_target_inclusive", "off", err);
+    if (rc == 0 && targets_of(q)) rc = put(b, "recovery_target_inclusive", q->exclusive ? "off" : "on", err);
     if (rc == 0 && targets_of(q)) rc = put(b, "recovery_target_action", q->action ? q->action : "promote", err);
+    /* A server that nobody can look into shuts down in place of waiting. */
+    if (rc == 0 && q->action && !strcmp(q->action, "pause")) rc = put(b, "hot_standby", "on", err);
     return rc;
 }
 
@@ -133,9 +156,10 @@ int pgphys_recovery_text(const struct restore_recovery *q, bool archive_off, str
     if (rc < 0 || !q || (!q->restore_command && !q->standby && !targets_of(q))) return rc;
     /* Without a command the server takes what the backup's own pg_wal has. */
     rc = put(ret, "restore_command", q->restore_command ? q->restore_command : "false", err);
-    if (rc == 0 && q->timeline) rc = put(ret, "recovery_target_timeline", q->timeline, err);
     /* A timeline that branched off later may not reach the point of consistency by this history. */
-    if (rc == 0 && !q->timeline && q->immediate) rc = put(ret, "recovery_target_timeline", "current", err);
+    const char *timeline = q->timeline ? q->timeline : q->immediate ? "current" : "latest";
+    if (rc == 0) rc = put(ret, "recovery_target_timeline", timeline, err);
+    if (rc == 0) rc = overrule(q, ret, err);
     if (rc == 0) rc = target(q, ret, err);
     *ret_signal = q->standby ? "standby.signal" : "recovery.signal";
     return rc;

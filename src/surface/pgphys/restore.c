@@ -111,8 +111,8 @@ static int choose_owner(struct pgphys_restore *r, struct error *err) {
 
 static int open_target(struct pgphys_restore *r, struct error *err) {
     const char *last = strrchr(r->target, '/') + 1;
-    uint8_t random[6];
-    char hex[13];
+    uint8_t random[8];
+    char hex[17];
     int rc = io_mkdirs(r->parent, 0755, err);
     if (rc < 0) return rc;
     r->parentfd = seam_openat(AT_FDCWD, r->parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
@@ -327,19 +327,23 @@ static int dress_top(struct pgphys_restore *r, struct error *err) {
         return error_set_errno(err, ERR_IO_WRITE, "give %s to the server's user", r->target);
     if (seam_fchmod(r->dirfd, r->folder_mode) < 0)
         return error_set_errno(err, ERR_IO_WRITE, "set the mode of %s", r->target);
+    if (r->lasting && seam_fsync(r->dirfd) < 0)
+        return error_set_errno(err, ERR_IO_WRITE, "make the folder %s durable", r->target);
     return 0;
 }
 
 static int give_name(struct pgphys_restore *r, struct error *err) {
     const char *last = strrchr(r->target, '/') + 1;
     if (r->delta) return 0;
+    int rc = pgphys_spaces_done(r, err);
+    if (rc < 0) return rc;
     /* Over an empty folder, and over nothing else. */
     if (r->exists && seam_unlinkat(r->parentfd, last, AT_REMOVEDIR) < 0 && errno != ENOENT)
         return error_set_errno(err, ERR_TARGET_NOT_EMPTY, "take the place of %s", r->target);
     if (seam_renameat2(r->parentfd, r->name, r->parentfd, last, 1 /* RENAME_NOREPLACE */) < 0)
         return error_set_errno(err, ERR_IO_WRITE, "give %s its name", r->target);
     r->made = r->spaces_made = false; /* what bears its name is not taken apart any more */
-    for (size_t i = 0; i < r->n; i++) r->items[i].made = false;
+    for (size_t i = 0; i < r->n; i++) r->items[i].made = r->items[i].marked = false;
     if (seam_fsync(r->parentfd) < 0) return error_set_errno(err, ERR_IO_WRITE, "make the name %s durable", r->target);
     return 0;
 }
@@ -350,6 +354,8 @@ static void discard(struct pgphys_restore *r, struct error *err) {
     for (size_t i = 0; i < r->n; i++) {
         error_clear(&ignored);
         if (r->items[i].made) (void)!io_remove_tree(AT_FDCWD, r->items[i].target, &ignored);
+        else if (r->items[i].marked)
+            (void)!pgphys_space_empty(r->items[i].target, &ignored);
     }
     error_clear(&ignored);
     if (r->spaces_made) (void)!io_remove_tree(AT_FDCWD, r->spaces, &ignored);
@@ -405,10 +411,10 @@ static int run(struct pgphys_restore *r, struct restore_result *ret, struct erro
     if (rc == 0) rc = segments_done(r, err);
     if (rc == 0) rc = recovery_write(r, &signal, err);
     if (rc == 0) rc = histories_write(r, err);
-    if (rc == 0) rc = dress_top(r, err);
     if (rc == 0 && r->lasting) rc = durable(r, err);
     if (rc == 0) rc = control_write(r, err);
     if (rc == 0) rc = report(r, signal, ret, err);
+    if (rc == 0) rc = dress_top(r, err); /* until then it is ours, and goes with the next run if this one is killed */
     if (rc == 0) rc = give_name(r, err);
     if (rc < 0) discard(r, err);
     return rc;

@@ -276,15 +276,19 @@ static int space_folder(struct pgphys_restore *r, struct pgphys_item *it, bool o
     int rc = !strncmp(it->target, r->spaces, n) && it->target[n] == '/' ? spaces_folder(r, err) : 0;
     if (rc < 0) return rc;
     bool was_there = seam_fstatat(AT_FDCWD, it->target, &st, 0) == 0;
-    if (was_there && !ours && !pgphys_folder_empty(it->target))
-        return error_set(err, ERR_TARGET_NOT_EMPTY,
-                         "the tablespace's folder %s is not empty; name another with --tablespace %s=NEW", it->target,
-                         it->was);
+    if (was_there && !ours && !pgphys_folder_empty(it->target)) {
+        if (!pgphys_space_abandoned(it->target))
+            return error_set(err, ERR_TARGET_NOT_EMPTY,
+                             "the tablespace's folder %s is not empty; name another with --tablespace %s=NEW",
+                             it->target, it->was);
+        if ((rc = pgphys_space_empty(it->target, err)) < 0) return rc;
+    }
     if (!was_there && (rc = folder_and_parents(it->target, err)) < 0) return rc;
     it->made = !was_there;
     int fd = seam_openat(AT_FDCWD, it->target, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW, 0);
     if (fd < 0) return error_set_errno(err, ERR_IO_WRITE, "open the tablespace's folder %s", it->target);
     rc = dress(r, fd, it->target, &a, err);
+    if (rc == 0 && !ours && !r->delta) rc = pgphys_space_mark(r, fd, it, err);
     io_close(&fd);
     return rc;
 }

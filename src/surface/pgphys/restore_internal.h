@@ -18,7 +18,7 @@ struct pgphys_item { /* of the snapshot; name and target in the list's memory */
     const char *was;           /* where it led */
     struct pgphys_attr attr;
     struct source_head head;   /* without name and attr */
-    bool made;                 /* link: this run made its folder */
+    bool made, marked;         /* link: this run made its folder; it says who fills it */
 };
 struct pgphys_restore {
     const struct surface_context *ctx;
@@ -57,6 +57,13 @@ int pgphys_target_decide(struct pgphys_restore *r, struct error *err) PK_CHECK;
 /* Where the link of a tablespace will lead; out has PATH_MAX. */
 int pgphys_target_space(const struct pgphys_restore *r, const char *name, const char *was, char *out, struct error *err) PK_CHECK;
 bool pgphys_folder_empty(const char *path); /* or not there */
+
+/* space.c: the folder of a tablespace, while it is filled, has a file with the path of what it is filled for, by which
+ * the next run knows what a killed one left in it. */
+int pgphys_space_mark(struct pgphys_restore *r, int fd, struct pgphys_item *it, struct error *err) PK_CHECK;
+bool pgphys_space_abandoned(const char *path);                        /* that is there no more */
+int pgphys_space_empty(const char *path, struct error *err) PK_CHECK; /* removes all that is in it */
+int pgphys_spaces_done(struct pgphys_restore *r, struct error *err) PK_CHECK;
 
 /* restore_file.c */
 int pgphys_files_write(struct pgphys_restore *r, struct error *err) PK_CHECK; /* all but pg_control */

@@ -87,9 +87,14 @@ static int settings_text(const struct scratch *w, const json_t *facts, struct bu
     if (rc == 0 && libraries && strstr(libraries, "timescaledb"))
         rc = buf_append_str(b, "shared_preload_libraries = 'timescaledb'\ntimescaledb.max_background_workers = 0\n",
                             err);
-    json_object_foreach((json_t *)json_object_get(facts, "replica_settings"), key, v) {
-        if (rc == 0 && json_is_integer(v))
-            rc = buf_printf(b, err, "%s = %lld\n", key, (long long)json_integer_value(v));
+    const json_t *replica = json_object_get(facts, "replica_settings");
+    json_int_t connections = json_integer_value(json_object_get(replica, "max_connections"));
+    json_object_foreach((json_t *)replica, key, v) {
+        json_int_t n = json_integer_value(v);
+        /* Prepared transactions may have been allowed since; of all these only what they need is asked for by the
+         * replay. */
+        if (!strcmp(key, "max_prepared_transactions") && n < connections) n = connections;
+        if (rc == 0 && json_is_integer(v)) rc = buf_printf(b, err, "%s = %lld\n", key, (long long)n);
     }
     return rc;
 }

@@ -55,9 +55,12 @@ static int replace(const struct server *v, const char *path, struct bytes conten
 
 /* ---- before the first start ---- */
 
-/* archive_mode cannot be changed while a server runs. With no command it keeps its WAL, and archives it later. */
+/* archive_mode cannot be changed while a server runs. With no command it keeps its WAL, and archives it later. Who
+ * recovers with hot_standby must have as many connections and workers as the original had at any time since the backup,
+ * and waits for somebody, or goes down, where that has been given more. */
 static const char mark[] = "# by proofkeep, when this was restored:\n";
-static const char off[] = "archive_mode = 'off'\n", held[] = "archive_command = ''\narchive_library = ''\n",
+static const char off[] = "archive_mode = 'off'\n",
+                  held[] = "archive_command = ''\narchive_library = ''\nhot_standby = 'off'\n",
                   alone[] = "max_logical_replication_workers = '0'\n";
 
 static int ready(const struct surface_context *ctx, const struct cutover_start *q, struct error *err) {
@@ -418,6 +421,7 @@ static int adopt(const struct surface_context *ctx, const struct cutover_start *
     if (rc == 0) rc = pg_connect(s, NULL, &c, err);
     if (rc == 0) rc = adopt_one(c, "archive_command", "", err);
     if (rc == 0) rc = adopt_one(c, "archive_library", "", err);
+    if (rc == 0) rc = adopt_one(c, "hot_standby", "off", err);
     if (rc == 0 && q->alone) rc = adopt_one(c, "max_logical_replication_workers", "0", err);
     if (rc == 0) rc = pg_query(c, &r, err, "SELECT pg_catalog.pg_reload_conf()", 0, NULL);
     json_decref(settings);
