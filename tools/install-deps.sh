@@ -29,6 +29,9 @@ postgres() {
   [ -z "$v" ] || missing_of "postgresql-$v" "postgresql-client-$v" "postgresql-$v-postgis-3"
 }
 
+# As redis-tools.
+valkey() { [ "$(. /etc/os-release && printf %s "${VERSION_ID:-}")" != 13 ] || missing_of valkey-tools; }
+
 command -v dpkg-query >/dev/null 2>&1 || exit 0
 
 mode=install
@@ -42,7 +45,7 @@ want="$(compiler)$(missing_of $build)"
 # shellcheck disable=SC2086
 [ "$group" = build ] || want="$want$(missing_of $demo)$(postgres)"
 # shellcheck disable=SC2086
-[ "$group" != test ] || want="$want$(missing_of $tools)$(jdk)"
+[ "$group" != test ] || want="$want$(missing_of $tools)$(jdk)$(valkey)"
 [ -n "$want" ] || exit 0
 
 if [ "$mode" = check ]; then

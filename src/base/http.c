@@ -21,7 +21,7 @@ struct http {
     CURLSH *share; /* resolved names and TLS sessions */
     pthread_mutex_t share_locks[CURL_LOCK_DATA_LAST];
     struct http_options o;
-    char *ca_file;
+    char *ca_file, *certificate;
     struct meter up, down;
     struct spares spares;
 };
@@ -101,6 +101,7 @@ int http_new(const struct http_options *o, struct http **ret, struct error *err)
     meter_init(&h->up, o->upload_bytes_per_s);
     meter_init(&h->down, o->download_bytes_per_s);
     if (o->ca_file) rc = mem_strdup(o->ca_file, &h->ca_file, err);
+    if (rc == 0 && o->certificate) rc = mem_strdup(o->certificate, &h->certificate, err);
     if (rc == 0) h->share = curl_share_init();
     if (rc == 0 && !h->share) rc = error_set(err, ERR_NO_MEMORY, "no memory for connections");
     if (rc < 0) {
@@ -126,6 +127,7 @@ void http_free(struct http *h) {
     meter_free(&h->up);
     meter_free(&h->down);
     seam_free(h->ca_file);
+    seam_free(h->certificate);
     seam_free(h);
 }
 
@@ -291,6 +293,12 @@ static CURLcode set_up(struct transfer *t, struct curl_slist *headers) {
     SET(CURLOPT_SSL_VERIFYHOST, 2L);
     if (h->ca_file) SET(CURLOPT_CAINFO, h->ca_file);
     if (h->ca_file) SET(CURLOPT_CAPATH, NULL);
+    if (h->certificate) {
+        struct curl_blob key = {(void *)(uintptr_t)h->o.key.ptr, h->o.key.len, CURL_BLOB_NOCOPY};
+        SET(CURLOPT_SSLCERT, h->certificate);
+        SET(CURLOPT_SSLKEY_BLOB, &key);
+        SET(CURLOPT_KEYPASSWD, ""); /* else OpenSSL asks the terminal for one */
+    }
     if (h->o.no_proxy) SET(CURLOPT_NOPROXY, "*");
     SET(CURLOPT_TCP_NODELAY, 1L);
     SET(CURLOPT_TCP_KEEPALIVE, 1L);
@@ -326,6 +334,12 @@ static CURLcode set_up(struct transfer *t, struct curl_slist *headers) {
     return rc;
 }
 
+/* Of TLS 1.3 a server's refusal of our certificate, or of none, comes when the handshake is over for us. */
+static bool refuses_us(const char *why) {
+    return strstr(why, "certificate required") || strstr(why, "alert bad certificate") ||
+           strstr(why, "alert unknown ca") || strstr(why, "alert certificate");
+}
+
 static int failed(struct transfer *t, CURLcode code, struct error *err) {
     char place[256];
     place_of(t->q->url, place);
@@ -357,6 +371,11 @@ static int failed(struct transfer *t, CURLcode code, struct error *err) {
     case GAVE_UP_MEMORY:
         return error_set(err, ERR_NO_MEMORY, "no memory for the answer of %s", place);
     }
+    if (refuses_us(why)) {
+        error_set(err, ERR_NET_TLS, "%s does not take %s: %s", place,
+                  t->h->certificate ? "our certificate" : "clients without a certificate", why);
+        return error_next(err, "Name a certificate that the server's authority has signed, and its key.");
+    }
     switch (code) {
     case CURLE_OUT_OF_MEMORY:
     case CURLE_FAILED_INIT:
@@ -375,6 +394,7 @@ static int failed(struct transfer *t, CURLcode code, struct error *err) {
         return error_set(err, ERR_NET_STALL, "%s: %s", place, why);
     case CURLE_PEER_FAILED_VERIFICATION:
     case CURLE_SSL_CACERT_BADFILE:
+    case CURLE_SSL_CERTPROBLEM: /* ours, or its key */
     case CURLE_SSL_ISSUER_ERROR:
     case CURLE_SSL_CIPHER:
         return error_set(err, ERR_NET_TLS, "%s: %s", place, why);

@@ -19,6 +19,8 @@
 
 struct http_options {
     const char *ca_file;    /* PEM, instead of the system's certificates; NULL: the system's */
+    const char *certificate; /* PEM, shown to servers that ask who we are; NULL: none */
+    struct bytes key;        /* its key, PEM without a passphrase; borrowed until http_free */
     int connect_timeout_ms; /* name, connection and TLS together; 0: HTTP_CONNECT_MS */
     int stall_ms;           /* a request in which nothing moves for so long is given up; 0: HTTP_STALL_MS */
     uint64_t upload_bytes_per_s, download_bytes_per_s; /* of all requests together; 0: no limit */

@@ -207,8 +207,8 @@ struct config_cluster { /* search */
     struct config_head head;
     int method;
     struct config_engine_snapshot *snapshot;
-    const char *url, *user, *ca;
-    const char *password, *api_key; /* names of secrets */
+    const char *url, *user, *ca, *certificate;
+    const char *password, *api_key, *key; /* names of secrets */
     struct config_strings indices, exclude;
     CONFIG_LIST(config_facet) facets;
     const char *distribution, *java_home, *run_as;

@@ -544,6 +544,11 @@ static const struct field cluster_rows[] = {
         .doc = "The secret that holds an API key of Elasticsearch, in its encoded form, instead of a user and a password."),
     ROW(config_cluster, ca, PATH, .flags = FIELD_ENV, .doc = "Certificates, in PEM, that the cluster's is checked against.",
         .fallback = "the system's"),
+    ROW(config_cluster, certificate, PATH, .flags = FIELD_ENV,
+        .doc = "Our own certificate, in PEM, for a cluster that asks its clients for one; then `key` is needed too.",
+        .fallback = "none"),
+    ROW(config_cluster, key, REF, .refers = "secrets",
+        .doc = "The secret that holds the certificate's key, in PEM and without a passphrase."),
     ROW(config_cluster, indices, STRINGS, .flags = FIELD_NON_EMPTY | FIELD_ENV,
         .doc = "Names of indices and data streams to back up; `*` stands for anything. A name that begins with a dot is "
                "taken only by a pattern that does.",

@@ -168,13 +168,14 @@ static bool same_secret(const struct config *c, const char *name, const struct c
 
 /* What an environment logs in with at its own servers. Logins of `server.targets` are not among them: they are of
  * servers that are restored into, which may be dev's. */
-#define SURFACE_SECRETS 5
+#define SURFACE_SECRETS 6
 static void surface_secrets(const struct config_surface *s, const char *ret[SURFACE_SECRETS]) {
     ret[0] = s->connect ? s->connect->password : NULL;
     ret[1] = s->server ? s->server->password : NULL;
     ret[2] = s->dbms ? s->dbms->password : NULL;
     ret[3] = s->cluster ? s->cluster->password : NULL;
     ret[4] = s->cluster ? s->cluster->api_key : NULL;
+    ret[5] = s->cluster ? s->cluster->key : NULL;
 }
 
 #define REPOSITORY_SECRETS 2

@@ -114,6 +114,9 @@ struct surface_events {
     void (*note)(void *ctx, enum note_kind kind, struct bytes name, const char *text); /* text: plain words, no payload */
 };
 
+/* A file by what it is, whatever its names are. */
+struct file_identity { uint64_t dev, ino; };
+
 /* Settings of one surface as the configuration gave them, typed by the driver's schema, secrets resolved elsewhere. */
 struct surface_context {
     const char *environment, *name;      /* "prod", "artifacts" */
@@ -134,6 +137,9 @@ struct surface_context {
     /* Open a bucket that a server writes (bucket.h); the caller closes it. NULL: never. */
     int (*bucket)(void *ctx, const char *url, struct surface_bucket **ret, struct error *err);
     void *bucket_ctx;
+    /* Regular files that a capture of a tree leaves out, as skipped: keys of the repository that it goes into. */
+    const struct file_identity *keys;
+    size_t key_count;
     const struct surface_claims *claims; /* of a capture, for what it makes outside (claims.h). NULL: there are none */
     const char *scratch_dir;             /* private, 0700, for sockets, password files and scratch instances */
     struct surface_events events;

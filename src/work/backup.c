@@ -7,6 +7,7 @@
 #include "work/export.h"
 #include "work/fallback.h"
 #include "work/owed.h"
+#include "work/own_keys.h"
 #include "work/receipt.h"
 #include "work/renew.h"
 
@@ -148,13 +149,17 @@ static int attempt(struct work *w, const struct work_surface *s, const struct ba
     struct surface_context ctx;
     struct capture_result cap = {0};
     struct work_claims claims;
+    struct own_keys keys = {0};
     json_t *root = NULL;
     struct digest entry;
     bool elsewhere = false;
     int rc = work_bridge_open(w, s, &b, &ctx, err);
     if (rc < 0) return rc;
     if ((rc = work_claims_open(w, s, j->id, &claims, err)) < 0) goto out;
+    if ((rc = own_keys_find(w, &keys, err)) < 0) goto out;
     ctx.claims = &claims.table;
+    ctx.keys = keys.list;
+    ctx.key_count = keys.count;
     ctx.full_read = o->full_read;
     struct former former = {w, s};
     ctx.former_facts = former_facts;
@@ -210,6 +215,7 @@ out:
     json_decref(cap.facts);
     json_decref(cap.invariants);
     writer_free(writer);
+    own_keys_free(&keys);
     work_claims_close(&claims, rc == 0);
     struct error e = ERROR_INIT;
     *ret_elsewhere = elsewhere && repo_sync(w->repo, &e) == 0;

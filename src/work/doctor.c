@@ -11,6 +11,7 @@
 #include "work/drift.h"
 #include "work/leftover.h"
 #include "work/owed.h"
+#include "work/own_keys.h"
 #include "work/recovery.h"
 #include "work/revive.h"
 #include "work/store_check.h"
@@ -106,17 +107,6 @@ static int look_at_config(struct doctor *d, struct error *err) {
 
 /* ---- keys ---- */
 
-/* The file that a secret is kept in, for an environment; false when it is kept otherwise. */
-static bool secret_file(const struct config_secret *s, const struct config_environment *e, char out[4096]) {
-    const char *from = config_is_dev(e) && s->dev ? s->dev->file : s->file, *at;
-    size_t n = 0;
-    if (!from) return false;
-    for (; (at = strstr(from, "{env}")) && n < 4096; from = at + 5)
-        n += (size_t)snprintf(out + n, 4096 - n, "%.*s%s", (int)(at - from), from, e->head.name);
-    if (n < 4096) n += (size_t)snprintf(out + n, 4096 - n, "%s", from);
-    return n < 4096;
-}
-
 static int look_at_key_file(struct doctor *d, const char *path, const char *url, struct error *err) {
     char folder[4096];
     struct stat key, repo;
@@ -150,7 +140,7 @@ static int look_at_keys(struct doctor *d, const char *url, struct error *err) {
         if (!selection_environment(d->s, e->head.name) || !r || !r->encrypt) continue;
         if (work_repo_url(d->w, e->head.name, &other, &lost) < 0 || strcmp(other, url) != 0) continue;
         const struct config_secret *s = config_secret(c, r->encrypt->key);
-        if (!s || !secret_file(s, e, path) || strcmp(path, seen) == 0) continue;
+        if (!s || !own_key_file(s, e, path) || strcmp(path, seen) == 0) continue;
         snprintf(seen, sizeof seen, "%s", path);
         rc = look_at_key_file(d, path, url, err);
     }
@@ -309,7 +299,6 @@ static int look_at_witnesses(struct doctor *d, const char *url, struct error *er
     return rc;
 }
 
-/* AWS's order has variables before files, so they serve everywhere; in a protected environment they are told of. */
 /* A fallback or a copy, as the open repository would use it. */
 static int look_at_other(struct doctor *d, const struct config_repository *own, const char *name, bool fallback,
                          struct error *err) {
@@ -346,6 +335,7 @@ static int look_at_others(struct doctor *d, const char *url, struct error *err) 
     return rc;
 }
 
+/* AWS's order has variables before files, so they serve everywhere; in a protected environment they are told of. */
 static int look_at_variables(struct doctor *d, const char *url, struct error *err) {
     const struct config *c = d->w->config;
     const char *key = getenv("AWS_SECRET_ACCESS_KEY");
@@ -450,11 +440,32 @@ static int look_at_repository(void *ctx, const char *url, const struct error *fa
 
 /* ---- surfaces ---- */
 
+struct key_look {
+    struct doctor *d;
+    const char *label;
+    const struct config_surface *s;
+    char told[4096];
+};
+
+/* A backup leaves them out. */
+static int look_for_key(void *ctx, const char *path, struct error *err) {
+    struct key_look *l = ctx;
+    for (size_t i = 0; i < l->s->paths.count; i++) {
+        if (strcmp(path, l->told) == 0 || !work_path_within(path, l->s->paths.items[i])) continue;
+        snprintf(l->told, sizeof l->told, "%s", path);
+        return tell(l->d, FINDING_WARNING, "surface", l->label, "Keep a copy of the key, or a recovery kit, elsewhere.",
+                    err, "%s holds %s, a key of the repository, which no backup there has", l->s->paths.items[i], path);
+    }
+    return 0;
+}
+
 static int look_at_paths(struct doctor *d, const char *label, const struct config_surface *s, const char *url,
                          struct error *err) {
     char folder[4096];
     struct stat a, b;
-    int rc = 0;
+    struct key_look keys = {.d = d, .label = label, .s = s};
+    int rc = own_keys_each(d->w, url, look_for_key, &keys, err);
+    if (rc < 0) return rc;
     if (!work_local_folder(url, folder) || seam_fstatat(AT_FDCWD, folder, &b, 0) < 0) return 0;
     bool warned = false;
     for (size_t i = 0; i < s->paths.count && rc == 0; i++) {

@@ -164,7 +164,8 @@ int export_snapshot(struct work *w, const struct snapshot_info *info, const char
     for (size_t n = strlen(to); n > 1 && (to[n - 1] == '/' || (n > 2 && to[n - 1] == '.' && to[n - 2] == '/')); n--)
         to[n - 1] = 0;
     if (strlen(to) > 3500) return error_set(err, ERR_USAGE, "the export folder's name is too long");
-    int rc = random_bytes(id, sizeof id, err);
+    int rc = work_apart_check(to, w->url, err);
+    if (rc == 0) rc = random_bytes(id, sizeof id, err);
     if (rc < 0) return rc;
     hex_encode(id, sizeof id, hex);
     snprintf(staging, sizeof staging, "%s.proofkeep-partial-%s", to, hex);

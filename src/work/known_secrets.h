@@ -6,7 +6,7 @@
 #include "evidence/redact.h"
 #include <pthread.h>
 
-#define KNOWN_SECRETS_MAX 64
+#define KNOWN_SECRETS_MAX 256 /* a TLS key has some 30 to 50 lines */
 
 struct known_secrets { /* zeroed to begin */
     struct secret *list[KNOWN_SECRETS_MAX];

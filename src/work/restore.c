@@ -13,6 +13,7 @@
 #include "work/point.h"
 #include "work/reading.h"
 #include "work/receipt.h"
+#include "work/select.h"
 #include "work/thaw.h"
 
 #include <stdio.h>
@@ -252,6 +253,12 @@ static int target_free_check(const json_t *target, struct error *err) {
                       "the place of the live folder, which is kept, and --in-place with --path single files.");
 }
 
+/* Where a folder is meant. */
+static int target_apart_check(const struct work *w, const json_t *target, struct error *err) {
+    const char *path = json_text(target, "target", "");
+    return *path == '/' ? work_apart_check(path, w->url, err) : 0;
+}
+
 int restore_plan_make(struct work *w, const char *address, const struct restore_options *o, struct restore_plan *ret,
                       struct error *err) {
     const struct snapshot_info *info;
@@ -299,6 +306,7 @@ int restore_plan_make(struct work *w, const char *address, const struct restore_
     if (rc == 0) rc = thaw_plan(w, info, o->thaw, o->tier, doc, err);
     if (rc == 0) rc = driver_plan(w, info, doc, &found, err);
     store_expect_end(repo_store(w->repo));
+    if (rc == 0) rc = target_apart_check(w, found.target, err);
     if (rc == 0) rc = target_free_check(found.target, err);
     if (rc == 0) rc = pitr_find_put(&find, json_object_get(doc, "recovery"), json_object_get(doc, "warnings"), err);
     if (rc == 0) rc = pitr_tell(found.facts, found.reach, doc, err);

@@ -122,3 +122,12 @@ bool work_path_within(const char *path, const char *folder) {
     if (strcmp(b, "/") == 0) return true;
     return strncmp(a, b, n) == 0 && (a[n] == '\0' || a[n] == '/');
 }
+
+int work_apart_check(const char *path, const char *url, struct error *err) {
+    char folder[4096];
+    if (!work_local_folder(url, folder) || !work_path_within(path, folder)) return 0;
+    error_set(err, ERR_POLICY, "%s lies in the repository's own folder, %s, and would be there in the clear", path,
+              folder);
+    error_state(err, "nothing was written");
+    return error_next(err, "Choose another folder.");
+}

@@ -26,5 +26,8 @@ int work_each_repository(struct work *w, const struct selection *s, each_reposit
 bool work_local_folder(const char *url, char out[4096]);
 /* Whether `path`, which need not be there yet, lies in `folder` or is it; links are followed. */
 bool work_path_within(const char *path, const char *folder);
+/* Before what a backup holds is written in the clear: `path` must not lie in the folder of the repository at `url`
+ * (ERR_POLICY). */
+int work_apart_check(const char *path, const char *url, struct error *err) PK_CHECK;
 
 #endif

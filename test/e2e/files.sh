@@ -90,6 +90,10 @@ claim 'holes stay holes'
 
 fails 5 PK-RST-001 restore lab/artifacts@latest --into "$T/before" && [ ! -e before/processed ] && ! grep -q '^Plan' out
 claim 'a folder that holds something is no target, which is said before there is a plan, and stays as it is'
+n=$(find "$T/repo" | wc -l)
+fails 5 PK-POL-001 restore lab/artifacts@latest --into "$T/repo/deep/back" && says "the repository's own folder" && ! grep -q '^Plan' out &&
+  fails 5 PK-POL-001 export lab/artifacts@latest --to "$T/repo/out" && says "the repository's own folder" && [ "$(find "$T/repo" | wc -l)" = "$n" ]
+claim 'nor is the folder of the repository, where it would lie in the clear, for an export either'
 fails 2 PK-USE-001 list lab/@nothing && says '^  next:  proofkeep list --help$'
 claim 'what is wrong with an address names the help of its verb'
 pk restore lab/artifacts@latest --into "$T/one" --path "$T/tree/processed/points.csv" &&

@@ -224,6 +224,33 @@ at_rest() {
   claim "$KIND: all of it comes back"
 }
 
+# What a bucket's owner changes by and by: each is a signal of its own, with what will come of it.
+loosened() {
+  local b=loose-$KIND
+  s3 mb "$b" && s3 versioning "$b" && made loose.yaml "$b/a" '' && pk store drift --config loose.yaml --json && [ "$(drift_of public)" = ok ] && [ "$(drift_of expiry)" = ok ] && [ "$(drift_of removal)" = ok ]
+  claim "$KIND: a repository in a bucket of which nothing is open or expires"
+  s3 policy "$b" <<E
+{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"AWS": ["*"]}, "Action": ["s3:GetObject"], "Resource": ["arn:aws:s3:::$b/*"]}]}
+E
+  fails 6 PK-IMM-001 store drift --config loose.yaml && grep -q '^breached public .*open to everyone' "$T/out" && ! grep -q '^breached [^p]' "$T/out"
+  claim "$KIND: one that all the world may read is a breach"
+  stranger loose.yaml doctor
+  grep -q '^warning  drift .*open to everyone' "$T/out"
+  claim "$KIND: which doctor tells as well"
+  if [ "$KIND" = minio ]; then
+    s3 lifecycle "$b" 30 7
+    fails 6 PK-IMM-001 store drift --config loose.yaml && grep -q '^breached expiry .*removes objects after 30 d: backups will vanish' "$T/out" && grep -q '^told .*old-versions .*after 7 d' "$T/out"
+    claim "$KIND: a rule that lets objects expire is a breach, one for old versions is told"
+  fi
+  pk status --metrics --config loose.yaml && grep -q '^proofkeep_retention_drift{repo="main"} [12]$' "$T/out"
+  claim "$KIND: an alert can go by it"
+  pk key add --role writer --key-file-out "$T/writer-$KIND" --config loose.yaml && fails 6 PK-IMM-001 store drift --config loose.yaml --key-file "$T/writer-$KIND" && grep -q '^breached removal .*only adds backups, and yet' "$T/out"
+  claim "$KIND: a host that only adds backups and whose credentials can remove is a breach"
+  config asked.yaml "$b/a" 'immutability: { mode: governance, packs: 5m, index: 5m, log: 10m, keys: 10m }'
+  fails 6 PK-IMM-001 store drift --config asked.yaml && grep -q '^breached lock .*object lock is off' "$T/out"
+  claim "$KIND: a bucket without object lock is one where locks are asked for"
+}
+
 for KIND in ${S3_KIND:-versitygw minio}; do
   mkdir -p "$T/server-$KIND"
   s3_start "$KIND" "$T/server-$KIND"
@@ -243,6 +270,7 @@ for KIND in ${S3_KIND:-versitygw minio}; do
   locked
   held
   at_rest
+  loosened
   s3_stop
 done
 

@@ -195,4 +195,33 @@ pk key revoke "${A[@]}" "$old" --json && [ "$(result suspect)" = '[]' ]
 claim 'a key that was removed before can be revoked as well'
 pk verify "${A[@]}" --all --level decode
 claim 'the repository is whole after all of it'
+
+# ---- a key is not stored with what it opens, though it lies in what is backed up
+mkdir -p "$T/etc/keys" && echo setting >"$T/etc/conf" && "$P" key generate --key-file-out "$T/etc/keys/stranger" >/dev/null 2>&1
+pk init -r "$T/own" --key-file "$T/etc/keys/own" && pk init -r "$T/second" --key-file "$T/etc/keys/second" --copy-of "$T/own" --from-key-file "$T/etc/keys/own" && ln "$T/etc/keys/own" "$T/etc/again"
+pk backup -r "$T/own" --key-file "$T/etc/keys/own" --files "$T/etc" --name etc --json && [ "$(result surfaces.0.skipped)" = 2 ] && [ "$(result exit)" = 0 ]
+claim 'a backup leaves out the key of its repository, under each of its names, and is whole'
+pk backup -r "$T/own" --key-file "$T/etc/keys/own" --files "$T/etc" --name etc -v && says 'etc/keys/own.*not stored with what it opens'
+claim 'and says so'
+pk restore -r "$T/own" --key-file "$T/etc/keys/own" local/etc@latest --into "$T/etc.back" && [ "$(cd "$T/etc.back" && find . -type f | sort | tr '\n' ' ')" = './conf ./keys/second ./keys/stranger ' ]
+claim 'the rest is there, the key of a repository that it knows nothing of too'
+cat >own.yaml <<YAML
+version: 1
+platform: test
+secrets:
+  own: { file: $T/etc/keys/own }
+  second: { file: "$T/etc/keys/{env}" }
+repositories:
+  main: { url: $T/own, encrypt: { key: own, kind: key_file }, copies: [away] }
+  away: { url: $T/second, encrypt: { key: second, kind: key_file } }
+surfaces:
+  etc: { kind: files, class: truth, paths: [$T/etc] }
+environments:
+  second: { repository: main }
+YAML
+pk backup second/etc --config own.yaml && pk restore second/etc@latest --config own.yaml --into "$T/etc.two" && [ "$(cd "$T/etc.two" && find . -type f | sort | tr '\n' ' ')" = './conf ./keys/stranger ' ]
+claim 'nor are the keys of its copies stored, which will have it all'
+pk doctor --config own.yaml
+[ "$(grep -c "^warning  surface .*holds $T/etc/keys/[a-z]*, a key of the repository, which no backup there has" "$T/out")" = 2 ]
+claim 'doctor says that no backup has them'
 finish

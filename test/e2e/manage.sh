@@ -75,6 +75,9 @@ cp "$T/keys/admin" "$T/repo/admin.key"
 [ "$(status "$P" doctor dev --key-file "$T/repo/admin.key")" = 1 ] && grep -q "^problem  key .*the repository's own folder" "$T/out"
 claim 'doctor finds a key in the repository'
 rm "$T/repo/admin.key"
+sed "s|paths: \[\"$T/src\"\]|paths: [\"$T\"]|" proofkeep.yaml >around.yaml
+[ "$(status "$P" doctor dev --config around.yaml)" = 0 ] && grep -q "^warning  surface .*$T holds the repository $T/repo, which would be backed up into itself" "$T/out"
+claim 'and a repository in what is backed up into it'
 mv "$T/repo" "$T/repo.away"
 [ "$(status "$P" doctor dev)" = 1 ] && grep -q 'problem  repository .*PK-REP-001' "$T/out"
 claim 'doctor finds a repository that is not there'

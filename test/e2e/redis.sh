@@ -10,6 +10,11 @@ secrets=("right: { file: $T/right }" "wrong: { file: $T/wrong }")
 (umask 077 && echo 'keeper secret' >right && echo 'not the keeper secret' >wrong)
 redis_config proofkeep.yaml "host: $A/s"
 redis_start "$A" && redis_fill "$A"
+case $REDIS_SERVER in */valkey-server)
+  redis_in "$A" info server | grep -q '^valkey_version:'
+  claim 'it is Valkey that runs'
+  ;;
+esac
 # small as an RDB has them, and large as they are; and a large name, with what would be a command if it came before its length
 redis_in "$A" eval "redis.call('set', 's:dense', string.rep('a', 300000)) redis.call('set', 'k\r\nset taken 1\r\n' .. string.rep('k', 600000), 'v')" 0 >/dev/null
 was=$(redis_digest "$A")

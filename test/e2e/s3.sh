@@ -146,6 +146,28 @@ for key in $(s3 ls backups | awk '$2 < 100000 { print $1 }' | head -n 60); do s3
 [ -s "$T/objects" ] && ! grep -qa "$S3_SECRET" "$T/objects"
 claim 'nor in what is stored'
 
+# ---- over TLS: another gateway to the same buckets
+if [ "$KIND" = versitygw ] && [ -s "$T/tls.pem" ]; then
+  tls=$(server_port)
+  ROOT_ACCESS_KEY=$S3_ACCESS ROOT_SECRET_KEY=$S3_SECRET "$S3_CACHE/bin/versitygw" --port "127.0.0.1:$tls" --cert "$T/tls.pem" --key "$T/tls.key" \
+    --iam-dir "$T/server/users" posix --versioning-dir "$T/server/versions" "$T/server/data" >"$T/tls.log" 2>&1 &
+  S3_PIDS+=($!)
+  await 60 eval '(: </dev/tcp/127.0.0.1/$tls) 2>/dev/null'
+  config tls.yaml backups/team/a "https://localhost:$tls"
+  fails 7 PK-NET-003 backup lab/all --config tls.yaml
+  claim 'TLS of an authority that nobody knows carries nothing'
+  sed -i "s|^      endpoint: .*|&\n      ca_file: $T/tls.pem|" tls.yaml
+  head -c 30000000 /dev/urandom >tree/random
+  pk backup lab/all --config tls.yaml && rm -rf "$T/by-tls" && XDG_CACHE_HOME=$T/fourth-host pk restore lab/artifacts@latest --into "$T/by-tls" --config tls.yaml && trees tree by-tls
+  claim 'with ca_file a backup and a restore go over it'
+  sed -i 's|^      endpoint: .*|&\n      payload_digests: unsigned|' tls.yaml
+  head -c 30000000 /dev/urandom >tree/random
+  pk backup lab/all --config tls.yaml && XDG_CACHE_HOME=$T/fifth-host pk verify lab/artifacts@latest --level decode
+  claim 'and with payloads that are not digested, as TLS does it, too'
+else
+  skip 'backups over TLS' 'this server is asked without, or openssl is not installed'
+fi
+
 # ---- a network that harms
 harm() { python3 -c 'import sys, urllib.request as u; u.urlopen(u.Request(sys.argv[1], method="PUT"), timeout=10)' "$S3_PROXY/.proxy/$1/$2"; }
 harm 0 0

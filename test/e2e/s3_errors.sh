@@ -41,6 +41,16 @@ claim 'where the right one works'
 says_server 400 ExpiredToken 'The provided token has expired.'
 reads 7 PK-S3-003 "$(at backups session http://127.0.0.1:$SAYS)" && says ExpiredToken && next 'session token' && ! says "$S3_SESSION_TOKEN"
 claim 'a token that has expired'
+says_server 200 - "{\"AccessKeyId\": \"$S3_SESSION_KEY\", \"SecretAccessKey\": \"$S3_SESSION_SECRET\", \"Token\": \"$S3_SESSION_TOKEN\", \"Expiration\": \"$(date -u -d '+10 minutes' +%Y-%m-%dT%H:%M:%SZ)\"}"
+container=http://127.0.0.1:$SAYS/role
+AWS_CONTAINER_CREDENTIALS_FULL_URI=$container pk list -r "s3://backups/a?endpoint=$S3_ENDPOINT" --key-file "$T/key" --cache-dir "$T/cache-1"
+claim 'where those that a container is given serve'
+says_server 200 - "{\"AccessKeyId\": \"$S3_SESSION_KEY\", \"SecretAccessKey\": \"another\", \"Token\": \"$S3_SESSION_TOKEN\"}"
+AWS_CONTAINER_CREDENTIALS_FULL_URI=${container%:*}:$SAYS/role fails 7 PK-S3-001 list -r "s3://backups/a?endpoint=$S3_ENDPOINT" --key-file "$T/key" --cache-dir "$T/cache-1" && ! says "$S3_SESSION_TOKEN"
+claim 'and wrong ones do not'
+says_server 403 - 'not you'
+AWS_CONTAINER_CREDENTIALS_FULL_URI=${container%:*}:$SAYS/role fails 2 PK-S3-002 list -r "s3://backups/a?endpoint=$S3_ENDPOINT" --key-file "$T/key" --cache-dir "$T/cache-1" && says "127.0.0.1:$SAYS/role answers 403"
+claim 'who gets none from there is told what it answered'
 fails 2 PK-S3-002 list -r "s3://backups/a?endpoint=$S3_ENDPOINT" --key-file "$T/key" && says 'AWS_ACCESS_KEY_ID is not set' && next AWS_PROFILE
 claim 'none at all'
 chmod 644 "$T/bad.aws"

@@ -154,6 +154,7 @@ static const char apart[] =
     "  own: { file: \"%s/own-{env}\" }\n"
     "  both: { file: \"%s/both\" }\n"
     "  login: { file: \"%s/login\" }\n"
+    "  tls: { file: \"%s/tls\" }\n"
     "repositories:\n"
     "  live: { url: /live, encrypt: { key: one } }\n"
     "  play: { url: /play, encrypt: { key: %s }, copies: [far] }\n"
@@ -163,15 +164,16 @@ static const char apart[] =
     "  cache: { kind: redis, class: runtime, server: { host: h, password: %s, targets: [{ host: s, password: "
     "login }] } }\n"
     "  tree: { kind: files, class: truth, paths: [/t] }\n"
+    "  find: { kind: search, class: runtime, cluster: { certificate: /c, key: tls } }\n"
     "environments:\n  dev: { repository: play }\n"
-    "  prod: { repository: live, protected: true, surfaces: [cache] }\n"
+    "  prod: { repository: live, protected: true, surfaces: [cache, find] }\n"
     "  vault: { repository: bucket, protected: true, surfaces: [tree] }\n";
 
 static void with(const char *play, const char *bucket, const char *cache, const char *wanted, const char *why) {
     char text[4096];
     const char *p = temp.path;
     struct config *was = config;
-    snprintf(text, sizeof(text), apart, p, p, p, p, p, p, p, play, bucket, cache);
+    snprintf(text, sizeof(text), apart, p, p, p, p, p, p, p, p, play, bucket, cache);
     config = parse_ok(text);
     if (why)
         refused(config_environment(config, "dev"), wanted, ERR_POLICY, why);
@@ -187,7 +189,7 @@ static void neither_do_its_keys_nor_other_logins(void **state) {
     static const char key[] =
         "is the very one that the protected environment 'prod' opens its backups with (repository "
         "'live'), and those never serve in 'dev'";
-    for (const char *const *f = (const char *const[]){"shared", "both", "login", "own-dev", NULL}; *f; f++)
+    for (const char *const *f = (const char *const[]){"shared", "both", "login", "own-dev", "tls", NULL}; *f; f++)
         temp_file(&temp, *f, "s3cret\n", 0600);
     with("one", "both", "own", "one", key);
     with("again", "both", "own", "again", key);
@@ -200,6 +202,7 @@ static void neither_do_its_keys_nor_other_logins(void **state) {
     /* that of one that was named is nobody's in particular */
     with("own", "own", "own", "one", NULL);
     with("own", "own", "login", "login", "the protected environment 'prod' connects with (surface 'cache')");
+    with("own", "own", "own", "tls", "the protected environment 'prod' connects with (surface 'find')");
     /* a server that is restored into may be dev's */
     with("own", "own", "own", "login", NULL);
 }

@@ -7,7 +7,7 @@
 # or sourced, for search_get, search_start and search_stop. Distributions come from Maven Central by its own client, once, into
 # PROOFKEEP_TEST_CACHE (by default a folder of our own in /var/tmp). A JDK 17 is needed; OpenSearch 3 needs 21 (JAVA_HOME, or
 # one in the cache's jdk-21). As root, the server runs as nobody. path.repo is FOLDER/repo; SEARCH_YML adds lines to the
-# configuration, SEARCH_JVM lines to the JVM's options; SEARCH_PORT picks the port; SEARCH_JIT=full lets the JVM compile as it does by itself (tests start sooner without).
+# configuration (SEARCH_PEM, a client's certificate and key, says that it speaks TLS and asks for one; SEARCH_FILES are laid beside it), SEARCH_JVM lines to the JVM's options; SEARCH_PORT picks the port; SEARCH_JIT=full lets the JVM compile as it does by itself (tests start sooner without).
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 SEARCH_CACHE=$SERVER_CACHE/search
 SEARCH_WHY='' SEARCH_URL='' SEARCH_PID='' SEARCH_HOME=''
@@ -78,6 +78,8 @@ search_start() {
   w=$(realpath "$w")
   port=${SEARCH_PORT:-$(server_port)}
   rm -rf "$w/conf" && cp -r "$SEARCH_HOME/config" "$w/conf" && rm -rf "$w/conf/jvm.options.d"
+  # shellcheck disable=SC2086
+  [ -z "${SEARCH_FILES:-}" ] || cp $SEARCH_FILES "$w/conf/" || return 1
   name=ES
   [ "$kind" = opensearch ] && name=OPENSEARCH
   printf '%s\n' "-Xms${SEARCH_HEAP:-384m}" "-Xmx${SEARCH_HEAP:-384m}" -XX:+UseSerialGC "-Djava.io.tmpdir=$w/tmp" \
@@ -113,12 +115,14 @@ E
     "${name}_PATH_CONF=$w/conf" "$SEARCH_HOME/bin/$kind") >"$w/console.log" 2>&1 </dev/null &
   SEARCH_PID=$!
   echo "$SEARCH_PID" >"$w/pid"
-  SEARCH_URL=http://127.0.0.1:$port
+  SEARCH_URL=http${SEARCH_PEM:+s}://127.0.0.1:$port
   for i in $(seq 2000); do
-    python3 - "$SEARCH_URL" <<'PY' && break
-import sys, urllib.request, urllib.error
+    python3 - "$SEARCH_URL" ${SEARCH_PEM:+"$SEARCH_PEM"} <<'PY' && break
+import ssl, sys, urllib.request, urllib.error
+tls = ssl._create_unverified_context()
+if len(sys.argv) > 2: tls.load_cert_chain(sys.argv[2])
 try:
-    urllib.request.urlopen(sys.argv[1] + "/_cluster/health", timeout=2)
+    urllib.request.urlopen(sys.argv[1] + "/_cluster/health", timeout=2, context=tls)
 except urllib.error.HTTPError as e:
     sys.exit(0 if e.code == 401 else 1)
 except OSError:

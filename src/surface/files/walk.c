@@ -279,9 +279,22 @@ static int meet_special(struct walk *w, struct folder *f, const char *comp, cons
     return item_record(w, &a, err);
 }
 
+static bool is_key(const struct surface_context *ctx, const struct lite *l) {
+    for (size_t i = 0; i < ctx->key_count; i++)
+        if (ctx->keys[i].ino == l->ino && ctx->keys[i].dev == l->dev) return true;
+    return false;
+}
+
+static int skip(struct walk *w, const char *why) {
+    atomic_fetch_add(&w->c->skipped, 1);
+    capture_note(w->c, NOTE_SKIPPED, buf_bytes(&w->name), why);
+    return 0;
+}
+
 static int meet(struct walk *w, struct folder *f, const char *comp, const struct lite *l, struct error *err) {
     switch (l->mode & S_IFMT) {
     case S_IFREG:
+        if (is_key(w->c->ctx, l)) return skip(w, "a key of the repository: it is not stored with what it opens");
         return meet_regular(w, f, comp, l, err);
     case S_IFDIR:
         return meet_special(w, f, comp, l, FILE_FOLDER, err);
@@ -294,9 +307,7 @@ static int meet(struct walk *w, struct folder *f, const char *comp, const struct
     case S_IFBLK:
         return meet_special(w, f, comp, l, FILE_BLOCK, err);
     default:
-        atomic_fetch_add(&w->c->skipped, 1);
-        capture_note(w->c, NOTE_SKIPPED, buf_bytes(&w->name), "a socket: only its server can make it again");
-        return 0;
+        return skip(w, "a socket: only its server can make it again");
     }
 }
 

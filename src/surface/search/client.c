@@ -164,6 +164,7 @@ static int identify(struct search_client *c, struct error *err) {
 
 int search_open(const struct search_settings *s, struct search_client *ret, struct error *err) {
     struct http_options o = {.ca_file = s->ca, .stall_ms = STALL_MS, .no_proxy = s->scratch};
+    if (s->certificate) o.certificate = s->certificate, o.key = secret_bytes(s->key);
     *ret = (struct search_client){.s = s};
     int r = http_new(&o, &ret->http, err);
     if (r == 0) r = identify(ret, err);

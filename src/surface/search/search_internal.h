@@ -26,6 +26,8 @@ struct search_settings {
     const struct surface_context *ctx;
     char *url;                                    /* without a slash at its end */
     char *ca, *distribution, *java_home, *run_as; /* may be NULL */
+    char *certificate;                            /* that we show; NULL: none */
+    struct secret *key;                           /* its key */
     const json_t *indices, *exclude, *facets;     /* borrowed; NULL when not set */
     struct buf authorization;                     /* a header line; empty: none */
     bool scratch;

@@ -40,6 +40,14 @@ static int authorize(struct search_settings *s, const json_t *cluster, struct er
     return r;
 }
 
+static int identify(struct search_settings *s, const json_t *cluster, struct error *err) {
+    const char *key = json_string_value(json_object_get(cluster, "key"));
+    int r = setting_text(cluster, "certificate", "search", &s->certificate, err);
+    if (r == 0 && !s->certificate != !key)
+        r = error_set(err, ERR_CONFIG_VALUE, "search: certificate and key go together");
+    return r == 0 && key ? secret_of(s->ctx, key, &s->key, err) : r;
+}
+
 static int load(struct search_settings *s, const json_t *scratch, const char *url, struct error *err) {
     const json_t *cluster = json_object_get(s->ctx->settings, "cluster");
     int r = 0;
@@ -62,6 +70,7 @@ static int load(struct search_settings *s, const json_t *scratch, const char *ur
     if (r == 0) r = setting_text(cluster, "run_as", "search", &s->run_as, err);
     if (r < 0 || scratch) return r;
     r = setting_text(cluster, "ca", "search", &s->ca, err);
+    if (r == 0) r = identify(s, cluster, err);
     return r == 0 ? authorize(s, cluster, err) : r;
 }
 
@@ -87,6 +96,8 @@ void search_settings_free(struct search_settings *s) {
     buf_free(&s->authorization);
     seam_free(s->url);
     seam_free(s->ca);
+    seam_free(s->certificate);
+    secret_free(s->key);
     seam_free(s->distribution);
     seam_free(s->java_home);
     seam_free(s->run_as);
