@@ -56,6 +56,7 @@ static void group_free(struct group *g) {
     if (!g) return;
     seam_free(g->plain);
     seam_free(g->members);
+    seam_free(g->bases);
     seam_free(g);
 }
 
@@ -84,7 +85,7 @@ static struct group *group_take(struct writer *w, size_t cap, enum chunk_kind ki
     g->len = 0;
     g->count = 0;
     g->kind = kind;
-    g->has_base = false;
+    g->deltas = false;
     g->page_bytes = 0;
     return g;
 }
@@ -296,8 +297,10 @@ bool base_use(struct writer *w, const uint8_t *id) {
     return true;
 }
 
-/* The bytes that will be stored are opened and decoded again before they count (repo.h, invariant 5). */
-static int group_encode(struct writer *w, struct group *g, struct bench_seat *s, struct error *err) {
+/* The bytes that will be stored are opened and decoded again before they count (repo.h, invariant 5). `base_prefix` may
+ * be NULL. */
+static int frame_encode(struct writer *w, const struct group *g, const uint8_t *base_prefix, struct bench_seat *s,
+                        struct error *err) {
     enum codec_kind codec = CODEC_RAW;
     struct bytes plain = BYTES_OF(g->plain, g->len), payload = plain, base_bytes = BYTES_OF(NULL, 0);
     struct fetched base = {0};
@@ -306,10 +309,10 @@ static int group_encode(struct writer *w, struct group *g, struct bench_seat *s,
     size_t len;
     int rc = 0;
     codec_expect(s->codec, g->page_bytes > g->len / 2 ? CODEC_PAGES : CODEC_ANY);
-    if (g->has_base) {
+    if (base_prefix) {
         struct error e = ERROR_INIT;
         /* a base that cannot be read is no base: the chunk is stored plain, and a check will name the damage */
-        if (fetch_base(w->fetcher, g->base, NULL, &base, &e) == 0) {
+        if (fetch_base(w->fetcher, base_prefix, NULL, &base, &e) == 0) {
             rc = codec_encode_delta(s->codec, plain, base.data, w->level, s->out, &len, &delta, err);
             if (rc < 0) goto out;
         }
@@ -346,6 +349,22 @@ static int group_encode(struct writer *w, struct group *g, struct bench_seat *s,
     rc = frame_settle(w, &at, rc, err);
 out:
     if (base.hold) fetch_release(w->fetcher, &base);
+    return rc;
+}
+
+static int group_encode(struct writer *w, const struct group *g, struct bench_seat *s, struct error *err) {
+    int rc = 0;
+    if (!g->deltas) return frame_encode(w, g, NULL, s, err);
+    uint8_t *plain = g->plain;
+    for (unsigned i = 0; i < g->count && rc == 0; plain += g->members[i++].len) {
+        const struct group one = {.plain = plain,
+                                  .len = g->members[i].len,
+                                  .members = &g->members[i],
+                                  .count = 1,
+                                  .kind = g->kind,
+                                  .page_bytes = g->page_bytes ? g->members[i].len : 0};
+        rc = frame_encode(w, &one, g->bases[i], s, err);
+    }
     return rc;
 }
 
@@ -432,6 +451,16 @@ bool chunk_use(struct writer *w, const uint8_t *id) {
     return true;
 }
 
+/* Before the chunk whose base it is. */
+static int base_append(struct group *g, const uint8_t *prefix, struct error *err) {
+    size_t cap = g->bases_cap;
+    int rc = mem_grow((void **)&g->bases, &cap, g->count + 1u, sizeof *g->bases, err);
+    g->bases_cap = (unsigned)cap;
+    if (rc == 0) memcpy(g->bases[g->count], prefix, ID_PREFIX_BYTES);
+    g->deltas = true;
+    return rc;
+}
+
 static int put(struct writer *w, enum chunk_kind kind, bool pages, struct bytes data, const struct digest *sha,
                const struct digest *base, struct digest *ret_id, struct error *err) {
     struct bytes id_key;
@@ -465,26 +494,28 @@ static int put(struct writer *w, enum chunk_kind kind, bool pages, struct bytes 
     }
     w->new_chunks++;
     if (kind == CHUNK_DATA) w->new_bytes += data.len;
-    if (has_base || chunk_is_meta(kind) || data.len >= w->group_max) {
+    if (chunk_is_meta(kind) || data.len >= w->group_max) {
         struct group *g = group_take(w, data.len, kind, err);
-        if (!g || group_append(g, data, pages, ret_id, err) < 0) {
+        if (!g || (has_base && base_append(g, base_prefix, err) < 0) || group_append(g, data, pages, ret_id, err) < 0) {
             group_free(g);
             return writer_fail(w, err);
         }
-        g->has_base = has_base;
-        if (has_base) memcpy(g->base, base_prefix, ID_PREFIX_BYTES);
         pool_submit(w->pool, group_seal, g);
         return 0;
     }
     struct stripe *s = stripe_of(w);
     struct group *full = NULL;
     pthread_mutex_lock(&s->lock);
-    if (s->group && (s->group->len + data.len > w->group_max || s->group->count == 4096)) {
-        full = s->group;
-        s->group = NULL;
+    struct group **at = has_base ? &s->deltas : &s->group, *g = *at;
+    /* of one kind, as far as pages are concerned, if they are deltas: what is in them is not the same for zstd */
+    if (g && (g->len + data.len > w->group_max || g->count == 4096 || (has_base && pages != (g->page_bytes > 0)))) {
+        full = g;
+        *at = g = NULL;
     }
-    if (!s->group) s->group = group_take(w, 0, kind, err);
-    rc = s->group ? group_append(s->group, data, pages, ret_id, err) : -(int)err->code;
+    if (!g) *at = g = group_take(w, 0, kind, err);
+    rc = g ? 0 : -(int)err->code;
+    if (rc == 0 && has_base) rc = base_append(g, base_prefix, err);
+    if (rc == 0) rc = group_append(g, data, pages, ret_id, err);
     pthread_mutex_unlock(&s->lock);
     if (full) pool_submit(w->pool, group_seal, full);
     return rc < 0 ? writer_fail(w, err) : 0;
@@ -503,16 +534,20 @@ int chunk_put_pages(struct writer *w, struct bytes data, const struct digest *sh
 int groups_flush(struct writer *w, struct error *err) {
     for (int i = 0; i < STRIPES; i++) {
         pthread_mutex_lock(&w->stripes[i].lock);
-        struct group *g = w->stripes[i].group;
-        w->stripes[i].group = NULL;
+        struct group *g[] = {w->stripes[i].group, w->stripes[i].deltas};
+        w->stripes[i].group = w->stripes[i].deltas = NULL;
         pthread_mutex_unlock(&w->stripes[i].lock);
-        if (g) pool_submit(w->pool, group_seal, g);
+        for (int k = 0; k < 2; k++)
+            if (g[k]) pool_submit(w->pool, group_seal, g[k]);
     }
     return writer_alive(w, err);
 }
 
 void groups_free(struct writer *w) {
-    for (int i = 0; i < STRIPES; i++) group_free(w->stripes[i].group);
+    for (int i = 0; i < STRIPES; i++) {
+        group_free(w->stripes[i].group);
+        group_free(w->stripes[i].deltas);
+    }
     while (w->free_groups) {
         struct group *g = w->free_groups;
         w->free_groups = g->next;

@@ -7,6 +7,8 @@
 #define MEMBERS_AT_ONCE 64
 #define LEAST_BYTES (4u << 20) /* of frames, when others have all the room */
 #define COPIES_MAX 8 /* of one chunk that are tried */
+#define SPARES 4     /* fresh memory for each frame costs a quarter of decoding it */
+#define SPARE_MIN (256u << 10)
 
 struct cached_frame {
     struct digest pack;
@@ -16,7 +18,7 @@ struct cached_frame {
     uint64_t used;
     size_t cost;
     uint8_t *plain;
-    uint32_t plain_len;
+    uint32_t plain_len, plain_cap;
     unsigned count;
     struct digest *ids, *shas;
     atomic_uchar *proven; /* that a member is what its id says; its sha is known then */
@@ -47,6 +49,10 @@ struct fetcher {
     struct cached_dir dirs[DIRS_MAX];
     struct room *room;
     size_t bytes, bytes_max;
+    struct {
+        uint8_t *p;
+        uint32_t cap;
+    } spares[SPARES]; /* of frames that went */
     uint64_t clock;
     struct seat *seats;
     struct ahead *ahead; /* NULL where reads cost little */
@@ -87,6 +93,31 @@ static void frame_free(struct cached_frame *c) {
     seam_free(c);
 }
 
+/* Memory for a decoded frame, of one that went if that fits. */
+static uint8_t *plain_take(struct fetcher *f, uint32_t n, uint32_t *ret_cap) {
+    uint8_t *p = NULL;
+    *ret_cap = n;
+    pthread_mutex_lock(&f->lock);
+    for (unsigned i = 0; i < SPARES && !p; i++) {
+        if (!f->spares[i].p || f->spares[i].cap < n || f->spares[i].cap / 2 > n) continue;
+        p = f->spares[i].p;
+        *ret_cap = f->spares[i].cap;
+        f->spares[i].p = NULL;
+    }
+    pthread_mutex_unlock(&f->lock);
+    return p ? p : seam_alloc(n);
+}
+
+/* Under the lock. */
+static void plain_keep(struct fetcher *f, struct cached_frame *c) {
+    for (unsigned i = 0; i < SPARES && c->plain && c->plain_cap >= SPARE_MIN; i++) {
+        if (f->spares[i].p) continue;
+        f->spares[i].p = c->plain;
+        f->spares[i].cap = c->plain_cap;
+        c->plain = NULL;
+    }
+}
+
 void fetcher_free(struct fetcher *f) {
     if (!f) return;
     ahead_free(f->ahead);
@@ -98,6 +129,7 @@ void fetcher_free(struct fetcher *f) {
             frame_free(c);
         }
     for (int i = 0; i < DIRS_MAX; i++) pack_in_free(f->dirs[i].in);
+    for (unsigned i = 0; i < SPARES; i++) seam_free(f->spares[i].p);
     while (f->seats) {
         struct seat *s = f->seats;
         f->seats = s->next;
@@ -134,6 +166,7 @@ static void evict(struct fetcher *f) {
         *oldest = gone->next;
         f->bytes -= gone->cost;
         f->room->used -= gone->cost;
+        plain_keep(f, gone);
         frame_free(gone);
     }
 }
@@ -412,7 +445,7 @@ static int load(struct fetcher *f, const struct copy *l, struct use use, struct 
             error_set(err, ERR_OBJECT_CORRUPT, "%s: the index names a frame that it does not have", pack_in_key(d->in));
         goto out;
     }
-    if (!(c->plain = seam_alloc(fr->plain_len + 1u))) {
+    if (!(c->plain = plain_take(f, fr->plain_len + 1u, &c->plain_cap))) {
         rc = error_set(err, ERR_NO_MEMORY, "no memory for a frame of %u bytes", fr->plain_len);
         goto out;
     }
@@ -465,7 +498,7 @@ static int load(struct fetcher *f, const struct copy *l, struct use use, struct 
                         c->shas, err);
     }
     for (unsigned i = 0; rc == 0 && prove && i < c->count; i++) c->proven[i] = true;
-    c->cost = sizeof *c + c->plain_len + c->count * 72u;
+    c->cost = sizeof *c + c->plain_cap + c->count * 72u;
 out:
     if (seat) seat_put(f, seat);
     if (base.hold) fetch_release(f, &base);

@@ -263,8 +263,13 @@ struct ritem {
     bool in_list, ended;
     bool moved;  /* by a seek or a skip: the whole cannot be digested */
     bool late;   /* parts of it are judged by its SHA-256 alone */
-    bool peeked; /* `ahead` is the next reference, taken already */
-    struct ref ahead;
+    bool apart;  /* by their ids alone */
+    unsigned peeked; /* so many of `ahead` are the next references, taken already */
+    struct {
+        struct ref ref;
+        bool hashed; /* `sha` is of what somebody has in its place */
+        struct digest sha;
+    } ahead[2];
     uint64_t into; /* bytes of the next piece that a seek has passed */
     struct fetched chunk;
     struct sha256_state *sha;
@@ -373,14 +378,9 @@ int ritem_open(struct snapshot *s, const struct item_head *h, struct ritem **ret
     return 0;
 }
 
-/* The next chunk or hole that ends behind `from`, lists unfolded. What is passed over is counted in `seen`. 1: have
- * one; 0: end. */
-static int ref_next(struct ritem *it, uint64_t from, struct ref *ref, struct error *err) {
-    if (it->peeked) {
-        *ref = it->ahead;
-        it->peeked = false;
-        return 1;
-    }
+/* The next chunk or hole that ends behind `from` and was not peeked at, lists unfolded. What is passed over is counted
+ * in `seen`. 1: have one; 0: end. */
+static int ref_read(struct ritem *it, uint64_t from, struct ref *ref, struct error *err) {
     for (;;) {
         if (it->in_list) {
             if (ref_take(&it->list_c, ref)) {
@@ -409,6 +409,27 @@ static int ref_next(struct ritem *it, uint64_t from, struct ref *ref, struct err
         it->list_c = cursor_of(it->list.data);
         it->in_list = true;
     }
+}
+
+static void ahead_pop(struct ritem *it) {
+    it->ahead[0] = it->ahead[1];
+    it->peeked--;
+}
+
+/* The next one of all. */
+static int ref_next(struct ritem *it, struct ref *ref, struct error *err) {
+    if (!it->peeked) return ref_read(it, 0, ref, err);
+    *ref = it->ahead[0].ref;
+    ahead_pop(it);
+    return 1;
+}
+
+/* Peeks at one more. */
+static int ref_ahead(struct ritem *it, uint64_t from, struct error *err) {
+    int rc = ref_read(it, from, &it->ahead[it->peeked].ref, err);
+    if (rc != 1) return rc;
+    it->ahead[it->peeked++].hashed = false;
+    return 1;
 }
 
 static int differs(struct error *err, const char *what) {
@@ -448,9 +469,9 @@ int ritem_next(struct ritem *it, struct bytes *ret, struct error *err) {
     if (it->chunk.hold) moving_release(&it->chunk);
     *ret = BYTES_OF(NULL, 0);
     if (it->ended) return 0;
-    int rc = ref_next(it, 0, &ref, err);
+    int rc = ref_next(it, &ref, err);
     if (rc < 0) return rc;
-    if (rc == 0 && it->moved) {
+    if (rc == 0 && (it->moved || it->apart)) {
         it->ended = true;
         return it->seen == it->bytes ? 0 : differs(err, "size");
     }
@@ -472,7 +493,7 @@ int ritem_next(struct ritem *it, struct bytes *ret, struct error *err) {
     const uint64_t into = it->into;
     it->into = 0;
     if (ref.type == REF_HOLE) {
-        for (uint64_t left = it->moved ? 0 : ref.len; left > 0 && rc >= 0;) {
+        for (uint64_t left = it->moved || it->apart ? 0 : ref.len; left > 0 && rc >= 0;) {
             size_t n = left < sizeof zeros ? (size_t)left : sizeof zeros;
             rc = digest_feed(it, BYTES_OF(zeros, n), err);
             left -= n;
@@ -481,7 +502,7 @@ int ritem_next(struct ritem *it, struct bytes *ret, struct error *err) {
         return rc < 0 ? rc : 0;
     }
     /* the chunk's own digest is computed anyway: an item of one chunk needs no second pass */
-    const bool only = !it->moved && it->pieces == 1 && ref.len == it->bytes, part = !it->moved && !only;
+    const bool only = !it->moved && it->pieces == 1 && ref.len == it->bytes, part = !it->moved && !it->apart && !only;
     if (part && !it->sha && (rc = sha256_new(&it->sha, err)) < 0) return rc;
     scout_lead(it);
     rc = moving_chunk_into(it->s->chunks, &ref.id, CHUNK_DATA, part ? &it->sha : NULL, !part || !it->late, &it->chunk,
@@ -497,74 +518,97 @@ void ritem_late(struct ritem *it) {
     it->late = true;
 }
 
+void ritem_apart(struct ritem *it) {
+    it->apart = true;
+}
+
 int ritem_seek(struct ritem *it, uint64_t at, struct error *err) {
     if (it->chunk.hold) moving_release(&it->chunk);
     if (it->in_list) moving_release(&it->list);
     scout_dismiss(it);
     sha256_free(it->sha);
     it->sha = NULL;
-    it->in_list = it->ended = it->peeked = false;
+    it->in_list = it->ended = false;
+    it->peeked = 0;
     it->moved = at > 0;
     it->seen = it->pieces = it->into = 0;
     it->c = cursor_of(buf_bytes(&it->refs));
     if (at == 0) return 0;
-    int rc = ref_next(it, at, &it->ahead, err);
-    if (rc < 0) return rc;
-    if (rc == 1) {
-        it->peeked = true;
-        it->into = at - it->seen;
-    }
-    return 0;
+    int rc = ref_ahead(it, at, err);
+    if (rc == 1) it->into = at - it->seen;
+    return rc < 0 ? rc : 0;
 }
 
 int ritem_peek(struct ritem *it, struct ritem_extent *ret, struct error *err) {
     if (!it->peeked && !it->ended) {
-        int rc = ref_next(it, 0, &it->ahead, err);
+        int rc = ref_ahead(it, 0, err);
         if (rc < 0) return rc;
-        it->peeked = rc == 1;
     }
     *ret = (struct ritem_extent){.at = it->seen};
     if (!it->peeked) return 0;
-    ret->len = it->ahead.len;
-    ret->hole = it->ahead.type == REF_HOLE;
-    ret->id = it->ahead.id;
+    ret->len = it->ahead[0].ref.len;
+    ret->hole = it->ahead[0].ref.type == REF_HOLE;
+    ret->id = it->ahead[0].ref.id;
     return 0;
 }
 
 void ritem_skip(struct ritem *it) {
     if (!it->peeked) return;
-    it->peeked = false;
     it->moved = true;
     it->into = 0;
-    it->seen += it->ahead.len;
+    it->seen += it->ahead[0].ref.len;
+    ahead_pop(it);
+}
+
+/* The digest of what somebody has in the next piece's place, and with it that of the piece behind. */
+static int digest_apart(struct ritem *it, struct bytes have, struct digest *ret, struct error *err) {
+    const size_t len = (size_t)it->ahead[0].ref.len;
+    struct bytes in[2] = {BYTES_OF(have.ptr, len), BYTES_OF(have.ptr + len, have.len - len)};
+    struct digest sha[2];
+    if (it->ahead[0].hashed) {
+        *ret = it->ahead[0].sha;
+        return 0;
+    }
+    int rc = in[1].len && it->peeked < 2 ? ref_ahead(it, 0, err) : 0;
+    if (rc < 0) return rc;
+    const bool two = it->peeked == 2 && it->ahead[1].ref.type == REF_CHUNK && it->ahead[1].ref.len <= in[1].len;
+    if (two) in[1].len = (size_t)it->ahead[1].ref.len;
+    sha256_many(in, sha, two ? 2 : 1);
+    it->ahead[0].hashed = true;
+    it->ahead[0].sha = *ret = sha[0];
+    if (two) it->ahead[1].hashed = true;
+    if (two) it->ahead[1].sha = sha[1];
+    return 0;
 }
 
 int ritem_match(struct ritem *it, struct bytes have, bool *ret, struct error *err) {
-    const struct ref *ref = &it->ahead;
+    const struct ref ref = it->ahead[0].ref;
     struct sha256_state *next = NULL;
     struct digest sha;
     int rc = 0;
     *ret = false;
     scout_dismiss(it); /* it would decode what is there already */
     it->scouted = true;
-    if (!it->peeked || it->moved || ref->type == REF_HOLE || have.len != ref->len) return 0;
-    const bool only = it->pieces == 0 && ref->len == it->bytes;
-    if (only) {
+    if (!it->peeked || (it->moved && !it->apart) || it->into || ref.type == REF_HOLE || have.len < ref.len) return 0;
+    const bool only = it->pieces == 0 && ref.len == it->bytes;
+    if (it->apart) {
+        rc = digest_apart(it, have, &sha, err);
+    } else if (have.len = (size_t)ref.len, only) {
         sha256(have, &sha);
     } else {
         rc = it->sha ? sha256_copy(it->sha, &next, err) : sha256_new(&next, err);
-        if (rc < 0) return rc;
-        sha256_beside(next, have, &sha);
+        if (rc == 0) sha256_beside(next, have, &sha);
     }
-    *ret = chunk_id_holds(it->s->repo, CHUNK_DATA, &sha, ref->id.b);
+    if (rc < 0) return rc;
+    *ret = chunk_id_holds(it->s->repo, CHUNK_DATA, &sha, ref.id.b);
     if (*ret) {
         struct sha256_state *was = it->sha;
         it->sha = next;
         next = was;
         it->only = sha;
         it->pieces++;
-        it->seen += ref->len;
-        it->peeked = false;
+        it->seen += ref.len;
+        ahead_pop(it);
     }
     sha256_free(next);
     return 0;
@@ -586,7 +630,7 @@ int ritem_chunks(struct snapshot *s, const struct item_head *h,
     struct ref ref;
     int rc = ritem_open(s, h, &it, err);
     if (rc < 0) return rc;
-    while ((rc = ref_next(it, 0, &ref, err)) == 1)
+    while ((rc = ref_next(it, &ref, err)) == 1)
         if (ref.type == REF_CHUNK && (rc = cb(ctx, &ref.id, (uint32_t)ref.len, err)) != 0) break;
     ritem_close(it);
     return rc;

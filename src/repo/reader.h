@@ -74,6 +74,9 @@ void ritem_close(struct ritem *it);
  * comes with the end, and not by the ids of their chunks before. On ERR_RESTORE_DIFFERS, opened again without this, it
  * is read with every chunk held against its id, and another copy is looked for in place of one that is none. */
 void ritem_late(struct ritem *it);
+/* After opening: each piece is judged by the id of its chunk, and the whole by its size; its SHA-256 is not computed.
+ */
+void ritem_apart(struct ritem *it);
 /* The next piece begins at byte `at`, or there is none when that is the end or beyond. Each chunk is checked by its id as
  * ever; the item's SHA-256, which takes all of it, is checked at the end only when it is read from 0 without another seek
  * or skip. Reads no data; lists of references that end before `at` are not read either. */
@@ -89,7 +92,9 @@ int ritem_peek(struct ritem *it, struct ritem_extent *ret, struct error *err) PK
 void ritem_skip(struct ritem *it); /* after a ritem_peek */
 /* After a ritem_peek of a chunk, with bytes of its length that somebody has already: when they are what its id says,
  * they count as read, for the item's SHA-256 too, and nothing of them is fetched. false: nothing was passed. Not after
- * a seek or a skip. */
+ * a seek or a skip, but for ritem_apart. More bytes than that are what is had in the place of what follows: with
+ * ritem_apart the next piece is hashed at once with this one, for less than each costs by itself, and is what the next
+ * ritem_match is about, whatever that is given. */
 int ritem_match(struct ritem *it, struct bytes have, bool *ret, struct error *err) PK_CHECK;
 /* The ids and lengths of an item's chunks, in order (holes left out). */
 int ritem_chunks(struct snapshot *s, const struct item_head *h, int (*cb)(void *ctx, const struct digest *id, uint32_t len, struct error *err), void *ctx, struct error *err) PK_CHECK;

@@ -13,23 +13,25 @@
 #define ENTRIES_MAX (512u << 10) /* chunks of this session held in memory before they move into a run */
 #define DATA_PACKS_OPEN 2
 
-/* A frame in the making: chunks that are compressed together. */
+/* A frame in the making: chunks that are compressed together; or deltas, each of which becomes a frame. */
 struct group {
     struct writer *w;
     uint8_t *plain;
     size_t len, cap;
     struct member *members;
-    unsigned count, members_cap;
+    unsigned count, members_cap, bases_cap;
     enum chunk_kind kind;
-    bool has_base;
     size_t page_bytes; /* of len, pages of a database */
-    uint8_t base[ID_PREFIX_BYTES];
+    uint8_t (*bases)[ID_PREFIX_BYTES]; /* of deltas, as many as members */
+    bool deltas;
     struct group *next; /* free list */
 };
 
+/* Deltas that follow each other are one task, since their bases follow each other in a frame, too: two threads with one
+ * each would have one of them wait for the other to decode that. */
 struct stripe {
     pthread_mutex_t lock;
-    struct group *group;
+    struct group *group, *deltas;
 };
 
 /* What one sealing task needs; as many as tasks run at once. */

@@ -96,12 +96,16 @@ struct source_ops {
     int (*peek)(struct source_item *, struct extent *ret, struct error *);
     /* After a peek of data, with as many bytes: whether they are the same. Then they count as given by next(), for the
      * check at the end too, and nothing is fetched. An item that is read so is not trusted before next() has said that
-     * it ends. */
+     * it ends. Of an item that is judged apart, more bytes may be given, which are those that the next call begins
+     * with: two pieces are then looked at for less than twice the price. */
     int (*match)(struct source_item *, struct bytes have, bool *ret, struct error *);
     /* Optional, after open(), for who can write what it was given once more: pieces are not judged one by one before
      * next() gives them, the whole is when it ends. On ERR_RESTORE_DIFFERS the item is opened again without, where
      * another copy may be had of what was not right. */
     void (*late)(struct source_item *);
+    /* Optional, after open(), for who has much of it already: each piece is judged by itself, and of the whole, at the
+     * end, no more than its size. */
+    void (*apart)(struct source_item *);
 };
 struct source { const struct source_ops *ops; };
 

@@ -126,8 +126,12 @@ static void source_late(struct source_item *it) {
     ritem_late((struct ritem *)it);
 }
 
-static const struct source_ops source_table = {source_walk,   source_open, source_next,  source_close,
-                                               source_expect, source_peek, source_match, source_late};
+static void source_apart(struct source_item *it) {
+    ritem_apart((struct ritem *)it);
+}
+
+static const struct source_ops source_table = {source_walk, source_open,  source_next, source_close, source_expect,
+                                               source_peek, source_match, source_late, source_apart};
 
 void work_source_init(struct work_source *s, struct snapshot *snapshot) {
     *s = (struct work_source){.source = {&source_table}, .snapshot = snapshot};

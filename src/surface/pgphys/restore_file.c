@@ -38,6 +38,8 @@ struct place {
     int fd;
     const char *name;
     uint8_t *old;      /* PIECE_BYTES, or NULL: the file is new */
+    uint64_t old_at;   /* of what is in old */
+    size_t old_n;
     uint64_t at, size; /* size: of what was there */
     bool written;
 };
@@ -50,15 +52,30 @@ static int write_at(struct place *p, const uint8_t *d, size_t n, uint64_t at, st
     return rc;
 }
 
-/* Of a piece that differs, the pages that do, those that follow each other at once. */
-static int put_pages(struct place *p, struct bytes d, struct error *err) {
+/* What is there from p->at on: n bytes, and perhaps more, or what there is. */
+static int look(struct place *p, size_t n, struct bytes *ret, struct error *err) {
+    const uint64_t left = p->old && p->at < p->size ? p->size - p->at : 0;
+    int rc = 0;
+    if (n > left) n = (size_t)left;
+    if (n && (p->at < p->old_at || p->at + n > p->old_at + p->old_n)) {
+        p->old_at = p->at;
+        rc = io_pread_full(p->fd, p->old, left < PIECE_BYTES ? (size_t)left : PIECE_BYTES, p->at, &p->old_n, p->name,
+                           err);
+    }
+    const size_t into = n ? (size_t)(p->at - p->old_at) : 0;
+    *ret = n && rc == 0 ? BYTES_OF(p->old + into, p->old_n - into) : BYTES_OF(NULL, 0);
+    return rc;
+}
+
+/* Of a piece that differs from what was there, the pages that do, those that follow each other at once. */
+static int put_pages(struct place *p, struct bytes d, const uint8_t *was, struct error *err) {
     for (size_t i = 0, end; i < d.len; i = end) {
         size_t n = d.len - i < PAGE ? d.len - i : PAGE;
         end = i + n;
-        if (memcmp(p->old + i, d.ptr + i, n) == 0) continue;
+        if (memcmp(was + i, d.ptr + i, n) == 0) continue;
         for (; end < d.len; end += n) {
             n = d.len - end < PAGE ? d.len - end : PAGE;
-            if (memcmp(p->old + end, d.ptr + end, n) == 0) break;
+            if (memcmp(was + end, d.ptr + end, n) == 0) break;
         }
         int rc = write_at(p, d.ptr + i, end - i, p->at + i, err);
         if (rc < 0) return rc;
@@ -69,16 +86,17 @@ static int put_pages(struct place *p, struct bytes d, struct error *err) {
 /* Only what differs from what is there is written. */
 static int put(struct place *p, struct bytes d, struct error *err) {
     while (d.len) {
-        size_t n = d.len < PIECE_BYTES ? d.len : PIECE_BYTES, have = 0;
-        int rc = 0;
-        if (p->old && p->at < p->size) rc = io_pread_full(p->fd, p->old, n, p->at, &have, p->name, err);
+        size_t n = d.len < PIECE_BYTES ? d.len : PIECE_BYTES;
+        struct bytes was;
+        int rc = look(p, n, &was, err);
         if (rc < 0) return rc;
-        if (d.ptr && have == n) {
-            rc = put_pages(p, BYTES_OF(d.ptr, n), err);
+        if (d.ptr && was.len >= n) {
+            rc = put_pages(p, BYTES_OF(d.ptr, n), was.ptr, err);
         } else if (d.ptr) {
             rc = write_at(p, d.ptr, n, p->at, err);
-        } else if (have && !(have == n && zeros(p->old, n))) {
+        } else if (was.len && !(was.len >= n && zeros(was.ptr, n))) {
             memset(p->old, 0, n);
+            p->old_n = 0;
             rc = write_at(p, p->old, n, p->at, err);
         }
         if (rc < 0) return rc;
@@ -92,26 +110,27 @@ static int put(struct place *p, struct bytes d, struct error *err) {
 static int take_same(struct place *p, struct source_item *in, size_t *ret, struct error *err) {
     const struct source_ops *ops = p->r->src->ops;
     struct extent e;
-    size_t have = 0;
+    struct bytes is;
     bool same = false;
     *ret = 0;
     if (!p->old || !ops->match || p->at >= p->size) return 0;
     int rc = ops->peek(in, &e, err);
     if (rc < 0 || e.hole || e.len == 0 || e.len > PIECE_BYTES || e.len > p->size - p->at || e.at != p->at) return rc;
-    rc = io_pread_full(p->fd, p->old, (size_t)e.len, p->at, &have, p->name, err);
-    if (rc == 0 && have == e.len) rc = ops->match(in, BYTES_OF(p->old, have), &same, err);
-    if (rc == 0 && same) *ret = have;
+    rc = look(p, (size_t)e.len, &is, err);
+    if (rc == 0 && is.len >= e.len) rc = ops->match(in, is, &same, err);
+    if (rc == 0 && same) *ret = (size_t)e.len;
     return rc;
 }
 
-static int fill_once(struct place *p, const struct pgphys_item *it, bool late, struct error *err) {
+static int fill_once(struct place *p, const struct pgphys_item *it, void (*judge)(struct source_item *),
+                     struct error *err) {
     struct pgphys_restore *r = p->r;
     struct source_item *in;
     struct source_head head = it->head;
     head.name = BYTES_STR(it->name);
     int rc = r->src->ops->open(r->src, &head, &in, err);
     if (rc < 0) return rc;
-    if (late) r->src->ops->late(in);
+    if (judge) judge(in);
     while (rc == 0) {
         struct bytes d = {0};
         rc = take_same(p, in, &d.len, err);
@@ -140,77 +159,42 @@ static int fill_once(struct place *p, const struct pgphys_item *it, bool late, s
 
 /* No server starts from what is being written, so what turns out at its end not to be right is written again. */
 static int fill(struct place *p, const struct pgphys_item *it, struct error *err) {
-    if (!p->r->src->ops->late) return fill_once(p, it, false, err);
-    int rc = fill_once(p, it, true, err);
+    const struct source_ops *ops = p->r->src->ops;
+    if (p->old || !ops->late) return fill_once(p, it, p->old ? ops->apart : NULL, err);
+    int rc = fill_once(p, it, ops->late, err);
     if (rc != -ERR_RESTORE_DIFFERS) return rc;
     error_clear(err);
     atomic_fetch_sub_explicit(&p->r->bytes, p->at, memory_order_relaxed);
     p->at = 0;
-    return fill_once(p, it, false, err);
-}
-
-/* Whether what is there has the content already. */
-static int same_content(struct pgphys_restore *r, int fd, const struct pgphys_item *it, uint8_t *p, bool *ret,
-                        struct error *err) {
-    struct sha256_state *sha;
-    struct digest is;
-    uint64_t at = 0;
-    size_t n = 1;
-    int rc = sha256_new(&sha, err);
-    if (rc < 0) return rc;
-    while (rc == 0 && n) {
-        rc = stop_check(err);
-        if (rc == 0) rc = io_pread_full(fd, p, PIECE_BYTES, at, &n, it->name, err);
-        if (rc < 0) break;
-        sha256_update(sha, BYTES_OF(p, n));
-        at += n;
-        tell(r);
-    }
-    sha256_finish(sha, &is);
-    sha256_free(sha);
-    *ret = rc == 0 && at == it->head.bytes && digest_equal(&is, &it->head.sha256);
-    return rc;
+    return fill_once(p, it, NULL, err);
 }
 
 /* What is there under the name in a delta restore: a file's descriptor, or -1 when there is none of use. */
-static int old_file(struct pgphys_restore *r, const char *as, uint64_t *ret_size, int64_t *ret_mtime_ns,
-                    struct error *err) {
+static int old_file(struct pgphys_restore *r, const char *as, uint64_t *ret_size, struct error *err) {
     struct stat st;
     *ret_size = 0;
-    *ret_mtime_ns = 0;
     if (!r->delta || seam_fstatat(r->dirfd, as, &st, AT_SYMLINK_NOFOLLOW) < 0) return -1;
     if (!S_ISREG(st.st_mode) || st.st_nlink != 1) {
         (void)!io_remove_tree(r->dirfd, as, err);
         return -1;
     }
     *ret_size = (uint64_t)st.st_size;
-    *ret_mtime_ns = (int64_t)st.st_mtim.tv_sec * NS_PER_S + st.st_mtim.tv_nsec;
     return seam_openat(r->dirfd, as, O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0);
 }
 
 int pgphys_file_write(struct pgphys_restore *r, const struct pgphys_item *it, const char *as, struct error *err) {
     struct place p = {.r = r, .name = it->name};
-    bool same = false;
-    int64_t mtime_ns;
     int rc = 0;
-    p.fd = old_file(r, as, &p.size, &mtime_ns, err);
+    p.fd = old_file(r, as, &p.size, err);
     if (err->code) return -(int)err->code;
     if (p.fd >= 0 && !(p.old = seam_alloc_aligned(4096, PIECE_BYTES)))
         rc = error_set(err, ERR_NO_MEMORY, "no memory to compare %s", it->name);
-    /* What has another time is likely to differ somewhere, and is looked at piece by piece. */
-    if (rc == 0 && p.fd >= 0 && p.size == it->head.bytes && (mtime_ns == it->attr.mtime_ns || !r->src->ops->match))
-        rc = same_content(r, p.fd, it, p.old, &same, err);
     if (p.fd < 0) {
         p.fd = seam_openat(r->dirfd, as, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
         if (p.fd < 0) return error_set_errno(err, ERR_IO_WRITE, "make %s", it->name);
     }
-    if (rc == 0 && same) {
-        atomic_fetch_add(&r->kept, 1);
-        atomic_fetch_add_explicit(&r->bytes, it->head.bytes, memory_order_relaxed);
-    } else if (rc == 0) {
-        rc = fill(&p, it, err);
-        atomic_fetch_add(p.old && !p.written && p.size == it->head.bytes ? &r->kept : &r->changed, 1);
-    }
+    if (rc == 0) rc = fill(&p, it, err);
+    if (rc == 0) atomic_fetch_add(p.old && !p.written && p.size == it->head.bytes ? &r->kept : &r->changed, 1);
     if (rc == 0) rc = dress(r, p.fd, it->name, &it->attr, err);
     seam_free(p.old);
     if (seam_close(p.fd) < 0 && rc == 0) rc = error_set_errno(err, ERR_IO_WRITE, "close %s", it->name);
