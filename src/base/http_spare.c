@@ -18,6 +18,10 @@ static void drop_first(struct spares *s) {
     memmove(s->ready, s->ready + 1, s->count * sizeof *s->ready);
 }
 
+static bool is_old(const struct spares *s) {
+    return time_monotonic_ns() - s->ready[0].begun_ns > OLD_NS;
+}
+
 static void close_all(struct spares *s) {
     while (s->count > 0) io_close(&s->ready[--s->count].fd);
 }
@@ -28,8 +32,8 @@ void spares_free(struct spares *s) {
 }
 
 /* The lock is held. Nothing waits here; what cannot be begun is none. */
-static void fill(struct spares *s) {
-    while (s->wanted && s->place.len && s->count < SPARE_MAX) {
+static void fill(struct spares *s, size_t most) {
+    while (s->place.len && s->count < most) {
         int fd = seam_socket(s->place.to.ss_family, s->place.type | SOCK_NONBLOCK, s->place.protocol);
         if (fd < 0) return;
         if (seam_connect(fd, (const struct sockaddr *)&s->place.to, s->place.len) < 0 && errno != EINPROGRESS) {
@@ -62,7 +66,7 @@ int spares_take(struct spares *s, const struct spare_place *at) {
         return -1;
     }
     while (s->count > 0 && fd < 0) {
-        const bool old = time_monotonic_ns() - s->ready[0].begun_ns > OLD_NS;
+        const bool old = is_old(s);
         const bool made = is_made(s->ready[0].fd, &dead);
         if (!made && !dead && !old) break; /* those behind it are younger */
         if (made && !old)
@@ -71,19 +75,23 @@ int spares_take(struct spares *s, const struct spare_place *at) {
             io_close(&s->ready[0].fd);
         drop_first(s);
     }
-    if (!dead) fill(s);
+    if (!dead && s->wanted) fill(s, SPARE_MAX);
     pthread_mutex_unlock(&s->lock);
     return fd;
 }
 
 void spares_answered(struct spares *s, const struct spare_place *at, bool closed) {
     pthread_mutex_lock(&s->lock);
-    if (at && !is_same(&s->place, at)) {
+    const bool first = at && !is_same(&s->place, at);
+    if (first) {
         close_all(s);
         s->place = *at;
     }
     s->wanted = closed;
-    if (!closed) close_all(s);
-    fill(s);
+    if (closed || first) fill(s, closed ? SPARE_MAX : SPARE_FIRST);
+    while (!closed && s->count > 0 && is_old(s)) {
+        io_close(&s->ready[0].fd);
+        drop_first(s);
+    }
     pthread_mutex_unlock(&s->lock);
 }

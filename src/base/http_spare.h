@@ -1,5 +1,6 @@
-/* Connections begun before they are asked for, to a server that closes each after one answer: to connect takes as long as a
- * request does, and so is over when the next one comes. For http.c alone. Any thread may call.
+/* Connections begun before they are asked for: to connect takes as long as a request does, and so is over when the next
+ * one comes. To a server that closes each after one answer there are always some, to another only after the first
+ * answer. For http.c alone. Any thread may call.
  */
 #ifndef PK_BASE_HTTP_SPARE_H
 #define PK_BASE_HTTP_SPARE_H
@@ -10,7 +11,8 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
-#define SPARE_MAX 4
+#define SPARE_MAX 8
+#define SPARE_FIRST 4 /* who has asked once soon asks several things at once */
 
 struct spare_place {
     struct sockaddr_storage to;

@@ -548,14 +548,16 @@ static struct segment *keep(struct ahead *a, struct want *w, uint64_t at, uint32
     return len <= a->kept_max ? segment_new(a, w, at, len, KEPT, NULL) : NULL;
 }
 
-/* From the frame on, over what is wanted behind it and gaps that are small. */
-static uint64_t range_end(const struct want *w, const struct pack_in *in, uint32_t ordinal, uint32_t *ret_frames) {
+/* From the frame on, over what is wanted behind it and gaps that are small, up to where another range has it already:
+ * readers that are beside each other come to frames out of order. */
+static uint64_t range_end(struct ahead *a, const struct want *w, const struct pack_in *in, uint32_t ordinal,
+                          uint32_t *ret_frames) {
     const struct frame *f = pack_in_frame(in, ordinal);
     uint64_t from = f->at, end = f->at + f->stored_len;
     *ret_frames = 1;
     for (uint32_t i = ordinal + 1; (f = pack_in_frame(in, i)) && f->at - end <= GAP_BYTES_MAX; i++) {
         if (!wanted(w, i)) continue;
-        if (f->at + f->stored_len - from > RANGE_BYTES_MAX) break;
+        if (f->at + f->stored_len - from > RANGE_BYTES_MAX || segment_find(a, w, f->at, f->stored_len)) break;
         end = f->at + f->stored_len;
         ++*ret_frames;
     }
@@ -570,7 +572,7 @@ bool ahead_range(struct ahead *a, const struct location *l, const struct pack_in
     struct segment *g = w ? segment_find(a, w, f->at, f->stored_len) : NULL;
     if (w && !g && wanted(w, l->frame)) {
         uint32_t frames;
-        uint64_t len = range_end(w, in, l->frame, &frames) - f->at;
+        uint64_t len = range_end(a, w, in, l->frame, &frames) - f->at;
         g = make_room(a, len, true) ? segment_new(a, w, f->at, len, RANGE, NULL) : NULL;
         if (g) {
             g->queued = true;

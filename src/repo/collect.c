@@ -1,5 +1,6 @@
-/* Collection without locks. Marks from every live snapshot below n, appends DELETE at exactly n, and only then removes
- * objects (design: the log is the sole commit). A writer that still relied on one of them finds the entry and mends. */
+/* Collection without locks. Marks from every live snapshot below n, appends DELETE at n, or behind what others appended
+ * since when nothing of that needs what goes (removal.c), and only then removes objects (design: the log is the sole
+ * commit). A writer that still relied on one of them finds the entry and mends. */
 #include "repo/packlist.h"
 #include "repo/run.h"
 
@@ -7,59 +8,18 @@
 #define LISTED_MAX 65536 /* packs */
 #define LISTED_NS (INT64_C(10) * NS_PER_S)
 
-#define MARKINGS_MAX 16 /* of one collection, before it leaves the log to those who keep committing */
+#define EXPECTED_PACKS 2 /* of metadata; each is held until it is read */
+#define MARKINGS_MAX 16  /* of one collection, before it leaves the log to others */
 
-struct build_at {
-    struct repo *r;
-    uint64_t at;
-    json_t *statement;
-};
-
-static int build_at(void *ctx, uint64_t seq, json_t **ret, struct error *err) {
-    struct build_at *b = ctx;
-    if (seq != b->at) return error_set(err, ERR_REPO_COMMIT_LOST, "the log moved on while a collection was marking");
-    *ret = json_copy_whole(b->statement);
-    return *ret ? 0 : error_set(err, ERR_NO_MEMORY, "no memory for a log entry");
-}
-
-static int put_digests(json_t *o, const char *key, const struct digests *d, struct error *err) {
-    json_t *a = json_array();
-    int rc = json_put(o, key, a, err);
-    for (size_t i = 0; i < d->n && rc == 0; i++) rc = json_push(a, json_digest(&d->d[i]), err);
-    return rc;
-}
-
-int statement_append_at(struct repo *r, uint64_t at, json_t *statement, struct error *err) {
-    struct build_at b = {r, at, statement};
-    return ledger_append(r->ledger, secret_bytes(r->keys->sign_seed), build_at, &b, NULL, NULL, err);
-}
-
-int delete_append(struct repo *r, uint64_t at, const struct digests *packs, const struct digests *replaced_by,
-                  const struct digests *runs_added, const struct digests *runs_removed, const struct digests *swept,
-                  uint64_t bytes, struct error *err) {
-    struct digest list, instead, index;
-    json_t *p = json_object(), *s = NULL;
-    int rc = repo_writable(r, err);
-    if (rc == 0) ledger_expect_append(r->ledger);
-    if (rc == 0) rc = packlist_write(r, packs->d, packs->n, &list, NULL, err);
-    if (rc == 0 && replaced_by) rc = packlist_write(r, replaced_by->d, replaced_by->n, &instead, NULL, err);
-    if (rc == 0 && swept->n) rc = packlist_write(r, swept->d, swept->n, &index, NULL, err);
-    if (rc == 0) rc = store_commit(r->store, err);
-    if (rc == 0) rc = json_put(p, "packs", json_digest(&list), err);
-    if (rc == 0 && replaced_by) rc = json_put(p, "replaced_by", json_digest(&instead), err);
-    if (rc == 0 && swept->n) rc = json_put(p, "swept", json_digest(&index), err);
-    if (rc == 0) rc = json_put_int(p, "count", (int64_t)packs->n, err);
-    if (rc == 0) rc = json_put_int(p, "bytes", (int64_t)bytes, err);
-    if (rc == 0) rc = put_digests(p, "index_added", runs_added, err);
-    if (rc == 0) rc = put_digests(p, "index_removed", runs_removed, err);
-    if (rc == 0) {
-        rc = statement_make(PREDICATE_DELETE, "packs", &list, p, &s, err);
-        p = NULL;
-    }
-    if (rc == 0) rc = statement_append_at(r, at, s, err);
-    json_decref(s);
-    json_decref(p);
-    return rc;
+int run_names(struct repo *r, size_t i, const struct digests *gone, bool *ret, struct error *err) {
+    struct run_view v;
+    *ret = false;
+    int rc = index_scan(&r->index, i, false, &v, err);
+    if (rc < 0) return rc;
+    for (uint32_t p = 0; p < v.pack_count && !*ret; p++)
+        *ret = digest_in(gone->d, gone->n, (const struct digest *)(v.packs + (size_t)p * RUN_PACK_BYTES));
+    index_scan_end(&v);
+    return 0;
 }
 
 /* Run `i` anew without what is gone, if it has any of that. */
@@ -71,13 +31,8 @@ static int run_without(struct repo *r, size_t i, const struct digests *gone, str
     uint32_t *renumber = NULL, kept = 0;
     size_t n = 0;
     void *mem;
-    *ret_hit = false;
-    int rc = index_scan(&r->index, i, false, &v, err);
-    if (rc < 0) return rc;
-    for (uint32_t p = 0; p < v.pack_count && !*ret_hit; p++)
-        *ret_hit = digest_in(gone->d, gone->n, (const struct digest *)(v.packs + (size_t)p * RUN_PACK_BYTES));
-    index_scan_end(&v);
-    if (!*ret_hit) return 0;
+    int rc = run_names(r, i, gone, ret_hit, err);
+    if (rc < 0 || !*ret_hit) return rc;
     if ((rc = index_scan(&r->index, i, true, &v, err)) < 0) return rc;
     rc = mem_alloc((size_t)v.pack_count * (sizeof *renumber + RUN_PACK_BYTES), &mem, err);
     if (rc == 0) {
@@ -257,6 +212,12 @@ static int pack_see(void *ctx, const struct store_object *o, struct error *err) 
     return fact_push(&plan->dead, &plan->dead_count, &p->dead_cap, &f, err);
 }
 
+void collect_expect(struct repo *r) {
+    if (r->keys->role != ROLE_ADMIN && r->keys->role != ROLE_PRUNE) return;
+    if (!packs_listed_lately(r)) store_expect_list(r->store, "packs/", false, 1);
+    packlist_expect(r);
+}
+
 static int plan_make(struct repo *r, const struct gc_options *o, const struct nameset *tried, struct gc_plan *ret,
                      struct marks **ret_marks, struct error *err) {
     *ret = (struct gc_plan){0};
@@ -267,8 +228,7 @@ static int plan_make(struct repo *r, const struct gc_options *o, const struct na
     int rc = repo_sync_lately(r, err);
     if (rc < 0) return rc;
     ret->log_size = ledger_size(r->ledger);
-    if (!packs_listed_lately(r)) store_expect_list(r->store, "packs/", false, 1);
-    packlist_expect(r);
+    collect_expect(r);
     if ((rc = packlist_union(r, NULL, NULL, NULL, &p.live, err)) < 0) goto out;
     if (o->repack_below > 0 && r->keys->read_secret) {
         struct error e = ERROR_INIT;
@@ -296,6 +256,30 @@ out:
         rc = error_set(err, ERR_REPO_COMMIT_LOST, "another collection came in between");
     }
     return rc;
+}
+
+void gc_expect(struct repo *r, const uint64_t *seqs, size_t n) {
+    struct digest packs[EXPECTED_PACKS];
+    unsigned known = 0;
+    if (!store_reads_many(r->store) || !r->keys->read_secret) return; /* it marks by lists alone */
+    for (size_t i = r->state.snapshot_count; i-- > 0 && known < EXPECTED_PACKS;) {
+        const struct snapshot_info *s = &r->state.snapshots[i];
+        bool goes = s->forgotten;
+        for (size_t k = 0; k < n && !goes; k++) goes = seqs[k] == s->seq;
+        for (size_t k = 0; k < s->root_count && !goes && known < EXPECTED_PACKS; k++) {
+            struct location l;
+            char key[96];
+            uint64_t bytes;
+            bool meta, there = false;
+            if (!index_find(&r->index, s->root[k].b, &l) || !index_pack(&r->index, &l, &packs[known], &bytes, &meta) ||
+                bytes > r->meta_pack_bytes)
+                continue;
+            for (unsigned p = 0; p < known; p++) there |= digest_equal(&packs[p], &packs[known]);
+            if (there) continue;
+            pack_key(meta, &packs[known++], key);
+            store_expect(r->store, key, (size_t)bytes + 1, 1);
+        }
+    }
 }
 
 int gc_plan_make(struct repo *r, const struct gc_options *o, struct gc_plan *ret, struct error *err) {
@@ -359,6 +343,7 @@ static int sweep_plan(struct repo *r, const struct gc_options *o, const struct d
     s.keep.n = digest_sort_unique(s.keep.d, s.keep.n);
     if (rc == 0) rc = store_list(r->store, "index/", sweep_see, &s, err);
     if (rc == 0) rc = store_list(r->store, "sess/", sweep_see, &s, err);
+    s.index.n = digest_sort_unique(s.index.d, s.index.n);
     if (rc < 0)
         sweep_free(&s);
     else
@@ -502,20 +487,24 @@ static int collect_once(struct repo *r, const struct gc_options *o, struct names
     struct pack_facts all = {0}, again = {0};
     struct sweep sweep = {0};
     struct marks *marks = NULL;
+    struct marked marked = {0};
     uint64_t bytes = 0;
     int rc = plan_make(r, o, tried, plan, &marks, err);
     if (rc < 0) {
         marks_free(marks);
         return rc;
     }
+    rc = marked_begin(r, &marked, err);
     /* what this run stores from here on is kept whether it is listed or not */
     store_expect_list(r->store, "index/", false, 1);
     store_expect_list(r->store, "sess/", false, 1);
-    if (plan->dead_count || plan->repack_count) {
+    if (rc == 0 && (plan->dead_count || plan->repack_count)) {
         rc = facts_of(plan->repack, plan->repack_count, &again, err);
         if (rc == 0) rc = facts_of(plan->dead, plan->dead_count, &all, err);
         if (rc == 0) rc = facts_of(plan->repack, plan->repack_count, &all, err);
         if (rc == 0 && again.n) rc = repack(r, marks, &again, &fresh, &added, &plan->repack_live_bytes, err);
+        marked.moves = again.n > 0;
+        marked.moved = added.n;
         for (size_t i = 0; i < all.n && rc == 0; i++) {
             bytes += all.f[i].bytes;
             rc = digests_add(&gone, &all.f[i].name, err);
@@ -531,12 +520,15 @@ static int collect_once(struct repo *r, const struct gc_options *o, struct names
     if (rc == 0 && sweep.index.n) rc = forget_deleted(r, true, &swept_new, err);
     if (rc == 0 && (gone_new.n || swept_new.n || added.n || removed.n)) {
         /* an empty list is one too: snapshots may list a pack of which they need nothing any more */
+        marked.packs = &gone;
+        marked.swept = &sweep.index;
         rc = delete_append(r, plan->log_size, &gone_new, again.n ? &fresh : NULL, &added, &removed, &swept_new, bytes,
-                           err);
+                           &marked, err);
         if (rc == 0) rc = store_reads_many(r->store) ? repo_follow(r, err) : repo_sync(r, err);
     }
     if (rc == 0) rc = all_remove_beside(r, &gone, &all, &sweep, plan, err);
     marks_free(marks);
+    digests_free(&marked.runs);
     if (plan->dead_count < plan->dead_packs) /* there will be another part */
         for (size_t i = 0; i < gone.n && rc == 0; i++) rc = nameset_add(tried, gone.d[i].b, err);
     nameset_sort(tried);
@@ -556,6 +548,7 @@ static int collect_part(struct repo *r, const struct gc_options *o, struct names
                         struct error *err) {
     for (int attempt = 1;; attempt++) {
         int rc = collect_once(r, o, tried, ret, err);
+        ret->markings = (unsigned)attempt;
         if (rc == 0) return 0;
         gc_plan_free(ret);
         r->fresh_ns = 0;
@@ -563,10 +556,12 @@ static int collect_part(struct repo *r, const struct gc_options *o, struct names
         error_clear(err);
         if (attempt < MARKINGS_MAX) continue;
         error_set(err, ERR_REPO_BUSY,
-                  "others committed to the log each of the %d times that this collection had marked what is in use",
+                  "each of the %d times that this collection had marked what is in use, others collected too, or used "
+                  "what was to go",
                   attempt);
         error_state(err, "no pack was removed; every recovery point is whole");
-        return error_next(err, "Run 'proofkeep prune' again when fewer jobs commit to this repository.");
+        return error_next(err,
+                          "Run 'proofkeep prune' again when no other prune and no repair of this repository runs.");
     }
 }
 
@@ -592,6 +587,7 @@ int gc_run(struct repo *r, const struct gc_options *o, struct gc_plan *ret, stru
         ret->locked_packs += more.locked_packs;
         ret->locked_bytes += more.locked_bytes;
         if (more.locked_until_ns > ret->locked_until_ns) ret->locked_until_ns = more.locked_until_ns;
+        if (more.markings > ret->markings) ret->markings = more.markings;
         gc_plan_free(&more);
     }
     nameset_free(&tried);

@@ -72,17 +72,26 @@ struct gc_plan {
     size_t dead_count;
     struct pack_fact *repack;
     size_t repack_count;
-    uint64_t log_size;      /* the plan holds for exactly this log */
-    /* found when acting: what its store has locked. It stays, its deletion stands in the log, and the next run tries again */
+    uint64_t log_size; /* the log that it was made of */
+    unsigned markings; /* found when acting: how often it marked before its entry was in the log */
+    /* found when acting: what its store has locked. It stays, its deletion stands in the log, and the next run tries
+     * again */
     uint64_t locked, locked_packs, locked_bytes; /* objects; packs among them, and their bytes */
     int64_t locked_until_ns; /* the latest; INT64_MAX: nobody says, or a legal hold */
 };
+/* As repo_open; where requests take long it asks for what gc_plan_make and gc_run read first, which come next. */
+int repo_open_collecting(struct store *s, const struct unlock *u, const char *cache_dir, struct repo **ret,
+                         struct error *err) PK_CHECK;
 int gc_plan_make(struct repo *r, const struct gc_options *o, struct gc_plan *ret, struct error *err) PK_CHECK;
 void gc_plan_free(struct gc_plan *p);
-/* Act: repack, DELETE entry (restarted from marking when the log moved), then removal of the objects. Each step leaves
- * every live snapshot whole; an interrupted run is finished by the next. ERR_REPO_BUSY when others commit each time it
- * has marked: nothing was removed. Where a request takes long, the log is published while the objects are removed, and
- * uploads that nobody ended for a day are given up beside the collection, also of one that fails. */
+/* Help only, before these are forgotten and gc_run follows: where requests take long, the metadata that it reads first
+ * comes meanwhile. */
+void gc_expect(struct repo *r, const uint64_t *seqs, size_t n);
+/* Act: repack, DELETE entry, then removal of the objects. When others were first, and what they appended needs what
+ * goes or is a collection itself, it begins again with marking. Each step leaves every live snapshot whole; an
+ * interrupted run is finished by the next. ERR_REPO_BUSY when that is so each time it has marked: nothing was removed.
+ * Where a request takes long, the log is published while the objects are removed, and uploads that nobody ended for a
+ * day are given up beside the collection, also of one that fails. */
 int gc_run(struct repo *r, const struct gc_options *o, struct gc_plan *ret_done, struct error *err) PK_CHECK;
 /* FORGET entries for these snapshots (by seq); holds refuse (ERR_PRUNE_HELD). Nothing is deleted yet. */
 int repo_forget(struct repo *r, const uint64_t *seqs, size_t n, const char *reason, struct error *err) PK_CHECK;

@@ -100,7 +100,7 @@ int repo_reindex(struct repo *r, struct error *err) {
     int rc = index_rebuild(r, &none, &added, err);
     for (size_t i = 0; i < r->state.run_count && rc == 0; i++)
         if (!state_epoch_object(&r->state, &r->state.runs[i])) rc = digests_add(&removed, &r->state.runs[i], err);
-    if (rc == 0) rc = delete_append(r, at, &none, NULL, &added, &removed, &none, 0, err);
+    if (rc == 0) rc = delete_append(r, at, &none, NULL, &added, &removed, &none, 0, NULL, err);
     if (rc == 0) rc = repo_sync(r, err);
     digests_free(&added);
     digests_free(&removed);

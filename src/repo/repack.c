@@ -325,7 +325,7 @@ int moved_finish(struct writer *w, int rc, struct digests *new_packs, struct dig
     pool_drain(w->pool);
     if (rc == 0) rc = writer_alive(w, err);
     if (rc == 0) rc = packs_close(w, err);
-    if (rc == 0) rc = store_commit(w->repo->store, err);
+    if (rc == 0) rc = packs_barrier(w->repo, err);
     struct digest run;
     if (rc == 0 && w->entry_count) {
         rc = run_write(w->repo, w->entries, w->entry_count, w->packs, w->pack_count, &run, err);

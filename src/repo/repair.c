@@ -414,7 +414,7 @@ static int runs_mend(struct repo *r, const struct repair_plan *p, struct error *
     known.n = digest_sort_unique(known.d, known.n);
     if (rc == 0) rc = index_rebuild(r, &known, &added, err);
     for (int tries = 0; rc == 0; tries++) {
-        rc = delete_append(r, ledger_size(r->ledger), &none, NULL, &added, &lost, &none, 0, err);
+        rc = delete_append(r, ledger_size(r->ledger), &none, NULL, &added, &lost, &none, 0, NULL, err);
         if (rc != -ERR_REPO_COMMIT_LOST) break;
         if (tries == COMMITS_MAX) {
             rc = busy(err);
@@ -456,7 +456,8 @@ static int packs_retire(struct repo *r, const struct digests *gone, const struct
         if (rc == 0) rc = still_there(r, since, fresh, err);
         for (size_t i = 0; i < new_runs->n && rc == 0; i++) rc = digests_add(&added, &new_runs->d[i], err);
         if (rc == 0) rc = runs_without(r, gone, &added, &removed, err);
-        if (rc == 0) rc = delete_append(r, ledger_size(r->ledger), gone, fresh, &added, &removed, &none, bytes, err);
+        if (rc == 0)
+            rc = delete_append(r, ledger_size(r->ledger), gone, fresh, &added, &removed, &none, bytes, NULL, err);
         digests_free(&added);
         digests_free(&removed);
         if (rc != -ERR_REPO_COMMIT_LOST) break;

@@ -396,7 +396,7 @@ static int slots_open(struct repo *r, const struct unlock *u, struct error *err)
     return rc;
 }
 
-enum opening { OPEN_WHOLE, OPEN_MENDING, OPEN_LOG };
+enum opening { OPEN_WHOLE, OPEN_MENDING, OPEN_LOG, OPEN_COLLECTING };
 static int open_once(struct store *s, const struct unlock *u, const char *cache_dir, enum opening how,
                      struct repo **ret, struct error *err) {
     void *p;
@@ -429,6 +429,7 @@ static int open_once(struct store *s, const struct unlock *u, const char *cache_
     state_start_from_summaries(r);
     rc = ledger_sync(r->ledger, err);
     store_expect_end(s);
+    if (rc == 0 && how == OPEN_COLLECTING) collect_expect(r); /* comes with the index */
     if (rc == 0) rc = repo_follow(r, err);
     if (rc < 0) goto fail;
     if (!r->state.initialised) {
@@ -472,6 +473,11 @@ int repo_open(struct store *s, const struct unlock *u, const char *cache_dir, st
 int repo_open_damaged(struct store *s, const struct unlock *u, const char *cache_dir, struct repo **ret,
                       struct error *err) {
     return open_with(s, u, cache_dir, OPEN_MENDING, ret, err);
+}
+
+int repo_open_collecting(struct store *s, const struct unlock *u, const char *cache_dir, struct repo **ret,
+                         struct error *err) {
+    return open_with(s, u, cache_dir, OPEN_COLLECTING, ret, err);
 }
 
 int repo_open_log(struct store *s, const struct unlock *u, const char *cache_dir, struct repo **ret,

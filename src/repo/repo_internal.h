@@ -479,6 +479,7 @@ void epochs_free(struct repo *r);
 int repo_id_key(const struct repo *r, unsigned epoch, struct bytes *ret, struct error *err) PK_CHECK;
 int repo_index_key(const struct repo *r, unsigned epoch, struct bytes *ret, struct error *err) PK_CHECK;
 void packs_listed_drop(struct repo *r); /* collect.c */
+void collect_expect(struct repo *r);    /* what a collection's plan reads first is read next: see store_expect */
 int repo_writable(struct repo *r, struct error *err) PK_CHECK;
 /* Reads the log's newcomers into the state (not the index); whether there were any. What is missing may have been removed
  * by a collection that came in between. */

@@ -1,4 +1,5 @@
-/* A writer from opening to commit. Durable steps, in order: packs, index runs, pack list (one barrier), log entry. */
+/* A writer from opening to commit. Durable steps, in order: packs, index runs, pack list (one barrier), log entry;
+ * where a request takes long, all before the entry is one step. */
 #include "repo/packlist.h"
 #include "repo/run_merge.h"
 #include "repo/writer_internal.h"
@@ -322,6 +323,10 @@ int writer_checkpoint(struct writer *w, struct error *err) {
     return rc < 0 ? writer_fail(w, err) : 0;
 }
 
+int packs_barrier(struct repo *r, struct error *err) {
+    return store_reads_many(r->store) ? 0 : store_commit(r->store, err);
+}
+
 static int used_each(void *ctx, name_cb cb, void *cb_ctx, struct error *err) {
     const struct writer *w = ctx;
     const struct index *x = &w->repo->index;
@@ -348,7 +353,7 @@ static int finish(struct writer *w, int rc, struct error *err) {
     pool_drain(w->pool);
     if (rc == 0) rc = writer_alive(w, err);
     if (rc == 0) rc = packs_close(w, err);
-    if (rc == 0) rc = store_commit(w->repo->store, err);
+    if (rc == 0) rc = packs_barrier(w->repo, err);
     if (rc == 0) ledger_expect_append(w->repo->ledger);
     if (rc == 0) rc = run_flush(w, err);
     if (rc == 0) rc = list_write(w, err);

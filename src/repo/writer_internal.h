@@ -235,6 +235,9 @@ typedef int (*frame_claim_cb)(void *ctx, const struct frame *f, bool *ret, struc
 int frame_carry(struct writer *w, struct pack_in *in, uint32_t ordinal, uint8_t *sealed, frame_claim_cb claim,
                 void *ctx, bool *ret_moved, struct error *err) PK_CHECK;
 int groups_flush(struct writer *w, struct error *err) PK_CHECK; /* submits what is gathered; does not wait */
+/* Between packs and what names them, which is not looked for before the log names it: where a request takes long they
+ * are stored at once, and the barrier before the entry of the log is for both. */
+int packs_barrier(struct repo *r, struct error *err) PK_CHECK;
 int packs_close(struct writer *w, struct error *err) PK_CHECK;  /* finish the open packs */
 void groups_free(struct writer *w);
 uint8_t *block_take(struct writer *w);

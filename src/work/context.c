@@ -259,9 +259,10 @@ static int open_own(struct work *w, const char *environment, const char *url, st
     if ((rc = config_open_store(w->config, e, url, false, &w->store, err)) < 0)
         return rc == -ERR_USAGE ? rc : error_wrap(err, "the repository %s", url); /* a wrong address may hold a secret */
     if ((rc = work_unlock(w, environment, &u, &secret, err)) < 0) return rc;
-    rc = (w->mending    ? repo_open_damaged
-          : w->log_only ? repo_open_log
-                        : repo_open)(w->store, &u, w->cache_dir, &w->repo, err);
+    rc = (w->mending      ? repo_open_damaged
+          : w->log_only   ? repo_open_log
+          : w->collecting ? repo_open_collecting
+                          : repo_open)(w->store, &u, w->cache_dir, &w->repo, err);
     secret_free(secret);
     if (rc == -ERR_KEY_WRONG && w->options.recovery_kit) {
         char id[33];

@@ -64,6 +64,7 @@ struct work {
     bool any_copy;               /* recovery points are read with the help of copies (any_copy.h) */
     struct work_copies *copies;  /* of the open repository, with any_copy; NULL: none */
     struct store_requests others; /* of handles that worked for this one and are closed */
+    bool collecting;              /* repositories are opened by repo_open_collecting: for a prune */
     bool mending;                /* repositories are opened by repo_open_damaged: for repairs */
     int scratch_fd;              /* holds the lock that says that scratch_dir is in use */
     unsigned scratch_removed;    /* scratch folders of killed runs that work_open removed */

@@ -163,6 +163,7 @@ int prune_plan_make(struct work *w, const struct selection *s, const struct prun
     snprintf(p.environment, sizeof p.environment, "%s", s->address.environment);
     int rc = names_join(&s->address, p.surfaces, sizeof p.surfaces, err);
     if (rc == 0 && !w->options.repository) rc = selection_check(s, w, err);
+    w->collecting = true;
     if (rc == 0) rc = work_open_repo(w, p.environment, err);
     if (rc == 0) rc = repo_sync_lately(w->repo, err);
     if (rc < 0) return rc;
@@ -202,9 +203,11 @@ int prune_plan_check(const struct prune_plan *p, struct error *err) {
 
 static int forget(struct work *w, const struct prune_plan *p, struct error *err) {
     uint64_t *seqs = NULL;
-    size_t *sizes = NULL, n = 0, at = 0;
+    size_t *sizes = NULL, n = 0, at = 0, all = 0;
     char reason[128];
     int rc = prune_sets_order(p, &seqs, &sizes, &n, err);
+    for (size_t i = 0; rc == 0 && i < n; i++) all += sizes[i];
+    if (all) gc_expect(w->repo, seqs, all);
     snprintf(reason, sizeof reason, "retention, plan %s, by %.60s", p->id, w->principal);
     for (size_t i = 0; rc == 0 && i < n; at += sizes[i++]) rc = repo_forget(w->repo, seqs + at, sizes[i], reason, err);
     seam_free(sizes);
@@ -274,6 +277,7 @@ int prune_run(struct work *w, const struct prune_plan *p, const char *typed, str
     char path[4300];
     *ret = (struct prune_done){0};
     int rc = prune_plan_check(p, err);
+    w->collecting = true;
     if (rc == 0) rc = work_open_repo(w, p->environment, err);
     if (rc == 0) rc = role_check(w, err);
     if (rc < 0) return rc;

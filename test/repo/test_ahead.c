@@ -1,6 +1,7 @@
 /* What is read ahead when copies have to give what the repository cannot: as few requests as of a repository that is
  * well, and nothing that nobody wants. Stores in folders stand for far ones: each read is counted as a request. */
 #include "copy_kit.h"
+#include "repo/ahead.h"
 #include "repo/alternate.h"
 #include "repo/expected.h"
 #include "repo/repo_internal.h"
@@ -323,6 +324,69 @@ static void readers_of_one_handle_share_a_bound(void **state) {
     world_end(&w);
 }
 
+/* ---- ranges of one pack ---- */
+
+/* A place in each frame of the first pack of data that has three of them. */
+static size_t frames_find(const struct index *x, struct location *at, size_t max) {
+    struct error err = ERROR_INIT;
+    size_t n = 0;
+    for (size_t run = 0; run < x->count && n < 3; run++) {
+        struct run_view v;
+        kit_ok(index_scan(x, run, true, &v, &err), &err);
+        for (uint32_t p = 0; p < v.pack_count && n < 3; p++) {
+            n = 0;
+            if (get_u64(v.packs + (size_t)p * RUN_PACK_BYTES + DIGEST_BYTES) & RUN_PACK_META) continue;
+            for (uint64_t i = 0; i < v.entry_count; i++) {
+                const uint8_t *e = v.entries + i * RUN_ENTRY_BYTES;
+                const uint32_t frame = get_u32(e + 20);
+                if (get_u32(e + 16) != p || frame >= max) continue;
+                at[frame] = (struct location){.run = run, .entry = i, .pack = p, .frame = frame};
+                if (frame >= n) n = frame + 1;
+            }
+        }
+        index_scan_end(&v);
+    }
+    return n;
+}
+
+static void what_one_range_has_is_in_no_other(void **state) {
+    struct kit k;
+    struct error err = ERROR_INIT;
+    struct location at[64];
+    struct pack_in *in;
+    struct ahead *a;
+    struct ahead_hold late, first;
+    uint8_t *data = malloc(SIZE);
+    struct digest pack;
+    bool meta;
+    (void)state;
+    kit_random(data, SIZE, 5);
+    kit_begin(&k);
+    kit_backup(&k, "s", &(struct kit_item){"a", CONTENT_PAGES, data, SIZE}, 1, false, NULL);
+    const size_t n = frames_find(&k.repo->index, at, 64);
+    assert_in_range(n, 3, 64);
+    assert_true(index_pack(&k.repo->index, &at[0], &pack, NULL, &meta));
+    kit_ok(pack_in_open(k.repo, meta, &pack, &in, &err), &err);
+    far_begin(&k, 0, true);
+    kit_ok(ahead_new(k.repo, &k.repo->index, 32u << 20, &a, &err), &err);
+    for (size_t i = 0; i < n; i++) ahead_expect(a, &at[i]);
+    far_count();
+    /* who comes later in the pack is there first */
+    assert_true(ahead_range(a, &at[n / 2], in, &late));
+    assert_true(ahead_range(a, &at[0], in, &first));
+    const struct frame *middle = pack_in_frame(in, (uint32_t)n / 2), *last = pack_in_frame(in, (uint32_t)n - 1);
+    assert_int_equal(first.at + first.bytes.len, middle->at);
+    assert_int_equal(late.at, middle->at);
+    assert_int_equal(places[0].bytes, last->at + last->stored_len - first.at);
+    assert_int_equal(places[0].reads, 2);
+    ahead_release(a, &at[n / 2], 0, 0, &late);
+    ahead_release(a, &at[0], 0, 0, &first);
+    ahead_free(a);
+    pack_in_free(in);
+    kit_end(&k);
+    free(data);
+}
+
 /* ---- the rows themselves ---- */
 
 struct passed {
@@ -402,6 +466,7 @@ int main(void) {
         cmocka_unit_test(when_that_goes_away_too_the_next_is_told),
         cmocka_unit_test(what_lies_in_packs_that_are_gone_comes_as_packs),
         cmocka_unit_test(readers_of_one_handle_share_a_bound),
+        cmocka_unit_test(what_one_range_has_is_in_no_other),
         cmocka_unit_test(what_is_expected_is_kept_until_it_is_had),
         cmocka_unit_test(there_are_no_more_rows_than_there_may_be),
     };

@@ -20,7 +20,7 @@
 
 struct shared {
     atomic_bool stop;
-    atomic_uint commits, lost, forgotten, collections, checks, restores, moved;
+    atomic_uint commits, lost, forgotten, collections[2], markings[2], checks, restores, moved;
     struct {
         _Atomic uint64_t seq; /* 0: not filled in yet */
         uint32_t seed;
@@ -155,12 +155,16 @@ static void collector_run(struct kit *kit) {
         }
         error_clear(&err);
         struct gc_plan plan;
-        struct gc_options o = {.now_ns = INT64_MAX / 2, .repack_below = 0.7};
+        /* without grace what others are about to name is taken from them; with it, it mostly comes behind them */
+        const bool grace = roll(&random) % 2;
+        struct gc_options o = {
+            .now_ns = grace ? time_now_ns() : INT64_MAX / 2, .grace_ns = grace ? NS_PER_S : 0, .repack_below = 0.7};
         rc = gc_run(kit->repo, &o, &plan, &err);
+        if (rc == 0) atomic_fetch_add(&shared->markings[grace], plan.markings);
         if (rc == 0) gc_plan_free(&plan);
         torture_claim(rc == 0 || rc == -ERR_REPO_COMMIT_LOST || rc == -ERR_REPO_BUSY, "collecting fails: %s %s",
                       error_info(rc)->code, err.text);
-        atomic_fetch_add(&shared->collections, rc == 0);
+        atomic_fetch_add(&shared->collections[grace], rc == 0);
         rest(&random, 60);
     }
 }
@@ -270,11 +274,13 @@ static void race_end(void) {
     torture_at("after the race");
     kit_ok(repo_check(k.repo, &o, &totals, &err), &err);
     torture_claim(totals.result == CHECK_VERIFIED, "the check says %s: %s", check_result_name(totals.result), found);
-    print_message(
-        "# %u commits, %u lost races, %u forgotten, %u live, %u collections, %u restores, %u checks, %u repeated\n",
-        shared->commits, shared->lost, shared->forgotten, live, shared->collections, shared->restores, shared->checks,
-        shared->moved);
-    assert_true(shared->commits > 0 && shared->collections > 0 &&
+    print_message("# %u commits, %u lost races, %u forgotten, %u live, %u restores, %u checks, %u repeated\n",
+                  shared->commits, shared->lost, shared->forgotten, live, shared->restores, shared->checks,
+                  shared->moved);
+    for (int grace = 0; grace < 2; grace++)
+        print_message("# %u collections %s grace marked %u times\n", shared->collections[grace],
+                      grace ? "with" : "without", shared->markings[grace]);
+    assert_true(shared->commits > 0 && shared->collections[0] + shared->collections[1] > 0 &&
                 shared->restores + shared->checks + shared->moved > 0);
     kit_end(&k);
 }
