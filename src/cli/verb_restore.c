@@ -188,15 +188,19 @@ static int run(struct cli *c, struct work *w, struct restore_plan *p, const stru
     output_progress_end(c->output, p->label, STYLE_GOOD, "RESTORED  to %s: %s, %s, in %s (%s)", done.target,
                         COUNTED(done.items, "item"), size, took, rate);
     if (p->before[0]) output_print(c->output, "  what was there before is %s@%s\n", p->label, p->before);
+    if (p->before_first[0])
+        output_print(c->output, "  what was there before the run that did not end well is %s@%s\n", p->label,
+                     p->before_first);
     verb_copies_say(c, w);
     json_t *copies = NULL;
     rc = any_copy_json(w, &copies, err);
     output_set_result(
-        c->output, json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:o, s:s?, s:s?, s:o}", "plan", p->id, "snapshot",
+        c->output, json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:o, s:s?, s:s?, s:s?, s:o}", "plan", p->id, "snapshot",
                              p->snapshot_id, "target", done.target, "items", (json_int_t)done.items, "bytes",
                              (json_int_t)done.bytes, "duration_ms", (json_int_t)(done.duration_ns / 1000000), "facts",
                              done.facts ? done.facts : json_object(), "before", p->before[0] ? p->before : NULL,
-                             "read_from", any_copy_read_from(w), "copies", copies ? copies : json_array()));
+                             "before_first", p->before_first[0] ? p->before_first : NULL, "read_from",
+                             any_copy_read_from(w), "copies", copies ? copies : json_array()));
     return rc;
 }
 

@@ -234,15 +234,18 @@ static void hold_shrank(struct run *r, size_t newest) {
 }
 
 static void hold_clock(struct run *r) {
+    const struct retention_point *last = NULL;
     for (size_t i = 0; i < r->n; i++) {
-        const struct retention_point *p = &r->points[i];
+        const struct retention_point *p = &r->points[i], *former = last;
         char when[32], before[32];
+        if (p->status == RETENTION_ASIDE) continue;
+        last = p;
         time_format(p->time_ns, when);
         if (p->seq <= r->rules->accepted_seq) continue;
         if (distance(p->time_ns, r->now_ns) > CLOCK_SLACK_NS) {
             hold(r, RETENTION_HOLD_CLOCK, "the clock jumped: a backup is of %s, which is in the future", when);
-        } else if (i > 0 && distance(r->points[i - 1].time_ns, p->time_ns) > CLOCK_SLACK_NS) {
-            time_format(r->points[i - 1].time_ns, before);
+        } else if (former && distance(former->time_ns, p->time_ns) > CLOCK_SLACK_NS) {
+            time_format(former->time_ns, before);
             hold(r, RETENTION_HOLD_CLOCK, "the clock jumped: a backup of %s was made after one of %s", when, before);
         }
     }

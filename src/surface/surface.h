@@ -203,6 +203,10 @@ struct item_stat {
     struct bytes same_as; /* the item that this one is another name of */
     struct bytes xattrs;  /* a run for xattr_next */
 };
+/* A setting that says what of the store is taken: settings[object][key], or settings[key] without an object. */
+struct surface_selection {
+    const char *object, *key;
+};
 struct surface_driver {
     const char *kind;            /* "files" */
     const char *receipt_surface; /* what the receipt's document calls such a surface when the configuration does not say */
@@ -249,6 +253,10 @@ struct surface_driver {
     int (*undo)(const struct surface_context *, const struct restore_request *, unsigned *ret_removed, struct error *);
     /* Optional: for surfaces whose restored instance can take the place of the live one (cutover.h). */
     const struct cutover_driver *cutover;
+    /* Settings that select, ended by a row without a key; NULL: there are none. What is overwritten is captured by
+     * those of the point that is restored, or without any where overwrites_all. */
+    const struct surface_selection *selection;
+    bool overwrites_all; /* what a restore in place removes is not only what the point has */
 };
 extern const struct surface_driver surface_files;
 extern const struct surface_driver surface_postgres;

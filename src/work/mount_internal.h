@@ -54,7 +54,7 @@ struct mount_point {
     uint64_t seq;
     uint32_t place; /* its surface */
     char id[SNAPSHOT_ID_MAX];
-    bool complete, damaged, gone;
+    bool complete, damaged, gone, aside; /* aside: of what a restore was about to write over, never the latest */
     int64_t time_ns;
     const struct surface_driver *driver; /* NULL when unknown here: its items are then no files */
     struct snapshot *snapshot;           /* NULL while it is not open */

@@ -120,6 +120,7 @@ static int points_take(struct mount *m, struct error *err) {
         struct mount_point *p = m->points[at];
         if (p->seq != s->seq) continue;
         p->complete = s->complete;
+        p->aside = s->before_restore;
         p->damaged = s->verify_failed;
         p->gone = s->forgotten;
     }
@@ -128,7 +129,7 @@ static int points_take(struct mount *m, struct error *err) {
         const struct mount_point *p = m->points[i];
         struct mount_place *surface = &m->places[p->place];
         if (p->gone) continue;
-        if (p->complete) surface->latest = (uint32_t)i + 1;
+        if (p->complete && !p->aside) surface->latest = (uint32_t)i + 1;
         surface->time_ns = m->places[surface->environment].time_ns = p->time_ns;
     }
     return rc;

@@ -151,8 +151,8 @@ static int put_copies(struct work *w, json_t *extra, struct error *err) {
 }
 
 int receipt_restore(struct work *w, const struct snapshot_info *info, const char *plan_sha256, const char *before,
-                    const char *target, bool success, int64_t started_ns, uint64_t bytes, uint64_t items,
-                    struct error *err) {
+                    const char *first, const char *target, bool success, int64_t started_ns, uint64_t bytes,
+                    uint64_t items, struct error *err) {
     struct about a = about_of(info);
     char label[260];
     struct redaction secrets = known_secrets_redaction(&w->known);
@@ -163,6 +163,7 @@ int receipt_restore(struct work *w, const struct snapshot_info *info, const char
            *extra = json_pack("{s:I}", "duration_ms", (json_int_t)((now - started_ns) / 1000000 + 1));
     int rc = put_copies(w, extra, err);
     if (rc == 0 && *before) rc = json_put_str(extra, "before", before, err);
+    if (rc == 0 && *first) rc = json_put_str(extra, "before_first", first, err);
     struct restore_record r = {.environment = info->environment,
                                .surface = info->surface,
                                .target = target,

@@ -20,11 +20,11 @@ int receipt_success(struct work *w, const struct work_surface *s, const struct j
 int receipt_failure(struct work *w, const struct work_surface *s, const struct job *j, const struct error *cause, struct error *err) PK_CHECK;
 /* Append a verification's result. detail (borrowed) may be NULL. */
 int receipt_verification(struct work *w, const struct snapshot_info *info, enum verify_level level, bool passed, int64_t started_ns, const json_t *detail, struct error *err) PK_CHECK;
-/* Append a restore's result. `target` names where it went, `before` the backup of what was there (empty: none). What
- * came from copies is said. */
+/* Append a restore's result. `target` names where it went, `before` the backup of what was there, `first` that of
+ * before a run that did not end well (empty: none). What came from copies is said. */
 int receipt_restore(struct work *w, const struct snapshot_info *info, const char *plan_sha256, const char *before,
-                    const char *target, bool success, int64_t started_ns, uint64_t bytes, uint64_t items,
-                    struct error *err) PK_CHECK;
+                    const char *first, const char *target, bool success, int64_t started_ns, uint64_t bytes,
+                    uint64_t items, struct error *err) PK_CHECK;
 
 /* A warning that something is not in the log, and why; hinders nothing. `label` may be NULL. */
 void receipt_lost(struct work *w, const char *label, const char *what, const struct error *why);

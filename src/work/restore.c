@@ -267,7 +267,8 @@ int restore_plan_make(struct work *w, const char *address, const struct restore_
     struct pitr_find find = {0};
     char id[PLAN_ID_BYTES], when[32], entry[65];
     *ret = (struct restore_plan){0};
-    int rc = find_point(w, address, o, &find, &info, err);
+    int rc = o->in_place && o->into ? error_set(err, ERR_USAGE, "a restore in place has no other target")
+                                    : find_point(w, address, o, &find, &info, err);
     if (rc == 0)
         rc = repo_keys(w->repo)->read_secret
                  ? 0
@@ -376,7 +377,8 @@ int restore_plan_load(struct work *w, const char *id, struct restore_plan *ret, 
     }
     const char *then = json_string_value(json_object_get(json_object_get(ret->doc, "target"), "fingerprint")),
                *now = json_string_value(json_object_get(found.target, "fingerprint"));
-    if (!then || !now || strcmp(then, now) != 0) rc = stale(err, id, "the target has changed since");
+    if (!then || !now || strcmp(then, now) != 0 || before_is_new(ret->doc, found.target))
+        rc = stale(err, id, "the target has changed since");
     if (rc == 0) rc = plan_fill(w, ret, found.protected, err);
 out:
     looked_free(&found);
@@ -465,13 +467,13 @@ int restore_run(struct work *w, struct restore_plan *p, const char *confirm, str
     bool standby = false;
     if (!p->fresh && !p->in_standby) rc = around_begin(w, &in.ctx, p->id, &standby, err);
     if (rc == 0) rc = before_see_to(w, p, err);
-    const bool begun = rc == 0;
+    if (rc == 0) rc = before_begin(w, p, err);
     info = repo_snapshot_at(w->repo, p->seq); /* a backup has moved it */
     if (rc == 0)
         rc = extract_is(p->doc) ? extract_run(w, info, &in, &q.q, &r, err)
                                 : in.surface.driver->restore(&in.ctx, &in.source.source, &q.q, &r, err);
     rc = known_secrets_error(&w->known, rc, err);
-    if (begun) before_end(w, p);
+    if (rc == 0) before_end(w, p);
     struct error live = ERROR_INIT;
     if (standby && around_end(w, &in.ctx, p->id, &live) < 0 && w->options.events.warning)
         w->options.events.warning(w->options.events.ctx, in.bridge.label, live.text);
@@ -481,7 +483,8 @@ int restore_run(struct work *w, struct restore_plan *p, const char *confirm, str
                            "nothing was put in the place of anything live; what was half-restored has been removed");
     if (rc < 0 && p->before[0] && w->options.events.warning) {
         char kept[300];
-        snprintf(kept, sizeof kept, "what was there before is backed up as %s", p->before);
+        snprintf(kept, sizeof kept, "what was there before is backed up as %s%s%s", p->before,
+                 p->before_first[0] ? ", and before the run that did not end well as " : "", p->before_first);
         w->options.events.warning(w->options.events.ctx, in.bridge.label, kept);
     }
     ret->items = r.items;
@@ -496,7 +499,8 @@ int restore_run(struct work *w, struct restore_plan *p, const char *confirm, str
     if (role == ROLE_ADMIN || role == ROLE_RESTORE) {
         struct error lost = ERROR_INIT;
         const char *digest = json_string_value(json_object_get(p->doc, "digest"));
-        int one = receipt_restore(w, info, digest, p->before, ret->target, rc == 0, started, r.bytes, r.items, &lost);
+        int one = receipt_restore(w, info, digest, p->before, p->before_first, ret->target, rc == 0, started, r.bytes,
+                                  r.items, &lost);
         if (one == 0) one = repo_publish(w->repo, &lost);
         if (one < 0) receipt_lost(w, in.bridge.label, "the receipt is not in the log", &lost);
     }

@@ -28,7 +28,8 @@ struct restore_plan {
     bool in_standby;                  /* set by whoever keeps the platform in standby around it: no hooks are run for that */
     bool thawed;                      /* restore_thaw has seen to it that everything can be read */
     bool no_backup_first;             /* set by the caller: none is asked for now, whatever the plan says */
-    char before[SNAPSHOT_ID_MAX];     /* the backup of what was there before (work/before.h); empty: none */
+    /* Backups of what was there before (work/before.h), empty: none. before_first: by a run that did not end well */
+    char before[SNAPSHOT_ID_MAX], before_first[SNAPSHOT_ID_MAX];
     json_t *doc;                      /* the whole plan, for people and programs; owned */
 };
 /* Make a plan and keep it in the cache folder, so that it can be carried out by its id. Changes nothing else. */

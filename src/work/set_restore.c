@@ -62,8 +62,9 @@ static const char *plan_of(const json_t *m, const json_t *row) {
 
 int set_journal_put(struct set_run *r, const struct set_restored *m, const char *plan, const char *state,
                     const char *fingerprint, struct error *err) {
-    json_t *row = json_pack("{s:s, s:s, s:s, s:s, s:I, s:I}", "state", state, "plan", plan, "target", m->target,
-                            "fingerprint", fingerprint, "items", (json_int_t)m->items, "bytes", (json_int_t)m->bytes);
+    json_t *row = json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:I}", "state", state, "plan", plan, "target", m->target,
+                            "fingerprint", fingerprint, "before", m->before, "items", (json_int_t)m->items, "bytes",
+                            (json_int_t)m->bytes);
     int rc = json_put(json_object_get(r->journal, "members"), m->surface, row, err);
     return rc == 0 ? journal_save(r, err) : rc;
 }
@@ -78,6 +79,7 @@ static int already(struct set_run *r, size_t i, const json_t *row, struct error 
     const struct snapshot_info *info =
         repo_snapshot_at(r->w->repo, (uint64_t)json_integer_value(json_object_get(m, "seq")));
     snprintf(s->target, sizeof s->target, "%s", json_text(row, "target", ""));
+    snprintf(s->before, sizeof s->before, "%.*s", SNAPSHOT_ID_MAX - 1, json_text(row, "before", ""));
     s->step = SET_ALREADY;
     int rc = info ? plan_file_load(r->w, plan_of(m, row), &p.doc, err)
                   : error_set(err, ERR_NO_POINT, "the recovery point of %s is gone", s->surface);
@@ -205,15 +207,23 @@ static void sign(struct set_run *r, const json_t *checks, bool good, const struc
 
 /* All that will be written over, before any of it is. */
 static int back_up_first(struct set_run *r, struct error *err) {
-    for (size_t i = 0; i < r->n; i++) {
+    int rc = 0;
+    for (size_t i = 0; i < r->n && rc == 0; i++) {
         struct restore_plan *p = &r->plans[i];
         if (!p->doc || r->rows[i].step == SET_ALREADY) continue;
         p->no_backup_first |= r->p->no_backup_first;
-        int rc = before_see_to(r->w, p, err);
-        if (rc < 0) return rc;
-        snprintf(r->rows[i].before, sizeof r->rows[i].before, "%s", p->before);
+        rc = before_see_to(r->w, p, err);
+        snprintf(r->rows[i].before, sizeof r->rows[i].before, "%s", p->before_first[0] ? p->before_first : p->before);
+        if (rc < 0) r->rows[i].why = *err;
     }
-    return 0;
+    for (size_t i = 0; i < r->n && rc < 0; i++) {
+        if (r->rows[i].step == SET_ALREADY)
+            r->done->already++;
+        else
+            r->done->not_begun++;
+        set_member_tell(r, &r->rows[i]);
+    }
+    return rc;
 }
 
 static int act(struct set_run *r, json_t *checks, struct error *err) {

@@ -47,7 +47,7 @@ struct set_restored {
     const char *surface; /* borrowed from the plan */
     enum set_step step;
     char target[4096];
-    char before[SNAPSHOT_ID_MAX]; /* the backup of what was there before (work/before.h); empty: none */
+    char before[SNAPSHOT_ID_MAX]; /* the backup of what was there before, the first that was taken; empty: none */
     uint64_t items, bytes;
     int64_t duration_ns;
     struct error why; /* of what failed or was not begun */

@@ -40,6 +40,9 @@ static void gather(const struct repo *repo, struct status_row *r) {
     for (size_t i = 0; i < repo_snapshot_count(repo); i++) {
         const struct snapshot_info *p = repo_snapshot(repo, i);
         if (strcmp(p->environment, r->environment) != 0 || strcmp(p->surface, r->surface) != 0) continue;
+        if (!*r->kind) snprintf(r->kind, sizeof r->kind, "%s", p->kind);
+        if (!p->forgotten) r->held += p->holds > 0;
+        if (p->before_restore) continue;
         /* what was proven of a point that is gone by now was still proven */
         for (int l = VERIFY_PRESENT; l <= VERIFY_REBUILD; l++)
             for (int k = l; k <= VERIFY_REBUILD; k++)
@@ -52,10 +55,8 @@ static void gather(const struct repo *repo, struct status_row *r) {
             r->attempt_ns = p->completed_ns;
             r->attempt_failed = !p->complete;
         }
-        if (!*r->kind) snprintf(r->kind, sizeof r->kind, "%s", p->kind);
         if (p->forgotten) continue;
-        r->held += p->holds > 0;
-        if (!p->complete || p->before_restore || repo_snapshot_suspect(repo, p)) continue;
+        if (!p->complete || repo_snapshot_suspect(repo, p)) continue;
         if (p->is_copy && point_time(p) < r->good_time_ns) continue; /* it came late */
         snprintf(r->good_id, sizeof r->good_id, "%s", p->id);
         r->good_time_ns = point_time(p);

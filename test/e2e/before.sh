@@ -54,6 +54,19 @@ n=$(points lab/cache) && redis_in "$R" flushall >/dev/null && planned "lab/cache
   [ "$(points lab/cache)" = "$n" ] && [ "$(redis_in "$R" get x)" = 2 ]
 claim 'of a server that is empty none is taken, and such a point is restored by its id'
 
+# ---- as much as is written over ----
+redis_in "$R" -n 3 set far 1 >/dev/null && sed "s|host: $R/s, conflicts|host: $R/s, databases: [0], conflicts|" proofkeep.yaml >narrow.yaml && redis_in "$R" flushall >/dev/null && redis_in "$R" -n 3 set far 1 >/dev/null && pk backup lab/cache &&
+  redis_in "$R" -n 3 set far 2 >/dev/null && pk --config narrow.yaml restore lab/cache@latest --in-place --dry-run --json && pk --config narrow.yaml restore --plan "$(result plan)" --json && before=$(result before) && [ "$(redis_in "$R" -n 3 get far)" = 1 ] &&
+  pk restore "lab/cache@$before" --into "$T/far" && redis_start "$T/far" && [ "$(redis_in "$T/far" -n 3 get far)" = 2 ]
+claim 'what the configuration selects no more is kept as well'
+redis_stop "$T/far"
+sed 's|, conflicts: replace||' proofkeep.yaml >abort.yaml && pk --config abort.yaml restore lab/cache@latest --in-place --dry-run --json && ! grep -q backup_first out && fails 5 PK-RST-002 restore --plan "$(result plan)" && says 'the target has changed'
+claim 'a plan that would have written over nothing is not carried out where it would now'
+fails 2 PK-USE-001 restore lab/f --in-place --path a --into "$T/other" && says 'has no other target'
+claim 'nor is anything restored in place elsewhere'
+redis_in "$R" flushall >/dev/null && redis_in "$R" mset x 1 y 1 >/dev/null && pk backup lab/cache
+claim '(as it was)'
+
 # ---- when it cannot be ----
 echo four >src/a && redis_in "$R" set x 4 >/dev/null && redis_in "$R" replicaof 127.0.0.1 1 >/dev/null && planned lab/cache@latest --in-place &&
   fails 5 PK-RST-006 restore --plan "$plan" && says 'what lab/cache has now could not be backed up first: ' && says 'nothing that is live was touched' && says 'no-backup-first' && redis_in "$R" replicaof no one >/dev/null &&
@@ -90,21 +103,30 @@ more() { [ "$(points lab/cache)" = $((n + 1)) ]; }
 await 60 more && await 60 test -e "$XDG_CACHE_HOME/proofkeep/plans/$plan.before"
 kill -KILL $pid
 wait $pid 2>/dev/null
-redis_in "$R" client unpause >/dev/null && redis_in "$R" set x half >/dev/null && kept=$(newest lab/cache) && pk restore --plan "$plan" --json && [ "$(result before)" = "$kept" ] && more && [ "$(redis_in "$R" get x)" = 1 ]
-claim 'a run that was killed, carried out again, keeps to what it had taken before it wrote'
-pk restore --plan "$plan" --json && [ "$(result before)" != "$kept" ] && [ "$(points lab/cache)" = $((n + 2)) ]
-claim '... and one that ended does not'
+redis_in "$R" client unpause >/dev/null && redis_in "$R" set x half >/dev/null && kept=$(newest lab/cache) && pk restore --plan "$plan" --json && [ "$(result before_first)" = "$kept" ] && [ "$(redis_in "$R" get x)" = 1 ] &&
+  before=$(result before) && [ "$before" != "$kept" ] && pk restore "lab/cache@$kept" --into "$T/kept" && redis_start "$T/kept" && [ "$(redis_in "$T/kept" get x)" = 7 ] &&
+  pk restore "lab/cache@$before" --into "$T/half" && redis_start "$T/half" && [ "$(redis_in "$T/half" get x)" = half ]
+claim 'a run that was killed, carried out again, names what was there before it, and what is there now'
+redis_stop "$T/kept"
+redis_stop "$T/half"
+pk restore --plan "$plan" --json && [ "$(result before)" != None ] && [ "$(result before_first)" = None ]
+claim '... and after it has ended well there is nothing first'
+redis_in "$R" set x 7 >/dev/null && planned lab/cache@latest --in-place && redis_in "$R" config set maxmemory 1 >/dev/null && fails 1 'PK-RDS-[0-9]*' restore --plan "$plan" && says 'what was there before is backed up as' &&
+  redis_in "$R" config set maxmemory 0 >/dev/null && pk restore --plan "$plan" --json && [ "$(result before_first)" != None ] && [ "$(redis_in "$R" get x)" = 1 ]
+redis_in "$R" config set maxmemory 0 >/dev/null
+[ "$(result before_first)" != None ]
+claim 'the same of one that failed'
 
 # ---- sets ----
 redis_in "$R" del z >/dev/null && redis_in "$R" set x 8 >/dev/null && redis_in "$Q" set q 8 >/dev/null && pk restore "lab/both@$set" --in-place --dry-run --json && plan=$(result plan) && pk restore "lab/both@$set" --in-place --dry-run &&
   grep -q 'first: what lab/cache has now' out && grep -q 'first: what lab/queue has now' out
 claim 'the plan of a set says it of each member'
 redis_in "$Q" replicaof 127.0.0.1 1 >/dev/null
-fails 5 PK-RST-006 restore --plan "$plan" && says 'what lab/queue has now' && redis_in "$Q" replicaof no one >/dev/null && [ "$(redis_in "$R" get x)" = 8 ] && [ "$(redis_in "$Q" get q)" = 8 ]
+fails 5 PK-RST-006 restore --plan "$plan" && says 'what lab/queue has now' && says 'cache: NOT BEGUN' && says 'queue: NOT BEGUN' && redis_in "$Q" replicaof no one >/dev/null && [ "$(redis_in "$R" get x)" = 8 ] && [ "$(redis_in "$Q" get q)" = 8 ]
 claim 'all members are backed up before the first is written over'
-pk restore --plan "$plan" --json && [ "$(redis_in "$R" get x)" = 1 ] && [ "$(redis_in "$Q" get q)" = 1 ] && [ "$(result members.0.before)" = "$(newest lab/cache)" ] && [ "$(result members.1.before)" = "$(newest lab/queue)" ] &&
-  redis_in "$R" flushall >/dev/null && pk restore "lab/cache@$(newest lab/cache)" --in-place --dry-run --json && pk restore --plan "$(result plan)" && [ "$(redis_in "$R" get x)" = 8 ]
-claim '... and each is had back from that'
+redis_in "$R" set x later >/dev/null && pk restore --plan "$plan" --json && [ "$(redis_in "$R" get x)" = 1 ] && [ "$(redis_in "$Q" get q)" = 1 ] && [ "$(result members.0.before)" = "$(newest lab/cache)" ] && [ "$(result members.1.before)" = "$(newest lab/queue)" ] &&
+  redis_in "$R" flushall >/dev/null && pk restore "lab/cache@$(newest lab/cache)" --in-place --dry-run --json && pk restore --plan "$(result plan)" && [ "$(redis_in "$R" get x)" = later ]
+claim '... and each is had back from what it was when the plan was carried out'
 entry=$(($("$P" ledger list | grep -c '^ *[0-9]') - 2))
 pk ledger show $(seq 0 "$entry") && python3 - out <<'PY'
 import re, sys

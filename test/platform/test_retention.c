@@ -363,13 +363,8 @@ static void what_lies_aside_changes_nothing(void **state) {
         memcpy(alone, verdicts, sizeof alone);
         for (size_t i = 0; i < 13; i++) with[i] = p[i < where ? i : i - (i > where)];
         for (size_t i = 0; i < 13; i++) with[i].seq = 10 + i;
-        with[where] = (struct retention_point){10 + where,
-                                               (where ? p[where - 1] : p[0]).time_ns + (where ? HOUR : -HOUR),
-                                               CONFIG_LEVEL_FULL,
-                                               1,
-                                               1,
-                                               false,
-                                               RETENTION_ASIDE};
+        with[where] = (struct retention_point){10 + where,        now + DAY, /* a clock that jumped, too */
+                                               CONFIG_LEVEL_FULL, 1,         1, false, RETENTION_ASIDE};
         decide(with, 13, &r, now);
         assert_int_equal(plan.holds, 0);
         assert_int_equal(plan.proven, 12);

@@ -214,8 +214,12 @@ static int files_stat(struct bytes attr, struct item_stat *ret, struct error *er
     return 0;
 }
 
+static const struct surface_selection selection[] = {
+    {NULL, "paths"}, {NULL, "exclude"}, {NULL, "one_file_system"}, {0}};
+
 const struct surface_driver surface_files = {
     .kind = "files",
+    .selection = selection,
     .receipt_surface = "artifacts",
     .probe = files_probe,
     .capture = files_capture,

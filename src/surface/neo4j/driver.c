@@ -76,8 +76,12 @@ static int wants(const struct surface_context *ctx, struct source *src, const st
 }
 
 /* What both methods keep; each snapshot says of itself whether it is exact, and how it was taken. */
+static const struct surface_selection selection[] = {{"dbms", "labels"}, {"dbms", "query"}, {0}};
+
 const struct surface_driver surface_neo4j = {
     .kind = "neo4j",
+    .selection = selection,
+    .overwrites_all = true,
     .receipt_surface = "neo4j",
     .probe = probe,
     .capture = capture,

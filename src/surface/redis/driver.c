@@ -1,7 +1,10 @@
 #include "surface/redis/redis_internal.h"
 
+static const struct surface_selection selection[] = {{"server", "databases"}, {0}};
+
 const struct surface_driver surface_redis = {
     .kind = "redis",
+    .selection = selection,
     .receipt_surface = "redis",
     .probe = redis_probe,
     .capture = redis_capture,

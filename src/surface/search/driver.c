@@ -21,8 +21,11 @@ static int measure(const struct surface_context *ctx, const json_t *scratch, con
                                : search_measure(ctx, scratch, facts, ret, err);
 }
 
+static const struct surface_selection selection[] = {{"cluster", "indices"}, {"cluster", "exclude"}, {0}};
+
 const struct surface_driver surface_search = {
     .kind = "search",
+    .selection = selection,
     .receipt_surface = "search",
     .probe = probe,
     .capture = capture,
