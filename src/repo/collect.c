@@ -495,6 +495,8 @@ static int collect_once(struct repo *r, const struct gc_options *o, struct names
         return rc;
     }
     rc = marked_begin(r, &marked, err);
+    if (rc == 0 && marked.at != plan->log_size)
+        rc = error_set(err, ERR_REPO_COMMIT_LOST, "the log moved on while a collection was marking");
     /* what this run stores from here on is kept whether it is listed or not */
     store_expect_list(r->store, "index/", false, 1);
     store_expect_list(r->store, "sess/", false, 1);

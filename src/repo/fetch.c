@@ -9,6 +9,7 @@
 #define COPIES_MAX 8 /* of one chunk that are tried */
 #define SPARES 4     /* fresh memory for each frame costs a quarter of decoding it */
 #define SPARE_MIN (256u << 10)
+#define SPARE_MAX (2u << 20)
 
 struct cached_frame {
     struct digest pack;
@@ -108,9 +109,10 @@ static uint8_t *plain_take(struct fetcher *f, uint32_t n, uint32_t *ret_cap) {
     return p ? p : seam_alloc(n);
 }
 
-/* Under the lock. */
+/* Under the lock. Not where others wait for room. */
 static void plain_keep(struct fetcher *f, struct cached_frame *c) {
-    for (unsigned i = 0; i < SPARES && c->plain && c->plain_cap >= SPARE_MIN; i++) {
+    if (c->plain_cap < SPARE_MIN || c->plain_cap > SPARE_MAX || !room_has(f->room, 0)) return;
+    for (unsigned i = 0; i < SPARES && c->plain; i++) {
         if (f->spares[i].p) continue;
         f->spares[i].p = c->plain;
         f->spares[i].cap = c->plain_cap;

@@ -115,6 +115,7 @@ static int overtaken(struct repo *r, uint64_t seq, struct marked *m, struct dige
     struct error e = ERROR_INIT;
     if (s->delete_count != m->deletes || lists_named(s) != m->lists || s->epoch_count != m->epochs) return lost(err);
     int rc = index_follow(r, &r->index, &e);
+    r->index_behind |= rc < 0;
     if (rc == 0) rc = runs_again(r, m, added, removed, &e);
     for (size_t i = 0; i < s->run_count && rc == 0; i++) /* what the entry takes out is swept as well */
         if (digest_in(m->swept->d, m->swept->n, &s->runs[i]) && !among(removed->d, removed->n, &s->runs[i]))

@@ -395,6 +395,11 @@ static int busy(struct error *err) {
     return error_next(err, "Run 'proofkeep repair' again when fewer jobs commit to this repository.");
 }
 
+static int taken(struct error *err) {
+    error_set(err, ERR_REPO_BUSY, "a collection came in between, and may have taken what the repair had just stored");
+    return error_next(err, "Run 'proofkeep repair' again when no prune of this repository runs.");
+}
+
 static int runs_mend(struct repo *r, const struct repair_plan *p, struct error *err) {
     struct digests known = {0}, added = {0}, none = {0}, lost = {0};
     int rc = 0;
@@ -413,6 +418,7 @@ static int runs_mend(struct repo *r, const struct repair_plan *p, struct error *
     }
     known.n = digest_sort_unique(known.d, known.n);
     if (rc == 0) rc = index_rebuild(r, &known, &added, err);
+    const size_t deletes = r->state.delete_count;
     for (int tries = 0; rc == 0; tries++) {
         rc = delete_append(r, ledger_size(r->ledger), &none, NULL, &added, &lost, &none, 0, NULL, err);
         if (rc != -ERR_REPO_COMMIT_LOST) break;
@@ -422,6 +428,8 @@ static int runs_mend(struct repo *r, const struct repair_plan *p, struct error *
         }
         error_clear(err);
         rc = repo_sync(r, err);
+        /* what was rebuilt may name what it took */
+        if (rc == 0 && r->state.delete_count != deletes) rc = taken(err);
     }
     if (rc == 0) rc = repo_sync(r, err);
     digests_free(&known);
@@ -430,18 +438,27 @@ static int runs_mend(struct repo *r, const struct repair_plan *p, struct error *
     return rc < 0 ? error_wrap(err, "rebuilding the index") : 0;
 }
 
+static int none_taken(struct repo *r, bool has, const struct digest *list, const struct digests *fresh,
+                      struct error *err) {
+    struct digest *gone;
+    size_t n;
+    int rc = has ? packlist_read(r, list, &gone, &n, err) : 0;
+    if (rc < 0 || !has) return rc;
+    for (size_t k = 0; k < fresh->n && rc == 0; k++)
+        if (digest_in(gone, n, &fresh->d[k])) rc = taken(err);
+    seam_free(gone);
+    return rc;
+}
+
 /* Whether a collection that came since has taken what was just stored, which no snapshot lists yet. */
-static int still_there(struct repo *r, uint64_t since, const struct digests *fresh, struct error *err) {
+static int still_there(struct repo *r, uint64_t since, const struct digests *fresh, const struct digests *new_runs,
+                       struct error *err) {
     int rc = 0;
     for (size_t i = 0; i < r->state.delete_count && rc == 0; i++) {
-        struct digest *gone;
-        size_t n;
-        if (r->state.deletes[i].seq < since || !r->state.deletes[i].has_packs) continue;
-        if ((rc = packlist_read(r, &r->state.deletes[i].packs, &gone, &n, err)) < 0) break;
-        for (size_t k = 0; k < fresh->n && rc == 0; k++)
-            if (digest_in(gone, n, &fresh->d[k]))
-                rc = error_set(err, ERR_REPO_BUSY, "a collection without grace took what the repair had just stored");
-        seam_free(gone);
+        const struct delete_info *d = &r->state.deletes[i];
+        if (d->seq < since) continue;
+        rc = none_taken(r, d->has_packs, &d->packs, fresh, err);
+        if (rc == 0) rc = none_taken(r, d->has_swept, &d->swept, new_runs, err);
     }
     return rc;
 }
@@ -453,7 +470,7 @@ static int packs_retire(struct repo *r, const struct digests *gone, const struct
     for (int tries = 0; rc == 0; tries++) {
         struct digests added = {0}, removed = {0};
         rc = repo_sync(r, err);
-        if (rc == 0) rc = still_there(r, since, fresh, err);
+        if (rc == 0) rc = still_there(r, since, fresh, new_runs, err);
         for (size_t i = 0; i < new_runs->n && rc == 0; i++) rc = digests_add(&added, &new_runs->d[i], err);
         if (rc == 0) rc = runs_without(r, gone, &added, &removed, err);
         if (rc == 0)

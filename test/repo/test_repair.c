@@ -1,6 +1,8 @@
 /* Damage and its mending: what a repair saves, what it names, and that it never makes anything worse. */
 #include "repo_kit.h"
 
+#include "repo/repo_internal.h"
+
 #include "base/time.h"
 #include "repo/checked.h"
 #include "repo/coverage.h"
@@ -375,7 +377,19 @@ static struct {
     struct kit *kit;
     int left;
     bool inside;
+    struct repo *collector; /* who forgets `old` and collects, in the place of that */
+    uint64_t old;
 } crowd;
+
+static void crowd_collects(void) {
+    struct error e = ERROR_INIT;
+    struct gc_options o = {.now_ns = INT64_MAX / 2};
+    struct gc_plan done;
+    kit_ok(repo_forget(crowd.collector, &crowd.old, 1, "a test", &e), &e);
+    kit_ok(gc_run(crowd.collector, &o, &done, &e), &e);
+    assert_true(done.dead_packs > 0);
+    gc_plan_free(&done);
+}
 
 static int crowd_create(struct store *s, const char *key, struct bytes content, struct error *err) {
     if (strncmp(key, "log/", 4) == 0 && !crowd.inside && crowd.left > 0) {
@@ -383,6 +397,11 @@ static int crowd_create(struct store *s, const char *key, struct bytes content, 
         struct error e = ERROR_INIT;
         crowd.left--;
         crowd.inside = true;
+        if (crowd.collector) {
+            crowd_collects();
+            crowd.inside = false;
+            return crowd.ops->create(s, key, content, err);
+        }
         kit_ok(repo_open(crowd.kit->store, &crowd.kit->unlock, NULL, &other, &e), &e);
         ended(begun(other, "theirs", 1000));
         repo_close(other);
@@ -422,6 +441,51 @@ static void others_commit_meanwhile(void **state) {
         if (repo_snapshot(k.repo, i)->seq != seq) kit_expect(&k, repo_snapshot(k.repo, i)->seq, theirs, 1);
     assert_int_equal(repo_snapshot_count(k.repo), 4);
     kit_backup(&k, "t", it, 1, false, NULL);
+    kit_expect(&k, seq, it, 1);
+    assert_int_equal(damage_left(&k, VERIFY_DECODE), 0);
+    kit_end(&k);
+}
+
+/* What is rebuilt of a lost run names packs that a collector, who still has that run, takes in between. */
+static void a_collection_beside_a_rebuilt_index(void **state) {
+    struct kit k;
+    struct heard h = {0};
+    struct error err = ERROR_INIT;
+    struct repair_plan p;
+    struct repair_result r;
+    struct kit_item old[] = {{"a", CONTENT_FILE, noise, 300000}}, it[] = {{"b", CONTENT_FILE, text, BIG}};
+    struct repair_options o = {.threads = 2, .ctx = &h, .finding = on_finding, .harmed = on_harmed};
+    (void)state;
+    kit_begin(&k);
+    uint64_t first = kit_backup(&k, "u", old, 1, true, NULL), seq = kit_backup(&k, "t", it, 1, true, NULL);
+    crowd.old = first;
+    kit_ok(repo_open(k.store, &k.unlock, NULL, &crowd.collector, &err), &err);
+    kit_ok(repo_sync(k.repo, &err), &err);
+    for (size_t i = 0; i < k.repo->state.run_count; i++) {
+        char key[80] = "index/";
+        hex_encode(k.repo->state.runs[i].b, DIGEST_BYTES, key + 6);
+        gone(&k, key);
+    }
+    reopen_damaged(&k);
+    kit_ok(repair_plan_make(k.repo, &o, &p, &err), &err);
+    assert_true(p.run_count > 0);
+    crowd.ops = k.store->ops;
+    crowd.table = *crowd.ops;
+    crowd.table.create = crowd_create;
+    crowd.kit = &k;
+    crowd.left = 1;
+    k.store->ops = &crowd.table;
+    assert_int_equal(repair_run(k.repo, &o, &p, "a test", &r, &err), -ERR_REPO_BUSY);
+    assert_non_null(strstr(err.text, "a collection came in between"));
+    error_clear(&err);
+    assert_int_equal(crowd.left, 0);
+    k.store->ops = crowd.ops;
+    repo_close(crowd.collector);
+    crowd.collector = NULL;
+    repair_plan_free(&p);
+    r = repaired(&k, NULL, &h);
+    kit_expect(&k, seq, it, 1);
+    kit_backup(&k, "u", old, 1, true, NULL); /* none of what went is taken for there */
     kit_expect(&k, seq, it, 1);
     assert_int_equal(damage_left(&k, VERIFY_DECODE), 0);
     kit_end(&k);
@@ -609,6 +673,7 @@ int main(void) {
         cmocka_unit_test(lost_pack_lists_are_written_anew),
         cmocka_unit_test(a_rescue_is_not_trusted),
         cmocka_unit_test(others_commit_meanwhile),
+        cmocka_unit_test(a_collection_beside_a_rebuilt_index),
         cmocka_unit_test(only_the_administrator_repairs),
         cmocka_unit_test(a_forged_collection_excuses_nothing),
         cmocka_unit_test(a_scrub_needs_no_key),
