@@ -410,6 +410,20 @@ static int crowd_create(struct store *s, const char *key, struct bytes content, 
     return crowd.ops->create(s, key, content, err);
 }
 
+static void crowd_begin(struct kit *k, int times) {
+    crowd.ops = k->store->ops;
+    crowd.table = *crowd.ops;
+    crowd.table.create = crowd_create;
+    crowd.kit = k;
+    crowd.left = times;
+    k->store->ops = &crowd.table;
+}
+
+static void crowd_end(struct kit *k) {
+    assert_int_equal(crowd.left, 0);
+    k->store->ops = crowd.ops;
+}
+
 static void others_commit_meanwhile(void **state) {
     struct kit k;
     struct heard h = {0};
@@ -425,15 +439,9 @@ static void others_commit_meanwhile(void **state) {
     flip(&k, d.key[0], d.bytes[0] - 100);
     reopen_damaged(&k);
     kit_ok(repair_plan_make(k.repo, &o, &p, &err), &err);
-    crowd.ops = k.store->ops;
-    crowd.table = *crowd.ops;
-    crowd.table.create = crowd_create;
-    crowd.kit = &k;
-    crowd.left = 3;
-    k.store->ops = &crowd.table;
+    crowd_begin(&k, 3);
     kit_ok(repair_run(k.repo, &o, &p, "a test", &r, &err), &err);
-    assert_int_equal(crowd.left, 0);
-    k.store->ops = crowd.ops;
+    crowd_end(&k);
     assert_int_equal(r.packs_retired, 1);
     repair_plan_free(&p);
     kit_reopen(&k, true);
@@ -469,17 +477,11 @@ static void a_collection_beside_a_rebuilt_index(void **state) {
     reopen_damaged(&k);
     kit_ok(repair_plan_make(k.repo, &o, &p, &err), &err);
     assert_true(p.run_count > 0);
-    crowd.ops = k.store->ops;
-    crowd.table = *crowd.ops;
-    crowd.table.create = crowd_create;
-    crowd.kit = &k;
-    crowd.left = 1;
-    k.store->ops = &crowd.table;
+    crowd_begin(&k, 1);
     assert_int_equal(repair_run(k.repo, &o, &p, "a test", &r, &err), -ERR_REPO_BUSY);
     assert_non_null(strstr(err.text, "a collection came in between"));
     error_clear(&err);
-    assert_int_equal(crowd.left, 0);
-    k.store->ops = crowd.ops;
+    crowd_end(&k);
     repo_close(crowd.collector);
     crowd.collector = NULL;
     repair_plan_free(&p);
