@@ -93,29 +93,86 @@ void before_hand_on(struct work *w, const char *from, const char *to) {
 }
 
 /* ---- */
+/* One setting as `from` has it; NULL: none. */
+static int select_as(json_t *settings, const struct surface_selection *k, const json_t *from, struct error *err) {
+    json_t *own = k->object ? json_object_get(settings, k->object) : settings;
+    const json_t *was = json_object_get(k->object ? json_object_get(from, k->object) : from, k->key);
+    if (!own) return 0;
+    if (was) return json_put(own, k->key, json_deep_copy(was), err);
+    json_object_del(own, k->key);
+    return 0;
+}
+
+/* The settings of a point, for the caller. */
+static int settings_of(struct work *w, const struct snapshot_info *info, json_t **ret, struct error *err) {
+    struct snapshot *s = NULL;
+    int rc = snapshot_open_sized(w->repo, info, 4u << 20, &s, err);
+    if (rc == 0) *ret = json_incref(json_object_get(snapshot_root(s), "settings"));
+    snapshot_close(s);
+    return rc;
+}
+
+/* The surface as it is reached now, and as much of it as the restore writes over. */
+static int surface_open(struct work *w, const struct restore_plan *p, struct work_surface *ret, struct error *err) {
+    const struct snapshot_info *info = repo_snapshot_at(w->repo, p->seq);
+    json_auto_t *was = NULL;
+    if (!info) return error_set(err, ERR_PLAN_STALE, "plan %s: its recovery point is not there any more", p->id);
+    int rc = work_surface_of(w, info, ret, err);
+    const struct surface_selection *k = rc == 0 ? ret->driver->selection : NULL;
+    if (!k) return rc;
+    if ((rc = settings_of(w, info, &was, err)) < 0) return rc;
+    json_t *settings = json_deep_copy(ret->settings);
+    if (!settings) return error_set(err, ERR_NO_MEMORY, "no memory for settings");
+    for (; rc == 0 && k->key; k++) rc = select_as(settings, k, ret->driver->overwrites_all ? NULL : was, err);
+    json_decref(ret->settings);
+    ret->settings = settings;
+    return rc;
+}
+
+/* Whether a point was taken of as much as the surface says. */
+static int takes_as_much(struct work *w, const struct snapshot_info *info, const struct work_surface *s, bool *ret,
+                         struct error *err) {
+    json_auto_t *was = NULL;
+    int rc = settings_of(w, info, &was, err);
+    *ret = rc == 0;
+    for (const struct surface_selection *k = s->driver->selection; rc == 0 && k && k->key; k++) {
+        const json_t *a = json_object_get(k->object ? json_object_get(was, k->object) : was, k->key),
+                     *b = json_object_get(k->object ? json_object_get(s->settings, k->object) : s->settings, k->key);
+        *ret &= a == b || json_equal(a, b);
+    }
+    return rc;
+}
+
 #define LONG_AGO (3600 * NS_PER_S) /* what somebody else has taken is no picture of now any more */
 
-/* Somebody else's: whole, begun after the plan was made, and not long ago. */
-static int find(struct work *w, struct restore_plan *p, const char *surface, struct error *err) {
-    const char *environment = json_text(p->doc, "environment", "");
+/* Somebody else's: whole, begun after the plan was made, of all that is written over, and not long ago. */
+static int find(struct work *w, struct restore_plan *p, const struct work_surface *of, struct error *err) {
     const int64_t planned = json_integer_value(json_object_get(p->doc, "planned_ns"));
     const uint64_t size = (uint64_t)json_integer_value(json_object_get(p->doc, "log_size"));
-    char old[80] = "", age[32];
-    for (size_t i = repo_snapshot_count(w->repo); i-- > 0 && !*old;) {
+    char why[200] = "", age[32];
+    bool as_much;
+    for (size_t i = repo_snapshot_count(w->repo); i-- > 0 && !*why;) {
         const struct snapshot_info *s = repo_snapshot(w->repo, i);
         /* receipts have whole seconds */
         if (s->seq < size || s->forgotten || !s->complete || s->started_ns <= planned - NS_PER_S ||
-            repo_snapshot_suspect(w->repo, s) || strcmp(s->environment, environment) != 0 ||
-            strcmp(s->surface, surface) != 0)
+            repo_snapshot_suspect(w->repo, s) || strcmp(s->environment, of->environment) != 0 ||
+            strcmp(s->surface, of->name) != 0)
             continue;
-        snprintf(p->before, sizeof p->before, "%s", s->id);
-        if (time_now_ns() - s->started_ns <= LONG_AGO) return 0;
-        duration_format(time_now_ns() - s->started_ns, age);
-        snprintf(old, sizeof old, "; the newest is %s old", age);
-        p->before[0] = 0;
+        int rc = takes_as_much(w, s, of, &as_much, err);
+        if (rc < 0) return rc;
+        duration_format(time_now_ns() - s->completed_ns, age);
+        if (!as_much)
+            snprintf(why, sizeof why,
+                     "; %s has not all that would be written over, by the selection that it was taken with", s->id);
+        else if (time_now_ns() - s->completed_ns > LONG_AGO)
+            snprintf(why, sizeof why, "; %s is %s old", s->id, age);
+        else {
+            snprintf(p->before, sizeof p->before, "%s", s->id);
+            return 0;
+        }
     }
     error_set(err, ERR_BACKUP_FIRST, "what %s has now would be lost: no whole backup of it was begun since plan %s%s",
-              p->label, p->id, old);
+              p->label, p->id, why);
     error_state(err, "nothing was restored, and nothing that is live was touched");
     if (any_copy_read_from(w))
         return error_next(err,
@@ -129,44 +186,12 @@ static int find(struct work *w, struct restore_plan *p, const char *surface, str
         p->label, p->id);
 }
 
-/* One setting as `from` has it; NULL: none. */
-static int select_as(json_t *settings, const struct surface_selection *k, const json_t *from, struct error *err) {
-    json_t *own = k->object ? json_object_get(settings, k->object) : settings;
-    const json_t *was = json_object_get(k->object ? json_object_get(from, k->object) : from, k->key);
-    if (!own) return 0;
-    if (was) return json_put(own, k->key, json_deep_copy(was), err);
-    json_object_del(own, k->key);
-    return 0;
-}
-
-/* The surface as it is reached now, and as much of it as the restore writes over. */
-static int surface_open(struct work *w, const struct restore_plan *p, struct work_surface *ret, struct error *err) {
-    const struct snapshot_info *info = repo_snapshot_at(w->repo, p->seq);
-    struct snapshot *s = NULL;
-    if (!info) return error_set(err, ERR_PLAN_STALE, "plan %s: its recovery point is not there any more", p->id);
-    int rc = work_surface_of(w, info, ret, err);
-    const struct surface_selection *k = rc == 0 ? ret->driver->selection : NULL;
-    if (!k) return rc;
-    if ((rc = snapshot_open_sized(w->repo, info, 4u << 20, &s, err)) < 0) return rc;
-    const json_t *was = json_object_get(snapshot_root(s), "settings");
-    json_t *settings = json_deep_copy(ret->settings);
-    if (!settings) rc = error_set(err, ERR_NO_MEMORY, "no memory for settings");
-    for (; rc == 0 && k->key; k++) rc = select_as(settings, k, ret->driver->overwrites_all ? NULL : was, err);
-    snapshot_close(s);
-    json_decref(ret->settings);
-    ret->settings = settings;
-    return rc;
-}
-
-static int take(struct work *w, struct restore_plan *p, struct error *err) {
-    struct work_surface s = {0};
+static int take(struct work *w, struct restore_plan *p, const struct work_surface *s, struct error *err) {
     struct backup_result done = {0};
     char note[120], line[500];
     snprintf(note, sizeof note, "before the restore of plan %s", p->id);
     const struct backup_options o = {.note = note, .before_restore = p->id};
-    int rc = surface_open(w, p, &s, err);
-    if (rc == 0) rc = backup_surface(w, &s, &o, &done, err);
-    work_surface_close(&s);
+    int rc = backup_surface(w, s, &o, &done, err);
     if (rc == -ERR_INTERRUPTED || rc == -ERR_TERMINATED) return rc;
     if (rc < 0) {
         struct error why = *err;
@@ -192,7 +217,10 @@ int before_see_to(struct work *w, struct restore_plan *p, struct error *err) {
     if (p->before[0]) return 0;
     read_note(w, p);
     if (!due(p)) return 0;
-    int rc = by(p, BEFORE_HERE) ? take(w, p, err) : find(w, p, json_text(p->doc, "surface", ""), err);
+    struct work_surface s = {0};
+    int rc = surface_open(w, p, &s, err);
+    if (rc == 0) rc = by(p, BEFORE_HERE) ? take(w, p, &s, err) : find(w, p, &s, err);
+    work_surface_close(&s);
     if (rc != -ERR_BACKUP_FIRST || !p->before_first[0]) return rc;
     if (w->options.events.warning) w->options.events.warning(w->options.events.ctx, p->label, err->text);
     error_clear(err);

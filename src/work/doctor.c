@@ -450,6 +450,8 @@ struct key_look {
 /* A backup leaves them out. */
 static int look_for_key(void *ctx, const char *path, struct error *err) {
     struct key_look *l = ctx;
+    struct stat st;
+    if (seam_fstatat(AT_FDCWD, path, &st, 0) < 0) return 0; /* not on this host */
     for (size_t i = 0; i < l->s->paths.count; i++) {
         if (strcmp(path, l->told) == 0 || !work_path_within(path, l->s->paths.items[i])) continue;
         snprintf(l->told, sizeof l->told, "%s", path);

@@ -20,6 +20,21 @@ static bool goes_to(const struct config_repository *from, const struct config_re
     return from->fallback && strcmp(from->fallback, to->head.name) == 0;
 }
 
+/* All between which points go, however many steps that takes. */
+static void ties(const struct config *c, const struct config_repository *own, bool *tied) {
+    const size_t n = c->repositories.count;
+    bool more = true;
+    for (size_t i = 0; i < n; i++) tied[i] = c->repositories.items[i] == own;
+    while (more) {
+        more = false;
+        for (size_t i = 0; i < n; i++)
+            for (size_t k = 0; k < n && !tied[i]; k++)
+                if (tied[k] && (goes_to(c->repositories.items[k], c->repositories.items[i]) ||
+                                goes_to(c->repositories.items[i], c->repositories.items[k])))
+                    more = tied[i] = true;
+    }
+}
+
 int own_keys_each(const struct work *w, const char *url, int (*cb)(void *ctx, const char *path, struct error *err),
                   void *ctx, struct error *err) {
     const struct config *c = w->config;
@@ -30,13 +45,18 @@ int own_keys_each(const struct work *w, const char *url, int (*cb)(void *ctx, co
     int rc = 0;
     for (size_t i = 0; i < sizeof given / sizeof *given && rc == 0; i++)
         if (given[i] && strcmp(given[i], "-") != 0) rc = cb(ctx, given[i], err);
-    for (size_t i = 0; own && i < c->repositories.count && rc == 0; i++) {
+    void *mem = NULL;
+    if (rc == 0 && own) rc = mem_alloc(c->repositories.count, &mem, err);
+    bool *tied = mem;
+    if (tied) ties(c, own, tied);
+    for (size_t i = 0; tied && i < c->repositories.count && rc == 0; i++) {
         const struct config_repository *r = c->repositories.items[i];
-        if (r != own && !goes_to(own, r) && !goes_to(r, own)) continue;
+        if (!tied[i]) continue;
         const struct config_secret *s = r->encrypt && r->encrypt->key ? config_secret(c, r->encrypt->key) : NULL;
         for (size_t k = 0; s && k < c->environments.count && rc == 0; k++)
             if (own_key_file(s, c->environments.items[k], path)) rc = cb(ctx, path, err);
     }
+    seam_free(mem);
     return rc;
 }
 

@@ -254,9 +254,17 @@ static int target_free_check(const json_t *target, struct error *err) {
 }
 
 /* Where a folder is meant. */
-static int target_apart_check(const struct work *w, const json_t *target, struct error *err) {
+static int target_apart_check(const struct work *w, const struct restore_options *o, const json_t *target,
+                              struct error *err) {
     const char *path = json_text(target, "target", "");
-    return *path == '/' ? work_apart_check(path, w->url, err) : 0;
+    char folder[4096];
+    if (*path != '/') return 0;
+    int rc = work_apart_check(path, w->url, err);
+    if (rc < 0 || (!o->swap && !o->delta) || !work_local_folder(w->url, folder) || !work_path_within(folder, path))
+        return rc;
+    error_set(err, ERR_POLICY, "the repository's own folder, %s, lies in %s, and would be moved or removed with it",
+              folder, path);
+    return error_next(err, "Restore beside it, with --into, or move the repository elsewhere first.");
 }
 
 int restore_plan_make(struct work *w, const char *address, const struct restore_options *o, struct restore_plan *ret,
@@ -307,7 +315,7 @@ int restore_plan_make(struct work *w, const char *address, const struct restore_
     if (rc == 0) rc = thaw_plan(w, info, o->thaw, o->tier, doc, err);
     if (rc == 0) rc = driver_plan(w, info, doc, &found, err);
     store_expect_end(repo_store(w->repo));
-    if (rc == 0) rc = target_apart_check(w, found.target, err);
+    if (rc == 0) rc = target_apart_check(w, o, found.target, err);
     if (rc == 0) rc = target_free_check(found.target, err);
     if (rc == 0) rc = pitr_find_put(&find, json_object_get(doc, "recovery"), json_object_get(doc, "warnings"), err);
     if (rc == 0) rc = pitr_tell(found.facts, found.reach, doc, err);

@@ -92,8 +92,16 @@ pk backup lab/f --before-restore "$plan" && pk restore --key-file "$T/restore.ke
 claim '... and with it, it is'
 echo six >src/a && pk restore lab/f --key-file "$T/restore.key" --in-place --path a --dry-run --json && plan=$(result plan) && pk restore --key-file "$T/restore.key" --plan "$plan" --no-backup-first && [ "$(cat src/a)" = one ]
 claim '... or without it, where that is asked for'
+redis_in "$R" set x 5 >/dev/null && pk restore lab/cache@latest --key-file "$T/restore.key" --in-place --dry-run --json && plan=$(result plan) && pk --config narrow.yaml backup lab/cache --before-restore "$plan" &&
+  fails 5 PK-RST-006 restore --key-file "$T/restore.key" --plan "$plan" && says "$(newest lab/cache) has not all that would be written over" && [ "$(redis_in "$R" get x)" = 5 ] &&
+  pk backup lab/cache --before-restore "$plan" && pk restore --key-file "$T/restore.key" --plan "$plan" && [ "$(redis_in "$R" get x)" = 1 ]
+claim '... and one of less than is written over does not serve'
 fails 2 PK-USE-001 backup lab/f --before-restore yesterday && says "no plan's id"
 claim 'what such a backup is before must be a plan'
+
+mkdir own && echo one >own/a && sed "s|$T/repo|$T/own/repo|; s|paths: \\[$T/src\\], hooks: .*|paths: [$T/own] }|" proofkeep.yaml >own.yaml && pk --config own.yaml init --repository main && pk --config own.yaml backup lab/f &&
+  fails 5 PK-POL-001 --config own.yaml restore lab/f@latest --swap --dry-run && says "$T/own/repo, lies in $T/own, and would be moved or removed" && pk --config own.yaml restore lab/f@latest --into "$T/own-beside" && [ "$(cat own-beside/a)" = one ]
+claim 'a repository is not moved away with the folder that it lies in'
 
 # ---- killed ----
 redis_in "$R" set x 7 >/dev/null && planned lab/cache@latest --in-place && n=$(points lab/cache) && redis_in "$R" client pause 60000 write >/dev/null

@@ -211,17 +211,19 @@ platform: test
 secrets:
   own: { file: $T/etc/keys/own }
   second: { file: "$T/etc/keys/{env}" }
+  third: { file: $T/etc/keys/third }
 repositories:
   main: { url: $T/own, encrypt: { key: own, kind: key_file }, copies: [away] }
-  away: { url: $T/second, encrypt: { key: second, kind: key_file } }
+  away: { url: $T/second, encrypt: { key: second, kind: key_file }, copies: [far] }
+  far: { url: $T/third, encrypt: { key: third, kind: key_file } }
 surfaces:
   etc: { kind: files, class: truth, paths: [$T/etc] }
 environments:
   second: { repository: main }
 YAML
-pk backup second/etc --config own.yaml && pk restore second/etc@latest --config own.yaml --into "$T/etc.two" && [ "$(cd "$T/etc.two" && find . -type f | sort | tr '\n' ' ')" = './conf ./keys/stranger ' ]
-claim 'nor are the keys of its copies stored, which will have it all'
+"$P" key generate --key-file-out "$T/etc/keys/third" >/dev/null 2>&1 && pk backup second/etc --config own.yaml && pk restore second/etc@latest --config own.yaml --into "$T/etc.two" && [ "$(cd "$T/etc.two" && find . -type f | sort | tr '\n' ' ')" = './conf ./keys/stranger ' ]
+claim 'nor are the keys of its copies stored, and of theirs, which will have it all'
 pk doctor --config own.yaml
-[ "$(grep -c "^warning  surface .*holds $T/etc/keys/[a-z]*, a key of the repository, which no backup there has" "$T/out")" = 2 ]
+[ "$(grep -c "^warning  surface .*holds $T/etc/keys/[a-z]*, a key of the repository, which no backup there has" "$T/out")" = 3 ]
 claim 'doctor says that no backup has them'
 finish

@@ -434,7 +434,8 @@ static void a_failed_restore_leaves_nothing(void **s) {
 static void a_tablespace_s_folder_is_the_next_run_s_again(void **s) {
     (void)s;
     struct bed b = {0};
-    char map[SCRATCH_PATH_MAX + 8], gone[SCRATCH_PATH_MAX];
+    char map[SCRATCH_PATH_MAX + 8], gone[SCRATCH_PATH_MAX], mark[SCRATCH_PATH_MAX + 64];
+    struct stat in;
     bed_open(&b, NULL);
     add(&b, "pg_tblspc/16400", PGPHYS_LINK, "/old", BYTES_OF(NULL, 0));
     add(&b, "pg_tblspc/16400/PG_15_202209061", PGPHYS_FOLDER, NULL, BYTES_OF(NULL, 0));
@@ -451,8 +452,20 @@ static void a_tablespace_s_folder_is_the_next_run_s_again(void **s) {
 
     scratch_write(&b.scratch, "far/left", "half", 4);
     claim_fails(restore(&b), err, ERR_TARGET_NOT_EMPTY, "is not empty");
-    scratch_write(&b.scratch, "far/.proofkeep-restoring", gone, strlen(gone));
-    assert_int_equal(mkdir(gone, 0700), 0); /* it is still being filled, or its rest lies there */
+    scratch_write(&b.scratch, "far/.proofkeep-restoring", gone, strlen(gone)); /* half a mark */
+    claim_fails(restore(&b), err, ERR_TARGET_NOT_EMPTY, "is not empty");
+    assert_int_equal(stat(scratch_path(&b.scratch, "."), &in), 0);
+    snprintf(mark, sizeof mark, "%s\n%llu %llu\n", gone, (unsigned long long)in.st_dev,
+             (unsigned long long)in.st_ino + 1);
+    scratch_write(&b.scratch, "far/.proofkeep-restoring", mark, strlen(mark)); /* its place is another folder by now */
+    claim_fails(restore(&b), err, ERR_TARGET_NOT_EMPTY, "is not empty");
+    snprintf(mark, sizeof mark, "%s\n%llu %llu\n", gone, (unsigned long long)in.st_dev, (unsigned long long)in.st_ino);
+    scratch_write(&b.scratch, "far/.proofkeep-restoring", mark, strlen(mark));
+    int held = open(scratch_path(&b.scratch, "far/.proofkeep-restoring"), O_RDONLY | O_CLOEXEC);
+    assert_true(held >= 0 && flock(held, LOCK_EX) == 0); /* it is being filled */
+    claim_fails(restore(&b), err, ERR_TARGET_NOT_EMPTY, "is not empty");
+    close(held);
+    assert_int_equal(mkdir(gone, 0700), 0); /* or what it was filled for lies there */
     claim_fails(restore(&b), err, ERR_TARGET_NOT_EMPTY, "is not empty");
     assert_non_null(has(&b, "far/left"));
     assert_int_equal(rmdir(gone), 0);

@@ -343,6 +343,7 @@ static int give_name(struct pgphys_restore *r, struct error *err) {
     if (seam_renameat2(r->parentfd, r->name, r->parentfd, last, 1 /* RENAME_NOREPLACE */) < 0)
         return error_set_errno(err, ERR_IO_WRITE, "give %s its name", r->target);
     r->made = r->spaces_made = false; /* what bears its name is not taken apart any more */
+    pgphys_spaces_free(r);
     for (size_t i = 0; i < r->n; i++) r->items[i].made = r->items[i].marked = false;
     if (seam_fsync(r->parentfd) < 0) return error_set_errno(err, ERR_IO_WRITE, "make the name %s durable", r->target);
     return 0;
@@ -357,6 +358,7 @@ static void discard(struct pgphys_restore *r, struct error *err) {
         else if (r->items[i].marked)
             (void)!pgphys_space_empty(r->items[i].target, &ignored);
     }
+    pgphys_spaces_free(r);
     error_clear(&ignored);
     if (r->spaces_made) (void)!io_remove_tree(AT_FDCWD, r->spaces, &ignored);
     if (r->q->as_scratch) return; /* it goes */

@@ -19,6 +19,7 @@ struct pgphys_item { /* of the snapshot; name and target in the list's memory */
     struct pgphys_attr attr;
     struct source_head head;   /* without name and attr */
     bool made, marked;         /* link: this run made its folder; it says who fills it */
+    int mark_fd;               /* when marked */
 };
 struct pgphys_restore {
     const struct surface_context *ctx;
@@ -64,6 +65,7 @@ int pgphys_space_mark(struct pgphys_restore *r, int fd, struct pgphys_item *it, 
 bool pgphys_space_abandoned(const char *path);                        /* that is there no more */
 int pgphys_space_empty(const char *path, struct error *err) PK_CHECK; /* removes all that is in it */
 int pgphys_spaces_done(struct pgphys_restore *r, struct error *err) PK_CHECK;
+void pgphys_spaces_free(struct pgphys_restore *r); /* gives the marks' locks back */
 
 /* restore_file.c */
 int pgphys_files_write(struct pgphys_restore *r, struct error *err) PK_CHECK; /* all but pg_control */

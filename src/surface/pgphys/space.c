@@ -2,35 +2,54 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #define MARK ".proofkeep-restoring"
 
+/* "PATH\nDEV INO\n": what the folder is filled for, and the folder that is in, so that nobody takes it for gone where
+ * it is only not to be seen: on another host, or while something is not mounted. Who fills holds a lock on it. */
 int pgphys_space_mark(struct pgphys_restore *r, int fd, struct pgphys_item *it, struct error *err) {
-    char path[2 * PATH_MAX];
-    int n = snprintf(path, sizeof path, "%s/%s", r->parent, r->name);
+    char text[2 * PATH_MAX + 64];
+    struct stat in;
+    if (seam_fstat(r->parentfd, &in) < 0) return error_set_errno(err, ERR_IO_READ, "look at %s", r->parent);
+    int n = snprintf(text, sizeof text, "%s/%s\n%llu %llu\n", r->parent, r->name, (unsigned long long)in.st_dev,
+                     (unsigned long long)in.st_ino);
     int out = seam_openat(fd, MARK, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (out < 0) return error_set_errno(err, ERR_IO_WRITE, "write into the tablespace's folder %s", it->target);
     it->marked = true;
-    int rc = io_write_full(out, path, (size_t)n, it->target, err);
-    io_close(&out);
-    return rc;
+    it->mark_fd = out;
+    int rc = io_lock(out) < 0 ? error_set(err, ERR_TARGET_NOT_EMPTY, "another restore fills %s", it->target) : 0;
+    return rc == 0 ? io_write_full(out, text, (size_t)n, it->target, err) : rc;
 }
 
 /* The mark is written in one piece, but a power cut may have left none of it: then who filled the folder is not known.
  */
+static bool is_gone(char *text) {
+    char *line = strchr(text, '\n'), *end;
+    struct stat st;
+    if (text[0] != '/' || !line) return false;
+    *line++ = 0;
+    const unsigned long long dev = strtoull(line, &end, 10), ino = strtoull(end, &end, 10);
+    if (*end != '\n' || seam_fstatat(AT_FDCWD, text, &st, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT) return false;
+    *strrchr(text, '/') = 0;
+    return seam_fstatat(AT_FDCWD, *text ? text : "/", &st, 0) == 0 && st.st_dev == dev && st.st_ino == ino;
+}
+
 bool pgphys_space_abandoned(const char *path) {
-    CLEANUP(buf_free) struct buf b = BUF_INIT(2 * PATH_MAX);
+    CLEANUP(buf_free) struct buf b = BUF_INIT(2 * PATH_MAX + 64);
     struct error none = ERROR_INIT;
     struct stat st;
     int fd = seam_openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
     if (fd < 0) return false;
-    bool ours = seam_fstatat(fd, MARK, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) && st.st_uid == geteuid();
-    int rc = ours ? io_read_file(fd, MARK, 2 * PATH_MAX - 1, &b, &none) : -1;
-    io_close(&fd);
+    int mark = seam_openat(fd, MARK, O_RDONLY | O_NOFOLLOW | O_CLOEXEC, 0);
+    bool ours = mark >= 0 && seam_fstat(mark, &st) == 0 && S_ISREG(st.st_mode) && st.st_uid == geteuid() &&
+                io_lock(mark) == 0; /* nobody fills it */
+    int rc = ours ? io_read_file(fd, MARK, 2 * PATH_MAX + 63, &b, &none) : -1;
     if (rc == 0) rc = buf_terminate(&b, &none);
-    return rc == 0 && b.ptr[0] == '/' && seam_fstatat(AT_FDCWD, (const char *)b.ptr, &st, AT_SYMLINK_NOFOLLOW) < 0 &&
-           errno == ENOENT;
+    io_close(&mark);
+    io_close(&fd);
+    return rc == 0 && is_gone((char *)b.ptr);
 }
 
 int pgphys_space_empty(const char *path, struct error *err) {
@@ -51,13 +70,21 @@ int pgphys_space_empty(const char *path, struct error *err) {
     return rc;
 }
 
+/* Durable before anything gets its name: a mark that came back would have a later restore empty what is in use. */
 int pgphys_spaces_done(struct pgphys_restore *r, struct error *err) {
-    char path[PATH_MAX + sizeof MARK + 1];
     for (size_t i = 0; i < r->n; i++) {
-        if (!r->items[i].marked) continue;
-        snprintf(path, sizeof path, "%s/" MARK, r->items[i].target);
-        if (seam_unlinkat(AT_FDCWD, path, 0) < 0 && errno != ENOENT)
-            return error_set_errno(err, ERR_IO_WRITE, "remove %s", path);
+        struct pgphys_item *it = &r->items[i];
+        if (!it->marked) continue;
+        int fd = seam_openat(AT_FDCWD, it->target, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0), rc = 0;
+        if (fd < 0 || (seam_unlinkat(fd, MARK, 0) < 0 && errno != ENOENT) || (r->lasting && seam_fsync(fd) < 0))
+            rc = error_set_errno(err, ERR_IO_WRITE, "remove %s/" MARK, it->target);
+        io_close(&fd);
+        if (rc < 0) return rc;
     }
     return 0;
+}
+
+void pgphys_spaces_free(struct pgphys_restore *r) {
+    for (size_t i = 0; i < r->n; i++)
+        if (r->items[i].marked) io_close(&r->items[i].mark_fd);
 }
