@@ -361,8 +361,11 @@ static void what_lies_aside_changes_nothing(void **state) {
         decide(p, 12, &r, now);
         assert_int_equal(plan.holds, 0);
         memcpy(alone, verdicts, sizeof alone);
-        for (size_t i = 0; i < 13; i++) with[i] = p[i < where ? i : i - (i > where)];
-        for (size_t i = 0; i < 13; i++) with[i].seq = 10 + i;
+        for (size_t i = 0; i < 12; i++) {
+            struct retention_point *to = &with[i < where ? i : i + 1];
+            *to = p[i];
+            to->seq = 10 + (uint64_t)(to - with);
+        }
         with[where] = (struct retention_point){10 + where,        now + DAY, /* a clock that jumped, too */
                                                CONFIG_LEVEL_FULL, 1,         1, false, RETENTION_ASIDE};
         decide(with, 13, &r, now);

@@ -467,7 +467,9 @@ static void a_collection_beside_a_rebuilt_index(void **state) {
     kit_begin(&k);
     uint64_t first = kit_backup(&k, "u", old, 1, true, NULL), seq = kit_backup(&k, "t", it, 1, true, NULL);
     crowd.old = first;
-    kit_ok(repo_open(k.store, &k.unlock, NULL, &crowd.collector, &err), &err);
+    struct store *own = NULL;
+    kit_ok(store_local_open(k.repo_dir, false, &own, &err), &err);
+    kit_ok(repo_open(own, &k.unlock, NULL, &crowd.collector, &err), &err);
     kit_ok(repo_sync(k.repo, &err), &err);
     for (size_t i = 0; i < k.repo->state.run_count; i++) {
         char key[80] = "index/";
@@ -484,6 +486,7 @@ static void a_collection_beside_a_rebuilt_index(void **state) {
     crowd_end(&k);
     repo_close(crowd.collector);
     crowd.collector = NULL;
+    store_close(own);
     repair_plan_free(&p);
     r = repaired(&k, NULL, &h);
     kit_expect(&k, seq, it, 1);
