@@ -62,7 +62,8 @@ if [ -n "$small" ]; then
   [ $? = 7 ] && says PK-PG-001
   claim 'no backup is taken of it'
   await 60 eval '! [ -f "$C/data/postmaster.pid" ] || ! kill -0 "$(head -n 1 "$C/data/postmaster.pid")" 2>/dev/null'
-  mount -o remount,size=80m "$small" && rm -f "$C/data/postmaster.pid" && cluster_start "$C" && [ "$(sql -c 'SELECT count(*) FROM said')" = $((i * 1000)) ]
+  mount -o remount,size=80m "$small" && rm -f "$C/data/postmaster.pid" && cluster_start "$C" && await 60 eval "sql -c 'SELECT 1' >/dev/null 2>&1" && # of a server without hot_standby, pg_ctl does not wait for the end of its recovery
+    [ "$(sql -c 'SELECT count(*) FROM said')" = $((i * 1000)) ]
   claim 'with room it starts, and has every transaction that was committed'
   last=$(sql -c 'SELECT pg_walfile_name(pg_switch_wal())') && archived "$last" && w wal verify lab/pg --level decode && ! grep -q 'Missing' out
   claim 'all of its WAL is archived then, without a gap'
