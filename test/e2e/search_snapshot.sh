@@ -114,6 +114,7 @@ PY
   for i in orders logs-a family wide empty; do web DELETE "/$i-again" >/dev/null; done
 
   # ---- what is not whole ----
+  held=$(snapshots mine) # of before the restore in place
   web PUT /victim '{"settings":{"number_of_shards":1,"number_of_replicas":0}}' >/dev/null
   for i in 1 2 3; do web PUT "/victim/_doc/$i?refresh=true" '{"x":1}' >/dev/null; done
   web POST /victim/_flush >/dev/null && spoil victim
@@ -121,12 +122,12 @@ PY
     "snapshot: { repository: mine, carry: true, register: { type: fs, location: $W/repo/mine } }"
   fails 1 PK-ENG-002 --config victim.yaml backup lab/s && says 'PARTIAL: [0-9]* of [0-9]* shards' && says 'of victim' && says 'was removed from the cluster'
   claim "$is: a snapshot that is PARTIAL is a failure, and is removed"
-  [ -z "$(snapshots mine)" ]
+  [ "$(snapshots mine)" = "$held" ]
   claim "$is: nothing of it is left in the cluster's repository"
   web DELETE /victim >/dev/null
   web PUT '/victim?wait_for_active_shards=0' '{"settings":{"number_of_shards":1,"number_of_replicas":0,"index.routing.allocation.require._name":"nobody"}}' >/dev/null
   pk --config victim.yaml backup lab/s
-  [ $? != 0 ] && says '^error PK-' && [ -z "$(snapshots mine)" ]
+  [ $? != 0 ] && says '^error PK-' && [ "$(snapshots mine)" = "$held" ]
   claim "$is: with a primary that is nowhere, no snapshot is made"
   web DELETE /victim >/dev/null
   python3 -c '
@@ -216,6 +217,9 @@ for f in pathlib.Path(sys.argv[1]).glob("indices/*/*/__*"): # whichever of them 
 PY
     fails 1 PK-ENG-004 --config damaged.yaml backup lab/s --full-read && says 'is damaged: its checksum is another'
     claim "$is: a file that was damaged in the cluster's repository is not carried"
+    pk --config theirs.yaml backup lab/s && stamp=$(shown 'v["facts"]["stamp"]')
+    fails 1 PK-ENG-005 --config theirs.yaml restore lab/s@latest && says 'shards of' && says 'was removed again' && ! web GET /_cat/indices | grep -q "family-restored-$stamp"
+    claim "$is: and what the cluster cannot restore from it is told, and goes again"
   fi
   search_stop "$W"
 }
