@@ -210,7 +210,7 @@ while True:
     pk --config damaged.yaml backup lab/s # so that the next one names its files again, whatever was restored since
     python3 - "$W/repo/mine" <<'PY'
 import pathlib, sys
-for f in pathlib.Path(sys.argv[1]).glob("indices/*/*/__*"): # whichever of them the next snapshot names again
+for f in pathlib.Path(sys.argv[1]).rglob("__*"): # whichever of them the next snapshot names again
     b = bytearray(f.read_bytes())
     b[len(b) // 2] ^= 1
     f.write_bytes(b)
