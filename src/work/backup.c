@@ -291,6 +291,15 @@ static void failed(struct work *w, const struct work_surface *s, const struct jo
     w->options.events.warning(w->options.events.ctx, label, line);
 }
 
+static int begin(struct job *j, const struct backup_options *o, struct error *err) {
+    int rc = job_begin(j, "bkp", err);
+    if (rc < 0) return rc;
+    j->note = o->note;
+    j->ticket = o->ticket;
+    j->before_restore = o->before_restore;
+    return 0;
+}
+
 int backup_surface(struct work *w, const struct work_surface *s, const struct backup_options *o,
                    struct backup_result *ret, struct error *err) {
     struct job j;
@@ -302,11 +311,8 @@ int backup_surface(struct work *w, const struct work_surface *s, const struct ba
     bool elsewhere = false;
     json_auto_t *said = NULL;
     if (o->dry_run) return dry_run(w, s, err);
-    int rc = job_begin(&j, "bkp", err);
+    int rc = begin(&j, o, err);
     if (rc < 0) return rc;
-    j.note = o->note;
-    j.ticket = o->ticket;
-    j.before_restore = o->before_restore;
     if ((rc = repository_open(w, environment, &fallback, err)) < 0) {
         if (repo_out_of_reach(rc)) failed(w, s, &j, ret->label, err);
         return rc;
@@ -322,10 +328,7 @@ int backup_surface(struct work *w, const struct work_surface *s, const struct ba
         rc = attempt(at, s, o, &j, ret, &elsewhere, err);
         if (repo_out_of_reach(rc) && !elsewhere && !fallback && (fallback = fall_back(w, environment, err))) {
             /* whether the first was committed is not known, so this is another */
-            if ((rc = job_begin(&j, "bkp", err)) < 0) return rc;
-            j.note = o->note;
-            j.ticket = o->ticket;
-            j.before_restore = o->before_restore;
+            if ((rc = begin(&j, o, err)) < 0) return rc;
             snprintf(ret->id, sizeof ret->id, "%s", j.id);
             continue;
         }

@@ -93,10 +93,15 @@ void before_hand_on(struct work *w, const char *from, const char *to) {
 }
 
 /* ---- */
+/* What has the setting; NULL: it is not there. */
+static json_t *holder(const json_t *settings, const struct surface_selection *k) {
+    return k->object ? json_object_get(settings, k->object) : (json_t *)settings;
+}
+
 /* One setting as `from` has it; NULL: none. */
 static int select_as(json_t *settings, const struct surface_selection *k, const json_t *from, struct error *err) {
-    json_t *own = k->object ? json_object_get(settings, k->object) : settings;
-    const json_t *was = json_object_get(k->object ? json_object_get(from, k->object) : from, k->key);
+    json_t *own = holder(settings, k);
+    const json_t *was = json_object_get(holder(from, k), k->key);
     if (!own) return 0;
     if (was) return json_put(own, k->key, json_deep_copy(was), err);
     json_object_del(own, k->key);
@@ -136,8 +141,7 @@ static int takes_as_much(struct work *w, const struct snapshot_info *info, const
     int rc = settings_of(w, info, &was, err);
     *ret = rc == 0;
     for (const struct surface_selection *k = s->driver->selection; rc == 0 && k && k->key; k++) {
-        const json_t *a = json_object_get(k->object ? json_object_get(was, k->object) : was, k->key),
-                     *b = json_object_get(k->object ? json_object_get(s->settings, k->object) : s->settings, k->key);
+        const json_t *a = json_object_get(holder(was, k), k->key), *b = json_object_get(holder(s->settings, k), k->key);
         *ret &= a == b || json_equal(a, b);
     }
     return rc;

@@ -506,8 +506,6 @@ static int look_at_facts(struct doctor *d, const struct work_surface *s, const c
     return rc < 0 || !d->surface ? rc : d->surface(d->ctx, s->environment, s->name, facts, err);
 }
 
-#define WAL_SLOT "proofkeep"
-
 static int tell_archiving(struct doctor *d, const struct config_surface *cs, const struct config_environment *e,
                           const char *label, const struct wal_wiring *w, struct error *err) {
     struct policy p;
@@ -566,7 +564,7 @@ static int look_at_wiring(struct doctor *d, const struct config_environment *e, 
     struct error failed = ERROR_INIT;
     const int mode = cs->kind == CONFIG_KIND_POSTGRES && cs->wal ? cs->wal->mode : CONFIG_WAL_NONE;
     if (mode != CONFIG_WAL_ARCHIVE && mode != CONFIG_WAL_STREAM) return 0;
-    const char *slot = mode == CONFIG_WAL_ARCHIVE ? NULL : cs->wal->slot ? cs->wal->slot : WAL_SLOT;
+    const char *slot = mode == CONFIG_WAL_ARCHIVE ? NULL : cs->wal->slot ? cs->wal->slot : WAL_SLOT_DEFAULT;
     if (known_secrets_error(&d->w->known, pgphys_wal_wiring(ctx, slot, &w, &failed), &failed) < 0)
         return tell_error(d, "wal", label, &failed, err);
     return slot ? tell_slot(d, label, slot, &w, err) : tell_archiving(d, cs, e, label, &w, err);

@@ -2,8 +2,6 @@
 
 #include "work/wal_homes.h"
 
-#define SLOT "proofkeep"
-
 /* A server's surface, ready for what asks its server. */
 struct server {
     struct work_surface surface;
@@ -40,7 +38,7 @@ static void server_close(struct server *s) {
 
 static const char *slot_of(const struct server *s, const char *said) {
     if (said) return said;
-    return s->wal && s->wal->slot ? s->wal->slot : SLOT;
+    return s->wal && s->wal->slot ? s->wal->slot : WAL_SLOT_DEFAULT;
 }
 
 /* ---- the sink of all repositories, and behind each put their logs: on the storing thread, where it holds up no stream

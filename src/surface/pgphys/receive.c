@@ -414,7 +414,8 @@ static int run(struct receive *r, struct error *err) {
 
 int pgphys_receive(const struct surface_context *ctx, struct wal_sink *sink, const struct receive_options *o,
                    struct receive_state *ret, struct error *err) {
-    struct receive r = {.ctx = ctx, .o = o, .sink = sink, .slot = o->slot ? o->slot : "proofkeep", .wake = {-1, -1}};
+    struct receive r = {
+        .ctx = ctx, .o = o, .sink = sink, .slot = o->slot ? o->slot : WAL_SLOT_DEFAULT, .wake = {-1, -1}};
     r.watch.every_ns = o->watch_ns ? o->watch_ns : 10 * NS_PER_S;
     *ret = (struct receive_state){0};
     if (!receive_slot_name_ok(r.slot))
@@ -436,7 +437,7 @@ int pgphys_receive(const struct surface_context *ctx, struct wal_sink *sink, con
 int pgphys_slot_drop(const struct surface_context *ctx, const char *slot, struct error *err) {
     CLEANUP(pg_settings_freep) struct pg_settings *s = NULL;
     CLEANUP(pg_finishp) PGconn *c = NULL;
-    if (!slot) slot = "proofkeep";
+    if (!slot) slot = WAL_SLOT_DEFAULT;
     if (!receive_slot_name_ok(slot))
         return error_set(err, ERR_USAGE, "'%s' is no name of a replication slot: a-z, 0-9 and _ only", slot);
     int rc = pg_settings_load(ctx, NULL, &s, err);

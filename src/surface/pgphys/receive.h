@@ -44,8 +44,9 @@ struct receive_state {
     bool synchronous;                       /* commits wait for us */
     unsigned connections;
 };
+#define WAL_SLOT_DEFAULT "proofkeep" /* where neither the command line nor the configuration names a slot */
 struct receive_options {
-    const char *slot;             /* NULL: "proofkeep" */
+    const char *slot;             /* NULL: WAL_SLOT_DEFAULT */
     const char *application_name; /* as synchronous_standby_names may have it; NULL: the slot's name */
     uint64_t system;              /* the cluster that is expected; 0: any */
     int64_t piece_ns;             /* 0: RECEIVE_PIECE_NS; where commits wait for us, pieces are put at once */

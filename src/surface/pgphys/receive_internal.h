@@ -77,7 +77,10 @@ struct receive_watch {
     bool limited;        /* max_slot_wal_keep_size is set */
     char wal_status[16]; /* reserved, extended, unreserved, lost; "" */
     bool synchronous;
+    bool active; /* somebody receives through it */
 };
+extern const char receive_slot_query[];                             /* $1: the slot's name */
+void receive_slot_take(struct receive_watch *w, const PGresult *r); /* its answer */
 /* Connects; when that fails the watch stays blind, and *why says it. */
 void receive_watch_open(struct receive_watch *w, const struct pg_settings *s, struct error *why);
 void receive_watch_close(struct receive_watch *w);

@@ -4,11 +4,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static const char query[] =
+const char receive_slot_query[] =
     "SELECT s.wal_status, s.safe_wal_size, s.restart_lsn IS NOT NULL,"
     " pg_catalog.pg_wal_lsn_diff(CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn()"
     " ELSE pg_catalog.pg_current_wal_lsn() END, s.restart_lsn),"
-    " pg_catalog.current_setting('max_slot_wal_keep_size'), r.sync_state"
+    " pg_catalog.current_setting('max_slot_wal_keep_size'), r.sync_state, s.active"
     " FROM pg_catalog.pg_replication_slots s LEFT JOIN pg_catalog.pg_stat_replication r ON r.pid = s.active_pid"
     " WHERE s.slot_name = $1";
 
@@ -27,7 +27,7 @@ int receive_watch_fd(const struct receive_watch *w) {
     return w->conn && w->asked ? PQsocket(w->conn) : -1;
 }
 
-static void take(struct receive_watch *w, const PGresult *r) {
+void receive_slot_take(struct receive_watch *w, const PGresult *r) {
     if (PQresultStatus(r) != PGRES_TUPLES_OK) return;
     w->fresh = true;
     w->found = PQntuples(r) == 1;
@@ -39,6 +39,7 @@ static void take(struct receive_watch *w, const PGresult *r) {
     w->limited = strcmp(pg_value(r, 0, 4), "-1") != 0;
     const char *sync = pg_value(r, 0, 5);
     w->synchronous = !strcmp(sync, "sync") || !strcmp(sync, "quorum");
+    w->active = pg_true(r, 0, 6);
 }
 
 static void lost(struct receive_watch *w) {
@@ -47,7 +48,7 @@ static void lost(struct receive_watch *w) {
 }
 
 static bool ask(struct receive_watch *w, const char *slot) {
-    w->asked = w->conn && PQsendQueryParams(w->conn, query, 1, NULL, &slot, NULL, NULL, 0) == 1;
+    w->asked = w->conn && PQsendQueryParams(w->conn, receive_slot_query, 1, NULL, &slot, NULL, NULL, 0) == 1;
     if (!w->asked) lost(w);
     return w->asked;
 }
@@ -69,7 +70,7 @@ void receive_watch_tick(struct receive_watch *w, const char *slot, int64_t now_n
             w->asked = false;
             return;
         }
-        take(w, r);
+        receive_slot_take(w, r);
     }
 }
 
@@ -77,7 +78,7 @@ void receive_watch_now(struct receive_watch *w, const char *slot) {
     w->fresh = w->found = false;
     if (!w->conn || !ask(w, slot)) return;
     for (PGresult *r; (r = PQgetResult(w->conn));) {
-        take(w, r);
+        receive_slot_take(w, r);
         PQclear(r);
     }
     w->asked = false;

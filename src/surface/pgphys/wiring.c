@@ -36,19 +36,15 @@ static int archiver(PGconn *c, struct wal_wiring *ret, struct error *err) {
 
 static int slot_of(PGconn *c, const char *slot, struct wal_wiring *ret, struct error *err) {
     CLEANUP(pg_clearp) PGresult *r = NULL;
-    int rc = pg_query(c, &r, err,
-                      "SELECT coalesce(wal_status, ''), active, greatest(coalesce(pg_catalog.pg_wal_lsn_diff("
-                      "CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn()"
-                      " ELSE pg_catalog.pg_current_wal_lsn() END, restart_lsn), 0), 0)::bigint,"
-                      " pg_catalog.current_setting('max_slot_wal_keep_size') = '-1'"
-                      " FROM pg_catalog.pg_replication_slots WHERE slot_name = $1",
-                      1, &slot);
-    if (rc < 0 || PQntuples(r) != 1) return rc;
-    ret->slot = true;
-    ret->slot_lost = !strcmp(pg_value(r, 0, 0), "lost");
-    ret->slot_active = pg_true(r, 0, 1);
-    ret->slot_bytes = strtoull(pg_value(r, 0, 2), NULL, 10);
-    ret->slot_unlimited = pg_true(r, 0, 3);
+    struct receive_watch w = {0};
+    int rc = pg_query(c, &r, err, receive_slot_query, 1, &slot);
+    if (rc < 0) return rc;
+    receive_slot_take(&w, r);
+    ret->slot = w.found;
+    ret->slot_lost = !strcmp(w.wal_status, "lost");
+    ret->slot_active = w.active;
+    ret->slot_bytes = w.slot_bytes;
+    ret->slot_unlimited = w.found && !w.limited;
     return 0;
 }
 
