@@ -2,15 +2,16 @@
 """proofkeep beside restic, rustic and kopia on one S3 server after the other, direct and late: seconds, requests, bytes. Requests
 are counted by a proxy before the server (s3_meter.py), the same for all, which also makes it late. Without lateness everything
 is done twice: for the seconds without the proxy, which is itself slow, and for the requests with it. Every engine begins its restore, its check and its
-prune with empty caches, as on another machine. Below each table stands the CPU time of both sides, and what merely putting and
-getting as many bytes takes curl (the floor). Never asserts.
+prune with empty caches, as on another machine. What is restored is then written to the disk, which proofkeep does before it
+ends and the others leave to the kernel: the time with that stands below each table, as does the CPU time of both sides, and what
+merely putting and getting as many bytes takes curl (the floor). Never asserts.
 
   bench/s3.py [--dir DIR] [--servers minio,versitygw] [--late 0,20] [--peers A,B,…] [--mb 1000]
 
 Also in DIR/s3.json. What is pruned are files of
 every other folder, which the last backup has no more."""
 
-import argparse, json, os, shutil, subprocess, sys
+import argparse, json, os, shutil, subprocess, sys, time
 from pathlib import Path
 
 sys.dont_write_bytecode = True
@@ -263,6 +264,9 @@ def measure(e, server, bucket, tree, o):
     os.sync()
     e.cold()
     row["restore"] = step(e, server, "restore", out)
+    began = time.monotonic()
+    os.sync()
+    row["on disk"] = row["restore"]["wall"] + time.monotonic() - began
     emptied(out)
     e.cold()
     row["check"] = step(e, server, "check")
@@ -282,9 +286,12 @@ def show(rows, title, least):
         print(f"{name:12}" + "".join(f"{row[s]['wall']:>8.2f} s {row[s]['requests']:>6} rq {row[s]['peak']:>4.0f}M" for s in STEPS)
               + f"{row['stored'] / 1e6:>12.0f} {row['left'] / 1e6:>7.0f}")
     if "proofkeep" in rows and len(rows) > 1:
+        others = [n for n in rows if n != "proofkeep"]
         for what in ("wall", "requests"):
-            line = [min(r[s][what] for n, r in rows.items() if n != "proofkeep") / rows["proofkeep"][s][what] for s in STEPS]
+            line = [min(rows[n][s][what] for n in others) / rows["proofkeep"][s][what] for s in STEPS]
             print(f"{'best, ' + what:12}"[:12] + "".join(f"{f'{x:.2f} x':>26}" for x in line))
+        print(f"  a restore until all is on the disk: {min(rows[n]['on disk'] for n in others) / rows['proofkeep']['on disk']:.2f} x")
+    print("  restored and on the disk: " + ", ".join(f"{name} {row['on disk']:.2f} s" for name, row in rows.items()))
     for name, row in rows.items():
         print(f"  {name:10} " + "; ".join(f"{s} " + " ".join(f"{k} {n}" for k, n in sorted(row[s]["kinds"].items()))
                                           + f" ↑{row[s]['up'] / 1e6:.0f} ↓{row[s]['down'] / 1e6:.0f} MB" for s in STEPS))

@@ -2,8 +2,8 @@
 # Everything that `make test` samples, whole, under AddressSanitizer and UndefinedBehaviorSanitizer: each call failed in five
 # ways, a kill at each call and at each request to a bucket, 500 seeds of a network that harms, a power loss behind each change in four modes, minutes of
 # racing; and, where there is clang, the fuzzers. It takes hours. test/torture.sh [faults|kill|kill-s3|seeds-s3|power|race|fuzz ...] runs only those.
-#   TORTURE_PART     K/N: of the calls and changes of faults, kill and power every N-th, from the K-th on; so N machines, or
-#                    N evenings, share one sweep
+#   TORTURE_PART     K/N: of the calls and changes of faults, kill and power every N-th, from the K-th on, and of the seeds the
+#                    K-th N-th; so N machines, or N evenings, share one sweep
 #   TORTURE_MINUTES  of racing (10) and of each fuzzer (10); a race with several seeds would tell nothing else
 #   TORTURE_SEEDS    of seeds-s3, on each server (500)
 #   TORTURE_FOLDER   where the logs go (a temporary folder)
@@ -55,14 +55,17 @@ for part in $parts; do
         ;;
     seeds-s3)
         ninja -j "${JOBS:-2}" -C "$build" proofkeep test/store/test_store_s3_server > /dev/null
-        export "S3_SEEDS=${TORTURE_SEEDS:-500}"
+        part=${TORTURE_PART:-1/1}
+        S3_SEEDS=$((${TORTURE_SEEDS:-500} / ${part#*/}))
+        S3_SEED=$(((${part%/*} - 1) * S3_SEEDS + 1))
+        export S3_SEEDS S3_SEED
         for kind in versitygw minio; do
             scratch=$(mktemp -d)
             run "seeds-store-$kind" env "SOURCE_ROOT=$root" "TMPDIR=$scratch" "$root/test/store/s3.sh" $kind "$build/test/store/test_store_s3_server"
             run "seeds-$kind" env S3_KIND=$kind "PROOFKEEP=$build/proofkeep" "SOURCE_ROOT=$root" "TMPDIR=$scratch" "$root/test/e2e/s3.sh"
             rm -rf "$scratch"
         done
-        unset S3_SEEDS
+        unset S3_SEEDS S3_SEED
         ;;
     race)
         ninja -j "${JOBS:-2}" -C "$build" test/repo/test_repo_race > /dev/null

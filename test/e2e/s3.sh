@@ -177,8 +177,9 @@ rm tree/large
 pk init --config harmed.yaml --repository main --key-file "$T/key"
 claim 'a repository is made through the proxy'
 good=1 gave_up=0 harmed=0
+seeds=$(seq "${S3_SEED:-1}" $((${S3_SEED:-1} + ${S3_SEEDS:-4} - 1)))
 faults() { python3 -c 'import sys, urllib.request as u; print(u.urlopen(sys.argv[1]).read().decode())' "$S3_PROXY/.proxy"; }
-for seed in $(seq "${S3_SEEDS:-4}"); do
+for seed in $seeds; do
   head -c 3000000 /dev/urandom >tree/new
   harm "$seed" 12
   for _ in 1 2 3; do
@@ -219,7 +220,7 @@ claim 'and the repository is whole'
 
 # Wrong bytes on the way up are found by the server, wrong bytes on the way down by us.
 good=1 refused=0 harmed=0
-for seed in $(seq "${S3_SEEDS:-4}"); do
+for seed in $seeds; do
   head -c 3000000 /dev/urandom >tree/wrong
   harm "$seed" 0/20
   pk backup lab/all --config harmed.yaml
