@@ -60,13 +60,18 @@ static void group_free(struct group *g) {
     seam_free(g);
 }
 
+static struct group **spares_of(struct writer *w, size_t cap) {
+    return cap == w->group_max ? &w->free_groups[0] : cap == w->group_long ? &w->free_groups[1] : NULL;
+}
+
 static struct group *group_take(struct writer *w, size_t cap, enum chunk_kind kind, struct error *err) {
     struct group *g = NULL;
     if (cap < w->group_max) cap = w->group_max;
+    struct group **spare = spares_of(w, cap);
     pthread_mutex_lock(&w->free_lock);
-    if (cap == w->group_max && w->free_groups) {
-        g = w->free_groups;
-        w->free_groups = g->next;
+    if (spare && *spare) {
+        g = *spare;
+        *spare = g->next;
     }
     pthread_mutex_unlock(&w->free_lock);
     if (!g) {
@@ -91,13 +96,14 @@ static struct group *group_take(struct writer *w, size_t cap, enum chunk_kind ki
 }
 
 static void group_give(struct writer *w, struct group *g) {
-    if (g->cap != w->group_max) {
+    struct group **spare = spares_of(w, g->cap);
+    if (!spare) {
         group_free(g);
         return;
     }
     pthread_mutex_lock(&w->free_lock);
-    g->next = w->free_groups;
-    w->free_groups = g;
+    g->next = *spare;
+    *spare = g;
     pthread_mutex_unlock(&w->free_lock);
 }
 
@@ -461,8 +467,8 @@ static int base_append(struct group *g, const uint8_t *prefix, struct error *err
     return rc;
 }
 
-static int put(struct writer *w, enum chunk_kind kind, bool pages, struct bytes data, const struct digest *sha,
-               const struct digest *base, struct digest *ret_id, struct error *err) {
+static int put(struct writer *w, enum chunk_kind kind, enum chunk_part part, struct bytes data,
+               const struct digest *sha, const struct digest *base, struct digest *ret_id, struct error *err) {
     struct bytes id_key;
     int rc = writer_alive(w, err);
     if (rc == 0) rc = repo_id_key(w->repo, w->session.epoch, &id_key, err);
@@ -494,7 +500,9 @@ static int put(struct writer *w, enum chunk_kind kind, bool pages, struct bytes 
     }
     w->new_chunks++;
     if (kind == CHUNK_DATA) w->new_bytes += data.len;
-    if (chunk_is_meta(kind) || data.len >= w->group_max) {
+    const bool pages = part == PART_PAGES, long_text = part == PART_LONG && !has_base && codec_is_text(data);
+    const size_t cap = long_text ? w->group_long : w->group_max;
+    if (chunk_is_meta(kind) || data.len >= cap) {
         struct group *g = group_take(w, data.len, kind, err);
         if (!g || (has_base && base_append(g, base_prefix, err) < 0) || group_append(g, data, pages, ret_id, err) < 0) {
             group_free(g);
@@ -506,13 +514,13 @@ static int put(struct writer *w, enum chunk_kind kind, bool pages, struct bytes 
     struct stripe *s = stripe_of(w);
     struct group *full = NULL;
     pthread_mutex_lock(&s->lock);
-    struct group **at = has_base ? &s->deltas : &s->group, *g = *at;
+    struct group **at = has_base ? &s->deltas : long_text ? &s->long_text : &s->group, *g = *at;
     /* of one kind, as far as pages are concerned, if they are deltas: what is in them is not the same for zstd */
-    if (g && (g->len + data.len > w->group_max || g->count == 4096 || (has_base && pages != (g->page_bytes > 0)))) {
+    if (g && (g->len + data.len > cap || g->count == 4096 || (has_base && pages != (g->page_bytes > 0)))) {
         full = g;
         *at = g = NULL;
     }
-    if (!g) *at = g = group_take(w, 0, kind, err);
+    if (!g) *at = g = group_take(w, cap, kind, err);
     rc = g ? 0 : -(int)err->code;
     if (rc == 0 && has_base) rc = base_append(g, base_prefix, err);
     if (rc == 0) rc = group_append(g, data, pages, ret_id, err);
@@ -523,21 +531,21 @@ static int put(struct writer *w, enum chunk_kind kind, bool pages, struct bytes 
 
 int chunk_put(struct writer *w, enum chunk_kind kind, struct bytes data, const struct digest *sha,
               const struct digest *base, struct digest *ret_id, struct error *err) {
-    return put(w, kind, false, data, sha, base, ret_id, err);
+    return put(w, kind, PART_ANY, data, sha, base, ret_id, err);
 }
 
-int chunk_put_pages(struct writer *w, struct bytes data, const struct digest *sha, const struct digest *base,
-                    struct digest *ret_id, struct error *err) {
-    return put(w, CHUNK_DATA, true, data, sha, base, ret_id, err);
+int chunk_put_part(struct writer *w, enum chunk_part part, struct bytes data, const struct digest *sha,
+                   const struct digest *base, struct digest *ret_id, struct error *err) {
+    return put(w, CHUNK_DATA, part, data, sha, base, ret_id, err);
 }
 
 int groups_flush(struct writer *w, struct error *err) {
     for (int i = 0; i < STRIPES; i++) {
         pthread_mutex_lock(&w->stripes[i].lock);
-        struct group *g[] = {w->stripes[i].group, w->stripes[i].deltas};
-        w->stripes[i].group = w->stripes[i].deltas = NULL;
+        struct group *g[] = {w->stripes[i].group, w->stripes[i].long_text, w->stripes[i].deltas};
+        w->stripes[i].group = w->stripes[i].long_text = w->stripes[i].deltas = NULL;
         pthread_mutex_unlock(&w->stripes[i].lock);
-        for (int k = 0; k < 2; k++)
+        for (int k = 0; k < 3; k++)
             if (g[k]) pool_submit(w->pool, group_seal, g[k]);
     }
     return writer_alive(w, err);
@@ -546,13 +554,15 @@ int groups_flush(struct writer *w, struct error *err) {
 void groups_free(struct writer *w) {
     for (int i = 0; i < STRIPES; i++) {
         group_free(w->stripes[i].group);
+        group_free(w->stripes[i].long_text);
         group_free(w->stripes[i].deltas);
     }
-    while (w->free_groups) {
-        struct group *g = w->free_groups;
-        w->free_groups = g->next;
-        group_free(g);
-    }
+    for (int i = 0; i < 2; i++)
+        while (w->free_groups[i]) {
+            struct group *g = w->free_groups[i];
+            w->free_groups[i] = g->next;
+            group_free(g);
+        }
     while (w->seats) {
         struct bench_seat *s = w->seats;
         w->seats = s->next;

@@ -19,6 +19,9 @@ uint8_t *codec_room(struct codec *c, size_t n);
  * matter for decoding. */
 enum codec_content { CODEC_ANY, CODEC_PAGES, CODEC_WAL };
 void codec_expect(struct codec *c, enum codec_content what);
+/* Whether it is words, in any encoding that writes ASCII as itself: few bytes are control characters, which a tenth of
+ * evenly spread ones are, and more of programs. Looks at 4 KiB of it. */
+bool codec_is_text(struct bytes in);
 /* Worst-case size of an encoded frame. */
 size_t codec_bound(size_t plain_bytes);
 /* Encode `in` at zstd `level`; out has codec_bound(in.len) bytes. Answers CODEC_RAW with *ret_len = in.len and nothing written to

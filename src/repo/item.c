@@ -4,6 +4,7 @@
 
 #define SPACE_MIN (64u << 10)
 #define WHOLE_MAX (256u << 10) /* a file up to this is one chunk */
+#define LONG_FROM (16u << 20)  /* behind this an item is a long one */
 #define PAGE_CHUNK (128u << 10)
 #define LIST_FLUSH (192u << 10) /* references beyond this move into a list chunk */
 #define ANCHOR_BYTES 64
@@ -174,6 +175,7 @@ static int sha_feed(struct witem *it, struct bytes data, struct digest *ret_chun
 
 static int piece_emit(struct witem *it, struct bytes data, bool last, const struct digest *base, struct error *err) {
     struct digest sha;
+    const enum chunk_part part = it->kind == CONTENT_PAGES ? PART_PAGES : it->at < LONG_FROM ? PART_ANY : PART_LONG;
     int rc = 0;
     if (last && !it->sha_used) {
         sha256(data, &sha);
@@ -182,9 +184,7 @@ static int piece_emit(struct witem *it, struct bytes data, bool last, const stru
         rc = sha_feed(it, data, &sha, err);
     if (rc < 0) return rc;
     struct ref ref = {.type = REF_CHUNK, .len = data.len, .anchor = anchor_at_end(it, data, last)};
-    rc = it->kind == CONTENT_PAGES ? chunk_put_pages(it->w, data, &sha, base, &ref.id, err)
-                                   : chunk_put(it->w, CHUNK_DATA, data, &sha, base, &ref.id, err);
-    if (rc < 0) return rc;
+    if ((rc = chunk_put_part(it->w, part, data, &sha, base, &ref.id, err)) < 0) return rc;
     it->last_anchor = ref.anchor;
     it->at += data.len;
     it->bytes += data.len;

@@ -188,8 +188,7 @@ int pack_out_finish(struct repo *r, struct pack_out *p, struct digest *ret_name,
     if (rc < 0) return rc;
     p->used += p->dir.len + AEAD_TAG_BYTES;
     uint64_t total = padme(p->used + AEAD_TAG_BYTES + PACK_FOOTER_BYTES);
-    /* a full pack has the one full size, so that its own fill tells nothing */
-    if (total > p->room || p->used + p->used / 16 > p->room) total = p->room;
+    if (total > p->room) total = p->room;
     size_t pad = (size_t)(total - PACK_FOOTER_BYTES - p->used) - AEAD_TAG_BYTES;
     memset(p->mem + p->used, 0, pad);
     rc = seal_at(p, ORDINAL_PADDING, BYTES_OF(p->mem + p->used, pad), p->mem + p->used, err);

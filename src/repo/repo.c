@@ -92,46 +92,64 @@ static bool features_known(const json_t *list) {
     return true;
 }
 
-static int format_read(struct repo *r, struct digest *ret, struct error *err) {
-    struct buf b = BUF_INIT(FORMAT_BYTES_MAX);
+static int format_parse(struct repo *r, struct bytes b, struct error *err) {
     json_t *j = NULL;
+    int rc = json_parse(b, FORMAT_BYTES_MAX, "format", &j, err);
+    const char *magic, *id, *cipher;
+    int64_t version, data, meta;
+    if (rc == 0 && (rc = json_need_str(j, "magic", "format", &magic, err)) == 0 &&
+        (rc = json_need_int(j, "version", "format", &version, err)) == 0 &&
+        (rc = json_need_str(j, "id", "format", &id, err)) == 0 &&
+        (rc = json_need_str(j, "cipher", "format", &cipher, err)) == 0 &&
+        (rc = json_need_int(j, "data_pack_bytes", "format", &data, err)) == 0 &&
+        (rc = json_need_int(j, "meta_pack_bytes", "format", &meta, err)) == 0) {
+        const json_t *f = json_object_get(j, "features");
+        if (strcmp(magic, "proofkeep repository") != 0 || !hex_decode(id, strlen(id), r->id, sizeof r->id))
+            rc = error_set(err, ERR_REPO_NONE, "the object 'format' is not proofkeep's");
+        else if (version != FORMAT_VERSION || !features_known(json_object_get(f, "read")))
+            rc = error_set(err, ERR_FORMAT_VERSION, "the repository's format is %lld or has features unknown here",
+                           (long long)version);
+        else if (data < (1 << 20) || data > (256 << 20) || meta < (1 << 20) || meta > (256 << 20))
+            rc = error_set(err, ERR_OBJECT_CORRUPT, "the pack sizes in 'format' are out of range");
+        else {
+            r->cipher = strcmp(cipher, "aes-256-gcm") == 0         ? CIPHER_AES_256_GCM
+                        : strcmp(cipher, "chacha20-poly1305") == 0 ? CIPHER_CHACHA20_POLY1305
+                                                                   : 0;
+            if (!r->cipher) rc = error_set(err, ERR_FORMAT_VERSION, "the cipher '%s' is unknown here", cipher);
+            r->data_pack_bytes = (uint32_t)data;
+            r->meta_pack_bytes = (uint32_t)meta;
+            hex_encode(r->id, sizeof r->id, r->id_hex);
+        }
+    }
+    json_decref(j);
+    return rc;
+}
+
+/* Nothing vouches for it before it opened a key, so what makes no sense is read once more: bytes that change on their
+ * way are no newer version's. */
+static int format_read(struct repo *r, struct digest *ret, struct error *err) {
+    struct buf b = BUF_INIT(FORMAT_BYTES_MAX), again = BUF_INIT(FORMAT_BYTES_MAX);
     int rc = store_read_all(r->store, "format", b.max_bytes, &b, err);
     if (rc == -ERR_OBJECT_MISSING) {
         error_clear(err);
         rc = error_set(err, ERR_REPO_NONE, "there is no object 'format' there");
     }
-    if (rc == 0) rc = json_parse(buf_bytes(&b), b.max_bytes, "format", &j, err);
-    if (rc == 0) {
-        sha256(buf_bytes(&b), ret);
-        const char *magic, *id, *cipher;
-        int64_t version, data, meta;
-        if ((rc = json_need_str(j, "magic", "format", &magic, err)) == 0 &&
-            (rc = json_need_int(j, "version", "format", &version, err)) == 0 &&
-            (rc = json_need_str(j, "id", "format", &id, err)) == 0 &&
-            (rc = json_need_str(j, "cipher", "format", &cipher, err)) == 0 &&
-            (rc = json_need_int(j, "data_pack_bytes", "format", &data, err)) == 0 &&
-            (rc = json_need_int(j, "meta_pack_bytes", "format", &meta, err)) == 0) {
-            const json_t *f = json_object_get(j, "features");
-            if (strcmp(magic, "proofkeep repository") != 0 || !hex_decode(id, strlen(id), r->id, sizeof r->id))
-                rc = error_set(err, ERR_REPO_NONE, "the object 'format' is not proofkeep's");
-            else if (version != FORMAT_VERSION || !features_known(json_object_get(f, "read")))
-                rc = error_set(err, ERR_FORMAT_VERSION, "the repository's format is %lld or has features unknown here",
-                               (long long)version);
-            else if (data < (1 << 20) || data > (256 << 20) || meta < (1 << 20) || meta > (256 << 20))
-                rc = error_set(err, ERR_OBJECT_CORRUPT, "the pack sizes in 'format' are out of range");
-            else {
-                r->cipher = strcmp(cipher, "aes-256-gcm") == 0         ? CIPHER_AES_256_GCM
-                            : strcmp(cipher, "chacha20-poly1305") == 0 ? CIPHER_CHACHA20_POLY1305
-                                                                       : 0;
-                if (!r->cipher) rc = error_set(err, ERR_FORMAT_VERSION, "the cipher '%s' is unknown here", cipher);
-                r->data_pack_bytes = (uint32_t)data;
-                r->meta_pack_bytes = (uint32_t)meta;
-                hex_encode(r->id, sizeof r->id, r->id_hex);
-            }
-        }
+    struct error e = ERROR_INIT;
+    if (rc == 0 && (rc = format_parse(r, buf_bytes(&b), err)) < 0 &&
+        store_read_all(r->store, "format", again.max_bytes, &again, &e) == 0 &&
+        !bytes_equal(buf_bytes(&b), buf_bytes(&again))) {
+        buf_free(&b);
+        b = again;
+        again = BUF_INIT(0);
+        error_clear(err);
+        rc = format_parse(r, buf_bytes(&b), &e) == 0
+                 ? 0
+                 : error_set(err, ERR_OBJECT_CORRUPT,
+                             "the object 'format' was read twice and differed: its bytes are damaged on their way");
     }
-    json_decref(j);
+    if (rc == 0) sha256(buf_bytes(&b), ret);
     buf_free(&b);
+    buf_free(&again);
     return rc;
 }
 

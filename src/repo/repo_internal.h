@@ -18,6 +18,9 @@
 #define FEATURE_SHARED_CONTENT "shared-content-keys" /* of those that must be known to read */
 #define ID_PREFIX_BYTES 16
 #define GROUP_PLAIN_MAX (1024u * 1024u) /* neighbours are compressed together up to this (a quarter of a smaller pack) */
+/* And text of something long up to this, by what a writer's threads leave for each. */
+#define GROUP_LONG_MAX (4096u * 1024u)
+#define GROUP_LONG_ALL (2 * GROUP_LONG_MAX)
 #define CHUNK_PLAIN_MAX (8u << 20)      /* no frame's plain bytes exceed this */
 #define ROOT_PIECE_MAX (512u << 10)
 #define ROOT_KEPT_PIECES 2 /* of a root that stays in memory */

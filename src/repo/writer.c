@@ -182,6 +182,9 @@ static int open_base(struct repo *r, const struct writer_options *o, bool bare, 
     w->repo = r;
     w->group_max = r->data_pack_bytes / 4 < GROUP_PLAIN_MAX ? r->data_pack_bytes / 4 : GROUP_PLAIN_MAX;
     w->threads = o->threads ? o->threads : thread_cpus();
+    w->group_long = GROUP_LONG_ALL / w->threads < GROUP_LONG_MAX ? GROUP_LONG_ALL / w->threads : GROUP_LONG_MAX;
+    if (w->group_long > r->data_pack_bytes / 4) w->group_long = r->data_pack_bytes / 4;
+    if (w->group_long < w->group_max) w->group_long = w->group_max;
     w->level = o->level ? o->level : 1;
     w->checkpoint_bytes = o->checkpoint_bytes;
     w->started_ns = time_monotonic_ns();

@@ -31,7 +31,7 @@ struct group {
  * each would have one of them wait for the other to decode that. */
 struct stripe {
     pthread_mutex_t lock;
-    struct group *group, *deltas;
+    struct group *group, *long_text, *deltas; /* each with its neighbours */
 };
 
 /* What one sealing task needs; as many as tasks run at once. */
@@ -124,7 +124,7 @@ struct writer {
     struct session session;
     unsigned threads;
     int level;
-    size_t group_max;
+    size_t group_max, group_long;
     bool delta;
     uint64_t checkpoint_bytes;
     int64_t started_ns;                /* time_monotonic_ns */
@@ -143,7 +143,7 @@ struct writer {
 
     struct stripe stripes[STRIPES];
     pthread_mutex_t free_lock;
-    struct group *free_groups;
+    struct group *free_groups[2]; /* of group_max and of group_long */
     struct bench_seat *seats;
     uint8_t *free_blocks[32];
     unsigned free_block_count;
@@ -218,9 +218,11 @@ int writer_alive(struct writer *w, struct error *err) PK_CHECK;
 
 /* Store a chunk unless it is known. `sha` is the SHA-256 of data. base (may be NULL): the full id of its former self. */
 int chunk_put(struct writer *w, enum chunk_kind kind, struct bytes data, const struct digest *sha, const struct digest *base, struct digest *ret_id, struct error *err) PK_CHECK;
-/* The same for data that is pages of a database. */
-int chunk_put_pages(struct writer *w, struct bytes data, const struct digest *sha, const struct digest *base,
-                    struct digest *ret_id, struct error *err) PK_CHECK;
+/* Data of which more is known: pages of a database, or a part of something long, which is read in order, so that more
+ * of it, where it is text, is compressed together. */
+enum chunk_part { PART_ANY, PART_PAGES, PART_LONG };
+int chunk_put_part(struct writer *w, enum chunk_part part, struct bytes data, const struct digest *sha,
+                   const struct digest *base, struct digest *ret_id, struct error *err) PK_CHECK;
 /* Mark the packs of a chunk that is kept; false when it is not in the index. */
 bool chunk_use(struct writer *w, const uint8_t *id);
 /* The same for a copy that is no delta. Under index_lock. */

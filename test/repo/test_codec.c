@@ -386,6 +386,22 @@ static void nothing_is_written_around_the_room_of_short_pages(void **state) {
     codec_expect(*state, CODEC_ANY);
 }
 
+static void text_is_told_from_programs_and_noise(void **state) {
+    const size_t n = 100000;
+    uint8_t *in = mem(n);
+    (void)state;
+    fill_text(in, n);
+    assert_true(codec_is_text(BYTES_OF(in, n)));
+    assert_true(codec_is_text(BYTES_OF(in, 20)));
+    for (size_t i = 0; i + 1 < n; i += 2) in[i] = 0xd0 + (i >> 1) % 2, in[i + 1] = 0x80 + in[i + 1] % 64; /* Cyrillic */
+    assert_true(codec_is_text(BYTES_OF(in, n)));
+    for (size_t i = 0; i < n; i += 20) in[i] = 0;
+    assert_false(codec_is_text(BYTES_OF(in, n)));
+    fill_random(in, n);
+    assert_false(codec_is_text(BYTES_OF(in, n)));
+    seam_free(in);
+}
+
 static void what_is_expected_is_no_matter_for_decoding(void **state) {
     static const enum codec_content order[] = {CODEC_PAGES, CODEC_ANY, CODEC_WAL, CODEC_PAGES, CODEC_WAL};
     const size_t n = 300000;
@@ -567,6 +583,7 @@ int main(void) {
         CLAIM(a_changed_chunk_costs_little_against_its_former_self),
         CLAIM(pages_cost_little_against_their_former_selves),
         CLAIM(nothing_is_written_around_the_room_of_short_pages),
+        CLAIM(text_is_told_from_programs_and_noise),
         CLAIM(what_is_expected_is_no_matter_for_decoding),
         CLAIM(a_shifted_chunk_of_another_length_is_still_worth_it),
         CLAIM(a_delta_over_half_or_against_nothing_is_not_worth_it),

@@ -1,4 +1,5 @@
 /* Going to a place at once: a name in a manifest, an ordinal, an offset in an item. */
+#include "repo/repo_internal.h"
 #include "repo_kit.h"
 
 #include "../harness/fault.h"
@@ -348,6 +349,62 @@ static void large_items_are_decoded_ahead(void **state) {
     free(data);
 }
 
+/* The largest frame of data, plain; the snapshot is the only one. */
+static uint32_t largest_frame(struct kit *k) {
+    struct error err = ERROR_INIT;
+    uint32_t largest = 0;
+    for (size_t run = 0; run < k->repo->index.count; run++) {
+        struct run_view v;
+        kit_ok(index_scan(&k->repo->index, run, true, &v, &err), &err);
+        const uint32_t packs = v.pack_count;
+        index_scan_end(&v);
+        for (uint32_t p = 0; p < packs; p++) {
+            const struct location l = {.run = run, .pack = p};
+            struct pack_in *in;
+            struct digest name;
+            bool meta;
+            assert_true(index_pack(&k->repo->index, &l, &name, NULL, &meta));
+            kit_ok(pack_in_open(k->repo, meta, &name, &in, &err), &err);
+            const struct frame *f;
+            for (uint32_t i = 0; !meta && (f = pack_in_frame(in, i)); i++)
+                largest = f->plain_len > largest ? f->plain_len : largest;
+            pack_in_free(in);
+        }
+    }
+    return largest;
+}
+
+static void text_of_long_items_goes_together(void **state) {
+    const size_t len = 28u << 20;
+    uint8_t *data = malloc(len);
+    static const struct {
+        bool text;
+        size_t len;
+        unsigned threads;
+        uint32_t least, most;
+    } of[] = {{true, 28u << 20, 1, 3u << 20, 4u << 20},
+              {true, 28u << 20, 4, 3u << 19, 2u << 20}, /* what all threads have together stays the same */
+              {true, 16u << 20, 1, 3u << 18, 1u << 20},
+              {false, 28u << 20, 1, 3u << 18, 1u << 20}};
+    (void)state;
+    for (size_t i = 0; i < sizeof of / sizeof *of; i++) {
+        struct kit k = {0};
+        if (of[i].text)
+            kit_text(data, of[i].len, 3);
+        else
+            kit_random(data, of[i].len, 3);
+        kit_begin(&k);
+        k.threads = of[i].threads;
+        k.repo->data_pack_bytes = 16u << 20;
+        const struct kit_item item = {"long", CONTENT_FILE, data, of[i].len};
+        const uint64_t seq = kit_backup(&k, "s", &item, 1, false, NULL);
+        assert_in_range(largest_frame(&k), of[i].least, of[i].most);
+        kit_expect(&k, seq, &item, 1);
+        kit_end(&k);
+    }
+    free(data);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_walk_begins_at_any_name),
@@ -359,6 +416,7 @@ int main(void) {
         cmocka_unit_test(a_digest_is_checked_only_of_what_was_read_whole),
         cmocka_unit_test(extents_add_up_and_can_be_fetched_ahead),
         cmocka_unit_test(large_items_are_decoded_ahead),
+        cmocka_unit_test(text_of_long_items_goes_together),
     };
     return cmocka_run_group_tests(tests, begin, end);
 }
