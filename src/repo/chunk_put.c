@@ -79,7 +79,7 @@ static struct group *group_take(struct writer *w, size_t cap, enum chunk_kind ki
         if (mem_alloc(sizeof *g, &p, err) < 0) return NULL;
         g = p;
         g->cap = cap;
-        g->plain = seam_alloc(cap);
+        g->plain = seam_alloc_aligned(4096, cap); /* as a block is, with which it may change places */
         if (!g->plain) {
             error_set(err, ERR_NO_MEMORY, "no memory for a group of %zu bytes", cap);
             group_free(g);
@@ -317,8 +317,9 @@ static int frame_encode(struct writer *w, const struct group *g, const uint8_t *
     codec_expect(s->codec, g->page_bytes > g->len / 2 ? CODEC_PAGES : CODEC_ANY);
     if (base_prefix) {
         struct error e = ERROR_INIT;
-        /* a base that cannot be read is no base: the chunk is stored plain, and a check will name the damage */
-        if (fetch_base(w->fetcher, base_prefix, NULL, &base, &e) == 0) {
+        /* A base that cannot be read is no base: the chunk is stored plain, and a check will name the damage. One of
+         * which there is one copy is not hashed: what a delta takes from it are bytes that its source has, too. */
+        if (fetch_base_unproved(w->fetcher, base_prefix, &base, &e) == 0) {
             rc = codec_encode_delta(s->codec, plain, base.data, w->level, s->out, &len, &delta, err);
             if (rc < 0) goto out;
         }
@@ -436,7 +437,7 @@ static int group_append(struct group *g, struct bytes data, bool pages, const st
     int rc = mem_grow((void **)&g->members, &cap, g->count + 1u, sizeof *g->members, err);
     g->members_cap = (unsigned)cap;
     if (rc < 0) return rc;
-    memcpy(g->plain + g->len, data.ptr, data.len);
+    if (data.ptr != g->plain + g->len) memcpy(g->plain + g->len, data.ptr, data.len);
     g->len += data.len;
     g->page_bytes += pages ? data.len : 0;
     g->members[g->count].id = *id;
@@ -467,26 +468,32 @@ static int base_append(struct group *g, const uint8_t *prefix, struct error *err
     return rc;
 }
 
-static int put(struct writer *w, enum chunk_kind kind, enum chunk_part part, struct bytes data,
-               const struct digest *sha, const struct digest *base, struct digest *ret_id, struct error *err) {
+/* What is to become of a chunk. */
+struct fate {
+    bool fresh, has_base;
+    uint8_t base[ID_PREFIX_BYTES];
+};
+
+/* A chunk that is fresh is to be gathered: nobody else will. */
+static int decide(struct writer *w, enum chunk_kind kind, size_t len, const struct digest *sha,
+                  const struct digest *base, struct digest *ret_id, struct fate *ret, struct error *err) {
     struct bytes id_key;
+    *ret = (struct fate){0};
     int rc = writer_alive(w, err);
     if (rc == 0) rc = repo_id_key(w->repo, w->session.epoch, &id_key, err);
     if (rc < 0) return rc;
     chunk_id(id_key, kind, sha, ret_id);
     pthread_rwlock_rdlock(&w->index_lock);
     bool known = !w->moving && chunk_use(w, ret_id->b);
-    uint8_t base_prefix[ID_PREFIX_BYTES];
-    bool has_base = false;
     struct location l;
-    if (!known && base && w->fetcher && data.len >= 4096 && index_find(&w->repo->index, base->b, &l) &&
+    if (!known && base && w->fetcher && len >= 4096 && index_find(&w->repo->index, base->b, &l) &&
         l.kind == CHUNK_DATA) {
-        memcpy(base_prefix, l.delta ? l.base : base->b, ID_PREFIX_BYTES);
-        has_base = true;
+        memcpy(ret->base, l.delta ? l.base : base->b, ID_PREFIX_BYTES);
+        ret->has_base = true;
     }
     pthread_rwlock_unlock(&w->index_lock);
     if (known) {
-        if (kind == CHUNK_DATA) w->dup_bytes += data.len;
+        if (kind == CHUNK_DATA) w->dup_bytes += len;
         return 0;
     }
     pthread_mutex_lock(&w->set_lock);
@@ -495,16 +502,24 @@ static int put(struct writer *w, enum chunk_kind kind, enum chunk_part part, str
     pthread_mutex_unlock(&w->set_lock);
     if (rc < 0) return writer_fail(w, err);
     if (twice) {
-        if (kind == CHUNK_DATA) w->dup_bytes += data.len;
+        if (kind == CHUNK_DATA) w->dup_bytes += len;
         return 0;
     }
+    ret->fresh = true;
     w->new_chunks++;
-    if (kind == CHUNK_DATA) w->new_bytes += data.len;
-    const bool pages = part == PART_PAGES, long_text = part == PART_LONG && !has_base && codec_is_text(data);
+    if (kind == CHUNK_DATA) w->new_bytes += len;
+    return 0;
+}
+
+static int gather(struct writer *w, enum chunk_kind kind, enum chunk_part part, struct bytes data,
+                  const struct fate *fate, const struct digest *id, struct error *err) {
+    const bool pages = part == PART_PAGES, long_text = part == PART_LONG && !fate->has_base && codec_is_text(data);
     const size_t cap = long_text ? w->group_long : w->group_max;
+    int rc = 0;
     if (chunk_is_meta(kind) || data.len >= cap) {
         struct group *g = group_take(w, data.len, kind, err);
-        if (!g || (has_base && base_append(g, base_prefix, err) < 0) || group_append(g, data, pages, ret_id, err) < 0) {
+        if (!g || (fate->has_base && base_append(g, fate->base, err) < 0) ||
+            group_append(g, data, pages, id, err) < 0) {
             group_free(g);
             return writer_fail(w, err);
         }
@@ -514,19 +529,66 @@ static int put(struct writer *w, enum chunk_kind kind, enum chunk_part part, str
     struct stripe *s = stripe_of(w);
     struct group *full = NULL;
     pthread_mutex_lock(&s->lock);
-    struct group **at = has_base ? &s->deltas : long_text ? &s->long_text : &s->group, *g = *at;
+    struct group **at = fate->has_base ? &s->deltas : long_text ? &s->long_text : &s->group, *g = *at;
     /* of one kind, as far as pages are concerned, if they are deltas: what is in them is not the same for zstd */
-    if (g && (g->len + data.len > cap || g->count == 4096 || (has_base && pages != (g->page_bytes > 0)))) {
+    if (g && (g->len + data.len > cap || g->count == 4096 || (fate->has_base && pages != (g->page_bytes > 0)))) {
         full = g;
         *at = g = NULL;
     }
     if (!g) *at = g = group_take(w, cap, kind, err);
     rc = g ? 0 : -(int)err->code;
-    if (rc == 0 && has_base) rc = base_append(g, base_prefix, err);
-    if (rc == 0) rc = group_append(g, data, pages, ret_id, err);
+    if (rc == 0 && fate->has_base) rc = base_append(g, fate->base, err);
+    if (rc == 0) rc = group_append(g, data, pages, id, err);
     pthread_mutex_unlock(&s->lock);
     if (full) pool_submit(w->pool, group_seal, full);
     return rc < 0 ? writer_fail(w, err) : 0;
+}
+
+static int put(struct writer *w, enum chunk_kind kind, enum chunk_part part, struct bytes data,
+               const struct digest *sha, const struct digest *base, struct digest *ret_id, struct error *err) {
+    struct fate fate;
+    int rc = decide(w, kind, data.len, sha, base, ret_id, &fate, err);
+    return rc == 0 && fate.fresh ? gather(w, kind, part, data, &fate, ret_id, err) : rc;
+}
+
+/* The block becomes a group, whose memory is the next block. */
+static int block_submit(struct writer *w, uint8_t **block, const struct page_chunk *c, const struct fate *fate,
+                        struct error *err) {
+    struct group *g = group_take(w, 0, CHUNK_DATA, err);
+    if (!g) return writer_fail(w, err);
+    uint8_t *was = g->plain;
+    int rc = 0;
+    g->plain = *block;
+    *block = was;
+    for (unsigned i = 0; i < BLOCK_CHUNKS && rc == 0; i++) {
+        if (fate[i].has_base) rc = base_append(g, fate[i].base, err);
+        if (rc == 0) rc = group_append(g, BYTES_OF(g->plain + i * PAGE_CHUNK, PAGE_CHUNK), true, &c[i].id, err);
+    }
+    if (rc < 0) {
+        group_free(g);
+        return writer_fail(w, err);
+    }
+    pool_submit(w->pool, group_seal, g);
+    return 0;
+}
+
+int chunk_put_block(struct writer *w, uint8_t **block, struct page_chunk c[BLOCK_CHUNKS], struct error *err) {
+    struct fate fate[BLOCK_CHUNKS];
+    unsigned fresh = 0, based = 0;
+    int rc = 0;
+    for (unsigned i = 0; i < BLOCK_CHUNKS && rc == 0; i++) {
+        rc = decide(w, CHUNK_DATA, PAGE_CHUNK, &c[i].sha, c[i].base, &c[i].id, &fate[i], err);
+        fresh += fate[i].fresh;
+        based += fate[i].fresh && fate[i].has_base;
+    }
+    if (rc < 0) return writer_fail(w, err); /* some are taken for stored by now */
+    if (fresh == BLOCK_CHUNKS && w->group_max == BLOCK_BYTES && (based == 0 || based == BLOCK_CHUNKS))
+        return block_submit(w, block, c, fate, err);
+    for (unsigned i = 0; i < BLOCK_CHUNKS && rc == 0; i++)
+        if (fate[i].fresh)
+            rc = gather(w, CHUNK_DATA, PART_PAGES, BYTES_OF(*block + i * PAGE_CHUNK, PAGE_CHUNK), &fate[i], &c[i].id,
+                        err);
+    return rc;
 }
 
 int chunk_put(struct writer *w, enum chunk_kind kind, struct bytes data, const struct digest *sha,

@@ -5,7 +5,6 @@
 #define SPACE_MIN (64u << 10)
 #define WHOLE_MAX (256u << 10) /* a file up to this is one chunk */
 #define LONG_FROM (16u << 20)  /* behind this an item is a long one */
-#define PAGE_CHUNK (128u << 10)
 #define LIST_FLUSH (192u << 10) /* references beyond this move into a list chunk */
 #define ANCHOR_BYTES 64
 
@@ -203,10 +202,32 @@ static int chunk_emit(struct witem *it, struct bytes data, bool last, struct err
     return rc;
 }
 
+static int block_emit(struct witem *it, struct error *err) {
+    struct page_chunk c[BLOCK_CHUNKS] = {0};
+    int rc = 0;
+    for (unsigned i = 0; i < BLOCK_CHUNKS && rc == 0; i++) {
+        if (it->former) (void)former_piece(it->former, it->at + (uint64_t)i * PAGE_CHUNK, PAGE_CHUNK, 0, 0, &c[i].base);
+        rc = sha_feed(it, BYTES_OF(it->block + i * PAGE_CHUNK, PAGE_CHUNK), &c[i].sha, err);
+    }
+    if (rc == 0) rc = chunk_put_block(it->w, &it->block, c, err);
+    for (unsigned i = 0; i < BLOCK_CHUNKS && rc == 0; i++) {
+        const struct ref ref = {.type = REF_CHUNK, .len = PAGE_CHUNK, .id = c[i].id};
+        rc = ref_add(it, &ref, err);
+    }
+    it->last_anchor = 0;
+    it->at += BLOCK_BYTES;
+    it->bytes += BLOCK_BYTES;
+    it->chunks += BLOCK_CHUNKS;
+    it->have = 0;
+    return rc;
+}
+
 /* Emits every chunk whose end is decided; with `final` all of them. `last` says that the item ends here too. */
 static int cut(struct witem *it, bool final, bool last, struct error *err) {
     size_t from = 0;
     int rc = 0;
+    if (it->kind == CONTENT_PAGES && it->have == BLOCK_BYTES && (!it->former || it->former->kind == CONTENT_PAGES))
+        return block_emit(it, err);
     while (rc == 0 && from < it->have) {
         struct bytes rest = BYTES_OF(it->block + from, it->have - from);
         size_t n;

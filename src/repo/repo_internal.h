@@ -283,6 +283,8 @@ int fetch_chunk_into(struct fetcher *f, const uint8_t *id_prefix, const struct d
                      struct sha256_state **stream, bool prove, struct fetched *ret, struct error *err) PK_CHECK;
 /* The base of a delta: a copy of it that is none itself. */
 int fetch_base(struct fetcher *f, const uint8_t *id_prefix, const struct digest *full, struct fetched *ret, struct error *err) PK_CHECK;
+/* The same, held against its id only where there is another copy, which is asked for when it is not what that says. */
+int fetch_base_unproved(struct fetcher *f, const uint8_t *id_prefix, struct fetched *ret, struct error *err) PK_CHECK;
 void fetch_release(struct fetcher *f, struct fetched *c);
 /* Decode an opened frame's payload and check every member against its id. Otherwise as frame_open. */
 int frame_verify(struct repo *r, struct pack_in *in, uint32_t ordinal, struct codec *codec, struct bytes payload, struct bytes base, uint8_t *plain, struct digest *ids, struct digest *shas, struct error *err) PK_CHECK;

@@ -9,6 +9,8 @@
 
 #define STRIPES 16
 #define BLOCK_BYTES (1u << 20)
+#define PAGE_CHUNK (128u << 10)
+#define BLOCK_CHUNKS (BLOCK_BYTES / PAGE_CHUNK)
 #define ORDER_WINDOW 4096u
 #define ENTRIES_MAX (512u << 10) /* chunks of this session held in memory before they move into a run */
 #define DATA_PACKS_OPEN 2
@@ -223,6 +225,14 @@ int chunk_put(struct writer *w, enum chunk_kind kind, struct bytes data, const s
 enum chunk_part { PART_ANY, PART_PAGES, PART_LONG };
 int chunk_put_part(struct writer *w, enum chunk_part part, struct bytes data, const struct digest *sha,
                    const struct digest *base, struct digest *ret_id, struct error *err) PK_CHECK;
+/* PART_PAGES for a whole block of pages, which may be exchanged for another: what is all new, and all deltas or none,
+ * is stored as it lies there, without being copied first. */
+struct page_chunk {
+    struct digest sha;
+    const struct digest *base; /* may be NULL */
+    struct digest id;          /* this is answered */
+};
+int chunk_put_block(struct writer *w, uint8_t **block, struct page_chunk c[BLOCK_CHUNKS], struct error *err) PK_CHECK;
 /* Mark the packs of a chunk that is kept; false when it is not in the index. */
 bool chunk_use(struct writer *w, const uint8_t *id);
 /* The same for a copy that is no delta. Under index_lock. */

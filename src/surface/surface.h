@@ -106,6 +106,9 @@ struct source_ops {
     /* Optional, after open(), for who has much of it already: each piece is judged by itself, and of the whole, at the
      * end, no more than its size. */
     void (*apart)(struct source_item *);
+    /* Optional, after apart(): what next() gives begins at byte `at`; peek() tells the piece in which that lies. So
+     * threads with an item each read one content in parts. */
+    int (*seek)(struct source_item *, uint64_t at, struct error *);
 };
 struct source { const struct source_ops *ops; };
 

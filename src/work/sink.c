@@ -130,8 +130,12 @@ static void source_apart(struct source_item *it) {
     ritem_apart((struct ritem *)it);
 }
 
+static int source_seek(struct source_item *it, uint64_t at, struct error *err) {
+    return ritem_seek((struct ritem *)it, at, err);
+}
+
 static const struct source_ops source_table = {source_walk, source_open,  source_next, source_close, source_expect,
-                                               source_peek, source_match, source_late, source_apart};
+                                               source_peek, source_match, source_late, source_apart, source_seek};
 
 void work_source_init(struct work_source *s, struct snapshot *snapshot) {
     *s = (struct work_source){.source = {&source_table}, .snapshot = snapshot};

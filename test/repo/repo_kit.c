@@ -48,6 +48,10 @@ void kit_close(struct kit *k) {
 }
 
 void kit_begin(struct kit *k) {
+    kit_begin_packs(k, 1 << 20);
+}
+
+void kit_begin_packs(struct kit *k, uint32_t data_pack_bytes) {
     struct error err = ERROR_INIT;
     char dir[64];
     memset(k, 0, sizeof *k);
@@ -55,7 +59,7 @@ void kit_begin(struct kit *k) {
     assert_non_null(mkdtemp(dir));
     name_all(k, dir);
     struct keyring *keys = NULL;
-    struct repo_params p = {.data_pack_bytes = 1 << 20, .meta_pack_bytes = 1 << 20};
+    struct repo_params p = {.data_pack_bytes = data_pack_bytes, .meta_pack_bytes = 1 << 20};
     kit_ok(store_local_open(k->repo_dir, true, &k->store, &err), &err);
     kit_ok(repo_create(k->store, &p, &k->unlock, "test", &keys, &err), &err);
     keyring_free(keys);

@@ -32,7 +32,8 @@ struct kit_item {
     size_t len;
 };
 
-void kit_begin(struct kit *k); /* makes and opens a repository */
+void kit_begin(struct kit *k); /* makes and opens a repository, of packs of 1 MiB */
+void kit_begin_packs(struct kit *k, uint32_t data_pack_bytes);
 /* Open what dir holds (repo/ and cache/) as kit_begin left it; kit_close leaves the folder. On failure k is closed. */
 int kit_open_try(struct kit *k, const char *dir, struct error *err);
 void kit_close(struct kit *k);

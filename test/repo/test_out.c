@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PAGE_CHUNK (128u << 10) /* how pages are cut (item.c) */
 #define CHUNKS 12u
 #define SIZE (CHUNKS * PAGE_CHUNK)
 
@@ -241,6 +240,31 @@ static void lies_are_seen_past_where_there_is_a_true_copy(void **state) {
     kit_end(&k);
 }
 
+/* Of whole blocks: all new, all deltas, known in part, twins within one; and an end that is none. */
+static void pages_come_back_however_their_blocks_were_stored(void **state) {
+    struct kit k;
+    struct writer_stats st;
+    const struct kit_item it[1] = {{"table", CONTENT_PAGES, changed, SIZE}};
+    (void)state;
+    kit_begin_packs(&k, 16u << 20); /* a frame is a block */
+    memcpy(changed, truth, SIZE);
+    kit_expect(&k, kit_backup(&k, "s", it, 1, false, &st), it, 1);
+    assert_int_equal(st.delta_chunks, 0);
+    for (unsigned c = 0; c < CHUNKS; c++) changed[c * PAGE_CHUNK + 5000] ^= 1;
+    kit_expect(&k, kit_backup(&k, "s", it, 1, false, &st), it, 1);
+    assert_int_equal(st.delta_chunks, CHUNKS);
+    changed[2 * PAGE_CHUNK + 5] ^= 1;
+    memcpy(changed + 5 * PAGE_CHUNK, lie, PAGE_CHUNK);
+    kit_expect(&k, kit_backup(&k, "s", it, 1, false, &st), it, 1);
+    assert_int_equal(st.new_chunks - st.delta_chunks,
+                     1 + 2); /* the lie, which resembles nothing; a manifest and its root */
+    kit_random(changed, SIZE, 77);
+    memcpy(changed + 3 * PAGE_CHUNK, changed + PAGE_CHUNK, PAGE_CHUNK);
+    kit_expect(&k, kit_backup(&k, "other", it, 1, false, &st), it, 1);
+    assert_int_equal(st.new_chunks, CHUNKS - 1 + 2);
+    kit_end(&k);
+}
+
 static void what_is_had_already_counts_as_read(void **state) {
     static uint8_t small[5000];
     struct kit k;
@@ -348,6 +372,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_lies_about_its_id_is_not_handed_out),
         cmocka_unit_test(lies_are_seen_past_where_there_is_a_true_copy),
+        cmocka_unit_test(pages_come_back_however_their_blocks_were_stored),
         cmocka_unit_test(what_is_had_already_counts_as_read),
         cmocka_unit_test(a_copy_in_an_archive_is_passed_over),
     };

@@ -19,6 +19,8 @@ void fake_abandon(struct fake *f); /* end it after a failed capture; the one bef
 /* The sealed snapshot as a source; from any thread. Whole content is checked against its digest at the end of reading.
  */
 struct source *fake_source(struct fake *f);
+/* From now on it has peek, match, apart and seek, too. */
+void fake_matching(struct fake *f);
 
 /* Add an item by hand to the sealed snapshot, where it stands and whatever it is called. Copies. */
 void fake_add(struct fake *f, const char *name, struct bytes attr, enum item_kind kind, struct bytes content);

@@ -406,6 +406,54 @@ static void an_old_folder_keeps_what_is_the_same(void **s) {
     bed_close(&b);
 }
 
+static int64_t told(struct bed *b, const char *key) {
+    return json_integer_value(json_object_get(b->r.facts, key));
+}
+
+/* Threads compare it in parts: what differs at their edges, in the last, or in size comes right all the same. */
+static void a_large_file_that_is_there_is_compared_in_parts(void **s) {
+    (void)s;
+    const size_t part = PGPHYS_PART_BYTES, size = 3 * part + 12345;
+    static const long sizes[] = {0, 2, -1}; /* of what is there: as it was, longer, cut off in the last part but one */
+    struct bed b = {0};
+    bed_open(&b, NULL);
+    uint8_t *content = malloc(size), *is = malloc(size + 1);
+    assert_true(content && is);
+    for (size_t i = 0; i < size; i++) content[i] = (uint8_t)(i * 2654435761u >> 13);
+    add(&b, "z", PGPHYS_FILE, NULL, BYTES_OF(content, size));
+    fake_matching(b.fake);
+    claim_ok(restore(&b), err);
+    b.q.delta = true;
+    claim_ok(restore(&b), err);
+    assert_int_equal(told(&b, "files_written"), 1); /* pg_control */
+    for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++) {
+        const char *path = scratch_path(&b.scratch, "data/z");
+        const size_t at[] = {0, part - 1, part, 2 * part + 77, size - 1};
+        FILE *f = fopen(path, "r+");
+        assert_non_null(f);
+        for (size_t i = 0; i < sizeof at / sizeof *at; i++) {
+            fseek(f, (long)at[i], SEEK_SET);
+            fputc(content[at[i]] ^ 1, f);
+        }
+        fclose(f);
+        const size_t was = sizes[k] < 0 ? 2 * part + 5 : size + (size_t)sizes[k];
+        if (sizes[k]) assert_int_equal(truncate(path, (off_t)was), 0);
+        claim_ok(restore(&b), err);
+        f = fopen(scratch_path(&b.scratch, "data/z"), "r");
+        assert_non_null(f);
+        assert_int_equal(fread(is, 1, size + 1, f), size);
+        fclose(f);
+        assert_memory_equal(is, content, size);
+        assert_int_equal(told(&b, "files_written"), 2);
+        /* pages, and what was not there */
+        const size_t most = 5 * 8192 + (was < size ? size - was : 0) + 4096;
+        assert_true(told(&b, "bytes_written") <= (int64_t)most);
+    }
+    free(content);
+    free(is);
+    bed_close(&b);
+}
+
 static void a_broken_delta_leaves_a_folder_without_pg_control(void **s) {
     (void)s;
     struct bed b = {0};
@@ -548,6 +596,7 @@ int main(void) {
         cmocka_unit_test(targets_that_make_no_sense_are_refused),
         cmocka_unit_test(a_new_folder_gets_everything),
         cmocka_unit_test(an_old_folder_keeps_what_is_the_same),
+        cmocka_unit_test(a_large_file_that_is_there_is_compared_in_parts),
         cmocka_unit_test(a_broken_delta_leaves_a_folder_without_pg_control),
         cmocka_unit_test(a_failed_restore_leaves_nothing),
         cmocka_unit_test(a_tablespace_s_folder_is_the_next_run_s_again),

@@ -205,32 +205,70 @@ static int between(struct host *h, struct error *err) {
     struct pgphys_session *s = &h->session;
     int rc = pgphys_list_make(&h->list, h->settings, h->dirfd, h->folder, s->major, h->control.catalog, err);
     if (rc < 0) return rc;
-    h->reading = (struct pgphys_reading){.ctx = h->ctx,
-                                         .sink = h->sink,
-                                         .dirfd = h->dirfd,
-                                         .control = &h->control,
-                                         .start_lsn = s->start_lsn,
-                                         .list = &h->list};
+    struct pgphys_reading *r = &h->reading;
+    r->ctx = h->ctx;
+    r->sink = h->sink;
+    r->dirfd = h->dirfd;
+    r->control = &h->control;
+    r->start_lsn = s->start_lsn;
+    r->list = &h->list;
     rc = pgphys_read_all(&h->reading, err);
     if (rc == 0) rc = manifest_begin(h, err);
     if (rc == 0) rc = config_put(h, err);
     return rc == 0 ? control_put(h, err) : rc;
 }
 
+/* Measuring the server beside what else is done: it is waiting, for the most part. */
+struct measuring {
+    struct host *h;
+    json_t *out;
+    pthread_t thread;
+    bool started;
+    int rc;
+    struct error err;
+};
+
+static void *measuring_run(void *arg) {
+    struct measuring *m = arg;
+    m->rc = pgphys_invariants(m->h->settings, NULL, m->out, &m->err);
+    if (m->rc < 0) m->h->reading.in_vain = true;
+    return NULL;
+}
+
+static int measuring_start(struct measuring *m, struct host *h, json_t *out, struct error *err) {
+    *m = (struct measuring){.h = h, .out = out};
+    int rc = thread_start(&m->thread, measuring_run, m, err);
+    m->started = rc == 0;
+    return rc;
+}
+
+/* rc is what came of what else was done, which a measurement that fails may have ended. */
+static int measuring_end(struct measuring *m, int rc, struct error *err) {
+    if (!m->started) return rc;
+    pthread_join(m->thread, NULL);
+    if (m->rc == 0 || (rc < 0 && rc != -ERR_INTERRUPTED)) return rc;
+    *err = m->err;
+    return m->rc;
+}
+
 static int run(struct host *h, struct error *err) {
+    struct measuring before = {0}, after = {0};
     struct pgphys_session *s = &h->session;
     int rc = pg_settings_load(h->ctx, NULL, &h->settings, err);
     if (rc == 0) rc = pgphys_session_start(s, h->settings, err);
     if (rc == 0) rc = pgphys_server_facts(s->c, h->facts, err);
     if (rc == 0) rc = pgphys_declared_facts(h->settings, h->facts, err);
-    if (rc == 0) rc = pgphys_invariants(h->settings, NULL, h->before, err);
     if (rc == 0) rc = open_folder(h, err);
     if (rc == 0) rc = pgphys_session_prove(s, h->dirfd, &h->control, err);
+    /* The instant of the backup is its end: one measurement is over before, the other begins behind. */
+    if (rc == 0) rc = measuring_start(&before, h, h->before, err);
     if (rc == 0) rc = between(h, err);
+    rc = measuring_end(&before, rc, err);
     if (rc == 0) rc = pgphys_session_stop(s, err);
-    if (rc == 0) rc = pgphys_invariants(h->settings, NULL, h->invariants, err);
-    if (rc == 0) rc = pgphys_invariants_steady(h->before, h->invariants, err);
+    if (rc == 0) rc = measuring_start(&after, h, h->invariants, err);
     if (rc == 0) rc = last_items(h, err);
+    rc = measuring_end(&after, rc, err);
+    if (rc == 0) rc = pgphys_invariants_steady(h->before, h->invariants, err);
     return rc == 0 ? finish_facts(h, err) : rc;
 }
 

@@ -97,6 +97,7 @@ struct pgphys_reading {
     struct meter meter;  /* of all that is read */
     atomic_uint_fast64_t bytes, items, vanished, shrunk, checked, unchecked;
     atomic_int_fast64_t told_ns;
+    atomic_bool in_vain;  /* set by who will not need it any more, and knows why: it ends, with ERR_INTERRUPTED */
     pthread_mutex_t lock; /* of all below */
     struct pgphys_bad *bad;
     size_t n_bad, cap_bad;

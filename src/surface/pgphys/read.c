@@ -237,7 +237,7 @@ static bool failed(struct pgphys_reading *r) {
     pthread_mutex_lock(&r->lock);
     bool is = r->failed;
     pthread_mutex_unlock(&r->lock);
-    return is;
+    return is || r->in_vain;
 }
 
 static void fail(struct pgphys_reading *r, const struct error *err) {
@@ -323,6 +323,7 @@ int pgphys_read_all(struct pgphys_reading *r, struct error *err) {
         *err = r->err;
         rc = -(int)r->err.code;
     }
+    if (rc == 0 && r->in_vain) rc = error_set(err, ERR_INTERRUPTED, "the files were not all read");
     pthread_mutex_destroy(&r->lock);
     meter_free(&r->meter);
     return rc;

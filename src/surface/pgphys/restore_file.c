@@ -33,6 +33,20 @@ static bool zeros(const uint8_t *p, size_t n) {
     return n == 0 || (p[0] == 0 && memcmp(p, p + 1, n - 1) == 0);
 }
 
+/* A file that is there and that threads compare in parts. */
+struct split {
+    uint64_t size; /* of what was there */
+    atomic_uint left;
+    atomic_bool written;
+    struct split *next;
+};
+/* What one thread writes: of a file all, or a part. */
+struct part {
+    const struct pgphys_item *it;
+    uint64_t from, to;
+    struct split *of; /* NULL: all */
+};
+
 struct place {
     struct pgphys_restore *r;
     int fd;
@@ -40,7 +54,8 @@ struct place {
     uint8_t *old;      /* PIECE_BYTES, or NULL: the file is new */
     uint64_t old_at;   /* of what is in old */
     size_t old_n;
-    uint64_t at, size; /* size: of what was there */
+    uint64_t at, end; /* of what is written */
+    uint64_t size;    /* of what was there */
     bool written;
 };
 
@@ -115,7 +130,9 @@ static int take_same(struct place *p, struct source_item *in, size_t *ret, struc
     *ret = 0;
     if (!p->old || !ops->match || p->at >= p->size) return 0;
     int rc = ops->peek(in, &e, err);
-    if (rc < 0 || e.hole || e.len == 0 || e.len > PIECE_BYTES || e.len > p->size - p->at || e.at != p->at) return rc;
+    if (rc < 0 || e.hole || e.len == 0 || e.len > PIECE_BYTES || e.len > p->size - p->at || e.len > p->end - p->at ||
+        e.at != p->at)
+        return rc;
     rc = look(p, (size_t)e.len, &is, err);
     if (rc == 0 && is.len >= e.len) rc = ops->match(in, is, &same, err);
     if (rc == 0 && same) *ret = (size_t)e.len;
@@ -130,8 +147,10 @@ static int fill_once(struct place *p, const struct pgphys_item *it, void (*judge
     head.name = BYTES_STR(it->name);
     int rc = r->src->ops->open(r->src, &head, &in, err);
     if (rc < 0) return rc;
+    const bool to_end = p->end == head.bytes;
     if (judge) judge(in);
-    while (rc == 0) {
+    if (p->at) rc = r->src->ops->seek(in, p->at, err);
+    while (rc == 0 && (to_end || p->at < p->end)) {
         struct bytes d = {0};
         rc = take_same(p, in, &d.len, err);
         if (d.len) {
@@ -139,10 +158,11 @@ static int fill_once(struct place *p, const struct pgphys_item *it, void (*judge
         } else {
             if (rc == 0) rc = r->src->ops->next(in, &d, err);
             if (rc < 0 || d.len == 0) break;
-            if (d.len > head.bytes - p->at) {
+            if (d.len > p->end - p->at && to_end) {
                 rc = error_set(err, ERR_RESTORE_DIFFERS, "%s has more content than the record says", it->name);
                 break;
             }
+            if (d.len > p->end - p->at) d.len = (size_t)(p->end - p->at);
             rc = put(p, d, err);
         }
         atomic_fetch_add_explicit(&r->bytes, d.len, memory_order_relaxed);
@@ -150,10 +170,8 @@ static int fill_once(struct place *p, const struct pgphys_item *it, void (*judge
         if (rc == 0) rc = stop_check(err);
     }
     r->src->ops->close(in);
-    if (rc == 0 && p->at != head.bytes)
+    if (rc == 0 && p->at != p->end)
         rc = error_set(err, ERR_RESTORE_DIFFERS, "%s has less content than the record says", it->name);
-    if (rc == 0 && seam_ftruncate(p->fd, (off_t)head.bytes) < 0)
-        rc = error_set_errno(err, ERR_IO_WRITE, "set the size of %s", it->name);
     return rc;
 }
 
@@ -182,23 +200,45 @@ static int old_file(struct pgphys_restore *r, const char *as, uint64_t *ret_size
     return seam_openat(r->dirfd, as, O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0);
 }
 
-int pgphys_file_write(struct pgphys_restore *r, const struct pgphys_item *it, const char *as, struct error *err) {
-    struct place p = {.r = r, .name = it->name};
+static int finish(struct place *p, const struct pgphys_item *it, struct error *err) {
+    struct pgphys_restore *r = p->r;
+    if (seam_ftruncate(p->fd, (off_t)it->head.bytes) < 0)
+        return error_set_errno(err, ERR_IO_WRITE, "set the size of %s", it->name);
+    atomic_fetch_add(p->old && !p->written && p->size == it->head.bytes ? &r->kept : &r->changed, 1);
+    return dress(r, p->fd, it->name, &it->attr, err);
+}
+
+static int part_write(struct pgphys_restore *r, const struct part *part, const char *as, struct error *err) {
+    const struct pgphys_item *it = part->it;
+    struct place p = {.r = r, .name = it->name, .at = part->from, .end = part->to};
     int rc = 0;
     p.fd = old_file(r, as, &p.size, err);
     if (err->code) return -(int)err->code;
+    if (p.fd < 0 && part->of) return error_set(err, ERR_IO_WRITE, "%s was taken away while it was written", it->name);
+    if (part->of) p.size = part->of->size;
     if (p.fd >= 0 && !(p.old = seam_alloc_aligned(4096, PIECE_BYTES)))
         rc = error_set(err, ERR_NO_MEMORY, "no memory to compare %s", it->name);
     if (p.fd < 0) {
         p.fd = seam_openat(r->dirfd, as, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
         if (p.fd < 0) return error_set_errno(err, ERR_IO_WRITE, "make %s", it->name);
     }
+    bool last = true;
     if (rc == 0) rc = fill(&p, it, err);
-    if (rc == 0) atomic_fetch_add(p.old && !p.written && p.size == it->head.bytes ? &r->kept : &r->changed, 1);
-    if (rc == 0) rc = dress(r, p.fd, it->name, &it->attr, err);
+    if (rc == 0 && part->of) {
+        if (p.written) part->of->written = true;
+        last = atomic_fetch_sub(&part->of->left, 1) == 1; /* never, when one has failed */
+        p.written = part->of->written;
+    }
+    if (rc == 0 && last) rc = finish(&p, it, err);
+    if (last) atomic_fetch_add(&r->done, 1);
     seam_free(p.old);
     if (seam_close(p.fd) < 0 && rc == 0) rc = error_set_errno(err, ERR_IO_WRITE, "close %s", it->name);
     return rc;
+}
+
+int pgphys_file_write(struct pgphys_restore *r, const struct pgphys_item *it, const char *as, struct error *err) {
+    const struct part all = {.it = it, .to = it->head.bytes};
+    return part_write(r, &all, as, err);
 }
 
 int pgphys_text_write(struct pgphys_restore *r, const char *name, struct bytes content, mode_t mode,
@@ -313,12 +353,47 @@ static void *writer_run(void *arg) {
     struct pgphys_restore *r = arg;
     void *p;
     while (queue_pop(r->queue, &p)) {
-        const struct pgphys_item *it = p;
+        struct part *part = p;
         struct error err = ERROR_INIT;
-        if (!failed(r) && pgphys_file_write(r, it, it->name, &err) < 0) fail(r, &err);
-        atomic_fetch_add(&r->done, 1);
+        if (!failed(r) && part_write(r, part, part->it->name, &err) < 0) fail(r, &err);
+        seam_free(part);
     }
     return NULL;
+}
+
+/* Whether it is worth more than one thread: each piece of it is judged by itself then. */
+static bool is_split(struct pgphys_restore *r, const struct pgphys_item *it, struct stat *st) {
+    const struct source_ops *ops = r->src->ops;
+    return r->delta && it->head.bytes >= 2 * PGPHYS_PART_BYTES && ops->match && ops->apart && ops->seek &&
+           seam_fstatat(r->dirfd, it->name, st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st->st_mode) &&
+           st->st_nlink == 1 && st->st_size >= 2 * (off_t)PGPHYS_PART_BYTES;
+}
+
+static int submit(struct pgphys_restore *r, const struct pgphys_item *it, struct split **splits, struct error *err) {
+    const uint64_t bytes = it->head.bytes;
+    struct split *of = NULL;
+    struct stat st;
+    void *p;
+    int rc = 0;
+    uint64_t step = bytes;
+    if (is_split(r, it, &st)) {
+        if ((rc = mem_alloc(sizeof *of, &p, err)) < 0) return rc;
+        step = PGPHYS_PART_BYTES;
+        of = p;
+        of->size = (uint64_t)st.st_size;
+        of->left = (unsigned)((bytes + step - 1) / step);
+        of->next = *splits;
+        *splits = of;
+    }
+    uint64_t from = 0;
+    do {
+        struct part *part;
+        if ((rc = mem_alloc(sizeof *part, (void **)&part, err)) < 0) return rc;
+        *part = (struct part){.it = it, .from = from, .to = bytes - from < step ? bytes : from + step, .of = of};
+        from = part->to;
+        queue_push(r->queue, part);
+    } while (from < bytes);
+    return 0;
 }
 
 /* postgresql.auto.conf is written with what recovery needs, tablespace_map would lead the server to the old places, and
@@ -332,6 +407,7 @@ int pgphys_files_write(struct pgphys_restore *r, struct error *err) {
     pthread_t threads[PGPHYS_JOBS_MAX];
     unsigned jobs = r->ctx->jobs ? r->ctx->jobs : 1, n = 0;
     if (jobs > PGPHYS_JOBS_MAX) jobs = PGPHYS_JOBS_MAX;
+    struct split *splits = NULL;
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < r->n; i++) {
         bool link = r->items[i].attr.type == PGPHYS_LINK;
@@ -347,12 +423,16 @@ int pgphys_files_write(struct pgphys_restore *r, struct error *err) {
     }
     for (size_t i = 0; rc == 0 && i < r->n && !failed(r); i++)
         if (r->items[i].attr.type == PGPHYS_FILE && !written_elsewhere(r, &r->items[i]))
-            queue_push(r->queue, &r->items[i]);
+            rc = submit(r, &r->items[i], &splits, err);
     if (rc < 0) fail(r, err);
     if (r->queue) queue_close(r->queue);
     while (n > 0) pthread_join(threads[--n], NULL);
     queue_free(r->queue);
     r->queue = NULL;
+    for (struct split *s; (s = splits);) {
+        splits = s->next;
+        seam_free(s);
+    }
     struct error late = ERROR_INIT;
     if (r->lasting && (errno = flush_end(&r->flush, rc == 0 && !failed(r))) != 0) {
         error_set_errno(&late, ERR_IO_SYNC, "make what was restored durable");

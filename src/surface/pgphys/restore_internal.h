@@ -12,6 +12,7 @@
 #include "surface/pgphys/pgphys_internal.h"
 
 #define PGPHYS_AUTO_CONF "postgresql.auto.conf"
+#define PGPHYS_PART_BYTES (16u << 20) /* of a file that is there already, so much is one thread's at once */
 
 struct pgphys_item { /* of the snapshot; name and target in the list's memory */
     const char *name, *target; /* target: of a link, where it will lead */
