@@ -9,6 +9,9 @@ void mem_init(void) {
      * where the ones between them hold them fast: a million files then cost a hundred MiB more. The buffers of every
      * day are smaller than this, and stay cheap. */
     (void)mallopt(M_MMAP_THRESHOLD, 4 << 20);
+    /* A heap keeps what was once taken from it: with one for each thread, frames that one decodes and another lets go
+     * had a restore from a bucket hold 60 MiB more. It takes no more CPU time with two, with four or with one. */
+    (void)mallopt(M_ARENA_MAX, 2);
 #endif
 }
 

@@ -11,6 +11,10 @@
 #define KEPT_BYTES_MAX (16u << 20)
 #define KEPT_BYTES_SEVERAL (4u << 20)
 #define ALONE_BYTES (96u << 20)
+/* Frames that files beside each other lie in, by turns, as who stores them fills several at once: when the next of them
+ * is read, the decoded frame is still there. Fewer where there are several readers, whose caches are small. */
+#define LATELY 8
+#define LATELY_SEVERAL 3
 #define GROWING 4 /* packs wanted last, of which more may yet be told: what is not worth it now may be later */
 
 /* What is wanted of one pack. */
@@ -59,8 +63,10 @@ struct ahead {
     size_t run_count;
     struct segment *segments;
     size_t kept_bytes;
-    const struct want *last; /* what was expected last, so that neighbours in one frame count once */
-    uint32_t last_frame;
+    struct {
+        const struct want *w;
+        uint32_t frame;
+    } lately[LATELY]; /* what was expected last, each once: who is told of it again soon counts as its neighbour */
     uint64_t clock;
     pthread_t threads[THREADS];
     unsigned thread_count;
@@ -245,18 +251,28 @@ static bool wanted(const struct want *w, uint32_t frame) {
     return bit(w, frame, WANTED);
 }
 
+/* Whether the frame is one of those that were expected just before; now it is. */
+static bool lately(struct ahead *a, const struct want *w, uint32_t frame) {
+    const unsigned most = a->kept_max == KEPT_BYTES_MAX ? LATELY : LATELY_SEVERAL;
+    unsigned i = 0;
+    while (i < most && (a->lately[i].w != w || a->lately[i].frame != frame)) i++;
+    const bool was = i < most;
+    for (i = was ? i : most - 1; i > 0; i--) a->lately[i] = a->lately[i - 1];
+    a->lately[0].w = w;
+    a->lately[0].frame = frame;
+    return was;
+}
+
 static void want_frame(struct ahead *a, struct want *w, uint32_t frame) {
     struct error e = ERROR_INIT;
     size_t cap = w->words, need = frame / 32 + 1;
-    const bool same = a->last == w && a->last_frame == frame;
     if (frame > w->bytes / AEAD_TAG_BYTES) return; /* an index that lies */
     if (need > w->words) {
         if (mem_grow((void **)&w->frames, &cap, need, sizeof *w->frames, &e) < 0) return;
         memset(w->frames + w->words, 0, (cap - w->words) * sizeof *w->frames);
         w->words = (uint32_t)cap;
     }
-    a->last = w;
-    a->last_frame = frame;
+    const bool same = lately(a, w, frame);
     if (wanted(w, frame)) {
         if (!same) bit_set(w, frame, AGAIN, true);
         return;
@@ -453,7 +469,7 @@ void ahead_forget(struct ahead *a) {
             seam_free(w);
         }
     a->count = a->next = 0; /* what stays is there or on its way */
-    a->last = NULL;
+    memset(a->lately, 0, sizeof a->lately);
     pthread_mutex_unlock(&a->lock);
 }
 

@@ -43,8 +43,9 @@ void ahead_forget(struct ahead *a);
 bool ahead_whole(struct ahead *a, const struct location *l, struct ahead_hold *ret);
 /* Bytes that hold the frame, by the pack's directory: with what is wanted behind it. Fetches them in this thread. */
 bool ahead_range(struct ahead *a, const struct location *l, const struct pack_in *in, struct ahead_hold *ret);
-/* Done with the frame of this location, whose bytes are `len` from `at` on in its pack; len 0: it was not looked at. One that is
- * expected at more than one place stays a while. */
+/* Done with the frame of this location, whose bytes are `len` from `at` on in its pack; len 0: it was not looked at.
+ * One that is expected again long after stays a while; what was told of again soon is taken to be read while it is
+ * decoded. */
 void ahead_release(struct ahead *a, const struct location *l, uint64_t at, uint32_t len, struct ahead_hold *h);
 
 #endif

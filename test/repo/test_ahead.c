@@ -387,6 +387,86 @@ static void what_one_range_has_is_in_no_other(void **state) {
     free(data);
 }
 
+/* A place in each frame of data there is, pack by pack. */
+static size_t all_frames(const struct index *x, struct location *at, size_t max) {
+    struct error err = ERROR_INIT;
+    size_t n = 0;
+    for (size_t run = 0; run < x->count; run++) {
+        struct run_view v;
+        kit_ok(index_scan(x, run, true, &v, &err), &err);
+        for (uint32_t p = 0; p < v.pack_count; p++) {
+            if (get_u64(v.packs + (size_t)p * RUN_PACK_BYTES + DIGEST_BYTES) & RUN_PACK_META) continue;
+            for (uint32_t frame = 0, found = 1; found; frame++) {
+                found = 0;
+                for (uint64_t i = 0; i < v.entry_count && !found && n < max; i++) {
+                    const uint8_t *e = v.entries + i * RUN_ENTRY_BYTES;
+                    if (get_u32(e + 16) != p || get_u32(e + 20) != frame) continue;
+                    at[n++] = (struct location){.run = run, .entry = i, .pack = p, .frame = frame};
+                    found = 1;
+                }
+            }
+        }
+        index_scan_end(&v);
+    }
+    return n;
+}
+
+static void take(struct kit *k, struct ahead *a, const struct location *at) {
+    struct error err = ERROR_INIT;
+    struct ahead_hold h = {0};
+    struct pack_in *in;
+    struct digest pack;
+    bool meta;
+    assert_true(index_pack(&k->repo->index, at, &pack, NULL, &meta));
+    assert_true(ahead_whole(a, at, &h));
+    kit_ok(pack_in_open_from(k->repo, meta, &pack, h.bytes.len, h.bytes, &in, &err), &err);
+    const struct frame *f = pack_in_frame(in, at->frame);
+    ahead_release(a, at, f->at, f->stored_len, &h);
+    pack_in_free(in);
+}
+
+static void a_frame_stays_for_who_comes_much_later_alone(void **state) {
+    struct kit k;
+    struct error err = ERROR_INIT;
+    struct location at[64];
+    struct ahead *a;
+    struct ahead_hold h;
+    struct pack_in *in;
+    struct digest pack;
+    bool meta;
+    uint8_t *data = malloc(2 * SIZE);
+    (void)state;
+    kit_random(data, 2 * SIZE, 5);
+    kit_begin(&k);
+    kit_backup(&k, "s", &(struct kit_item){"a", CONTENT_PAGES, data, 2 * SIZE}, 1, false, NULL);
+    const size_t n = all_frames(&k.repo->index, at, 64);
+    assert_in_range(n, 16, 64);
+    assert_true(index_pack(&k.repo->index, &at[2], &pack, NULL, &meta));
+    kit_ok(pack_in_open(k.repo, meta, &pack, &in, &err), &err);
+    far_begin(&k, 0, true);
+    kit_ok(ahead_new(k.repo, &k.repo->index, 96u << 20, &a, &err), &err);
+    far_count();
+    /* files beside each other lie by turns in frames that were filled together; one lies where another did long before
+     */
+    for (int turn = 0; turn < 3; turn++)
+        for (size_t i = 0; i < 2; i++) ahead_expect(a, &at[i]);
+    for (size_t i = 2; i < n; i++) ahead_expect(a, &at[i]);
+    ahead_expect(a, &at[2]);
+    for (size_t i = 0; i < n; i++) take(&k, a, &at[i]);
+    const unsigned reads = places[0].reads;
+    const struct frame *f = pack_in_frame(in, at[2].frame);
+    assert_int_equal(k.repo->sealed.used, f->stored_len);
+    assert_true(ahead_range(a, &at[2], in, &h));
+    assert_int_equal(h.at, f->at);
+    ahead_release(a, &at[2], f->at, f->stored_len, &h);
+    assert_int_equal(places[0].reads, reads);
+    ahead_free(a);
+    assert_int_equal(k.repo->sealed.used, 0);
+    pack_in_free(in);
+    kit_end(&k);
+    free(data);
+}
+
 /* ---- the rows themselves ---- */
 
 struct passed {
@@ -467,6 +547,7 @@ int main(void) {
         cmocka_unit_test(what_lies_in_packs_that_are_gone_comes_as_packs),
         cmocka_unit_test(readers_of_one_handle_share_a_bound),
         cmocka_unit_test(what_one_range_has_is_in_no_other),
+        cmocka_unit_test(a_frame_stays_for_who_comes_much_later_alone),
         cmocka_unit_test(what_is_expected_is_kept_until_it_is_had),
         cmocka_unit_test(there_are_no_more_rows_than_there_may_be),
     };
