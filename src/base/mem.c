@@ -1,4 +1,5 @@
 #include "base/seam.h"
+#include <sys/mman.h>
 #ifdef __GLIBC__
 #include <malloc.h>
 #endif
@@ -20,6 +21,14 @@ void mem_keep(void) {
     (void)mallopt(M_MMAP_THRESHOLD, 32 << 20);
     (void)mallopt(M_TRIM_THRESHOLD, 256 << 20);
 #endif
+}
+
+void *mem_large(size_t n) {
+    const size_t page = 2u << 20;
+    if (n < 2 * page) return seam_alloc_aligned(4096, n);
+    void *p = seam_alloc_aligned(page, n);
+    if (p) (void)madvise(p, n / page * page, MADV_HUGEPAGE);
+    return p;
 }
 
 int mem_alloc(size_t n, void **ret, struct error *err) {

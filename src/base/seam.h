@@ -108,6 +108,9 @@ void mem_init(void);
 /* From here on freed blocks of up to 32 MiB are kept for those that come: for a process that wants such again and again
  * and ends soon. */
 void mem_keep(void);
+/* As seam_alloc, for what is megabytes long and filled at once: in large pages, where the system has them, as to come
+ * by each small one costs as much as what is done with its bytes. */
+void *mem_large(size_t n);
 int mem_alloc(size_t n, void **ret, struct error *err) PK_CHECK;        /* zeroed; free with seam_free */
 int mem_dup(const void *p, size_t n, void **ret, struct error *err) PK_CHECK;
 int mem_strdup(const char *s, char **ret, struct error *err) PK_CHECK;

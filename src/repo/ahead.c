@@ -380,7 +380,7 @@ static struct segment *segment_new(struct ahead *a, struct want *w, uint64_t at,
     *g = (struct segment){
         .w = w, .at = at, .len = len, .whole = k == WHOLE, .kept = k == KEPT, .used = ++a->clock, .next = a->segments};
     const bool room = room_take(a->room, len);
-    if (!room || !(g->bytes = bytes ? bytes : seam_alloc(len))) {
+    if (!room || !(g->bytes = bytes ? bytes : mem_large(len))) {
         if (room) a->room->used -= len;
         seam_free(g);
         return NULL;

@@ -219,10 +219,12 @@ static int frame_store(struct writer *w, const struct group *g, enum codec_kind 
     int rc = meta ? 0 : random_bytes(&pick, 1, err);
     if (rc < 0) return rc;
     pthread_mutex_lock(&w->pack_lock);
-    struct open_pack **at = meta ? &w->meta : &w->data[pick % DATA_PACKS_OPEN];
+    const unsigned one = w->moving && pick >= UINT8_MAX / 4 ? w->elder : pick % DATA_PACKS_OPEN;
+    struct open_pack **at = meta ? &w->meta : &w->data[one];
     if (*at && !pack_out_fits((*at)->pack, payload.len, g->count)) {
         full = *at;
         *at = NULL;
+        if (!meta && one == w->elder) w->elder = (one + 1) % DATA_PACKS_OPEN;
     }
     if (!*at) *at = pack_begin(w, meta, err);
     o = *at;

@@ -81,7 +81,7 @@ int pack_out_new(struct repo *r, const struct session *s, bool meta, struct pack
     p->cap = meta ? r->meta_pack_bytes : r->data_pack_bytes;
     p->parity = r->parity_percent;
     p->room = parity_room(p->cap, p->parity);
-    p->mem = seam_alloc_aligned(4096, p->cap);
+    p->mem = mem_large(p->cap);
     if (!p->mem) {
         rc = error_set(err, ERR_NO_MEMORY, "no memory for a pack of %zu bytes", p->cap);
         goto fail;
@@ -210,8 +210,9 @@ int pack_out_finish(struct repo *r, struct pack_out *p, struct digest *ret_name,
     *ret_bytes = p->used;
     char key[96];
     pack_key(p->meta, ret_name, key);
-    struct bytes part = BYTES_OF(p->mem, p->used);
-    return store_stage(r->store, key, &part, 1, err);
+    uint8_t *mem = p->mem;
+    p->mem = NULL;
+    return store_stage_own(r->store, key, mem, p->used, ret_name->b, err);
 }
 
 int pack_out_entries(struct pack_out *p, uint32_t pack_ordinal, struct run_entry **entries, size_t *n, size_t *cap,

@@ -4,7 +4,8 @@
 #include "repo/writer_internal.h"
 
 #define MOVE_SHARE 6  /* a pack is sooner read whole than in pieces, one after the other */
-#define WASTE_SHARE 8 /* a frame of which no more than this part is dead goes as it is */
+#define MOVERS 2      /* threads that read packs beside the caller: what one waits for, the others do not */
+#define WASTE_SHARE 4 /* a frame of which no more than this part is dead goes as it is */
 
 struct marks {
     struct repo *r;
@@ -93,10 +94,20 @@ int packs_use(struct repo *r, int (*cb)(void *, const struct pack_use *, struct 
     return rc;
 }
 
-/* Where something live is in each pack that is moved; `found` is false when the index knows of nothing. */
+/* What every pack is moved with. */
+struct repacking {
+    struct writer *w;
+    const struct marks *m;
+    struct fetcher *f;
+};
+/* A pack that is moved; where something live is in it, where that is a help. */
 struct move {
+    const struct repacking *by;
+    const struct pack_fact *of;
     struct location at;
+    uint64_t live; /* bytes */
     bool found;
+    unsigned epoch;
 };
 
 /* What is live in the packs that are moved, of one run. With `f` the fetcher is told of it, else `moves` is filled. */
@@ -119,27 +130,40 @@ static int moves_scan(const struct marks *m, size_t run, const struct pack_facts
         if (l.pack >= v.pack_count || !of[l.pack] || !bit_get(m->live[run], l.entry)) continue;
         if (f)
             fetch_expect_at(f, &l);
-        else
-            moves[of[l.pack] - which->f] = (struct move){l, true};
+        else {
+            struct move *to = &moves[of[l.pack] - which->f];
+            to->at = l;
+            to->live += get_u32(e + 24);
+            to->found = true;
+        }
     }
     index_scan_end(&v);
     seam_free(mem);
     return rc;
 }
 
-/* Tells the fetcher what pack_move will ask for, in that order of packs. *ret stays NULL where that is no help. */
-static int moves_expect(struct repo *r, const struct marks *m, struct fetcher *f, const struct pack_facts *which,
-                        struct move **ret, struct error *err) {
+static int thin_first(const void *a, const void *b) {
+    const struct move *x = a, *y = b;
+    return (x->live > y->live) - (x->live < y->live);
+}
+
+/* The packs in the order in which they are moved, of which the fetcher is told where that is a help: those that come in
+ * pieces first, as their pieces are waited for while the others, which come whole, are worked on. */
+static int moves_make(const struct repacking *by, const struct pack_facts *which, struct move **ret,
+                      struct error *err) {
+    const struct repo *r = by->w->repo;
     void *mem;
-    if (!store_reads_many(r->store)) return 0;
     int rc = mem_alloc((which->n + 1) * sizeof(struct move), &mem, err);
     if (rc < 0) return rc;
-    *ret = mem;
-    for (size_t i = 0; i < r->index.count && rc == 0; i++) rc = moves_scan(m, i, which, NULL, *ret, err);
-    fetch_share(f, MOVE_SHARE);
+    struct move *moves = *ret = mem;
+    for (size_t i = 0; i < which->n; i++) moves[i] = (struct move){.by = by, .of = &which->f[i]};
+    if (!store_reads_many(r->store)) return 0;
+    for (size_t i = 0; i < r->index.count && rc == 0; i++) rc = moves_scan(by->m, i, which, NULL, moves, err);
+    qsort(moves, which->n, sizeof *moves, thin_first);
+    fetch_share(by->f, MOVE_SHARE);
     for (size_t i = 0; i < which->n && rc == 0; i++)
-        if ((*ret)[i].found) fetch_expect_at(f, &(*ret)[i].at);
-    for (size_t i = 0; i < r->index.count && rc == 0; i++) rc = moves_scan(m, i, which, f, NULL, err);
+        if (moves[i].found) fetch_expect_at(by->f, &moves[i].at);
+    for (size_t i = 0; i < r->index.count && rc == 0; i++) rc = moves_scan(by->m, i, which, by->f, NULL, err);
     return rc;
 }
 
@@ -266,23 +290,24 @@ static int frames_move(struct moving_pack *p, const struct move *at, struct erro
     return rc;
 }
 
-/* `at` is NULL, or of that pack. */
-static int pack_move(struct writer *w, const struct marks *m, struct fetcher *f, const struct pack_fact *of,
-                     const struct move *at, struct error *err) {
+static int pack_move(const struct move *v, struct error *err) {
+    struct writer *w = v->by->w;
+    struct fetcher *f = v->by->f;
+    const struct move *at = NULL;
     void *mem;
     int rc = writer_alive(w, err);
     if (rc == 0) rc = stop_check(err);
     if (rc == 0) rc = mem_alloc(sizeof(struct moving_pack), &mem, err);
     if (rc < 0) return rc;
     struct moving_pack *p = mem;
-    *p = (struct moving_pack){.w = w, .m = m, .f = f, .holds = 1};
-    if (at && at->found) {
+    *p = (struct moving_pack){.w = w, .m = v->by->m, .f = f, .holds = 1};
+    if (v->found) {
         const struct pack_in *in = NULL;
+        at = v;
         rc = fetch_dir(f, &at->at, &in, &p->hold, err);
         p->in = (struct pack_in *)(uintptr_t)in;
     } else {
-        at = NULL;
-        rc = pack_in_open(w->repo, of->meta, &of->name, &p->own, err);
+        rc = pack_in_open(w->repo, v->of->meta, &v->of->name, &p->own, err);
         p->in = p->own;
     }
     if (rc == 0) rc = frames_move(p, at, err);
@@ -301,20 +326,31 @@ int moved_epoch(struct writer *w, unsigned epoch, struct error *err) {
     return rc;
 }
 
-static int packs_move(struct writer *w, const struct marks *m, struct fetcher *f, const struct pack_facts *which,
-                      const struct move *moves, struct error *err) {
-    void *mem;
-    int rc = mem_alloc((which->n + 1) * sizeof(unsigned), &mem, err);
-    if (rc < 0) return rc;
-    unsigned *epochs = mem;
-    for (size_t i = 0; i < which->n && rc == 0 && w->repo->epoch; i++)
-        rc = pack_epoch(w->repo, which->f[i].meta, &which->f[i].name, &epochs[i], err);
+static void move_task(void *arg) {
+    const struct move *v = arg;
+    struct error err = ERROR_INIT;
+    if (pack_move(v, &err) < 0) writer_fail(v->by->w, &err);
+}
+
+static int packs_move(struct writer *w, struct move *moves, size_t n, struct error *err) {
+    struct pool *movers = NULL;
+    int rc = 0;
+    if (store_reads_many(w->repo->store)) rc = pool_new(MOVERS, MOVERS, &movers, err);
+    for (size_t i = 0; i < n && rc == 0 && w->repo->epoch; i++)
+        rc = pack_epoch(w->repo, moves[i].of->meta, &moves[i].of->name, &moves[i].epoch, err);
     for (unsigned e = 0; e <= w->repo->epoch && rc == 0; e++) {
         rc = moved_epoch(w, e, err);
-        for (size_t i = 0; i < which->n && rc == 0; i++)
-            if (epochs[i] == e) rc = pack_move(w, m, f, &which->f[i], moves ? &moves[i] : NULL, err);
+        for (size_t i = 0; i < n && rc == 0; i++) {
+            if (moves[i].epoch != e) continue;
+            if (movers)
+                pool_submit(movers, move_task, &moves[i]);
+            else
+                rc = pack_move(&moves[i], err);
+        }
+        if (movers) pool_drain(movers);
+        if (rc == 0) rc = writer_alive(w, err);
     }
-    seam_free(mem);
+    pool_free(movers);
     return rc;
 }
 
@@ -345,8 +381,9 @@ int repack(struct repo *r, const struct marks *m, const struct pack_facts *which
     int rc = writer_open_bare(r, &o, &w, err);
     if (rc == 0) rc = fetcher_new(r, &r->index, NULL, 16u << 20, &f, err);
     if (rc == 0) fetch_reader(f);
-    if (rc == 0) rc = moves_expect(r, m, f, which, &moves, err);
-    if (rc == 0) rc = packs_move(w, m, f, which, moves, err);
+    const struct repacking by = {w, m, f};
+    if (rc == 0) rc = moves_make(&by, which, &moves, err);
+    if (rc == 0) rc = packs_move(w, moves, which->n, err);
     if (w) pool_drain(w->pool);                 /* its tasks fetch */
     if (rc == 0) rc = repo_index_whole(r, err); /* else what lives may not have been seen to */
     if (w) rc = moved_finish(w, rc, new_packs, new_runs, ret_bytes, err);

@@ -153,6 +153,7 @@ struct writer {
     pthread_mutex_t pack_lock;
     pthread_cond_t pack_cond;
     struct open_pack *data[DATA_PACKS_OPEN], *meta;
+    unsigned elder; /* of data. Seven eighths of what is moved go there, so that one is stored while the other fills */
 
     pthread_mutex_t done_lock; /* finished packs and their entries */
     struct run_entry *entries;

@@ -38,6 +38,16 @@ int store_stage(struct store *s, const char *key, const struct bytes *parts, siz
     return rc < 0 ? rc : s->ops->stage(s, key, parts, n, err);
 }
 
+int store_stage_own(struct store *s, const char *key, uint8_t *mem, size_t len, const uint8_t sha256[32],
+                    struct error *err) {
+    const struct bytes part = {mem, len};
+    int rc = check_key(key, err);
+    if (rc == 0 && s->ops->stage_own) return s->ops->stage_own(s, key, mem, len, sha256, err);
+    if (rc == 0) rc = s->ops->stage(s, key, &part, 1, err);
+    seam_free(mem);
+    return rc;
+}
+
 int store_commit(struct store *s, struct error *err) {
     return s->ops->commit(s, err);
 }

@@ -105,6 +105,10 @@ struct store_ops {
     void (*close)(struct store *); /* drops what is staged */
     /* Optional: adds what only the driver can find out to what store_probe found. `folder` is a fresh one of the probe's own. */
     int (*probe)(struct store *, const char *folder, struct store_facts *facts, struct error *);
+    /* Optional: `stage` of what the caller gives away, whatever comes of it (mem is freed by seam_free), with its
+     * SHA-256, which is not made again. */
+    int (*stage_own)(struct store *, const char *key, uint8_t *mem, size_t len, const uint8_t sha256[32],
+                     struct error *);
     /* Optional, for places where a request takes long and many do not take longer: they are under way at the same time. */
     void (*get_many)(struct store *, struct store_get *gets, size_t n);
     int (*remove_many)(struct store *, const char *const *keys, size_t n, struct error *);
@@ -133,6 +137,9 @@ struct store {
 };
 
 int store_stage(struct store *s, const char *key, const struct bytes *parts, size_t n, struct error *err) PK_CHECK;
+/* The same of bytes that are given away, from seam_alloc or its like, by somebody who knows their SHA-256. */
+int store_stage_own(struct store *s, const char *key, uint8_t *mem, size_t len, const uint8_t sha256[32],
+                    struct error *err) PK_CHECK;
 int store_commit(struct store *s, struct error *err) PK_CHECK;
 int store_create(struct store *s, const char *key, struct bytes content, struct error *err) PK_CHECK;
 /* Also tells when, by the place's clock; 0: that is not known. */

@@ -1,5 +1,6 @@
 #include "base/thread.h"
 #include "base/time.h"
+#include "crypto/crypto.h"
 #include "store_test.h"
 
 static store_opener opener;
@@ -165,6 +166,32 @@ static void what_is_staged_is_seen_after_commit(void **state) {
         assert_int_equal(listed(other, ""), before + 3);
     }
     OK(store_commit(s, e)); /* nothing staged is fine */
+    store_close(s), store_close(other);
+}
+
+static uint8_t *given(struct bytes b) {
+    uint8_t *mem = mem_large(b.len);
+    assert_non_null(mem);
+    memcpy(mem, b.ptr, b.len);
+    return mem;
+}
+
+static void what_is_given_away_is_staged_like_any_other(void **state) {
+    (void)state;
+    struct store *s = handle(), *other = handle();
+    struct bytes content = text("given away"), theirs = text("their bytes");
+    struct digest d;
+    sha256(content, &d);
+    OK(store_stage_own(s, "own/x", given(content), content.len, d.b, e));
+    OK(store_commit(s, e));
+    holds(other, "own/x", content);
+    OK(store_stage_own(s, "own/x", given(content), content.len, d.b, e)); /* the same again */
+    OK(store_commit(s, e));
+    OK(store_create(other, "own/taken", theirs, e));
+    OK(store_stage_own(s, "own/taken", given(content), content.len, d.b, e));
+    FAILS(ERR_OBJECT_EXISTS, "own/taken", store_commit(s, e));
+    holds(other, "own/taken", theirs);
+    FAILS(ERR_STORE_KEY, "cannot be the name", store_stage_own(s, "a//b", given(content), content.len, d.b, e));
     store_close(s), store_close(other);
 }
 
@@ -628,6 +655,7 @@ int conformance_run(store_opener open, void *ctx) {
         cmocka_unit_test(a_name_is_taken_once),
         cmocka_unit_test(of_two_creators_one_wins),
         cmocka_unit_test(what_is_staged_is_seen_after_commit),
+        cmocka_unit_test(what_is_given_away_is_staged_like_any_other),
         cmocka_unit_test(closing_drops_what_is_staged),
         cmocka_unit_test(commit_takes_equal_bytes_and_refuses_others),
         cmocka_unit_test(every_size_and_cut_comes_back),

@@ -75,7 +75,7 @@ static int is_ours(struct s3_store *s, const char *key, const char *mark, bool u
 }
 
 int s3_put_dated(struct s3_store *s, const char *key, const struct bytes *parts, size_t n, enum s3_put_mode mode,
-                 const atomic_bool *cancel, int64_t *ret_date_ns, struct error *err) {
+                 const struct digest *known, const atomic_bool *cancel, int64_t *ret_date_ns, struct error *err) {
     static const struct bytes nothing = {NULL, 0};
     char what[S3_KEY_BYTES_MAX], mark[33], until[32];
     uint8_t random[16];
@@ -87,6 +87,7 @@ int s3_put_dated(struct s3_store *s, const char *key, const struct bytes *parts,
                         .body = n ? parts : &nothing,
                         .body_count = n ? n : 1,
                         .digest = true,
+                        .known = known,
                         .unsure = mode == S3_PUT_AGAIN,
                         .cancel = cancel};
     int rc = random_bytes(random, sizeof random, err);
@@ -115,12 +116,12 @@ int s3_put_dated(struct s3_store *s, const char *key, const struct bytes *parts,
 
 int s3_put(struct s3_store *s, const char *key, const struct bytes *parts, size_t n, enum s3_put_mode mode,
            const atomic_bool *cancel, struct error *err) {
-    return s3_put_dated(s, key, parts, n, mode, cancel, NULL, err);
+    return s3_put_dated(s, key, parts, n, mode, NULL, cancel, NULL, err);
 }
 
 int s3_create_timed(struct store *st, const char *key, struct bytes content, int64_t *ret_created_ns,
                     struct error *err) {
-    return s3_put_dated((struct s3_store *)st, key, &content, 1, S3_PUT_CREATE, NULL, ret_created_ns, err);
+    return s3_put_dated((struct s3_store *)st, key, &content, 1, S3_PUT_CREATE, NULL, NULL, ret_created_ns, err);
 }
 
 int s3_create(struct store *st, const char *key, struct bytes content, struct error *err) {

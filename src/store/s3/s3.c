@@ -57,6 +57,7 @@ static const struct store_ops s3_ops = {
     .name = "s3",
     .promises = STORE_ATOMIC_CREATE | STORE_READ_AFTER_WRITE | STORE_LIST_AFTER_WRITE,
     .stage = s3_stage,
+    .stage_own = s3_stage_own,
     .commit = s3_commit,
     .create = s3_create,
     .create_timed = s3_create_timed,

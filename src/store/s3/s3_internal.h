@@ -95,6 +95,7 @@ struct s3_call {
     size_t header_count;
     const struct bytes *body;
     size_t body_count;
+    const struct digest *known; /* the body's digest, when somebody has made it; else NULL */
     bool digest; /* send the body's digest as a checksum that the server checks and keeps */
     bool md5;    /* the server wants a checksum in any case: send Content-MD5 where none other goes */
     void *into;
@@ -139,7 +140,8 @@ int s3_put(struct s3_store *s, const char *key, const struct bytes *parts, size_
 /* As s3_put; ret_date_ns (NULL: unwanted) is what the server's clock showed when it had stored the object, 0 when that
  * is not known. */
 int s3_put_dated(struct s3_store *s, const char *key, const struct bytes *parts, size_t n, enum s3_put_mode mode,
-                 const atomic_bool *cancel, int64_t *ret_date_ns, struct error *err) PK_CHECK;
+                 const struct digest *known, const atomic_bool *cancel, int64_t *ret_date_ns,
+                 struct error *err) PK_CHECK;
 /* Whether the object under key holds just these bytes. */
 int s3_same(struct s3_store *s, const char *key, const struct bytes *parts, size_t n, bool *ret_same,
             struct error *err) PK_CHECK;
@@ -193,6 +195,8 @@ int s3_remove_each(struct s3_store *s, const char *const *keys, size_t n, struct
 
 /* The driver's functions. */
 int s3_stage(struct store *, const char *key, const struct bytes *parts, size_t n, struct error *) PK_CHECK;
+int s3_stage_own(struct store *st, const char *key, uint8_t *mem, size_t len, const uint8_t sha256[32],
+                 struct error *err) PK_CHECK;
 int s3_commit(struct store *, struct error *) PK_CHECK;
 int s3_create(struct store *, const char *key, struct bytes content, struct error *) PK_CHECK;
 int s3_create_timed(struct store *, const char *key, struct bytes content, int64_t *ret_created_ns,

@@ -9,6 +9,8 @@ struct job {
     char *key;
     uint8_t *bytes;
     size_t len;
+    bool known;
+    struct digest sha256; /* when known */
     enum { JOB_PENDING, JOB_DONE, JOB_FAILED } state;
     bool told; /* a commit has reported its failure */
     bool tried;
@@ -49,14 +51,16 @@ static void sweep(struct stager *g) {
 static void run(void *arg) {
     struct job *j = arg;
     struct stager *g = j->g;
-    struct bytes part = BYTES_OF(j->bytes, j->len);
+    const struct bytes part = BYTES_OF(j->bytes, j->len);
+    const struct digest *known = j->known ? &j->sha256 : NULL;
     struct error err = ERROR_INIT;
-    int rc = s3_put(g->s, j->key, &part, 1, j->tried ? S3_PUT_AGAIN : S3_PUT_SAME_IS_FINE, &g->s->closing, &err);
+    int rc = s3_put_dated(g->s, j->key, &part, 1, j->tried ? S3_PUT_AGAIN : S3_PUT_SAME_IS_FINE, known, &g->s->closing,
+                          NULL, &err);
     /* A signal breaks what is under way. Whoever is told to stop still wants what was staged, to go on from it later.
      */
     if ((rc == -ERR_INTERRUPTED || rc == -ERR_TERMINATED) && !atomic_load(&g->s->closing)) {
         error_clear(&err);
-        rc = s3_put(g->s, j->key, &part, 1, S3_PUT_AGAIN, &g->s->closing, &err);
+        rc = s3_put_dated(g->s, j->key, &part, 1, S3_PUT_AGAIN, known, &g->s->closing, NULL, &err);
     }
     pthread_mutex_lock(&g->lock);
     j->state = rc == 0 ? JOB_DONE : JOB_FAILED;
@@ -132,39 +136,52 @@ static int make_room(struct stager *g, size_t len, struct error *err) {
     return rc;
 }
 
-static int job_new(struct stager *g, const char *key, const struct bytes *parts, size_t n, size_t len, struct job **ret,
+/* Takes `mem` over, unless it fails. */
+static int job_new(struct stager *g, const char *key, uint8_t *mem, size_t len, const uint8_t *sha256, struct job **ret,
                    struct error *err) {
     void *p;
     int rc = mem_alloc(sizeof(struct job), &p, err);
     if (rc < 0) return rc;
     struct job *j = p;
-    *j = (struct job){.g = g, .len = len};
-    rc = mem_strdup(key, &j->key, err);
-    if (rc == 0) {
-        j->bytes = seam_alloc(len > 0 ? len : 1);
-        if (!j->bytes) rc = error_set(err, ERR_NO_MEMORY, "no memory for an object of %zu bytes", len);
-    }
-    for (size_t i = 0, at = 0; i < n && rc == 0; at += parts[i++].len)
-        if (parts[i].len > 0) memcpy(j->bytes + at, parts[i].ptr, parts[i].len);
-    if (rc < 0) {
+    *j = (struct job){.g = g, .len = len, .known = sha256};
+    if (sha256) memcpy(j->sha256.b, sha256, sizeof j->sha256.b);
+    if ((rc = mem_strdup(key, &j->key, err)) < 0) {
         job_free(j);
         return rc;
     }
+    j->bytes = mem;
     *ret = j;
     return 0;
 }
 
-int s3_stage(struct store *st, const char *key, const struct bytes *parts, size_t n, struct error *err) {
-    struct s3_store *s = (struct s3_store *)st;
+static int join(const struct bytes *parts, size_t n, size_t len, uint8_t **ret, struct error *err) {
+    uint8_t *mem = seam_alloc(len > 0 ? len : 1);
+    if (!mem) return error_set(err, ERR_NO_MEMORY, "no memory for an object of %zu bytes", len);
+    for (size_t i = 0, at = 0; i < n; at += parts[i++].len)
+        if (parts[i].len > 0) memcpy(mem + at, parts[i].ptr, parts[i].len);
+    *ret = mem;
+    return 0;
+}
+
+/* Either the parts, or `own`, which is taken over, unless it fails. */
+static int stage(struct s3_store *s, const char *key, const struct bytes *parts, size_t n, uint8_t *own,
+                 const uint8_t *sha256, struct error *err) {
     struct stager *g;
     struct job *j;
     uint64_t len = 0;
+    uint8_t *mem = own;
     for (size_t i = 0; i < n; i++) len += parts[i].len;
     int rc = stager_get(s, &g, err);
     if (rc < 0) return rc;
-    if (len >= MULTIPART_BYTES_MIN) return s3_put_parts(s, g->pool, key, parts, n, &s->closing, err);
+    if (len >= MULTIPART_BYTES_MIN) {
+        rc = s3_put_parts(s, g->pool, key, parts, n, &s->closing, err);
+        if (rc == 0) seam_free(own);
+        return rc;
+    }
     if ((rc = make_room(g, (size_t)len, err)) < 0) return rc;
-    rc = job_new(g, key, parts, n, (size_t)len, &j, err);
+    if (!own) rc = join(parts, n, (size_t)len, &mem, err);
+    if (rc == 0) rc = job_new(g, key, mem, (size_t)len, sha256, &j, err);
+    if (rc < 0 && !own) seam_free(mem);
     pthread_mutex_lock(&g->lock);
     if (rc == 0) {
         *g->last = j;
@@ -175,6 +192,18 @@ int s3_stage(struct store *st, const char *key, const struct bytes *parts, size_
     }
     pthread_mutex_unlock(&g->lock);
     if (rc == 0) pool_submit(g->pool, run, j);
+    return rc;
+}
+
+int s3_stage(struct store *st, const char *key, const struct bytes *parts, size_t n, struct error *err) {
+    return stage((struct s3_store *)st, key, parts, n, NULL, NULL, err);
+}
+
+int s3_stage_own(struct store *st, const char *key, uint8_t *mem, size_t len, const uint8_t sha256[32],
+                 struct error *err) {
+    const struct bytes part = {mem, len};
+    int rc = stage((struct s3_store *)st, key, &part, 1, mem, sha256, err);
+    if (rc < 0) seam_free(mem);
     return rc;
 }
 
