@@ -319,9 +319,10 @@ static int frame_encode(struct writer *w, const struct group *g, const uint8_t *
     codec_expect(s->codec, g->page_bytes > g->len / 2 ? CODEC_PAGES : CODEC_ANY);
     if (base_prefix) {
         struct error e = ERROR_INIT;
-        /* A base that cannot be read is no base: the chunk is stored plain, and a check will name the damage. One of
-         * which there is one copy is not hashed: what a delta takes from it are bytes that its source has, too. */
-        if (fetch_base_unproved(w->fetcher, base_prefix, &base, &e) == 0) {
+        /* A base that cannot be read is no base: the chunk is stored plain, and a check will name the damage. It is
+         * held against its id, a sixth of all that a second backup of pages costs: else what is stored from now on
+         * would decode with the damage only. */
+        if (fetch_base(w->fetcher, base_prefix, NULL, &base, &e) == 0) {
             rc = codec_encode_delta(s->codec, plain, base.data, w->level, s->out, &len, &delta, err);
             if (rc < 0) goto out;
         }

@@ -407,7 +407,6 @@ int frame_open(struct repo *r, struct pack_in *in, uint32_t ordinal, struct code
 struct use {
     bool as_base;   /* a copy that is no delta itself */
     bool unchecked; /* by its id: what is made of it will be */
-    bool alone;     /* unchecked if it is the only copy */
     bool ahead;     /* nobody takes it yet: what another thread has or decodes is left to it */
     struct sha256_state **stream;
 };
@@ -680,7 +679,6 @@ static int fetch(struct fetcher *f, const uint8_t *id_prefix, const struct diges
     struct copy copies[COPIES_MAX];
     struct error first = ERROR_INIT;
     unsigned n = copies_find(f, id_prefix, use.as_base, copies);
-    use.unchecked |= use.alone && n == 1;
     if (n == 0) {
         char hex[33];
         int behind = repo_index_whole(f->repo, err);
@@ -727,10 +725,6 @@ int fetch_ahead(struct fetcher *f, const struct digest *id, size_t *ret_bytes, s
 int fetch_base(struct fetcher *f, const uint8_t *id_prefix, const struct digest *full, struct fetched *ret,
                struct error *err) {
     return fetch(f, id_prefix, full, CHUNK_DATA, (struct use){.as_base = true}, ret, err);
-}
-
-int fetch_base_unproved(struct fetcher *f, const uint8_t *id_prefix, struct fetched *ret, struct error *err) {
-    return fetch(f, id_prefix, NULL, CHUNK_DATA, (struct use){.as_base = true, .alone = true}, ret, err);
 }
 
 void fetch_release(struct fetcher *f, struct fetched *h) {

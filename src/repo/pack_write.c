@@ -10,7 +10,7 @@
 #define DIRECTORY_BYTES_MAX (8u << 20) /* tiny files have more of a pack in its directory than in frames */
 
 struct pack_out {
-    uint8_t *mem; /* cap bytes, page-aligned */
+    uint8_t *mem;           /* cap bytes, page-aligned; NULL once they were given to the store */
     size_t cap, room, used; /* room: cap less what parity takes of it */
     unsigned parity;        /* percent */
     struct buf dir;

@@ -18,7 +18,8 @@
 #define FEATURE_SHARED_CONTENT "shared-content-keys" /* of those that must be known to read */
 #define ID_PREFIX_BYTES 16
 #define GROUP_PLAIN_MAX (1024u * 1024u) /* neighbours are compressed together up to this (a quarter of a smaller pack) */
-/* And text of something long up to this, by what a writer's threads leave for each. */
+/* And text of something long up to this; with more than two threads less. Besides the groups that threads work on there
+ * are as many waiting, one being filled by each reader, and three times their size in buffers of each thread. */
 #define GROUP_LONG_MAX (4096u * 1024u)
 #define GROUP_LONG_ALL (2 * GROUP_LONG_MAX)
 #define CHUNK_PLAIN_MAX (8u << 20)      /* no frame's plain bytes exceed this */
@@ -229,7 +230,8 @@ int pack_out_reserve(struct pack_out *p, uint32_t payload_len, uint32_t plain_le
  * a copy of the slot's record, taken under the lock. */
 int pack_out_seal(const struct pack_slot *s, struct bytes record, struct bytes payload, uint8_t *back, struct error *err) PK_CHECK;
 struct bytes pack_out_record(const struct pack_slot *s);
-/* Directory, padding, footer, name; staged in the store. Then call pack_out_each, then free. */
+/* Directory, padding, footer, name; staged in the store, to which its bytes are given. After it only pack_out_entries,
+ * _empty, _is_meta and _free. */
 int pack_out_finish(struct repo *r, struct pack_out *p, struct digest *ret_name, uint64_t *ret_bytes, struct error *err) PK_CHECK;
 int pack_out_entries(struct pack_out *p, uint32_t pack_ordinal, struct run_entry **entries, size_t *n, size_t *cap, struct error *err) PK_CHECK;
 void pack_out_free(struct pack_out *p);
@@ -282,9 +284,8 @@ int fetch_ahead(struct fetcher *f, const struct digest *id, size_t *ret_bytes, s
 int fetch_chunk_into(struct fetcher *f, const uint8_t *id_prefix, const struct digest *full, enum chunk_kind kind,
                      struct sha256_state **stream, bool prove, struct fetched *ret, struct error *err) PK_CHECK;
 /* The base of a delta: a copy of it that is none itself. */
-int fetch_base(struct fetcher *f, const uint8_t *id_prefix, const struct digest *full, struct fetched *ret, struct error *err) PK_CHECK;
-/* The same, held against its id only where there is another copy, which is asked for when it is not what that says. */
-int fetch_base_unproved(struct fetcher *f, const uint8_t *id_prefix, struct fetched *ret, struct error *err) PK_CHECK;
+int fetch_base(struct fetcher *f, const uint8_t *id_prefix, const struct digest *full, struct fetched *ret,
+               struct error *err) PK_CHECK;
 void fetch_release(struct fetcher *f, struct fetched *c);
 /* Decode an opened frame's payload and check every member against its id. Otherwise as frame_open. */
 int frame_verify(struct repo *r, struct pack_in *in, uint32_t ordinal, struct codec *codec, struct bytes payload, struct bytes base, uint8_t *plain, struct digest *ids, struct digest *shas, struct error *err) PK_CHECK;

@@ -1,8 +1,10 @@
-/* Writing one snapshot: items in, packs out. See surface/surface.h for the meaning of the item calls; this is their engine.
+/* Writing one snapshot: items in, packs out. See surface/surface.h for the meaning of the item calls; this is their
+ * engine.
  *
- * Memory: about 2 open data packs, 1 metadata pack, `threads` groups in work and at most `threads` packs being written, whatever the size of the data.
- * Items in any order: 16 MiB more (gather.h), the rest of their records in a nameless file of the cache folder until writer_finish.
- * Threads: known and keep from one thread; every item from one thread at a time; items from many threads at once.
+ * Memory: about 2 open data packs, 1 metadata pack, `threads` groups in work and at most `threads` packs being written
+ * (two more in a prune), whatever the size of the data. Items in any order: 16 MiB more (gather.h), the rest of their
+ * records in a nameless file of the cache folder until writer_finish. Threads: known and keep from one thread; every
+ * item from one thread at a time; items from many threads at once.
  */
 #ifndef PK_REPO_WRITER_H
 #define PK_REPO_WRITER_H

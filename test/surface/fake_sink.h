@@ -6,6 +6,7 @@
 #define PK_TEST_SURFACE_FAKE_SINK_H
 
 #include "surface/surface.h"
+#include <stdatomic.h>
 
 struct fake;
 struct fake *fake_new(void);
@@ -19,6 +20,7 @@ void fake_abandon(struct fake *f); /* end it after a failed capture; the one bef
 /* The sealed snapshot as a source; from any thread. Whole content is checked against its digest at the end of reading.
  */
 struct source *fake_source(struct fake *f);
+extern atomic_uint fake_seeks; /* how often a source began elsewhere than at its beginning, ever */
 /* From now on it has peek, match, apart and seek, too. */
 void fake_matching(struct fake *f);
 

@@ -424,7 +424,9 @@ static void a_large_file_that_is_there_is_compared_in_parts(void **s) {
     fake_matching(b.fake);
     claim_ok(restore(&b), err);
     b.q.delta = true;
+    const unsigned before = fake_seeks;
     claim_ok(restore(&b), err);
+    assert_true(fake_seeks - before >= 3);
     assert_int_equal(told(&b, "files_written"), 1); /* pg_control */
     for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++) {
         const char *path = scratch_path(&b.scratch, "data/z");

@@ -6,11 +6,12 @@
  *  2. A create that finds its name taken is a loss only when the object is not the one that an earlier try of the same
  *     call stored: every create carries a random mark (x-amz-meta-pk-create) by which it knows its own.
  *  3. Names of objects are [A-Za-z0-9._/-] only, prefix included, so nothing in a path wants escaping.
- *  4. Staged bytes are held in memory until they are stored, at most STAGE_BYTES_MAX of them; larger objects are stored
- *     from the caller's memory before stage returns. What failed stays held until a commit has said so.
+ *  4. Staged bytes are held in memory until they are stored, at most STAGE_BYTES_MAX of them (what is given away may
+ * stand in a larger block, untouched); larger objects are stored from the caller's memory before stage returns. What
+ * failed stays held until a commit has said so.
  *  5. Nothing secret stands in a message: they quote the server's code and words, never headers of ours.
- *  6. Where versions are kept, a read of a key goes to its newest version, unless the key is pinned: then to the oldest.
- *     Nothing ever unpins what is hidden or covered but store_restore_version, or a table of pins that is full.
+ *  6. Where versions are kept, a read of a key goes to its newest version, unless the key is pinned: then to the
+ * oldest. Nothing ever unpins what is hidden or covered but store_restore_version, or a table of pins that is full.
  */
 #ifndef PK_STORE_S3_S3_INTERNAL_H
 #define PK_STORE_S3_S3_INTERNAL_H
