@@ -269,11 +269,11 @@ claim 'what a killed one leaves is named, with its cure'
 fusermount3 -u "$M" && ! mountpoint -q "$M" && mounts -r "$T/repo" --key-file "$T/key" && kill -TERM "$server" && gone 0
 claim 'and cured by it'
 
-# ---- damage
+# ---- damage: of the first frame of a pack, which is the large file's; the small one goes with its end
 mkdir hurt && head -c 3000000 /dev/urandom >hurt/file && echo whole >hurt/other
 pk init --repository "$T/broken" --key-file "$T/key2" && pk backup -r "$T/broken" --key-file "$T/key2" --files "$T/hurt" --name hurt
 pack=$(find broken -type f -size +1M | head -n 1)
-chmod u+w "$pack" && printf 'damage' | dd of="$pack" bs=1 seek=1500000 conv=notrunc status=none
+chmod u+w "$pack" && printf 'damage' | dd of="$pack" bs=1 seek=700000 conv=notrunc status=none
 pk verify --all --level decode -r "$T/broken" --key-file "$T/key2"
 mounts -r "$T/broken" --key-file "$T/key2"
 ls "$M/local/hurt" | grep -q '\.damaged$' && [ "$(cat "$M/local/hurt/latest/${T#/}/hurt/other")" = whole ] &&
