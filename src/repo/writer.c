@@ -184,7 +184,7 @@ static int open_base(struct repo *r, const struct writer_options *o, bool bare, 
     w->threads = o->threads ? o->threads : thread_cpus();
     w->group_long = GROUP_LONG_ALL / w->threads < GROUP_LONG_MAX ? GROUP_LONG_ALL / w->threads : GROUP_LONG_MAX;
     if (w->group_long > r->data_pack_bytes / 4) w->group_long = r->data_pack_bytes / 4;
-    if (w->group_long < w->group_max) w->group_long = w->group_max;
+    if (w->group_long < w->group_max || o->narrow) w->group_long = w->group_max;
     w->level = o->level ? o->level : 1;
     w->checkpoint_bytes = o->checkpoint_bytes;
     w->started_ns = time_monotonic_ns();

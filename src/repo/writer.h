@@ -22,8 +22,10 @@ struct writer_options {
     unsigned threads;      /* 0: as many as CPUs */
     int level;             /* zstd; 0: 1 */
     bool no_delta;
-    /* New stored bytes between resume points; 0: by time, half a minute apart, in runs of more than eight minutes a sixteenth
-     * of the time so far, at most a quarter of an hour. That much is done again after a SIGKILL. */
+    bool narrow; /* others write beside it, in the same memory: long text does not go together in frames of more than 1
+                    MiB */
+    /* New stored bytes between resume points; 0: by time, half a minute apart, in runs of more than eight minutes a
+     * sixteenth of the time so far, at most a quarter of an hour. That much is done again after a SIGKILL. */
     uint64_t checkpoint_bytes;
 };
 struct writer;

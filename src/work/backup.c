@@ -143,7 +143,8 @@ static bool gives_way(const struct work_surface *s) {
 /* *ret_elsewhere: what is out of reach is the surface, and not the repository. */
 static int attempt(struct work *w, const struct work_surface *s, const struct backup_options *o, struct job *j,
                    struct backup_result *ret, bool *ret_elsewhere, struct error *err) {
-    struct writer_options wo = {.environment = s->environment, .surface = s->name, .threads = w->jobs};
+    struct writer_options wo = {
+        .environment = s->environment, .surface = s->name, .threads = w->jobs, .narrow = w->shared};
     struct writer *writer = NULL;
     struct work_bridge b;
     struct surface_context ctx;

@@ -124,6 +124,7 @@ int kit_backup_try(struct kit *k, const char *surface, const struct kit_item *it
     struct writer_options o = {.environment = "dev",
                                .surface = surface,
                                .threads = k->threads ? k->threads : 3,
+                               .narrow = k->narrow,
                                .checkpoint_bytes = k->checkpoint_bytes ? k->checkpoint_bytes : 3u << 20};
     struct writer *w = NULL;
     int rc = writer_open(k->repo, &o, &w, err);

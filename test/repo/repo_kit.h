@@ -24,6 +24,7 @@ struct kit {
     bool hold;                 /* begin known items as held, then confirm or restart them */
     unsigned threads;          /* of backups; 0: 3 */
     bool silent; /* backups never ask what is known */
+    bool narrow; /* others write beside them */
 };
 struct kit_item {
     const char *name;

@@ -382,10 +382,12 @@ static void text_of_long_items_goes_together(void **state) {
         size_t len;
         unsigned threads;
         uint32_t least, most;
-    } of[] = {{true, 28u << 20, 1, 3u << 20, 4u << 20},
-              {true, 28u << 20, 4, 3u << 19, 2u << 20}, /* what all threads have together stays the same */
-              {true, 16u << 20, 1, 3u << 18, 1u << 20},
-              {false, 28u << 20, 1, 3u << 18, 1u << 20}};
+        bool narrow;
+    } of[] = {{true, 28u << 20, 1, 3u << 20, 4u << 20, false},
+              {true, 28u << 20, 1, 3u << 18, 1u << 20, true},
+              {true, 28u << 20, 4, 3u << 19, 2u << 20, false}, /* what all threads have together stays the same */
+              {true, 16u << 20, 1, 3u << 18, 1u << 20, false},
+              {false, 28u << 20, 1, 3u << 18, 1u << 20, false}};
     (void)state;
     for (size_t i = 0; i < sizeof of / sizeof *of; i++) {
         struct kit k = {0};
@@ -395,6 +397,7 @@ static void text_of_long_items_goes_together(void **state) {
             kit_random(data, of[i].len, 3);
         kit_begin(&k);
         k.threads = of[i].threads;
+        k.narrow = of[i].narrow;
         k.repo->data_pack_bytes = 16u << 20;
         const struct kit_item item = {"long", CONTENT_FILE, data, of[i].len};
         const uint64_t seq = kit_backup(&k, "s", &item, 1, false, NULL);
