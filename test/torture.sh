@@ -55,9 +55,9 @@ for part in $parts; do
         ;;
     seeds-s3)
         ninja -j "${JOBS:-2}" -C "$build" proofkeep test/store/test_store_s3_server > /dev/null
-        part=${TORTURE_PART:-1/1}
-        S3_SEED=$(((${part%/*} - 1) * ${TORTURE_SEEDS:-500} / ${part#*/} + 1))
-        S3_SEEDS=$((${part%/*} * ${TORTURE_SEEDS:-500} / ${part#*/} - S3_SEED + 1))
+        share=${TORTURE_PART:-1/1}
+        S3_SEED=$(((${share%/*} - 1) * ${TORTURE_SEEDS:-500} / ${share#*/} + 1))
+        S3_SEEDS=$((${share%/*} * ${TORTURE_SEEDS:-500} / ${share#*/} - S3_SEED + 1))
         export S3_SEEDS S3_SEED
         for kind in versitygw minio; do
             scratch=$(mktemp -d)

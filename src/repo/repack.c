@@ -5,8 +5,8 @@
 
 #define MOVE_SHARE 6  /* a pack is sooner read whole than in pieces, one after the other */
 #define MOVERS 2      /* threads that read packs beside the caller: what one waits for, the others do not */
-#define WASTE_SHARE                                                                                                    \
-    4 /* a frame of which no more than this part is dead goes as it is; what comes of it is not moved again at 0.7 */
+/* A frame of which no more than this part is dead goes as it is; what comes of it is not moved again at 0.7. */
+#define WASTE_SHARE 4
 
 struct marks {
     struct repo *r;
