@@ -83,7 +83,7 @@ static int real_close(int fd) {
     return seam_system.close(fd);
 }
 
-/* Each op's call to the system; the four that can move less, and the two that let go even when they fail, are their
+/* Each op's call to the system; the four that can move less, and the three that let go even when they fail, are their
  * own. */
 #define SEAM_OP(result, name, params, args)                                                                            \
     static result faulty_##name params {                                                                               \
@@ -96,6 +96,7 @@ static int real_close(int fd) {
 #define faulty_pwrite plain_pwrite
 #define faulty_close plain_close
 #define faulty_closedir plain_closedir
+#define faulty_munmap plain_munmap
 SEAM_OPS
 #undef SEAM_OP
 #undef faulty_read
@@ -104,6 +105,7 @@ SEAM_OPS
 #undef faulty_pwrite
 #undef faulty_close
 #undef faulty_closedir
+#undef faulty_munmap
 
 static ssize_t faulty_read(int fd, void *p, size_t n) {
     return plain_read(fd, p, cut(n));
@@ -131,6 +133,14 @@ static int faulty_close(int fd) {
 static int faulty_closedir(DIR *d) {
     int r = plain_closedir(d), saved = errno;
     if (r < 0 && saved != EINTR) seam_system.closedir(d);
+    errno = saved;
+    return r;
+}
+
+/* What stays mapped would be a process's last failure, after the thousands that a sweep has in one. */
+static int faulty_munmap(void *p, size_t n) {
+    int r = plain_munmap(p, n), saved = errno;
+    if (r < 0) seam_system.munmap(p, n);
     errno = saved;
     return r;
 }
