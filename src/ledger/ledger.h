@@ -93,6 +93,8 @@ int ledger_replay(struct ledger *l, uint64_t from, uint64_t end, ledger_judge ju
 /* Read every accepted entry as it is stored, unless this handle did so when it accepted it, hold it against what was accepted
  * (ERR_LEDGER_BROKEN), and give it to another judge, without stored_ns. */
 int ledger_reread(struct ledger *l, ledger_judge judge, void *ctx, struct error *err) PK_CHECK;
+/* Whether this handle began with that bundle, as it is stored: then all that is in it is the log's. */
+bool ledger_took_bundle(const struct ledger *l, uint64_t index, unsigned width);
 /* Read, check and judge every entry not seen yet. Entries below the cached ones are read from the cache, whose chain is
  * checked against the store's last known entry. */
 int ledger_sync(struct ledger *l, struct error *err) PK_CHECK;

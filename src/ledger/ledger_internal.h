@@ -71,6 +71,8 @@ struct ledger {
         uint8_t bytes[CHECKPOINT_MAX_BYTES + 1];
         size_t len;
     } note;
+    uint64_t bundle_index; /* of the last bundle that this handle read, when all in it was held against the log */
+    unsigned bundle_width; /* 0: none was */
     uint64_t direct_from; /* entries from here on were read as they are stored, by this handle */
     bool pinned_before;   /* when this handle first looked */
     bool published_last;  /* see ledger_published_last */

@@ -27,6 +27,7 @@ int start_reset(struct ledger *l, struct error *err) {
     l->signers.count = 0;
     l->unbound = false;
     l->direct_from = 0;
+    l->bundle_width = 0;
     l->listed_end = 0;
     buf_free(&l->base_summary);
     if (l->cache) cache_begin_at(l->cache, 0);
@@ -255,6 +256,7 @@ static int take_bundle(struct ledger *l, const struct survey *s, uint64_t index,
     char path[TILE_PATH_MAX];
     if (bundle_read(l, index, width, &bundle, path, err) < 0) return -(int)err->code;
     struct bytes rest = buf_bytes(&bundle), envelope;
+    const bool whole = ledger_size(l) == index * TREE_FANOUT;
     for (uint64_t seq = index * TREE_FANOUT; seq < index * TREE_FANOUT + width; seq++) {
         struct entry e;
         uint64_t size;
@@ -273,7 +275,13 @@ static int take_bundle(struct ledger *l, const struct survey *s, uint64_t index,
         l->direct_from = ledger_size(l);
     }
     if (rest.len) return error_set(err, ERR_LEDGER_BROKEN, "%s: it has more than its %u entries", path, width);
+    l->bundle_index = index;
+    l->bundle_width = whole ? width : 0;
     return 0;
+}
+
+bool ledger_took_bundle(const struct ledger *l, uint64_t index, unsigned width) {
+    return width > 0 && l->bundle_width == width && l->bundle_index == index;
 }
 
 /* One bundle, or where it is of no use the entries that it should have. */

@@ -15,6 +15,7 @@
  * is read, the decoded frame is still there. Fewer where there are several readers, whose caches are small. */
 #define LATELY 8
 #define LATELY_SEVERAL 3
+#define NEXT_RANGES 3 /* behind the one that is read, when a pack's are read in order */
 #define GROWING 4 /* packs wanted last, of which more may yet be told: what is not worth it now may be later */
 
 /* What is wanted of one pack. */
@@ -53,6 +54,7 @@ struct ahead {
     struct room *room;
     size_t bytes, bytes_max, kept_max;
     unsigned share;
+    bool in_order;        /* what comes in ranges, too */
     pthread_mutex_t lock; /* everything below */
     pthread_cond_t moved;
     struct want **slots;
@@ -145,7 +147,9 @@ void ahead_narrow(struct ahead *a) {
 }
 
 void ahead_share(struct ahead *a, unsigned share) {
-    if (a) a->share = share;
+    if (!a) return;
+    a->share = share;
+    a->in_order = true;
 }
 
 /* A plan, and what carries it out, each read the metadata: what was used last stays for the next reader. */
@@ -423,6 +427,15 @@ static void *work(void *arg) {
     return NULL;
 }
 
+static void work_begin(struct ahead *a) {
+    struct error e = ERROR_INIT;
+    if (!a->started)
+        while (a->thread_count < THREADS && thread_start(&a->threads[a->thread_count], work, a, &e) == 0)
+            a->thread_count++;
+    a->started = true;
+    pthread_cond_broadcast(&a->moved);
+}
+
 /* Asks for the packs that are wanted next, as far as there is room. */
 static void advance(struct ahead *a) {
     bool queued = false;
@@ -437,13 +450,7 @@ static void advance(struct ahead *a) {
         }
         if (i == a->next && (worth || a->count - i > GROWING)) a->next++;
     }
-    if (queued && !a->started) {
-        struct error e = ERROR_INIT;
-        a->started = true;
-        while (a->thread_count < THREADS && thread_start(&a->threads[a->thread_count], work, a, &e) == 0)
-            a->thread_count++;
-    }
-    if (queued) pthread_cond_broadcast(&a->moved);
+    if (queued) work_begin(a);
 }
 
 void ahead_forget(struct ahead *a) {
@@ -580,6 +587,34 @@ static uint64_t range_end(struct ahead *a, const struct want *w, const struct pa
     return end;
 }
 
+/* A range from this wanted frame on, queued; NULL where there is no room. */
+static struct segment *range_new(struct ahead *a, struct want *w, const struct pack_in *in, uint32_t ordinal,
+                                 bool waits) {
+    uint32_t frames;
+    const uint64_t at = pack_in_frame(in, ordinal)->at, len = range_end(a, w, in, ordinal, &frames) - at;
+    struct segment *g = make_room(a, len, waits) ? segment_new(a, w, at, len, RANGE, NULL) : NULL;
+    if (!g) return NULL;
+    g->queued = true;
+    g->left = frames;
+    return g;
+}
+
+/* Those behind a frame that is read. */
+static void ranges_next(struct ahead *a, struct want *w, const struct pack_in *in, uint32_t ordinal) {
+    const struct frame *f;
+    const struct segment *last = NULL;
+    bool queued = false;
+    for (unsigned n = 0; n < NEXT_RANGES && (f = pack_in_frame(in, ++ordinal));) {
+        if (!wanted(w, ordinal)) continue;
+        const struct segment *g = segment_find(a, w, f->at, f->stored_len);
+        if (!g && !(g = range_new(a, w, in, ordinal, false))) break;
+        queued |= g->queued;
+        n += g != last;
+        last = g;
+    }
+    if (queued) work_begin(a);
+}
+
 bool ahead_range(struct ahead *a, const struct location *l, const struct pack_in *in, struct ahead_hold *ret) {
     const struct frame *f = pack_in_frame(in, l->frame);
     if (!a || !f) return false;
@@ -587,17 +622,14 @@ bool ahead_range(struct ahead *a, const struct location *l, const struct pack_in
     struct want *w = want_get(a, l);
     struct segment *g = w ? segment_find(a, w, f->at, f->stored_len) : NULL;
     if (w && !g && wanted(w, l->frame)) {
-        uint32_t frames;
-        uint64_t len = range_end(a, w, in, l->frame, &frames) - f->at;
-        g = make_room(a, len, true) ? segment_new(a, w, f->at, len, RANGE, NULL) : NULL;
-        if (g) {
-            g->queued = true;
-            g->left = frames;
-        }
+        g = range_new(a, w, in, l->frame, true);
     } else if (w && !g && bit(w, l->frame, AGAIN)) {
         g = keep(a, w, f->at, f->stored_len);
         if (g) g->queued = true;
     }
+    if (g) g->holds++; /* stays while others are asked for */
+    if (g && a->in_order) ranges_next(a, w, in, l->frame);
+    if (g) g->holds--;
     bool found = g && hold(a, g, ret);
     pthread_mutex_unlock(&a->lock);
     return found;

@@ -26,7 +26,8 @@ int ahead_new(struct repo *r, const struct index *x, size_t bytes_max, struct ah
 void ahead_reader(struct ahead *a);
 /* No more room than for a pack that is read and one on its way: another one reads ahead beside it. */
 void ahead_narrow(struct ahead *a);
-/* Packs come whole from one frame in `share` on; 2 to begin with. */
+/* Packs come whole from one frame in `share` on, 2 to begin with; what is wanted of others is read in their order, so
+ * that the ranges behind the one that is read are asked for with it. */
 void ahead_share(struct ahead *a, unsigned share);
 void ahead_free(struct ahead *a);
 size_t ahead_max(struct ahead *a);                   /* bytes that it may have */

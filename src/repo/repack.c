@@ -181,6 +181,7 @@ struct moving_pack {
 struct moving_frame {
     struct moving_pack *p;
     uint32_t ordinal;
+    bool only; /* copy of all that is in it */
     uint8_t sealed[];
 };
 
@@ -225,13 +226,32 @@ static bool goes_whole(const struct moving_pack *p, const struct frame *fr) {
     return waste <= fr->plain_len / WASTE_SHARE && waste < fr->plain_len;
 }
 
+/* Whether nothing of a frame is anywhere else, so that there is nothing that it could put out of its place: then it
+ * need not be decoded, as that would tell no more than what it was before. */
+static bool frame_only(const struct moving_pack *p, const struct digest *pack, uint32_t ordinal) {
+    const struct index *x = &p->w->repo->index;
+    const struct frame *fr = pack_in_frame(p->in, ordinal);
+    struct location first = {0}, l, other;
+    for (unsigned k = 0; k < fr->member_count; k++) {
+        const struct member mem = frame_member(fr, k);
+        struct copies at = {0};
+        struct digest in;
+        if (!index_copy(x, mem.id.b, &at, &l) || l.frame != ordinal || index_copy(x, mem.id.b, &at, &other))
+            return false;
+        if (k && l.run == first.run && l.pack == first.pack) continue;
+        if (!index_pack(x, &l, &in, NULL, NULL) || !digest_equal(&in, pack)) return false;
+        first = l;
+    }
+    return true;
+}
+
 /* The chunks of a frame that goes as it is are stored from now on. */
 static int claim(void *ctx, const struct frame *fr, bool *ret, struct error *err) {
-    const struct moving_pack *p = ctx;
-    struct writer *w = p->w;
+    const struct moving_frame *t = ctx;
+    struct writer *w = t->p->w;
     int rc = 0;
     pthread_mutex_lock(&w->set_lock);
-    *ret = goes_whole(p, fr);
+    *ret = t->only || goes_whole(t->p, fr);
     for (unsigned k = 0; k < fr->member_count && *ret && rc == 0; k++) {
         const struct member mem = frame_member(fr, k);
         if (!idset_has(&w->set, mem.id.b)) rc = idset_add(&w->set, mem.id.b, err);
@@ -246,7 +266,7 @@ static void frame_task(void *arg) {
     struct error err = ERROR_INIT;
     bool moved = false;
     int rc = writer_alive(p->w, &err);
-    if (rc == 0) rc = frame_carry(p->w, p->in, t->ordinal, t->sealed, claim, p, &moved, &err);
+    if (rc == 0) rc = frame_carry(p->w, p->in, t->ordinal, t->sealed, !t->only, claim, t, &moved, &err);
     if (rc == -ERR_OBJECT_CORRUPT && !moved) {
         /* as it came it is damaged; for chunks there are other ways to come by them, and words for it */
         error_clear(&err);
@@ -258,8 +278,8 @@ static void frame_task(void *arg) {
     seam_free(t);
 }
 
-/* `at` is NULL, or of that pack. */
-static int frames_move(struct moving_pack *p, const struct move *at, struct error *err) {
+/* `at` is NULL where it is of no help. */
+static int frames_move(struct moving_pack *p, const struct digest *pack, const struct move *at, struct error *err) {
     int rc = 0;
     for (uint32_t i = 0; rc == 0 && i < pack_in_frames(p->in); i++) {
         const struct frame *fr = pack_in_frame(p->in, i);
@@ -275,6 +295,7 @@ static int frames_move(struct moving_pack *p, const struct move *at, struct erro
         struct moving_frame *t = mem;
         t->p = p;
         t->ordinal = i;
+        t->only = frame_only(p, pack, i);
         struct location l = at ? at->at : (struct location){0};
         l.frame = i;
         rc = fetch_sealed(p->f, at ? &l : NULL, p->in, i, t->sealed, err);
@@ -311,7 +332,7 @@ static int pack_move(const struct move *v, struct error *err) {
         rc = pack_in_open(w->repo, v->of->meta, &v->of->name, &p->own, err);
         p->in = p->own;
     }
-    if (rc == 0) rc = frames_move(p, at, err);
+    if (rc == 0) rc = frames_move(p, &v->of->name, at, err);
     moving_pack_release(p);
     return rc;
 }

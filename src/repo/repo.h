@@ -5,7 +5,8 @@
  *  2. Write order: packs durable, then the index run and the pack list, then the log entry. Reading goes the other way.
  *  3. No object is ever changed once it has its name; what is derived can be rebuilt (index from pack directories).
  *  4. A snapshot's entry at n was built after every entry below n was read, and none of them deletes a pack it uses.
- *  5. Every frame was opened and decoded from the bytes handed to the store, and compared, before it counts as stored.
+ *  5. Every frame was opened and decoded from the bytes handed to the store, and compared, before it counts as stored;
+ *     one that is taken over from another pack as it is: opened, and compared with what that pack held.
  *  6. After a failed write the handle latches: every later write answers ERR_REPO_LATCHED.
  *
  * Threads: one thread opens, syncs, commits and closes; writer items, readers and checks use threads as their headers say.

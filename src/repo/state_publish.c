@@ -160,6 +160,7 @@ static int summary_judge_one(struct summaries_check *c, struct ledger *l, size_t
 struct bundles {
     struct summaries_check *c;
     struct store *store;
+    const struct ledger *ledger;
     uint64_t *objects;
     summaries_found found;
     void *ctx;
@@ -210,6 +211,7 @@ static int bundle_see(void *ctx, const struct store_object *o, struct error *err
     if (index * BUNDLE + width > b->c->leaf_count)
         return 0; /* of entries that came since, or of none: no one begins there */
     ++*b->objects;
+    if (ledger_took_bundle(b->ledger, index, width)) return 0;
     int rc = bundle_compare(b, o->key, index, width, &e);
     if (rc < 0 && rc != -ERR_OBJECT_MISSING && store_pin_first_version(b->store, o->key)) {
         error_clear(&e);
@@ -250,7 +252,7 @@ int summaries_check_summaries(struct summaries_check *c, struct ledger *l, uint6
 
 int summaries_check_end(struct summaries_check *c, const struct repo *r, struct ledger *l, uint64_t *ret_objects,
                         summaries_found found, void *ctx, struct error *err) {
-    struct bundles b = {c, c->fold.store, ret_objects, found, ctx};
+    struct bundles b = {c, c->fold.store, l, ret_objects, found, ctx};
     struct error differs = ERROR_INIT;
     int rc = belief_compare(c, r, &differs);
     if (rc < 0) rc = found(ctx, "log/", rc, differs.text, err);

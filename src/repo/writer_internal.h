@@ -238,15 +238,16 @@ int chunk_put_block(struct writer *w, uint8_t **block, struct page_chunk c[BLOCK
 bool chunk_use(struct writer *w, const uint8_t *id);
 /* The same for a copy that is no delta. Under index_lock. */
 bool base_use(struct writer *w, const uint8_t *id);
-/* Store a frame whose payload is encoded already, and has been verified: `f` as it is in another pack. What is stored is opened
+/* Store a frame whose payload is encoded already: `f` as it is in another pack. What is stored is opened
  * into `back` (as long as the payload) and compared. Any thread. */
 int frame_put(struct writer *w, const struct frame *f, const struct member *members, struct bytes payload, uint8_t *back, struct error *err) PK_CHECK;
-/* Stores a frame of another pack of this repository, no delta, as it is: `sealed` is opened in its place, decoded and
- * held against the ids of its chunks; then `claim` may still say no. *ret_moved: it was, or is being, stored.
- * ERR_OBJECT_CORRUPT: it is not what it should be, and nothing was stored. Any thread. */
+/* Stores a frame of another pack of this repository, no delta, as it is: `sealed` is opened in its place and, with
+ * `prove`, decoded and held against the ids of its chunks, as what takes the place of other copies must be; then
+ * `claim` may still say no. *ret_moved: it was, or is being, stored. ERR_OBJECT_CORRUPT: it is not what it should be,
+ * and nothing was stored. Any thread. */
 typedef int (*frame_claim_cb)(void *ctx, const struct frame *f, bool *ret, struct error *err);
-int frame_carry(struct writer *w, struct pack_in *in, uint32_t ordinal, uint8_t *sealed, frame_claim_cb claim,
-                void *ctx, bool *ret_moved, struct error *err) PK_CHECK;
+int frame_carry(struct writer *w, struct pack_in *in, uint32_t ordinal, uint8_t *sealed, bool prove,
+                frame_claim_cb claim, void *ctx, bool *ret_moved, struct error *err) PK_CHECK;
 int groups_flush(struct writer *w, struct error *err) PK_CHECK; /* submits what is gathered; does not wait */
 /* Between packs and what names them, which is not looked for before the log names it: where a request takes long they
  * are stored at once, and the barrier before the entry of the log is for both. */

@@ -26,6 +26,7 @@ struct far {
     atomic_uint reads; /* of packs */
     atomic_ullong bytes;
     atomic_bool away;
+    atomic_uint together; /* reads of packs that each wait for the others to be asked for */
 };
 static struct far places[PLACES];
 static struct repo *watched; /* whose readers have a bound */
@@ -54,6 +55,7 @@ static int far_read(struct store *s, const char *key, uint64_t at, void *p, size
     }
     f->reads++;
     if (rc == 0) f->bytes += *ret_n;
+    for (int i = 0; f->reads < f->together && i < 10000; i++) usleep(1000);
     return rc;
 }
 
@@ -387,6 +389,47 @@ static void what_one_range_has_is_in_no_other(void **state) {
     free(data);
 }
 
+static void ranges_that_are_read_in_order_are_asked_for_together(void **state) {
+    struct kit k;
+    struct error err = ERROR_INIT;
+    struct location at[64];
+    struct pack_in *in;
+    struct ahead *a;
+    struct ahead_hold h;
+    uint8_t *data = malloc(3 * SIZE);
+    struct digest pack;
+    bool meta;
+    (void)state;
+    kit_random(data, 3 * SIZE, 5);
+    kit_begin_packs(&k, 8u << 20); /* frames larger than a gap that is read over */
+    kit_backup(&k, "s", &(struct kit_item){"a", CONTENT_FILE, data, 3 * SIZE}, 1, false, NULL);
+    const size_t n = frames_find(&k.repo->index, at, 64);
+    assert_in_range(n, 3, 64);
+    assert_true(index_pack(&k.repo->index, &at[0], &pack, NULL, &meta));
+    kit_ok(pack_in_open(k.repo, meta, &pack, &in, &err), &err);
+    assert_true(pack_in_frame(in, 1)->stored_len > 256u << 10);
+    far_begin(&k, 0, true);
+    kit_ok(ahead_new(k.repo, &k.repo->index, 32u << 20, &a, &err), &err);
+    ahead_share(a, 2);
+    ahead_expect(a, &at[0]);
+    ahead_expect(a, &at[2]);
+    far_count();
+    places[0].together = 2; /* the first does not come before the other was asked for */
+    for (size_t i = 0; i < 3; i += 2) {
+        const struct frame *f = pack_in_frame(in, (uint32_t)i);
+        assert_true(ahead_range(a, &at[i], in, &h));
+        assert_int_equal(places[0].reads, 2);
+        assert_int_equal(h.at, f->at);
+        assert_int_equal(h.bytes.len, f->stored_len);
+        ahead_release(a, &at[i], f->at, f->stored_len, &h);
+    }
+    assert_int_equal(k.repo->sealed.used, 0);
+    ahead_free(a);
+    pack_in_free(in);
+    kit_end(&k);
+    free(data);
+}
+
 /* A place in each frame of data there is, pack by pack. */
 static size_t all_frames(const struct index *x, struct location *at, size_t max) {
     struct error err = ERROR_INIT;
@@ -547,6 +590,7 @@ int main(void) {
         cmocka_unit_test(what_lies_in_packs_that_are_gone_comes_as_packs),
         cmocka_unit_test(readers_of_one_handle_share_a_bound),
         cmocka_unit_test(what_one_range_has_is_in_no_other),
+        cmocka_unit_test(ranges_that_are_read_in_order_are_asked_for_together),
         cmocka_unit_test(a_frame_stays_for_who_comes_much_later_alone),
         cmocka_unit_test(what_is_expected_is_kept_until_it_is_had),
         cmocka_unit_test(there_are_no_more_rows_than_there_may_be),
