@@ -84,8 +84,12 @@ static void wal_print(struct cli *c, const struct status_row *r, int64_t now_ns)
     duration_format(now_ns - r->wal.newest_ns, age);
     if (r->wal.reaches) {
         time_format(r->wal.first_ns, first);
-        output_remark(c->output, "%s/%s: recoverable to any instant from %s to %s, %s ago", r->environment, r->surface,
-                      first, last, age);
+        output_remark(c->output, "%s/%s: recoverable to any instant from %s to %s, %s ago%s%s", r->environment,
+                      r->surface, first, last, age,
+                      r->wal.server == STATUS_SERVER_SILENT ? "; whether the server has written more is not known: "
+                      : *r->wal.server_why                  ? "; "
+                                                            : "",
+                      r->wal.server_why);
     } else
         output_remark(c->output, "%s/%s: the newest WAL was stored %s%s", r->environment, r->surface, last,
                       r->wal.broken ? ", and some before it is MISSING" : "");

@@ -9,6 +9,7 @@
 struct cutover_freeze {
     int64_t wait_ns;  /* how long transactions that began before it may go on */
     bool terminate;   /* then end their sessions; else the freeze fails */
+    const json_t *before; /* what before_freeze gave */
 };
 struct cutover_start {
     const char *folder; /* the restored one */

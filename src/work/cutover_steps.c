@@ -62,8 +62,8 @@ static int step_resume(struct cut *k, json_t **ret, struct error *err) {
 /* ---- the old server ---- */
 
 static int step_freeze(struct cut *k, json_t **ret, struct error *err) {
-    const struct cutover_freeze how = {.wait_ns = ns_of(k, "wait_ms"),
-                                       .terminate = json_is_true(json_object_get(k->p->doc, "terminate_connections"))};
+    struct cutover_freeze how = {.wait_ns = ns_of(k, "wait_ms"),
+                                 .terminate = json_is_true(json_object_get(k->p->doc, "terminate_connections"))};
     if (freeze_is(k, "hook")) return hook(k, "freeze", err);
     json_t *before = NULL;
     /* What an interrupted run found is what was; now there is what that run may have set. */
@@ -72,6 +72,7 @@ static int step_freeze(struct cut *k, json_t **ret, struct error *err) {
         if (rc == 0) rc = journal_keep(&k->j, "before_freeze", before, err);
         if (rc < 0) return rc;
     }
+    how.before = journal_kept(&k->j, "before_freeze");
     return k->driver->freeze(&k->ctx, &how, ret, err);
 }
 

@@ -89,16 +89,18 @@ static bool newest_is_damaged(const struct repo *repo, const struct status_row *
 static void judge(const struct repo *repo, struct status_row *r, int64_t now_ns) {
     char age[32], limit[32];
     const struct config_duration *rpo = &r->rpo, *rto = &r->rto;
-    int64_t good_ns = r->good_time_ns;
-    if (r->wal.reaches && r->wal.newest_ns > good_ns) good_ns = r->wal.newest_ns;
-    duration_format(now_ns - good_ns, age);
+    const int64_t good_ns = status_stored_ns(r);
+    duration_format(now_ns > good_ns ? now_ns - good_ns : 0, age); /* a server is asked after that */
     r->state = STATUS_GOOD;
     if (!r->good_time_ns && rpo->state != CONFIG_NONE && r->configured) {
         worsen(r, rpo->state == CONFIG_SET ? STATUS_BREACHED : STATUS_NO_BACKUP, "there is no whole backup");
     } else if (r->good_time_ns && rpo->state == CONFIG_SET && now_ns - good_ns > rpo->ns) {
+        const bool wal = good_ns > r->good_time_ns, silent = r->wal.server == STATUS_SERVER_SILENT;
         duration_format(rpo->ns, limit);
-        worsen(r, STATUS_BREACHED, "the newest %s is %s old; the RPO is %s",
-               good_ns > r->good_time_ns ? "WAL" : "whole backup", age, limit);
+        worsen(r, silent ? STATUS_UNKNOWN : STATUS_BREACHED, "the newest %s is %s old; the RPO is %s%s%s%s",
+               wal ? "WAL" : "whole backup", age, limit,
+               silent ? "; whether the server has written more is not known: " : "",
+               !silent && *r->wal.server_why ? "; " : "", r->wal.server_why);
     }
     if (r->wal.broken)
         worsen(r, STATUS_BREACHED, "WAL from %s to %s, after the newest backup, is missing", r->wal.from, r->wal.to);

@@ -14,7 +14,8 @@
 
 /* Worst first. Down to STATUS_UNPROVEN a row fails a check. */
 enum status_state {
-    STATUS_UNKNOWN = 0, /* the repository could not be opened: unknown means no */
+    STATUS_UNKNOWN = 0, /* the repository could not be opened, or what is stored is older than the RPO and the server
+                         * could not be asked whether there is anything newer: unknown means no */
     STATUS_BREACHED,    /* the newest whole point is older than the RPO, or a restore took longer than the RTO */
     STATUS_NO_BACKUP,   /* there is no whole point, and the policy does not say that this is fine (rpo: none) */
     STATUS_DAMAGED,     /* the newest whole point failed its last verification */
@@ -25,6 +26,17 @@ enum status_state {
 };
 const char *status_state_name(enum status_state s); /* "breached" */
 bool status_fails(enum status_state s);
+
+/* What the server says of the newest WAL that is stored. */
+enum status_server {
+    STATUS_SERVER_NOT_ASKED = 0, /* no need: the newest WAL is young, or does not reach from a backup */
+    STATUS_SERVER_SILENT,        /* it could not be asked, or is a standby, which cannot tell */
+    STATUS_SERVER_OTHER,         /* it is not, or not any more, the one that this WAL is of */
+    STATUS_SERVER_AHEAD,         /* it has written more, of any age */
+    STATUS_SERVER_SOON,          /* what it has written besides is as young as its archive_timeout makes it */
+    STATUS_SERVER_SAME,          /* it has written nothing that is not stored */
+};
+const char *status_server_name(enum status_server s); /* "ahead" */
 
 /* One surface of one environment. Strings are the configuration's or the status's own. */
 struct status_row {
@@ -55,6 +67,9 @@ struct status_row {
         char from[24], to[24];
         int64_t first_ns;   /* when the first backup ended after which none is missing; 0: there is none, or this key cannot tell */
         int64_t newest_ns;  /* when the newest WAL was stored; 0: none is there */
+        enum status_server server;
+        char server_why[200]; /* as a clause; "" when it was not asked */
+        int64_t sure_ns;      /* all that the server had written then is stored; 0: that cannot be told */
         struct wal_window windows[STATUS_WINDOWS_MAX]; /* what can be recovered to: the newest */
         size_t window_count;
         struct wal_gap known[STATUS_WINDOWS_MAX]; /* gaps that were acknowledged: the newest */
@@ -126,7 +141,13 @@ struct status {
 };
 /* Of the repository that is open, called `name`; of one that need not be. */
 int status_copies_add(struct status *st, struct work *w, const char *name, struct error *err) PK_CHECK;
-/* What there is of a row's WAL. Of the repository that is open. */
+/* What a server that has written so far, as it said at `asked_ns`, says of the WAL that had been looked at before:
+ * fills `server`, `server_why` and `sure_ns`. */
+struct wal_written;
+void status_wal_server(struct status_row *r, const struct wal_view *v, const struct wal_written *w, int64_t asked_ns);
+/* Up to when all is stored, by backups and WAL. 0: there is none. */
+int64_t status_stored_ns(const struct status_row *r);
+/* What there is of a row's WAL. Of the repository that is open. The server is asked, where the newest is not young. */
 int status_wal_look(struct work *w, struct status_row *r, struct error *err) PK_CHECK;
 int status_fallback_add(struct status *st, struct work *w, const struct config_repository *c, struct error *err) PK_CHECK;
 /* Sets that are selected, of the repository that is open, called `name`; warns of freezes that a killed job left. */

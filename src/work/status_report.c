@@ -44,9 +44,11 @@ static json_t *known_json(const struct status_row *r) {
 
 static json_t *wal_json(const struct status_row *r, int64_t now_ns) {
     if (!r->wal.any) return json_null();
-    return json_pack("{s:o, s:o, s:o, s:b, s:o, s:o}", "first", point_time_json(r->wal.first_ns), "last",
-                     point_time_json(r->wal.newest_ns), "age_s", age_json(r->wal.newest_ns, now_ns), "broken",
-                     r->wal.broken, "windows", windows_json(r), "acknowledged", known_json(r));
+    return json_pack("{s:o, s:o, s:o, s:o, s:s, s:s, s:b, s:o, s:o}", "first", point_time_json(r->wal.first_ns), "last",
+                     point_time_json(r->wal.newest_ns), "age_s", age_json(r->wal.newest_ns, now_ns), "sure",
+                     point_time_json(r->wal.sure_ns), "server", status_server_name(r->wal.server), "server_why",
+                     r->wal.server_why, "broken", r->wal.broken, "windows", windows_json(r), "acknowledged",
+                     known_json(r));
 }
 
 static json_t *row_json(const struct status_row *r, int64_t now_ns) {
@@ -185,8 +187,7 @@ static int add_row(struct samples *l, const struct status_row *r, struct error *
         {METRIC_BACKUP_DURATION, r->good_time_ns != 0, seconds(r->good_completed_ns - r->good_started_ns)},
         {METRIC_BACKUP_SIZE, r->good_time_ns != 0, (double)r->good_bytes},
         {METRIC_BACKUP_STORED, r->good_time_ns != 0, (double)r->good_stored_bytes},
-        {METRIC_RECOVERY_POINT, r->good_time_ns != 0,
-         seconds(r->wal.reaches && r->wal.newest_ns > r->good_time_ns ? r->wal.newest_ns : r->good_time_ns)},
+        {METRIC_RECOVERY_POINT, r->good_time_ns != 0, seconds(status_stored_ns(r))},
     };
     int rc = 0;
     for (size_t i = 0; i < sizeof of_surface / sizeof *of_surface && rc == 0; i++) {

@@ -1,13 +1,17 @@
 /* How far back and how far forward the WAL of a surface reaches. */
 #include "base/seam.h"
+#include "base/time.h"
 #include "repo/reader.h"
 #include "work/point.h"
 #include "work/status.h"
 #include "work/wal_internal.h"
+#include "work/wal_receive.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 
 #define ROOT_CACHE_BYTES (1u << 20)
+#define YOUNG_NS (30 * NS_PER_S) /* WAL that came so lately says itself that it comes */
 
 static bool is_base(const struct repo *repo, const struct status_row *r, const struct snapshot_info *p) {
     return !p->forgotten && p->complete && strcmp(p->environment, r->environment) == 0 &&
@@ -86,6 +90,86 @@ static int windows(struct work_wal *h, const struct wal_view *v, struct status_r
     return 0;
 }
 
+/* ---- the server's word: a server that writes nothing loses nothing, however old its WAL is ---- */
+
+const char *status_server_name(enum status_server s) {
+    static const char *const names[] = {"not asked", "silent", "other", "ahead", "soon", "same"};
+    return names[s];
+}
+
+int64_t status_stored_ns(const struct status_row *r) {
+    int64_t ns = r->good_time_ns;
+    if (r->wal.reaches && r->wal.newest_ns > ns) ns = r->wal.newest_ns;
+    if (r->wal.reaches && r->wal.sure_ns > ns) ns = r->wal.sure_ns;
+    return ns;
+}
+
+static void says(struct status_row *r, enum status_server s, const char *fmt, ...) PK_PRINTF(3, 4);
+static void says(struct status_row *r, enum status_server s, const char *fmt, ...) {
+    va_list ap;
+    r->wal.server = s;
+    va_start(ap, fmt);
+    vsnprintf(r->wal.server_why, sizeof r->wal.server_why, fmt, ap);
+    va_end(ap);
+}
+
+void status_wal_server(struct status_row *r, const struct wal_view *v, const struct wal_written *w, int64_t asked_ns) {
+    uint32_t newest = 0;
+    uint64_t end = 0;
+    char at[24], stored[24], size[32], timeout[32];
+    r->wal.sure_ns = 0;
+    if (w->system != v->system) {
+        says(r, STATUS_SERVER_OTHER, "the server is another cluster, %" PRIu64, w->system);
+        return;
+    }
+    if (w->standby) {
+        says(r, STATUS_SERVER_SILENT, "it is a standby, and cannot say what its primary has written");
+        return;
+    }
+    for (size_t i = 0; i < v->range_count; i++) {
+        if (v->ranges[i].timeline > newest) newest = v->ranges[i].timeline;
+        if (v->ranges[i].timeline == w->timeline && v->ranges[i].to > end) end = v->ranges[i].to;
+    }
+    wal_lsn_format(w->lsn, at);
+    wal_lsn_format(end, stored);
+    /* What is stored was flushed before it came, and it was listed before the server was asked. */
+    if (w->timeline < newest || w->lsn < end) {
+        if (w->timeline < newest)
+            says(r, STATUS_SERVER_OTHER, "the server is on timeline %u, and timeline %u is stored",
+                 (unsigned)w->timeline, (unsigned)newest);
+        else
+            says(r, STATUS_SERVER_OTHER, "the server has written up to %s only, and %s is stored", at, stored);
+        return;
+    }
+    if (w->lsn == end) {
+        says(r, STATUS_SERVER_SAME, "the server has written nothing since");
+        r->wal.sure_ns = asked_ns;
+        return;
+    }
+    size_format(w->lsn - end, size);
+    /* A server ends a segment that has anything of use in it after archive_timeout, twice that where it crashed in
+     * between. What else it writes into one, now and then, does not make it end it. */
+    if (end && v->segment_bytes && w->timeout_ns > 0 && end >= w->lsn - w->lsn % v->segment_bytes) {
+        duration_format(2 * w->timeout_ns, timeout);
+        says(r, STATUS_SERVER_SOON, "what the server has written since is less than %s old", timeout);
+        r->wal.sure_ns = asked_ns - 2 * w->timeout_ns;
+    } else if (end)
+        says(r, STATUS_SERVER_AHEAD, "the server has since written %s that is not stored", size);
+    else
+        says(r, STATUS_SERVER_AHEAD, "the server is on timeline %u, of which nothing is stored", (unsigned)w->timeline);
+}
+
+static void ask(struct work *w, struct status_row *r, const struct wal_view *v) {
+    struct wal_written at;
+    struct error why = ERROR_INIT;
+    const int64_t now_ns = time_now_ns(), age_ns = now_ns - r->wal.newest_ns;
+    if (age_ns <= YOUNG_NS && (r->rpo.state != CONFIG_SET || age_ns <= r->rpo.ns)) return;
+    if (work_wal_written(w, r->environment, r->surface, &at, &why) < 0)
+        says(r, STATUS_SERVER_SILENT, "it could not be asked: %.170s", why.text);
+    else
+        status_wal_server(r, v, &at, now_ns);
+}
+
 int status_wal_look(struct work *w, struct status_row *r, struct error *err) {
     struct wal_view v = {0};
     struct work_wal *h = NULL;
@@ -99,6 +183,7 @@ int status_wal_look(struct work *w, struct status_row *r, struct error *err) {
     if (rc == 0 && v.range_count && repo_keys(w->repo)->read_secret) rc = bases_walk(w, &v, r, err);
     r->wal.reaches = rc == 0 && r->wal.first_ns != 0;
     if (rc == 0) rc = windows(h, &v, r, err);
+    if (rc == 0 && r->wal.reaches) ask(w, r, &v);
     work_wal_close(h);
     wal_view_free(&v);
     return rc < 0 ? error_wrap(err, "looking at the WAL of %s/%s", r->environment, r->surface) : 0;

@@ -144,6 +144,16 @@ int work_wal_switch(struct work *w, const char *environment, const char *surface
     return rc;
 }
 
+int work_wal_written(struct work *w, const char *environment, const char *surface, struct wal_written *ret,
+                     struct error *err) {
+    struct server s;
+    int rc = server_open(w, environment, surface, &s, err);
+    if (rc < 0) return rc;
+    rc = known_secrets_error(&w->known, pgphys_wal_written(&s.ctx, ret, err), err);
+    server_close(&s);
+    return rc;
+}
+
 int work_wal_server_read(struct work *w, const char *environment, const char *surface, uint64_t system,
                          const struct wal_name *n, struct buf *ret, struct error *err) {
     struct server s;

@@ -16,6 +16,9 @@ int work_wal_slot_drop(struct work *w, const char *environment, const char *surf
 int work_wal_switch(struct work *w, const char *environment, const char *surface, bool *ret_switched,
                     struct wal_name *ret, struct error *err) PK_CHECK;
 
+/* As pgphys_wal_written, of the surface's server. */
+int work_wal_written(struct work *w, const char *environment, const char *surface, struct wal_written *ret,
+                     struct error *err) PK_CHECK;
 /* As pgphys_wal_read, of the surface's server. */
 int work_wal_server_read(struct work *w, const char *environment, const char *surface, uint64_t system, const struct wal_name *n, struct buf *ret,
                          struct error *err) PK_CHECK;

@@ -109,11 +109,17 @@ stop_new new3 && let_write
 echo 5432 | put port
 plan --into "$F/new3" && kill_at restore && killed=$id && frozen && plan --into "$F/new4" && ! go && [ "$(result error.code)" = PK-CUT-002 ] && result error.why | grep -q 'read-only already' && frozen
 claim 'another plan does not take the freeze of a killed one for what was before'
+w backup lab/pg && during=$(cd "$F" && in_f "$F/proofkeep" list lab/pg --json --config "$F/proofkeep.yaml" 2>"$T/null" | python3 -c 'import json, sys; print(json.load(sys.stdin)["points"][-1]["id"])') && frozen
+claim '(a base is taken of the frozen server)'
 id=$killed && w restore --plan "$id" --abort && grep -q 'was undone' out && ! frozen && [ "$(tail -n 1 "$F/hooks")" = live ]
 claim 'a killed run can be undone instead'
 w restore --plan "$id" --abort && grep -q 'Nothing of .* was left' out && go && [ "$(steps done)" = "$ALL" ]
 claim '... and, as nothing was started yet, carried out later'
 stop_new new3 && let_write && echo 5432 | put port
+[ "$(old "SELECT count(*) FROM pg_file_settings WHERE name LIKE 'proofkeep.%' AND name <> 'proofkeep.frozen'")" = 0 ] && w restore "lab/pg@$during" --into "$F/new4" && cluster_as "$F" grep -q '^#proofkeep.frozen' "$F/new4/postgresql.auto.conf" &&
+  cluster_as "$F" "$PG_BIN/pg_ctl" -D "$F/new4" -l "$F/new4.log" -o "-p $PORT" -w -t 180 -s start && [ "$(new 'SHOW default_transaction_read_only')" = off ] && new "INSERT INTO public.done VALUES (-1, 'thawed')" && ! new 'SHOW proofkeep.frozen' 2>"$T/null"
+claim 'a copy of the base that was taken of the frozen server takes writes'
+stop_new new4
 plan --into "$F/new3" && kill_at recover && w restore --plan "$id" --abort && ! frozen && [ ! -e "$F/new3/postmaster.pid" ]
 claim 'so can one whose new server was started, which is stopped'
 rm -rf "$F/new3"

@@ -138,7 +138,7 @@ rm -rf "$N/data" "$N/server.log"
 cp "$C/data/postgresql.conf" "$T/conf" && printf '%s\n' 'wal_level = minimal' 'max_wal_senders = 0' 'archive_mode = off' | cluster_as "$C" tee -a "$C/data/postgresql.conf" >/dev/null
 cluster_stop "$C" && cluster_start "$C" && sql -c "INSERT INTO said VALUES (-5, 'barely logged')" && cluster_stop "$C" && cluster_as "$C" tee "$C/data/postgresql.conf" <"$T/conf" >/dev/null && cluster_start "$C"
 last=$(sql -c "INSERT INTO said VALUES (-6, 'logged')" -c 'SELECT pg_walfile_name(pg_switch_wal())') && archived "$last" && w restore lab/pg --into "$N/data" --target latest && owned "$N/socket" &&
-  echo "unix_socket_directories = '$N/socket'" | cluster_as "$N" tee -a "$N/data/postgresql.conf" >/dev/null && { cluster_start "$N" >/dev/null 2>&1 || true; } && await 120 grep -aq 'FATAL: .*WAL was generated with wal_level=minimal' "$N/server.log" && await 120 test ! -f "$N/data/postmaster.pid"
+  echo "unix_socket_directories = '$N/socket'" | cluster_as "$N" tee -a "$N/data/postgresql.conf" >/dev/null && { cluster_start "$N" >/dev/null 2>&1 || true; } && await 120 grep -aq 'FATAL: .*WAL was generated with "*wal_level=minimal' "$N/server.log" && await 120 test ! -f "$N/data/postmaster.pid"
 claim 'no copy is led through it'
 rm -rf "$N/data" && w backup lab/pg && w restore lab/pg --into "$N/data" --target latest && echo "unix_socket_directories = '$N/socket'" | cluster_as "$N" tee -a "$N/data/postgresql.conf" >/dev/null && cluster_start "$N" && await 120 cluster_leads "$N"
 [ "$(cluster_psql "$N" -c "SELECT string_agg(i::text, ' ' ORDER BY i DESC) FROM said WHERE i < 0")" = '-2 -4 -5 -6' ]

@@ -156,6 +156,15 @@ claim 'what a killed restore made of a new folder does not bear its name, and do
 pk restore "lab/pg@$second" --into "$N/data" && server "$PG_BIN/pg_verifybackup" --quiet "$N/data" >out 2>err && ! half_made
 claim '... and goes with the next one, which is whole'
 rm -rf "$N/data" "$N/data-tablespaces"
+owned "$N/t1" && pk restore "lab/pg@$second" --into "$N/data" --tablespace "$T/far=$N/t1" --dry-run --json && plan=$(result plan) && in_spaces() { [ -n "$(find "$N/t1" -path '*/PG_*/*/*' -print -quit)" ] && [ -e "$N/data-tablespaces" ]; }
+"$P" restore --plan "$plan" >killed 2>&1 </dev/null &
+job=$!
+halted $job in_spaces && kill -KILL $job
+wait $job 2>/dev/null
+[ $? = 137 ] && in_spaces && pk restore --plan "$plan" --abort && grep -q 'had half restored was removed' out && [ -d "$N/t1" ] && [ -z "$(find "$N/t1" -mindepth 1)" ] && [ ! -e "$N/data-tablespaces" ] && ! half_made
+claim 'it goes with --abort, too, and what it put into the folders of tablespaces'
+pk restore --plan "$plan" --abort && grep -q 'nothing was left to be undone' out && rmdir "$N/t1"
+claim '... once'
 pk restore "lab/pg@$first" --into "$N/data" --tablespace "$T/far=$N/t1" --target immediate && new_settings && cluster_start "$N" && facts new >got && diff want got >out
 claim 'the first is what it was, with a tablespace where it was told to be, recovered as far as it is consistent'
 new -c 'SELECT pg_is_in_recovery()' | grep -qx f && [ -d "$N/t1" ] && readlink "$N"/data/pg_tblspc/* | grep -qx "$N/t1"

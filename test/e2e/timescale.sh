@@ -4,6 +4,7 @@
 . "${SOURCE_ROOT:?the project}/test/e2e/lib/tap.sh"
 . "$SOURCE_ROOT/test/e2e/lib/pg.sh"
 . "$SOURCE_ROOT/tools/servers/pg.sh"
+. "$SOURCE_ROOT/test/e2e/lib/postgis.sh"
 if ! pg_debian13 || [ ! -e "$PG_DEBIAN13/usr/lib/postgresql/17/lib/timescaledb.so" ]; then
   echo "1..0 # skip ${PG_WHY:-there is no TimescaleDB in $PG_DEBIAN13}"
   exit 0
@@ -24,34 +25,9 @@ CREATE TABLE plain AS SELECT i FROM generate_series(1, 1000) i;
 SQL
 claim 'a hypertable is made'
 chunks=$(sql -d metrics -c "SELECT count(*) FROM show_chunks('reading')")
-sql -d map >out 2>err <<'SQL'
-SET client_min_messages = error;
-CREATE EXTENSION postgis;
-CREATE EXTENSION postgis_raster;
-CREATE EXTENSION postgis_topology;
-INSERT INTO spatial_ref_sys (srid, auth_name, auth_srid, srtext, proj4text) VALUES (990001, 'lab', 1, 'LOCAL_CS["lab"]', '+proj=tmerc +lat_0=1 +lon_0=2 +k=1 +x_0=0 +y_0=0 +ellps=bessel +units=m +no_defs');
-CREATE TABLE place (id int PRIMARY KEY, at geometry(Point, 990001), area geography);
-INSERT INTO place SELECT i, ST_SetSRID(ST_MakePoint(i, i * 2), 990001), ST_MakePoint(i % 90, i % 45)::geography FROM generate_series(1, 500) i;
-CREATE INDEX ON place USING gist (at);
-CREATE TABLE tile (id serial PRIMARY KEY, rast raster);
-INSERT INTO tile (rast) SELECT ST_AddBand(ST_MakeEmptyRaster(16, 16, i, i, 1, -1, 0, 0, 990001), '8BUI'::text, i) FROM generate_series(1, 20) i;
-SELECT AddRasterConstraints('tile', 'rast');
-SELECT topology.CreateTopology('city', 990001, 0.5);
-CREATE TABLE city_road (id int PRIMARY KEY);
-SELECT topology.AddTopoGeometryColumn('city', 'public', 'city_road', 'way', 'LINE');
-SELECT topology.TopoGeo_AddLineString('city', ST_SetSRID(ST_MakeLine(ST_MakePoint(0, i), ST_MakePoint(10, i)), 990001)) FROM generate_series(1, 5) i;
-INSERT INTO city_road SELECT i, topology.toTopoGeom(ST_SetSRID(ST_MakeLine(ST_MakePoint(0, i), ST_MakePoint(10, i)), 990001), 'city', 1) FROM generate_series(1, 5) i;
-SQL
+map_make
 claim 'spatial data of every kind is made'
 metrics() { "$@" -c "SELECT count(*), sum(value), count(DISTINCT tableoid) FROM reading" -c "SELECT count(*) FROM show_chunks('reading')" -c 'SELECT sensor, count(*) FROM reading GROUP BY 1 ORDER BY 1' -c 'SELECT count(*) FROM plain'; }
-map() {
-  local PGOPTIONS='-c client_min_messages=warning'
-  export PGOPTIONS
-  "$@" -c 'SELECT srid, auth_name, proj4text FROM spatial_ref_sys WHERE srid > 900000' -c 'SELECT count(*) FROM spatial_ref_sys' \
-    -c 'SELECT md5(string_agg(ST_AsEWKT(at) || ST_AsText(area), $$ $$ ORDER BY id)) FROM place' -c 'SELECT count(*) FROM place WHERE ST_DWithin(at, ST_SetSRID(ST_MakePoint(10, 20), 990001), 5)' \
-    -c 'SELECT count(*), sum((ST_SummaryStats(rast)).sum), min(ST_SRID(rast)) FROM tile' -c 'SELECT srid, num_bands, pixel_types FROM raster_columns' \
-    -c 'SELECT name, srid, precision FROM topology.topology' -c 'SELECT count(*), sum(ST_Length(way::geometry)) FROM city_road' -c "SELECT count(*) FROM topology.ValidateTopology('city')" -c 'SELECT count(*) FROM city.edge_data'
-}
 metrics sql -d metrics >metrics.want && map sql -d map >map.want
 claim "what is there is written down ($chunks chunks)"
 cat >proofkeep.yaml <<YAML

@@ -250,6 +250,24 @@ static void recovery_settings_are_of_the_version_and_replace_old_ones(void **s) 
     buf_free(&text);
 }
 
+static void what_a_freeze_set_is_taken_out_again(void **s) {
+    (void)s;
+    const char *signal, was[] = "work_mem = '8MB'\nautovacuum = 'off'\nProofkeep.Frozen = 'on'\n"
+                                "default_transaction_read_only = 'on'\nproofkeep.was_autovacuum = 'it''s'\n";
+    struct buf text = BUF_INIT(1 << 16);
+    claim_ok(pgphys_recovery_text(NULL, false, BYTES_STR(was), &text, &signal, &err), err);
+    claim_ok(buf_terminate(&text, &err), err);
+    assert_string_equal((const char *)text.ptr, "work_mem = '8MB'\n#autovacuum = 'off'\n#Proofkeep.Frozen = 'on'\n"
+                                                "#default_transaction_read_only = 'on'\nautovacuum = 'it''s'\n"
+                                                "# by proofkeep, when this was restored:\n");
+    /* without the mark it is the server's own */
+    const char own[] = "autovacuum = 'off'\ndefault_transaction_read_only = 'on'\n# proofkeep.frozen = 'on'\n";
+    buf_clear(&text);
+    claim_ok(pgphys_recovery_text(NULL, false, BYTES_STR(own), &text, &signal, &err), err);
+    assert_memory_equal(text.ptr, own, sizeof own - 1);
+    buf_free(&text);
+}
+
 static void targets_that_make_no_sense_are_refused(void **s) {
     (void)s;
     json_t *facts = json_pack("{s:s, s:s}", "stop_lsn", "0/5000000", "stop_time", "2026-02-16T07:00:00Z");
@@ -595,6 +613,7 @@ int main(void) {
         cmocka_unit_test(relations_are_told_by_their_names),
         cmocka_unit_test(a_manifest_is_as_the_manual_has_it),
         cmocka_unit_test(recovery_settings_are_of_the_version_and_replace_old_ones),
+        cmocka_unit_test(what_a_freeze_set_is_taken_out_again),
         cmocka_unit_test(targets_that_make_no_sense_are_refused),
         cmocka_unit_test(a_new_folder_gets_everything),
         cmocka_unit_test(an_old_folder_keeps_what_is_the_same),

@@ -4,6 +4,7 @@
 #include "work/backup.h"
 #include "work/status.h"
 #include "work/verify.h"
+#include "work/wal_receive.h"
 
 #include <stdio.h>
 
@@ -213,8 +214,56 @@ static void each_surface_has_the_time_of_its_own_restore(void **state) {
     work_kit_end(&k);
 }
 
+/* ---- what a server says of WAL that is old ---- */
+
+#define MIB (UINT64_C(1) << 20)
+#define ASKED (INT64_C(1700000000) * NS_PER_S)
+
+static struct status_row told_of(const struct wal_range *ranges, size_t n, const struct wal_written *w) {
+    struct wal_view v = {
+        .system = 7, .segment_bytes = 16 * MIB, .ranges = (struct wal_range *)ranges, .range_count = n};
+    struct status_row r = {.good_time_ns = 5 * NS_PER_S, .wal = {.reaches = true, .newest_ns = 10 * NS_PER_S}};
+    status_wal_server(&r, &v, w, ASKED);
+    return r;
+}
+
+static void expect_told(const struct wal_range *ranges, size_t n, struct wal_written w, enum status_server server,
+                        int64_t sure_ns, const char *why) {
+    struct status_row r = told_of(ranges, n, &w);
+    assert_string_equal(status_server_name(r.wal.server), status_server_name(server));
+    assert_int_equal(r.wal.sure_ns, sure_ns);
+    if (!strstr(r.wal.server_why, why)) fail_msg("'%s' is not in '%s'", why, r.wal.server_why);
+    assert_int_equal(status_stored_ns(&r), sure_ns > 10 * NS_PER_S ? sure_ns : 10 * NS_PER_S);
+}
+
+static void only_a_server_that_has_written_nothing_more_makes_old_wal_young(void **state) {
+    const struct wal_range one[] = {{1, 0, 40 * MIB, 1, 1}},
+                           two[] = {{1, 0, 40 * MIB, 1, 1}, {2, 32 * MIB, 64 * MIB, 1, 1}};
+    const int64_t minute = 60 * NS_PER_S;
+    (void)state;
+    expect_told(one, 1, (struct wal_written){7, false, 1, 40 * MIB, 0}, STATUS_SERVER_SAME, ASKED, "nothing since");
+    expect_told(one, 1, (struct wal_written){7, false, 1, 40 * MIB + 1, 0}, STATUS_SERVER_AHEAD, 0, "1 B that is not");
+    /* archive_timeout speaks of the segment that is being written, and of no other */
+    expect_told(one, 1, (struct wal_written){7, false, 1, 40 * MIB + 1, minute}, STATUS_SERVER_SOON, ASKED - 2 * minute,
+                "is less than ");
+    expect_told(one, 1, (struct wal_written){7, false, 1, 48 * MIB - 1, minute}, STATUS_SERVER_SOON, ASKED - 2 * minute,
+                "");
+    expect_told(one, 1, (struct wal_written){7, false, 1, 48 * MIB, minute}, STATUS_SERVER_AHEAD, 0, "8 MiB");
+    /* one that is not there, where WAL comes from */
+    expect_told(one, 1, (struct wal_written){7, false, 1, 40 * MIB - 1, minute}, STATUS_SERVER_OTHER, 0,
+                "up to 0/27FFFFF only");
+    expect_told(one, 1, (struct wal_written){8, false, 1, 40 * MIB, 0}, STATUS_SERVER_OTHER, 0, "another cluster, 8");
+    expect_told(two, 2, (struct wal_written){7, false, 1, 40 * MIB, 0}, STATUS_SERVER_OTHER, 0,
+                "on timeline 1, and timeline 2");
+    expect_told(two, 2, (struct wal_written){7, false, 2, 64 * MIB, 0}, STATUS_SERVER_SAME, ASKED, "nothing since");
+    expect_told(one, 1, (struct wal_written){7, false, 2, 40 * MIB, minute}, STATUS_SERVER_AHEAD, 0,
+                "of which nothing is stored");
+    expect_told(one, 1, (struct wal_written){.system = 7, .standby = true}, STATUS_SERVER_SILENT, 0, "standby");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(only_a_server_that_has_written_nothing_more_makes_old_wal_young),
         cmocka_unit_test(a_surface_goes_from_nothing_to_proven),
         cmocka_unit_test(without_targets_nothing_is_breached_and_nothing_is_called_good),
         cmocka_unit_test(a_target_of_none_asks_for_nothing),

@@ -136,6 +136,7 @@ const struct surface_driver surface_postgres_physical = {
     .capture = capture,
     .plan = pgphys_plan,
     .restore = pgphys_restore,
+    .undo = pgphys_undo,
     .scratch_start = pgphys_scratch_start,
     .scratch_stop = pg_scratch_stop,
     .scratch_rest = pg_scratch_rest,

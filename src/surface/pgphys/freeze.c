@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <strings.h>
 
 #define PAUSE_MS 100
 #define RELOAD_NS (10 * NS_PER_S)
@@ -14,6 +15,7 @@
 /* Autovacuum writes, too, and nothing tells it from others afterwards. */
 static const char *const frozen[][2] = {{"default_transaction_read_only", "on"}, {"autovacuum", "off"}};
 #define FROZEN (sizeof frozen / sizeof *frozen)
+#define NAME_BYTES 80
 
 struct live {
     struct pg_settings *s;
@@ -99,6 +101,30 @@ static int set(PGconn *c, const char *name, const char *value, struct error *err
     int rc = pg_literal(&b, BYTES_STR(value), err);
     if (rc == 0) rc = buf_terminate(&b, err);
     return rc == 0 ? pg_command(c, err, "ALTER SYSTEM SET %s = %s", name, (const char *)b.ptr) : rc;
+}
+
+/* One of our own beside the server's. A session that does not know it yet would be told that there is none. */
+static int set_own(PGconn *c, const char *name, const char *value, struct error *err) {
+    int rc = pg_command(c, err, "SET %s = ''", name);
+    return rc == 0 ? set(c, name, value, err) : rc;
+}
+
+/* A base that is taken meanwhile has the file with all this in it, and a copy of it is to be restored as the server
+ * was: what a setting was before stands there too, while the mark does. */
+static int mark(PGconn *c, const json_t *before, bool on, struct error *err) {
+    int rc = on ? 0 : set_own(c, PGPHYS_FREEZE_MARK, NULL, err);
+    for (size_t i = 0; rc == 0 && i < FROZEN; i++) {
+        char name[NAME_BYTES];
+        snprintf(name, sizeof name, PGPHYS_FREEZE_WAS "%s", frozen[i][0]);
+        rc = set_own(c, name, on ? json_string_value(json_object_get(before, frozen[i][0])) : NULL, err);
+    }
+    return rc == 0 && on ? set_own(c, PGPHYS_FREEZE_MARK, "on", err) : rc;
+}
+
+bool pgphys_freeze_sets(const char *name, size_t n) {
+    for (size_t i = 0; i < FROZEN; i++)
+        if (n == strlen(frozen[i][0]) && !strncasecmp(name, frozen[i][0], n)) return true;
+    return false;
 }
 
 /* A new session has what the postmaster has, which tells all others before it takes another one. */
@@ -212,6 +238,7 @@ int pgphys_freeze(const struct surface_context *ctx, const struct cutover_freeze
     bool seen = false;
     int rc = live_open(ctx, &l, err);
     if (rc == 0) rc = nobody_exempt(l.c, err);
+    if (rc == 0) rc = mark(l.c, how->before, true, err);
     for (size_t i = 0; rc == 0 && i < FROZEN; i++) rc = set(l.c, frozen[i][0], frozen[i][1], err);
     if (rc == 0) rc = reload(&l, true, &seen, err);
     if (rc == 0 && !seen)
@@ -233,6 +260,7 @@ int pgphys_freeze_resume(const struct surface_context *ctx, const json_t *before
     int rc = live_open(ctx, &l, err);
     for (size_t i = 0; rc == 0 && i < FROZEN; i++)
         rc = set(l.c, frozen[i][0], json_string_value(json_object_get(before, frozen[i][0])), err);
+    if (rc == 0) rc = mark(l.c, NULL, false, err);
     if (rc == 0) rc = reload(&l, false, &seen, err);
     if (rc == 0 && !seen)
         rc = error_set(err, ERR_CUTOVER_FREEZE, "new sessions still have default_transaction_read_only = on after %d s",

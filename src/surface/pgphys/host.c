@@ -4,7 +4,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#define CONFIG_FILE_MAX (16u << 20)
 #define BAD_NAMED_MAX 256
 
 struct host {
@@ -76,58 +75,21 @@ static int control_put(struct host *h, struct error *err) {
     return counted(h, PGPHYS_CONTROL, a, BYTES_OF(file, n), true, err);
 }
 
-/* ---- configuration from outside the data folder ---- */
-
-static int config_folders(struct host *h, const char *path, struct pgphys_list *done, struct error *err) {
-    char name[PATH_MAX];
-    struct stat st = {.st_mode = S_IFDIR | 0700};
-    int rc = 0;
-    for (const char *p = path; rc == 0 && (p = strchr(p, '/')); p++) {
-        bool there = false;
-        snprintf(name, sizeof name, PGPHYS_CONFIG "%.*s", (int)(p - path), path);
-        for (size_t i = 0; i < done->n && !there; i++) there = !strcmp(done->entries[i].name, name);
-        if (there) continue;
-        struct pgphys_attr a = {.type = PGPHYS_FOLDER, .mode = 0700, .mtime_ns = h->session.start_ns};
-        rc = pgphys_list_add(done, BYTES_STR(name), PGPHYS_FOLDER, &st, BYTES_OF(NULL, 0), err);
-        if (rc == 0) rc = pgphys_put(h->sink, name, ITEM_NONE, a, BYTES_OF(NULL, 0), NULL, err);
-        h->items++;
-    }
-    return rc;
-}
-
-static int config_one(struct host *h, json_t *o, struct pgphys_list *done, struct error *err) {
-    CLEANUP(buf_free) struct buf content = BUF_INIT(CONFIG_FILE_MAX + 1);
-    char name[PATH_MAX];
-    struct error why = ERROR_INIT;
-    const char *path = json_string_value(json_object_get(o, "path"));
-    struct stat st;
-    if (!path || *path != '/' || strlen(path) > PATH_MAX - 64) return json_put(o, "captured", json_false(), err);
-    int rc = io_read_file(AT_FDCWD, path, CONFIG_FILE_MAX, &content, &why);
-    if (rc == 0 && seam_fstatat(AT_FDCWD, path, &st, 0) < 0)
-        rc = error_set_errno(&why, ERR_IO_READ, "look at %s", path);
-    if (rc < 0) {
-        pg_note(h->settings, NOTE_WARNING, BYTES_STR(path), "configuration outside the data folder was not captured");
-        rc = json_put(o, "captured", json_false(), err);
-        return rc == 0 ? json_put_str(o, "why", why.text, err) : rc;
-    }
-    snprintf(name, sizeof name, PGPHYS_CONFIG "%s", path);
-    struct pgphys_attr a = {.type = PGPHYS_FILE,
-                            .mode = (uint32_t)st.st_mode & 07777,
-                            .mtime_ns = (int64_t)st.st_mtim.tv_sec * NS_PER_S + st.st_mtim.tv_nsec};
-    rc = config_folders(h, path, done, err);
-    if (rc == 0) rc = counted(h, name, a, buf_bytes(&content), true, err);
-    return rc == 0 ? json_put(o, "captured", json_true(), err) : rc;
+static int config_file(void *ctx, const char *name, struct pgphys_attr a, struct bytes content, struct error *err) {
+    return counted(ctx, name, a, content, true, err);
 }
 
 static int config_put(struct host *h, struct error *err) {
-    struct pgphys_list done = {0};
-    json_t *o;
-    size_t i;
-    int rc = 0;
-    json_array_foreach(json_object_get(h->facts, "config_outside"), i, o) {
-        if (rc == 0) rc = config_one(h, o, &done, err);
-    }
-    pgphys_list_free(&done);
+    struct pgphys_config g = {.session = &h->session,
+                              .settings = h->settings,
+                              .sink = h->sink,
+                              .list = &h->list,
+                              .facts = h->facts,
+                              .put = config_file,
+                              .ctx = h};
+    int rc = pgphys_config_put(&g, err);
+    h->items += g.folders;
+    h->list.skipped += g.skipped;
     return rc;
 }
 
@@ -203,7 +165,8 @@ static int finish_facts(struct host *h, struct error *err) {
 
 static int between(struct host *h, struct error *err) {
     struct pgphys_session *s = &h->session;
-    int rc = pgphys_list_make(&h->list, h->settings, h->dirfd, h->folder, s->major, h->control.catalog, err);
+    int rc = pgphys_config_look(s->c, h->facts, &h->list, err);
+    if (rc == 0) rc = pgphys_list_make(&h->list, h->settings, h->dirfd, h->folder, s->major, h->control.catalog, err);
     if (rc < 0) return rc;
     struct pgphys_reading *r = &h->reading;
     r->ctx = h->ctx;
@@ -224,13 +187,14 @@ struct measuring {
     json_t *out;
     pthread_t thread;
     bool started;
+    atomic_bool in_vain; /* nobody needs it any more: its query is given up */
     int rc;
     struct error err;
 };
 
 static void *measuring_run(void *arg) {
     struct measuring *m = arg;
-    m->rc = pgphys_invariants(m->h->settings, NULL, m->out, &m->err);
+    m->rc = pgphys_invariants(m->h->settings, NULL, &m->in_vain, m->out, &m->err);
     if (m->rc < 0) m->h->reading.in_vain = true;
     return NULL;
 }
@@ -245,6 +209,7 @@ static int measuring_start(struct measuring *m, struct host *h, json_t *out, str
 /* rc is what came of what else was done, which a measurement that fails may have ended. */
 static int measuring_end(struct measuring *m, int rc, struct error *err) {
     if (!m->started) return rc;
+    if (rc < 0) m->in_vain = true;
     pthread_join(m->thread, NULL);
     if (m->rc == 0 || (rc < 0 && rc != -ERR_INTERRUPTED)) return rc;
     *err = m->err;

@@ -69,10 +69,12 @@ static int consistent(const struct pg_settings *s, const json_t *facts, json_t *
     return pg_pairs_measure(s, checks, out, err);
 }
 
-int pgphys_invariants(const struct pg_settings *s, const json_t *facts, json_t *out, struct error *err) {
+int pgphys_invariants(const struct pg_settings *s, const json_t *facts, const atomic_bool *in_vain, json_t *out,
+                      struct error *err) {
     CLEANUP(pg_finishp) PGconn *c = NULL;
     CLEANUP(pg_clearp) PGresult *r = NULL;
     json_t *names = json_array();
+    pg_patience(true, in_vain);
     int rc = names ? pg_connect(s, NULL, &c, err) : error_set(err, ERR_NO_MEMORY, "no memory");
     if (rc == 0)
         rc = pg_query(c, &r, err,
@@ -88,6 +90,7 @@ int pgphys_invariants(const struct pg_settings *s, const json_t *facts, json_t *
     for (int i = 0; rc == 0 && i < PQntuples(r); i++)
         if (pg_true(r, i, 1)) rc = one_database(s, facts, pg_value(r, i, 0), out, err);
     if (rc == 0) rc = consistent(s, facts, out, err);
+    pg_patience(false, NULL);
     json_decref(names);
     return rc;
 }

@@ -65,6 +65,8 @@ void pgphys_list_free(struct pgphys_list *l) {
     seam_free(l->blocks);
     seam_free(l->entries);
     seam_free(l->nested);
+    seam_free(l->links);
+    for (size_t i = 0; i < PGPHYS_CONFIG_NAMES; i++) seam_free(l->replaced[i]);
     *l = (struct pgphys_list){0};
 }
 
@@ -137,6 +139,18 @@ static int link_of(struct walking *w, int dirfd, const char *last, const char *n
     return rc < 0 ? rc : enter(w, dirfd, last, name, depth + 1, true, true, err);
 }
 
+/* A link to a file whose name is that of configuration: it is kept as the file. */
+static int config_link(struct walking *w, int dirfd, const char *last, const char *name, bool *ret_is,
+                       struct error *err) {
+    struct stat st;
+    size_t n = strlen(last);
+    *ret_is = n > 5 && !strcmp(last + n - 5, ".conf") && seam_fstatat(dirfd, last, &st, 0) == 0 && S_ISREG(st.st_mode);
+    if (!*ret_is) return 0;
+    int rc = mem_grow((void **)&w->l->links, &w->l->cap_links, w->l->n_links + 1, sizeof *w->l->links, err);
+    if (rc == 0) snprintf(w->l->links[w->l->n_links++], PATH_MAX, "%s", name);
+    return rc;
+}
+
 static int one(struct walking *w, int dirfd, const char *folder, const char *last, unsigned depth, bool only_version,
                struct error *err) {
     char name[PATH_MAX];
@@ -145,7 +159,7 @@ static int one(struct walking *w, int dirfd, const char *folder, const char *las
         return error_set(err, ERR_IO_READ, "a path below %s is too long", folder);
     struct bytes b = BYTES_STR(name);
     if ((only_version && strcmp(last, w->version) != 0) || pgphys_left_out(b) || !strcmp(name, PGPHYS_CONTROL) ||
-        is_nested(w->l, name) || !strcmp(name, PGPHYS_CONFIG))
+        is_nested(w->l, name) || !strcmp(name, PGPHYS_CONFIG) || pgphys_config_replaced(w->l, name))
         return 0;
     if (seam_fstatat(dirfd, last, &st, AT_SYMLINK_NOFOLLOW) < 0)
         return errno == ENOENT ? 0 : error_set_errno(err, ERR_IO_READ, "look at %s", name);
@@ -167,6 +181,9 @@ static int one(struct walking *w, int dirfd, const char *folder, const char *las
         int rc = pgphys_list_add(w->l, b, PGPHYS_FOLDER, &st, BYTES_OF(NULL, 0), err);
         return rc < 0 ? rc : enter(w, dirfd, last, name, depth + 1, in_spaces, false, err);
     }
+    bool config = false;
+    int rc = S_ISLNK(st.st_mode) ? config_link(w, dirfd, last, name, &config, err) : 0;
+    if (rc < 0 || config) return rc;
     note(w, name,
          S_ISLNK(st.st_mode) ? "a link within the data folder: what it leads to is not captured"
                              : "neither a file nor a folder");

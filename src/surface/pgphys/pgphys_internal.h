@@ -21,6 +21,7 @@
 #define PGPHYS_CONTROL "global/pg_control"
 #define PGPHYS_CONTROL_BYTES 8192
 #define PGPHYS_CONFIG "proofkeep_config" /* below it: configuration from outside, by its absolute path */
+#define PGPHYS_CONFIG_NAMES 3
 #define PGPHYS_MAJOR_MIN 15
 #define PGPHYS_MAJOR_MAX 18
 
@@ -71,6 +72,9 @@ struct pgphys_list {
     uint64_t bytes, skipped;
     char (*nested)[PATH_MAX]; /* tablespaces inside the data folder, seen from there */
     size_t n_nested;
+    char (*links)[PATH_MAX]; /* links to files of the configuration, as seen in the data folder */
+    size_t n_links, cap_links;
+    char *replaced[PGPHYS_CONFIG_NAMES]; /* set before it is made: where the server's own file is instead (config.c) */
 };
 /* Everything that belongs into a backup, but for pg_control. catalog: of pg_control, names the folders of tablespaces. */
 int pgphys_list_make(struct pgphys_list *l, const struct pg_settings *s, int dirfd, const char *path, int major,
@@ -79,6 +83,25 @@ int pgphys_list_add(struct pgphys_list *l, struct bytes name, enum pgphys_type t
                     struct bytes target, struct error *err) PK_CHECK;
 void pgphys_list_sort(struct pgphys_list *l);
 void pgphys_list_free(struct pgphys_list *l);
+
+/* ---- config.c: configuration that is no file of the data folder ---- */
+struct pgphys_config {
+    struct pgphys_session *session;
+    const struct pg_settings *settings;
+    struct sink *sink;
+    const struct pgphys_list *list;
+    json_t *facts; /* "config_outside" is told which were captured */
+    int (*put)(void *ctx, const char *name, struct pgphys_attr a, struct bytes content, struct error *err);
+    void *ctx;
+    uint64_t folders; /* so many were put besides */
+    uint64_t skipped; /* links that the server would not read */
+};
+/* Finds out which of postgresql.conf, pg_hba.conf and pg_ident.conf the server has outside: l->replaced. */
+int pgphys_config_look(PGconn *c, const json_t *facts, struct pgphys_list *l, struct error *err) PK_CHECK;
+bool pgphys_config_replaced(const struct pgphys_list *l, const char *name);
+/* What lies outside, below PGPHYS_CONFIG; what links in the data folder lead to, in their place; and of what is in
+ * list->replaced, files of these names that a restored server starts with. */
+int pgphys_config_put(struct pgphys_config *g, struct error *err) PK_CHECK;
 
 /* ---- read.c: files into items ---- */
 struct pgphys_bad { /* a file with pages whose checksum is wrong */
@@ -116,10 +139,17 @@ int pgphys_attr_of(const struct pgphys_entry *e, struct buf *out, struct error *
 int pgphys_segments_put(struct pgphys_session *s, int dirfd, struct sink *sink, json_t *names, uint64_t *bytes,
                         struct error *err) PK_CHECK;
 
+/* ---- freeze.c: what a frozen server's postgresql.auto.conf has besides ---- */
+#define PGPHYS_FREEZE_MARK "proofkeep.frozen"
+#define PGPHYS_FREEZE_WAS "proofkeep.was_" /* and the name of a setting: what that was; not there: it was not set */
+bool pgphys_freeze_sets(const char *name, size_t n); /* whether the freeze sets it */
+
 /* ---- invariants.c ---- */
-/* Of the server that the settings lead to: its databases, of each its relations, extensions and what is declared for it;
- * with facts (of a snapshot) what was declared then. Without facts, relations are lists of oids, for _steady. */
-int pgphys_invariants(const struct pg_settings *s, const json_t *facts, json_t *out, struct error *err) PK_CHECK;
+/* Of the server that the settings lead to: its databases, of each its relations, extensions and what is declared for
+ * it; with facts (of a snapshot) what was declared then. Without facts, relations are lists of oids, for _steady. A
+ * stop, and *in_vain (may be NULL), end the query that is running. */
+int pgphys_invariants(const struct pg_settings *s, const json_t *facts, const atomic_bool *in_vain, json_t *out,
+                      struct error *err) PK_CHECK;
 /* A backup's instant lies between two measurements: what changed from the one to the other cannot be expected of a copy, and
  * is taken out of `after`; of what may only grow the smaller value stays, and of relations how many are in both. */
 int pgphys_invariants_steady(const json_t *before, json_t *after, struct error *err) PK_CHECK;
@@ -131,6 +161,9 @@ int pgphys_declared_facts(const struct pg_settings *s, json_t *facts, struct err
 /* ---- restore.c, scratch.c, plan.c: the driver's functions ---- */
 int pgphys_restore(const struct surface_context *, struct source *, const struct restore_request *, struct restore_result *,
                    struct error *) PK_CHECK;
+/* What a killed restore into a new folder put into the folders of tablespaces, once that folder is gone (space.c). */
+int pgphys_undo(const struct surface_context *, const struct restore_request *, unsigned *ret_removed,
+                struct error *) PK_CHECK;
 /* Every item as it is below dirfd; a tablespace is a folder in pg_tblspc there. */
 int pgphys_export_tree(const struct surface_context *, struct source *, int dirfd, struct error *) PK_CHECK;
 int pgphys_plan(const struct surface_context *, const struct restore_request *, json_t **, struct error *) PK_CHECK;

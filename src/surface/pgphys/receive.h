@@ -102,4 +102,16 @@ struct wal_wiring {
 int pgphys_wal_wiring(const struct surface_context *ctx, const char *slot, struct wal_wiring *ret,
                       struct error *err) PK_CHECK;
 
+/* How far a server has written. */
+struct wal_written {
+    uint64_t system;
+    bool standby; /* it cannot say what its primary has written, and nothing below is told */
+    uint32_t timeline;
+    uint64_t lsn;       /* flushed up to here */
+    int64_t timeout_ns; /* archive_timeout: 0 (also of one that is up for less than that), or a segment with anything of
+                         * use in it is ended after that time */
+};
+/* ERR_PG_CONNECT, ERR_PG_QUERY. written.c */
+int pgphys_wal_written(const struct surface_context *ctx, struct wal_written *ret, struct error *err) PK_CHECK;
+
 #endif

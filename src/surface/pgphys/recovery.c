@@ -71,7 +71,31 @@ static int put(struct buf *b, const char *key, const char *value, struct error *
     return rc == 0 ? buf_append_str(b, "'\n", err) : rc;
 }
 
-static bool stale(struct bytes line) {
+/* How long the name is that a line of the file begins with, behind blanks, which go. */
+static size_t name_of(struct bytes *line) {
+    while (line->len && (*line->ptr == ' ' || *line->ptr == '\t')) *line = BYTES_OF(line->ptr + 1, line->len - 1);
+    size_t n = 0;
+    while (n < line->len && (isalnum(line->ptr[n]) || line->ptr[n] == '_' || line->ptr[n] == '.')) n++;
+    return n;
+}
+
+static bool is(struct bytes line, const char *name) {
+    size_t n = name_of(&line);
+    return n == strlen(name) && !strncasecmp((const char *)line.ptr, name, n);
+}
+
+static bool has(struct bytes text, const char *name) {
+    while (text.len) {
+        const uint8_t *end = memchr(text.ptr, '\n', text.len);
+        size_t n = end ? (size_t)(end - text.ptr) : text.len;
+        if (is(BYTES_OF(text.ptr, n), name)) return true;
+        n += end != NULL;
+        text = BYTES_OF(text.ptr + n, text.len - n);
+    }
+    return false;
+}
+
+static bool stale(struct bytes line, bool frozen) {
     static const char *const keys[] = {"recovery_target",          "recovery_target_time",
                                        "recovery_target_lsn",      "recovery_target_xid",
                                        "recovery_target_name",     "recovery_target_inclusive",
@@ -79,21 +103,31 @@ static bool stale(struct bytes line) {
                                        "restore_command",          "primary_conninfo",
                                        "primary_slot_name",        "recovery_end_command",
                                        "archive_cleanup_command",  NULL};
-    while (line.len && (*line.ptr == ' ' || *line.ptr == '\t')) line = BYTES_OF(line.ptr + 1, line.len - 1);
-    size_t n = 0;
-    while (n < line.len && (isalnum(line.ptr[n]) || line.ptr[n] == '_')) n++;
     for (size_t i = 0; keys[i]; i++)
-        if (n == strlen(keys[i]) && !strncasecmp((const char *)line.ptr, keys[i], n)) return true;
-    return false;
+        if (is(line, keys[i])) return true;
+    size_t n = name_of(&line);
+    return frozen && (pgphys_freeze_sets((const char *)line.ptr, n) || is(line, PGPHYS_FREEZE_MARK));
+}
+
+/* Of a base that was taken while a cutover had frozen the server: what a setting was before. */
+static bool thawed(struct bytes *line) {
+    static const char was[] = PGPHYS_FREEZE_WAS;
+    const size_t n = sizeof was - 1;
+    (void)name_of(line);
+    if (line->len < n || strncasecmp((const char *)line->ptr, was, n) != 0) return false;
+    *line = BYTES_OF(line->ptr + n, line->len - n);
+    return true;
 }
 
 static int keep_lines(struct bytes was, struct buf *ret, struct error *err) {
+    const bool frozen = has(was, PGPHYS_FREEZE_MARK);
     int rc = 0;
     while (rc == 0 && was.len) {
         const uint8_t *end = memchr(was.ptr, '\n', was.len);
         size_t n = end ? (size_t)(end - was.ptr) : was.len;
-        if (stale(BYTES_OF(was.ptr, n))) rc = buf_append_str(ret, "#", err);
-        if (rc == 0) rc = buf_append(ret, was.ptr, n, err);
+        struct bytes line = BYTES_OF(was.ptr, n);
+        if (!(frozen && thawed(&line)) && stale(line, frozen)) rc = buf_append_str(ret, "#", err);
+        if (rc == 0) rc = buf_append(ret, line.ptr, line.len, err);
         if (rc == 0) rc = buf_append_str(ret, "\n", err);
         n += end != NULL;
         was = BYTES_OF(was.ptr + n, was.len - n);

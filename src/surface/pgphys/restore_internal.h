@@ -54,6 +54,8 @@ struct pgphys_restore {
 };
 
 /* target.c */
+/* Where it is to go, whatever is there: fills target, parent, spaces. ERR_USAGE. */
+int pgphys_target_choose(struct pgphys_restore *r, struct error *err) PK_CHECK;
 /* Where it goes: fills target, parent, spaces, delta, exists. ERR_USAGE, ERR_TARGET_NOT_EMPTY, ERR_PG_IN_USE. */
 int pgphys_target_decide(struct pgphys_restore *r, struct error *err) PK_CHECK;
 /* Where the link of a tablespace will lead; out has PATH_MAX. */

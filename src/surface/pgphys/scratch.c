@@ -252,7 +252,7 @@ int pgphys_measure(const struct surface_context *ctx, const json_t *scratch, con
     int rc = out ? pg_settings_load(ctx, scratch, &s, err) : error_set(err, ERR_NO_MEMORY, "no memory");
     if (rc == 0 && scratch) rc = read_scratch(scratch, &w, err);
     if (rc == 0 && scratch) rc = came_up(s, err);
-    if (rc == 0) rc = pgphys_invariants(s, facts, out, err);
+    if (rc == 0) rc = pgphys_invariants(s, facts, NULL, out, err);
     if (rc == 0 && scratch) rc = amcheck(&w, s, err); /* it adds an extension */
     if (rc < 0)
         json_decref(out);

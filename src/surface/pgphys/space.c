@@ -88,3 +88,29 @@ void pgphys_spaces_free(struct pgphys_restore *r) {
     for (size_t i = 0; i < r->n; i++)
         if (r->items[i].marked) io_close(&r->items[i].mark_fd);
 }
+
+int pgphys_undo(const struct surface_context *ctx, const struct restore_request *q, unsigned *ret_removed,
+                struct error *err) {
+    struct pgphys_restore r = {.ctx = ctx, .q = q};
+    const json_t *v;
+    size_t i;
+    *ret_removed = 0;
+    if (!q->target)
+        return 0; /* into an old folder, where there are no marks, or one whose name nobody knows any more */
+    int rc = pgphys_target_choose(&r, err);
+    json_array_foreach(json_object_get(q->facts, "tablespaces"), i, v) {
+        char to[PATH_MAX], link[64];
+        const char *was = json_text(v, "location", ""), *oid = json_text(v, "oid", "");
+        if (rc < 0 || *was != '/') continue;
+        snprintf(link, sizeof link, "pg_tblspc/%.40s", oid);
+        rc = pgphys_target_space(&r, link, was, to, err);
+        if (rc < 0 || !pgphys_space_abandoned(to)) continue;
+        rc = pgphys_space_empty(to, err);
+        *ret_removed += rc == 0;
+        /* Who made one elsewhere is not known; it may have been there, empty. */
+        const size_t n = strlen(r.spaces);
+        if (rc == 0 && !strncmp(to, r.spaces, n) && to[n] == '/') (void)!seam_unlinkat(AT_FDCWD, to, AT_REMOVEDIR);
+    }
+    if (rc == 0 && *ret_removed) (void)!seam_unlinkat(AT_FDCWD, r.spaces, AT_REMOVEDIR);
+    return rc;
+}

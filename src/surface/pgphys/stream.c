@@ -333,9 +333,9 @@ static int run(struct stream *k, struct error *err) {
 static int measured(struct stream *k, json_t *invariants, struct error *err) {
     json_auto_t *before = json_object();
     int rc = before ? pgphys_declared_facts(k->s, k->facts, err) : error_set(err, ERR_NO_MEMORY, "no memory");
-    if (rc == 0) rc = pgphys_invariants(k->s, NULL, before, err);
+    if (rc == 0) rc = pgphys_invariants(k->s, NULL, NULL, before, err);
     if (rc == 0) rc = run(k, err);
-    if (rc == 0) rc = pgphys_invariants(k->s, NULL, invariants, err);
+    if (rc == 0) rc = pgphys_invariants(k->s, NULL, NULL, invariants, err);
     return rc == 0 ? pgphys_invariants_steady(before, invariants, err) : rc;
 }
 

@@ -20,7 +20,7 @@ bool pgphys_folder_empty(const char *path) {
     return empty;
 }
 
-static int choose(struct pgphys_restore *r, struct error *err) {
+int pgphys_target_choose(struct pgphys_restore *r, struct error *err) {
     const struct restore_request *q = r->q;
     const char *folder = json_string_value(json_object_get(r->ctx->settings, "data_directory"));
     char stamp[24];
@@ -67,7 +67,7 @@ int pgphys_target_decide(struct pgphys_restore *r, struct error *err) {
     if (q->in_place && !q->delta)
         return error_set(err, ERR_USAGE,
                          "a restore into the server's own folder is a delta restore: say --delta as well");
-    int rc = choose(r, err);
+    int rc = pgphys_target_choose(r, err);
     if (rc < 0) return rc;
     if (seam_fstatat(AT_FDCWD, r->target, &st, AT_SYMLINK_NOFOLLOW) < 0) {
         if (errno != ENOENT) return error_set_errno(err, ERR_IO_READ, "look at %s", r->target);

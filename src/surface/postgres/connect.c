@@ -51,7 +51,9 @@ int pg_result_error(PGconn *c, const PGresult *r, struct error *err, const char 
 }
 
 int pg_query(PGconn *c, PGresult **ret, struct error *err, const char *sql, int n, const char *const *params) {
-    PGresult *r = PQexecParams(c, sql, n, NULL, params, NULL, NULL, 0);
+    PGresult *r;
+    int rc = pg_exec(c, sql, n, params, &r, err);
+    if (rc < 0) return rc;
     if (PQresultStatus(r) != PGRES_TUPLES_OK) {
         int code = pg_result_error(c, r, err, "query");
         PQclear(r);

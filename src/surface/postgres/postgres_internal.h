@@ -55,6 +55,13 @@ void pg_clearp(PGresult **r);
 /* A statement with text parameters; *ret is freed with PQclear and has tuples. ERR_PG_QUERY, ERR_PG_PRIVILEGE (42501),
  * ERR_PG_CONNECT when the server is gone. */
 int pg_query(PGconn *c, PGresult **ret, struct error *err, const char *sql, int n, const char *const *params) PK_CHECK;
+/* patience.c */
+/* From now on pg_query, in this thread, waits no longer than until a stop (stop_check), or until *in_vain (NULL:
+ * never): the server is told to give the query up, and the answer is ERR_INTERRUPTED or ERR_TERMINATED. Not limited:
+ * however long it takes. */
+void pg_patience(bool limited, const atomic_bool *in_vain);
+/* *ret is what PQexecParams would give, NULL when it cannot be sent. */
+int pg_exec(PGconn *c, const char *sql, int n, const char *const *params, PGresult **ret, struct error *err) PK_CHECK;
 int pg_command(PGconn *c, struct error *err, const char *fmt, ...) PK_CHECK PK_PRINTF(3, 4);
 int pg_result_error(PGconn *c, const PGresult *r, struct error *err, const char *what) PK_CHECK;
 const char *pg_value(const PGresult *r, int row, int col); /* "" for null */

@@ -32,7 +32,7 @@ frozen() { # a busy machine may not let a session in at once
   await 30 is_asked && [ "$is" = on ]
 }
 stop_new() { cluster_as "$F" "$PG_BIN/pg_ctl" -D "$F/$1" -w -t 180 -s -m fast stop && rm -rf "${F:?}/$1"; }
-let_write() { old 'ALTER SYSTEM RESET default_transaction_read_only' && old 'ALTER SYSTEM RESET autovacuum' && old 'SELECT pg_reload_conf()' >"$T/null" && await 60 eval '! frozen'; }
+let_write() { old 'ALTER SYSTEM RESET default_transaction_read_only' && old 'ALTER SYSTEM RESET autovacuum' && old 'ALTER SYSTEM RESET proofkeep.frozen' && old 'SELECT pg_reload_conf()' >"$T/null" && await 60 eval '! frozen'; }
 # plan ARGUMENT...: its id in $id
 plan() {
   w restore lab/pg --cutover --port $PORT "$@" --dry-run --json && id=$(result plan)
