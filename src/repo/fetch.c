@@ -408,6 +408,7 @@ struct use {
     bool as_base;   /* a copy that is no delta itself */
     bool unchecked; /* by its id: what is made of it will be */
     bool ahead;     /* nobody takes it yet: what another thread has or decodes is left to it */
+    bool alone;     /* its frame's other chunks are not checked with it */
     struct sha256_state **stream;
 };
 
@@ -440,7 +441,7 @@ static int load(struct fetcher *f, const struct copy *l, struct use use, struct 
     struct fetched base = {0};
     struct seat *seat = NULL;
     const struct frame *fr = pack_in_frame(d->in, c->ordinal);
-    const bool prove = !use.stream && !use.unchecked;
+    const bool prove = !use.alone && !use.unchecked;
     void *mem;
     if (!fr) {
         rc =
@@ -540,13 +541,27 @@ static void frame_unlist(struct fetcher *f, struct cached_frame *c) {
     c->failed = true;
 }
 
-/* Whether member i is what its id says; then the stream has absorbed it. Two threads may ask at once. */
-static int member_out(struct fetcher *f, struct cached_frame *c, unsigned i, struct sha256_state **stream, bool *ret_is,
+static struct bytes member_data(const struct cached_frame *c, unsigned i) {
+    return BYTES_OF(c->plain + c->offsets[i], c->offsets[i + 1] - c->offsets[i]);
+}
+
+static void member_prove(struct fetcher *f, struct cached_frame *c, unsigned i, const struct digest *sha) {
+    pthread_mutex_lock(&f->lock);
+    if (!c->proven[i]) {
+        c->shas[i] = *sha;
+        atomic_store_explicit(&c->proven[i], true, memory_order_release);
+    }
+    pthread_mutex_unlock(&f->lock);
+}
+
+/* Whether member i is what its id says; then the stream has absorbed it. Two threads may ask at once. For no stream,
+ * and unless it is alone, the one behind it is hashed beside it, for little more than one costs. */
+static int member_out(struct fetcher *f, struct cached_frame *c, unsigned i, const struct use *use, bool *ret_is,
                       struct error *err) {
-    const struct bytes data = BYTES_OF(c->plain + c->offsets[i], c->offsets[i + 1] - c->offsets[i]);
-    struct sha256_state *next = NULL;
-    struct digest sha, id;
-    struct bytes key;
+    struct sha256_state **stream = use->stream, *next = NULL;
+    const struct bytes data = member_data(c, i);
+    struct bytes in[2] = {data}, key;
+    struct digest sha[2], id[2];
     *ret_is = true;
     if (atomic_load_explicit(&c->proven[i], memory_order_acquire)) {
         if (stream) sha256_update(*stream, data);
@@ -555,12 +570,14 @@ static int member_out(struct fetcher *f, struct cached_frame *c, unsigned i, str
     int rc = repo_id_key(f->repo, c->epoch, &key, err);
     if (rc == 0 && stream) rc = sha256_copy(*stream, &next, err);
     if (rc < 0) return rc;
+    const bool two = !next && !use->alone && i + 1 < c->count && !c->proven[i + 1];
+    if (two) in[1] = member_data(c, i + 1);
     if (next)
-        sha256_beside(next, data, &sha);
+        sha256_beside(next, data, &sha[0]);
     else
-        sha256(data, &sha);
-    chunk_id(key, (enum chunk_kind)c->kind, &sha, &id);
-    if (!digest_equal(&id, &c->ids[i])) {
+        sha256_many(in, sha, two ? 2 : 1);
+    for (unsigned k = 0; k <= two; k++) chunk_id(key, (enum chunk_kind)c->kind, &sha[k], &id[k]);
+    if (!digest_equal(&id[0], &c->ids[i])) {
         sha256_free(next);
         *ret_is = false;
         return 0;
@@ -569,12 +586,8 @@ static int member_out(struct fetcher *f, struct cached_frame *c, unsigned i, str
         sha256_free(*stream);
         *stream = next;
     }
-    pthread_mutex_lock(&f->lock);
-    if (!c->proven[i]) {
-        c->shas[i] = sha;
-        atomic_store_explicit(&c->proven[i], true, memory_order_release);
-    }
-    pthread_mutex_unlock(&f->lock);
+    member_prove(f, c, i, &sha[0]);
+    if (two && digest_equal(&id[1], &c->ids[i + 1])) member_prove(f, c, i + 1, &sha[1]);
     return 0;
 }
 
@@ -642,7 +655,7 @@ again:
         if (c->kind != kind || (full && !digest_equal(&c->ids[i], full))) break;
         bool is = true;
         struct fetched h = {.hold = c};
-        if (!use.unchecked) rc = member_out(f, c, i, use.stream, &is, err);
+        if (!use.unchecked) rc = member_out(f, c, i, &use, &is, err);
         if (rc < 0) {
             fetch_release(f, &h);
             return rc;
@@ -658,7 +671,7 @@ again:
             pthread_mutex_unlock(&f->lock);
             fetch_release(f, &h);
             pthread_mutex_lock(&f->lock);
-            loading.stream = NULL;
+            loading.alone = false;
             goto again;
         }
         *ret = (struct fetched){
@@ -705,8 +718,9 @@ int fetch_chunk(struct fetcher *f, const uint8_t *id_prefix, const struct digest
 }
 
 int fetch_chunk_into(struct fetcher *f, const uint8_t *id_prefix, const struct digest *full, enum chunk_kind kind,
-                     struct sha256_state **stream, bool prove, struct fetched *ret, struct error *err) {
-    if (prove) return fetch(f, id_prefix, full, kind, (struct use){.stream = stream}, ret, err);
+                     struct sha256_state **stream, enum check_of proof, struct fetched *ret, struct error *err) {
+    const struct use use = {.stream = stream, .alone = proof == CHECK_CHUNK};
+    if (proof != CHECK_NONE) return fetch(f, id_prefix, full, kind, use, ret, err);
     int rc = fetch(f, id_prefix, full, kind, (struct use){.unchecked = true}, ret, err);
     if (rc == 0 && stream) sha256_update(*stream, ret->data);
     return rc;

@@ -144,7 +144,7 @@ int former_make(struct writer *w, const struct memo_item *m, struct former **ret
     uint8_t *name = (uint8_t *)(f + 1);
     memcpy(name, m->name.ptr, m->name.len);
     f->name = BYTES_OF(name, m->name.len);
-    f->kind = m->kind;
+    f->kind = content_is_pages(m->kind) ? CONTENT_PAGES : m->kind;
     size_t cap[4] = {0};
     uint64_t end = 0;
     struct cursor c = cursor_of(m->refs);

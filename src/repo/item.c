@@ -21,6 +21,7 @@ struct witem {
     uint64_t bytes, at;
     uint64_t last_anchor;
     struct sha256_pair *sha; /* the stream and the chunk at once */
+    struct sha256_state *parts; /* of CONTENT_PARTS instead */
     bool sha_used;
     struct digest only; /* of the single chunk */
     uint64_t chunks;
@@ -64,14 +65,22 @@ static int item_begin(struct writer *w, uint64_t seq, struct bytes name, enum co
     return 0;
 }
 
+/* One that is no pages would have it cut elsewhere than at its parts. */
+static void parts_former(struct witem *it) {
+    if (!it->former || it->former->kind == CONTENT_PAGES) return;
+    former_free(it->former);
+    it->former = NULL;
+}
+
 int writer_item_open(struct writer *w, uint64_t seq, struct bytes name, enum content_kind kind, struct witem **ret,
                      struct error *err) {
     int rc = item_begin(w, seq, name, kind, ret, err);
-    if (rc == 0 && w->delta && (kind == CONTENT_RECORDS || kind == CONTENT_PAGES || kind == CONTENT_FILE))
+    if (rc == 0 && w->delta && (kind == CONTENT_RECORDS || content_is_pages(kind) || kind == CONTENT_FILE))
         (*ret)->former = former_take(w, name);
     if (rc == 0 && w->delta && (kind == CONTENT_RECORDS || (seq == WRITER_ANY_ORDER && kind != CONTENT_OPAQUE)) &&
         !(*ret)->former)
         (*ret)->former = former_find(w, name);
+    if (rc == 0 && kind == CONTENT_PARTS) parts_former(*ret);
     return rc;
 }
 
@@ -105,7 +114,9 @@ int writer_item_again(struct writer *w, struct bytes name, struct known_item *re
     int rc = known_again(w, name, &kept, &was, err);
     *ret = NULL;
     if (rc == 0 && kept) {
-        rc = item_begin(w, WRITER_ANY_ORDER, name, (enum content_kind)kept->kind, ret, err);
+        /* whoever writes it anew wants the SHA-256 of the whole */
+        const enum content_kind kind = content_is_pages(kept->kind) ? CONTENT_PAGES : (enum content_kind)kept->kind;
+        rc = item_begin(w, WRITER_ANY_ORDER, name, kind, ret, err);
         if (rc == 0) {
             (*ret)->kept = kept;
             (*ret)->was = was;
@@ -127,6 +138,7 @@ static void item_free(struct witem *it) {
     seam_free(it->kept);
     block_give(it->w, it->block);
     sha256_pair_free(it->sha);
+    sha256_free(it->parts);
     former_free(it->former);
     former_free(it->was);
     buf_free(&it->refs);
@@ -160,12 +172,15 @@ static uint64_t anchor_at_end(const struct witem *it, struct bytes data, bool la
     return shifts ? anchor_of(data) : 0;
 }
 
-/* Absorbs a chunk into the stream's digest and answers its own. */
+/* Absorbs a chunk into the stream's digest and answers its own; of CONTENT_PARTS several chunks. */
 static int sha_feed(struct witem *it, struct bytes data, struct digest *ret_chunk, struct error *err) {
-    if (!it->sha) {
-        int rc = sha256_pair_new(&it->sha, err);
-        if (rc < 0) return rc;
+    int rc = 0;
+    if (it->kind == CONTENT_PARTS) {
+        rc = it->parts ? 0 : sha256_new(&it->parts, err);
+        if (rc == 0) parts_update(it->parts, data, ret_chunk);
+        return rc;
     }
+    if (!it->sha && (rc = sha256_pair_new(&it->sha, err)) < 0) return rc;
     it->sha_used = true;
     sha256_pair_update(it->sha, data);
     sha256_pair_chunk_finish(it->sha, ret_chunk);
@@ -174,9 +189,9 @@ static int sha_feed(struct witem *it, struct bytes data, struct digest *ret_chun
 
 static int piece_emit(struct witem *it, struct bytes data, bool last, const struct digest *base, struct error *err) {
     struct digest sha;
-    const enum chunk_part part = it->kind == CONTENT_PAGES ? PART_PAGES : it->at < LONG_FROM ? PART_ANY : PART_LONG;
+    const enum chunk_part part = content_is_pages(it->kind) ? PART_PAGES : it->at < LONG_FROM ? PART_ANY : PART_LONG;
     int rc = 0;
-    if (last && !it->sha_used) {
+    if (last && !it->sha_used && it->kind != CONTENT_PARTS) {
         sha256(data, &sha);
         it->only = sha;
     } else
@@ -204,11 +219,15 @@ static int chunk_emit(struct witem *it, struct bytes data, bool last, struct err
 
 static int block_emit(struct witem *it, struct error *err) {
     struct page_chunk c[BLOCK_CHUNKS] = {0};
+    struct digest sha[BLOCK_CHUNKS];
     int rc = 0;
     for (unsigned i = 0; i < BLOCK_CHUNKS && rc == 0; i++) {
         if (it->former) (void)former_piece(it->former, it->at + (uint64_t)i * PAGE_CHUNK, PAGE_CHUNK, 0, 0, &c[i].base);
-        rc = sha_feed(it, BYTES_OF(it->block + i * PAGE_CHUNK, PAGE_CHUNK), &c[i].sha, err);
+        if (it->kind != CONTENT_PARTS)
+            rc = sha_feed(it, BYTES_OF(it->block + i * PAGE_CHUNK, PAGE_CHUNK), &c[i].sha, err);
     }
+    if (rc == 0 && it->kind == CONTENT_PARTS) rc = sha_feed(it, BYTES_OF(it->block, BLOCK_BYTES), sha, err);
+    for (unsigned i = 0; i < BLOCK_CHUNKS && it->kind == CONTENT_PARTS; i++) c[i].sha = sha[i];
     if (rc == 0) rc = chunk_put_block(it->w, &it->block, c, err);
     for (unsigned i = 0; i < BLOCK_CHUNKS && rc == 0; i++) {
         const struct ref ref = {.type = REF_CHUNK, .len = PAGE_CHUNK, .id = c[i].id};
@@ -226,12 +245,12 @@ static int block_emit(struct witem *it, struct error *err) {
 static int cut(struct witem *it, bool final, bool last, struct error *err) {
     size_t from = 0;
     int rc = 0;
-    if (it->kind == CONTENT_PAGES && it->have == BLOCK_BYTES && (!it->former || it->former->kind == CONTENT_PAGES))
+    if (content_is_pages(it->kind) && it->have == BLOCK_BYTES && (!it->former || it->former->kind == CONTENT_PAGES))
         return block_emit(it, err);
     while (rc == 0 && from < it->have) {
         struct bytes rest = BYTES_OF(it->block + from, it->have - from);
         size_t n;
-        if (it->kind == CONTENT_PAGES)
+        if (content_is_pages(it->kind))
             n = rest.len >= PAGE_CHUNK ? PAGE_CHUNK : final ? rest.len : 0;
         else if (it->kind == CONTENT_FILE && last && it->chunks == 0 && it->at == 0 && rest.len <= WHOLE_MAX)
             n = rest.len;
@@ -262,7 +281,23 @@ int witem_advance(struct witem *it, size_t n, struct error *err) {
     return writer_checkpoint_due(it->w) ? writer_checkpoint(it->w, err) : 0;
 }
 
+/* A hole would shift the parts. */
+static int zeros_write(struct witem *it, uint64_t len, struct error *err) {
+    int rc = 0;
+    while (rc == 0 && len > 0) {
+        uint8_t *p;
+        size_t n;
+        if ((rc = witem_space(it, &p, &n, err)) < 0) break;
+        if (n > len) n = (size_t)len;
+        memset(p, 0, n);
+        rc = witem_advance(it, n, err);
+        len -= n;
+    }
+    return rc;
+}
+
 int witem_hole(struct witem *it, uint64_t len, struct error *err) {
+    if (it->kind == CONTENT_PARTS) return zeros_write(it, len, err);
     static const uint8_t zeros[4096];
     int rc = it->have ? cut(it, true, false, err) : 0;
     for (uint64_t left = len; rc == 0 && left > 0;) {
@@ -283,6 +318,7 @@ int witem_restart(struct witem *it, struct error *err) {
     (void)err;
     if (it->kept) {
         former_hold(it->w, it->kept, &it->former);
+        if (it->kind == CONTENT_PARTS) parts_former(it);
         seam_free(it->kept);
         it->kept = NULL;
     }
@@ -293,7 +329,9 @@ int witem_restart(struct witem *it, struct error *err) {
     it->bytes = it->at = 0;
     it->last_anchor = 0;
     sha256_pair_free(it->sha);
+    sha256_free(it->parts);
     it->sha = NULL;
+    it->parts = NULL;
     it->sha_used = false;
     return 0;
 }
@@ -315,7 +353,9 @@ int witem_close(struct witem *it, struct bytes attr, struct digest *ret_sha256, 
     struct buf body = BUF_INIT(8u << 20);
     struct digest sha;
     int rc = it->have ? cut(it, true, true, err) : 0;
-    if (rc == 0 && it->sha_used)
+    if (rc == 0 && it->parts)
+        sha256_finish(it->parts, &sha);
+    else if (rc == 0 && it->sha_used)
         sha256_pair_stream_finish(it->sha, &sha);
     else if (it->chunks)
         sha = it->only;

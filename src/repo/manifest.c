@@ -60,7 +60,7 @@ int manifest_next(struct manifest_parser *p, struct manifest_item *ret, bool *re
     *ret = (struct manifest_item){.name = buf_bytes(&p->name)};
     ret->kind = cursor_u8(c);
     ret->attr = cursor_take(c, cursor_varint(c));
-    if (ret->kind > CONTENT_OPAQUE) goto bad;
+    if (ret->kind > CONTENT_PARTS) goto bad;
     if (ret->kind != CONTENT_NONE) {
         ret->bytes = cursor_varint(c);
         struct bytes sha = cursor_take(c, DIGEST_BYTES);

@@ -265,7 +265,7 @@ static int alternate_into(struct moving *m, int why, const struct digest *id, en
 }
 
 static int chunk_into(struct moving *m, const struct digest *id, enum chunk_kind kind, struct sha256_state **stream,
-                      bool prove, struct fetched *ret, struct error *err) {
+                      enum check_of proof, struct fetched *ret, struct error *err) {
     if (alternate_is_first(m, id)) {
         int rc = alternate_into(m, 0, id, kind, stream, ret, err);
         if (rc == 0 || err->code != ERR_NONE) return rc; /* a stop, or no memory; that none has it is no error yet */
@@ -273,7 +273,7 @@ static int chunk_into(struct moving *m, const struct digest *id, enum chunk_kind
     for (;;) {
         struct fetcher *f;
         size_t at = newest(m, &f);
-        int rc = fetch_chunk_into(f, id->b, id, kind, stream, prove, ret, err);
+        int rc = fetch_chunk_into(f, id->b, id, kind, stream, proof, ret, err);
         if (rc == 0) {
             ret->from = f;
             return 0;
@@ -284,8 +284,8 @@ static int chunk_into(struct moving *m, const struct digest *id, enum chunk_kind
 }
 
 int moving_chunk_into(struct moving *m, const struct digest *id, enum chunk_kind kind, struct sha256_state **stream,
-                      bool prove, struct fetched *ret, struct error *err) {
-    int rc = chunk_into(m, id, kind, stream, prove, ret, err);
+                      enum check_of proof, struct fetched *ret, struct error *err) {
+    int rc = chunk_into(m, id, kind, stream, proof, ret, err);
     if (m->repo->alternates) {
         pthread_mutex_lock(&m->telling);
         expected_take(&m->told, id->b);
@@ -296,7 +296,7 @@ int moving_chunk_into(struct moving *m, const struct digest *id, enum chunk_kind
 
 int moving_chunk(struct moving *m, const struct digest *id, enum chunk_kind kind, struct fetched *ret,
                  struct error *err) {
-    return moving_chunk_into(m, id, kind, NULL, true, ret, err);
+    return moving_chunk_into(m, id, kind, NULL, CHECK_FRAME, ret, err);
 }
 
 int moving_ahead(struct moving *m, const struct digest *id, size_t *ret_bytes, struct error *err) {
@@ -308,7 +308,7 @@ int moving_ahead(struct moving *m, const struct digest *id, size_t *ret_bytes, s
         return fetch_ahead(f, id, ret_bytes, err);
     }
     /* the repository may not be the one to be asked */
-    int rc = chunk_into(m, id, CHUNK_DATA, NULL, false, &c, err);
+    int rc = chunk_into(m, id, CHUNK_DATA, NULL, CHECK_NONE, &c, err);
     if (rc < 0) return rc;
     *ret_bytes = c.data.len;
     moving_release(&c);

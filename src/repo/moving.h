@@ -17,7 +17,7 @@ void moving_free(struct moving *m);
 int moving_root(struct moving *m, const struct snapshot_info *info, struct root_doc *ret, struct error *err) PK_CHECK;
 int moving_chunk(struct moving *m, const struct digest *id, enum chunk_kind kind, struct fetched *ret, struct error *err) PK_CHECK;
 int moving_chunk_into(struct moving *m, const struct digest *id, enum chunk_kind kind, struct sha256_state **stream,
-                      bool prove, struct fetched *ret, struct error *err) PK_CHECK; /* fetch_chunk_into */
+                      enum check_of proof, struct fetched *ret, struct error *err) PK_CHECK; /* fetch_chunk_into */
 void moving_release(struct fetched *c);
 /* Like fetch_ahead; while there are alternates, waited for. */
 int moving_ahead(struct moving *m, const struct digest *id, size_t *ret_bytes, struct error *err) PK_CHECK;

@@ -1,5 +1,6 @@
 #include "repo/reader.h"
 #include "base/thread.h"
+#include "crypto/parts.h"
 #include "crypto/sha256_x2.h"
 #include "repo/ahead.h"
 #include "repo/moving.h"
@@ -264,6 +265,7 @@ struct ritem {
     bool moved;  /* by a seek or a skip: the whole cannot be digested */
     bool late;   /* parts of it are judged by its SHA-256 alone */
     bool apart;  /* by their ids alone */
+    bool parts;  /* its digest is the one by parts: every chunk is one */
     unsigned peeked; /* so many of `ahead` are the next references, taken already */
     struct {
         struct ref ref;
@@ -359,6 +361,7 @@ int ritem_open(struct snapshot *s, const struct item_head *h, struct ritem **ret
     it->s = s;
     it->refs = BUF_INIT(256u << 20);
     it->want = h->sha256;
+    it->parts = h->kind == CONTENT_PARTS;
     it->bytes = h->bytes;
     it->ordinal = h->ordinal;
     pthread_mutex_lock(&s->lock);
@@ -479,7 +482,7 @@ int ritem_next(struct ritem *it, struct bytes *ret, struct error *err) {
         struct digest got;
         if (it->sha)
             sha256_finish(it->sha, &got);
-        else if (it->pieces)
+        else if (it->pieces && !it->parts)
             got = it->only;
         else
             sha256(BYTES_OF(NULL, 0), &got);
@@ -487,9 +490,12 @@ int ritem_next(struct ritem *it, struct bytes *ret, struct error *err) {
         if (it->seen != it->bytes) return differs(err, "size");
         return digest_equal(&got, &it->want) ? 0 : differs(err, "SHA-256");
     }
+    const uint64_t at = it->seen;
     it->seen += ref.len;
     it->pieces++;
     if (it->seen > it->bytes) return differs(err, "size");
+    if (it->parts && (ref.type != REF_CHUNK || ref.len != (it->bytes - at < PART_BYTES ? it->bytes - at : PART_BYTES)))
+        return error_set(err, ERR_OBJECT_CORRUPT, "an item that has a digest by parts is not stored in them");
     const uint64_t into = it->into;
     it->into = 0;
     if (ref.type == REF_HOLE) {
@@ -501,15 +507,21 @@ int ritem_next(struct ritem *it, struct bytes *ret, struct error *err) {
         *ret = BYTES_OF(NULL, ref.len - into);
         return rc < 0 ? rc : 0;
     }
-    /* the chunk's own digest is computed anyway: an item of one chunk needs no second pass */
-    const bool only = !it->moved && it->pieces == 1 && ref.len == it->bytes, part = !it->moved && !it->apart && !only;
+    /* the chunk's own digest is computed anyway: an item of one chunk, or by parts, needs no second pass */
+    const bool only = !it->moved && it->pieces == 1 && ref.len == it->bytes,
+               part = !it->moved && !it->apart && !only && !it->parts;
     if (part && !it->sha && (rc = sha256_new(&it->sha, err)) < 0) return rc;
     scout_lead(it);
-    rc = moving_chunk_into(it->s->chunks, &ref.id, CHUNK_DATA, part ? &it->sha : NULL, !part || !it->late, &it->chunk,
-                           err);
+    /* of what is read apart, its neighbours are there already for the most part */
+    const enum check_of proof = part && it->late ? CHECK_NONE : part || it->apart ? CHECK_CHUNK : CHECK_FRAME;
+    rc = moving_chunk_into(it->s->chunks, &ref.id, CHUNK_DATA, part ? &it->sha : NULL, proof, &it->chunk, err);
     if (rc < 0) return rc;
     if (it->chunk.data.len != ref.len) return differs(err, "size");
-    if (only) it->only = it->chunk.sha;
+    if (it->parts && !it->moved && !it->apart)
+        rc = digest_feed(it, BYTES_OF(it->chunk.sha.b, sizeof it->chunk.sha.b), err);
+    else if (only)
+        it->only = it->chunk.sha;
+    if (rc < 0) return rc;
     *ret = BYTES_OF(it->chunk.data.ptr + into, it->chunk.data.len - into);
     return 0;
 }
@@ -593,7 +605,11 @@ int ritem_match(struct ritem *it, struct bytes have, bool *ret, struct error *er
     const bool only = it->pieces == 0 && ref.len == it->bytes;
     if (it->apart) {
         rc = digest_apart(it, have, &sha, err);
-    } else if (have.len = (size_t)ref.len, only) {
+    } else if (have.len = (size_t)ref.len, it->parts) {
+        sha256(have, &sha);
+        rc = it->sha ? sha256_copy(it->sha, &next, err) : sha256_new(&next, err);
+        if (rc == 0) sha256_update(next, BYTES_OF(sha.b, sizeof sha.b));
+    } else if (only) {
         sha256(have, &sha);
     } else {
         rc = it->sha ? sha256_copy(it->sha, &next, err) : sha256_new(&next, err);

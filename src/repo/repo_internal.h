@@ -278,11 +278,15 @@ struct fetched { /* a decoded frame, held */
 int fetch_chunk(struct fetcher *f, const uint8_t *id_prefix, const struct digest *full, enum chunk_kind kind, struct fetched *ret, struct error *err) PK_CHECK;
 /* Decodes the frame with a chunk of data into the cache, unchecked, unless it is there or on its way: then 0 bytes. */
 int fetch_ahead(struct fetcher *f, const struct digest *id, size_t *ret_bytes, struct error *err) PK_CHECK;
-/* The same as fetch_chunk, and `*stream` absorbs the chunk when it is had. What comes one by one for a stream is
- * checked on its way out, in one pass with the stream's digest; without `prove` not at all, and its sha is not told:
- * then the stream's digest is what tells whether it is right. */
+enum check_of {
+    CHECK_NONE,  /* the stream's digest is what tells whether the chunk is right; its sha is not told */
+    CHECK_CHUNK, /* it is checked on its way out, in one pass with the stream's digest when there is one */
+    CHECK_FRAME, /* its frame's other chunks with it, side by side, for less than each costs: they are wanted too */
+};
+/* The same as fetch_chunk, and `*stream`, unless it is NULL, absorbs the chunk when it is had. */
 int fetch_chunk_into(struct fetcher *f, const uint8_t *id_prefix, const struct digest *full, enum chunk_kind kind,
-                     struct sha256_state **stream, bool prove, struct fetched *ret, struct error *err) PK_CHECK;
+                     struct sha256_state **stream, enum check_of proof, struct fetched *ret,
+                     struct error *err) PK_CHECK;
 /* The base of a delta: a copy of it that is none itself. */
 int fetch_base(struct fetcher *f, const uint8_t *id_prefix, const struct digest *full, struct fetched *ret,
                struct error *err) PK_CHECK;

@@ -15,7 +15,14 @@
 #define WRITER_ANY_ORDER UINT64_MAX
 
 /* Kinds of items, as stored; the same numbers as enum item_kind of surface.h. */
-enum content_kind { CONTENT_NONE = 0, CONTENT_FILE = 1, CONTENT_RECORDS = 2, CONTENT_PAGES = 3, CONTENT_OPAQUE = 4 };
+enum content_kind {
+    CONTENT_NONE = 0,
+    CONTENT_FILE = 1,
+    CONTENT_RECORDS = 2,
+    CONTENT_PAGES = 3,
+    CONTENT_OPAQUE = 4,
+    CONTENT_PARTS = 5, /* as pages; its digest is the one by parts (crypto/parts.h) */
+};
 
 struct writer_options {
     const char *environment, *surface;

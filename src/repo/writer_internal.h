@@ -3,13 +3,14 @@
 #define PK_REPO_WRITER_INTERNAL_H
 
 #include "base/time.h"
+#include "crypto/parts.h"
 #include "repo/gather.h"
 #include "repo/maintain_internal.h"
 #include "repo/repo_internal.h"
 
 #define STRIPES 16
 #define BLOCK_BYTES (1u << 20)
-#define PAGE_CHUNK (128u << 10)
+#define PAGE_CHUNK PART_BYTES
 #define BLOCK_CHUNKS (BLOCK_BYTES / PAGE_CHUNK)
 #define ORDER_WINDOW 4096u
 #define ENTRIES_MAX (512u << 10) /* chunks of this session held in memory before they move into a run */
@@ -58,6 +59,11 @@ struct idset {
 bool idset_has(const struct idset *s, const uint8_t *id);
 int idset_add(struct idset *s, const uint8_t *id, struct error *err) PK_CHECK;
 void idset_free(struct idset *s);
+
+/* Whether such content is cut, and compared, by place. */
+static inline bool content_is_pages(unsigned kind) {
+    return kind == CONTENT_PAGES || kind == CONTENT_PARTS;
+}
 
 /* A manifest with its lists, as kept in the local cache. */
 struct memo;

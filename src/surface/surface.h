@@ -21,6 +21,8 @@ enum item_kind {
     ITEM_RECORDS = 2, /* a long stream that shifts (dumps): cut by content, delta by anchor */
     ITEM_PAGES = 3,   /* page-aligned and updated in place: fixed cuts, delta by place */
     ITEM_OPAQUE = 4,  /* anything else: cut by content */
+    ITEM_PARTS = 5,   /* as pages, of many megabytes perhaps: what is called its SHA-256 below is its digest by parts
+                         (crypto/parts.h), which costs no second pass. Its holes are stored as zeros */
 };
 
 /* ---- where a driver writes ---- */

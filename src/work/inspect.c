@@ -77,7 +77,7 @@ int inspect_item_json(const struct surface_driver *d, const struct item_head *h,
     if (rc == 0 && h->kind != CONTENT_NONE) {
         hex_encode(h->sha256.b, sizeof h->sha256.b, hex);
         rc = json_put_int(j, "bytes", (int64_t)h->bytes, err);
-        if (rc == 0) rc = json_put_str(j, "sha256", hex, err);
+        if (rc == 0) rc = json_put_str(j, h->kind == CONTENT_PARTS ? "sha256_by_parts" : "sha256", hex, err);
     }
     if (rc < 0)
         json_decref(j);

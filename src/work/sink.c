@@ -4,7 +4,7 @@
 
 _Static_assert((int)ITEM_FILE == (int)CONTENT_FILE && (int)ITEM_OPAQUE == (int)CONTENT_OPAQUE &&
                    (int)ITEM_PAGES == (int)CONTENT_PAGES && (int)ITEM_RECORDS == (int)CONTENT_RECORDS &&
-                   (int)ITEM_NONE == (int)CONTENT_NONE,
+                   (int)ITEM_NONE == (int)CONTENT_NONE && (int)ITEM_PARTS == (int)CONTENT_PARTS,
                "item kinds and content kinds are the same numbers");
 _Static_assert(SINK_ANY_ORDER == WRITER_ANY_ORDER, "one number says that items come in any order");
 

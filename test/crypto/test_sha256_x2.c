@@ -1,6 +1,7 @@
 #define OPENSSL_SUPPRESS_DEPRECATED /* the low-level interface takes a state as it is */
 /* Two hashes at once equal OpenSSL's, one at a time, with and without the SHA instructions. */
 #include "base/seam.h"
+#include "crypto/parts.h"
 #include "crypto/sha256_x16.h"
 #include "crypto/sha256_x2.h"
 #include <openssl/evp.h>
@@ -240,6 +241,38 @@ static void a_pair_hashes_stream_and_chunks_at_every_length(void **state) {
     sha256_pair_free(NULL);
 }
 
+static void parts_are_digested_at_every_length(void **state) {
+    (void)state;
+    struct error err = ERROR_INIT;
+    static const size_t sizes[] = {
+        0, 1, PART_BYTES - 1, PART_BYTES, PART_BYTES + 1, 2 * PART_BYTES, 17 * PART_BYTES + 5};
+    uint8_t *in = malloc(18 * PART_BYTES);
+    assert_non_null(in);
+    for (size_t i = 0; i < 18 * PART_BYTES; i++) in[i] = (uint8_t)rng();
+    for (int way = 0; way < WAYS; way++) {
+        if (!ways(way)) continue;
+        for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+            struct sha256_state *all = NULL;
+            struct digest got, each[18], sha[18];
+            size_t n = 0;
+            assert_int_equal(sha256_new(&all, &err), 0);
+            /* in two pieces, of which the first ends where a part does */
+            const size_t first = sizes[i] / PART_BYTES / 2 * PART_BYTES;
+            parts_update(all, BYTES_OF(in, first), each);
+            parts_update(all, BYTES_OF(in + first, sizes[i] - first), each + first / PART_BYTES);
+            sha256_finish(all, &got);
+            sha256_free(all);
+            for (size_t at = 0; at < sizes[i]; at += PART_BYTES, n++) {
+                const struct bytes part = BYTES_OF(in + at, sizes[i] - at < PART_BYTES ? sizes[i] - at : PART_BYTES);
+                assert_sha256(each[n], part);
+                sha[n] = each[n];
+            }
+            assert_sha256(got, BYTES_OF((const uint8_t *)sha, n * sizeof *sha));
+        }
+    }
+    free(in);
+}
+
 static void a_pair_does_not_mind_how_it_is_fed(void **state) {
     (void)state;
     struct error err = ERROR_INIT;
@@ -305,6 +338,7 @@ int main(void) {
         cmocka_unit_test(blocks_advance_both_states_alone),
         cmocka_unit_test(sixteen_states_advance_alone),
         cmocka_unit_test(a_pair_hashes_stream_and_chunks_at_every_length),
+        cmocka_unit_test(parts_are_digested_at_every_length),
         cmocka_unit_test(a_pair_does_not_mind_how_it_is_fed),
         cmocka_unit_test(a_stream_of_more_than_four_gigabits_is_counted_right),
     };

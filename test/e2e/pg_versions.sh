@@ -26,13 +26,25 @@ text = open(root + "/backup_manifest", "rb").read()
 m = json.loads(text)
 assert hashlib.sha256(text[: text.rindex(b'"Manifest-Checksum"')]).hexdigest() == m["Manifest-Checksum"]
 assert m["PostgreSQL-Backup-Manifest-Version"] == 2 and len(m["Files"]) > 500
+def crc32c(data):
+    table = [0] * 256
+    for i in range(256):
+        c = i
+        for _ in range(8):
+            c = c >> 1 ^ (0x82F63B78 if c & 1 else 0)
+        table[i] = c
+    c = 0xFFFFFFFF
+    for b in data:
+        c = c >> 8 ^ table[(c ^ b) & 255]
+    return (c ^ 0xFFFFFFFF).to_bytes(4, "little").hex()
+sums = {"SHA256": lambda data: hashlib.sha256(data).hexdigest(), "CRC32C": crc32c}
 named = set()
 ours = ("backup_manifest", "postgresql.auto.conf", "recovery.signal", "standby.signal") # which pg_verifybackup passes over, too
 for f in m["Files"]:
     if f["Path"] in ours:
         continue
     data = open(os.path.join(root, f["Path"]), "rb").read()
-    assert len(data) == f["Size"] and hashlib.sha256(data).hexdigest() == f["Checksum"], f
+    assert len(data) == f["Size"] and sums[f["Checksum-Algorithm"]](data) == f["Checksum"], f
     named.add(f["Path"])
 for folder, _, files in os.walk(root, followlinks=True):
     for name in (os.path.relpath(os.path.join(folder, x), root) for x in files):

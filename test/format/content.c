@@ -90,6 +90,9 @@ static void mixed(struct contents *c, unsigned g) {
     }
     add(c, named("noise"), CONTENT_OPAQUE, BYTES_OF(noise(700000, 5), 700000));
     add(c, named("pages"), CONTENT_PAGES, aged(text(2u << 20, 6), 2u << 20, g, false, 150000));
+    struct content *parts = add(c, named("parts"), CONTENT_PARTS, aged(text(2u << 20, 8), 2u << 20, g, false, 150000));
+    parts->piece = 900000; /* holes are zeros there */
+    parts->hole = 77777;
     add(c, named("raw \xff\x01 name"), CONTENT_FILE, copy("a name that is not UTF-8", 24));
     add(c, named("records"), CONTENT_RECORDS, aged(text(4u << 20, 7), 4u << 20, g, true, 120000));
     c->facts = json_object();

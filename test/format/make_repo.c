@@ -154,33 +154,62 @@ static void piece_put(struct witem *it, const uint8_t *p, size_t n) {
     }
 }
 
+/* The bytes so far of the part that is being gathered, and the digest by parts of those before. */
+struct digesting {
+    bool parts;
+    size_t have;
+    struct sha256_state *all, *part;
+};
+
+static void part_end(struct digesting *d) {
+    struct digest one;
+    if (d->have == 0) return;
+    sha256_finish(d->part, &one);
+    sha256_update(d->all, BYTES_OF(one.b, sizeof one.b));
+    d->have = 0;
+}
+
+static void digest_add(struct digesting *d, struct bytes in) {
+    if (!d->parts) sha256_update(d->all, in);
+    while (d->parts && in.len) {
+        const size_t left = 131072 - d->have, n = in.len < left ? in.len : left;
+        sha256_update(d->part, BYTES_OF(in.ptr, n));
+        d->have += n;
+        if (d->have == 131072) part_end(d);
+        in = BYTES_OF(in.ptr + n, in.len - n);
+    }
+}
+
 /* The digest is taken here, from what was put in, and not from what the library says of it. */
 static uint64_t content_put(struct writer *w, uint64_t seq, const struct content *c, struct digest *ret) {
     static const uint8_t zeros[65536];
     struct error err = ERROR_INIT;
     struct witem *it;
-    struct sha256_state *sha = NULL;
+    struct digesting sha = {.parts = c->kind == CONTENT_PARTS};
     struct known_item known;
     uint64_t bytes = 0;
-    ok(sha256_new(&sha, &err), &err);
+    ok(sha256_new(&sha.all, &err), &err);
+    ok(sha256_new(&sha.part, &err), &err);
     (void)!writer_known(w, c->name, &known); /* a look back is what finds the bases of deltas */
     ok(writer_item_open(w, seq, c->name, c->kind, &it, &err), &err);
     size_t piece = c->hole ? c->piece : c->data.len;
     for (size_t at = 0; at < c->data.len; at += piece) {
         size_t n = c->data.len - at < piece ? c->data.len - at : piece;
         piece_put(it, c->data.ptr + at, n);
-        sha256_update(sha, BYTES_OF(c->data.ptr + at, n));
+        digest_add(&sha, BYTES_OF(c->data.ptr + at, n));
         bytes += n + c->hole;
         if (c->hole) ok(witem_hole(it, c->hole, &err), &err);
         for (uint64_t left = c->hole; left > 0;) {
             size_t z = left < sizeof zeros ? (size_t)left : sizeof zeros;
-            sha256_update(sha, BYTES_OF(zeros, z));
+            digest_add(&sha, BYTES_OF(zeros, z));
             left -= z;
         }
     }
     ok(witem_close(it, c->attr, NULL, &err), &err);
-    sha256_finish(sha, ret);
-    sha256_free(sha);
+    part_end(&sha);
+    sha256_finish(sha.all, ret);
+    sha256_free(sha.all);
+    sha256_free(sha.part);
     return bytes;
 }
 

@@ -64,7 +64,7 @@ def snapshot_items(repo, s):
             kind = c.number(1)
             attr = c.take(c.varint())
             size, digest, refs = 0, None, []
-            need(kind <= 4 and name and (i or name == first), "a malformed record of a manifest")
+            need(kind <= 5 and name and (i or name == first), "a malformed record of a manifest")
             if kind:
                 size, digest, n = c.varint(), c.take(32), c.varint()
                 refs = list(references(c.take(c.varint()), "references"))
@@ -95,6 +95,8 @@ def content(repo, item):
             need(covered == length, "a list that covers another length")
 
     for kind, length, chunk in unfold():
+        if item.kind == 5:
+            need(kind != 1 and length == min(131072, item.bytes - size), "content that is not stored in the parts of its digest")
         size += length
         need(size <= item.bytes, "content longer than it should be")
         if kind == 1:
@@ -104,7 +106,7 @@ def content(repo, item):
             continue
         data = repo.chunk(chunk, 1)
         need(len(data) == length, "a chunk of another length than its reference")
-        h.update(data)
+        h.update(sha256(data) if item.kind == 5 else data)
         yield data
     need(size == item.bytes, "content shorter than it should be")
     need(h.digest() == item.sha256, "content with another SHA-256 than recorded")

@@ -76,7 +76,7 @@ for item in items:
                 anchors += 1
                 assert vectors.anchor(repo.chunk(c.take(32), 1)) == c.number(8)
         assert anchors == 100
-assert kinds == {0, 1, 2, 3, 4} and types >= {0, 1, 2, 3, 11, 13}, (kinds, types)
+assert kinds == {0, 1, 2, 3, 4, 5} and types >= {0, 1, 2, 3, 11, 13}, (kinds, types)
 PYTHON
 claim 'raw, compressed and delta frames, lists, holes, anchors and a root of several pieces were among them' $?
 

@@ -2,6 +2,7 @@
  * byte what the pages have, and it reads what they have. */
 #include "../harness/frame_decode.h"
 #include "crypto/keyring_internal.h"
+#include "crypto/parts.h"
 #include "mem_store.h"
 #include "repo/packlist.h"
 #include "repo/repo_internal.h"
@@ -363,10 +364,19 @@ static void manifests_are_written_as_documented(void **state) {
     sha256(third, &sha);
     record_put(&manifest, 1, "/one", CONTENT_FILE, "", third.len, &sha, buf_bytes(&refs));
     buf_clear(&refs);
+    struct sha256_state *parts = NULL;
+    struct digest by_parts;
+    OK(sha256_new(&parts, e));
+    parts_update(parts, third, NULL); /* of one part */
+    sha256_finish(parts, &by_parts);
+    sha256_free(parts);
     struct ref two = {REF_LIST, content.len, digest_of("list_chunk_id"), 0};
     OK(ref_append(&refs, &two, e));
     sha256(buf_bytes(&content), &sha);
     record_put(&manifest, 2, "two", CONTENT_RECORDS, "", content.len, &sha, buf_bytes(&refs));
+    buf_clear(&refs);
+    OK(ref_append(&refs, &one, e));
+    record_put(&manifest, 0, "parts", CONTENT_PARTS, "", third.len, &by_parts, buf_bytes(&refs));
     is_vector("manifest", buf_bytes(&manifest));
     struct buf *bufs[] = {&list, &refs, &manifest, &content};
     for (size_t i = 0; i < 4; i++) buf_free(bufs[i]);
@@ -382,20 +392,20 @@ static void snapshots_are_read_as_documented(void **state) {
     bool end = false;
     OK(buf_append(&raw, root.ptr, root.len, e));
     OK(root_parse(raw, &d, e));
-    assert_int_equal(d.items, 3);
-    assert_int_equal(d.bytes, 64 + 96 + 4096 + 10);
+    assert_int_equal(d.items, 4);
+    assert_int_equal(d.bytes, 64 + 96 + 4096 + 10 + 64);
     assert_int_equal(d.chunk_count, 1);
     is_vector("manifest_id", BYTES_OF(d.chunks[0].id.b, 32));
     assert_int_equal(d.chunks[0].plain_len, vector("manifest").len);
     assert_true(bytes_equal(d.chunks[0].first_name, BYTES_STR("a")));
     root_free(&d);
     manifest_parser_init(&p, vector("manifest"));
-    static const char *const names[] = {"a", "a/one", "a/two"};
-    for (unsigned i = 0; i < 3; i++) {
+    static const char *const names[] = {"a", "a/one", "a/two", "parts"};
+    for (unsigned i = 0; i < 4; i++) {
         OK(manifest_next(&p, &it, &end, e));
         assert_false(end);
         assert_true(bytes_equal(it.name, BYTES_STR(names[i])));
-        assert_int_equal(it.kind, i);
+        assert_int_equal(it.kind, i < 3 ? i : CONTENT_PARTS);
     }
     OK(manifest_next(&p, &it, &end, e));
     assert_true(end);

@@ -174,9 +174,11 @@ def snapshot():
     manifest += varint(1) + varint(4) + b"/one" + bytes([1]) + varint(0) + varint(64) + sha256(THIRD) + varint(1) + varint(len(whole)) + whole
     manifest += (varint(2) + varint(3) + b"two" + bytes([2]) + varint(0) + varint(len(content)) + sha256(content) + varint(1)
                  + varint(len(refs)) + refs)
+    manifest += (varint(0) + varint(5) + b"parts" + bytes([5]) + varint(0) + varint(64) + sha256(sha256(THIRD)) + varint(1)
+                 + varint(len(whole)) + whole)
     facts = b"{}"
-    root = (b"PKROOT01" + struct.pack("<I", len(facts)) + facts + struct.pack("<QQI", 3, 64 + len(content), 1)
-            + chunk_id(2, manifest) + struct.pack("<II", len(manifest), 3) + varint(1) + b"a")
+    root = (b"PKROOT01" + struct.pack("<I", len(facts)) + facts + struct.pack("<QQI", 4, 128 + len(content), 1)
+            + chunk_id(2, manifest) + struct.pack("<II", len(manifest), 4) + varint(1) + b"a")
     return {"first_anchor": struct.pack("<Q", anchor(FIRST)), "second_anchor": struct.pack("<Q", anchor(SECOND)),
             "list_chunk": listed, "list_chunk_id": chunk_id(3, listed), "manifest": manifest,
             "manifest_id": chunk_id(2, manifest), "root": root, "root_id": chunk_id(4, root)}

@@ -34,7 +34,7 @@ static void manifest(struct bytes in) {
     int rc;
     manifest_parser_init(&p, in);
     while ((rc = manifest_next(&p, &it, &end, &err)) == 0 && !end) {
-        need(it.name.len > 0 && within(it.attr, in) && within(it.refs, in) && it.kind <= CONTENT_OPAQUE);
+        need(it.name.len > 0 && within(it.attr, in) && within(it.refs, in) && it.kind <= CONTENT_PARTS);
         references(it.refs);
     }
     need(rc == 0 || rc == -ERR_OBJECT_CORRUPT || rc == -ERR_NO_MEMORY); /* names longer than names can be */

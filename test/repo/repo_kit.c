@@ -119,6 +119,24 @@ int kit_commit(struct writer *w, const char *surface, uint64_t *ret_seq, struct 
     return writer_commit(w, build, &c, ret_seq, NULL, err);
 }
 
+/* What a writer says of an item's content. */
+static void digest_of(const struct kit_item *it, struct digest *ret) {
+    struct error err = ERROR_INIT;
+    struct sha256_state *all = NULL;
+    if (it->kind != CONTENT_PARTS) {
+        sha256(BYTES_OF(it->data, it->len), ret);
+        return;
+    }
+    kit_ok(sha256_new(&all, &err), &err);
+    for (size_t at = 0; at < it->len; at += 131072) {
+        struct digest one;
+        sha256(BYTES_OF(it->data + at, it->len - at < 131072 ? it->len - at : 131072), &one);
+        sha256_update(all, BYTES_OF(one.b, sizeof one.b));
+    }
+    sha256_finish(all, ret);
+    sha256_free(all);
+}
+
 int kit_backup_try(struct kit *k, const char *surface, const struct kit_item *items, size_t n, bool keep,
                    struct writer_stats *stats, uint64_t *ret_seq, struct error *err) {
     struct writer_options o = {.environment = "dev",
@@ -132,7 +150,7 @@ int kit_backup_try(struct kit *k, const char *surface, const struct kit_item *it
         struct bytes name = BYTES_STR(items[i].name), attr = BYTES_STR("attr");
         struct known_item known;
         struct digest sha;
-        sha256(BYTES_OF(items[i].data, items[i].len), &sha);
+        digest_of(&items[i], &sha);
         const bool found = !k->silent && writer_known(w, name, &known);
         if (found && keep && known.kind == items[i].kind &&
             (known.kind == CONTENT_NONE || digest_equal(&known.sha256, &sha))) {

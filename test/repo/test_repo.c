@@ -27,6 +27,9 @@ static size_t items_of(struct kit_item *it) {
     it[n++] = (struct kit_item){"copy", CONTENT_FILE, text, BIG};
     it[n++] = (struct kit_item){"noise", CONTENT_OPAQUE, noise, BIG};
     it[n++] = (struct kit_item){"pages", CONTENT_PAGES, text + 5, BIG - 4096};
+    it[n++] = (struct kit_item){"parts", CONTENT_PARTS, text + 9, BIG - 4096};
+    it[n++] = (struct kit_item){"parts-none", CONTENT_PARTS, text, 0};
+    it[n++] = (struct kit_item){"parts-one", CONTENT_PARTS, text + 3, 131072};
     it[n++] = (struct kit_item){"records", CONTENT_RECORDS, text + 17, BIG - 17};
     return n;
 }

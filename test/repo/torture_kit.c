@@ -151,6 +151,7 @@ static size_t items_t(bool changed, struct kit_item it[ITEMS_MAX]) {
     it[n++] = changed ? (struct kit_item){"noise", CONTENT_OPAQUE, noise + 100000, 300000}
                       : (struct kit_item){"noise", CONTENT_OPAQUE, noise, 300000};
     it[n++] = (struct kit_item){"pages", CONTENT_PAGES, changed ? after_pages : words + 333, PAGES};
+    it[n++] = (struct kit_item){"parts", CONTENT_PARTS, (changed ? after_pages : words + 333) + 100, PAGES - 100};
     it[n++] = changed ? (struct kit_item){"records", CONTENT_RECORDS, after_records, RECORDS + 23}
                       : (struct kit_item){"records", CONTENT_RECORDS, words, RECORDS};
     it[n++] = (struct kit_item){"shared", CONTENT_FILE, noise + 500000, 250000};

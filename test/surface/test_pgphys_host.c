@@ -1,5 +1,6 @@
 /* Physical PostgreSQL without a server: attribute records, what is left out, backup_manifest, recovery settings, and
  * the restore into new and old folders. */
+#include "base/crc32c.h"
 #include "harness/claims.h"
 #include "harness/scratch.h"
 #include "surface/fake_sink.h"
@@ -42,6 +43,15 @@ static void an_attribute_record_is_as_documented(void **s) {
     claim_ok(pgphys_attr_encode(&a, &text, &err), err);
     assert_int_equal(text.len, sizeof want);
     assert_memory_equal(text.ptr, want, sizeof want);
+    a.has_crc = true;
+    a.crc32c = 0xe3069283; /* which of nothing is 0, and a checksum like others */
+    buf_clear(&text);
+    claim_ok(pgphys_attr_encode(&a, &text, &err), err);
+    assert_int_equal(text.len, sizeof want + 6);
+    assert_memory_equal(text.ptr + sizeof want, "\5\4\x83\x92\x06\xe3", 6);
+    memset(&a, 0, sizeof a);
+    claim_ok(pgphys_attr_decode(buf_bytes(&text), &a, &err), err);
+    assert_true(a.has_crc && a.crc32c == 0xe3069283);
     buf_free(&text);
 }
 
@@ -60,6 +70,8 @@ static void malformed_attribute_records_are_refused(void **s) {
         {"\1f\1\2\x80\x20", 6, ERR_OBJECT_CORRUPT, "more than permission bits"},
         {"\1f\2\1\1\1\1\1", 8, ERR_OBJECT_CORRUPT, "out of order"},
         {"\1f\3\1\1", 5, ERR_OBJECT_CORRUPT, "impossible value"},
+        {"\1f\5\3\1\1\1", 7, ERR_OBJECT_CORRUPT, "impossible value"},
+        {"\1d\5\4\1\1\1\1", 8, ERR_OBJECT_CORRUPT, "is no file and has a checksum"},
         {"\1f\7\1\1", 5, ERR_FORMAT_VERSION, "a field 7"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
@@ -158,6 +170,72 @@ static void files_that_vanish_grow_and_shrink_are_taken_as_they_were_listed(void
     scratch_remove(&sc);
 }
 
+/* A relation of more than a part: its digest is the one by parts, and the record has what the manifest needs. */
+static void large_relations_have_a_digest_by_parts_and_a_checksum(void **s) {
+    enum { PART = 131072, SIZE = 5 * PART + 16384, SHORT = 3 * PART + 4096 };
+    static const char *const names[] = {"base/5/16400", "base/5/16401", "base/5/16402"};
+    static uint8_t data[SIZE];
+    (void)s;
+    struct scratch sc;
+    struct fake *f = fake_new();
+    struct pgphys_control control = {.block_bytes = 8192, .segment_blocks = 131072};
+    struct surface_context ctx = {.jobs = 2};
+    uint32_t x = 5;
+    for (size_t i = 0; i < SIZE; i++) data[i] = (uint8_t)((x = x * 1103515245u + 12345u) >> 16);
+    scratch_make(&sc);
+    assert_int_equal(mkdir(scratch_path(&sc, "base"), 0700), 0);
+    assert_int_equal(mkdir(scratch_path(&sc, "base/5"), 0700), 0);
+    for (unsigned run = 0; run < 3; run++) {
+        struct pgphys_list list = {0};
+        struct pgphys_reading r = {.ctx = &ctx, .sink = fake_sink(f), .control = &control, .list = &list};
+        /* the second is cut off while it is read; the third has a byte changed in the last run, its time staying */
+        for (size_t i = 0; i < 3; i++) {
+            struct stat st = {.st_mode = 0600, .st_size = SIZE};
+            claim_ok(pgphys_list_add(&list, BYTES_STR(names[i]), PGPHYS_FILE, &st, BYTES_OF(NULL, 0), &err), err);
+            data[SIZE - 7] ^= (uint8_t)(i == 2 && run == 2);
+            scratch_write(&sc, names[i], (const char *)data, i == 1 ? SHORT : SIZE);
+            data[SIZE - 7] ^= (uint8_t)(i == 2 && run == 2);
+        }
+        r.dirfd = open(sc.path, O_RDONLY | O_DIRECTORY);
+        assert_true(r.dirfd >= 0);
+        claim_ok(pgphys_read_all(&r, &err), err);
+        claim_ok(fake_seal(f, &err), err);
+        /* one that is as it was is confirmed without another pass; what was cut off is read again */
+        assert_int_equal(fake_counts(f).held, run ? 3 : 0);
+        assert_int_equal(fake_counts(f).confirmed, run == 0 ? 0 : run == 1 ? 2 : 1);
+        for (size_t i = 0; i < 3; i++) {
+            static uint8_t want[SIZE];
+            struct fake_view v;
+            struct pgphys_attr a;
+            struct digest one, digest;
+            struct sha256_state *all = NULL;
+            memcpy(want, data, SIZE);
+            if (i == 1) memset(want + SHORT, 0, SIZE - SHORT);
+            want[SIZE - 7] ^= (uint8_t)(i == 2 && run == 2);
+            assert_true(fake_find(f, names[i], &v));
+            assert_int_equal(v.kind, ITEM_PARTS);
+            assert_int_equal(v.data_bytes, SIZE); /* zeros are no hole here */
+            assert_memory_equal(v.data, want, SIZE);
+            claim_ok(sha256_new(&all, &err), err);
+            for (size_t at = 0; at < SIZE; at += PART) {
+                sha256(BYTES_OF(want + at, SIZE - at < PART ? SIZE - at : PART), &one);
+                sha256_update(all, BYTES_OF(one.b, sizeof one.b));
+            }
+            sha256_finish(all, &digest);
+            sha256_free(all);
+            assert_true(digest_equal(&v.sha256, &digest) && digest_equal(&list.entries[i].sha256, &digest));
+            claim_ok(pgphys_attr_decode(v.attr, &a, &err), err);
+            assert_true(a.has_crc);
+            assert_int_equal(a.crc32c, crc32c_plain(0, BYTES_OF(want, SIZE)));
+            assert_int_equal(list.entries[i].crc32c, a.crc32c);
+        }
+        close(r.dirfd);
+        pgphys_list_free(&list);
+    }
+    fake_free(f);
+    scratch_remove(&sc);
+}
+
 static void relations_are_told_by_their_names(void **s) {
     (void)s;
     uint32_t segment;
@@ -183,7 +261,9 @@ static void a_manifest_is_as_the_manual_has_it(void **s) {
         "\"Checksum\": \"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\" },\n"
         "{ \"Encoded-Path\": \"22c3a4\", \"Size\": 3, \"Last-Modified\": \"1969-12-31 23:59:59 GMT\", "
         "\"Checksum-Algorithm\": "
-        "\"SHA256\", \"Checksum\": \"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\" }\n],\n"
+        "\"SHA256\", \"Checksum\": \"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\" },\n"
+        "{ \"Path\": \"base/5/2\", \"Size\": 9, \"Last-Modified\": \"2026-02-16 07:00:00 GMT\", "
+        "\"Checksum-Algorithm\": \"CRC32C\", \"Checksum\": \"839206e3\" }\n],\n"
         "\"WAL-Ranges\": [\n{ \"Timeline\": 3, \"Start-LSN\": \"0/2000028\", \"End-LSN\": \"1/100\" }\n],\n";
     struct pgphys_manifest *m;
     struct buf text = BUF_INIT(1 << 20);
@@ -193,6 +273,8 @@ static void a_manifest_is_as_the_manual_has_it(void **s) {
     claim_ok(pgphys_manifest_new(17, 7284726, &m, &err), err);
     claim_ok(pgphys_manifest_add(m, BYTES_STR("base/5/1"), 0, INT64_C(1771225200) * 1000000000, &empty, &err), err);
     claim_ok(pgphys_manifest_add(m, BYTES_STR("\"\xc3\xa4"), 3, -1, &empty, &err), err);
+    claim_ok(pgphys_manifest_add_crc(m, BYTES_STR("base/5/2"), 9, INT64_C(1771225200) * 1000000000, 0xe3069283, &err),
+             err);
     claim_ok(pgphys_manifest_finish(m, 3, 0x2000028, 0x100000100, &text, &err), err);
     assert_true(text.len > sizeof want && memcmp(text.ptr, want, sizeof want - 1) == 0);
     sha256(BYTES_STR(want), &sum);
@@ -610,6 +692,7 @@ int main(void) {
         cmocka_unit_test(malformed_attribute_records_are_refused),
         cmocka_unit_test(what_basebackup_leaves_out_is_left_out),
         cmocka_unit_test(files_that_vanish_grow_and_shrink_are_taken_as_they_were_listed),
+        cmocka_unit_test(large_relations_have_a_digest_by_parts_and_a_checksum),
         cmocka_unit_test(relations_are_told_by_their_names),
         cmocka_unit_test(a_manifest_is_as_the_manual_has_it),
         cmocka_unit_test(recovery_settings_are_of_the_version_and_replace_old_ones),

@@ -125,6 +125,39 @@ static void a_diff_of_many_items_can_be_stopped_anywhere(void **state) {
     }
 }
 
+/* Their digests are not of one kind, as between the last backup of an older program and the next: their chunks are. */
+static void pages_with_and_without_a_digest_by_parts_are_compared(void **state) {
+    enum { SIZE = 700000 };
+    struct work_kit *k = *state;
+    struct diff_totals t;
+    struct seen s = {0};
+    struct snapshot_info of[3];
+    static char files[] = "files"; /* a driver's, which need not know these */
+    uint8_t *data = malloc(2 * SIZE);
+    assert_non_null(data);
+    kit_random(data, SIZE, 3);
+    memcpy(data + SIZE, data, SIZE);
+    data[2 * SIZE - 1] ^= 1;
+    struct kit_item items[3][2] = {{{"a", CONTENT_PAGES, data, SIZE}, {"b", CONTENT_PAGES, data, SIZE}},
+                                   {{"a", CONTENT_PARTS, data, SIZE}, {"b", CONTENT_PARTS, data + SIZE, SIZE}},
+                                   {{"a", CONTENT_FILE, data, SIZE}, {"b", CONTENT_PAGES, data + SIZE, SIZE - 1}}};
+    for (int i = 0; i < 3; i++) {
+        struct error err = ERROR_INIT;
+        kit_ok(repo_sync(k->kit.repo, &err), &err);
+        const uint64_t seq = kit_backup(&k->kit, "pages", items[i], 2, false, NULL);
+        of[i] = *work_kit_info(k, seq);
+        of[i].kind = files;
+    }
+    assert_works(inspect_diff(k->work, &of[0], &of[1], see, &s, &t, &err));
+    assert_true(t.same == 1 && t.changed == 1 && s.by_kind[CHANGE_CONTENT] == 1);
+    assert_string_equal(s.last, "b");
+    assert_works(inspect_diff(k->work, &of[1], &of[0], see, &s, &t, &err));
+    assert_true(t.same == 1 && t.changed == 1);
+    assert_works(inspect_diff(k->work, &of[1], &of[2], see, &s, &t, &err));
+    assert_true(t.same == 0 && t.changed == 2);
+    free(data);
+}
+
 static void different_kinds_are_not_compared(void **state) {
     struct work_kit *k = *state;
     struct seen s = {0};
@@ -199,6 +232,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_diff_tells_added_removed_content_and_attributes, begin, end),
         cmocka_unit_test_setup_teardown(a_diff_of_many_items_can_be_stopped_anywhere, begin, end),
+        cmocka_unit_test_setup_teardown(pages_with_and_without_a_digest_by_parts_are_compared, begin, end),
         cmocka_unit_test_setup_teardown(different_kinds_are_not_compared, begin, end),
         cmocka_unit_test_setup_teardown(a_path_means_itself_and_what_lies_below, begin, end),
         cmocka_unit_test_setup_teardown(facts_come_with_the_receipt_whose_digest_is_the_entrys, begin, end),

@@ -6,9 +6,11 @@ enum {
     TAG_FLAGS,
     TAG_MTIME,
     TAG_TARGET,
+    TAG_CRC32C,
     TAG_OPTIONAL = 128,
 };
 #define MTIME_BYTES 8
+#define CRC_BYTES 4
 #define TARGET_BYTES_MAX 4096
 
 static int field_put(struct buf *out, uint8_t tag, struct bytes v, struct error *err) {
@@ -28,13 +30,15 @@ static int number_put(struct buf *out, uint8_t tag, uint64_t v, struct error *er
 }
 
 int pgphys_attr_encode(const struct pgphys_attr *a, struct buf *out, struct error *err) {
-    uint8_t head[2] = {PGPHYS_ATTR_VERSION, (uint8_t)a->type}, mtime[MTIME_BYTES];
+    uint8_t head[2] = {PGPHYS_ATTR_VERSION, (uint8_t)a->type}, mtime[MTIME_BYTES], crc[CRC_BYTES];
     put_u64(mtime, (uint64_t)a->mtime_ns);
     int r = buf_append(out, head, sizeof head, err);
     if (r == 0) r = number_put(out, TAG_MODE, a->mode, err);
     if (r == 0) r = number_put(out, TAG_FLAGS, a->flags, err);
     if (r == 0) r = field_put(out, TAG_MTIME, BYTES_OF(mtime, sizeof mtime), err);
-    return r == 0 ? field_put(out, TAG_TARGET, a->target, err) : r;
+    if (r == 0) r = field_put(out, TAG_TARGET, a->target, err);
+    put_u32(crc, a->crc32c);
+    return r == 0 && a->has_crc ? field_put(out, TAG_CRC32C, BYTES_OF(crc, sizeof crc), err) : r;
 }
 
 static int malformed(struct error *err, const char *why) {
@@ -87,6 +91,11 @@ int pgphys_attr_decode(struct bytes in, struct pgphys_attr *ret, struct error *e
             a.target = v;
             bad = v.len == 0 || v.len > TARGET_BYTES_MAX || memchr(v.ptr, 0, v.len) != NULL;
             break;
+        case TAG_CRC32C:
+            a.has_crc = v.len == CRC_BYTES;
+            bad = !a.has_crc;
+            if (a.has_crc) a.crc32c = get_u32(v.ptr);
+            break;
         default:
             if (tag < TAG_OPTIONAL)
                 return error_set(err, ERR_FORMAT_VERSION,
@@ -97,6 +106,7 @@ int pgphys_attr_decode(struct bytes in, struct pgphys_attr *ret, struct error *e
     if (a.mode > 07777) return malformed(err, "its mode has more than permission bits");
     if ((a.type == PGPHYS_LINK) != (a.target.len > 0))
         return malformed(err, "its type and its link target do not go together");
+    if (a.has_crc && a.type != PGPHYS_FILE) return malformed(err, "it is no file and has a checksum");
     *ret = a;
     return 0;
 }

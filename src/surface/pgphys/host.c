@@ -53,8 +53,10 @@ static int manifest_begin(struct host *h, struct error *err) {
         if (e->lost) continue;
         h->items++;
         h->bytes += e->bytes;
-        if (e->type == PGPHYS_FILE)
-            rc = pgphys_manifest_add(h->manifest, BYTES_STR(e->name), e->bytes, e->mtime_ns, &e->sha256, err);
+        if (e->type != PGPHYS_FILE) continue;
+        rc = pgphys_kind_of(e) == ITEM_PARTS
+                 ? pgphys_manifest_add_crc(h->manifest, BYTES_STR(e->name), e->bytes, e->mtime_ns, e->crc32c, err)
+                 : pgphys_manifest_add(h->manifest, BYTES_STR(e->name), e->bytes, e->mtime_ns, &e->sha256, err);
     }
     return rc;
 }

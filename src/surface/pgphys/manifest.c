@@ -45,27 +45,40 @@ static int path_put(struct buf *b, struct bytes path, struct error *err) {
     return r == 0 ? buf_append_str(b, "\"", err) : r;
 }
 
-int pgphys_manifest_add(struct pgphys_manifest *m, struct bytes path, uint64_t bytes, int64_t mtime_ns,
-                        const struct digest *sha256, struct error *err) {
+static int add(struct pgphys_manifest *m, struct bytes path, uint64_t bytes, int64_t mtime_ns, const char *algorithm,
+               struct bytes sum, struct error *err) {
     char hex[2 * DIGEST_BYTES + 1], when[40];
     struct tm tm;
     time_t s = (time_t)(mtime_ns / 1000000000 - (mtime_ns % 1000000000 < 0));
     if (!gmtime_r(&s, &tm)) return error_set(err, ERR_PG_BASE, "the time of a file is out of range");
     strftime(when, sizeof when, "%Y-%m-%d %H:%M:%S GMT", &tm);
-    hex_encode(sha256->b, sizeof sha256->b, hex);
+    hex_encode(sum.ptr, sum.len, hex);
     size_t before = m->text.len;
     int r = buf_append_str(&m->text, m->any ? ",\n{ " : "\n{ ", err);
     if (r == 0) r = path_put(&m->text, path, err);
     if (r == 0)
         r = buf_printf(&m->text, err,
-                       ", \"Size\": %" PRIu64 ", \"Last-Modified\": \"%s\", \"Checksum-Algorithm\": \"SHA256\", "
+                       ", \"Size\": %" PRIu64 ", \"Last-Modified\": \"%s\", \"Checksum-Algorithm\": \"%s\", "
                        "\"Checksum\": \"%s\" }",
-                       bytes, when, hex);
+                       bytes, when, algorithm, hex);
     if (r < 0)
         m->text.len = before;
     else
         m->any = true;
     return r;
+}
+
+int pgphys_manifest_add(struct pgphys_manifest *m, struct bytes path, uint64_t bytes, int64_t mtime_ns,
+                        const struct digest *sha256, struct error *err) {
+    return add(m, path, bytes, mtime_ns, "SHA256", BYTES_OF(sha256->b, sizeof sha256->b), err);
+}
+
+/* checksum_helper.c: its bytes as they lie in memory, of which the lowest comes first where servers run. */
+int pgphys_manifest_add_crc(struct pgphys_manifest *m, struct bytes path, uint64_t bytes, int64_t mtime_ns,
+                            uint32_t crc32c, struct error *err) {
+    uint8_t sum[4];
+    put_u32(sum, crc32c);
+    return add(m, path, bytes, mtime_ns, "CRC32C", BYTES_OF(sum, sizeof sum), err);
 }
 
 int pgphys_manifest_finish(struct pgphys_manifest *m, uint32_t timeline, uint64_t start_lsn, uint64_t end_lsn,

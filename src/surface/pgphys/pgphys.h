@@ -26,6 +26,8 @@ struct pgphys_attr {
     uint32_t flags;
     int64_t mtime_ns;
     struct bytes target; /* PGPHYS_LINK: the tablespace's folder at capture; borrowed when decoded */
+    bool has_crc;        /* of a file whose digest is by parts: it stands in the backup manifest */
+    uint32_t crc32c;
 };
 int pgphys_attr_encode(const struct pgphys_attr *a, struct buf *out, struct error *err) PK_CHECK;
 int pgphys_attr_decode(struct bytes in, struct pgphys_attr *ret, struct error *err) PK_CHECK; /* ERR_OBJECT_CORRUPT, ERR_FORMAT_VERSION */
@@ -70,6 +72,9 @@ int pgphys_control_read(struct bytes file, struct pgphys_control *ret, struct er
 struct pgphys_manifest;
 int pgphys_manifest_new(int pg_major, uint64_t system, struct pgphys_manifest **ret, struct error *err) PK_CHECK;
 int pgphys_manifest_add(struct pgphys_manifest *m, struct bytes path, uint64_t bytes, int64_t mtime_ns, const struct digest *sha256, struct error *err) PK_CHECK;
+/* A file of which no SHA-256 is known. */
+int pgphys_manifest_add_crc(struct pgphys_manifest *m, struct bytes path, uint64_t bytes, int64_t mtime_ns,
+                            uint32_t crc32c, struct error *err) PK_CHECK;
 /* Ends it: WAL ranges, and its own checksum. */
 int pgphys_manifest_finish(struct pgphys_manifest *m, uint32_t timeline, uint64_t start_lsn, uint64_t end_lsn, struct buf *ret, struct error *err) PK_CHECK;
 void pgphys_manifest_free(struct pgphys_manifest *m);

@@ -60,7 +60,8 @@ struct pgphys_entry {
     int64_t mtime_ns;
     char *target;
     bool pages, lost; /* lost: it was gone when it was to be read, and is no part of the backup */
-    struct digest sha256;
+    struct digest sha256; /* of one whose kind is ITEM_PARTS, by parts */
+    uint32_t crc32c;      /* of such a one */
 };
 struct pgphys_list {
     struct pgphys_entry *entries; /* in name order once it is made */
@@ -133,6 +134,7 @@ int pgphys_read_all(struct pgphys_reading *r, struct error *err) PK_CHECK;
 int pgphys_put(struct sink *sink, const char *name, enum item_kind kind, struct pgphys_attr attr, struct bytes content,
                struct digest *ret_sha256, struct error *err) PK_CHECK;
 int pgphys_attr_of(const struct pgphys_entry *e, struct buf *out, struct error *err) PK_CHECK;
+enum item_kind pgphys_kind_of(const struct pgphys_entry *e);
 
 /* ---- segments.c: the WAL that completes it ---- */
 /* Segments from start to stop, and the histories of timelines, from the pg_wal of a folder. Names go into `names`. */

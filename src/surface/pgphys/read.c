@@ -1,5 +1,8 @@
 #include "surface/pgphys/pgphys_internal.h"
 
+#include "base/crc32c.h"
+#include "crypto/parts.h"
+
 #include <errno.h>
 #include <stdio.h>
 
@@ -21,16 +24,26 @@ struct file {
     struct sink_item *item;
     bool held; /* the item has, perhaps, the content of the last snapshot */
     struct digest held_sha256;
+    uint32_t held_crc32c;
+    enum item_kind kind;
     struct pgphys_pages pages; /* block_bytes 0: not judged */
     struct pgphys_bad bad;
 };
+
+/* What is no more than a part has one digest in any case. */
+enum item_kind pgphys_kind_of(const struct pgphys_entry *e) {
+    if (e->type != PGPHYS_FILE) return ITEM_NONE;
+    return !e->pages ? ITEM_FILE : e->bytes > PART_BYTES ? ITEM_PARTS : ITEM_PAGES;
+}
 
 int pgphys_attr_of(const struct pgphys_entry *e, struct buf *out, struct error *err) {
     struct pgphys_attr a = {.type = e->type,
                             .mode = e->mode,
                             .flags = e->flags,
                             .mtime_ns = e->mtime_ns,
-                            .target = e->target ? BYTES_STR(e->target) : BYTES_OF(NULL, 0)};
+                            .target = e->target ? BYTES_STR(e->target) : BYTES_OF(NULL, 0),
+                            .has_crc = pgphys_kind_of(e) == ITEM_PARTS,
+                            .crc32c = e->crc32c};
     return pgphys_attr_encode(&a, out, err);
 }
 
@@ -111,9 +124,11 @@ static int paced(struct file *f, size_t *want, struct error *err) {
 
 /* The listed size, whatever the file has become: what is missing at its end is read as zeros. */
 static int content(struct file *f, struct error *err) {
+    static const uint8_t zeros[4096];
     const struct sink_ops *ops = f->r->sink->ops;
     uint64_t at = 0, size = f->e->bytes;
     uint32_t block = f->pages.block_bytes;
+    f->e->crc32c = 0;
     while (at < size) {
         uint8_t *p;
         size_t room, n;
@@ -123,6 +138,7 @@ static int content(struct file *f, struct error *err) {
         if ((rc = paced(f, &want, err)) < 0) return rc;
         rc = io_pread_full(f->fd, p, want, at, &n, f->e->name, err);
         if (rc == 0 && block && n >= block) rc = judge(f, at, p, n, err);
+        if (rc == 0 && f->kind == ITEM_PARTS) f->e->crc32c = crc32c(f->e->crc32c, BYTES_OF(p, n));
         if (rc == 0) rc = ops->advance(f->item, n, err);
         if (rc < 0) return rc;
         at += n;
@@ -131,6 +147,10 @@ static int content(struct file *f, struct error *err) {
         if (n == want) continue;
         f->e->flags |= PGPHYS_GREW_SHORT;
         atomic_fetch_add(&f->r->shrunk, 1);
+        for (uint64_t left = f->kind == ITEM_PARTS ? size - at : 0; left > 0; left -= n) {
+            n = left < sizeof zeros ? (size_t)left : sizeof zeros;
+            f->e->crc32c = crc32c(f->e->crc32c, BYTES_OF(zeros, n));
+        }
         return ops->hole(f->item, size - at, err);
     }
     return 0;
@@ -142,15 +162,19 @@ static int compare(struct file *f, bool *ret_same, struct error *err) {
     CLEANUP(sha256_freep) struct sha256_state *sha = NULL;
     struct digest is;
     uint64_t at = 0, size = f->e->bytes;
-    void *p = seam_alloc_aligned(4096, PIECE_BYTES);
+    const bool parts = f->kind == ITEM_PARTS;
+    uint8_t *p = seam_alloc_aligned(4096, PIECE_BYTES);
     int rc = p ? sha256_new(&sha, err) : error_set(err, ERR_NO_MEMORY, "no memory to read %s", f->e->name);
-    size_t n = 0, want = 0;
+    size_t n = 0, want = 0, have = 0; /* have: what lies in p, not yet hashed */
     for (; rc == 0 && at < size; at += n) {
-        want = size - at < PIECE_BYTES ? (size_t)(size - at) : PIECE_BYTES;
+        want = size - at < PIECE_BYTES - have ? (size_t)(size - at) : PIECE_BYTES - have;
         rc = paced(f, &want, err);
-        if (rc == 0) rc = io_pread_full(f->fd, p, want, at, &n, f->e->name, err);
-        if (rc == 0 && f->pages.block_bytes && n >= f->pages.block_bytes) rc = judge(f, at, p, n, err);
-        if (rc == 0) sha256_update(sha, BYTES_OF(p, n));
+        if (rc == 0) rc = io_pread_full(f->fd, p + have, want, at, &n, f->e->name, err);
+        if (rc == 0 && f->pages.block_bytes && n >= f->pages.block_bytes) rc = judge(f, at, p + have, n, err);
+        if (rc == 0) have += n;
+        if (rc == 0 && !parts) sha256_update(sha, BYTES_OF(p, have));
+        if (rc == 0 && parts && (have == PIECE_BYTES || at + n == size)) parts_update(sha, BYTES_OF(p, have), NULL);
+        if (!parts || have == PIECE_BYTES) have = 0;
         if (rc < 0 || n < want) break;
         atomic_fetch_add_explicit(&f->r->bytes, n, memory_order_relaxed);
         tell(f->r);
@@ -181,12 +205,13 @@ static int file_end(struct file *f, bool confirmed, struct error *err) {
     CLEANUP(buf_free) struct buf record = BUF_INIT(PATH_MAX + 64);
     const struct sink_ops *ops = f->r->sink->ops;
     int rc = f->bad.count ? bad_keep(f, err) : 0;
+    if (confirmed) f->e->crc32c = f->held_crc32c;
+    if (confirmed) f->e->sha256 = f->held_sha256;
     if (rc == 0) rc = pgphys_attr_of(f->e, &record, err);
     if (rc < 0) return rc;
     struct sink_item *item = f->item;
     f->item = NULL;
     if (!confirmed) return ops->close(item, buf_bytes(&record), &f->e->sha256, err);
-    f->e->sha256 = f->held_sha256;
     return ops->confirm(item, buf_bytes(&record), err);
 }
 
@@ -203,8 +228,7 @@ static int file_into(struct file *f, struct error *err) {
                                          .start_lsn = r->start_lsn};
     }
     if (!f->item)
-        rc = ops->open(r->sink, SINK_ANY_ORDER, BYTES_STR(f->e->name), f->e->pages ? ITEM_PAGES : ITEM_FILE, &f->item,
-                       err);
+        rc = ops->open(r->sink, SINK_ANY_ORDER, BYTES_STR(f->e->name), f->kind, &f->item, err);
     else
         rc = compare(f, &same, err);
     if (rc == 0 && f->held && !same) {
@@ -264,11 +288,12 @@ static void *reader_run(void *arg) {
     return NULL;
 }
 
-static bool unchanged(const struct pgphys_entry *e, const struct item_known *k) {
-    struct pgphys_attr a;
+static bool unchanged(const struct pgphys_entry *e, const struct item_known *k, uint32_t *ret_crc32c) {
+    struct pgphys_attr a = {0};
     struct error ignored = ERROR_INIT;
-    return k->bytes == e->bytes && e->bytes > 0 && k->kind == (e->pages ? ITEM_PAGES : ITEM_FILE) &&
-           pgphys_attr_decode(k->attr, &a, &ignored) == 0 && a.mtime_ns == e->mtime_ns;
+    return k->bytes == e->bytes && e->bytes > 0 && k->kind == pgphys_kind_of(e) &&
+           pgphys_attr_decode(k->attr, &a, &ignored) == 0 && a.mtime_ns == e->mtime_ns &&
+           (k->kind != ITEM_PARTS || a.has_crc) && (*ret_crc32c = a.crc32c, true);
 }
 
 /* In the thread that asks what is known, in name order. */
@@ -277,8 +302,9 @@ static int submit(struct pgphys_reading *r, struct pgphys_entry *e, struct error
     struct file *f;
     int rc = mem_alloc(sizeof *f, (void **)&f, err);
     if (rc < 0) return rc;
-    *f = (struct file){.r = r, .e = e, .fd = -1};
-    if (r->sink->ops->known(r->sink, BYTES_STR(e->name), &k) && r->sink->ops->hold && unchanged(e, &k)) {
+    *f = (struct file){.r = r, .e = e, .fd = -1, .kind = pgphys_kind_of(e)};
+    if (r->sink->ops->known(r->sink, BYTES_STR(e->name), &k) && r->sink->ops->hold &&
+        unchanged(e, &k, &f->held_crc32c)) {
         f->held = true;
         f->held_sha256 = k.sha256;
         rc = r->sink->ops->hold(r->sink, SINK_ANY_ORDER, BYTES_STR(e->name), &f->item, err);

@@ -218,7 +218,10 @@ static int manifest_write(struct pgphys_restore *r, struct error *err) {
         const struct pgphys_item *it = &r->items[i];
         if (it->attr.type != PGPHYS_FILE || it == r->map || it == r->manifest || !strncmp(it->name, "pg_wal/", 7))
             continue;
-        rc = pgphys_manifest_add(m, BYTES_STR(it->name), it->head.bytes, it->attr.mtime_ns, &it->head.sha256, err);
+        rc = it->attr.has_crc ? pgphys_manifest_add_crc(m, BYTES_STR(it->name), it->head.bytes, it->attr.mtime_ns,
+                                                        it->attr.crc32c, err)
+                              : pgphys_manifest_add(m, BYTES_STR(it->name), it->head.bytes, it->attr.mtime_ns,
+                                                    &it->head.sha256, err);
     }
     if (rc == 0)
         rc = pgphys_manifest_finish(m, (uint32_t)json_integer_value(json_object_get(f, "timeline")), start, stop, &text,
