@@ -53,4 +53,12 @@ claim 'a file of that name in the data folder, which the server does not read, i
 rm -rf "$N/data"
 pk verify lab/pg --level full
 claim 'a scratch server, too, whatever its configuration was'
+if as_root; then
+  echo 'nobody else reads this' >"$T/own" && chmod 600 "$T/own" && server ln -sf "$T/own" "$C/etc/pg_ident.conf"
+  pk backup lab/pg --json
+  pk restore lab/pg --into "$N/data" && [ ! -e "$N/data/pg_ident.conf" ] && ! grep -rq 'nobody else reads this' "$N/data" && [ -e "$N/data/pg_hba.conf" ]
+  claim 'nothing is read for the server that its user may not read'
+else
+  skip 'nothing is read for the server that its user may not read' 'this is not root'
+fi
 finish

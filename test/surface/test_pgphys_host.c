@@ -347,6 +347,12 @@ static void what_a_freeze_set_is_taken_out_again(void **s) {
     buf_clear(&text);
     claim_ok(pgphys_recovery_text(NULL, false, BYTES_STR(own), &text, &signal, &err), err);
     assert_memory_equal(text.ptr, own, sizeof own - 1);
+    /* and so it is where somebody undid the freeze, and left the mark */
+    const char left[] = "proofkeep.frozen = 'on'\nproofkeep.was_autovacuum = 'on'\nautovacuum = 'off'\n"
+                        "default_transaction_read_only = 'off'\n";
+    buf_clear(&text);
+    claim_ok(pgphys_recovery_text(NULL, false, BYTES_STR(left), &text, &signal, &err), err);
+    assert_memory_equal(text.ptr, left, sizeof left - 1);
     buf_free(&text);
 }
 

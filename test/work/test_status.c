@@ -241,22 +241,31 @@ static void only_a_server_that_has_written_nothing_more_makes_old_wal_young(void
                            two[] = {{1, 0, 40 * MIB, 1, 1}, {2, 32 * MIB, 64 * MIB, 1, 1}};
     const int64_t minute = 60 * NS_PER_S;
     (void)state;
-    expect_told(one, 1, (struct wal_written){7, false, 1, 40 * MIB, 0}, STATUS_SERVER_SAME, ASKED, "nothing since");
-    expect_told(one, 1, (struct wal_written){7, false, 1, 40 * MIB + 1, 0}, STATUS_SERVER_AHEAD, 0, "1 B that is not");
+    expect_told(one, 1, (struct wal_written){7, false, 1, 40 * MIB, MIB, 0}, STATUS_SERVER_SAME, ASKED,
+                "nothing since");
+    expect_told(one, 1, (struct wal_written){7, false, 1, 40 * MIB + 1, MIB, 0}, STATUS_SERVER_AHEAD, 0,
+                "1 B that is not");
     /* archive_timeout speaks of the segment that is being written, and of no other */
-    expect_told(one, 1, (struct wal_written){7, false, 1, 40 * MIB + 1, minute}, STATUS_SERVER_SOON, ASKED - 2 * minute,
-                "is less than ");
-    expect_told(one, 1, (struct wal_written){7, false, 1, 48 * MIB - 1, minute}, STATUS_SERVER_SOON, ASKED - 2 * minute,
+    expect_told(one, 1, (struct wal_written){7, false, 1, 40 * MIB + 1, MIB, minute}, STATUS_SERVER_SOON,
+                ASKED - 2 * minute, "is less than ");
+    expect_told(one, 1, (struct wal_written){7, false, 1, 48 * MIB - 1, MIB, minute}, STATUS_SERVER_SOON,
+                ASKED - 2 * minute, "");
+    expect_told(one, 1, (struct wal_written){7, false, 1, 48 * MIB, MIB, minute}, STATUS_SERVER_AHEAD, 0, "8 MiB");
+    /* nor of what was in it before the server started, behind which its checkpoints are */
+    expect_told(one, 1, (struct wal_written){7, false, 1, 48 * MIB - 1, 32 * MIB + 40, minute}, STATUS_SERVER_SOON,
+                ASKED - 2 * minute, "");
+    expect_told(one, 1, (struct wal_written){7, false, 1, 48 * MIB - 1, 32 * MIB + 48, minute}, STATUS_SERVER_AHEAD, 0,
                 "");
-    expect_told(one, 1, (struct wal_written){7, false, 1, 48 * MIB, minute}, STATUS_SERVER_AHEAD, 0, "8 MiB");
     /* one that is not there, where WAL comes from */
-    expect_told(one, 1, (struct wal_written){7, false, 1, 40 * MIB - 1, minute}, STATUS_SERVER_OTHER, 0,
+    expect_told(one, 1, (struct wal_written){7, false, 1, 40 * MIB - 1, MIB, minute}, STATUS_SERVER_OTHER, 0,
                 "up to 0/27FFFFF only");
-    expect_told(one, 1, (struct wal_written){8, false, 1, 40 * MIB, 0}, STATUS_SERVER_OTHER, 0, "another cluster, 8");
-    expect_told(two, 2, (struct wal_written){7, false, 1, 40 * MIB, 0}, STATUS_SERVER_OTHER, 0,
+    expect_told(one, 1, (struct wal_written){8, false, 1, 40 * MIB, MIB, 0}, STATUS_SERVER_OTHER, 0,
+                "another cluster, 8");
+    expect_told(two, 2, (struct wal_written){7, false, 1, 40 * MIB, MIB, 0}, STATUS_SERVER_OTHER, 0,
                 "on timeline 1, and timeline 2");
-    expect_told(two, 2, (struct wal_written){7, false, 2, 64 * MIB, 0}, STATUS_SERVER_SAME, ASKED, "nothing since");
-    expect_told(one, 1, (struct wal_written){7, false, 2, 40 * MIB, minute}, STATUS_SERVER_AHEAD, 0,
+    expect_told(two, 2, (struct wal_written){7, false, 2, 64 * MIB, MIB, 0}, STATUS_SERVER_SAME, ASKED,
+                "nothing since");
+    expect_told(one, 1, (struct wal_written){7, false, 2, 40 * MIB, MIB, minute}, STATUS_SERVER_AHEAD, 0,
                 "of which nothing is stored");
     expect_told(one, 1, (struct wal_written){.system = 7, .standby = true}, STATUS_SERVER_SILENT, 0, "standby");
 }

@@ -2,6 +2,7 @@
  * what a restored server needs to start without that, under the names that it looks for. */
 #include "surface/pgphys/pgphys_internal.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 
 #define CONFIG_FILE_MAX (16u << 20)
@@ -24,13 +25,32 @@ static int folders(struct pgphys_config *g, const char *path, struct pgphys_list
     return rc;
 }
 
+/* Its folders may belong to the server's user, who can put a link there that leads to what he must not read. */
+static int file_read(const struct pgphys_config *g, const char *path, struct buf *ret, struct stat *st,
+                     struct error *err) {
+    struct stat data;
+    int fd = seam_openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0), rc = 0;
+    size_t n = 0;
+    if (fd < 0 || seam_fstat(fd, st) < 0 || seam_fstat(g->dirfd, &data) < 0)
+        rc = error_set_errno(err, ERR_IO_READ, "read %s", path);
+    else if (!S_ISREG(st->st_mode) || st->st_size > CONFIG_FILE_MAX)
+        rc = error_set(err, ERR_IO_READ, "%s is no file of configuration", path);
+    else if (!(st->st_mode & S_IROTH || (st->st_mode & S_IRGRP && st->st_gid == data.st_gid) ||
+               (st->st_mode & S_IRUSR && st->st_uid == data.st_uid)))
+        rc = error_set(err, ERR_IO_READ, "%s: the server's user may not read it", path);
+    if (rc == 0) rc = buf_reserve(ret, (size_t)st->st_size, err);
+    if (rc == 0) rc = io_pread_full(fd, ret->ptr, (size_t)st->st_size, 0, &n, path, err);
+    ret->len = rc == 0 ? n : 0;
+    io_close(&fd);
+    return rc;
+}
+
 /* A file under another name. `why` says that it cannot be had; `err`, that it cannot be kept. */
 static int keep(struct pgphys_config *g, const char *path, const char *name, struct pgphys_list *done, bool *ret_had,
                 struct error *why, struct error *err) {
     CLEANUP(buf_free) struct buf content = BUF_INIT(CONFIG_FILE_MAX + 1);
     struct stat st = {0};
-    int rc = io_read_file(AT_FDCWD, path, CONFIG_FILE_MAX, &content, why);
-    if (rc == 0 && seam_fstatat(AT_FDCWD, path, &st, 0) < 0) rc = error_set_errno(why, ERR_IO_READ, "look at %s", path);
+    int rc = file_read(g, path, &content, &st, why);
     *ret_had = rc == 0;
     if (rc < 0) return 0;
     struct pgphys_attr a = {.type = PGPHYS_FILE,
@@ -68,8 +88,10 @@ static int link_of(struct pgphys_config *g, const char *name, struct error *err)
     if (rc < 0 && PQstatus(g->session->c) != CONNECTION_OK) return error_set(err, why.code, "%s", why.text);
     if (rc < 0 || PQgetisnull(r, 0, 0) || (size_t)PQgetlength(r, 0, 0) >= 2 * (size_t)CONFIG_FILE_MAX) {
         g->skipped++;
-        pg_note(g->settings, NOTE_SKIPPED, BYTES_STR(name),
-                "a link to configuration, which is too long, or the role may not read: grant pg_read_server_files");
+        pg_note(
+            g->settings, NOTE_SKIPPED, BYTES_STR(name),
+            "a link to configuration, which is too long, gone, or what the role may not read: that takes a superuser, "
+            "or EXECUTE on pg_read_binary_file and pg_read_server_files");
         return 0;
     }
     const char *hex = PQgetvalue(r, 0, 0);
@@ -108,6 +130,9 @@ static int settings(struct pgphys_config *g, const char *path, struct error *err
     int rc =
         pg_query(g->session->c, &r, err,
                  "SELECT name, setting FROM pg_catalog.pg_file_settings WHERE name IS NOT NULL AND setting IS NOT NULL"
+                 /* not what it cannot read; what waits for a start of the server is told as an error, too */
+                 " AND (error IS NULL OR name IN (SELECT s.name FROM pg_catalog.pg_settings s WHERE s.context = "
+                 "'postmaster'))"
                  " AND sourcefile NOT LIKE '%/postgresql.auto.conf' AND name NOT IN ('data_directory', 'config_file',"
                  " 'hba_file', 'ident_file', 'external_pid_file') ORDER BY seqno",
                  0, NULL);
@@ -166,7 +191,12 @@ static int to_start_with(struct pgphys_config *g, struct error *err) {
     for (size_t i = 0; rc == 0 && i < PGPHYS_CONFIG_NAMES; i++) {
         const char *path = g->list->replaced[i];
         error_clear(&why);
-        if (path) rc = i == 0 ? settings(g, path, err) : keep(g, path, names[i], NULL, &had, &why, err);
+        if (!path) continue;
+        had = true;
+        rc = i == 0 ? settings(g, path, err) : keep(g, path, names[i], NULL, &had, &why, err);
+        if (rc == 0 && !had)
+            pg_note(g->settings, NOTE_WARNING, BYTES_STR(names[i]),
+                    "it could not be read where the server has it: a server that is restored needs one to start");
     }
     return rc;
 }

@@ -13,7 +13,7 @@
 #define SHOWN 3
 
 /* Autovacuum writes, too, and nothing tells it from others afterwards. */
-static const char *const frozen[][2] = {{"default_transaction_read_only", "on"}, {"autovacuum", "off"}};
+static const char *const frozen[][2] = {{PGPHYS_FREEZE_READ_ONLY, "on"}, {"autovacuum", "off"}};
 #define FROZEN (sizeof frozen / sizeof *frozen)
 #define NAME_BYTES 80
 
@@ -258,14 +258,14 @@ int pgphys_freeze_resume(const struct surface_context *ctx, const json_t *before
     CLEANUP(live_close) struct live l;
     bool seen = false;
     int rc = live_open(ctx, &l, err);
-    for (size_t i = 0; rc == 0 && i < FROZEN; i++)
+    /* what a base is known by to be of a frozen server goes last */
+    for (size_t i = FROZEN; rc == 0 && i-- > 0;)
         rc = set(l.c, frozen[i][0], json_string_value(json_object_get(before, frozen[i][0])), err);
-    if (rc == 0) rc = mark(l.c, NULL, false, err);
     if (rc == 0) rc = reload(&l, false, &seen, err);
     if (rc == 0 && !seen)
         rc = error_set(err, ERR_CUTOVER_FREEZE, "new sessions still have default_transaction_read_only = on after %d s",
                        (int)(RELOAD_NS / NS_PER_S));
-    return rc;
+    return rc == 0 ? mark(l.c, NULL, false, err) : rc;
 }
 
 /* A restore point, so that there is something in the segment that is switched from, and a place to come to. */

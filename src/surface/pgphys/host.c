@@ -85,6 +85,7 @@ static int config_put(struct host *h, struct error *err) {
     struct pgphys_config g = {.session = &h->session,
                               .settings = h->settings,
                               .sink = h->sink,
+                              .dirfd = h->dirfd,
                               .list = &h->list,
                               .facts = h->facts,
                               .put = config_file,

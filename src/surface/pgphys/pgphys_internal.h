@@ -90,6 +90,7 @@ struct pgphys_config {
     struct pgphys_session *session;
     const struct pg_settings *settings;
     struct sink *sink;
+    int dirfd; /* the data folder: the server's user is who has it */
     const struct pgphys_list *list;
     json_t *facts; /* "config_outside" is told which were captured */
     int (*put)(void *ctx, const char *name, struct pgphys_attr a, struct bytes content, struct error *err);
@@ -142,6 +143,7 @@ int pgphys_segments_put(struct pgphys_session *s, int dirfd, struct sink *sink, 
                         struct error *err) PK_CHECK;
 
 /* ---- freeze.c: what a frozen server's postgresql.auto.conf has besides ---- */
+#define PGPHYS_FREEZE_READ_ONLY "default_transaction_read_only" /* on, as long as it lasts */
 #define PGPHYS_FREEZE_MARK "proofkeep.frozen"
 #define PGPHYS_FREEZE_WAS "proofkeep.was_" /* and the name of a setting: what that was; not there: it was not set */
 bool pgphys_freeze_sets(const char *name, size_t n); /* whether the freeze sets it */

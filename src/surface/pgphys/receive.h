@@ -108,6 +108,7 @@ struct wal_written {
     bool standby; /* it cannot say what its primary has written, and nothing below is told */
     uint32_t timeline;
     uint64_t lsn;       /* flushed up to here */
+    uint64_t checkpoint; /* where the last one is */
     int64_t timeout_ns; /* archive_timeout: 0 (also of one that is up for less than that), or a segment with anything of
                          * use in it is ended after that time */
 };

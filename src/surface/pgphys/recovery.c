@@ -84,11 +84,20 @@ static bool is(struct bytes line, const char *name) {
     return n == strlen(name) && !strncasecmp((const char *)line.ptr, name, n);
 }
 
-static bool has(struct bytes text, const char *name) {
+/* As ALTER SYSTEM writes it: NAME = 'VALUE'. */
+static bool says(struct bytes line, const char *value) {
+    const uint8_t *from = memchr(line.ptr, '\'', line.len);
+    const size_t n = strlen(value), left = from ? line.len - (size_t)(from + 1 - line.ptr) : 0;
+    return left > n && !memcmp(from + 1, value, n) && from[1 + n] == '\'';
+}
+
+/* `value` NULL: whatever it is. */
+static bool has(struct bytes text, const char *name, const char *value) {
     while (text.len) {
         const uint8_t *end = memchr(text.ptr, '\n', text.len);
         size_t n = end ? (size_t)(end - text.ptr) : text.len;
-        if (is(BYTES_OF(text.ptr, n), name)) return true;
+        const struct bytes line = BYTES_OF(text.ptr, n);
+        if (is(line, name) && (!value || says(line, value))) return true;
         n += end != NULL;
         text = BYTES_OF(text.ptr + n, text.len - n);
     }
@@ -120,7 +129,8 @@ static bool thawed(struct bytes *line) {
 }
 
 static int keep_lines(struct bytes was, struct buf *ret, struct error *err) {
-    const bool frozen = has(was, PGPHYS_FREEZE_MARK);
+    /* A mark alone was left by somebody who undid the freeze by hand. */
+    const bool frozen = has(was, PGPHYS_FREEZE_MARK, NULL) && has(was, PGPHYS_FREEZE_READ_ONLY, "on");
     int rc = 0;
     while (rc == 0 && was.len) {
         const uint8_t *end = memchr(was.ptr, '\n', was.len);

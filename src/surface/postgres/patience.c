@@ -43,7 +43,7 @@ int pg_exec(PGconn *c, const char *sql, int n, const char *const *params, PGresu
     while (PQisBusy(c)) {
         struct pollfd p = {.fd = PQsocket(c), .events = POLLIN};
         int got = seam_poll(&p, 1, TICK_MS);
-        if ((got < 0 && errno != EINTR) || (got > 0 && !PQconsumeInput(c))) break;
+        if ((got < 0 && errno != EINTR) || !PQconsumeInput(c)) break; /* TLS may have what the socket has not */
         if (!until && over(&why) < 0) {
             give_up(c);
             until = time_monotonic_ns() + CANCEL_NS;
