@@ -23,6 +23,10 @@ enum content_kind {
     CONTENT_OPAQUE = 4,
     CONTENT_PARTS = 5, /* as pages; its digest is the one by parts (crypto/parts.h) */
 };
+/* Whether such content is cut, and compared, by place. */
+static inline bool content_is_pages(unsigned kind) {
+    return kind == CONTENT_PAGES || kind == CONTENT_PARTS;
+}
 
 struct writer_options {
     const char *environment, *surface;

@@ -60,11 +60,6 @@ bool idset_has(const struct idset *s, const uint8_t *id);
 int idset_add(struct idset *s, const uint8_t *id, struct error *err) PK_CHECK;
 void idset_free(struct idset *s);
 
-/* Whether such content is cut, and compared, by place. */
-static inline bool content_is_pages(unsigned kind) {
-    return kind == CONTENT_PAGES || kind == CONTENT_PARTS;
-}
-
 /* A manifest with its lists, as kept in the local cache. */
 struct memo;
 struct memo_item {

@@ -6,7 +6,6 @@
 #include <stdio.h>
 
 #define SHORT_HEADER_BYTES 24
-#define LONG_HEADER_BYTES 40
 #define INFO_LONG_HEADER 0x0002u
 
 static const struct {
@@ -115,7 +114,7 @@ static bool magic_known(uint16_t magic) {
 }
 
 int wal_header_read(struct bytes page, struct wal_header *ret, struct error *err) {
-    if (page.len < LONG_HEADER_BYTES)
+    if (page.len < WAL_LONG_HEADER_BYTES)
         return error_set(err, ERR_PG_WAL, "%zu bytes are too few for the header of a WAL segment", page.len);
     struct wal_header h = {.magic = get_u16(page.ptr),
                            .timeline = get_u32(page.ptr + 4),

@@ -49,7 +49,9 @@ struct wal_header { /* of a segment's first page */
     uint64_t system;   /* the cluster's system identifier */
     uint32_t segment_bytes, block_bytes;
 };
-/* Read the header of a segment's first page; at least 40 bytes. ERR_PG_WAL when it is none, or of a version we do not know. */
+#define WAL_LONG_HEADER_BYTES 40 /* of a segment's first page: its first record is behind it */
+/* Read the header of a segment's first page; at least so many bytes. ERR_PG_WAL when it is none, or of a version we do
+ * not know. */
 int wal_header_read(struct bytes page, struct wal_header *ret, struct error *err) PK_CHECK;
 /* Whether a segment (whole, or its beginning) is what its name says: length, timeline, place, and the cluster's identifier
  * (0: any). The timeline of a page may be older than the name's where a promotion split the segment: `name` decides.

@@ -160,15 +160,12 @@ static int chunks_differ(struct side *x, const struct item_head *a, struct side 
     return rc < 0 ? rc : 0;
 }
 
-static bool is_pages(const struct item_head *h) {
-    return h->kind == CONTENT_PAGES || h->kind == CONTENT_PARTS;
-}
-
 static int content_differs(struct side *x, const struct item_head *a, struct side *y, const struct item_head *b,
                            bool *ret, struct error *err) {
     if (a->kind == CONTENT_NONE && b->kind == CONTENT_NONE) return 0;
     *ret = a->bytes != b->bytes || !digest_equal(&a->sha256, &b->sha256) || a->kind != b->kind;
-    if (a->kind == b->kind || a->bytes != b->bytes || !is_pages(a) || !is_pages(b)) return 0;
+    if (a->kind == b->kind || a->bytes != b->bytes || !content_is_pages(a->kind) || !content_is_pages(b->kind))
+        return 0;
     return chunks_differ(x, a, y, b, ret, err);
 }
 

@@ -11,7 +11,6 @@
 #include <stdio.h>
 
 #define ROOT_CACHE_BYTES (1u << 20)
-#define PAGE_HEADER 40           /* of a segment's first page: its first record is behind it */
 #define YOUNG_NS (30 * NS_PER_S) /* WAL that came so lately says itself that it comes */
 
 static bool is_base(const struct repo *repo, const struct status_row *r, const struct snapshot_info *p) {
@@ -153,7 +152,8 @@ void status_wal_server(struct status_row *r, const struct wal_view *v, const str
      * server started, after a crash, say. Every checkpoint since is behind that, so a segment that has none but at its
      * very beginning was begun later. */
     const uint64_t segment = v->segment_bytes ? w->lsn - w->lsn % v->segment_bytes : 0;
-    if (end && v->segment_bytes && w->timeout_ns > 0 && end >= segment && w->checkpoint <= segment + PAGE_HEADER) {
+    if (end && v->segment_bytes && w->timeout_ns > 0 && end >= segment &&
+        w->checkpoint <= segment + WAL_LONG_HEADER_BYTES) {
         duration_format(2 * w->timeout_ns, timeout);
         says(r, STATUS_SERVER_SOON, "what the server has written since is less than %s old", timeout);
         r->wal.sure_ns = asked_ns - 2 * w->timeout_ns;

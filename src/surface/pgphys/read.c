@@ -205,8 +205,10 @@ static int file_end(struct file *f, bool confirmed, struct error *err) {
     CLEANUP(buf_free) struct buf record = BUF_INIT(PATH_MAX + 64);
     const struct sink_ops *ops = f->r->sink->ops;
     int rc = f->bad.count ? bad_keep(f, err) : 0;
-    if (confirmed) f->e->crc32c = f->held_crc32c;
-    if (confirmed) f->e->sha256 = f->held_sha256;
+    if (confirmed) {
+        f->e->crc32c = f->held_crc32c;
+        f->e->sha256 = f->held_sha256;
+    }
     if (rc == 0) rc = pgphys_attr_of(f->e, &record, err);
     if (rc < 0) return rc;
     struct sink_item *item = f->item;
