@@ -55,7 +55,7 @@ lately() { sql -c 'INSERT INTO t VALUES (2)' && pk wal receive lab/pg --once && 
 await 120 lately
 claim 'else it bounds how old that can be, and does not make it any younger'
 # What was in the segment when the server started is not what archive_timeout looks at.
-sql -c "ALTER SYSTEM SET archive_timeout = '3s'" >"$T/null" && pk wal receive lab/pg --once && sql -c 'INSERT INTO t VALUES (4)' && kill -9 "$(head -n 1 "$C/data/postmaster.pid")" && sleep 1 && cluster_start "$C" && sleep 5 && is breached ahead 'w["sure"] is None'
+sql -c "ALTER SYSTEM SET archive_timeout = '3s'" >"$T/null" && pk wal receive lab/pg --once && sql -c 'INSERT INTO t VALUES (4)' && cluster_as "$C" "$PG_BIN/pg_ctl" -D "$C/data" -w -s -m immediate stop && cluster_start "$C" && sleep 5 && is breached ahead 'w["sure"] is None'
 claim '... nor of one that crashed, and does not end its segment'
 sql -c 'ALTER SYSTEM RESET archive_timeout' -c 'SELECT pg_reload_conf()' >"$T/null"
 start
