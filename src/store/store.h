@@ -189,9 +189,10 @@ bool store_key_valid(const char *key);
  * allowed. Fails only when nothing can be stored there at all; what else cannot be found out is STORE_FACT_UNKNOWN. */
 int store_probe(struct store *s, struct store_facts *ret, struct error *err) PK_CHECK;
 
-/* A local folder ("file:///abs/path" or a plain path). `create` makes the folder (mode 0700) when it is missing, and removes
- * unfinished objects that are older than a day; without it a missing folder is ERR_REPO_NONE. A handle that failed to make
- * data durable latches: it still reads, and every write is ERR_REPO_LATCHED. */
+/* A local folder ("file:///abs/path" or a plain path). `create` makes the folder (mode 0700) when it is missing;
+ * without it that is ERR_REPO_NONE. What killed runs left unfinished more than a day ago is removed before a handle's
+ * first write, and by store_tidy. A handle that failed to make data durable latches: it still reads, and every write is
+ * ERR_REPO_LATCHED. */
 int store_local_open(const char *path, bool create, struct store **ret, struct error *err) PK_CHECK;
 /* s3://BUCKET[/PREFIX][?NAME=VALUE&…], values percent-escaped:
  *   endpoint=https://HOST[:PORT]  another than AWS's own; http:// only where nobody listens in

@@ -110,6 +110,15 @@ static void nothing_foreign_is_listed_or_followed(void **state) {
     store_close(s);
 }
 
+static void leave(const char *name, const struct timespec times[2]) {
+    char path[128];
+    snprintf(path, sizeof path, "%s/tmp/%s", root, name);
+    int fd = open(path, O_CREAT | O_WRONLY, 0400);
+    assert_true(fd >= 0);
+    if (times) assert_int_equal(futimens(fd, times), 0);
+    close(fd);
+}
+
 static void what_a_killed_run_left_goes_after_a_day(void **state) {
     (void)state;
     struct store *s = local();
@@ -117,20 +126,17 @@ static void what_a_killed_run_left_goes_after_a_day(void **state) {
     static const char *const names[] = {"00112233445566778899aabbccddeeff", "ffeeddccbbaa99887766554433221100",
                                         "README"};
     const struct timespec old[2] = {{.tv_nsec = UTIME_NOW}, {.tv_sec = time(NULL) - 25 * 3600}};
-    for (int i = 0; i < 3; i++) {
-        char path[128];
-        snprintf(path, sizeof path, "%s/tmp/%s", root, names[i]);
-        int fd = open(path, O_CREAT | O_WRONLY, 0400);
-        assert_true(fd >= 0);
-        if (i != 1) assert_int_equal(futimens(fd, old), 0);
-        close(fd);
-    }
+    for (int i = 0; i < 3; i++) leave(names[i], i == 1 ? NULL : old);
     store_close(s);
     OK(store_local_open(root, false, &s, e));
-    assert_int_equal(files_in("tmp"), 3);
-    store_close(s);
-    store_close(local());
+    holds(s, "x", text("x"));
+    assert_int_equal(files_in("tmp"), 3); /* who only reads removes nothing */
+    OK(store_create(s, "y", text("y"), e));
     assert_int_equal(files_in("tmp"), 2); /* the young one and the one that is none of ours */
+    leave("00112233445566778899aabbccddeeff", old);
+    store_tidy(s);
+    assert_int_equal(files_in("tmp"), 2);
+    store_close(s);
 }
 
 static void many_staged_objects_take_few_descriptors(void **state) { /* 3 */

@@ -1,9 +1,11 @@
 #include "base/seam.h"
+#include "base/time.h"
 #include "store/local/local_internal.h"
 #include <errno.h>
 #include <stdio.h>
 
 #define ALIGN_BYTES ((size_t)4096)
+#define STALE_NS (INT64_C(24) * 3600 * NS_PER_S) /* a younger file may be another process's work in hand */
 #define DIRECT_BYTES_MIN ((uint64_t)1 << 20)
 #define BOUNCE_BYTES ((size_t)256 << 10)
 /* Less than this is not worth a write of its own. */
@@ -50,10 +52,35 @@ static int refused(struct local_store *s, const char *what, struct error *err) {
     return local_whose(s, "tmp", "write into", err);
 }
 
+static bool is_tmp_name(const char *name) {
+    return strlen(name) == 32 && strspn(name, "0123456789abcdef") == 32;
+}
+
+void local_tidy(struct store *st) {
+    struct local_store *s = (struct local_store *)st;
+    int fd = seam_openat(s->root, "tmp", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    DIR *d = fd < 0 ? NULL : seam_fdopendir(fd);
+    if (d == NULL) {
+        io_close(&fd);
+        return;
+    }
+    const int64_t oldest = time_now_ns() - STALE_NS;
+    struct dirent *e;
+    while ((e = seam_readdir(d)) != NULL) {
+        struct stat is;
+        if (!is_tmp_name(e->d_name) || seam_fstatat(fd, e->d_name, &is, AT_SYMLINK_NOFOLLOW) < 0) continue;
+        if (S_ISREG(is.st_mode) && is.st_mtim.tv_sec * NS_PER_S + is.st_mtim.tv_nsec < oldest)
+            (void)seam_unlinkat(fd, e->d_name, 0);
+    }
+    (void)seam_closedir(d);
+}
+
+/* What a killed run left there is removed before anything is added to it. */
 static int make_tmp_folder(struct local_store *s, struct error *err) {
     if (atomic_load(&s->tmp_made)) return 0;
-    if (seam_mkdirat(s->root, "tmp", 0700) < 0 && errno != EEXIST) return refused(s, "the folder", err);
-    atomic_store(&s->tmp_made, true);
+    const bool made = seam_mkdirat(s->root, "tmp", 0700) == 0;
+    if (!made && errno != EEXIST) return refused(s, "the folder", err);
+    if (!atomic_exchange(&s->tmp_made, true) && !made) local_tidy(&s->base);
     return 0;
 }
 

@@ -3,8 +3,6 @@
 #include "store/local/local_internal.h"
 #include <errno.h>
 
-#define STALE_NS (INT64_C(24) * 3600 * NS_PER_S)
-
 static int local_free_space(struct store *st, uint64_t *ret_bytes, struct error *err) {
     struct local_store *s = (struct local_store *)st;
     struct statvfs v;
@@ -32,8 +30,8 @@ static void local_close(struct store *st) {
 
 static const struct store_ops local_ops = {
     .name = "local",
-    .promises = STORE_ATOMIC_CREATE | STORE_READ_AFTER_WRITE | STORE_LIST_AFTER_WRITE | STORE_CHEAP_READ |
-                STORE_STAGED_HIDDEN,
+    .promises =
+        STORE_ATOMIC_CREATE | STORE_READ_AFTER_WRITE | STORE_LIST_AFTER_WRITE | STORE_CHEAP_READ | STORE_STAGED_HIDDEN,
     .stage = local_stage,
     .commit = local_commit,
     .create = local_create,
@@ -44,35 +42,8 @@ static const struct store_ops local_ops = {
     .remove = local_remove,
     .free_space = local_free_space,
     .close = local_close,
+    .tidy = local_tidy,
 };
-
-static bool is_tmp_name(const char *name) {
-    return strlen(name) == 32 && strspn(name, "0123456789abcdef") == 32;
-}
-
-/* What a killed run left. A young file may be another process's work in hand. */
-static int remove_stale(struct local_store *s, struct error *err) {
-    int fd = seam_openat(s->root, "tmp", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
-    if (fd < 0 && errno == ENOENT) return 0;
-    DIR *d = fd < 0 ? NULL : seam_fdopendir(fd);
-    if (d == NULL) {
-        int rc = error_set_errno(err, ERR_IO_READ, "cannot list the folder %s/tmp", s->path);
-        io_close(&fd);
-        return rc;
-    }
-    int64_t oldest = time_now_ns() - STALE_NS;
-    struct dirent *e;
-    int rc = 0;
-    for (errno = 0; (e = seam_readdir(d)) != NULL; errno = 0) {
-        struct stat st;
-        if (!is_tmp_name(e->d_name) || seam_fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0) continue;
-        if (S_ISREG(st.st_mode) && st.st_mtim.tv_sec * NS_PER_S + st.st_mtim.tv_nsec < oldest)
-            (void)seam_unlinkat(fd, e->d_name, 0);
-    }
-    if (errno != 0) rc = error_set_errno(err, ERR_IO_READ, "cannot list the folder %s/tmp", s->path);
-    (void)seam_closedir(d);
-    return rc;
-}
 
 /* The new folder and those above it that were made with it: how many is not known, and an fsync too many harms nothing.
  * A folder above that may not be read was not made here. */
@@ -123,7 +94,6 @@ int store_local_open(const char *path, bool create, struct store **ret, struct e
     pthread_mutex_init(&s->committing, NULL);
     rc = mem_strdup(path, &s->path, err);
     if (rc == 0) rc = open_root(s, create, err);
-    if (rc == 0 && create) rc = remove_stale(s, err);
     if (rc < 0) {
         local_close(&s->base);
         return rc;

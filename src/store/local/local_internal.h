@@ -54,6 +54,9 @@ struct local_store {
 int local_write_tmp(struct local_store *s, const struct bytes *parts, size_t n, mode_t mode, char tmp[TMP_NAME_BYTES],
                     int *ret_fd, struct error *err) PK_CHECK;
 void local_drop_tmp(struct local_store *s, const char *tmp);
+/* Removes what a killed run left under tmp/ more than a day ago; local_write_tmp does before the first of a handle's.
+ */
+void local_tidy(struct store *);
 /* Refuse writes from now on, for the cause in errno; fills err. */
 int local_latch(struct local_store *s, const char *what, struct error *err);
 /* io_whose of an object, or of a folder of the store. */
