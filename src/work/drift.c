@@ -119,7 +119,7 @@ static int look_at_lifecycle(struct drift *d, struct error *err) {
     if (rc < 0) return rc;
     if (d->b.aborts == STORE_ANSWER_NO)
         return tell(d, "uploads", DRIFT_OK, NULL, err,
-                    "no lifecycle rule aborts unfinished uploads; backups abort their own after a day");
+                    "no lifecycle rule aborts unfinished uploads; a prune aborts those of more than a day ago");
     if (d->b.aborts == STORE_ANSWER_UNKNOWN) return unknown(d, "uploads", false, "unfinished uploads are aborted", err);
     return tell(d, "uploads", DRIFT_OK, NULL, err, "%s",
                 d->b.aborts == STORE_ANSWER_YES ? "a lifecycle rule aborts unfinished uploads"

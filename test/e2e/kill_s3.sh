@@ -90,7 +90,7 @@ sweep() {
     tap_again="proofkeep $* again, after request $at, ${ways[$((n % 3))]}"
     pk "$@" && $afterwards || { echo "# wrong: $tap_again: last: $tap_last: $(head -c 400 "$T/err" | tr '\n' ' ') $(head -c 200 "$T/diff" 2>/dev/null)" && wrong=$((wrong + 1)); }
   done
-  [ $wrong = 0 ] && [ $kills -gt 0 ]
+  [ $wrong = 0 ] && [ $((kills * 4)) -ge $((i * 3)) ] # a run need not have quite as many requests as the one that was counted
   claim "$name: $kills of $i runs were killed, the next run works, nothing is lost, nothing is half-done"
 }
 
@@ -151,8 +151,6 @@ after_copy() { # the other repository is read with its own key, by an address of
 sweep copy prepare_copy after_copy copy lab/tree --to "$B" --to-key-file "$T/b.key"
 
 # ---- uploads in parts that nobody will end
-[ -z "$(s3 uploads backups)" ]
-claim 'no kill left an upload in parts'
 new=$(s3 begin backups a/packs/d/00/new) && old=$(s3 begin backups a/packs/d/00/old) && [ "$(s3 uploads backups | wc -l)" = 2 ] &&
   find "$T/server/data/backups" -path "*$old*" -exec touch -d '3 days ago' {} +
 turn=$((turn + 1)) && grow $turn && pk backup lab/tree && pk prune lab --collect-only --grace 1h && s3 uploads backups >uploads && grep -q -F "$new" uploads && ! grep -q -F "$old" uploads

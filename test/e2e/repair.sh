@@ -147,12 +147,14 @@ read -r one two <<<"$(points)"
 cp -a "$R" "$T/copy"
 for p in $(cd "$R" && find packs/d -type f | sort | head -n 2); do flip "$R/$p" 3000; done
 rm -f "$(find "$R/index" -type f -printf '%s %p\n' | sort -rn | head -n 1 | cut -d ' ' -f 2)"
+killed=0
 for ms in 010 030 050 080 110 140 170 200 230 260 300; do
   timeout -s KILL "0.$ms" "$P" repair "${repo[@]}" --from "$T/copy" >"$T/out" 2>"$T/err" </dev/null
+  [ $? != 137 ] || killed=$((killed + 1))
 done
 rm -rf "$T/cache"
-pk repair "${repo[@]}" --from "$T/copy" && pk repair "${repo[@]}" && grep -q 'nothing to repair' "$T/out"
-claim 'a repair that was killed eleven times is ended by the next'
+[ $killed -ge 2 ] && pk repair "${repo[@]}" --from "$T/copy" && pk repair "${repo[@]}" && grep -q 'nothing to repair' "$T/out"
+claim 'a repair that was killed again and again is ended by the next'
 pk verify "${repo[@]}" --all --level decode && same "$one" "$T/tree.1" && same "$two" "$T/tree"
 claim 'and everything is whole'
 
@@ -206,13 +208,13 @@ fails 4 PK-VER-001 scrub --repository "$R" && grep -q "keys/$slot" "$T/out"
 claim 'key slot: scrub names it'
 fails 4 PK-REP-010 repair "${repo[@]}" && grep -q 'nothing can be done about this one' "$T/out"
 claim 'key slot: repair says that it cannot be made again'
-fails 3 PK-KEY-003 repair --repository "$R" --key-file "$T/second" || [ -s "$T/err" ]
+fails 12 PK-KEY-001 repair --repository "$R" --key-file "$T/second" && says '2 of that kind, 1 damaged'
 claim 'and the key that it held does not open'
 
 # ---- roles
 fresh
 pk key add "${repo[@]}" --role restore --key-file-out "$T/reader" --label reader
-fails 3 PK-KEY-004 repair --repository "$R" --key-file "$T/reader" || says 'needs an admin key'
+fails 5 PK-KEY-002 repair --repository "$R" --key-file "$T/reader" && says 'needs an admin key, and this one is a restore key'
 claim 'a key that may only restore may not repair'
 
 # ---- a budget
@@ -266,6 +268,6 @@ claim 'another repair that loses something'
 pk list "${repo[@]}" local/files
 pk backup "${repo[@]}" --files "$T/tree" && pk verify "${repo[@]}" --all --level decode && same "$one" "$T/tree.1"
 claim 'an ordinary backup reads the files again that lack something'
-fails 4 PK-REP-010 repair "${repo[@]}" --dry-run || pk prune "${repo[@]}" local --collect-only --grace 0s
-claim 'collecting goes on'
+pk prune "${repo[@]}" local --collect-only --grace 0s && pk verify "${repo[@]}" --all --level decode && same "$one" "$T/tree.1"
+claim 'collecting goes on, and takes nothing of it'
 finish
