@@ -67,9 +67,9 @@ static int gap_row(json_t *list, const struct wal_gap *g, struct error *err) {
     wal_lsn_format(g->from, from);
     wal_lsn_format(g->to, to);
     return json_push(list,
-                     json_pack("{s:I, s:s, s:s, s:I, s:b, s:b, s:s*}", "timeline", (json_int_t)g->timeline, "from",
+                     json_pack("{s:I, s:s, s:s, s:I, s:b, s:b, s:b, s:s*}", "timeline", (json_int_t)g->timeline, "from",
                                from, "to", to, "needed_by", (json_int_t)g->needed_by, "unreadable", g->unreadable,
-                               "known", g->known, "reason", g->known ? g->why : NULL),
+                               "minimal", g->minimal, "known", g->known, "reason", g->known ? g->why : NULL),
                      err);
 }
 
@@ -81,6 +81,9 @@ static void say_gap(struct cli *c, const struct wal_gap *g) {
     if (!g->to)
         output_styled(c->output, style, "The history of timeline %u is %s", (unsigned)g->timeline,
                       g->unreadable ? "damaged" : "missing");
+    else if (g->minimal)
+        output_styled(c->output, style, "Written with wal_level=minimal on timeline %u: %s to %s",
+                      (unsigned)g->timeline, from, to);
     else if (g->needed_by == g->timeline)
         output_styled(c->output, style, "Missing on timeline %u: %s to %s", (unsigned)g->timeline, from, to);
     else
@@ -88,6 +91,8 @@ static void say_gap(struct cli *c, const struct wal_gap *g) {
                       (unsigned)g->timeline, from, to, (unsigned)g->needed_by);
     if (g->known)
         output_print(c->output, "; acknowledged: %s. No recovery crosses it.\n", g->why);
+    else if (g->minimal)
+        output_print(c->output, ". No recovery crosses it: later instants need a backup that was taken since.\n");
     else
         output_print(c->output, "\n");
 }

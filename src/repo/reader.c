@@ -466,6 +466,12 @@ static void scout_lead(struct ritem *it) {
         atomic_fetch_add(&it->s->scouts, 1);
 }
 
+/* Whether the reference behind `at` is one that content by parts may have there. */
+static bool is_part(const struct ritem *it, const struct ref *ref, uint64_t at) {
+    const uint64_t left = it->bytes - at;
+    return ref->type == REF_CHUNK && ref->len == (left < PART_BYTES ? left : PART_BYTES);
+}
+
 int ritem_next(struct ritem *it, struct bytes *ret, struct error *err) {
     static const uint8_t zeros[4096];
     struct ref ref;
@@ -494,7 +500,7 @@ int ritem_next(struct ritem *it, struct bytes *ret, struct error *err) {
     it->seen += ref.len;
     it->pieces++;
     if (it->seen > it->bytes) return differs(err, "size");
-    if (it->parts && (ref.type != REF_CHUNK || ref.len != (it->bytes - at < PART_BYTES ? it->bytes - at : PART_BYTES)))
+    if (it->parts && !is_part(it, &ref, at))
         return error_set(err, ERR_OBJECT_CORRUPT, "an item that has a digest by parts is not stored in them");
     const uint64_t into = it->into;
     it->into = 0;
@@ -602,6 +608,7 @@ int ritem_match(struct ritem *it, struct bytes have, bool *ret, struct error *er
     scout_dismiss(it); /* it would decode what is there already */
     it->scouted = true;
     if (!it->peeked || (it->moved && !it->apart) || it->into || ref.type == REF_HOLE || have.len < ref.len) return 0;
+    if (it->parts && (it->seen > it->bytes || !is_part(it, &ref, it->seen))) return 0; /* which the next read refuses */
     const bool only = it->pieces == 0 && ref.len == it->bytes;
     if (it->apart) {
         rc = digest_apart(it, have, &sha, err);

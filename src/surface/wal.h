@@ -66,6 +66,19 @@ struct wal_switch {
 /* Parses a history file. Array freed with seam_free. ERR_PG_WAL when malformed. */
 int wal_history_parse(struct bytes text, uint32_t timeline, struct wal_switch **ret, size_t *ret_n, struct error *err) PK_CHECK;
 
+/* What WAL says of the server's wal_level, of one timeline from somewhere on; zero at the beginning. No server is led
+ * by an archive through WAL that was written with minimal. */
+struct wal_levels {
+    uint64_t at, next; /* a record that the page at `next` goes on with, and where it begins */
+    size_t have;       /* bytes of it; 0: there is none */
+    uint8_t record[54];
+};
+typedef void (*wal_level_told)(void *ctx, uint64_t lsn, bool minimal);
+/* The bytes from a place on, in which each record that tells of it is told, in order; pages that are not whole are
+ * passed over. What they are is not checked: pages that say that they lie elsewhere, and zeros, end it. */
+void wal_levels_read(struct wal_levels *w, uint64_t lsn, uint32_t page_bytes, struct bytes in, wal_level_told told,
+                     void *ctx);
+
 /* ---- where a driver stores it ---- */
 struct wal_sink;
 struct wal_sink_ops {

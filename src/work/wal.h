@@ -57,6 +57,7 @@ struct wal_gap {
     uint64_t from, to;  /* missing; of the same timeline, or what a later one needs of the one that it left */
     uint32_t needed_by; /* timeline */
     bool unreadable;    /* the timeline's history is there, and is damaged; else, with `to` 0, it is not there */
+    bool minimal;       /* it is there, and the server wrote it with wal_level=minimal: found with `decode` only */
     bool known;         /* the log says that it will not be mended: no failure, but no recovery crosses it either */
     char why[160];      /* the reason that it gives */
 };
@@ -74,15 +75,17 @@ struct wal_view {
     uint64_t known;               /* missing or damaged, in a range that is acknowledged, and not counted above */
     size_t known_gaps;            /* of gap_count */
 };
-/* What there is: every range, and what is missing between. With `decode` (needs the read key) every object is read, opened and
- * checked against its name; `damaged` (may be NULL) is told of each that fails or is missing, and the rest is still checked; with an admin
- * key what is whole and not registered is registered then. */
+/* What there is: every range, and what is missing between. With `decode` (needs the read key) every object is read,
+ * opened and checked against its name, and stretches that no recovery passes are looked for; `damaged` (may be NULL) is
+ * told of each that fails or is missing, and the rest is still checked; with an admin key what is whole and not
+ * registered is registered then. */
 struct wal_acknowledged { /* one range, as the log now has it */
     uint32_t timeline;
     uint64_t from, to;
 };
-/* Say in the log, with a reason, that what is missing or damaged stays so: every gap that is not known yet, or with `segment` (may be NULL)
- * the one that it lies in, else that very segment, if an object of it is damaged or lost. Admin only. ERR_USAGE when there is none. *ret freed with seam_free. */
+/* Say in the log, with a reason, that what is missing or damaged stays so: every gap that is not known yet, or with
+ * `segment` (may be NULL) the one that it lies in, else that very segment, if an object of it is damaged or lost, or it
+ * tells of wal_level=minimal. Admin only. ERR_USAGE when there is none. *ret freed with seam_free. */
 int work_wal_acknowledge(struct work *w, const char *environment, const char *surface, const struct wal_name *segment, const char *reason,
                          struct wal_acknowledged **ret, size_t *ret_n, struct error *err) PK_CHECK;
 typedef void (*wal_damaged)(void *ctx, const char *object, const struct error *why);

@@ -18,7 +18,10 @@ static bool still_missing(const struct repo *r, const struct wal_view *v, struct
 
 static int add_gap(const struct repo *r, struct wal_view *v, size_t *cap, struct wal_gap g, struct error *err) {
     if (!still_missing(r, v, &g)) return 0;
-    const struct wal_ack *a = wal_log_acknowledged(r, v->system, g.timeline, g.from, g.to);
+    /* of a stretch that is there, the segment in which it begins is acknowledged */
+    const uint64_t from = g.minimal ? g.from - g.from % v->segment_bytes : g.from,
+                   to = g.minimal ? from + v->segment_bytes : g.to;
+    const struct wal_ack *a = wal_log_acknowledged(r, v->system, g.timeline, from, to);
     g.known = a != NULL;
     if (a) snprintf(g.why, sizeof g.why, "%.150s", a->reason);
     v->known_gaps += g.known;
@@ -206,6 +209,20 @@ static int count_missing(const struct telling *t, struct names *names, struct er
     return rc;
 }
 
+#define PAGE_BYTES 8192u
+
+/* What an object tells of wal_level; where it ends. *page_bytes: as its segment's beginning has it, where that was
+ * seen. */
+static uint64_t place_levels(struct wal_levels *levels, const struct wal_place *p, uint32_t segment_bytes,
+                             uint32_t *page_bytes, struct bytes in, wal_level_told told, void *ctx) {
+    const uint64_t lsn = wal_name_lsn(&p->name, segment_bytes) + (p->piece ? p->from : 0);
+    struct wal_header head;
+    struct error none = ERROR_INIT;
+    if (wal_header_read(in, &head, &none) == 0) *page_bytes = head.block_bytes;
+    wal_levels_read(levels, lsn, *page_bytes, in, told, ctx);
+    return lsn + in.len;
+}
+
 static int check_place(struct work_wal *h, uint64_t system, const struct wal_place *p, const char *key, struct buf *b,
                        struct error *err) {
     buf_clear(b);
@@ -233,11 +250,56 @@ static int note_unknown(struct work_wal *h, const char *key, struct unknown *u, 
     return rc;
 }
 
+/* Stretches of WAL that were written with wal_level=minimal, object by object in their order. */
+struct minimal {
+    const struct repo *r;
+    struct wal_view *v;
+    size_t cap; /* of the view's gaps */
+    struct wal_levels levels;
+    uint32_t timeline, page_bytes;
+    uint64_t told, from, end; /* the last record; the present stretch, or 0; of what was read */
+    int rc;
+    struct error *err;
+};
+
+static void minimal_ends(struct minimal *m, uint64_t at) {
+    if (m->from && m->rc == 0)
+        m->rc =
+            add_gap(m->r, m->v, &m->cap,
+                    (struct wal_gap){
+                        .timeline = m->timeline, .from = m->from, .to = at, .needed_by = m->timeline, .minimal = true},
+                    m->err);
+    m->from = 0;
+}
+
+static void on_level(void *ctx, uint64_t lsn, bool minimal) {
+    struct minimal *m = ctx;
+    if (lsn <= m->told) return; /* a piece says again what its segment says */
+    m->told = lsn;
+    if (!minimal)
+        minimal_ends(m, lsn);
+    else if (!m->from)
+        m->from = lsn;
+}
+
+static int minimal_read(struct minimal *m, const struct wal_place *p, struct bytes in) {
+    if (p->name.kind != WAL_SEGMENT || !m->v->segment_bytes) return 0;
+    if (p->name.timeline != m->timeline) {
+        minimal_ends(m, m->end);
+        m->timeline = p->name.timeline;
+        m->levels = (struct wal_levels){0};
+        m->told = 0;
+    }
+    m->end = place_levels(&m->levels, p, m->v->segment_bytes, &m->page_bytes, in, on_level, m);
+    return m->rc;
+}
+
 static int count_objects(struct work_wal *h, const struct wal_place *p, size_t n, bool decode, wal_damaged damaged,
                          void *ctx, struct wal_view *v, struct error *err) {
     struct names names = {0};
     struct unknown unknown = {0};
     struct telling t = {h, v, damaged, ctx};
+    struct minimal minimal = {.r = h->w->repo, .v = v, .cap = v->gap_count, .page_bytes = PAGE_BYTES, .err = err};
     bool may_register = repo_keys(h->w->repo)->role == ROLE_ADMIN, first;
     struct buf b = BUF_INIT(WAL_SEGMENT_MAX);
     int rc = registered_names(h->w->repo, v->system, &names, err);
@@ -252,7 +314,8 @@ static int count_objects(struct work_wal *h, const struct wal_place *p, size_t n
         if (!decode) continue;
         int got = check_place(h, v->system, &p[i], key, &b, &e);
         v->checked++;
-        if (got == 0 && !registered && may_register) rc = note_unknown(h, key, &unknown, err);
+        if (got == 0) rc = minimal_read(&minimal, &p[i], buf_bytes(&b));
+        if (got == 0 && rc == 0 && !registered && may_register) rc = note_unknown(h, key, &unknown, err);
         if (got == 0) continue;
         if (error_info(got)->status != EXIT_INTEGRITY) {
             *err = e; /* not known to be damaged: the check itself failed */
@@ -265,6 +328,8 @@ static int count_objects(struct work_wal *h, const struct wal_place *p, size_t n
         }
         if (rc == 0) rc = stop_check(err);
     }
+    if (rc == 0) minimal_ends(&minimal, minimal.end);
+    if (rc == 0) rc = minimal.rc;
     if (rc == 0) rc = count_missing(&t, &names, err);
     if (rc == 0) rc = wal_log_append(h->w->repo, h->environment, h->surface, v->system, unknown.rows, unknown.n, err);
     if (rc == 0) v->registered += unknown.n;
@@ -322,10 +387,17 @@ static int is_lost(struct work_wal *h, const struct wal_name *segment, bool *ret
     return rc;
 }
 
+static void on_any(void *ctx, uint64_t lsn, bool minimal) {
+    (void)lsn;
+    *(bool *)ctx |= minimal;
+}
+
 /* What is whole is not to be said to be lost: nobody would hear of it when it is. */
-static int is_hurt(struct work_wal *h, const struct wal_place *p, size_t n, const struct wal_name *segment, bool *ret,
-                   struct error *err) {
+static int is_hurt(struct work_wal *h, const struct wal_place *p, size_t n, const struct wal_name *segment,
+                   uint32_t segment_bytes, bool *ret, struct error *err) {
     struct buf b = BUF_INIT(WAL_SEGMENT_MAX);
+    struct wal_levels levels = {0};
+    uint32_t page_bytes = PAGE_BYTES;
     int rc = 0;
     *ret = false;
     for (size_t i = 0; i < n && rc == 0 && !*ret; i++) {
@@ -333,6 +405,8 @@ static int is_hurt(struct work_wal *h, const struct wal_place *p, size_t n, cons
         if (!is_of(&p[i], segment)) continue;
         wal_place_key(h->system, &p[i], key);
         rc = check_place(h, h->system, &p[i], key, &b, err);
+        if (rc == 0 && p[i].name.kind == WAL_SEGMENT)
+            (void)place_levels(&levels, &p[i], segment_bytes, &page_bytes, buf_bytes(&b), on_any, ret);
         if (rc == 0 || error_info(rc)->status != EXIT_INTEGRITY) continue;
         error_clear(err);
         rc = 0;
@@ -366,7 +440,7 @@ int work_wal_acknowledge(struct work *w, const char *environment, const char *su
         rc = acknowledge(h, &x, reason, ret, ret_n, &cap, err);
     }
     bool hurt = false;
-    if (rc == 0 && !*ret_n && segment && v.segment_bytes) rc = is_hurt(h, p, n, segment, &hurt, err);
+    if (rc == 0 && !*ret_n && segment && v.segment_bytes) rc = is_hurt(h, p, n, segment, v.segment_bytes, &hurt, err);
     if (rc == 0 && hurt) {
         struct wal_acknowledged x = {segment->timeline, at, at + v.segment_bytes};
         rc = acknowledge(h, &x, reason, ret, ret_n, &cap, err);

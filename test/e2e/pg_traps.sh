@@ -140,7 +140,12 @@ cluster_stop "$C" && cluster_start "$C" && sql -c "INSERT INTO said VALUES (-5, 
 last=$(sql -c "INSERT INTO said VALUES (-6, 'logged')" -c 'SELECT pg_walfile_name(pg_switch_wal())') && archived "$last" && w restore lab/pg --into "$N/data" --target latest && owned "$N/socket" &&
   echo "unix_socket_directories = '$N/socket'" | cluster_as "$N" tee -a "$N/data/postgresql.conf" >/dev/null && { cluster_start "$N" >/dev/null 2>&1 || true; } && await 120 grep -aq 'FATAL: .*WAL was generated with "*wal_level=minimal' "$N/server.log" && await 120 test ! -f "$N/data/postmaster.pid"
 claim 'no copy is led through it'
+w wal verify lab/pg --level decode
+[ $? = 4 ] && says PK-VER-001 && from=$(sed -n 's/^Written with wal_level=minimal on timeline 1: \([^ ]*\) to .*No recovery crosses it: later instants need a backup.*/\1/p' out) && [ -n "$from" ]
+claim '... which reading it tells beforehand'
 rm -rf "$N/data" && w backup lab/pg && w restore lab/pg --into "$N/data" --target latest && echo "unix_socket_directories = '$N/socket'" | cluster_as "$N" tee -a "$N/data/postgresql.conf" >/dev/null && cluster_start "$N" && await 120 cluster_leads "$N"
 [ "$(cluster_psql "$N" -c "SELECT string_agg(i::text, ' ' ORDER BY i DESC) FROM said WHERE i < 0")" = '-2 -4 -5 -6' ]
 claim 'but from a backup that was taken since'
+w wal acknowledge lab/pg "$(sql -c "SELECT pg_walfile_name('$from')")" --reason 'loaded in a hurry' && w wal verify lab/pg --level decode && grep -q 'wal_level=minimal on timeline 1.*acknowledged: loaded in a hurry. No recovery crosses it' out
+claim 'it is acknowledged as a gap is'
 finish

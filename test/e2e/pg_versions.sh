@@ -149,6 +149,14 @@ YAML
   w backup lab/dump && w restore lab/dump --into shop_copy && w verify lab/dump --level full &&
     [ "$(sql -d shop -c 'SELECT md5(string_agg(t::text, $$$$ ORDER BY id)) FROM item t')" = "$(sql -d shop_copy -c 'SELECT md5(string_agg(t::text, $$$$ ORDER BY id)) FROM item t')" ]
   claim "$v: a dump is taken, restored beside and verified"
+
+  sql -c 'SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots' >/dev/null && cp "$C/data/postgresql.conf" "$T/conf" && cluster_stop "$C" &&
+    printf '%s\n' 'wal_level = minimal' 'max_wal_senders = 0' 'archive_mode = off' $([ "$v" -lt 17 ] || echo "summarize_wal=off") | cluster_as "$C" tee -a "$C/data/postgresql.conf" >/dev/null && cluster_start "$C" &&
+    sql -d shop -c "INSERT INTO word VALUES (4, 'barely logged')" && cluster_stop "$C" && cluster_as "$C" tee "$C/data/postgresql.conf" <"$T/conf" >/dev/null && cluster_start "$C" &&
+    segment=$(sql -d shop -c "INSERT INTO word VALUES (5, 'logged')" -c 'SELECT pg_walfile_name(pg_switch_wal())') && await 60 archived "$segment"
+  w wal verify lab/host --level decode
+  [ $? = 4 ] && grep -q '^Written with wal_level=minimal on timeline 1: ' "$T/out" && says 'has 1 gap, 0 damaged objects and 0 missing'
+  claim "$v: WAL of a time with wal_level=minimal is told"
   cluster_stop "$C"
   rm -rf "$C" "$T/far" "$K/repo" "$K/key" "$K/cache" "$K"/0*
 }

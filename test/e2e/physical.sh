@@ -178,6 +178,23 @@ mv exported/data "$N/data" && rm "$N/data/tablespace_map" && { ! as_root || chow
   echo 'allow_in_place_tablespaces = on' | server tee -a "$N/data/postgresql.conf" >/dev/null && cluster_start "$N" && facts new >got && diff want got >out
 claim 'a server starts from that, too'
 cluster_stop "$N"
+
+# ---- a copy with keys of its own, of relations of many parts ----
+sed -e "s|^secrets:|&\n  r: { file: $T/replica.key }|" -e "s|^  main:|  replica: { url: $T/replica, encrypt: { key: r, kind: key_file } }\n&|" \
+  -e "s|^    url: $T/repo|&\n    copies: [replica]|" proofkeep.yaml >copies.yaml
+rel=base/$(sql -c "SELECT oid FROM pg_database WHERE datname = 'shop'")/$(sql -d shop -c "SELECT pg_relation_filenode('item')")
+pk diff "lab/pg@$first" "lab/pg@$second" && grep -q "$rel" out && pk show "lab/pg@$second" "$rel" --json && grep -q sha256_by_parts out
+claim 'a table is told to differ between the two, by its digest by parts'
+pk init -r replica --copy-of main --config copies.yaml && pk copy --all -r main --to replica --config copies.yaml && pk verify "lab/pg@$second" -r replica --level decode --config copies.yaml &&
+  pk export "lab/pg@$second" --to of-main && pk export "lab/pg@$second" -r replica --to of-replica --config copies.yaml && cmp "of-main/data/$rel" "of-replica/data/$rel" && (cd of-replica && sha256sum --quiet -c CHECKSUMS)
+claim 'a copy has the same in it'
+rm -rf of-main of-replica "$N/data" "$N/data-tablespaces"
+mv "$T/repo/packs/d" "$T/away" && fails 4 PK-REP-004 export "lab/pg@$second" --to of-main && pk restore "lab/pg@$second" --into "$N/data" --config copies.yaml --json && server "$PG_BIN/pg_verifybackup" --quiet "$N/data" && [ "$(result copies.0.label)" = replica ]
+claim 'and gives what the repository has lost'
+printf x | server dd of="$N/data/$rel" bs=1 seek=300000 conv=notrunc status=none
+pk restore "lab/pg@$second" --into "$N/data" --delta --dry-run --json --config copies.yaml && pk restore --plan "$(result plan)" --json --config copies.yaml && server "$PG_BIN/pg_verifybackup" --quiet "$N/data" && [ "$(result facts.files_written)" -lt 10 ]
+claim '... also over an old folder, part by part'
+rm -rf "$N/data" "$N/data-tablespaces" "$T/repo/packs/d" && mv "$T/away" "$T/repo/packs/d"
 rm -rf exported "$N/data"
 
 # ---- refusals ----

@@ -351,83 +351,79 @@ static size_t frames_find(const struct index *x, struct location *at, size_t max
     return n;
 }
 
-static void what_one_range_has_is_in_no_other(void **state) {
+struct ranging { /* over one pack, in a repository that is far away */
     struct kit k;
-    struct error err = ERROR_INIT;
-    struct location at[64];
+    struct location at[64]; /* of its frames */
+    size_t n;
     struct pack_in *in;
     struct ahead *a;
-    struct ahead_hold late, first;
-    uint8_t *data = malloc(SIZE);
+};
+
+/* Of one item of random bytes. */
+static void ranging_begin(struct ranging *r, uint32_t pack_bytes, enum content_kind kind, size_t bytes) {
+    struct error err = ERROR_INIT;
+    uint8_t *data = malloc(bytes);
     struct digest pack;
     bool meta;
+    kit_random(data, bytes, 5);
+    kit_begin_packs(&r->k, pack_bytes);
+    kit_backup(&r->k, "s", &(struct kit_item){"a", kind, data, bytes}, 1, false, NULL);
+    free(data);
+    r->n = frames_find(&r->k.repo->index, r->at, 64);
+    assert_in_range(r->n, 3, 64);
+    assert_true(index_pack(&r->k.repo->index, &r->at[0], &pack, NULL, &meta));
+    kit_ok(pack_in_open(r->k.repo, meta, &pack, &r->in, &err), &err);
+    far_begin(&r->k, 0, true);
+    kit_ok(ahead_new(r->k.repo, &r->k.repo->index, 32u << 20, &r->a, &err), &err);
+}
+
+static void ranging_end(struct ranging *r) {
+    ahead_free(r->a);
+    pack_in_free(r->in);
+    kit_end(&r->k);
+}
+
+static void what_one_range_has_is_in_no_other(void **state) {
+    struct ranging r;
+    struct ahead_hold late, first;
     (void)state;
-    kit_random(data, SIZE, 5);
-    kit_begin(&k);
-    kit_backup(&k, "s", &(struct kit_item){"a", CONTENT_PAGES, data, SIZE}, 1, false, NULL);
-    const size_t n = frames_find(&k.repo->index, at, 64);
-    assert_in_range(n, 3, 64);
-    assert_true(index_pack(&k.repo->index, &at[0], &pack, NULL, &meta));
-    kit_ok(pack_in_open(k.repo, meta, &pack, &in, &err), &err);
-    far_begin(&k, 0, true);
-    kit_ok(ahead_new(k.repo, &k.repo->index, 32u << 20, &a, &err), &err);
-    for (size_t i = 0; i < n; i++) ahead_expect(a, &at[i]);
+    ranging_begin(&r, 1u << 20, CONTENT_PAGES, SIZE);
+    for (size_t i = 0; i < r.n; i++) ahead_expect(r.a, &r.at[i]);
     far_count();
     /* who comes later in the pack is there first */
-    assert_true(ahead_range(a, &at[n / 2], in, &late));
-    assert_true(ahead_range(a, &at[0], in, &first));
-    const struct frame *middle = pack_in_frame(in, (uint32_t)n / 2), *last = pack_in_frame(in, (uint32_t)n - 1);
+    assert_true(ahead_range(r.a, &r.at[r.n / 2], r.in, &late));
+    assert_true(ahead_range(r.a, &r.at[0], r.in, &first));
+    const struct frame *middle = pack_in_frame(r.in, (uint32_t)r.n / 2), *last = pack_in_frame(r.in, (uint32_t)r.n - 1);
     assert_int_equal(first.at + first.bytes.len, middle->at);
     assert_int_equal(late.at, middle->at);
     assert_int_equal(places[0].bytes, last->at + last->stored_len - first.at);
     assert_int_equal(places[0].reads, 2);
-    ahead_release(a, &at[n / 2], 0, 0, &late);
-    ahead_release(a, &at[0], 0, 0, &first);
-    ahead_free(a);
-    pack_in_free(in);
-    kit_end(&k);
-    free(data);
+    ahead_release(r.a, &r.at[r.n / 2], 0, 0, &late);
+    ahead_release(r.a, &r.at[0], 0, 0, &first);
+    ranging_end(&r);
 }
 
 static void ranges_that_are_read_in_order_are_asked_for_together(void **state) {
-    struct kit k;
-    struct error err = ERROR_INIT;
-    struct location at[64];
-    struct pack_in *in;
-    struct ahead *a;
+    struct ranging r;
     struct ahead_hold h;
-    uint8_t *data = malloc(3 * SIZE);
-    struct digest pack;
-    bool meta;
     (void)state;
-    kit_random(data, 3 * SIZE, 5);
-    kit_begin_packs(&k, 8u << 20); /* frames larger than a gap that is read over */
-    kit_backup(&k, "s", &(struct kit_item){"a", CONTENT_FILE, data, 3 * SIZE}, 1, false, NULL);
-    const size_t n = frames_find(&k.repo->index, at, 64);
-    assert_in_range(n, 3, 64);
-    assert_true(index_pack(&k.repo->index, &at[0], &pack, NULL, &meta));
-    kit_ok(pack_in_open(k.repo, meta, &pack, &in, &err), &err);
-    assert_true(pack_in_frame(in, 1)->stored_len > 256u << 10);
-    far_begin(&k, 0, true);
-    kit_ok(ahead_new(k.repo, &k.repo->index, 32u << 20, &a, &err), &err);
-    ahead_share(a, 2);
-    ahead_expect(a, &at[0]);
-    ahead_expect(a, &at[2]);
+    ranging_begin(&r, 8u << 20, CONTENT_FILE, 3 * SIZE); /* frames larger than a gap that is read over */
+    assert_true(pack_in_frame(r.in, 1)->stored_len > 256u << 10);
+    ahead_share(r.a, 2);
+    ahead_expect(r.a, &r.at[0]);
+    ahead_expect(r.a, &r.at[2]);
     far_count();
     places[0].together = 2; /* the first does not come before the other was asked for */
     for (size_t i = 0; i < 3; i += 2) {
-        const struct frame *f = pack_in_frame(in, (uint32_t)i);
-        assert_true(ahead_range(a, &at[i], in, &h));
+        const struct frame *f = pack_in_frame(r.in, (uint32_t)i);
+        assert_true(ahead_range(r.a, &r.at[i], r.in, &h));
         assert_int_equal(places[0].reads, 2);
         assert_int_equal(h.at, f->at);
         assert_int_equal(h.bytes.len, f->stored_len);
-        ahead_release(a, &at[i], f->at, f->stored_len, &h);
+        ahead_release(r.a, &r.at[i], f->at, f->stored_len, &h);
     }
-    assert_int_equal(k.repo->sealed.used, 0);
-    ahead_free(a);
-    pack_in_free(in);
-    kit_end(&k);
-    free(data);
+    assert_int_equal(r.k.repo->sealed.used, 0);
+    ranging_end(&r);
 }
 
 /* A place in each frame of data there is, pack by pack. */

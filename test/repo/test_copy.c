@@ -32,26 +32,30 @@ static void is_whole(struct kit *k) {
 }
 
 #define LARGE (3u << 20)
+#define PARTS 700000u
 struct content {
-    uint8_t *text, *random, *small;
+    uint8_t *text, *random, *small, *parts;
     struct kit_item items[64];
     char names[64][16];
     size_t n;
 };
-/* A large text, random bytes and many small files. */
+/* A large text, random bytes, content by parts and many small files. */
 static void content_make(struct content *c) {
     c->text = malloc(LARGE);
     c->random = malloc(LARGE);
     c->small = malloc(60 * 4000);
+    c->parts = malloc(PARTS);
     kit_text(c->text, LARGE, 1);
     kit_random(c->random, LARGE, 2);
     kit_text(c->small, 60 * 4000, 3);
+    kit_text(c->parts, PARTS, 4);
     c->n = 0;
     for (int i = 0; i < 60; i++) {
         snprintf(c->names[i], sizeof c->names[i], "f%02d", i);
         c->items[c->n++] = (struct kit_item){c->names[i], CONTENT_FILE, c->small + i * 4000, 4000};
     }
     c->items[c->n++] = (struct kit_item){"none", CONTENT_NONE, NULL, 0};
+    c->items[c->n++] = (struct kit_item){"parts", CONTENT_PARTS, c->parts, PARTS};
     c->items[c->n++] = (struct kit_item){"random", CONTENT_FILE, c->random, LARGE};
     c->items[c->n++] = (struct kit_item){"text", CONTENT_FILE, c->text, LARGE};
 }
@@ -59,6 +63,7 @@ static void content_free(struct content *c) {
     free(c->text);
     free(c->random);
     free(c->small);
+    free(c->parts);
 }
 
 static void a_copy_restores_to_the_same_and_moves_only_what_is_new(void **state) {
@@ -127,9 +132,10 @@ static void a_base_comes_along_with_its_delta(void **state) {
     content_make(&c);
     kit_backup(&a, "s", c.items, c.n, false, NULL);
     memcpy(c.text + 1000000, "changed", 7);
+    memcpy(c.parts + 300000, "changed", 7);
     struct writer_stats ws;
     uint64_t two = kit_backup(&a, "s", c.items, c.n, true, &ws);
-    assert_true(ws.delta_chunks > 0);
+    assert_true(ws.delta_chunks > 1);
     kit_dest_begin(&a, &b, 0);
     uint64_t copied = kit_copy(&a, two, &b, NULL); /* the first point, which holds the base, is not copied */
     kit_expect(&b, copied, c.items, c.n);

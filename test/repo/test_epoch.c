@@ -12,11 +12,12 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define MEMBERS 3
+#define MEMBERS 4
 static uint8_t data[MEMBERS][900000];
 static struct kit_item items[MEMBERS] = {{"large", CONTENT_FILE, data[0], sizeof data[0]},
                                          {"records", CONTENT_RECORDS, data[1], sizeof data[1]},
-                                         {"small", CONTENT_FILE, data[2], 3000}};
+                                         {"small", CONTENT_FILE, data[2], 3000},
+                                         {"this by parts", CONTENT_PARTS, data[3], sizeof data[3]}};
 
 struct holder { /* somebody with a key of his own, and a copy of its slot */
     uint8_t key[32], pub[SIGN_PUBLIC_BYTES];
@@ -198,6 +199,14 @@ static void a_writer_that_was_away_keeps_what_it_knows(void **state) {
     assert_int_equal(third.kept_bytes, first.bytes);
     assert_int_equal(third.new_bytes, 0);
     kit_reopen(&k, false);
+    kit_expect(&k, last, items, MEMBERS);
+    /* the ids of what changes are the epoch's, whose former self has others */
+    data[3][200000] ^= 1;
+    uint64_t changed = kit_backup(&writer.kit, "s", items, MEMBERS, true, &third);
+    assert_int_equal(third.kept_bytes, first.bytes - sizeof data[3]);
+    kit_reopen(&k, false);
+    kit_expect(&k, changed, items, MEMBERS);
+    data[3][200000] ^= 1;
     kit_expect(&k, last, items, MEMBERS);
     holder_end(&writer);
     kit_end(&k);

@@ -3,6 +3,7 @@
 
 #include "base/seam.h"
 #include "base/time.h"
+#include "crypto/parts.h"
 #include "repo/repo_internal.h"
 #include "repo/writer_internal.h"
 
@@ -235,6 +236,132 @@ static void damage_is_named(void **state) {
     assert_int_equal(totals.result, CHECK_CORRUPT);
     assert_int_equal(found.result, CHECK_MISSING);
     assert_true(found.paths >= 1);
+    kit_end(&k);
+}
+
+#define PART 131072u
+
+static struct ref ref_of(struct kit *k, const uint8_t *data, uint64_t len) {
+    struct error err = ERROR_INIT;
+    struct ref ref = {.type = REF_CHUNK, .len = len};
+    struct bytes key;
+    struct digest sha;
+    sha256(BYTES_OF(data, (size_t)len), &sha);
+    kit_ok(repo_id_key(k->repo, 0, &key, &err), &err);
+    chunk_id(key, CHUNK_DATA, &sha, &ref.id);
+    return ref;
+}
+
+/* A snapshot of one item of kind 5 with these references, which no writer of ours makes. */
+static uint64_t parts_forge(struct kit *k, struct bytes refs, size_t n, uint64_t bytes, const struct digest *sha) {
+    struct error err = ERROR_INIT;
+    struct writer_options o = {.environment = "dev", .surface = "forged", .threads = 1};
+    struct writer *w = NULL;
+    struct buf name = BUF_INIT(16), body = BUF_INIT(1u << 20);
+    json_t *root = json_object();
+    uint64_t seq;
+    kit_ok(writer_open(k->repo, &o, &w, &err), &err);
+    kit_ok(buf_append(&name, "x", 1, &err), &err);
+    kit_ok(manifest_body(&body, CONTENT_PARTS, BYTES_STR("attr"), bytes, sha, n, refs, &err), &err);
+    kit_ok(order_wait(w, 0, &err), &err);
+    kit_ok(order_done(w, 0, name, body, false, &err), &err);
+    kit_ok(writer_finish(w, root, &err), &err);
+    kit_ok(kit_commit(w, "forged", &seq, &err), &err);
+    writer_free(w);
+    json_decref(root);
+    return seq;
+}
+
+struct reading {
+    struct snapshot *s;
+    struct bytes have; /* what is in the place of the item already: it is held against that first */
+    bool apart;
+};
+
+static int read_item(void *ctx, const struct item_head *h, struct error *err) {
+    struct reading *g = ctx;
+    struct ritem *it;
+    struct ritem_extent x;
+    struct bytes piece = {0};
+    bool same = false;
+    int rc = ritem_open(g->s, h, &it, err);
+    if (rc < 0) return rc;
+    if (g->apart) ritem_apart(it);
+    do {
+        same = false;
+        if (g->have.ptr && (rc = ritem_peek(it, &x, err)) == 0 && x.len && !x.hole && x.at + x.len <= g->have.len)
+            rc = ritem_match(it, BYTES_OF(g->have.ptr + x.at, (size_t)x.len), &same, err);
+        if (rc == 0 && !same) rc = ritem_next(it, &piece, err);
+    } while (rc == 0 && (same || piece.len));
+    ritem_close(it);
+    return rc;
+}
+
+static void reading_says(struct kit *k, uint64_t seq, struct reading g, int code, const char *says) {
+    struct error err = ERROR_INIT;
+    kit_ok(snapshot_open(k->repo, kit_snapshot(k, seq), &g.s, &err), &err);
+    int rc = snapshot_walk(g.s, BYTES_OF(NULL, 0), read_item, &g, &err);
+    if (rc != -code || !strstr(err.text, says)) fail_msg("%d, %s: not '%s'", rc, err.text, says);
+    snapshot_close(g.s);
+}
+
+static void content_by_parts_that_is_not_in_parts_is_refused(void **state) {
+    (void)state;
+    static const char stored[] = "an item that has a digest by parts is not stored in them", none[] = "",
+                      size[] = "does not have the size recorded for it", sha[] = "does not have the SHA-256";
+    const uint64_t bytes = 2 * PART + 1000;
+    struct kit k;
+    struct kit_item it[4] = {{"file", CONTENT_FILE, noise, 2 * PART},
+                             {"less", CONTENT_FILE, noise + PART, 1000},
+                             {"parts", CONTENT_PARTS, noise, bytes},
+                             {"second", CONTENT_FILE, noise + 1000, PART}};
+    struct error err = ERROR_INIT;
+    struct digest whole, part[3];
+    struct sha256_state *all = NULL;
+    kit_begin(&k);
+    kit_backup(&k, "t", it, 4, false, NULL);
+    kit_ok(sha256_new(&all, &err), &err);
+    parts_update(all, BYTES_OF(noise, bytes), part);
+    sha256_finish(all, &whole);
+    sha256_free(all);
+    const struct ref first = ref_of(&k, noise, PART), second = ref_of(&k, noise + PART, PART),
+                     third = ref_of(&k, noise + 2 * PART, 1000), both = ref_of(&k, noise, 2 * PART),
+                     less = ref_of(&k, noise + PART, 1000), hole = {.type = REF_HOLE, .len = PART};
+    struct ref unknown = second, shorter = second;
+    unknown.id.b[0] ^= 1;
+    shorter.len = PART - 1;
+    const struct {
+        const char *what;
+        struct ref refs[4];
+        size_t n, cut;
+        int code;
+        const char *says;
+    } all_of[] = {
+        {"what it should be", {first, second, third}, 3, 0, 0, none},
+        {"a chunk of two parts", {both, third}, 2, 0, ERR_OBJECT_CORRUPT, stored},
+        {"a short one before the last", {first, less, second}, 3, 0, ERR_OBJECT_CORRUPT, stored},
+        {"a hole", {first, hole, third}, 3, 0, ERR_OBJECT_CORRUPT, stored},
+        {"a whole one at the end", {first, second, second}, 3, 0, ERR_RESTORE_DIFFERS, size},
+        {"one more", {first, second, third, third}, 4, 0, ERR_RESTORE_DIFFERS, size},
+        {"one less", {first, second}, 2, 0, ERR_RESTORE_DIFFERS, size},
+        {"none", {first}, 0, 0, ERR_RESTORE_DIFFERS, size},
+        {"another order", {second, first, third}, 3, 0, ERR_RESTORE_DIFFERS, sha},
+        {"a chunk that is nowhere", {first, unknown, third}, 3, 0, ERR_OBJECT_MISSING, "is in no pack"},
+        {"a length that is not the chunk's", {first, shorter, third}, 3, 0, ERR_OBJECT_CORRUPT, stored},
+        {"half a reference", {first, second, third}, 3, 5, ERR_OBJECT_CORRUPT, "an item's references are malformed"}};
+    for (size_t i = 0; i < sizeof all_of / sizeof *all_of; i++) {
+        CLEANUP(buf_free) struct buf refs = BUF_INIT(4096);
+        for (size_t r = 0; r < all_of[i].n; r++) kit_ok(ref_append(&refs, &all_of[i].refs[r], &err), &err);
+        refs.len -= all_of[i].cut;
+        const uint64_t seq = parts_forge(&k, buf_bytes(&refs), all_of[i].n, bytes, &whole);
+        print_message("%s\n", all_of[i].what);
+        reading_says(&k, seq, (struct reading){0}, all_of[i].code, all_of[i].says);
+        /* over an old copy it is no different, but that nobody hashes the whole of what is judged apart */
+        reading_says(&k, seq, (struct reading){.have = BYTES_OF(noise, BIG)}, all_of[i].code, all_of[i].says);
+        const int apart = all_of[i].says == sha ? 0 : all_of[i].code;
+        reading_says(&k, seq, (struct reading){.have = BYTES_OF(noise, BIG), .apart = true}, apart,
+                     apart ? all_of[i].says : none);
+    }
     kit_end(&k);
 }
 
@@ -640,6 +767,7 @@ int main(void) {
         cmocka_unit_test(held_items_are_confirmed_or_written_anew),
         cmocka_unit_test(scattered_changes_become_deltas),
         cmocka_unit_test(damage_is_named),
+        cmocka_unit_test(content_by_parts_that_is_not_in_parts_is_refused),
         cmocka_unit_test(collection_keeps_what_lives),
         cmocka_unit_test(index_is_rebuilt_from_packs),
         cmocka_unit_test(roles_are_kept_apart),

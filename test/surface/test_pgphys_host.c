@@ -632,6 +632,82 @@ static void a_tablespace_s_folder_is_the_next_run_s_again(void **s) {
     bed_close(&b);
 }
 
+static struct bed *between; /* whose restore or undoing another run comes between */
+static unsigned came_between;
+
+/* Another restore is the first to put its mark there. */
+static int openat_second(int dirfd, const char *path, int flags, mode_t mode) {
+    if (between && !strcmp(path, ".proofkeep-restoring") && flags & O_CREAT) {
+        scratch_write(&between->scratch, "far/.proofkeep-restoring", "another's", 9);
+        scratch_write(&between->scratch, "far/file", "another's", 9);
+        between = NULL;
+        came_between++;
+    }
+    return seam_system.openat(dirfd, path, flags, mode);
+}
+
+/* Another restore begins while the folder is emptied. */
+static int unlinkat_beside(int dirfd, const char *path, int flags) {
+    struct bed *b = between;
+    between = NULL;
+    if (b) {
+        came_between++;
+        claim_fails(restore(b), err, ERR_TARGET_NOT_EMPTY, "is not empty");
+        error_clear(&err);
+    }
+    return seam_system.unlinkat(dirfd, path, flags);
+}
+
+/* Runs that want the same folder of a tablespace at the same moment: one has it, the others are told and leave it. */
+static void a_tablespace_s_folder_is_one_run_s_at_a_time(void **s) {
+    (void)s;
+    struct seam second = seam_system, beside = seam_system;
+    char map[SCRATCH_PATH_MAX + 8], mark[2 * SCRATCH_PATH_MAX];
+    struct stat in;
+    unsigned removed;
+    second.openat = openat_second;
+    beside.unlinkat = unlinkat_beside;
+    for (int there = 0; there < 2; there++) {
+        struct bed b = {0};
+        came_between = 0;
+        bed_open(&b, NULL);
+        json_object_set_new(b.facts, "tablespaces", json_pack("[{s:s, s:s}]", "location", "/old", "oid", "16400"));
+        add(&b, "pg_tblspc/16400", PGPHYS_LINK, "/old", BYTES_OF(NULL, 0));
+        add(&b, "pg_tblspc/16400/PG_15_202209061", PGPHYS_FOLDER, NULL, BYTES_OF(NULL, 0));
+        add(&b, "pg_tblspc/16400/PG_15_202209061/x", PGPHYS_FILE, NULL, BYTES_STR("far"));
+        snprintf(map, sizeof map, "/old=%s", scratch_path(&b.scratch, "far"));
+        b.q.tablespaces = (const char *const[]){map, NULL};
+        if (there) assert_int_equal(mkdir(scratch_path(&b.scratch, "far"), 0700), 0);
+        between = &b;
+        seam_table = &second;
+        claim_fails(restore(&b), err, ERR_TARGET_NOT_EMPTY, "another restore fills the tablespace's folder");
+        error_clear(&err);
+        assert_int_equal(came_between, 1);
+        assert_string_equal(has(&b, "far/file"), "another's");
+        assert_non_null(has(&b, "far/.proofkeep-restoring"));
+        /* that is not touched either while it cannot be told what it is for */
+        claim_ok(pgphys_undo(&b.ctx, &b.q, &removed, &err), err);
+        assert_int_equal(removed, 0);
+        assert_string_equal(has(&b, "far/file"), "another's");
+
+        assert_int_equal(stat(scratch_path(&b.scratch, "."), &in), 0);
+        snprintf(mark, sizeof mark, "%s\n%llu %llu\n",
+                 scratch_path(&b.scratch, "data.proofkeep-partial-0123456789abcdef"), (unsigned long long)in.st_dev,
+                 (unsigned long long)in.st_ino);
+        scratch_write(&b.scratch, "far/.proofkeep-restoring", mark, strlen(mark));
+        between = &b;
+        seam_table = &beside;
+        claim_ok(pgphys_undo(&b.ctx, &b.q, &removed, &err), err);
+        seam_table = &seam_system;
+        assert_int_equal(came_between, 2);
+        assert_int_equal(removed, 1);
+        assert_true(pgphys_folder_empty(scratch_path(&b.scratch, "far")));
+        claim_ok(restore(&b), err);
+        assert_string_equal(has(&b, "far/PG_15_202209061/x"), "far");
+        bed_close(&b);
+    }
+}
+
 static void what_is_no_base_is_refused(void **s) {
     (void)s;
     static const char *const needed[] = {"global/pg_control", "PG_VERSION", "backup_label"};
@@ -710,6 +786,7 @@ int main(void) {
         cmocka_unit_test(a_broken_delta_leaves_a_folder_without_pg_control),
         cmocka_unit_test(a_failed_restore_leaves_nothing),
         cmocka_unit_test(a_tablespace_s_folder_is_the_next_run_s_again),
+        cmocka_unit_test(a_tablespace_s_folder_is_one_run_s_at_a_time),
         cmocka_unit_test(what_is_no_base_is_refused),
         cmocka_unit_test(text_that_is_sorted_otherwise_here_is_told),
         cmocka_unit_test(names_do_not_lead_out_of_the_folder),

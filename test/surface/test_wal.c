@@ -1,4 +1,5 @@
 /* Names, headers and histories of the write-ahead log: made ones, and those of a real server. */
+#include "base/crc32c.h"
 #include "base/seam.h"
 #include "harness/claims.h"
 #include "surface/pg_server.h"
@@ -194,6 +195,167 @@ static void segments_of_a_real_server_are_what_they_say(void **s) {
     pg_server_remove(&server);
 }
 
+/* ---- what WAL says of wal_level ---- */
+#define PAGE 8192u
+#define CHANGE_BYTES 54u
+
+struct told {
+    unsigned n;
+    struct {
+        uint64_t lsn;
+        bool minimal;
+    } at[16];
+};
+
+static void on_level(void *ctx, uint64_t lsn, bool minimal) {
+    struct told *t = ctx;
+    assert_true(t->n < 16);
+    t->at[t->n].lsn = lsn;
+    t->at[t->n++].minimal = minimal;
+}
+
+static void change_put(uint8_t out[CHANGE_BYTES], uint32_t level) {
+    memset(out, 0, CHANGE_BYTES);
+    put_u32(out, CHANGE_BYTES);
+    out[16] = 0x60;
+    out[24] = 0xFF;
+    out[25] = 28;
+    put_u32(out + 46, level);
+    put_u32(out + 20, crc32c(crc32c(0, BYTES_OF(out + 24, CHANGE_BYTES - 24)), BYTES_OF(out, 20)));
+}
+
+/* Three pages from `lsn` on: one record of another kind up to where a change of the level begins, and nothing behind
+ * it. */
+static void pages_make(uint8_t out[3 * PAGE], uint64_t lsn, size_t at, const uint8_t change[CHANGE_BYTES]) {
+    const size_t left = at < PAGE ? PAGE - at : 0, first = left < CHANGE_BYTES ? left : CHANGE_BYTES;
+    memset(out, 0, 3 * PAGE);
+    for (unsigned i = 0; i < 3; i++) put_u64(out + i * PAGE + 8, lsn + i * PAGE);
+    put_u32(out + 24, (uint32_t)at - 24);
+    memcpy(out + at, change, first);
+    if (first == CHANGE_BYTES) return;
+    put_u16(out + PAGE + 2, 1);
+    put_u32(out + PAGE + 16, CHANGE_BYTES - (uint32_t)first);
+    memcpy(out + PAGE + 24, change + first, CHANGE_BYTES - first);
+}
+
+static struct told told_of(const uint8_t *pages, uint64_t lsn, size_t cut) {
+    struct wal_levels w = {0};
+    struct told t = {0};
+    /* in two pieces, as segments follow each other */
+    wal_levels_read(&w, lsn, PAGE, BYTES_OF(pages, cut), on_level, &t);
+    wal_levels_read(&w, lsn + cut, PAGE, BYTES_OF(pages + cut, 3 * PAGE - cut), on_level, &t);
+    return t;
+}
+
+static void a_change_of_the_level_is_seen_wherever_it_lies(void **s) {
+    (void)s;
+    const uint64_t lsn = 5 * WAL_SEGMENT_MIN + 7 * PAGE;
+    uint8_t pages[3 * PAGE], change[CHANGE_BYTES];
+    for (uint32_t level = 0; level < 3; level++)
+        for (size_t at = 48; at < PAGE; at += at < PAGE - 128 ? 1024 - 8 : 8) {
+            change_put(change, level);
+            pages_make(pages, lsn, at, change);
+            for (size_t cut = 0; cut <= 2 * PAGE; cut += PAGE) {
+                struct told t = told_of(pages, lsn, cut);
+                assert_int_equal(t.n, 1);
+                assert_true(t.at[0].lsn == lsn + at && t.at[0].minimal == (level == 0));
+            }
+        }
+    /* a piece that begins within a page is read from the next one on */
+    struct wal_levels w = {0};
+    struct told t = {0};
+    pages_make(pages, lsn, PAGE - 16, change);
+    wal_levels_read(&w, lsn + 8, PAGE, BYTES_OF(pages + 8, sizeof pages - 8), on_level, &t);
+    assert_int_equal(t.n, 0);
+}
+
+static void what_is_no_change_of_the_level_is_none(void **s) {
+    (void)s;
+    const uint64_t lsn = 5 * WAL_SEGMENT_MIN;
+    uint8_t pages[3 * PAGE], change[CHANGE_BYTES];
+    const struct {
+        size_t at;
+        uint8_t to;
+    } others[] = {{16, 0x50}, {17, 10}, {24, 0}, {25, 27}, {20, 0}, {46, 7}, {53, 1}};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        change_put(change, 0);
+        change[others[i].at] = others[i].at == 20 ? change[20] ^ 1 : others[i].to;
+        pages_make(pages, lsn, 4096, change);
+        assert_int_equal(told_of(pages, lsn, 0).n, 0);
+    }
+    change_put(change, 0);
+    pages_make(pages, lsn, 4096, change);
+    assert_int_equal(told_of(pages, lsn + WAL_SEGMENT_MIN, 0).n, 0); /* a recycled page */
+    put_u32(pages + 24, 4096 - 32);                                  /* the same bytes in the midst of a record */
+    put_u32(pages + 4096 - 8, 1024);
+    assert_int_equal(told_of(pages, lsn, 0).n, 0);
+    pages_make(pages, lsn, PAGE - 16, change);
+    put_u16(pages + PAGE + 2, 0); /* it was broken off by a crash */
+    assert_int_equal(told_of(pages, lsn, 0).n, 0);
+    pages_make(pages, lsn, PAGE - 16, change);
+    put_u32(pages + PAGE + 16, CHANGE_BYTES); /* the page goes on with another */
+    assert_int_equal(told_of(pages, lsn, 0).n, 0);
+    memset(pages, 0, sizeof pages);
+    assert_int_equal(told_of(pages, lsn, 0).n, 0);
+}
+
+/* pg_waldump is the judge of where they are. */
+static void what_a_real_server_says_of_its_level_is_seen(void **s) {
+    (void)s;
+    struct pg_server server;
+    struct told t = {0};
+    struct wal_levels w = {0};
+    uint64_t want[16];
+    unsigned n = 0;
+    char path[256], line[512];
+    if (!pg_server_find(&server)) skip();
+    pg_server_start(&server);
+    const uint64_t segment = 16u << 20;
+    uint64_t first, last;
+    assert_true(wal_lsn_parse(pg_server_ask(&server, "postgres", "SELECT pg_current_wal_lsn()"), &first));
+    pg_server_sql(&server, "postgres", "ALTER SYSTEM SET wal_keep_size = '1GB'");
+    pg_server_sql(&server, "postgres", "ALTER SYSTEM SET wal_level = minimal");
+    pg_server_sql(&server, "postgres", "ALTER SYSTEM SET max_wal_senders = 0");
+    pg_server_stop(&server, "fast");
+    pg_server_run(&server);
+    pg_server_sql(&server, "postgres", "CREATE TABLE t AS SELECT generate_series(1, 20000) i");
+    pg_server_sql(&server, "postgres", "SELECT pg_switch_wal()");
+    pg_server_sql(&server, "postgres", "ALTER SYSTEM SET wal_level = logical");
+    pg_server_stop(&server, "fast");
+    pg_server_run(&server);
+    assert_true(wal_lsn_parse(pg_server_ask(&server, "postgres", "SELECT pg_current_wal_lsn()"), &last));
+    first -= first % segment;
+    for (uint64_t lsn = first; lsn < last; lsn += segment) {
+        struct buf b = BUF_INIT(64u << 20);
+        const struct wal_name name = wal_name_at(1, lsn, (uint32_t)segment);
+        char text[WAL_NAME_BYTES];
+        wal_name_format(&name, text);
+        snprintf(path, sizeof path, "%s/data/pg_wal/%s", server.folder, text);
+        claim_ok(io_read_file(AT_FDCWD, path, b.max_bytes, &b, &err), err);
+        wal_levels_read(&w, lsn, PAGE, buf_bytes(&b), on_level, &t);
+        buf_free(&b);
+    }
+    pg_server_shell(&server,
+                    "%s/pg_waldump -p %s/data/pg_wal -r XLOG -s %X/%X -e %X/%X | grep PARAMETER_CHANGE > %s/changes",
+                    server.bin, server.folder, (unsigned)(first >> 32), (unsigned)first + 40, (unsigned)(last >> 32),
+                    (unsigned)last, server.folder);
+    snprintf(path, sizeof path, "%s/changes", server.folder);
+    FILE *f = fopen(path, "r");
+    assert_non_null(f);
+    while (n < 16 && fgets(line, sizeof line, f)) {
+        char *at = strstr(line, "lsn: ");
+        assert_non_null(at);
+        at[5 + strcspn(at + 5, ",")] = 0;
+        assert_true(wal_lsn_parse(at + 5, &want[n++]));
+    }
+    fclose(f);
+    assert_true(n >= 2);
+    assert_int_equal(t.n, n);
+    for (unsigned i = 0; i < n; i++) assert_true(t.at[i].lsn == want[i]);
+    assert_true(t.at[n - 2].minimal && !t.at[n - 1].minimal);
+    pg_server_remove(&server);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_kind_of_name_comes_back),
@@ -204,6 +366,9 @@ int main(void) {
         cmocka_unit_test(a_segment_is_held_against_its_name),
         cmocka_unit_test(a_history_is_read),
         cmocka_unit_test(segments_of_a_real_server_are_what_they_say),
+        cmocka_unit_test(a_change_of_the_level_is_seen_wherever_it_lies),
+        cmocka_unit_test(what_is_no_change_of_the_level_is_none),
+        cmocka_unit_test(what_a_real_server_says_of_its_level_is_seen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -357,13 +357,17 @@ static void discard(struct pgphys_restore *r, struct error *err) {
     if (r->made) (void)!io_remove_tree(r->parentfd, r->name, &ignored);
     for (size_t i = 0; i < r->n; i++) {
         error_clear(&ignored);
-        if (r->items[i].made) (void)!io_remove_tree(AT_FDCWD, r->items[i].target, &ignored);
-        else if (r->items[i].marked)
-            (void)!pgphys_space_empty(r->items[i].target, &ignored);
+        const struct pgphys_item *it = &r->items[i];
+        if (it->made && (it->marked || r->delta))
+            (void)!io_remove_tree(AT_FDCWD, it->target, &ignored);
+        else if (it->made) /* another fills it */
+            (void)!seam_unlinkat(AT_FDCWD, it->target, AT_REMOVEDIR);
+        else if (it->marked)
+            (void)!pgphys_space_empty(it->target, &ignored);
     }
     pgphys_spaces_free(r);
     error_clear(&ignored);
-    if (r->spaces_made) (void)!io_remove_tree(AT_FDCWD, r->spaces, &ignored);
+    if (r->spaces_made) (void)!seam_unlinkat(AT_FDCWD, r->spaces, AT_REMOVEDIR);
     if (r->q->as_scratch) return; /* it goes */
     if (r->delta && r->whole)
         (void)!error_state(

@@ -277,20 +277,23 @@ dress_it:;
 static int spaces_folder(struct pgphys_restore *r, struct error *err) {
     struct stat st;
     if (r->spaces_made || seam_fstatat(AT_FDCWD, r->spaces, &st, 0) == 0) return 0;
-    int rc = io_mkdirs(r->spaces, 0700, err);
-    if (rc < 0) return rc;
+    if (seam_mkdirat(AT_FDCWD, r->spaces, 0700) < 0)
+        return errno == EEXIST ? 0 : error_set_errno(err, ERR_IO_WRITE, "make the folder %s", r->spaces);
     r->spaces_made = true;
     if (r->own && seam_fchownat(AT_FDCWD, r->spaces, r->uid, r->gid, AT_SYMLINK_NOFOLLOW) < 0)
         return error_set_errno(err, ERR_IO_WRITE, "give %s to the server's user", r->spaces);
     return 0;
 }
 
-/* What lies above is the server's user's way to it. */
-static int folder_and_parents(const char *path, struct error *err) {
+/* What lies above is the server's user's way to it. *ret_made: nobody else has made it meanwhile. */
+static int folder_and_parents(const char *path, bool *ret_made, struct error *err) {
     char above[PATH_MAX];
     snprintf(above, sizeof above, "%.*s", (int)(strrchr(path, '/') - path), path);
     int rc = above[0] ? io_mkdirs(above, 0755, err) : 0;
-    return rc == 0 ? io_mkdirs(path, 0700, err) : rc;
+    if (rc < 0) return rc;
+    *ret_made = seam_mkdirat(AT_FDCWD, path, 0700) == 0;
+    if (*ret_made || errno == EEXIST) return 0;
+    return error_set_errno(err, ERR_IO_WRITE, "make the tablespace's folder %s", path);
 }
 
 static int space_folder(struct pgphys_restore *r, struct pgphys_item *it, bool ours, struct error *err) {
@@ -301,18 +304,20 @@ static int space_folder(struct pgphys_restore *r, struct pgphys_item *it, bool o
     if (rc < 0) return rc;
     bool was_there = seam_fstatat(AT_FDCWD, it->target, &st, 0) == 0;
     if (was_there && !ours && !pgphys_folder_empty(it->target)) {
-        if (!pgphys_space_abandoned(it->target))
+        int mark = pgphys_space_take(it->target);
+        if (mark < 0)
             return error_set(err, ERR_TARGET_NOT_EMPTY,
                              "the tablespace's folder %s is not empty; name another with --tablespace %s=NEW",
                              it->target, it->was);
-        if ((rc = pgphys_space_empty(it->target, err)) < 0) return rc;
+        rc = pgphys_space_empty(it->target, err);
+        io_close(&mark);
+        if (rc < 0) return rc;
     }
-    if (!was_there && (rc = folder_and_parents(it->target, err)) < 0) return rc;
-    it->made = !was_there;
+    if (!was_there && (rc = folder_and_parents(it->target, &it->made, err)) < 0) return rc;
     int fd = seam_openat(AT_FDCWD, it->target, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW, 0);
     if (fd < 0) return error_set_errno(err, ERR_IO_WRITE, "open the tablespace's folder %s", it->target);
-    rc = dress(r, fd, it->target, &a, err);
-    if (rc == 0 && !ours && !r->delta) rc = pgphys_space_mark(r, fd, it, err);
+    if (!ours && !r->delta) rc = pgphys_space_mark(r, fd, it, err);
+    if (rc == 0) rc = dress(r, fd, it->target, &a, err);
     io_close(&fd);
     return rc;
 }

@@ -63,10 +63,12 @@ int pgphys_target_space(const struct pgphys_restore *r, const char *name, const 
 bool pgphys_folder_empty(const char *path); /* or not there */
 
 /* space.c: the folder of a tablespace, while it is filled, has a file with the path of what it is filled for, by which
- * the next run knows what a killed one left in it. */
+ * the next run knows what a killed one left in it. ERR_TARGET_NOT_EMPTY when another run has put its own there. */
 int pgphys_space_mark(struct pgphys_restore *r, int fd, struct pgphys_item *it, struct error *err) PK_CHECK;
-bool pgphys_space_abandoned(const char *path);                        /* that is there no more */
-int pgphys_space_empty(const char *path, struct error *err) PK_CHECK; /* removes all that is in it */
+/* The mark of a folder whose place is there no more, locked until it is closed: nobody else fills or empties it. -1:
+ * it is none, or somebody's. */
+int pgphys_space_take(const char *path);
+int pgphys_space_empty(const char *path, struct error *err) PK_CHECK; /* removes all that is in it, the mark last */
 int pgphys_spaces_done(struct pgphys_restore *r, struct error *err) PK_CHECK;
 void pgphys_spaces_free(struct pgphys_restore *r); /* gives the marks' locks back */
 

@@ -16,6 +16,8 @@ int pgphys_space_mark(struct pgphys_restore *r, int fd, struct pgphys_item *it, 
     int n = snprintf(text, sizeof text, "%s/%s\n%llu %llu\n", r->parent, r->name, (unsigned long long)in.st_dev,
                      (unsigned long long)in.st_ino);
     int out = seam_openat(fd, MARK, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (out < 0 && errno == EEXIST)
+        return error_set(err, ERR_TARGET_NOT_EMPTY, "another restore fills the tablespace's folder %s", it->target);
     if (out < 0) return error_set_errno(err, ERR_IO_WRITE, "write into the tablespace's folder %s", it->target);
     it->marked = true;
     it->mark_fd = out;
@@ -36,20 +38,21 @@ static bool is_gone(char *text) {
     return seam_fstatat(AT_FDCWD, *text ? text : "/", &st, 0) == 0 && st.st_dev == dev && st.st_ino == ino;
 }
 
-bool pgphys_space_abandoned(const char *path) {
+int pgphys_space_take(const char *path) {
     CLEANUP(buf_free) struct buf b = BUF_INIT(2 * PATH_MAX + 64);
     struct error none = ERROR_INIT;
     struct stat st;
     int fd = seam_openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
-    if (fd < 0) return false;
+    if (fd < 0) return -1;
     int mark = seam_openat(fd, MARK, O_RDONLY | O_NOFOLLOW | O_CLOEXEC, 0);
-    bool ours = mark >= 0 && seam_fstat(mark, &st) == 0 && S_ISREG(st.st_mode) && st.st_uid == geteuid() &&
-                io_lock(mark) == 0; /* nobody fills it */
+    /* nobody fills or empties it, nor has since it was opened */
+    bool ours = mark >= 0 && io_lock(mark) == 0 && seam_fstat(mark, &st) == 0 && S_ISREG(st.st_mode) &&
+                st.st_uid == geteuid() && st.st_nlink > 0;
     int rc = ours ? io_read_file(fd, MARK, 2 * PATH_MAX + 63, &b, &none) : -1;
     if (rc == 0) rc = buf_terminate(&b, &none);
-    io_close(&mark);
+    if (rc < 0 || !is_gone((char *)b.ptr)) io_close(&mark);
     io_close(&fd);
-    return rc == 0 && is_gone((char *)b.ptr);
+    return mark;
 }
 
 int pgphys_space_empty(const char *path, struct error *err) {
@@ -104,8 +107,10 @@ int pgphys_undo(const struct surface_context *ctx, const struct restore_request 
         if (rc < 0 || *was != '/') continue;
         snprintf(link, sizeof link, "pg_tblspc/%.40s", oid);
         rc = pgphys_target_space(&r, link, was, to, err);
-        if (rc < 0 || !pgphys_space_abandoned(to)) continue;
+        int mark = rc < 0 ? -1 : pgphys_space_take(to);
+        if (mark < 0) continue;
         rc = pgphys_space_empty(to, err);
+        io_close(&mark);
         *ret_removed += rc == 0;
         /* Who made one elsewhere is not known; it may have been there, empty. */
         const size_t n = strlen(r.spaces);

@@ -1,12 +1,14 @@
 #include "surface/postgres/postgres_internal.h"
 
 #include "base/seam.h"
+#include "base/thread.h"
 #include "base/time.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 
 #define TICK_MS 200
-#define CANCEL_NS (5 * NS_PER_S) /* that a server which was told to give a query up may take */
+#define CANCEL_S 5 /* that a server which is told to give a query up may take */
 
 static _Thread_local bool limited;
 static _Thread_local const atomic_bool *needless;
@@ -23,12 +25,44 @@ static int over(struct error *why) {
     return rc;
 }
 
-/* Best effort: whoever closes the connection next leaves the server to find that out by itself. */
-static void give_up(PGconn *c) {
+struct cancelling {
+    PGcancel *cancel;
+    int end; /* of a pipe: closed when the server has been told */
+};
+
+static void *cancel_run(void *arg) {
+    struct cancelling *x = arg;
     char text[256];
-    PGcancel *cancel = PQgetCancel(c);
-    if (cancel) (void)PQcancel(cancel, text, sizeof text);
-    PQfreeCancel(cancel);
+    (void)PQcancel(x->cancel, text, sizeof text);
+    PQfreeCancel(x->cancel);
+    io_close(&x->end);
+    seam_free(x);
+    return NULL;
+}
+
+/* Best effort: whoever closes the connection next leaves the server to find that out by itself. It is told over a
+ * connection of its own, which libpq waits for without a limit: that is left to a thread, and the thread to itself. */
+static void give_up(PGconn *c) {
+    struct error none = ERROR_INIT;
+    struct cancelling *x = NULL;
+    int end[2] = {-1, -1};
+    pthread_t thread;
+    if (mem_alloc(sizeof *x, (void **)&x, &none) < 0) return;
+    *x = (struct cancelling){.cancel = PQgetCancel(c)};
+    if (x->cancel && seam_pipe2(end, O_CLOEXEC) == 0) {
+        x->end = end[1];
+        if (thread_start(&thread, cancel_run, x, &none) == 0) {
+            struct pollfd p = {.fd = end[0], .events = POLLIN};
+            pthread_detach(thread);
+            (void)seam_poll(&p, 1, CANCEL_S * 1000);
+            io_close(&end[0]);
+            return;
+        }
+        io_close(&end[0]);
+        io_close(&end[1]);
+    }
+    PQfreeCancel(x->cancel);
+    seam_free(x);
 }
 
 int pg_exec(PGconn *c, const char *sql, int n, const char *const *params, PGresult **ret, struct error *err) {
@@ -45,8 +79,8 @@ int pg_exec(PGconn *c, const char *sql, int n, const char *const *params, PGresu
         int got = seam_poll(&p, 1, TICK_MS);
         if ((got < 0 && errno != EINTR) || !PQconsumeInput(c)) break; /* TLS may have what the socket has not */
         if (!until && over(&why) < 0) {
+            until = time_monotonic_ns() + CANCEL_S * NS_PER_S;
             give_up(c);
-            until = time_monotonic_ns() + CANCEL_NS;
         }
         if (until && time_monotonic_ns() > until) break;
     }
