@@ -4,6 +4,9 @@
 #define WANTS_MAX (1u << 20) /* packs */
 #define RANGE_BYTES_MAX (4u << 20)
 #define GAP_BYTES_MAX (256u << 10) /* sooner read than asked for a second time */
+/* Of packs that are moved, all of whose ranges are read. */
+#define RANGE_IN_ORDER_MAX (8u << 20)
+#define GAP_IN_ORDER_MAX (1u << 20)
 #define SMALL_BYTES (1u << 20)
 #define META_WHOLE_MAX (8u << 20)
 /* Of frames that are wanted again, of packs that are not; and of metadata that stays for when it is asked for again,
@@ -576,11 +579,13 @@ static struct segment *keep(struct ahead *a, struct want *w, uint64_t at, uint32
 static uint64_t range_end(struct ahead *a, const struct want *w, const struct pack_in *in, uint32_t ordinal,
                           uint32_t *ret_frames) {
     const struct frame *f = pack_in_frame(in, ordinal);
-    uint64_t from = f->at, end = f->at + f->stored_len;
+    const uint64_t from = f->at, gap_max = a->in_order ? GAP_IN_ORDER_MAX : GAP_BYTES_MAX,
+                   bytes_max = a->in_order ? RANGE_IN_ORDER_MAX : RANGE_BYTES_MAX;
+    uint64_t end = f->at + f->stored_len;
     *ret_frames = 1;
-    for (uint32_t i = ordinal + 1; (f = pack_in_frame(in, i)) && f->at - end <= GAP_BYTES_MAX; i++) {
+    for (uint32_t i = ordinal + 1; (f = pack_in_frame(in, i)) && f->at - end <= gap_max; i++) {
         if (!wanted(w, i)) continue;
-        if (f->at + f->stored_len - from > RANGE_BYTES_MAX || segment_find(a, w, f->at, f->stored_len)) break;
+        if (f->at + f->stored_len - from > bytes_max || segment_find(a, w, f->at, f->stored_len)) break;
         end = f->at + f->stored_len;
         ++*ret_frames;
     }

@@ -5,8 +5,12 @@
 
 #define MOVE_SHARE 6  /* a pack is sooner read whole than in pieces, one after the other */
 #define MOVERS 2      /* threads that read packs beside the caller: what one waits for, the others do not */
-/* A frame of which no more than this part is dead goes as it is; what comes of it is not moved again at 0.7. */
+/* A frame goes as it is, compressed no second time, when no more than a quarter of it is dead; of those that are up to
+ * half dead as many as leave no more than an eighth of all that was moved so far dead. Either way no more than a
+ * quarter is of what is moved together, which as a whole is not moved again at 0.7. */
 #define WASTE_SHARE 4
+#define WASTE_SHARE_MAX 2
+#define WASTE_SHARE_ALL 8
 
 struct marks {
     struct repo *r;
@@ -100,10 +104,11 @@ struct repacking {
     struct writer *w;
     const struct marks *m;
     struct fetcher *f;
+    uint64_t moved, waste; /* plain bytes so far, of frames; under set_lock */
 };
 /* A pack that is moved; where something live is in it, where that is a help. */
 struct move {
-    const struct repacking *by;
+    struct repacking *by;
     const struct pack_fact *of;
     struct location at;
     uint64_t live; /* bytes */
@@ -150,8 +155,7 @@ static int thin_first(const void *a, const void *b) {
 
 /* The packs in the order in which they are moved, of which the fetcher is told where that is a help: those that come in
  * pieces first, as their pieces are waited for while the others, which come whole, are worked on. */
-static int moves_make(const struct repacking *by, const struct pack_facts *which, struct move **ret,
-                      struct error *err) {
+static int moves_make(struct repacking *by, const struct pack_facts *which, struct move **ret, struct error *err) {
     const struct repo *r = by->w->repo;
     void *mem;
     int rc = mem_alloc((which->n + 1) * sizeof(struct move), &mem, err);
@@ -173,6 +177,7 @@ struct moving_pack {
     struct writer *w;
     const struct marks *m;
     struct fetcher *f;
+    struct repacking *by;
     struct pack_in *in;
     struct pack_in *own; /* of `in`, when it is ours */
     void *hold;          /* else the fetcher's */
@@ -214,16 +219,27 @@ static int parts_move(struct moving_pack *p, uint32_t ordinal, struct error *err
     return rc;
 }
 
-/* Whether a frame goes as it is, so that nothing is compressed again: one of which little is dead, as little may be of
- * a pack that stays. A delta never: its chunk may be another's base here. Under set_lock. */
-static bool goes_whole(const struct moving_pack *p, const struct frame *fr) {
+/* How much of a frame is dead, or stored by now; more than all of a delta, which never goes as it is: its chunk may be
+ * another's base here. Under set_lock. */
+static uint64_t frame_waste(const struct moving_pack *p, const struct frame *fr) {
     uint64_t waste = 0;
-    if (fr->codec == CODEC_ZSTD_DELTA) return false;
+    if (fr->codec == CODEC_ZSTD_DELTA) return UINT64_MAX;
     for (unsigned k = 0; k < fr->member_count; k++) {
         const struct member mem = frame_member(fr, k);
         if (idset_has(&p->w->set, mem.id.b) || !member_lives(p, &mem)) waste += mem.len;
     }
-    return waste <= fr->plain_len / WASTE_SHARE && waste < fr->plain_len;
+    return waste;
+}
+
+/* Whether a frame goes as it is. Under set_lock. */
+static bool goes_whole(const struct moving_pack *p, const struct frame *fr) {
+    struct repacking *by = p->by;
+    const uint64_t waste = frame_waste(p, fr), len = fr->plain_len;
+    const bool few = by->waste + waste <= (by->moved + len) / WASTE_SHARE_ALL;
+    const bool whole = waste < len && waste <= len / (few ? WASTE_SHARE_MAX : WASTE_SHARE);
+    if (whole) by->waste += waste;
+    by->moved += whole ? len : waste < len ? len - waste : 0;
+    return whole;
 }
 
 /* Whether nothing of a frame is anywhere else, so that there is nothing that it could put out of its place: then it
@@ -251,7 +267,7 @@ static int claim(void *ctx, const struct frame *fr, bool *ret, struct error *err
     struct writer *w = t->p->w;
     int rc = 0;
     pthread_mutex_lock(&w->set_lock);
-    *ret = t->only || goes_whole(t->p, fr);
+    *ret = t->only || frame_waste(t->p, fr) <= fr->plain_len / WASTE_SHARE_MAX;
     for (unsigned k = 0; k < fr->member_count && *ret && rc == 0; k++) {
         const struct member mem = frame_member(fr, k);
         if (!idset_has(&w->set, mem.id.b)) rc = idset_add(&w->set, mem.id.b, err);
@@ -283,7 +299,6 @@ static int frames_move(struct moving_pack *p, const struct digest *pack, const s
     int rc = 0;
     for (uint32_t i = 0; rc == 0 && i < pack_in_frames(p->in); i++) {
         const struct frame *fr = pack_in_frame(p->in, i);
-        void *mem;
         pthread_mutex_lock(&p->w->set_lock);
         const bool whole = goes_whole(p, fr);
         pthread_mutex_unlock(&p->w->set_lock);
@@ -291,8 +306,8 @@ static int frames_move(struct moving_pack *p, const struct digest *pack, const s
             rc = parts_move(p, i, err);
             continue;
         }
-        if ((rc = mem_alloc(sizeof(struct moving_frame) + fr->stored_len, &mem, err)) < 0) break;
-        struct moving_frame *t = mem;
+        struct moving_frame *t = seam_alloc(sizeof *t + fr->stored_len);
+        if (!t) return error_set(err, ERR_NO_MEMORY, "no memory for a frame of %u bytes", fr->stored_len);
         t->p = p;
         t->ordinal = i;
         t->only = frame_only(p, pack, i);
@@ -322,7 +337,7 @@ static int pack_move(const struct move *v, struct error *err) {
     if (rc == 0) rc = mem_alloc(sizeof(struct moving_pack), &mem, err);
     if (rc < 0) return rc;
     struct moving_pack *p = mem;
-    *p = (struct moving_pack){.w = w, .m = v->by->m, .f = f, .holds = 1};
+    *p = (struct moving_pack){.w = w, .m = v->by->m, .f = f, .by = v->by, .holds = 1};
     if (v->found) {
         const struct pack_in *in = NULL;
         at = v;
@@ -403,7 +418,7 @@ int repack(struct repo *r, const struct marks *m, const struct pack_facts *which
     int rc = writer_open_bare(r, &o, &w, err);
     if (rc == 0) rc = fetcher_new(r, &r->index, NULL, 16u << 20, &f, err);
     if (rc == 0) fetch_reader(f);
-    const struct repacking by = {w, m, f};
+    struct repacking by = {.w = w, .m = m, .f = f};
     if (rc == 0) rc = moves_make(&by, which, &moves, err);
     if (rc == 0) rc = packs_move(w, moves, which->n, err);
     if (w) pool_drain(w->pool);                 /* its tasks fetch */

@@ -3,6 +3,7 @@
 #include "repo/writer_internal.h"
 #include "repo_kit.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -155,11 +156,80 @@ static void what_is_nowhere_else_goes_as_it_is(void **state) {
     kit_end(&k);
 }
 
+#define SMALL 40000u /* six of them are a frame */
+#define FRAMES 24u
+#define SMALLS (6 * FRAMES)
+
+static uint8_t smalls[SMALLS][SMALL];
+
+/* Of each frame the first `dead` items are forgotten, and all packs of data are moved: how many of those items went
+ * with the others. What lives is read from what was moved. */
+static unsigned dead_that_went(unsigned dead) {
+    struct kit k;
+    struct kit_item all[SMALLS], live[SMALLS];
+    char names[SMALLS][8];
+    struct error err = ERROR_INIT;
+    struct pack_facts packs = {0};
+    struct digests runs = {0};
+    struct index x = {0};
+    struct digest sha, id;
+    struct location l;
+    struct bytes key;
+    size_t n = 0, w = 0;
+    unsigned went = 0;
+    kit_begin(&k);
+    k.threads = 1;
+    k.checkpoint_bytes = 1u << 30;
+    for (unsigned i = 0; i < SMALLS; i++) {
+        snprintf(names[i], sizeof names[i], "%03u", i);
+        all[i] = (struct kit_item){names[i], CONTENT_FILE, smalls[i], SMALL};
+        if (i % 6 >= dead) live[n++] = all[i];
+    }
+    const uint64_t first = kit_backup(&k, "t", all, SMALLS, true, NULL);
+    const uint64_t second = kit_backup(&k, "t", live, n, true, NULL);
+    kit_ok(repo_forget(k.repo, &first, 1, "test", &err), &err);
+    kit_ok(repo_sync(k.repo, &err), &err);
+    kit_ok(index_packs(k.repo, &packs, &err), &err);
+    for (size_t i = 0; i < packs.n; i++)
+        if (!packs.f[i].meta) packs.f[w++] = packs.f[i];
+    moved(&k, packs.f, w, &runs);
+    for (size_t i = 0; i < runs.n; i++) kit_ok(index_add(k.repo, &x, &runs.d[i], &err), &err);
+    kit_ok(repo_id_key(k.repo, 0, &key, &err), &err);
+    for (unsigned i = 0; i < SMALLS; i++) {
+        sha256(BYTES_OF(smalls[i], SMALL), &sha);
+        chunk_id(key, CHUNK_DATA, &sha, &id);
+        const bool there = index_find(&x, id.b, &l);
+        if (i % 6 < dead)
+            went += there;
+        else
+            assert_true(there);
+    }
+    index_free(&x);
+    kit_expect(&k, second, live, n);
+    seam_free(packs.f);
+    digests_free(&runs);
+    kit_end(&k);
+    return went;
+}
+
+static void frames_go_as_they_are_while_little_of_all_is_dead(void **state) {
+    (void)state;
+    assert_int_equal(dead_that_went(1), FRAMES); /* a sixth of each */
+    for (unsigned dead = 2; dead <= 3; dead++) {
+        const unsigned went = dead_that_went(dead), live = SMALLS - dead * FRAMES;
+        assert_true(went >= dead && went % dead == 0);
+        assert_true(went * 8 <= live + went);
+    }
+    assert_int_equal(dead_that_went(4), 0); /* too much to take along */
+}
+
 int main(void) {
+    for (unsigned i = 0; i < SMALLS; i++) kit_random(smalls[i], SMALL, 100 + i);
     kit_random(noise, sizeof noise, 7);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_copy_that_is_not_what_its_id_says_takes_no_place),
         cmocka_unit_test(what_is_nowhere_else_goes_as_it_is),
+        cmocka_unit_test(frames_go_as_they_are_while_little_of_all_is_dead),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
