@@ -402,8 +402,7 @@ int frame_carry(struct writer *w, struct pack_in *in, uint32_t ordinal, uint8_t 
     for (unsigned i = 0; i < fr->member_count && rc == 0; i++) members[i] = frame_member(fr, i);
     if (rc == 0) rc = (s = seat_take(w, fr->plain_len, err)) ? 0 : -(int)err->code;
     if (rc == 0) rc = pack_in_unseal(in, ordinal, sealed, sealed, err);
-    if (rc == 0 && prove)
-        rc = frame_verify(w->repo, in, ordinal, s->codec, payload, BYTES_OF(NULL, 0), s->plain, NULL, NULL, err);
+    if (rc == 0 && prove) rc = frame_verify(w->repo, in, ordinal, s->codec, payload, BYTES_OF(NULL, 0), s->plain, err);
     if (rc == 0) rc = claim(ctx, fr, ret_moved, err);
     if (rc == 0 && *ret_moved) {
         w->new_chunks += fr->member_count;

@@ -37,6 +37,10 @@ struct codec {
     uint8_t scratch[ZSTD_COMPRESSBOUND(TRIAL_BYTES_MAX)];
     uint8_t *room;
     size_t room_cap;
+    struct {
+        struct bytes in; /* what is left of it */
+        size_t plain_len, have;
+    } steps;
 };
 
 static int set(ZSTD_CCtx *z, ZSTD_cParameter p, int value, struct error *err) {
@@ -270,6 +274,12 @@ static int corrupt(struct bytes in, size_t plain_len, const char *why, struct er
                      plain_len, why);
 }
 
+static int undecodable(struct bytes in, size_t plain_len, size_t r, struct error *err) {
+    if (ZSTD_getErrorCode(r) == ZSTD_error_memory_allocation)
+        return error_set(err, ERR_NO_MEMORY, "no memory to decode a chunk");
+    return corrupt(in, plain_len, ZSTD_getErrorName(r), err);
+}
+
 int codec_decode(struct codec *c, enum codec_kind kind, struct bytes in, struct bytes base, uint8_t *out,
                  size_t plain_len, struct error *err) {
     if (kind == CODEC_RAW) {
@@ -285,11 +295,36 @@ int codec_decode(struct codec *c, enum codec_kind kind, struct bytes in, struct 
     size_t n = ZSTD_DCtx_refPrefix(c->decoder, delta ? base.ptr : NULL, delta ? base.len : 0);
     if (!ZSTD_isError(n)) n = ZSTD_decompressDCtx(c->decoder, out, plain_len, in.ptr, in.len);
     (void)ZSTD_DCtx_refPrefix(c->decoder, NULL, 0);
-    if (ZSTD_isError(n)) {
-        if (ZSTD_getErrorCode(n) == ZSTD_error_memory_allocation)
-            return error_set(err, ERR_NO_MEMORY, "no memory to decode a chunk");
-        return corrupt(in, plain_len, ZSTD_getErrorName(n), err);
-    }
+    if (ZSTD_isError(n)) return undecodable(in, plain_len, n, err);
     if (n != plain_len) return corrupt(in, plain_len, "it decodes to fewer bytes", err);
+    return 0;
+}
+
+int codec_steps(struct codec *c, struct bytes in, size_t plain_len, struct error *err) {
+    const char *fault = frame_fault(in, plain_len);
+    if (fault != NULL) return corrupt(in, plain_len, fault, err);
+    const size_t n = ZSTD_decompressBegin(c->decoder);
+    if (ZSTD_isError(n)) return undecodable(in, plain_len, n, err);
+    c->steps.in = in;
+    c->steps.plain_len = plain_len;
+    c->steps.have = 0;
+    return 0;
+}
+
+int codec_step(struct codec *c, uint8_t *out, size_t upto, size_t *ret_have, struct error *err) {
+    const size_t plain_len = c->steps.plain_len;
+    struct bytes *in = &c->steps.in;
+    for (;;) {
+        const size_t need = ZSTD_nextSrcSizeToDecompress(c->decoder);
+        if (c->steps.have >= upto && (c->steps.have < plain_len || need == 0)) break;
+        if (need == 0) return corrupt(*in, plain_len, "it decodes to fewer bytes", err);
+        if (need > in->len) return corrupt(*in, plain_len, "it is truncated", err);
+        const size_t n =
+            ZSTD_decompressContinue(c->decoder, out + c->steps.have, plain_len - c->steps.have, in->ptr, need);
+        if (ZSTD_isError(n)) return undecodable(*in, plain_len, n, err);
+        *in = BYTES_OF(in->ptr + need, in->len - need);
+        c->steps.have += n;
+    }
+    *ret_have = c->steps.have;
     return 0;
 }

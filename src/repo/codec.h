@@ -35,5 +35,11 @@ int codec_encode_delta(struct codec *c, struct bytes in, struct bytes base, int 
  * of exactly that size; never writes past plain_len; window size capped at 8 MiB.
  * A frame does not name its base: with a wrong one it is refused or decodes to other bytes, so check the chunk's id. */
 int codec_decode(struct codec *c, enum codec_kind kind, struct bytes in, struct bytes base, uint8_t *out, size_t plain_len, struct error *err) PK_CHECK;
+/* A frame of CODEC_ZSTD in steps: codec_steps begins, `in` stays the caller's and where it is until the last step, and
+ * nothing else is decoded meanwhile. codec_step goes on until the first `upto` of the plain_len bytes are in `out`, the
+ * same at each step: perhaps more, *ret_have of them, and it writes to none that were there. Errors as of codec_decode,
+ * after which there is no further step; damage behind what was asked for is found by the step that comes to it. */
+int codec_steps(struct codec *c, struct bytes in, size_t plain_len, struct error *err) PK_CHECK;
+int codec_step(struct codec *c, uint8_t *out, size_t upto, size_t *ret_have, struct error *err) PK_CHECK;
 
 #endif

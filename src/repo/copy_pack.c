@@ -163,7 +163,7 @@ static int frame_move(struct copier *c, struct copy_bench *b, struct pack_in *in
         rc = fetch_base(c->fetcher, fr->base.b, &fr->base, &base, err);
         if (rc < 0) rc = error_wrap(err, "%s: the base of frame %u", pack_in_key(in), ordinal);
     }
-    if (rc == 0) rc = frame_verify(c->from, in, ordinal, b->codec, payload, base.data, b->plain, NULL, NULL, err);
+    if (rc == 0) rc = frame_verify(c->from, in, ordinal, b->codec, payload, base.data, b->plain, err);
     if (base.hold) fetch_release(c->fetcher, &base);
     for (unsigned i = 0; i < fr->member_count && rc == 0; i++) b->members[i] = frame_member(fr, i);
     if (rc < 0) return rc;

@@ -1,5 +1,9 @@
 /* Decoded chunks through two caches: pack directories, and decoded frames (a frame holds neighbours that are asked for
- * next). A frame that one thread is decoding is waited for by the others. */
+ * next). A frame that one thread is decoding is waited for by the others.
+ *
+ * Of a frame of which one member is wanted alone, what is in front of that member's end is decoded. The frame keeps the
+ * decoder, and who wants a later member goes on with it, one thread at a time; what is decoded is never written again.
+ * When the decoder has gone to another frame, or finds damage, the frame is loaded anew and whole. */
 #include "crypto/sha256_x2.h"
 #include "repo/ahead.h"
 
@@ -10,16 +14,18 @@
 #define SPARES 4     /* fresh memory for each frame costs a quarter of decoding it */
 #define SPARE_MIN (256u << 10)
 #define SPARE_MAX (2u << 20)
+#define BEGUN 16 /* frames that keep a decoder */
 
 struct cached_frame {
     struct digest pack;
     uint32_t ordinal;
-    bool ready, failed, delta;
+    bool ready, failed, delta, moving; /* moving: a thread decodes more of it */
     unsigned holds;
     uint64_t used;
     size_t cost;
     uint8_t *plain;
-    uint32_t plain_len, plain_cap;
+    uint32_t plain_len, plain_cap, have; /* have: so much is decoded */
+    struct seat *seat;                   /* that decodes the rest */
     unsigned count;
     struct digest *ids, *shas;
     atomic_uchar *proven; /* that a member is what its id says; its sha is known then */
@@ -56,6 +62,7 @@ struct fetcher {
     } spares[SPARES]; /* of frames that went */
     uint64_t clock;
     struct seat *seats;
+    struct cached_frame *begun[BEGUN];
     struct ahead *ahead; /* NULL where reads cost little */
 };
 
@@ -84,8 +91,20 @@ int fetcher_new(struct repo *r, const struct index *x, pthread_rwlock_t *lock, s
     return 0;
 }
 
-static void frame_free(struct cached_frame *c) {
+/* Under the lock: others may have the frame's decoder. */
+static void frame_settle(struct fetcher *f, struct cached_frame *c) {
+    if (!c->seat) return;
+    for (unsigned i = 0; i < BEGUN; i++)
+        if (f->begun[i] == c) f->begun[i] = NULL;
+    c->seat->next = f->seats;
+    f->seats = c->seat;
+    c->seat = NULL;
+}
+
+/* Under the lock. */
+static void frame_free(struct fetcher *f, struct cached_frame *c) {
     if (!c) return;
+    frame_settle(f, c);
     seam_free(c->plain);
     seam_free(c->ids);
     seam_free(c->shas);
@@ -128,7 +147,7 @@ void fetcher_free(struct fetcher *f) {
         while (f->frames[i]) {
             struct cached_frame *c = f->frames[i];
             f->frames[i] = c->next;
-            frame_free(c);
+            frame_free(f, c);
         }
     for (int i = 0; i < DIRS_MAX; i++) pack_in_free(f->dirs[i].in);
     for (unsigned i = 0; i < SPARES; i++) seam_free(f->spares[i].p);
@@ -169,7 +188,7 @@ static void evict(struct fetcher *f) {
         f->bytes -= gone->cost;
         f->room->used -= gone->cost;
         plain_keep(f, gone);
-        frame_free(gone);
+        frame_free(f, gone);
     }
 }
 
@@ -332,7 +351,7 @@ int frames_hold(struct repo *r, struct pack_in *in, const uint32_t *ordinals, ui
 }
 
 static int members_verify(struct repo *r, struct pack_in *in, uint32_t ordinal, const uint8_t *plain,
-                          struct digest *ids, struct digest *shas, struct error *err) {
+                          struct digest *shas, struct error *err) {
     const struct frame *fr = pack_in_frame(in, ordinal);
     struct held_chunks h;
     bool good = true;
@@ -344,30 +363,27 @@ static int members_verify(struct repo *r, struct pack_in *in, uint32_t ordinal, 
     if (!good)
         return error_set(err, ERR_OBJECT_CORRUPT, "%s: a chunk of frame %u is not what its id says", pack_in_key(in),
                          ordinal);
-    for (unsigned i = 0; i < fr->member_count && ids; i++) ids[i] = frame_member(fr, i).id;
     return 0;
 }
 
 /* Without `prove`, members are left to be checked when they are handed out. */
 static int payload_decode(struct repo *r, struct pack_in *in, uint32_t ordinal, struct codec *codec,
-                          struct bytes payload, struct bytes base, bool prove, uint8_t *plain, struct digest *ids,
-                          struct digest *shas, struct error *err) {
+                          struct bytes payload, struct bytes base, bool prove, uint8_t *plain, struct digest *shas,
+                          struct error *err) {
     const struct frame *fr = pack_in_frame(in, ordinal);
     int rc = codec_decode(codec, fr->codec, payload, base, plain, fr->plain_len, err);
     if (rc < 0) return error_wrap(err, "%s: frame %u", pack_in_key(in), ordinal);
-    if (prove) return members_verify(r, in, ordinal, plain, ids, shas, err);
-    for (unsigned i = 0; i < fr->member_count && ids; i++) ids[i] = frame_member(fr, i).id;
-    return 0;
+    return prove ? members_verify(r, in, ordinal, plain, shas, err) : 0;
 }
 
 int frame_verify(struct repo *r, struct pack_in *in, uint32_t ordinal, struct codec *codec, struct bytes payload,
-                 struct bytes base, uint8_t *plain, struct digest *ids, struct digest *shas, struct error *err) {
-    return payload_decode(r, in, ordinal, codec, payload, base, true, plain, ids, shas, err);
+                 struct bytes base, uint8_t *plain, struct error *err) {
+    return payload_decode(r, in, ordinal, codec, payload, base, true, plain, NULL, err);
 }
 
-static int decode_once(struct repo *r, struct pack_in *in, uint32_t ordinal, struct codec *codec,
-                       struct bytes sealed_in, struct bytes base, bool prove, uint8_t *plain, struct digest *ids,
-                       struct digest *shas, struct error *err) {
+/* The payload is in the codec's room. */
+static int payload_open(struct repo *r, struct pack_in *in, uint32_t ordinal, struct codec *codec,
+                        struct bytes sealed_in, struct bytes *ret, struct error *err) {
     const struct frame *fr = pack_in_frame(in, ordinal);
     uint8_t *opened = codec_room(codec, fr->stored_len);
     int rc = 0;
@@ -382,25 +398,30 @@ static int decode_once(struct repo *r, struct pack_in *in, uint32_t ordinal, str
             rc = pack_in_unseal(in, ordinal, opened, opened, err);
         }
     }
-    if (rc == 0)
-        rc = payload_decode(r, in, ordinal, codec, BYTES_OF(opened, fr->stored_len - AEAD_TAG_BYTES), base, prove,
-                            plain, ids, shas, err);
+    if (rc == 0) *ret = BYTES_OF(opened, fr->stored_len - AEAD_TAG_BYTES);
     return rc;
 }
 
+static int decode_once(struct repo *r, struct pack_in *in, uint32_t ordinal, struct codec *codec,
+                       struct bytes sealed_in, struct bytes base, bool prove, uint8_t *plain, struct digest *shas,
+                       struct error *err) {
+    struct bytes payload;
+    int rc = payload_open(r, in, ordinal, codec, sealed_in, &payload, err);
+    return rc < 0 ? rc : payload_decode(r, in, ordinal, codec, payload, base, prove, plain, shas, err);
+}
+
 static int decode(struct repo *r, struct pack_in *in, uint32_t ordinal, struct codec *codec, struct bytes sealed_in,
-                  struct bytes base, bool prove, uint8_t *plain, struct digest *ids, struct digest *shas,
-                  struct error *err) {
-    int rc = decode_once(r, in, ordinal, codec, sealed_in, base, prove, plain, ids, shas, err);
+                  struct bytes base, bool prove, uint8_t *plain, struct digest *shas, struct error *err) {
+    int rc = decode_once(r, in, ordinal, codec, sealed_in, base, prove, plain, shas, err);
     /* A directory that was cached may be of the true pack, and what lies in the store now put over it. */
     if (rc != -ERR_OBJECT_CORRUPT || sealed_in.len || !store_pin_first_version(r->store, pack_in_key(in))) return rc;
     error_clear(err);
-    return decode_once(r, in, ordinal, codec, sealed_in, base, prove, plain, ids, shas, err);
+    return decode_once(r, in, ordinal, codec, sealed_in, base, prove, plain, shas, err);
 }
 
 int frame_open(struct repo *r, struct pack_in *in, uint32_t ordinal, struct codec *codec, struct bytes sealed_in,
                struct bytes base, uint8_t *plain, struct error *err) {
-    return decode(r, in, ordinal, codec, sealed_in, base, false, plain, NULL, NULL, err);
+    return decode(r, in, ordinal, codec, sealed_in, base, false, plain, NULL, err);
 }
 
 /* What a chunk is wanted for. */
@@ -409,6 +430,7 @@ struct use {
     bool unchecked; /* by its id: what is made of it will be */
     bool ahead;     /* nobody takes it yet: what another thread has or decodes is left to it */
     bool alone;     /* its frame's other chunks are not checked with it */
+    bool part;      /* nor decoded, as far as they lie behind it */
     struct sha256_state **stream;
 };
 
@@ -428,7 +450,39 @@ static struct bytes came_ahead(struct fetcher *f, const struct location *l, cons
     return BYTES_OF(held->bytes.ptr + (fr->at - held->at), fr->stored_len);
 }
 
-static int load(struct fetcher *f, const struct copy *l, struct use use, struct cached_frame *c, struct error *err) {
+/* Where the member ends up to which the frame is wanted. */
+static uint32_t wanted_end(const struct cached_frame *c, const uint8_t *id_prefix, bool part) {
+    for (unsigned i = 0; i < c->count && part; i++)
+        if (memcmp(c->ids[i].b, id_prefix, ID_PREFIX_BYTES) == 0) return c->offsets[i + 1];
+    return c->plain_len;
+}
+
+/* Decodes the frame's beginning; then the seat is the frame's. */
+static int begin(struct fetcher *f, struct pack_in *in, struct cached_frame *c, struct seat *seat, struct bytes sealed,
+                 uint32_t upto, struct error *err) {
+    struct bytes payload;
+    size_t have;
+    int rc = payload_open(f->repo, in, c->ordinal, seat->codec, sealed, &payload, err);
+    if (rc == 0) rc = codec_steps(seat->codec, payload, c->plain_len, err);
+    if (rc == 0) rc = codec_step(seat->codec, c->plain, upto, &have, err);
+    if (rc < 0) return rc;
+    c->have = (uint32_t)have;
+    c->seat = seat;
+    pthread_mutex_lock(&f->lock);
+    struct cached_frame **at = NULL;
+    for (unsigned i = 0; i < BEGUN; i++) {
+        struct cached_frame **b = &f->begun[i];
+        if (!*b || (!(*b)->moving && (!at || (*at && (*b)->used < (*at)->used)))) at = b;
+    }
+    if (at && *at) frame_settle(f, *at);
+    if (at) *at = c;
+    if (!at || have == c->plain_len) frame_settle(f, c);
+    pthread_mutex_unlock(&f->lock);
+    return 0;
+}
+
+static int load(struct fetcher *f, const struct copy *l, const uint8_t *id_prefix, struct use use,
+                struct cached_frame *c, struct error *err) {
     struct cached_dir *d;
     struct ahead_hold held = {0};
     struct bytes sealed = {0};
@@ -464,14 +518,18 @@ static int load(struct fetcher *f, const struct copy *l, struct use use, struct 
     c->count = fr->member_count;
     c->kind = fr->kind;
     c->epoch = pack_in_epoch(d->in);
-    for (unsigned i = 0; i < c->count; i++) c->offsets[i + 1] = c->offsets[i] + frame_member(fr, i).len;
+    for (unsigned i = 0; i < c->count; i++) {
+        const struct member m = frame_member(fr, i);
+        c->ids[i] = m.id;
+        c->offsets[i + 1] = c->offsets[i] + m.len;
+    }
     if (fr->codec == CODEC_ZSTD_DELTA) {
         /* Depth is one. A writer that lies about it could otherwise make deltas wait for each other for ever. */
         pthread_mutex_lock(&f->lock);
         c->delta = true;
         pthread_cond_broadcast(&f->cond);
         pthread_mutex_unlock(&f->lock);
-        const struct use unchecked = {.as_base = true, .unchecked = true};
+        const struct use unchecked = {.as_base = true, .unchecked = true, .part = use.part};
         rc = use.as_base ? base_is_delta(err) : fetch(f, fr->base.b, &fr->base, CHUNK_DATA, unchecked, &base, err);
         if (rc < 0) {
             rc = error_wrap(err, "the base of a delta");
@@ -480,14 +538,22 @@ static int load(struct fetcher *f, const struct copy *l, struct use use, struct 
     }
     sealed = came_ahead(f, &l->at, d->in, fr, whole, &held);
     seat = seat_get(f, err);
-    rc = seat
-             ? decode(f->repo, d->in, c->ordinal, seat->codec, sealed, base.data, prove, c->plain, c->ids, c->shas, err)
-             : -(int)err->code;
+    c->cost = sizeof *c + c->plain_cap + c->count * 72u;
+    const uint32_t upto = wanted_end(c, id_prefix, use.part && fr->codec == CODEC_ZSTD);
+    if (seat && upto < c->plain_len) {
+        rc = begin(f, d->in, c, seat, sealed, upto, err);
+        c->cost += fr->stored_len;
+        if (rc == 0) seat = NULL;
+        if (rc != -ERR_OBJECT_CORRUPT) goto out;
+        error_clear(err); /* what it is, and what can be done, is found out with the whole */
+    }
+    rc = seat ? decode(f->repo, d->in, c->ordinal, seat->codec, sealed, base.data, prove, c->plain, c->shas, err)
+              : -(int)err->code;
     if (rc == -ERR_OBJECT_CORRUPT && sealed.len) {
         /* what came ahead is asked for again, and seen past or mended then */
         error_clear(err);
-        rc = decode(f->repo, d->in, c->ordinal, seat->codec, BYTES_OF(NULL, 0), base.data, prove, c->plain, c->ids,
-                    c->shas, err);
+        rc = decode(f->repo, d->in, c->ordinal, seat->codec, BYTES_OF(NULL, 0), base.data, prove, c->plain, c->shas,
+                    err);
     }
     if (rc == -ERR_OBJECT_CORRUPT && base.hold) {
         /* with a base that is what its id says: there may be another copy, and if there is none, that is the news */
@@ -497,11 +563,11 @@ static int load(struct fetcher *f, const struct copy *l, struct use use, struct 
         if (rc < 0)
             rc = error_wrap(err, "the base of a delta");
         else
-            rc = decode(f->repo, d->in, c->ordinal, seat->codec, BYTES_OF(NULL, 0), base.data, prove, c->plain, c->ids,
-                        c->shas, err);
+            rc = decode(f->repo, d->in, c->ordinal, seat->codec, BYTES_OF(NULL, 0), base.data, prove, c->plain, c->shas,
+                        err);
     }
     for (unsigned i = 0; rc == 0 && prove && i < c->count; i++) c->proven[i] = true;
-    c->cost = sizeof *c + c->plain_cap + c->count * 72u;
+    c->have = c->plain_len;
 out:
     if (seat) seat_put(f, seat);
     if (base.hold) fetch_release(f, &base);
@@ -591,6 +657,40 @@ static int member_out(struct fetcher *f, struct cached_frame *c, unsigned i, con
     return 0;
 }
 
+/* Whether the frame is decoded up to there now, by this thread or another. */
+static bool frame_reach(struct fetcher *f, struct cached_frame *c, uint32_t upto) {
+    struct error e = ERROR_INIT;
+    size_t have = 0;
+    pthread_mutex_lock(&f->lock);
+    while (c->have < upto && c->moving) pthread_cond_wait(&f->cond, &f->lock);
+    if (c->have < upto && c->seat) {
+        c->moving = true;
+        pthread_mutex_unlock(&f->lock);
+        int rc = codec_step(c->seat->codec, c->plain, upto, &have, &e);
+        pthread_mutex_lock(&f->lock);
+        c->moving = false;
+        if (rc == 0) c->have = (uint32_t)have;
+        if (rc < 0 || have == c->plain_len) frame_settle(f, c);
+        pthread_cond_broadcast(&f->cond);
+    }
+    const bool is = c->have >= upto;
+    pthread_mutex_unlock(&f->lock);
+    return is;
+}
+
+/* Nobody finds it any more, and who asks again loads it anew. */
+static void frame_disown(struct fetcher *f, struct cached_frame *c) {
+    struct fetched h = {.hold = c};
+    pthread_mutex_lock(&f->lock);
+    if (!c->failed) {
+        frame_unlist(f, c);
+        f->bytes -= c->cost;
+        f->room->used -= c->cost;
+    }
+    pthread_mutex_unlock(&f->lock);
+    fetch_release(f, &h);
+}
+
 static int fetch_copy(struct fetcher *f, const struct copy *l, const uint8_t *id_prefix, const struct digest *full,
                       enum chunk_kind kind, struct use use, struct fetched *ret, struct error *err) {
     const struct digest pack = l->pack;
@@ -611,13 +711,13 @@ again:
         c->holds++;
         while (!c->ready && !c->failed && !(use.as_base && c->delta)) pthread_cond_wait(&f->cond, &f->lock);
         if (use.as_base && c->delta) {
-            if (--c->holds == 0 && c->failed) frame_free(c);
+            if (--c->holds == 0 && c->failed) frame_free(f, c);
             pthread_mutex_unlock(&f->lock);
             return base_is_delta(err);
         }
         if (c->failed) {
             /* why is the other thread's to tell; to say it of this one, try */
-            if (--c->holds == 0) frame_free(c);
+            if (--c->holds == 0) frame_free(f, c);
             goto again;
         }
     } else {
@@ -633,12 +733,12 @@ again:
         c->next = *b;
         *b = c;
         pthread_mutex_unlock(&f->lock);
-        rc = load(f, l, loading, c, err);
+        rc = load(f, l, id_prefix, loading, c, err);
         pthread_mutex_lock(&f->lock);
         if (rc < 0) {
             frame_unlist(f, c);
             pthread_cond_broadcast(&f->cond);
-            if (--c->holds == 0) frame_free(c);
+            if (--c->holds == 0) frame_free(f, c);
             pthread_mutex_unlock(&f->lock);
             return rc;
         }
@@ -655,6 +755,12 @@ again:
         if (c->kind != kind || (full && !digest_equal(&c->ids[i], full))) break;
         bool is = true;
         struct fetched h = {.hold = c};
+        if (!frame_reach(f, c, use.part ? c->offsets[i + 1] : c->plain_len)) {
+            frame_disown(f, c);
+            pthread_mutex_lock(&f->lock);
+            loading.part = false; /* nothing of it is decoded a third time */
+            goto again;
+        }
         if (!use.unchecked) rc = member_out(f, c, i, &use, &is, err);
         if (rc < 0) {
             fetch_release(f, &h);
@@ -662,16 +768,9 @@ again:
         }
         if (!is) {
             /* with all of its members checked, there are other ways to come by it, and words for it */
+            frame_disown(f, c);
             pthread_mutex_lock(&f->lock);
-            if (!c->failed) {
-                frame_unlist(f, c);
-                f->bytes -= c->cost;
-                f->room->used -= c->cost;
-            }
-            pthread_mutex_unlock(&f->lock);
-            fetch_release(f, &h);
-            pthread_mutex_lock(&f->lock);
-            loading.alone = false;
+            loading.alone = loading.part = false;
             goto again;
         }
         *ret = (struct fetched){
@@ -719,7 +818,8 @@ int fetch_chunk(struct fetcher *f, const uint8_t *id_prefix, const struct digest
 
 int fetch_chunk_into(struct fetcher *f, const uint8_t *id_prefix, const struct digest *full, enum chunk_kind kind,
                      struct sha256_state **stream, enum check_of proof, struct fetched *ret, struct error *err) {
-    const struct use use = {.stream = stream, .alone = proof == CHECK_CHUNK};
+    const struct use use = {
+        .stream = stream, .alone = proof == CHECK_CHUNK || proof == CHECK_APART, .part = proof == CHECK_APART};
     if (proof != CHECK_NONE) return fetch(f, id_prefix, full, kind, use, ret, err);
     int rc = fetch(f, id_prefix, full, kind, (struct use){.unchecked = true}, ret, err);
     if (rc == 0 && stream) sha256_update(*stream, ret->data);
@@ -745,7 +845,7 @@ void fetch_release(struct fetcher *f, struct fetched *h) {
     struct cached_frame *c = h->hold;
     h->hold = NULL;
     pthread_mutex_lock(&f->lock);
-    if (--c->holds == 0 && c->failed) frame_free(c);
+    if (--c->holds == 0 && c->failed) frame_free(f, c);
     pthread_mutex_unlock(&f->lock);
 }
 

@@ -519,7 +519,10 @@ int ritem_next(struct ritem *it, struct bytes *ret, struct error *err) {
     if (part && !it->sha && (rc = sha256_new(&it->sha, err)) < 0) return rc;
     scout_lead(it);
     /* of what is read apart, its neighbours are there already for the most part */
-    const enum check_of proof = part && it->late ? CHECK_NONE : part || it->apart ? CHECK_CHUNK : CHECK_FRAME;
+    const enum check_of proof = part && it->late ? CHECK_NONE
+                                : part           ? CHECK_CHUNK
+                                : it->apart      ? CHECK_APART
+                                                 : CHECK_FRAME;
     rc = moving_chunk_into(it->s->chunks, &ref.id, CHUNK_DATA, part ? &it->sha : NULL, proof, &it->chunk, err);
     if (rc < 0) return rc;
     if (it->chunk.data.len != ref.len) return differs(err, "size");

@@ -281,6 +281,7 @@ int fetch_ahead(struct fetcher *f, const struct digest *id, size_t *ret_bytes, s
 enum check_of {
     CHECK_NONE,  /* the stream's digest is what tells whether the chunk is right; its sha is not told */
     CHECK_CHUNK, /* it is checked on its way out, in one pass with the stream's digest when there is one */
+    CHECK_APART, /* the same, and no more of its frame is decoded than that takes */
     CHECK_FRAME, /* its frame's other chunks with it, side by side, for less than each costs: they are wanted too */
 };
 /* The same as fetch_chunk, and `*stream`, unless it is NULL, absorbs the chunk when it is had. */
@@ -292,7 +293,8 @@ int fetch_base(struct fetcher *f, const uint8_t *id_prefix, const struct digest 
                struct error *err) PK_CHECK;
 void fetch_release(struct fetcher *f, struct fetched *c);
 /* Decode an opened frame's payload and check every member against its id. Otherwise as frame_open. */
-int frame_verify(struct repo *r, struct pack_in *in, uint32_t ordinal, struct codec *codec, struct bytes payload, struct bytes base, uint8_t *plain, struct digest *ids, struct digest *shas, struct error *err) PK_CHECK;
+int frame_verify(struct repo *r, struct pack_in *in, uint32_t ordinal, struct codec *codec, struct bytes payload,
+                 struct bytes base, uint8_t *plain, struct error *err) PK_CHECK;
 /* That chunk will be asked for, and what belongs to it (a delta's base): where reads cost a request, what is told before comes
  * in few of them. */
 void fetch_expect(struct fetcher *f, const struct digest *id);

@@ -5,6 +5,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <zstd.h>
 
 #include <cmocka.h>
@@ -402,6 +403,80 @@ static void text_is_told_from_programs_and_noise(void **state) {
     seam_free(in);
 }
 
+/* By steps into fresh pages of `out`, which cannot be written once they are decoded. */
+static int steps(struct codec *c, struct bytes in, uint8_t *out, size_t plain_len, size_t by, struct error *err) {
+    size_t have = 0, upto = 0;
+    int rc = codec_steps(c, in, plain_len, err);
+    memset(out, 0xa5, plain_len + 1);
+    while (rc == 0 && upto < plain_len) {
+        upto = plain_len - upto < by ? plain_len : upto + by;
+        rc = codec_step(c, out, upto, &have, err);
+        assert_true(rc < 0 || (have >= upto && have <= plain_len && have < upto + (128u << 10)));
+        assert_int_equal(mprotect(out, have & ~(size_t)4095, PROT_READ), 0);
+    }
+    assert_int_equal(mprotect(out, plain_len, PROT_READ | PROT_WRITE), 0);
+    assert_int_equal(out[plain_len], 0xa5);
+    return rc;
+}
+
+static void steps_come_to_the_same_as_the_whole(void **state) {
+    static const size_t sizes[] = {3000, 128u << 10, (128u << 10) + 1, 1000000, 1u << 20, 3u << 20};
+    const size_t most = 3u << 20;
+    uint8_t *in = mem(most), *frame = mem(codec_bound(most)), *back = mem(most);
+    uint8_t *out = mmap(NULL, most + 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    struct error err = ERROR_INIT;
+    enum codec_kind kind = CODEC_RAW;
+    assert_ptr_not_equal(out, MAP_FAILED);
+    size_t len = 0;
+    unsigned good = 0;
+    fill_text(in, most);
+    fill_random(in + 400000, 200000); /* blocks that are stored as they are */
+    memset(in + 700000, 7, 150000);   /* and of one byte */
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        const size_t n = sizes[i];
+        assert_int_equal(codec_encode(*state, BYTES_OF(in, n), 1, frame, &len, &kind, &err), 0);
+        assert_int_equal(kind, CODEC_ZSTD);
+        for (size_t by = 50000; by <= n * 2; by *= 3) {
+            assert_int_equal(steps(*state, BYTES_OF(frame, len), out, n, by, &err), 0);
+            assert_memory_equal(out, in, n);
+        }
+        /* of another size than it has: told when the end is asked for, or when there is no room */
+        for (size_t other = n - 1; other <= n + 1; other += 2) {
+            size_t have;
+            error_clear(&err);
+            assert_int_equal(steps(*state, BYTES_OF(frame, len), out, other, n / 2, &err), -ERR_OBJECT_CORRUPT);
+            if (other > n) assert_non_null(strstr(err.text, "it decodes to fewer bytes"));
+            error_clear(&err);
+            assert_int_equal(codec_steps(*state, BYTES_OF(frame, len), n + 1, &err), 0);
+            assert_int_equal(codec_step(*state, out, n / 2, &have, &err), 0);
+            assert_memory_equal(out, in, n / 2);
+        }
+        assert_int_equal(codec_steps(*state, BYTES_OF(frame, len - 1), n, &err), -ERR_OBJECT_CORRUPT);
+        error_clear(&err);
+        /* and of what is garbled, the same is refused, or the same is made */
+        for (unsigned g = 0; g < 60; g++) {
+            uint8_t *at = &frame[rng() % len], was = *at;
+            struct error a = ERROR_INIT, b = ERROR_INIT;
+            *at ^= (uint8_t)(1 + rng() % 255);
+            int one = codec_decode(*state, CODEC_ZSTD, BYTES_OF(frame, len), BYTES_OF(NULL, 0), back, n, &a);
+            int two = steps(*state, BYTES_OF(frame, len), out, n, 100000, &b);
+            assert_int_equal(one, two);
+            if (one == 0) assert_memory_equal(out, back, n);
+            good += one == 0;
+            *at = was;
+        }
+    }
+    assert_true(good > 0);
+    /* a decoder that was left in the midst decodes others */
+    assert_int_equal(codec_steps(*state, BYTES_OF(frame, len), most, &err), 0);
+    assert_int_equal(codec_step(*state, out, 300000, &len, &err), 0);
+    round_trip(*state, BYTES_OF(in, most), 1, CODEC_ZSTD);
+    seam_free(in);
+    seam_free(frame);
+    munmap(out, most + 4096);
+    seam_free(back);
+}
+
 static void what_is_expected_is_no_matter_for_decoding(void **state) {
     static const enum codec_content order[] = {CODEC_PAGES, CODEC_ANY, CODEC_WAL, CODEC_PAGES, CODEC_WAL};
     const size_t n = 300000;
@@ -584,6 +659,7 @@ int main(void) {
         CLAIM(pages_cost_little_against_their_former_selves),
         CLAIM(nothing_is_written_around_the_room_of_short_pages),
         CLAIM(text_is_told_from_programs_and_noise),
+        CLAIM(steps_come_to_the_same_as_the_whole),
         CLAIM(what_is_expected_is_no_matter_for_decoding),
         CLAIM(a_shifted_chunk_of_another_length_is_still_worth_it),
         CLAIM(a_delta_over_half_or_against_nothing_is_not_worth_it),
