@@ -292,9 +292,6 @@ int fetch_chunk_into(struct fetcher *f, const uint8_t *id_prefix, const struct d
 int fetch_base(struct fetcher *f, const uint8_t *id_prefix, const struct digest *full, struct fetched *ret,
                struct error *err) PK_CHECK;
 void fetch_release(struct fetcher *f, struct fetched *c);
-/* Decode an opened frame's payload and check every member against its id. Otherwise as frame_open. */
-int frame_verify(struct repo *r, struct pack_in *in, uint32_t ordinal, struct codec *codec, struct bytes payload,
-                 struct bytes base, uint8_t *plain, struct error *err) PK_CHECK;
 /* That chunk will be asked for, and what belongs to it (a delta's base): where reads cost a request, what is told before comes
  * in few of them. */
 void fetch_expect(struct fetcher *f, const struct digest *id);
@@ -322,6 +319,18 @@ void fetch_dir_release(struct fetcher *f, void *hold);
  * known. They are believed by nobody yet. */
 int fetch_sealed(struct fetcher *f, const struct location *at, struct pack_in *in, uint32_t ordinal, uint8_t *out,
                  struct error *err) PK_CHECK;
+
+/* ---- one frame (frame_read.c) ---- */
+/* Its payload, opened, in the codec's room. `sealed_in` is what is known of it already; none: it is read. */
+int frame_payload(struct repo *r, struct pack_in *in, uint32_t ordinal, struct codec *codec, struct bytes sealed_in,
+                  struct bytes *ret, struct error *err) PK_CHECK;
+/* Opens and decodes it; plain has plain_len bytes. With `prove` its chunks are held against their ids, and their SHA-256s
+ * told when shas is not NULL. What was put over a pack is seen past when it does not decode. */
+int frame_read(struct repo *r, struct pack_in *in, uint32_t ordinal, struct codec *codec, struct bytes sealed_in,
+                 struct bytes base, bool prove, uint8_t *plain, struct digest *shas, struct error *err) PK_CHECK;
+/* Decode an opened frame's payload and check every member against its id. Otherwise as frame_open. */
+int frame_verify(struct repo *r, struct pack_in *in, uint32_t ordinal, struct codec *codec, struct bytes payload,
+                 struct bytes base, uint8_t *plain, struct error *err) PK_CHECK;
 /* Open and decode one frame, without holding its chunks against their ids. plain has plain_len bytes. */
 int frame_open(struct repo *r, struct pack_in *in, uint32_t ordinal, struct codec *codec, struct bytes sealed_in,
                struct bytes base, uint8_t *plain, struct error *err) PK_CHECK;
