@@ -152,6 +152,24 @@ static void archived_print(struct cli *c, const struct verify_result *r) {
                       COUNTED(r->packs_archived, "pack"), size);
 }
 
+/* What others than this program said of a restored copy. */
+static void checks_print(struct cli *c, const json_t *checks) {
+    const json_t *one;
+    size_t i;
+    json_array_foreach(checks, i, one) {
+        const char *result = json_text(one, "result", ""), *why = json_text(one, "why", "");
+        const bool passed = !strcmp(result, "PASSED"), made = strcmp(result, "NOT_CHECKED") != 0;
+        output_styled(c->output,
+                      passed ? STYLE_GOOD
+                      : made ? STYLE_BAD
+                             : STYLE_WARN,
+                      "%s", made ? result : "NOT CHECKED");
+        output_print(c->output, "  %s@%s: %s%s%s%s%s\n", json_text(one, "surface", ""), json_text(one, "snapshot", ""),
+                     json_text(one, "check", ""), made ? " of PostgreSQL " : "", json_text(one, "version", ""),
+                     *why ? ": " : "", why);
+    }
+}
+
 /* Nothing is damaged, and yet nothing can be vouched for. */
 static int unread_error(const struct verify_result *r, struct error *err) {
     error_set(err, ERR_UNVERIFIABLE, "%s could not be read, as they lie in an archive class; %s got no result",
@@ -253,11 +271,12 @@ int verb_run_verify(struct cli *c, struct error *err) {
                             name ? name : "decode", COUNTED(r.points, "recovery point"), COUNTED(r.objects, "object"),
                             size, took, rate);
         archived_print(c, &r);
+        checks_print(c, r.checks);
         json_array_foreach(r.differences, i, d) output_print(
             c->output, "DIFFERS  %s: %s\n", json_string_value(json_object_get(d, "invariant")),
             json_string_value(json_object_get(d, "found")) ? json_string_value(json_object_get(d, "found"))
                                                            : "the restored copy does not match what was captured");
-        output_set_result(c->output, json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:O, s:O*}", "level",
+        output_set_result(c->output, json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:O, s:O*, s:O*, s:I}", "level",
                                                name ? name : "decode", "result",
                                                r.passed && !lacks    ? "PASSED"
                                                : undecided && !lacks ? "INCOMPLETE"
@@ -265,7 +284,8 @@ int verb_run_verify(struct cli *c, struct error *err) {
                                                "snapshots", (json_int_t)r.points, "objects", (json_int_t)r.objects,
                                                "bytes", (json_int_t)r.bytes, "findings", (json_int_t)r.findings,
                                                "duration_ms", (json_int_t)(r.duration_ns / 1000000), "differences",
-                                               r.differences, "unverified", r.unverified));
+                                               r.differences, "unverified", r.unverified, "checks", r.checks,
+                                               "checks_not_made", (json_int_t)r.checks_not_made));
         if (undecided && !lacks)
             rc = aside ? aside_error(&r, err) : unread_error(&r, err);
         else if (!r.passed && !undecided)
@@ -276,6 +296,7 @@ int verb_run_verify(struct cli *c, struct error *err) {
     }
     json_decref(r.differences);
     json_decref(r.unverified);
+    json_decref(r.checks);
     json_decref(s.gone);
     seam_free(s.list);
     work_close(w);

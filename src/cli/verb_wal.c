@@ -5,6 +5,7 @@
 #include "cli/listing.h"
 #include "work/counted.h"
 #include "work/wal.h"
+#include "work/wal_window.h"
 
 #include <stdio.h>
 
@@ -135,15 +136,53 @@ static int show(struct cli *c, const struct wal_view *v, json_t **ret, struct er
     return rc;
 }
 
+/* Between which instants what was seen can be recovered. */
+static int windows(struct cli *c, struct work *w, const struct address *a, const struct wal_view *v, json_t *doc,
+                   struct error *err) {
+    struct wal_window *list = NULL;
+    json_t *rows = NULL;
+    bool known = false;
+    size_t n = 0;
+    int rc = wal_windows_seen(w, a->environment, a->surfaces[0], v, &known, &list, &n, err);
+    if (rc == 0 && known && !(rows = json_array())) rc = error_set(err, ERR_NO_MEMORY, "no memory for the list");
+    for (size_t i = 0; i < n && rc == 0; i++) {
+        char text[120], first[32], last[32];
+        wal_window_text(&list[i], text);
+        time_format(list[i].first_ns, first);
+        time_format(list[i].last_ns, last);
+        output_print(c->output, "Recoverable on %s\n", text);
+        rc = json_push(
+            rows, json_pack("{s:I, s:s, s:s}", "timeline", (json_int_t)list[i].timeline, "first", first, "last", last),
+            err);
+    }
+    seam_free(list);
+    if (rc < 0) {
+        json_decref(rows);
+        return rc;
+    }
+    if (known && n == 0 && v->range_count)
+        output_remark(c->output,
+                      "No instant can be recovered by it: there is no physical backup that it leads on from.");
+    return known ? json_put(doc, "windows", rows, err) : 0;
+}
+
 static int look(struct cli *c, struct work *w, const struct address *a, bool verify, struct error *err) {
     const char *level = options_text(c->options, OPT_LEVEL);
     bool decode = verify && level && strcmp(level, "present") != 0;
     struct wal_view v;
     json_t *doc = NULL;
+    struct error why = ERROR_INIT;
+    /* The log alone tells what there is; the backups that it leads on from are found by the index, too. */
+    bool indexed = verify && work_open_repo(w, a->environment, &why) == 0;
     int rc = work_wal_verify(w, a->environment, a->surfaces[0], decode, on_damaged, c, &v, err);
     if (rc < 0) return rc;
     rc = show(c, &v, &doc, err);
+    if (rc == 0 && verify) rc = json_put(doc, "windows", json_null(), err);
+    /* What was found out is said even so. */
+    if (rc == 0 && verify && (!indexed || windows(c, w, a, &v, doc, &why) < 0))
+        output_warning(c->output, NULL, "between which instants it can be recovered cannot be told: %s", why.text);
     if (rc < 0) {
+        json_decref(doc);
         wal_view_free(&v);
         return rc;
     }

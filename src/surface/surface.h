@@ -151,6 +151,10 @@ struct surface_context {
     size_t key_count;
     const struct surface_claims *claims; /* of a capture, for what it makes outside (claims.h). NULL: there are none */
     const char *scratch_dir;             /* private, 0700, for sockets, password files and scratch instances */
+    /* An array of the caller's. A restore into a scratch instance, and measuring there, append what others than this
+     * program said of it: {"check", "result": "PASSED" | "FAILED" | "NOT_CHECKED", "version", "why", "duration_ms"},
+     * the last three where there are any. NULL: nobody asks. */
+    json_t *checks;
     struct surface_events events;
 };
 /* Threads with which such a driver writes files: one computes while another waits for the disk. One is one. */

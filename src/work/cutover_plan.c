@@ -180,6 +180,13 @@ static int warnings(struct making *m, struct error *err) {
     }
     if (rc == 0 && prepared)
         rc = warn(m, err, "prepared transactions wait to be committed; the freeze refuses while there are any");
+    if (rc == 0 && m->o->amcheck == CUTOVER_AMCHECK_INSTALLED)
+        rc =
+            warn(m, err,
+                 "pg_amcheck looks only into databases that have the extension amcheck, and the others are not checked "
+                 "by it; --amcheck install makes it in them for that long");
+    if (rc == 0 && m->o->amcheck == CUTOVER_AMCHECK_NONE)
+        rc = warn(m, err, "pg_amcheck is not run: nobody looks for damage in tables and indexes");
     if (rc == 0 && m->o->rehearse)
         return warn(
             m, err,

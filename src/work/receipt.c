@@ -110,8 +110,16 @@ static struct about about_of(const struct snapshot_info *info) {
     return (struct about){info->id, info->seq, info->entry};
 }
 
+uint64_t receipt_not_made(const json_t *checks) {
+    const json_t *one;
+    uint64_t n = 0;
+    size_t i;
+    json_array_foreach(checks, i, one) n += !strcmp(json_text(one, "result", ""), "NOT_CHECKED");
+    return n;
+}
+
 int receipt_verification(struct work *w, const struct snapshot_info *info, enum verify_level level, bool passed,
-                         int64_t started_ns, const json_t *detail, struct error *err) {
+                         int64_t started_ns, const json_t *detail, const json_t *checks, struct error *err) {
     struct about a = about_of(info);
     char label[260];
     struct redaction secrets = known_secrets_redaction(&w->known);
@@ -121,7 +129,8 @@ int receipt_verification(struct work *w, const struct snapshot_info *info, enum 
                                     .completed_ns = time_now_ns(),
                                     .items = info->items,
                                     .bytes = info->bytes,
-                                    .findings = passed ? 0 : 1};
+                                    .findings = passed ? 0 : 1,
+                                    .warnings = receipt_not_made(checks)};
     /* times of entries are whole seconds */
     json_t *statement = NULL,
            *extra = json_pack("{s:I}", "duration_ms", (json_int_t)((v.completed_ns - started_ns) / 1000000 + 1));
@@ -133,6 +142,7 @@ int receipt_verification(struct work *w, const struct snapshot_info *info, enum 
         json_object_set_new(extra, "differences", some);
         json_object_set_new(extra, "differences_total", json_integer((json_int_t)n));
     }
+    if (json_array_size(checks)) json_object_set(extra, "checks", (json_t *)checks);
     int rc = evidence_verification(&a, &v, w->principal, extra, &secrets, &statement, err);
     work_label(info, label);
     if (rc == 0) rc = owed_append(w, label, statement, NULL, NULL, err);

@@ -18,8 +18,11 @@ int receipt_success(struct work *w, const struct work_surface *s, const struct j
 /* Append the receipt of a job that failed; `cause` is what went wrong. Where the log cannot be reached it is kept for later, as all
  * of these (owed.h). Best effort: its own failure is answered, not fatal. */
 int receipt_failure(struct work *w, const struct work_surface *s, const struct job *j, const struct error *cause, struct error *err) PK_CHECK;
-/* Append a verification's result. detail (borrowed) may be NULL. */
-int receipt_verification(struct work *w, const struct snapshot_info *info, enum verify_level level, bool passed, int64_t started_ns, const json_t *detail, struct error *err) PK_CHECK;
+uint64_t receipt_not_made(const json_t *checks); /* how many of surface_context.checks could not be made */
+/* Append a verification's result. Borrowed, may be NULL: detail, the differences; checks, what others than this program
+ * said (surface_context.checks), of which those that could not be made are warnings. */
+int receipt_verification(struct work *w, const struct snapshot_info *info, enum verify_level level, bool passed,
+                         int64_t started_ns, const json_t *detail, const json_t *checks, struct error *err) PK_CHECK;
 /* Append a restore's result. `target` names where it went, `before` the backup of what was there, `first` that of
  * before a run that did not end well (empty: none). What came from copies is said. */
 int receipt_restore(struct work *w, const struct snapshot_info *info, const char *plan_sha256, const char *before,

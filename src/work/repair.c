@@ -144,7 +144,7 @@ static int mark(struct repair_job *j, int64_t started_ns, uint64_t *ret, struct 
             if (at == 20 || rc < 0) break;
             rc = json_push(detail, json_pack("{s:s, s:O}", "invariant", "chunks", "lost", name), err);
         }
-        if (rc == 0) rc = receipt_verification(j->w, info, VERIFY_CHECKSUM, false, started_ns, detail, err);
+        if (rc == 0) rc = receipt_verification(j->w, info, VERIFY_CHECKSUM, false, started_ns, detail, NULL, err);
         *ret += rc == 0;
         json_decref(detail);
     }

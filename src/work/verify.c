@@ -102,12 +102,14 @@ int verify_compare(const json_t *want, const json_t *got, json_t *differences, s
     return rc;
 }
 
-static int full_one(struct work *w, const struct snapshot_info *info, json_t *differences, struct error *err) {
+static int full_one(struct work *w, const struct snapshot_info *info, json_t *checks, json_t *differences,
+                    struct error *err) {
     struct work_reading in;
     json_t *scratch = NULL, *got = NULL;
     struct restore_result r = {0};
     int rc = work_reading_open(w, info, &in, err);
     const struct surface_driver *d = in.surface.driver;
+    in.ctx.checks = checks;
     if (rc == 0) rc = d->scratch_start(&in.ctx, in.facts, &scratch, err);
     if (rc < 0) goto out;
     struct restore_request q = {.as_scratch = true, .scratch = scratch, .facts = in.facts, .invariants = in.invariants};
@@ -174,10 +176,10 @@ static int outside(struct run *r, const struct snapshot_info *info, enum verify_
 }
 
 static int sign(struct run *r, const struct snapshot_info *info, enum verify_level level, bool passed,
-                int64_t started_ns, const json_t *detail, struct error *err) {
+                int64_t started_ns, const json_t *detail, const json_t *checks, struct error *err) {
     enum key_role role = repo_keys(r->w->repo)->role;
     if (role == ROLE_ADMIN || role == ROLE_RESTORE)
-        return receipt_verification(r->w, info, level, passed, started_ns, detail, err);
+        return receipt_verification(r->w, info, level, passed, started_ns, detail, checks, err);
     const struct work_events *e = &r->w->options.events;
     char label[260], line[160];
     work_label(info, label);
@@ -266,6 +268,23 @@ static int set_aside(struct work *w, const struct snapshot_info *info, const str
                      err);
 }
 
+/* What was said of one point, for the caller. */
+static int tell(struct verify_result *ret, const struct snapshot_info *info, const json_t *checks, struct error *err) {
+    const json_t *one;
+    char label[260];
+    size_t i;
+    work_label(info, label);
+    json_array_foreach(checks, i, one) {
+        json_t *named = json_pack("{s:s, s:s}", "snapshot", info->id, "surface", label);
+        if (named) json_object_update(named, (json_t *)one);
+        if (!ret->checks && !(ret->checks = json_array())) return error_set(err, ERR_NO_MEMORY, "no memory");
+        int rc = json_push(ret->checks, named, err);
+        if (rc < 0) return rc;
+    }
+    ret->checks_not_made += receipt_not_made(checks);
+    return 0;
+}
+
 int verify_snapshots(struct work *w, const struct snapshot_info *const *snapshots, size_t n, enum verify_level level,
                      verify_finding_cb cb, void *ctx, struct verify_result *ret, struct error *err) {
     struct run r = {.w = w, .harmed = json_object(), .archived = json_object(), .started_ns = time_now_ns()};
@@ -298,6 +317,7 @@ int verify_snapshots(struct work *w, const struct snapshot_info *const *snapshot
             continue;
         }
         enum verify_level reached = level;
+        json_auto_t *checks = json_array();
         json_t *differences = json_array();
         struct error aside = ERROR_INIT; /* why it could not be verified */
         if (good && outside(&r, info, &reached, &good, differences, &aside) < 0) good = false;
@@ -306,7 +326,7 @@ int verify_snapshots(struct work *w, const struct snapshot_info *const *snapshot
         int64_t started_ns = full ? time_now_ns() : r.started_ns;
         if (full) {
             struct error e = ERROR_INIT;
-            int one = full_one(w, info, differences, &e);
+            int one = full_one(w, info, checks, differences, &e);
             struct error lost = ERROR_INIT;
             if (one == -ERR_OBJECT_MISSING && repo_sync(w->repo, &lost) == 0 && !(info = point(w, seqs[i]))) {
                 json_decref(differences); /* forgotten while it was restored: there is nothing to vouch for */
@@ -320,6 +340,7 @@ int verify_snapshots(struct work *w, const struct snapshot_info *const *snapshot
                 json_array_append_new(differences, json_pack("{s:s, s:s}", "invariant", "restore", "found", e.text));
             } else
                 good = json_array_size(differences) == 0;
+            rc = tell(ret, info, checks, err);
         }
         if (aside.code && !of_one_point(w, &aside)) {
             *err = aside;
@@ -327,14 +348,14 @@ int verify_snapshots(struct work *w, const struct snapshot_info *const *snapshot
         } else if (aside.code) {
             if (!first.code) first = aside;
             info = point(w, seqs[i]); /* the log may have been read again */
-            if (info) rc = set_aside(w, info, &aside, ret, err);
+            if (info && rc == 0) rc = set_aside(w, info, &aside, ret, err);
             json_decref(differences);
             continue;
         }
         if (!good) ret->passed = false;
         if (rc == 0)
             rc = sign(&r, info, good || reached <= VERIFY_DECODE ? reached : VERIFY_FULL, good, started_ns, differences,
-                      err);
+                      checks, err);
         ret->points += rc == 0;
         json_array_extend(ret->differences, differences);
         json_decref(differences);
@@ -358,6 +379,8 @@ out:
         json_decref(ret->differences);
         json_decref(ret->unverified);
         ret->unverified = NULL;
+        json_decref(ret->checks);
+        ret->checks = NULL;
         ret->differences = NULL;
         ret->passed = false;
     }
@@ -375,7 +398,7 @@ static int vouch(struct run *r, const uint64_t *seqs, size_t n, enum verify_leve
         ret->points++;
         if (json_object_get(r->harmed, info->id) || json_object_get(r->harmed, "*")) {
             /* said once, until it is whole again */
-            if (!info->verify_failed) rc = sign(r, info, level, false, r->started_ns, NULL, err);
+            if (!info->verify_failed) rc = sign(r, info, level, false, r->started_ns, NULL, NULL, err);
             continue;
         }
         for (size_t k = 0; k < r->covered_count; k++)
@@ -387,7 +410,7 @@ static int vouch(struct run *r, const uint64_t *seqs, size_t n, enum verify_leve
         struct error e = ERROR_INIT;
         bool asked = outside(r, info, &reached, &good, differences, &e) == 0;
         if (asked && (good || !info->verify_failed))
-            rc = sign(r, info, reached, good, oldest_ns, good ? NULL : differences, err);
+            rc = sign(r, info, reached, good, oldest_ns, good ? NULL : differences, NULL, err);
         json_decref(differences);
         ret->passed &= good;
         ret->vouched += rc == 0 && good && asked;

@@ -22,6 +22,9 @@ struct verify_result {
     size_t vouched; /* with a budget: points of which every object was checked within the window, and that say so now */
     int64_t duration_ns;
     json_t *unverified; /* owned by the caller; NULL without any: [{"snapshot","surface","code","text"}] */
+    json_t *checks; /* owned by the caller; NULL without any: what others than this program said at level full, of each
+                     * point (surface_context.checks, with "snapshot" and "surface"), also of one in `unverified` */
+    uint64_t checks_not_made; /* of these */
     json_t *differences; /* owned by the caller: [{"invariant","expected","found"}] of level full */
 };
 typedef void (*verify_finding_cb)(void *ctx, const struct verify_finding *f);
@@ -33,7 +36,9 @@ typedef void (*verify_finding_cb)(void *ctx, const struct verify_finding *f);
  * A point that needs packs out of an archive class gets no receipt unless something else of it is damaged, and nothing passes.
  * A point whose own check could not be carried out (what it has outside is out of reach, no scratch server can be had) gets no
  * receipt and is in ret->unverified; the others go on, and nothing passes. When that is so of all, its error is answered.
- * Full first checks up to decode, then restores each into a scratch place and compares invariants. */
+ * Full first checks up to decode, then restores each into a scratch place and compares invariants; what a check of others'
+ * (ret->checks) finds is damage. One that could not be made, since there is no such program, hinders nothing: it is in the
+ * receipt, whose result then is WARNED. */
 int verify_snapshots(struct work *w, const struct snapshot_info *const *snapshots, size_t n, enum verify_level level, verify_finding_cb cb, void *ctx, struct verify_result *ret, struct error *err) PK_CHECK;
 
 /* Append to differences what of `want` (invariants of a capture) `got` does not have or has otherwise; what was not

@@ -75,6 +75,15 @@ static void take(struct wal_window *x, int64_t first_ns, uint64_t from) {
     if (from < x->from) x->from = from;
 }
 
+/* Whether the server wrote something with wal_level=minimal behind that place of a range: what lies before is led there
+ * and no further, to an instant that is not known. Only where that was looked for. */
+static bool minimal_after(const struct wal_view *v, const struct wal_range *r, uint64_t lsn) {
+    for (size_t i = 0; i < v->gap_count; i++)
+        if (v->gaps[i].minimal && v->gaps[i].timeline == r->timeline && v->gaps[i].to > lsn && v->gaps[i].from < r->to)
+            return true;
+    return false;
+}
+
 /* From a base in the range itself, or over the fork from a window of the parent. */
 static int window_make(struct work_wal *h, const struct wal_view *v, const struct wal_range *r, const struct bases *b,
                        const struct wal_window *before, size_t n, struct wal_window *x, struct error *err) {
@@ -83,13 +92,14 @@ static int window_make(struct work_wal *h, const struct wal_view *v, const struc
     *x = (struct wal_window){.timeline = r->timeline, .last_ns = r->last_ns, .from = UINT64_MAX, .to = r->to};
     for (size_t i = 0; i < b->n; i++) {
         const struct wal_base *at = &b->items[i].at;
-        if (at->timeline == r->timeline && (at->lsn & mask) >= r->from && at->lsn < r->to)
+        if (at->timeline == r->timeline && (at->lsn & mask) >= r->from && at->lsn < r->to &&
+            !minimal_after(v, r, at->lsn))
             take(x, b->items[i].end_ns, at->lsn & mask);
     }
     int rc = r->timeline > 1 ? parent_of(h, v->system, r->timeline, &parent, &fork, err) : 0;
     for (size_t i = 0; i < n && rc == 0 && parent; i++)
         if (before[i].timeline == parent && before[i].from <= (fork & mask) && before[i].to >= (fork & mask) &&
-            r->from <= (fork & mask) && r->to > fork)
+            r->from <= (fork & mask) && r->to > fork && !minimal_after(v, r, fork))
             take(x, r->first_ns > before[i].first_ns ? r->first_ns : before[i].first_ns, r->from);
     if (x->last_ns < x->first_ns) x->last_ns = x->first_ns;
     return rc;
@@ -135,6 +145,19 @@ int wal_windows_of(struct work *w, const char *environment, const char *surface,
     work_wal_close(h);
     wal_view_free(&v);
     return rc < 0 ? error_wrap(err, "looking at the WAL of %s/%s", environment, surface) : 0;
+}
+
+int wal_windows_seen(struct work *w, const char *environment, const char *surface, const struct wal_view *v,
+                     bool *ret_known, struct wal_window **ret, size_t *ret_n, struct error *err) {
+    struct work_wal *h = NULL;
+    *ret = NULL;
+    *ret_n = 0;
+    *ret_known = repo_keys(w->repo)->read_secret != NULL;
+    if (!*ret_known) return 0;
+    int rc = work_wal_open(w, environment, surface, &h, err);
+    if (rc == 0) rc = wal_windows(h, v, ret, ret_n, err);
+    work_wal_close(h);
+    return rc < 0 ? error_wrap(err, "looking for what the WAL of %s/%s leads to", environment, surface) : 0;
 }
 
 void wal_window_text(const struct wal_window *x, char out[120]) {

@@ -17,6 +17,10 @@ int wal_windows(struct work_wal *h, const struct wal_view *v, struct wal_window 
                 struct error *err) PK_CHECK;
 /* The same from nothing, by all that is kept anywhere (work_wal_open_all); none for a surface without WAL. */
 int wal_windows_of(struct work *w, const char *environment, const char *surface, struct wal_window **ret, size_t *ret_n, struct error *err) PK_CHECK;
+/* The same by what a verification of this place saw. *ret_known: the key reads; with another there are none. The
+ * repository of `w` is open, its index with it. */
+int wal_windows_seen(struct work *w, const char *environment, const char *surface, const struct wal_view *v,
+                     bool *ret_known, struct wal_window **ret, size_t *ret_n, struct error *err) PK_CHECK;
 /* "timeline 2 from 2026-… to 2026-…" */
 void wal_window_text(const struct wal_window *x, char out[120]);
 

@@ -127,7 +127,7 @@ YAML
     cluster_stop "$N" && tool pg_checksums --check -D "$N/data"
     claim "$v: ... and pg_checksums finds nothing"
     gone
-    w verify "lab/$surface" --level full && says 'VERIFIED  level full'
+    w verify "lab/$surface" --level full && says 'VERIFIED  level full' && grep -q "^$([ -x "$PG_BIN/pg_verifybackup" ] && echo PASSED || echo NOT CHECKED) .*: pg_verifybackup" out && grep -q '^[A-Z ]* .*: pg_amcheck' out
     claim "$v: $surface is restored into a scratch server, and is what was captured"
   done
   w backup lab/host lab/link

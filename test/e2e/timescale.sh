@@ -68,15 +68,20 @@ pk verify lab/dump --level full && says 'VERIFIED  level full'
 claim 'both are verified in a scratch server'
 sql -d metrics_copy -c "SELECT drop_chunks('reading', older_than => timestamptz '2026-01-05')" >/dev/null
 # ---- a restore that is killed ----
-"$P" restore lab/dump --path db/metrics/contents --into metrics_killed >killed.out 2>killed.err </dev/null &
-pid=$!
-for i in $(seq 400); do
-  [ "$(sql -c "SELECT count(*) FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase WHERE datname = 'metrics_killed' AND 'timescaledb.restoring=on' = ANY (setconfig)")" = 1 ] && break
-done
-children=$(pgrep -P "$pid")
-kill -9 "$pid" $children
-wait "$pid" 2>/dev/null
-[ "$(sql -c "SELECT count(*) FROM pg_db_role_setting WHERE 'timescaledb.restoring=on' = ANY (setconfig)")" = 1 ]
+restoring() { sql -c "SELECT count(*) FROM pg_db_role_setting WHERE 'timescaledb.restoring=on' = ANY (setconfig)"; }
+of_killed() { [ "$(sql -c "SELECT count(*) FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase WHERE datname = 'metrics_killed' AND 'timescaledb.restoring=on' = ANY (setconfig)")" = 1 ]; }
+planned() { pk restore lab/dump --path db/metrics/contents --into metrics_killed --dry-run --json && plan=$(result plan); }
+killed() { # the run of the plan, in the mode
+  local pid children
+  "$P" restore --plan "$plan" >killed.out 2>killed.err </dev/null &
+  pid=$!
+  halted $pid of_killed
+  children=$(pgrep -P "$pid")
+  kill -9 "$pid" $children
+  wait "$pid" 2>/dev/null
+  [ "$(restoring)" = 1 ]
+}
+planned && killed
 claim 'a restore is killed in its middle'
 pk doctor
 status=$?
@@ -85,10 +90,15 @@ claim "doctor tells of it (status $status)"
 metrics sql -d metrics >got && diff metrics.want got >out
 claim '... and the live database is as it was'
 fails 5 PK-RST-001 restore lab/dump --path db/metrics/contents --into metrics_killed
-claim 'the half of a database is not written into again'
-sql -c 'DROP DATABASE metrics_killed WITH (FORCE)' && pk restore lab/dump --path db/metrics/contents --into metrics_killed && metrics sql -d metrics_killed >got && diff metrics.want got >out && pk doctor
-claim 'once it is dropped, the restore goes through, and doctor is content'
-for d in metrics_copy metrics_killed map_copy; do sql -c "DROP DATABASE $d WITH (FORCE)"; done
+claim 'the half of a database is not written into by another restore'
+pk restore --plan "$plan" && metrics sql -d metrics_killed >got && diff metrics.want got >out && [ "$(restoring)" = 0 ] && pk doctor
+claim 'the same plan again makes it whole, the mode is over, and doctor is content'
+sql -d metrics_killed -c "INSERT INTO reading VALUES ('2026-03-01', 1, 1)" && [ "$(sql -d metrics_killed -c "SELECT count(*) FROM show_chunks('reading')")" = $((chunks + 1)) ]
+claim '... and it takes rows into a new chunk'
+sql -c 'DROP DATABASE metrics_killed WITH (FORCE)' && planned && killed && pk restore --plan "$plan" --abort && grep -q 'had half restored was removed' out && [ "$(restoring)" = 0 ] &&
+  [ "$(sql -c "SELECT count(*) FROM pg_database WHERE datname = 'metrics_killed'")" = 0 ] && pk doctor
+claim 'one that is killed and given up leaves neither database nor mode'
+for d in metrics_copy map_copy; do sql -c "DROP DATABASE $d WITH (FORCE)"; done
 
 # ---- files ----
 for surface in link host; do

@@ -77,7 +77,7 @@ claim 'other bytes are refused by the one that has them, and it is said which'
 rm "$A/wal/$S/00000001/$(name 1 4)"
 segment "$W/$(name 1 4)" 1 4
 for i in 4 5 6; do push "$(name 1 $i)" || break; done
-pk wal verify prod/db --level decode --config y.yaml && pk wal verify prod/db --level decode --config y.yaml -r second
+pk wal verify prod/db --level decode --config y.yaml && says '^No instant can be recovered by it' && pk wal verify prod/db --level decode --config y.yaml -r second
 claim 'afterwards both are whole'
 fails 2 PK-CFG-003 status --config <(config /dev/stdout ', also: [secnd]') && says "did you mean 'second'"
 claim 'a repository that must have it is one of the configuration'

@@ -61,6 +61,12 @@ r = s["wal"]["windows"]
 assert len(r) == 1 and r[0]["timeline"] == 1 and r[0]["first"] <= r[0]["last"], s["wal"]
 PY
 claim 'and status'
+w list prod/db $Y && grep '^Recoverable' "$T/out" | sed 's/ (.*//' >"$T/listed" && w wal verify prod/db $Y && grep '^Recoverable' "$T/out" | cmp - "$T/listed" && w wal verify prod/db $Y --json && python3 - "$T/out" <<'PY'
+import json, sys
+v = json.loads(open(sys.argv[1]).read().splitlines()[-1])
+assert len(v["windows"]) == 1 and v["windows"][0]["timeline"] == 1 and v["windows"][0]["first"] <= v["windows"][0]["last"], v
+PY
+claim 'and wal verify'
 
 w doctor prod $Y
 grep -q 'recoverable on timeline 1 from 20' "$T/out" && grep -q '^warning .*archive_timeout is 0: what can be lost when little is written has no bound' "$T/out"
@@ -94,7 +100,7 @@ settled
 claim 'whose WAL is archived'
 w wal verify prod/db --level decode $Y && grep -q '^ *2 ' "$T/out"
 claim 'beside that of the old one, without a gap'
-in_place && [ -f "$C/data/pg_wal/00000002.history" ] && cluster_start "$C" && came_up && sql -c CHECKPOINT && [ "$(timeline)" = 3 ] && settled && w wal verify prod/db $Y && grep -q '^ *3 ' "$T/out"
+in_place && [ -f "$C/data/pg_wal/00000002.history" ] && cluster_start "$C" && came_up && sql -c CHECKPOINT && [ "$(timeline)" = 3 ] && settled && w wal verify prod/db $Y && grep -q '^ *3 ' "$T/out" && [ "$(grep -c '^Recoverable on timeline [123] from' "$T/out")" = 3 ]
 claim 'a second time it is the third'
 [ "$(sql -c 'SELECT failed_count FROM pg_stat_archiver')" = 0 ]
 claim 'and nothing was ever refused'

@@ -172,10 +172,12 @@ int pgphys_undo(const struct surface_context *, const struct restore_request *, 
 int pgphys_export_tree(const struct surface_context *, struct source *, int dirfd, struct error *) PK_CHECK;
 int pgphys_plan(const struct surface_context *, const struct restore_request *, json_t **, struct error *) PK_CHECK;
 int pgphys_scratch_start(const struct surface_context *, const json_t *facts, json_t **ret, struct error *) PK_CHECK;
-/* Checks the restored scratch folder with the stock tool (unless "verify" of q->scratch is false, which also spares the restore to be made
- * durable), starts a server from it and lets it come to its target. Adds what was done and how long it took to facts. ERR_RESTORE_DIFFERS, ERR_PG_RECOVERY. */
-int pgphys_scratch_run(const struct surface_context *, const struct restore_request *q, json_t *facts,
-                       struct error *) PK_CHECK;
+/* Checks the restored scratch folder with the stock tool (unless "verify" of q->scratch is false, which also spares the
+ * restore to be made durable), starts a server from it and lets it come to its target; both are told in ctx->checks.
+ * ERR_RESTORE_DIFFERS, ERR_PG_RECOVERY. */
+int pgphys_scratch_run(const struct surface_context *, const struct restore_request *q, struct error *) PK_CHECK;
+/* Of a scratch server its tables and indexes, too, by the stock tool: told in ctx->checks, and ERR_PG_INVARIANT when it
+ * finds damage, which goes before a query that the server could not answer. */
 int pgphys_measure(const struct surface_context *, const json_t *scratch, const json_t *facts, json_t **, struct error *) PK_CHECK;
 
 #endif

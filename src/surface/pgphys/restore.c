@@ -452,7 +452,7 @@ int pgphys_restore(const struct surface_context *ctx, struct source *src, const 
     int rc = nowhere ? pg_settings_load(ctx, nowhere, &r.settings, err) : error_set(err, ERR_NO_MEMORY, "no memory");
     pthread_mutex_init(&r.lock, NULL);
     if (rc == 0) rc = run(&r, &result, err);
-    if (rc == 0 && q->as_scratch) rc = pgphys_scratch_run(ctx, q, result.facts, err);
+    if (rc == 0 && q->as_scratch) rc = pgphys_scratch_run(ctx, q, err);
     pthread_mutex_destroy(&r.lock);
     json_decref(nowhere);
     pgphys_list_free(&r.names);

@@ -19,14 +19,8 @@ static int read_scratch(const json_t *j, struct scratch *ret, struct error *err)
     return rc == 0 ? json_need_str(j, "host", "the scratch server's facts", &ret->sockets, err) : rc;
 }
 
-static bool have(const struct scratch *w, const char *program) {
-    char path[PATH_MAX];
-    struct stat st;
-    return snprintf(path, sizeof path, "%s/%s", w->bin, program) < PATH_MAX &&
-           seam_fstatat(AT_FDCWD, path, &st, 0) == 0;
-}
-
-static int tool(const struct scratch *w, const char *program, const char *const *args, struct error *err) {
+static int run_tool(const struct scratch *w, const char *program, const char *const *args, struct buf *out,
+                    struct error *err) {
     char path[PATH_MAX + 32];
     const char *argv[TOOL_ARGS + 2];
     size_t n = 0;
@@ -34,7 +28,55 @@ static int tool(const struct scratch *w, const char *program, const char *const 
     for (argv[n++] = path; *args && n <= TOOL_ARGS; args++) argv[n++] = *args;
     argv[n] = NULL;
     struct proc_spec spec = {.argv = argv, .user = w->run_as, .cwd = w->folder, .keep_fd = -1};
-    return proc_run(&spec, NULL, err);
+    return proc_run(&spec, out, err);
+}
+
+static int tool(const struct scratch *w, const char *program, const char *const *args, struct error *err) {
+    return run_tool(w, program, args, NULL, err);
+}
+
+/* ---- what the server and its tools say ---- */
+
+/* The version of a program, or why there is nothing to be had of it (*ret_without, else NULL). */
+static int look_for(const struct scratch *w, const char *program, char version[64], const char **ret_without,
+                    struct error *err) {
+    CLEANUP(buf_free) struct buf out = BUF_INIT(4096);
+    struct error why = ERROR_INIT;
+    char path[PATH_MAX];
+    struct stat st;
+    const char *args[] = {"--version", NULL};
+    *ret_without = "it is not among the server's programs";
+    if (snprintf(path, sizeof path, "%s/%s", w->bin, program) >= PATH_MAX || seam_fstatat(AT_FDCWD, path, &st, 0) < 0)
+        return 0;
+    *ret_without = "it does not run";
+    int rc = run_tool(w, program, args, &out, &why);
+    if (rc == -ERR_PROC_FAILED || rc == -ERR_PROC_SPAWN) return 0;
+    if (rc == 0) rc = buf_terminate(&out, &why);
+    if (rc < 0) {
+        *err = why;
+        return rc;
+    }
+    const char *p = strstr((const char *)out.ptr, ") ");
+    if (!p) return 0;
+    snprintf(version, 64, "%.*s", (int)strcspn(p + 2, " \n"), p + 2);
+    *ret_without = NULL;
+    return 0;
+}
+
+/* from: when it began; 0: it was not begun. */
+static int said(const struct surface_context *ctx, const char *check, const char *result, const char *version,
+                const char *why, int64_t from, struct error *err) {
+    if (!ctx->checks) return 0;
+    json_t *one = json_pack("{s:s, s:s, s:s*, s:s*}", "check", check, "result", result, "version", version, "why", why);
+    if (one && from)
+        json_object_set_new(one, "duration_ms", json_integer((json_int_t)((time_monotonic_ns() - from) / 1000000)));
+    return json_push(ctx->checks, one, err);
+}
+
+/* What failed is an error, which says why; that it was this check stands beside it. */
+static void failed(const struct surface_context *ctx, const char *check, const char *version, int64_t from) {
+    struct error ignored = ERROR_INIT;
+    (void)!said(ctx, check, "FAILED", version, NULL, from, &ignored);
 }
 
 int pgphys_scratch_start(const struct surface_context *ctx, const json_t *facts, json_t **ret, struct error *err) {
@@ -162,19 +204,24 @@ static int wait_up(const struct surface_context *ctx, const json_t *scratch, con
     return rc;
 }
 
-static int verify(const struct scratch *w, json_t *facts, struct error *err) {
+static int verify(const struct surface_context *ctx, const struct scratch *w, struct error *err) {
     struct error why = ERROR_INIT;
-    const char *args[] = {"--quiet", w->data, NULL};
+    const char *args[] = {"--quiet", w->data, NULL}, *without;
+    char version[64];
+    int rc = look_for(w, "pg_verifybackup", version, &without, err);
+    if (rc < 0) return rc;
+    if (without) return said(ctx, "pg_verifybackup", "NOT_CHECKED", NULL, without, 0, err);
     int64_t from = time_monotonic_ns();
-    if (!have(w, "pg_verifybackup")) return json_put(facts, "pg_verifybackup", json_null(), err);
-    int rc = tool(w, "pg_verifybackup", args, &why);
-    if (rc == -ERR_PROC_FAILED) return error_set(err, ERR_RESTORE_DIFFERS, "pg_verifybackup: %s", why.text);
+    rc = tool(w, "pg_verifybackup", args, &why);
+    if (rc == -ERR_PROC_FAILED) {
+        failed(ctx, "pg_verifybackup", version, from);
+        return error_set(err, ERR_RESTORE_DIFFERS, "pg_verifybackup: %s", why.text);
+    }
     if (rc < 0) {
         *err = why;
         return rc;
     }
-    rc = json_put_str(facts, "pg_verifybackup", "verified", err);
-    return rc == 0 ? json_put_int(facts, "pg_verifybackup_ms", (time_monotonic_ns() - from) / 1000000, err) : rc;
+    return said(ctx, "pg_verifybackup", "PASSED", version, NULL, from, err);
 }
 
 /* So that what was closed when the copy was taken can be looked into; the copy is ours to change. One whose removal was
@@ -201,37 +248,53 @@ static int open_databases(const struct surface_context *ctx, const json_t *scrat
     return rc;
 }
 
-int pgphys_scratch_run(const struct surface_context *ctx, const struct restore_request *q, json_t *facts,
-                       struct error *err) {
+int pgphys_scratch_run(const struct surface_context *ctx, const struct restore_request *q, struct error *err) {
     struct scratch w;
+    const char *version = json_string_value(json_object_get(q->scratch, "version"));
     int rc = read_scratch(q->scratch, &w, err);
-    if (rc == 0 && !json_is_false(json_object_get(q->scratch, "verify"))) rc = verify(&w, facts, err);
+    if (rc == 0 && !json_is_false(json_object_get(q->scratch, "verify"))) rc = verify(ctx, &w, err);
     if (rc == 0) rc = write_config(&w, q->facts, err);
+    if (rc < 0) return rc;
     int64_t from = time_monotonic_ns();
-    if (rc == 0) rc = start(&w, err);
+    rc = start(&w, err);
     if (rc == 0) rc = wait_up(ctx, q->scratch, &w, err);
+    if (rc == -ERR_PG_RECOVERY) failed(ctx, "recovery", version, from);
+    if (rc == 0) rc = said(ctx, "recovery", "PASSED", version, NULL, from, err);
     if (rc == 0 && json_is_true(json_object_get(q->scratch, "open_databases")))
         rc = open_databases(ctx, q->scratch, err);
-    return rc == 0 ? json_put_int(facts, "recovery_ms", (time_monotonic_ns() - from) / 1000000, err) : rc;
+    return rc;
 }
 
 /* ---- measurement ---- */
 
 /* Of the databases in which its extension can be made; the copy is ours to change. */
-static int amcheck(const struct scratch *w, const struct pg_settings *s, struct error *err) {
+static int amcheck(const struct surface_context *ctx, const struct scratch *w, const struct pg_settings *s,
+                   struct error *err) {
     CLEANUP(pg_finishp) PGconn *c = NULL;
     CLEANUP(pg_clearp) PGresult *r = NULL;
     struct error why = ERROR_INIT;
     int rc = pg_connect(s, NULL, &c, err);
     if (rc == 0)
         rc = pg_query(c, &r, err, "SELECT 1 FROM pg_catalog.pg_available_extensions WHERE name = 'amcheck'", 0, NULL);
-    if (rc < 0 || PQntuples(r) != 1 || !have(w, "pg_amcheck")) return rc;
+    if (rc < 0) return rc;
+    const char *without = "the server has no extension amcheck";
+    char version[64];
+    if (PQntuples(r) == 1) rc = look_for(w, "pg_amcheck", version, &without, err);
+    if (rc < 0) return rc;
+    if (without) return said(ctx, "pg_amcheck", "NOT_CHECKED", NULL, without, 0, err);
     const char *args[] = {"--host", w->sockets,          "--port", "5432", "--username", s->user,
                           "--all",  "--install-missing", NULL};
+    int64_t from = time_monotonic_ns();
     rc = tool(w, "pg_amcheck", args, &why);
-    if (rc == -ERR_PROC_FAILED) return error_set(err, ERR_PG_INVARIANT, "pg_amcheck: %s", why.text);
-    if (rc < 0) *err = why;
-    return rc;
+    if (rc == -ERR_PROC_FAILED) {
+        failed(ctx, "pg_amcheck", version, from);
+        return error_set(err, ERR_PG_INVARIANT, "pg_amcheck: %s", why.text);
+    }
+    if (rc < 0) {
+        *err = why;
+        return rc;
+    }
+    return said(ctx, "pg_amcheck", "PASSED", version, NULL, from, err);
 }
 
 static int came_up(const struct pg_settings *s, struct error *err) {
@@ -253,7 +316,16 @@ int pgphys_measure(const struct surface_context *ctx, const json_t *scratch, con
     if (rc == 0 && scratch) rc = read_scratch(scratch, &w, err);
     if (rc == 0 && scratch) rc = came_up(s, err);
     if (rc == 0) rc = pgphys_invariants(s, facts, NULL, out, err);
-    if (rc == 0 && scratch) rc = amcheck(&w, s, err); /* it adds an extension */
+    /* It adds an extension. What of a page that is rotten cannot be read, it can say more of than a query that fails.
+     */
+    if (scratch && (rc == 0 || rc == -ERR_PG_QUERY)) {
+        struct error why = ERROR_INIT;
+        int found = amcheck(ctx, &w, s, &why);
+        if (found < 0 && (rc == 0 || found == -ERR_PG_INVARIANT)) {
+            *err = why;
+            rc = found;
+        }
+    }
     if (rc < 0)
         json_decref(out);
     else
