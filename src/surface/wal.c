@@ -6,7 +6,10 @@
 #include <stdio.h>
 
 #define SHORT_HEADER_BYTES 24
+#define INFO_CONTINUES 0x0001u
 #define INFO_LONG_HEADER 0x0002u
+#define INFO_OVERWRITES 0x0008u
+#define INFO_ALL 0x000Fu
 
 static const struct {
     uint16_t magic;
@@ -163,6 +166,80 @@ int wal_segment_check(const struct wal_name *name, struct bytes segment, uint64_
         return error_set(err, ERR_PG_WAL, "%s has %zu bytes, and segments of its cluster have %" PRIu32, text,
                          segment.len, h.segment_bytes);
     return 0;
+}
+
+void wal_pages_begin(struct wal_pages *w, const struct wal_name *name, uint32_t segment_bytes) {
+    *w = (struct wal_pages){.name = *name, .segment_bytes = segment_bytes};
+}
+
+static bool head_zero(const uint8_t *p) {
+    static const uint8_t zeros[SHORT_HEADER_BYTES];
+    return memcmp(p, zeros, sizeof zeros) == 0;
+}
+
+/* xlogreader.c, XLogReaderValidatePageHeader; and what a page says of the record that it begins with. */
+static const char *page_fault(struct wal_pages *w, uint64_t lsn) {
+    const uint8_t *p = w->head;
+    const uint16_t magic = get_u16(p), info = get_u16(p + 2);
+    const uint32_t timeline = get_u32(p + 4), left = get_u32(p + 16), was = w->left;
+    const bool first = w->at == 0;
+    const uint32_t room = w->block_bytes - (first ? WAL_LONG_HEADER_BYTES : SHORT_HEADER_BYTES);
+    if (first ? !magic_known(magic) : magic != w->magic) return "it has not the mark of a page";
+    if (info & ~INFO_ALL) return "it has flags that no page has";
+    if (!(info & INFO_LONG_HEADER) != !first) return "it has the other kind of header";
+    if (get_u64(p + 8) != lsn) return "it is of another place";
+    if (timeline > w->name.timeline || timeline < w->timeline) return "it is of another timeline";
+    if (!(info & INFO_CONTINUES) != !left) return "it does not tell whether it goes on with a record";
+    if (was && left != was && !(info & INFO_OVERWRITES)) return "it does not go on with the record before it";
+    w->magic = magic;
+    w->timeline = timeline;
+    w->left = left > room ? left - room : 0;
+    return NULL;
+}
+
+static void page_look(struct wal_pages *w) {
+    const uint64_t lsn = wal_name_lsn(&w->name, w->segment_bytes) + w->at;
+    if (w->fault) return;
+    if (w->at && !w->left && head_zero(w->head)) {
+        if (!w->zeros) w->zeros_lsn = lsn;
+        w->zeros = true;
+        return;
+    }
+    w->fault = w->zeros ? "it is behind pages of zeros" : page_fault(w, lsn);
+    w->fault_lsn = lsn;
+}
+
+void wal_pages_feed(struct wal_pages *w, struct bytes piece) {
+    while (piece.len && !w->fault) {
+        const uint64_t in = w->block_bytes ? w->at % w->block_bytes : w->at;
+        const size_t want = w->block_bytes ? SHORT_HEADER_BYTES : WAL_LONG_HEADER_BYTES;
+        size_t n = in < want ? want - (size_t)in : w->block_bytes - (size_t)in;
+        if (n > piece.len) n = piece.len;
+        if (in < want) memcpy(w->head + in, piece.ptr, n);
+        if (in < want && in + n == want) {
+            const uint64_t at = w->at;
+            if (!w->block_bytes) w->block_bytes = get_u32(w->head + SHORT_HEADER_BYTES + 12);
+            if (w->block_bytes < 1024) w->block_bytes = 1024;
+            w->at = at - in;
+            page_look(w);
+            w->at = at;
+        }
+        w->at += n;
+        piece = BYTES_OF(piece.ptr + n, piece.len - n);
+    }
+}
+
+int wal_pages_check(const struct wal_pages *w, uint64_t until, struct error *err) {
+    const uint64_t begin = wal_name_lsn(&w->name, w->segment_bytes);
+    char name[WAL_NAME_BYTES], at[24];
+    const char *why = NULL;
+    uint64_t lsn = 0;
+    if (w->fault && w->fault_lsn < until) why = w->fault, lsn = w->fault_lsn;
+    if (w->zeros && until <= begin + w->segment_bytes && w->zeros_lsn < until) why = "it is zeros", lsn = w->zeros_lsn;
+    if (!why) return 0;
+    wal_name_format(&w->name, name);
+    wal_lsn_format(lsn, at);
+    return error_set(err, ERR_PG_WAL, "the page at %s of %s is no page of WAL: %s", at, name, why);
 }
 
 static int malformed(struct error *err, uint32_t timeline, size_t line, const char *what) {

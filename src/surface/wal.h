@@ -58,6 +58,26 @@ int wal_header_read(struct bytes page, struct wal_header *ret, struct error *err
  * ERR_PG_WAL says which of them differs, with both values. */
 int wal_segment_check(const struct wal_name *name, struct bytes segment, uint64_t system, struct error *err) PK_CHECK;
 
+/* The headers of all pages of a segment as its bytes come by: each has the mark, the place and a timeline that fit, and
+ * goes on with the record that the one before it did not end. Behind a switch to the next segment pages are zeros;
+ * behind where the server is, they may be anything. No checksum of a record is looked at. */
+struct wal_pages {
+    struct wal_name name;
+    uint32_t segment_bytes, block_bytes;
+    uint64_t at;                         /* bytes that came */
+    uint8_t head[WAL_LONG_HEADER_BYTES]; /* of the present page */
+    uint16_t magic;
+    uint32_t timeline; /* of the page before */
+    uint32_t left;     /* bytes of a record that the next page goes on with */
+    bool zeros;
+    uint64_t zeros_lsn, fault_lsn; /* pages: the first that is zeros, and the first that is none */
+    const char *fault;             /* NULL: none */
+};
+void wal_pages_begin(struct wal_pages *w, const struct wal_name *name, uint32_t segment_bytes);
+void wal_pages_feed(struct wal_pages *w, struct bytes piece);
+/* ERR_PG_WAL when a page that begins before `until` is none: of what came. */
+int wal_pages_check(const struct wal_pages *w, uint64_t until, struct error *err) PK_CHECK;
+
 /* A timeline's history: where it and those before it left their parents, oldest first. */
 struct wal_switch {
     uint32_t timeline; /* that was left */

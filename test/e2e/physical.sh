@@ -66,7 +66,7 @@ import json, sys
 s = json.load(open("out"))["snapshot"]
 f = s["facts"]
 assert s["method"] == "physical_basebackup" and s["consistency"] == "exact"
-assert f["way"] == "host" and f["checksums"] and f["pages_checked"] > 3000 and "bad_pages" not in f
+assert f["way"] == "host" and f["checksums"] and f["pages_checked"] > 3000 and f["pages_unchecked"] < 1000 and "bad_pages" not in f
 assert f["replica_settings"]["max_connections"] == 60
 assert {t["name"] for t in f["tablespaces"]} == {"far", "inside", "here"}
 assert [c["path"] for c in f["config_outside"]] == [sys.argv[1] + "/more.conf"] and f["config_outside"][0]["captured"]

@@ -198,6 +198,15 @@ static int power_fdatasync(int fd) {
     return record_sync(fd, seam_system.fdatasync(fd));
 }
 
+/* Of all that is below the root, one after the other. */
+static int power_syncfs(int fd) {
+    LOCKED
+    const int r = seam_system.syncfs(fd);
+    if (r == 0 && object_of_fd(fd) != NONE)
+        for (size_t id = 0; id < power_journal.objects; id++) record(POWER_SYNC)->object = id;
+    return r;
+}
+
 static int power_ftruncate(int fd, off_t n) {
     LOCKED
     int r = seam_system.ftruncate(fd, n);
@@ -394,6 +403,7 @@ void power_begin(const char *root) {
     seam_power.pwrite = power_pwrite;
     seam_power.fsync = power_fsync;
     seam_power.fdatasync = power_fdatasync;
+    seam_power.syncfs = power_syncfs;
     seam_power.ftruncate = power_ftruncate;
     seam_power.fallocate = power_fallocate;
     seam_power.mkdirat = power_mkdirat;

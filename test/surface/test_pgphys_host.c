@@ -2,6 +2,7 @@
  * the restore into new and old folders. */
 #include "base/crc32c.h"
 #include "harness/claims.h"
+#include "harness/power.h"
 #include "harness/scratch.h"
 #include "surface/fake_sink.h"
 #include "surface/pgphys/restore_internal.h"
@@ -168,6 +169,84 @@ static void files_that_vanish_grow_and_shrink_are_taken_as_they_were_listed(void
     pgphys_list_free(&list);
     fake_free(f);
     scratch_remove(&sc);
+}
+
+/* Readings that find a byte of the second page of a file otherwise than it is. */
+static unsigned torn_left, torn_by;
+static ssize_t torn_pread(int fd, void *p, size_t n, off_t at) {
+    const ssize_t got = seam_system.pread(fd, p, n, at);
+    if (!torn_left || at > 8192 || at + got <= 16000) return got;
+    torn_left--;
+    ((uint8_t *)p)[16000 - at] ^= (uint8_t)torn_by;
+    if (torn_by > 1) torn_by++;
+    return got;
+}
+
+static void pages_write(struct scratch *sc, const char *name, uint32_t first_block, uint64_t lsn) {
+    static uint8_t pages[3 * 8192];
+    for (uint32_t i = 0; i < 3; i++) {
+        uint8_t *p = pages + (size_t)i * 8192;
+        memset(p, (int)(i + 1), 8192);
+        put_u32(p, (uint32_t)(lsn >> 32));
+        put_u32(p + 4, (uint32_t)lsn);
+        put_u16(p + 8, pgphys_page_checksum(p, 8192, first_block + i));
+    }
+    scratch_write(sc, name, (const char *)pages, sizeof pages);
+}
+
+static void a_page_that_is_being_written_is_read_again(void **s) {
+    (void)s;
+    static const struct {
+        unsigned torn, by;
+        uint64_t lsn;
+        unsigned unchecked, bad;
+    } t[] = {
+        {0, 1, 10, 0, 0},     {1, 1, 10, 0, 0}, /* once, and good then */
+        {3, 1, 10, 0, 0},                       /* good at the last look */
+        {1000, 1, 10, 0, 1},                    /* it stays as it is */
+        {1000, 2, 10, 0, 0},                    /* it changes at every look: it is being written */
+        {1000, 1, 100, 1, 0},                   /* by its LSN it was written since the backup began */
+    };
+    for (size_t i = 0; i < sizeof t / sizeof *t; i++) {
+        struct scratch sc;
+        struct fake *f = fake_new();
+        struct pgphys_list list = {0};
+        /* two blocks a segment as the checksums see it: the second file is the relation's second */
+        struct pgphys_control control = {.block_bytes = 8192, .segment_blocks = 2, .checksum_version = 1};
+        struct surface_context ctx = {.jobs = 1};
+        struct pgphys_reading r = {
+            .ctx = &ctx, .sink = fake_sink(f), .control = &control, .list = &list, .start_lsn = 100};
+        const struct stat st = {.st_mode = 0600, .st_size = 3 * 8192};
+        struct seam tearing = seam_system;
+        scratch_make(&sc);
+        assert_int_equal(mkdir(scratch_path(&sc, "base"), 0700), 0);
+        assert_int_equal(mkdir(scratch_path(&sc, "base/5"), 0700), 0);
+        pages_write(&sc, "base/5/1", 0, t[i].lsn);
+        pages_write(&sc, "base/5/1.1", 2, t[i].lsn);
+        claim_ok(pgphys_list_add(&list, BYTES_STR("base/5/1"), PGPHYS_FILE, &st, BYTES_OF(NULL, 0), &err), err);
+        claim_ok(pgphys_list_add(&list, BYTES_STR("base/5/1.1"), PGPHYS_FILE, &st, BYTES_OF(NULL, 0), &err), err);
+        r.dirfd = open(sc.path, O_RDONLY | O_DIRECTORY);
+        assert_true(r.dirfd >= 0);
+        tearing.pread = torn_pread;
+        torn_left = t[i].torn, torn_by = t[i].by;
+        seam_table = &tearing;
+        int rc = pgphys_read_all(&r, &err);
+        seam_table = &seam_system;
+        claim_ok(rc, err);
+        claim_ok(fake_seal(f, &err), err);
+        /* of a thousand both files are harmed */
+        const unsigned files = t[i].torn > 3 ? 2 : 1;
+        if (r.n_bad != t[i].bad * files || r.checked != 6 - t[i].unchecked * files ||
+            r.unchecked != t[i].unchecked * files)
+            fail_msg("case %zu: %zu bad, %u checked, %u not", i, r.n_bad, (unsigned)r.checked, (unsigned)r.unchecked);
+        for (size_t k = 0; k < r.n_bad; k++)
+            assert_int_equal(r.bad[k].blocks[0], strcmp(r.bad[k].entry->name, "base/5/1") == 0 ? 1 : 3);
+        close(r.dirfd);
+        seam_free(r.bad);
+        pgphys_list_free(&list);
+        fake_free(f);
+        scratch_remove(&sc);
+    }
 }
 
 /* A relation of more than a part: its digest is the one by parts, and the record has what the manifest needs. */
@@ -481,6 +560,55 @@ static void a_new_folder_gets_everything(void **s) {
     bed_close(&b);
 }
 
+/* What bears a name in `is` is what the live folder has. */
+static bool same_file(struct scratch *is, const char *root, struct bed *b, const char *name) {
+    static char want[65536], got[65536];
+    char path[256];
+    snprintf(path, sizeof path, "%.40s/data/%.100s", root, name);
+    const long n = scratch_read(is, path, got, sizeof got);
+    snprintf(path, sizeof path, "data/%.100s", name);
+    return n >= 0 && n == scratch_read(&b->scratch, path, want, sizeof want) && memcmp(got, want, (size_t)n) == 0;
+}
+
+static void a_power_cut_leaves_a_whole_folder_or_none_with_a_control_file(void **s) {
+    (void)s;
+    static const char *const names[] = {"PG_VERSION",
+                                        "backup_label",
+                                        "backup_manifest",
+                                        "base/5/1",
+                                        "global/pg_control",
+                                        "pg_wal/000000010000000000000002",
+                                        "pg_wal/archive_status/000000010000000000000002.done",
+                                        "postgresql.auto.conf"};
+    struct bed b = {0};
+    struct scratch states;
+    unsigned whole = 0;
+    bed_open(&b, NULL);
+    scratch_make(&states);
+    power_begin(b.scratch.path);
+    int rc = restore(&b);
+    power_end();
+    claim_ok(rc, err);
+    for (uint64_t n = 0; n <= power_ops(); n++)
+        for (int mode = 0; mode < POWER_MODE_COUNT; mode++) {
+            char root[40], control[80];
+            snprintf(root, sizeof root, "%llu-%d", (unsigned long long)n, mode);
+            snprintf(control, sizeof control, "%s/data/global/pg_control", root);
+            power_materialise(scratch_path(&states, root), n, (enum power_mode)mode);
+            const bool there = access(scratch_path(&states, control), F_OK) == 0;
+            if (n == power_ops() && !there) fail_msg("what was reported is not durable in mode %d", mode);
+            for (size_t i = 0; there && i < sizeof names / sizeof *names; i++)
+                if (!same_file(&states, root, &b, names[i]))
+                    fail_msg("after change %llu in mode %d there is a control file, and %s is not whole",
+                             (unsigned long long)n, mode, names[i]);
+            whole += there;
+        }
+    assert_true(whole >= POWER_MODE_COUNT && whole < power_ops());
+    power_forget();
+    scratch_remove(&states);
+    bed_close(&b);
+}
+
 static void an_old_folder_keeps_what_is_the_same(void **s) {
     (void)s;
     struct bed b = {0};
@@ -774,6 +902,7 @@ int main(void) {
         cmocka_unit_test(malformed_attribute_records_are_refused),
         cmocka_unit_test(what_basebackup_leaves_out_is_left_out),
         cmocka_unit_test(files_that_vanish_grow_and_shrink_are_taken_as_they_were_listed),
+        cmocka_unit_test(a_page_that_is_being_written_is_read_again),
         cmocka_unit_test(large_relations_have_a_digest_by_parts_and_a_checksum),
         cmocka_unit_test(relations_are_told_by_their_names),
         cmocka_unit_test(a_manifest_is_as_the_manual_has_it),
@@ -781,6 +910,7 @@ int main(void) {
         cmocka_unit_test(what_a_freeze_set_is_taken_out_again),
         cmocka_unit_test(targets_that_make_no_sense_are_refused),
         cmocka_unit_test(a_new_folder_gets_everything),
+        cmocka_unit_test(a_power_cut_leaves_a_whole_folder_or_none_with_a_control_file),
         cmocka_unit_test(an_old_folder_keeps_what_is_the_same),
         cmocka_unit_test(a_large_file_that_is_there_is_compared_in_parts),
         cmocka_unit_test(a_broken_delta_leaves_a_folder_without_pg_control),

@@ -50,6 +50,20 @@ static int capture(struct cluster *c, struct fake *f, struct heard *heard, struc
     return rc;
 }
 
+static int capture_host(struct cluster *c, struct fake *f, struct heard *heard, struct capture_result *ret,
+                        struct error *err) {
+    struct surface_context ctx;
+    *heard = (struct heard){0};
+    cluster_context(c, &ctx, (struct surface_events){heard, on_progress, on_note});
+    int rc = pgphys_capture_host(&ctx, fake_sink(f), ret, err);
+    cluster_context_free(&ctx);
+    if (rc == 0)
+        rc = fake_seal(f, err);
+    else
+        fake_abandon(f);
+    return rc;
+}
+
 static void result_free(struct capture_result *r) {
     json_decref(r->facts);
     json_decref(r->invariants);
@@ -102,6 +116,37 @@ static void comes_back(struct cluster *c, struct fake *f, const char *name, cons
     cluster_run(c, "data");
 }
 
+static void fact_is(struct cluster *c, const json_t *fact, const char *sql) {
+    const char *want = cluster_ask(c, sql);
+    char number[32];
+    snprintf(number, sizeof number, "%lld", (long long)json_integer_value(fact));
+    assert_string_equal(json_is_string(fact) ? json_string_value(fact) : number, want);
+}
+
+static void facts_are_the_servers(struct cluster *c, const json_t *f) {
+    static const char *const replica[] = {"max_connections", "max_worker_processes", "max_wal_senders",
+                                          "max_prepared_transactions", "max_locks_per_transaction"};
+    char sql[160];
+    fact_is(c, json_object_get(f, "server_build"), "SELECT version()");
+    fact_is(c, json_object_get(f, "block_bytes"), "SELECT setting FROM pg_settings WHERE name = $$block_size$$");
+    fact_is(c, json_object_get(f, "wal_block_bytes"),
+            "SELECT setting FROM pg_settings WHERE name = $$wal_block_size$$");
+    fact_is(c, json_object_get(f, "segment_blocks"), "SELECT setting FROM pg_settings WHERE name = $$segment_size$$");
+    for (size_t i = 0; i < 5; i++) {
+        snprintf(sql, sizeof sql, "SELECT setting FROM pg_settings WHERE name = $$%s$$", replica[i]);
+        fact_is(c, json_object_get(json_object_get(f, "replica_settings"), replica[i]), sql);
+    }
+    const json_t *database = json_array_get(json_object_get(f, "databases"), 0);
+    fact_is(c, json_object_get(database, "name"), "SELECT min(datname COLLATE \"C\") FROM pg_database");
+    fact_is(c, json_object_get(database, "locale_provider"),
+            "SELECT datlocprovider FROM pg_database WHERE datname = $$postgres$$");
+    const json_t *version = json_object_get(database, "collation_version"); /* C.UTF-8 of the C library may have none */
+    if (version) fact_is(c, version, "SELECT datcollversion FROM pg_database WHERE datname = $$postgres$$");
+    snprintf(sql, sizeof sql, "%zu", json_array_size(json_object_get(f, "collation_versions")));
+    assert_string_equal(sql, cluster_ask(c, "SELECT count(*) FROM (SELECT FROM pg_collation WHERE collversion IS NOT"
+                                            " NULL GROUP BY collprovider, collversion) x"));
+}
+
 static void whole_cluster(void **state) {
     (void)state;
     for (size_t i = 0; i < found_count; i++) {
@@ -130,6 +175,7 @@ static void whole_cluster(void **state) {
         assert_null(json_object_get(r.facts, "bad_pages"));
         assert_true(json_integer_value(json_object_get(r.facts, "pages_checked")) > 1000);
         assert_true(heard.text[0] == 0);
+        facts_are_the_servers(c, r.facts);
         /* no page of a server's own is bad to us */
         comes_back(c, f, "back", want);
         result_free(&r);
@@ -152,7 +198,7 @@ static int hooked_open(struct sink *s, uint64_t seq, struct bytes name, enum ite
     return plain->open(s, seq, name, kind, ret, err);
 }
 
-static int capture_with(struct cluster *c, void (*what)(void), struct capture_result *ret, struct error *err) {
+static int capture_by(bool host, struct cluster *c, void (*what)(void), struct capture_result *ret, struct error *err) {
     struct fake *f = fake_new();
     struct surface_context ctx;
     struct heard heard = {0};
@@ -165,12 +211,117 @@ static int capture_with(struct cluster *c, void (*what)(void), struct capture_re
     when_begun = what;
     opens_left = 20;
     cluster_context(c, &ctx, (struct surface_events){&heard, on_progress, on_note});
-    int rc = pgphys_capture_stream(&ctx, s, ret, err);
+    int rc = host ? pgphys_capture_host(&ctx, s, ret, err) : pgphys_capture_stream(&ctx, s, ret, err);
     cluster_context_free(&ctx);
     assert_int_equal(opens_left, 0);
     fake_abandon(f);
     fake_free(f);
     return rc;
+}
+
+static int capture_with(struct cluster *c, void (*what)(void), struct capture_result *ret, struct error *err) {
+    return capture_by(false, c, what, ret, err);
+}
+
+/* WAL of some pages since the backup began, and the second of them is none. */
+static void spoil_wal(void) {
+    char segment[64];
+    cluster_ask(victim, "CREATE TABLE w AS SELECT generate_series(1, 20000) i");
+    snprintf(segment, sizeof segment, "%s", cluster_ask(victim, "SELECT pg_walfile_name(pg_current_wal_flush_lsn())"));
+    assert_int_equal(cluster_shell(victim,
+                                   "yes | head -c 8192 | dd of=%s/data/pg_wal/%s bs=8192 seek=1 conv=notrunc "
+                                   "status=none",
+                                   victim->folder, segment),
+                     0);
+}
+
+static void wal_that_is_not_wal_is_refused(void **state) {
+    (void)state;
+    struct cluster *c = &found[0];
+    struct capture_result r;
+    struct error err = ERROR_INIT;
+    cluster_start(c, "", "");
+    claim_fails(capture_by(false, c, spoil_wal, &r, &err), err, ERR_PG_WAL, "is no page of WAL: it has not the mark");
+    cluster_ask(c, "DROP TABLE w");
+    claim_fails(capture_by(true, c, spoil_wal, &r, &err), err, ERR_PG_WAL, "is no page of WAL: it has not the mark");
+    cluster_remove(c);
+}
+
+/* A segment is removed before it is opened, or when it was read. */
+static const char *gone_folder;
+static bool gone_later;
+static void gone_now(const char *path) {
+    char full[256];
+    if (strncmp(path, "pg_wal/0000", 11) != 0 || strlen(path) != 31) return;
+    snprintf(full, sizeof full, "%.100s/data/%.40s", gone_folder, path);
+    unlink(full);
+}
+static int gone_openat(int dirfd, const char *path, int flags, mode_t mode) {
+    if (!gone_later) gone_now(path);
+    return seam_system.openat(dirfd, path, flags, mode);
+}
+static int gone_fstatat(int dirfd, const char *path, struct stat *st, int flags) {
+    if (gone_later) gone_now(path);
+    return seam_system.fstatat(dirfd, path, st, flags);
+}
+
+static void from_the_host_wal_that_is_gone_is_missed(void **state) {
+    (void)state;
+    struct cluster *c = &found[0];
+    struct capture_result r;
+    struct error err = ERROR_INIT;
+    struct heard heard;
+    struct seam going = seam_system;
+    going.openat = gone_openat;
+    going.fstatat = gone_fstatat;
+    for (int i = 0; i < 2; i++) {
+        struct fake *f = fake_new();
+        cluster_start(c, "", "");
+        gone_folder = c->folder;
+        gone_later = i == 1;
+        seam_table = &going;
+        int rc = capture_host(c, f, &heard, &r, &err);
+        seam_table = &seam_system;
+        claim_fails(rc, err, ERR_PG_BASE, "which completes the backup, is gone from pg_wal");
+        fake_free(f);
+        cluster_remove(c);
+    }
+}
+
+static struct {
+    unsigned n, control, behind; /* opens; which of them was pg_control; how many came after it, but for the end's */
+} order;
+static pthread_mutex_t order_lock = PTHREAD_MUTEX_INITIALIZER;
+static int ordered_openat(int dirfd, const char *path, int flags, mode_t mode) {
+    pthread_mutex_lock(&order_lock);
+    order.n++;
+    if (strcmp(path, PGPHYS_CONTROL) == 0)
+        order.control = order.n, order.behind = 0;
+    else if (strncmp(path, "base/", 5) == 0 || strncmp(path, "global/", 7) == 0 || strncmp(path, "pg_xact/", 8) == 0)
+        order.behind++;
+    pthread_mutex_unlock(&order_lock);
+    return seam_system.openat(dirfd, path, flags, mode);
+}
+
+static void from_the_host_the_control_file_comes_last(void **state) {
+    (void)state;
+    struct cluster *c = &found[0];
+    struct capture_result r = {0};
+    struct error err = ERROR_INIT;
+    struct heard heard;
+    struct fake *f = fake_new();
+    struct seam ordered = seam_system;
+    ordered.openat = ordered_openat;
+    cluster_start(c, "", "");
+    seam_table = &ordered;
+    int rc = capture_host(c, f, &heard, &r, &err);
+    seam_table = &seam_system;
+    claim_ok(rc, err);
+    assert_true(order.control > 900);
+    assert_int_equal(order.behind, 0);
+    result_free(&r);
+    fake_free(f);
+    cluster_remove(c);
 }
 
 static void die(void) {
@@ -183,6 +334,38 @@ static void end_senders(void) {
 
 static void promote(void) {
     assert_int_equal(cluster_shell(victim, "%s/pg_ctl -D %s/data promote -w -s", victim->server, victim->folder), 0);
+}
+
+static void from_the_host_another_clusters_folder_and_label_are_refused(void **state) {
+    (void)state;
+    struct cluster *c = &found[0], other = found[0];
+    struct surface_context ctx;
+    struct pg_settings *settings = NULL;
+    struct pgphys_session s;
+    struct capture_result r;
+    struct error err = ERROR_INIT;
+    struct heard heard = {0};
+    struct fake *f = fake_new();
+    char folder[128];
+    cluster_start(c, "", "");
+    cluster_start(&other, "", "");
+    cluster_context(c, &ctx, (struct surface_events){&heard, on_progress, on_note});
+    snprintf(folder, sizeof folder, "%s/data", other.folder);
+    json_object_set_new((json_t *)ctx.settings, "data_directory", json_string(folder));
+    claim_fails(pgphys_capture_host(&ctx, fake_sink(f), &r, &err), err, ERR_PG_BASE,
+                "the data folder is of another cluster: its system identifier is ");
+    fake_abandon(f);
+    fake_free(f);
+    claim_ok(pg_settings_load(&ctx, NULL, &settings, &err), err);
+    claim_ok(pgphys_session_start(&s, settings, &err), err);
+    s.timeline = 7; /* as pg_control would say */
+    claim_fails(pgphys_session_stop(&s, &err), err, ERR_PG_BASE,
+                "the backup began on timeline 7, and its label says 1");
+    pgphys_session_end(&s);
+    pg_settings_free(settings);
+    cluster_context_free(&ctx);
+    cluster_remove(&other);
+    cluster_remove(c);
 }
 
 static void a_server_that_dies_or_ends_the_backup_leaves_an_error(void **state) {
@@ -248,6 +431,11 @@ static void a_rotten_page_is_reported_and_the_backup_marked(void **state) {
                        "t; CHECKPOINT");
         snprintf(file, sizeof file, "%s", cluster_ask(c, "SELECT pg_relation_filepath('t')"));
         cluster_stop(c, "data", "fast");
+        /* the highest byte of the LSN of block 5: it says that the page is newer than all that the server has written
+         */
+        assert_int_equal(cluster_shell(c, "printf Y | dd of=%s/data/%s bs=1 seek=%u conv=notrunc status=none",
+                                       c->folder, file, 5 * 8192 + 3),
+                         0);
         for (unsigned block = 3; block <= 7; block += 4) /* one bit of a byte in the middle of blocks 3 and 7 */
             assert_int_equal(cluster_shell(c, "printf Y | dd of=%s/data/%s bs=1 seek=%u conv=notrunc status=none",
                                            c->folder, file, block * 8192 + 4000),
@@ -258,11 +446,12 @@ static void a_rotten_page_is_reported_and_the_backup_marked(void **state) {
         assert_int_equal(r.unreadable, 1);
         const json_t *bad = json_object_get(r.facts, "bad_pages"),
                      *one = json_array_get(json_object_get(bad, "files"), 0);
-        assert_int_equal(json_integer_value(json_object_get(bad, "count")), 2);
+        assert_int_equal(json_integer_value(json_object_get(bad, "count")), 3);
         assert_string_equal(json_string_value(json_object_get(one, "name")), file);
         assert_int_equal(json_integer_value(json_array_get(json_object_get(one, "blocks"), 0)), 3);
-        assert_int_equal(json_integer_value(json_array_get(json_object_get(one, "blocks"), 1)), 7);
-        assert_non_null(strstr(heard.text, "2 pages with a wrong checksum, block 3, 7"));
+        assert_int_equal(json_integer_value(json_array_get(json_object_get(one, "blocks"), 1)), 5);
+        assert_int_equal(json_integer_value(json_array_get(json_object_get(one, "blocks"), 2)), 7);
+        assert_non_null(strstr(heard.text, "3 pages with a wrong checksum, block 3, 5, 7"));
         assert_true(fake_find(f, file, &v));
         claim_ok(pgphys_attr_decode(v.attr, &a, &err), err);
         assert_int_equal(a.flags, PGPHYS_BAD_PAGES);
@@ -270,8 +459,37 @@ static void a_rotten_page_is_reported_and_the_backup_marked(void **state) {
         assert_int_equal(v.data[3 * 8192 + 4000], 'Y');
         result_free(&r);
         fake_free(f);
+        f = fake_new();
+        claim_ok(capture_host(c, f, &heard, &r, &err), err);
+        bad = json_object_get(r.facts, "bad_pages");
+        assert_int_equal(json_integer_value(json_object_get(bad, "count")), 3);
+        assert_true(json_is_integer(json_object_get(r.facts, "pages_unchecked")));
+        result_free(&r);
+        fake_free(f);
         cluster_remove(c);
     }
+}
+
+/* A file that the server takes for pages, and we do not. */
+static void bad_pages_that_only_the_server_saw_mark_the_backup(void **state) {
+    (void)state;
+    struct cluster *c = &found[0];
+    struct capture_result r = {0};
+    struct error err = ERROR_INIT;
+    struct heard heard;
+    if (c->major >= 17) skip(); /* there it goes by the name as well */
+    struct fake *f = fake_new();
+    cluster_start(c, "", "");
+    assert_int_equal(cluster_shell(c, "{ head -c 8 /dev/zero; yes | head -c 8184; } > %s/data/base/1/odd", c->folder),
+                     0);
+    claim_ok(capture(c, f, &heard, &r, &err), err);
+    assert_int_equal(r.unreadable, 1);
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(r.facts, "bad_pages"), "count")), 0);
+    assert_non_null(json_object_get(r.facts, "bad_pages"));
+    assert_non_null(strstr(heard.text, "the server found pages with a wrong checksum and does not say where"));
+    result_free(&r);
+    fake_free(f);
+    cluster_remove(c);
 }
 
 static void a_cluster_of_odd_sizes_is_captured(void **state) {
@@ -533,6 +751,11 @@ int main(void) {
         cmocka_unit_test(whole_cluster),
         cmocka_unit_test(a_cluster_of_odd_sizes_is_captured),
         cmocka_unit_test(a_rotten_page_is_reported_and_the_backup_marked),
+        cmocka_unit_test(bad_pages_that_only_the_server_saw_mark_the_backup),
+        cmocka_unit_test(wal_that_is_not_wal_is_refused),
+        cmocka_unit_test(from_the_host_wal_that_is_gone_is_missed),
+        cmocka_unit_test(from_the_host_the_control_file_comes_last),
+        cmocka_unit_test(from_the_host_another_clusters_folder_and_label_are_refused),
         cmocka_unit_test(a_server_that_dies_or_ends_the_backup_leaves_an_error),
         cmocka_unit_test(a_standby_is_captured_and_its_promotion_ends_a_backup),
         cmocka_unit_test(a_role_that_may_replicate_is_enough),

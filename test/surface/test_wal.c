@@ -144,6 +144,68 @@ static void a_segment_is_held_against_its_name(void **s) {
     claim_fails(wal_segment_check(&n, b, 99, &err), err, ERR_PG_WAL, "16777217 bytes");
 }
 
+/* Eight pages from 5/2000000 on: a record that goes on for three, one more, a switch, and zeros. */
+static void pages_of(uint8_t p[65536]) {
+    memset(p, 0, 65536);
+    page(p, 3, UINT64_C(0x502000000), 99, 16u << 20);
+    for (uint32_t i = 1; i < 5; i++) {
+        uint8_t *h = p + (size_t)i * 8192;
+        const uint32_t left[] = {0, 8168 + 8168 + 40, 8168 + 40, 40, 0};
+        put_u16(h, 0xD110);
+        put_u16(h + 2, left[i] ? 1 : 0);
+        put_u32(h + 4, 3);
+        put_u64(h + 8, UINT64_C(0x502000000) + (uint64_t)i * 8192);
+        put_u32(h + 16, left[i]);
+    }
+}
+
+static int pages_checked(const uint8_t p[65536], size_t step, uint64_t until) {
+    struct wal_pages w;
+    const struct wal_name n = wal_name_at(3, UINT64_C(0x502000000), 16u << 20);
+    wal_pages_begin(&w, &n, 16u << 20);
+    for (size_t at = 0; at < 65536; at += step)
+        wal_pages_feed(&w, BYTES_OF(p + at, 65536 - at < step ? 65536 - at : step));
+    return wal_pages_check(&w, UINT64_C(0x502000000) + until, &err);
+}
+
+static void every_page_of_a_segment_is_looked_at(void **s) {
+    (void)s;
+    static uint8_t p[65536];
+    static const struct {
+        uint32_t page, at;
+        uint8_t with;
+        const char *why;
+    } t[] = {{1, 0, 0x11, "the page at 5/2002000 of 000000030000000500000002 is no page of WAL: it has not the mark"},
+             {2, 3, 0x40, "5/2004000 of 000000030000000500000002 is no page of WAL: it has flags that no page has"},
+             {2, 2, 0x03, "it has the other kind of header"},
+             {2, 9, 0x60, "it is of another place"},
+             {2, 4, 0x04, "it is of another timeline"},
+             {4, 2, 0x01, "it does not tell whether it goes on with a record"},
+             {3, 16, 0x41, "it does not go on with the record before it"},
+             {7, 0, 0x10, "it is behind pages of zeros"}};
+    static const size_t steps[] = {1, 24, 8191, 8192, 65536};
+    for (size_t k = 0; k < sizeof steps / sizeof *steps; k++) {
+        pages_of(p);
+        assert_int_equal(pages_checked(p, steps[k], 32u << 20), 0); /* it ends in a later one */
+        assert_int_equal(pages_checked(p, steps[k], 5 * 8192), 0);
+        claim_fails(pages_checked(p, steps[k], 5 * 8192 + 1), err, ERR_PG_WAL, "it is zeros");
+        for (size_t i = 0; i < sizeof t / sizeof *t; i++) {
+            pages_of(p);
+            p[t[i].page * 8192 + t[i].at] = t[i].with;
+            claim_fails(pages_checked(p, steps[k], 32u << 20), err, ERR_PG_WAL, t[i].why);
+            assert_int_equal(pages_checked(p, steps[k], t[i].page > 4 ? 5 * 8192 : t[i].page * 8192), 0);
+        }
+        pages_of(p); /* the server crashed in the middle of the record, and what came after says so */
+        put_u16(p + 2 * 8192 + 2, 8);
+        put_u32(p + 2 * 8192 + 16, 0);
+        put_u16(p + 3 * 8192 + 2, 0);
+        put_u32(p + 3 * 8192 + 16, 0);
+        assert_int_equal(pages_checked(p, steps[k], 32u << 20), 0);
+        memset(p + 2 * 8192, 0, 6 * 8192); /* no switch is in the middle of a record */
+        claim_fails(pages_checked(p, steps[k], 32u << 20), err, ERR_PG_WAL, "5/2004000");
+    }
+}
+
 static void a_history_is_read(void **s) {
     (void)s;
     static const char text[] =
@@ -364,6 +426,7 @@ int main(void) {
         cmocka_unit_test(places_are_read_and_written),
         cmocka_unit_test(a_header_of_every_version_is_read_and_others_are_not),
         cmocka_unit_test(a_segment_is_held_against_its_name),
+        cmocka_unit_test(every_page_of_a_segment_is_looked_at),
         cmocka_unit_test(a_history_is_read),
         cmocka_unit_test(segments_of_a_real_server_are_what_they_say),
         cmocka_unit_test(a_change_of_the_level_is_seen_wherever_it_lies),

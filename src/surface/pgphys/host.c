@@ -117,6 +117,7 @@ static int bad_facts(struct host *h, struct error *err) {
     json_t *files = json_array();
     uint64_t pages = 0;
     int rc = json_put_int(h->facts, "pages_checked", (int64_t)atomic_load(&r->checked), err);
+    if (rc == 0) rc = json_put_int(h->facts, "pages_unchecked", (int64_t)atomic_load(&r->unchecked), err);
     if (rc == 0 && !files) rc = error_set(err, ERR_NO_MEMORY, "no memory");
     for (size_t i = 0; i < r->n_bad; i++) pages += r->bad[i].count;
     for (size_t i = 0; rc == 0 && i < r->n_bad && i < BAD_NAMED_MAX; i++) {
@@ -178,7 +179,12 @@ static int between(struct host *h, struct error *err) {
     r->control = &h->control;
     r->start_lsn = s->start_lsn;
     r->list = &h->list;
+    struct pgphys_position position;
+    pgphys_position_init(&position, s->c);
+    r->position = &position;
     rc = pgphys_read_all(&h->reading, err);
+    if (rc == 0 && position.err.code) *err = position.err, rc = -(int)err->code;
+    pgphys_position_free(&position);
     if (rc == 0) rc = manifest_begin(h, err);
     if (rc == 0) rc = config_put(h, err);
     return rc == 0 ? control_put(h, err) : rc;

@@ -1,6 +1,6 @@
 /* PostgreSQL's page checksum, from the description at the head of its storage/checksum_impl.h: 32 FNV-1a sums side by
  * side, each with a last look at the bits that multiplication loses, folded into 16 bits that are never 0. */
-#include "surface/pgphys/pgphys.h"
+#include "surface/pgphys/pgphys_internal.h"
 
 #define LANES 32
 #define ROW_BYTES (LANES * sizeof(uint32_t))
@@ -8,6 +8,8 @@
 #define PAGE_LSN_AT 0
 #define PAGE_CHECKSUM_AT 8
 #define PAGE_UPPER_AT 14
+#define POSITION_LOOKS 2
+#define POSITION_PAUSE_MS 2
 
 typedef uint32_t lane8 __attribute__((vector_size(32)));
 
@@ -76,13 +78,40 @@ void pgphys_pages_check(struct pgphys_pages *p, uint32_t at, struct bytes data) 
         const uint8_t *page = data.ptr;
         const uint64_t lsn = (uint64_t)get_u32(page + PAGE_LSN_AT) << 32 | get_u32(page + PAGE_LSN_AT + 4);
         const uint32_t block = p->first_block + at;
-        if (lsn >= p->start_lsn || (get_u16(page + PAGE_UPPER_AT) == 0 && all_zero(page, p->block_bytes))) {
+        if (get_u16(page + PAGE_UPPER_AT) == 0 && all_zero(page, p->block_bytes)) {
+            p->skipped++;
+            continue;
+        }
+        const bool right = pgphys_page_checksum(page, p->block_bytes, block) == get_u16(page + PAGE_CHECKSUM_AT);
+        if (!right && lsn >= p->start_lsn && (!p->position || pgphys_position_reaches(p->position, lsn))) {
             p->skipped++;
             continue;
         }
         p->checked++;
-        if (pgphys_page_checksum(page, p->block_bytes, block) == get_u16(page + PAGE_CHECKSUM_AT)) continue;
+        if (right) continue;
         if (p->bad_count < sizeof p->bad / sizeof *p->bad) p->bad[p->bad_count] = block;
         p->bad_count++;
     }
+}
+
+void pgphys_position_init(struct pgphys_position *p, PGconn *c) {
+    *p = (struct pgphys_position){.c = c};
+    pthread_mutex_init(&p->lock, NULL);
+}
+
+void pgphys_position_free(struct pgphys_position *p) {
+    if (p->c) pthread_mutex_destroy(&p->lock);
+    p->c = NULL;
+}
+
+/* A standby tells of a record when all of it is replayed, and its page may be on disk by then. */
+bool pgphys_position_reaches(struct pgphys_position *p, uint64_t lsn) {
+    pthread_mutex_lock(&p->lock);
+    for (int i = 0; i < POSITION_LOOKS && p->at < lsn && !p->err.code; i++) {
+        if (i) pgphys_pause(POSITION_PAUSE_MS);
+        (void)!pgphys_wal_position(p->c, &p->at, &p->err);
+    }
+    const bool is = p->at >= lsn || p->err.code;
+    pthread_mutex_unlock(&p->lock);
+    return is;
 }

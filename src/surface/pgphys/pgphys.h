@@ -1,10 +1,12 @@
 /* PostgreSQL, physical: a cluster's files as items. Two ways in (the replication protocol, and reading the data folder
- * between pg_backup_start and pg_backup_stop) give the same items; one way out.
+ * between pg_backup_start and pg_backup_stop) give items of the same names and contents; one way out.
  *
- * An item's name is its path below the data folder ("base/5/1259"); files of tablespaces have the name they are seen under,
- * "pg_tblspc/16400/PG_15_202209061/5/16401", and "pg_tblspc/16400" is a link. "backup_label", "tablespace_map" and
- * "backup_manifest" are items as well, and so are the segments "pg_wal/<name>" that make the backup consistent: every base
- * is whole without any archive. Relation files are ITEM_PAGES, pg_control and all others ITEM_FILE.
+ * An item's name is its path below the data folder ("base/5/1259"); files of tablespaces have the name they are seen
+ * under, "pg_tblspc/16400/PG_15_202209061/5/16401", and "pg_tblspc/16400" is a link. "backup_label", "tablespace_map"
+ * and "backup_manifest" are items as well, and so are the segments "pg_wal/<name>" that make the backup consistent:
+ * every base is whole without any archive. Relation files are ITEM_PAGES, from the host those above 128 KiB ITEM_PARTS
+ * with a CRC-32C in their record; pg_control and all others are ITEM_FILE. What links of configuration lead to, and
+ * what lies outside, comes from the host only.
  */
 #ifndef PK_SURFACE_PGPHYS_PGPHYS_H
 #define PK_SURFACE_PGPHYS_PGPHYS_H
@@ -41,16 +43,32 @@ bool pgphys_left_out(struct bytes name);
 bool pgphys_relation(struct bytes name, uint32_t *ret_segment, unsigned *ret_fork);
 
 /* ---- pages.c: checksums of relation pages ---- */
+/* How far the server's WAL goes, asked of it when that is needed: no page has a later LSN. */
+struct pgphys_position {
+    PGconn *c; /* which nobody else uses meanwhile */
+    pthread_mutex_t lock;
+    uint64_t at;      /* as it was told last */
+    struct error err; /* it could not be told: what was judged since does not count */
+};
+void pgphys_position_init(struct pgphys_position *p, PGconn *c);
+void pgphys_position_free(struct pgphys_position *p);
+/* Of a page that was read before: whether the server can have written it. Any thread. */
+bool pgphys_position_reaches(struct pgphys_position *p, uint64_t lsn);
+/* Where WAL is flushed to; of a standby where it is received or replayed to. session.c */
+int pgphys_wal_position(PGconn *c, uint64_t *ret, struct error *err) PK_CHECK;
+
 struct pgphys_pages { /* one file's pages as they stream by; any thread, one at a time */
     uint32_t block_bytes;
     uint32_t first_block; /* segment number times blocks a segment: the checksum covers the block's number */
-    uint64_t start_lsn;   /* pages at or above are mended by WAL and not judged */
+    uint64_t start_lsn; /* pages at or above, if the server can have written them, may be torn: WAL makes them whole */
+    struct pgphys_position *position; /* NULL: it is not asked */
     uint64_t checked, skipped;
     uint32_t bad[16]; /* numbers of the first bad blocks, within the relation */
     uint64_t bad_count;
 };
-/* Judge whole pages that follow each other, the first being block `at` of this file. New pages (all zero) and pages with an LSN at
- * or above start_lsn are skipped. Nothing is changed in `data`. */
+/* Judge whole pages that follow each other, the first being block `at` of this file. New pages (all zero) are skipped,
+ * and so are those whose checksum is wrong while their LSN lies between start_lsn and where the server is. Nothing is
+ * changed in `data`. */
 void pgphys_pages_check(struct pgphys_pages *p, uint32_t at, struct bytes data);
 uint16_t pgphys_page_checksum(const uint8_t *page, uint32_t block_bytes, uint32_t block);
 

@@ -117,6 +117,7 @@ struct pgphys_reading {
     int dirfd;
     const struct pgphys_control *control;
     uint64_t start_lsn;
+    struct pgphys_position *position; /* NULL: it is not asked */
     struct pgphys_list *list;
     struct queue *queue; /* of files that are to be read */
     struct meter meter;  /* of all that is read */

@@ -71,6 +71,7 @@ static void tell(struct pgphys_reading *r) {
 static int look_again(struct file *f, uint32_t at, uint8_t *page, bool *ret_bad, struct error *err) {
     uint32_t size = f->pages.block_bytes;
     uint8_t again[BLOCK_BYTES_MAX];
+    bool changed = false;
     *ret_bad = false;
     for (int i = 0; i < LOOKS; i++) {
         size_t n;
@@ -78,14 +79,16 @@ static int look_again(struct file *f, uint32_t at, uint8_t *page, bool *ret_bad,
         int rc = io_pread_full(f->fd, again, size, (uint64_t)at * size, &n, f->e->name, err);
         if (rc < 0) return rc;
         if (n < size) return 0; /* cut off meanwhile */
-        bool changed = memcmp(page, again, size) != 0;
+        changed = memcmp(page, again, size) != 0;
         memcpy(page, again, size);
-        struct pgphys_pages one = {
-            .block_bytes = size, .first_block = f->pages.first_block, .start_lsn = f->pages.start_lsn};
+        struct pgphys_pages one = {.block_bytes = size,
+                                   .first_block = f->pages.first_block,
+                                   .start_lsn = f->pages.start_lsn,
+                                   .position = f->pages.position};
         pgphys_pages_check(&one, at, BYTES_OF(page, size));
         if (one.bad_count == 0) return 0;
-        *ret_bad = !changed;
     }
+    *ret_bad = !changed;
     return 0;
 }
 
@@ -227,7 +230,8 @@ static int file_into(struct file *f, struct error *err) {
         (void)pgphys_relation(BYTES_STR(f->e->name), &segment, NULL);
         f->pages = (struct pgphys_pages){.block_bytes = r->control->block_bytes,
                                          .first_block = segment * r->control->segment_blocks,
-                                         .start_lsn = r->start_lsn};
+                                         .start_lsn = r->start_lsn,
+                                         .position = r->position};
     }
     if (!f->item)
         rc = ops->open(r->sink, SINK_ANY_ORDER, BYTES_STR(f->e->name), f->kind, &f->item, err);

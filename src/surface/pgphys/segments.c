@@ -11,26 +11,13 @@ static int gone(const char *name, const struct pgphys_session *s, struct error *
                      s->slot ? "" : "; let the role make a replication slot (REPLICATION), or raise wal_keep_size");
 }
 
-/* How far the server has written. */
-static int written(struct pgphys_session *s, uint64_t *ret, struct error *err) {
-    CLEANUP(pg_clearp) PGresult *r = NULL;
-    int rc = pg_query(s->c, &r, err,
-                      s->standby
-                          ? "SELECT greatest(pg_catalog.pg_last_wal_receive_lsn(), pg_catalog.pg_last_wal_replay_lsn())"
-                          : "SELECT pg_catalog.pg_current_wal_flush_lsn()",
-                      0, NULL);
-    if (rc == 0 && !wal_lsn_parse(pg_value(r, 0, 0), ret))
-        rc = error_set(err, ERR_PG_QUERY, "the server does not tell how far its WAL goes");
-    return rc;
-}
-
 /* A primary switches to a new segment when the backup ends. A standby cannot, and its last segment goes into the backup
  * as far as it has come, which is beyond the backup's end. */
 static int wait_written(struct pgphys_session *s, struct error *err) {
     int64_t until = time_monotonic_ns() + SEGMENT_WAIT_NS;
     for (;;) {
         uint64_t at = 0;
-        int rc = written(s, &at, err);
+        int rc = pgphys_wal_position(s->c, &at, err);
         if (rc < 0 || at >= s->stop_lsn) return rc;
         if (time_monotonic_ns() > until)
             return error_set(err, ERR_PG_BASE,
@@ -40,12 +27,14 @@ static int wait_written(struct pgphys_session *s, struct error *err) {
     }
 }
 
+/* pages: so far its pages have to be WAL's. */
 static int copy(struct pgphys_session *s, int fd, struct sink *sink, const char *name, uint64_t size, bool segment,
-                struct error *err) {
+                uint64_t pages, struct error *err) {
     CLEANUP(buf_free) struct buf record = BUF_INIT(256);
     uint8_t head[HEAD_BYTES];
     struct sink_item *item = NULL;
-    struct wal_name parsed;
+    struct wal_name parsed = {0};
+    struct wal_pages w;
     size_t n;
     int rc = 0;
     if (segment) {
@@ -53,6 +42,7 @@ static int copy(struct pgphys_session *s, int fd, struct sink *sink, const char 
         if (rc == 0) rc = io_pread_full(fd, head, sizeof head, 0, &n, name, err);
         if (rc == 0) rc = wal_segment_check(&parsed, BYTES_OF(head, n), s->system, err);
     }
+    wal_pages_begin(&w, &parsed, (uint32_t)s->wal_segment_bytes);
     struct pgphys_attr a = {.type = PGPHYS_FILE, .mode = 0600, .mtime_ns = s->stop_ns};
     if (rc == 0) rc = pgphys_attr_encode(&a, &record, err);
     if (rc == 0) rc = sink->ops->open(sink, SINK_ANY_ORDER, BYTES_STR(name), ITEM_FILE, &item, err);
@@ -64,8 +54,10 @@ static int copy(struct pgphys_session *s, int fd, struct sink *sink, const char 
         size_t want = rc == 0 && room < size - at ? room : (size_t)(size - at);
         if (rc == 0) rc = io_pread_full(fd, p, want, at, &n, name, err);
         if (rc == 0 && n < want) rc = error_set(err, ERR_PG_BASE, "%s was cut off while it was read", name);
+        if (rc == 0 && segment) wal_pages_feed(&w, BYTES_OF(p, n));
         if (rc == 0) rc = sink->ops->advance(item, n, err);
     }
+    if (rc == 0 && segment) rc = wal_pages_check(&w, pages, err);
     if (rc == 0) return sink->ops->close(item, buf_bytes(&record), NULL, err);
     if (item) sink->ops->drop(item);
     return rc;
@@ -73,8 +65,8 @@ static int copy(struct pgphys_session *s, int fd, struct sink *sink, const char 
 
 /* A segment that is not needed any more gets another name and new content: it has to be the same file still when all
  * was read. */
-static int put(struct pgphys_session *s, int dirfd, struct sink *sink, const char *name, bool segment, uint64_t *bytes,
-               struct error *err) {
+static int put(struct pgphys_session *s, int dirfd, struct sink *sink, const char *name, bool segment, uint64_t pages,
+               uint64_t *bytes, struct error *err) {
     struct stat before, after;
     int fd = seam_openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW, 0);
     if (fd < 0) return errno == ENOENT ? gone(name, s, err) : error_set_errno(err, ERR_IO_READ, "open %s", name);
@@ -82,7 +74,7 @@ static int put(struct pgphys_session *s, int dirfd, struct sink *sink, const cha
     if (rc == 0 && segment && (uint64_t)before.st_size != s->wal_segment_bytes)
         rc = error_set(err, ERR_PG_WAL, "%s has %llu bytes, and segments of this server have %llu", name,
                        (unsigned long long)before.st_size, (unsigned long long)s->wal_segment_bytes);
-    if (rc == 0) rc = copy(s, fd, sink, name, (uint64_t)before.st_size, segment, err);
+    if (rc == 0) rc = copy(s, fd, sink, name, (uint64_t)before.st_size, segment, pages, err);
     if (rc == 0 && (seam_fstatat(dirfd, name, &after, AT_SYMLINK_NOFOLLOW) < 0 || after.st_ino != before.st_ino))
         rc = gone(name, s, err);
     if (rc == 0) *bytes += (uint64_t)before.st_size;
@@ -109,7 +101,7 @@ static int histories(struct pgphys_session *s, int dirfd, struct sink *sink, uin
         if (wal_name_parse(e->d_name, &n, &ignored) < 0 || n.kind != WAL_HISTORY || n.timeline > s->timeline_end)
             continue;
         snprintf(name, sizeof name, "pg_wal/%s", e->d_name);
-        rc = put(s, dirfd, sink, name, false, bytes, err);
+        rc = put(s, dirfd, sink, name, false, 0, bytes, err);
     }
     if (rc == 0 && errno) rc = error_set_errno(err, ERR_IO_READ, "read pg_wal");
     seam_closedir(d);
@@ -124,7 +116,8 @@ int pgphys_segments_put(struct pgphys_session *s, int dirfd, struct sink *sink, 
     for (uint64_t i = first; rc == 0 && i <= last; i++) {
         char text[WAL_NAME_BYTES], name[WAL_NAME_BYTES + 16];
         bool any = false;
-        /* A standby may have followed its primary to another timeline meanwhile; then a segment may be there twice. */
+        /* A standby may have followed its primary to another timeline meanwhile; then a segment may be there twice, and
+         * the newest has all of it. */
         for (uint32_t t = s->timeline; rc == 0 && t <= s->timeline_end; t++) {
             struct stat st;
             struct wal_name n = wal_name_at(t, i * size, size);
@@ -132,7 +125,7 @@ int pgphys_segments_put(struct pgphys_session *s, int dirfd, struct sink *sink, 
             snprintf(name, sizeof name, "pg_wal/%s", text);
             if (t < s->timeline_end && seam_fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0) continue;
             if (any && seam_fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0) continue;
-            rc = put(s, dirfd, sink, name, true, bytes, err);
+            rc = put(s, dirfd, sink, name, true, t == s->timeline_end ? s->stop_lsn : 0, bytes, err);
             if (rc == 0) rc = json_push(names, json_string(text), err);
             any = true;
         }

@@ -58,6 +58,18 @@ static int wait_replay(struct pgphys_session *s, struct error *err) {
     }
 }
 
+int pgphys_wal_position(PGconn *c, uint64_t *ret, struct error *err) {
+    CLEANUP(pg_clearp) PGresult *r = NULL;
+    int rc = pg_query(c, &r, err,
+                      "SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN greatest("
+                      "pg_catalog.pg_last_wal_receive_lsn(), pg_catalog.pg_last_wal_replay_lsn())"
+                      " ELSE pg_catalog.pg_current_wal_flush_lsn() END",
+                      0, NULL);
+    if (rc == 0 && !wal_lsn_parse(pg_value(r, 0, 0), ret))
+        rc = error_set(err, ERR_PG_QUERY, "the server does not tell how far its WAL goes");
+    return rc;
+}
+
 int pgphys_clock(PGconn *c, int64_t *ret_ns, struct error *err) {
     CLEANUP(pg_clearp) PGresult *r = NULL;
     int rc =

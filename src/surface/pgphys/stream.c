@@ -23,6 +23,7 @@ struct stream {
     enum { NOTHING, ARCHIVE, MANIFEST } within; /* what the messages are of */
     struct tar tar;
     json_t *facts;
+    struct pgphys_position position;
 };
 
 static int row_of(PGconn *c, const char *command, int columns, PGresult **ret, struct error *err) {
@@ -289,6 +290,7 @@ static int put_facts(struct stream *k, struct error *err) {
     if (rc == 0) rc = json_put(f, "checksums", json_boolean(b->checksums), err);
     if (rc == 0) rc = json_put_int(f, "bytes", (int64_t)b->bytes, err);
     if (rc == 0) rc = json_put_int(f, "pages_checked", (int64_t)b->pages_checked, err);
+    if (rc == 0) rc = json_put_int(f, "pages_unchecked", (int64_t)b->pages_unchecked, err);
     if (rc == 0) rc = stream_incremental_facts(b, k->start_time, f, err);
     return rc == 0 ? put_bad_pages(k, err) : rc;
 }
@@ -314,6 +316,8 @@ static int run(struct stream *k, struct error *err) {
     struct stream_base *b = &k->base;
     int rc = prepare(k, err);
     if (rc < 0) return rc;
+    pgphys_position_init(&k->position, k->ask);
+    b->position = &k->position;
     keep_wal(k);
     rc = stream_tally_new(k->s->ctx->scratch_dir, &b->tally, err);
     if (rc == 0) rc = begun(k, err);
@@ -326,6 +330,7 @@ static int run(struct stream *k, struct error *err) {
     stream_pump_freep(&p);
     if (rc == 0) rc = end(k, err);
     if (rc == 0) rc = stream_base_check(b, err);
+    if (rc == 0) rc = stream_summaries_ask(b, k->ask, err);
     return rc == 0 ? put_facts(k, err) : rc;
 }
 
@@ -363,6 +368,7 @@ int pgphys_capture_stream(const struct surface_context *ctx, struct sink *sink, 
     /* whole as it lies there, yet not good: the snapshot is marked as not complete */
     if (rc == 0) result.changed = pgphys_pairs_differ(s, result.invariants);
     result.unreadable = k.base.bad_file_count ? k.base.bad_file_count : k.server_saw_bad;
+    pgphys_position_free(&k.position);
     pg_finishp(&k.copy);
     pg_finishp(&k.keep);
     pg_finishp(&k.ask);

@@ -12,6 +12,9 @@
 #define MAGIC UINT32_C(0xd3ae1f0d)
 #define FORK_FSM 1
 #define FORK_VM 2
+#define SPACE_DEFAULT 1663
+#define SPACE_GLOBAL 1664
+#define CHANGED_MAX (1u << 20)
 static const char prefix[] = "INCREMENTAL.";
 static const char label_lines[] = "INCREMENTAL FROM ";
 
@@ -233,18 +236,56 @@ int stream_changes_manifest(struct stream_base *b, struct error *err) {
 
 /* ---- everything is read, and held against what was ---- */
 
+/* "base/<database>/<relation>", "global/<relation>", "pg_tblspc/<space>/PG_…/<database>/<relation>" */
+static void relation_of(struct stream_base *b, unsigned fork, uint32_t segment) {
+    struct stream_change *f = &b->incremental->file;
+    const char *name = (const char *)b->name.ptr, *p;
+    *f = (struct stream_change){.space = SPACE_DEFAULT, .fork = fork, .block = segment * b->segment_blocks};
+    if (!strncmp(name, "global/", 7)) {
+        f->space = SPACE_GLOBAL;
+        p = name + 7;
+    } else {
+        p = name + 5;
+        if (!strncmp(name, "pg_tblspc/", 10)) {
+            f->space = (uint32_t)strtoul(name + 10, NULL, 10);
+            p = strchr(strchr(name + 10, '/') + 1, '/') + 1;
+        }
+        f->database = (uint32_t)strtoul(p, NULL, 10);
+        p = strchr(p, '/') + 1;
+    }
+    f->relation = (uint32_t)strtoul(p, NULL, 10);
+}
+
 int stream_compared_begin(struct stream_base *b, enum item_kind kind, struct error *err) {
     struct stream_incremental *k = b->incremental;
     unsigned fork = 0;
-    int rc = 0;
+    uint32_t segment = 0;
+    int rc = buf_terminate(&b->name, err);
+    if (rc < 0) return rc;
     k->at = k->missed_here = 0;
     /* Of free space maps the server always sends all, and lost visibility maps are never kept. */
-    if (pgphys_relation(buf_bytes(&b->name), NULL, &fork) && fork != FORK_FSM && !(fork == FORK_VM && k->vm_lost))
+    const bool relation = pgphys_relation(buf_bytes(&b->name), &segment, &fork);
+    if (relation) relation_of(b, fork, segment);
+    if (relation && fork != FORK_FSM && !(fork == FORK_VM && k->vm_lost))
         rc = b->sink->ops->again(b->sink, buf_bytes(&b->name), &k->known, &b->item, err);
     if (rc < 0) return rc;
     k->compared = b->item != NULL;
     if (k->compared) return b->sink->ops->restart(b->item, err);
     return b->sink->ops->open(b->sink, SINK_ANY_ORDER, buf_bytes(&b->name), kind, &b->item, err);
+}
+
+/* Beyond so many it is not worth asking: most of the cluster has changed. */
+static int changed(struct stream_base *b, uint64_t block, struct error *err) {
+    struct stream_incremental *k = b->incremental;
+    if (k->changed_n == CHANGED_MAX) {
+        k->changed_more++;
+        return 0;
+    }
+    int rc = mem_grow((void **)&k->changed, &k->changed_cap, k->changed_n + 1, sizeof *k->changed, err);
+    if (rc < 0) return rc;
+    k->changed[k->changed_n] = k->file;
+    k->changed[k->changed_n++].block += (uint32_t)block;
+    return 0;
 }
 
 static void missed(struct stream_base *b, uint64_t block) {
@@ -256,15 +297,20 @@ static void missed(struct stream_base *b, uint64_t block) {
 }
 
 /* PageHeaderData: the LSN as two numbers, then checksum, flags, lower, upper (0: a new page). */
-static void page_compare(struct stream_base *b, const uint8_t *is, const uint8_t *was, uint64_t block) {
+static int page_compare(struct stream_base *b, const uint8_t *is, const uint8_t *was, uint64_t block,
+                        struct error *err) {
     struct stream_incremental *k = b->incremental;
-    uint32_t lsn[2];
+    uint32_t half[2];
     uint16_t upper;
     k->compared_blocks++;
-    if (memcmp(is, was, b->block_bytes) == 0) return;
-    memcpy(lsn, is, sizeof lsn);
+    if (memcmp(is, was, b->block_bytes) == 0) return 0;
+    memcpy(half, is, sizeof half);
     memcpy(&upper, is + 14, sizeof upper);
-    if (upper && ((uint64_t)lsn[0] << 32 | lsn[1]) < k->former_lsn) missed(b, block);
+    const uint64_t lsn = (uint64_t)half[0] << 32 | half[1];
+    if (!upper) return 0;
+    if (lsn < k->former_lsn) missed(b, block);
+    /* what was written since the backup began is in its own WAL */
+    return lsn >= k->former_lsn && lsn < b->start_lsn ? changed(b, block, err) : 0;
 }
 
 int stream_compared_pages(struct stream_base *b, struct bytes pages, struct error *err) {
@@ -277,7 +323,7 @@ int stream_compared_pages(struct stream_base *b, struct bytes pages, struct erro
         n -= n % b->block_bytes;
         rc = b->sink->ops->was(b->item, k->at, k->was, n, err);
         for (size_t at = 0; rc == 0 && at < n; at += b->block_bytes)
-            page_compare(b, pages.ptr + at, k->was + at, (k->at + at) / b->block_bytes);
+            rc = page_compare(b, pages.ptr + at, k->was + at, (k->at + at) / b->block_bytes, err);
         pages = BYTES_OF(pages.ptr + n, pages.len - n);
         k->at += n;
     }

@@ -186,6 +186,7 @@ int stream_incremental_facts(const struct stream_base *b, const char *start_time
         rc = json_put_int(o, "blocks_compared", (int64_t)k->compared_blocks, err);
         if (rc == 0) rc = json_put_int(o, k->hints ? "changed_without_wal" : "missed", (int64_t)k->missed, err);
         if (rc == 0 && k->missed) rc = json_put_int(o, "missed_files", (int64_t)k->missed_files, err);
+        if (rc == 0) rc = json_put_str(o, "summaries", k->summaries[0] ? k->summaries : "compared", err);
         if (rc == 0 && missed) rc = json_put(o, "distrusted", json_true(), err);
     }
     if (rc == 0)
@@ -195,7 +196,7 @@ int stream_incremental_facts(const struct stream_base *b, const char *start_time
     if (missed) {
         snprintf(text, sizeof text,
                  "the server would have left out %llu changed pages in %llu files, the first %s: it is not asked for "
-                 "changes any more",
+                 "changes until a backup that reads everything finds none",
                  (unsigned long long)k->missed, (unsigned long long)k->missed_files, k->missed_first);
         if (b->ctx->events.note) b->ctx->events.note(b->ctx->events.ctx, NOTE_WARNING, BYTES_STR("incremental"), text);
     }
@@ -208,4 +209,5 @@ void stream_incremental_clear(struct stream_incremental *k) {
     buf_free(&k->raw_name);
     seam_free(k->was);
     seam_free(k->blocks);
+    seam_free(k->changed);
 }

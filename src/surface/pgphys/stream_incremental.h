@@ -3,14 +3,19 @@
  * is an ordinary snapshot that names all its chunks: nothing needs another to be restored.
  *
  * It is never proof. When the last backup that read everything is too old, the next reads everything, and every page of
- * a relation is held against the previous snapshot: one that differs, though its LSN is older than that snapshot's
- * beginning, is one that the server would not have sent. Those are counted.
+ * a relation is held against the previous snapshot. One that differs, though its LSN is older than that snapshot's
+ * beginning, is one that the server would not have sent; and so is one whose LSN lies between the two beginnings, when
+ * the server's summaries do not tell of it (summaries.c). Those are counted.
  */
 #ifndef PK_SURFACE_PGPHYS_STREAM_INCREMENTAL_H
 #define PK_SURFACE_PGPHYS_STREAM_INCREMENTAL_H
 
 #include "surface/pgphys/stream_internal.h"
 
+struct stream_change { /* a page that differs and may be in the server's summaries */
+    uint32_t space, database, relation, fork, block;
+    bool told; /* it is */
+};
 struct stream_incremental {
     enum { STREAM_ALL, STREAM_ALL_COMPARED, STREAM_CHANGES } mode;
     char why[200];                    /* of STREAM_ALL, although changes were asked for */
@@ -40,8 +45,13 @@ struct stream_incremental {
     uint32_t block_have;                     /* bytes of the present one */
     uint64_t at;                             /* what is written of the item, or compared */
     uint64_t missed_here;
+    struct stream_change file; /* of which relation it is */
     /* of all */
     uint64_t files_same, blocks_sent, blocks_kept, compared_blocks, missed, missed_files;
+    struct stream_change *changed; /* of STREAM_ALL_COMPARED, in no order */
+    size_t changed_n, changed_cap;
+    uint64_t changed_more; /* beyond what is kept: never asked for */
+    char summaries[200];   /* why the summaries were not asked; empty: they were */
     char missed_first[160];
 };
 /* How this backup is to be taken, by the settings, the server and the previous snapshot. May upload the
@@ -50,6 +60,9 @@ int stream_incremental_choose(struct stream_base *b, PGconn *ask, PGconn *copy, 
                               struct error *err) PK_CHECK;
 /* The server did not want to: the connection is made ready for another command, by which everything is read. */
 int stream_incremental_give_up(struct stream_base *b, PGconn *c, struct error *why, struct error *err) PK_CHECK;
+/* After everything was compared: which changes the server's summaries of the WAL in between do not tell of. That they
+ * cannot be asked is no failure. */
+int stream_summaries_ask(struct stream_base *b, PGconn *ask, struct error *err) PK_CHECK;
 int stream_incremental_facts(const struct stream_base *b, const char *start_time, json_t *facts,
                              struct error *err) PK_CHECK;
 void stream_incremental_clear(struct stream_incremental *k);

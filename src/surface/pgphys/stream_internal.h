@@ -59,16 +59,19 @@ struct stream_base { /* what came of a base so far, and what is known of it */
     uint64_t size;
     uint8_t *room;
     size_t room_bytes, used;
-    bool is_relation, is_left_out;
+    bool is_relation, is_segment, is_left_out;
     struct sha256_state *sha; /* of one that is left out */
     struct pgphys_pages pages;
+    struct pgphys_position *position; /* NULL: it is not asked */
     uint32_t blocks; /* judged of the present item */
     /* of all */
-    uint64_t items, bytes, total, pages_checked, bad_pages, bad_file_count;
+    uint64_t items, bytes, total, pages_checked, pages_unchecked, bad_pages, bad_file_count;
     int64_t reported_ns;
     json_t *bad_files;
     uint64_t *segments; /* numbers of WAL segments of the backup's timeline that came and were checked */
     size_t segment_count, segment_cap;
+    struct wal_pages wal, wal_last,
+        wal_faulty; /* of the present segment; the last of those; the first that has a fault */
     bool has_label, has_control;
     uint64_t label_checkpoint;
     struct pgphys_control control;

@@ -70,10 +70,15 @@ int stream_item_begin(struct stream_base *b, const struct tar_member *m, struct 
     b->used = b->room_bytes = 0;
     b->head_want = head_want(name);
     b->is_left_out = m->type == TAR_FILE && left_out(name);
+    struct wal_name wal;
+    b->is_segment = m->type == TAR_FILE && wal_name_of(name, &wal) && wal.kind == WAL_SEGMENT;
+    if (b->is_segment) wal_pages_begin(&b->wal, &wal, b->wal_segment_bytes);
     b->is_relation = m->type == TAR_FILE && pgphys_relation(name, &segment, NULL);
     b->blocks = 0;
-    b->pages = (struct pgphys_pages){
-        .block_bytes = b->block_bytes, .first_block = segment * b->segment_blocks, .start_lsn = b->start_lsn};
+    b->pages = (struct pgphys_pages){.block_bytes = b->block_bytes,
+                                     .first_block = segment * b->segment_blocks,
+                                     .start_lsn = b->start_lsn,
+                                     .position = b->position};
     if (b->is_left_out) return b->sha ? 0 : sha256_new(&b->sha, err);
     if (k->changes) return stream_changes_begin(b, err);
     const enum item_kind kind = m->type != TAR_FILE ? ITEM_NONE : b->is_relation ? ITEM_PAGES : ITEM_FILE;
@@ -148,6 +153,7 @@ int stream_item_content(struct stream_base *b, struct bytes piece, struct error 
         const size_t n = b->head_want - b->head.len < piece.len ? b->head_want - b->head.len : piece.len;
         if ((rc = buf_append(&b->head, piece.ptr, n, err)) < 0) return rc;
     }
+    if (b->is_segment) wal_pages_feed(&b->wal, piece);
     if (b->is_left_out) {
         sha256_update(b->sha, piece);
         return 0;
@@ -165,7 +171,12 @@ static int pages_end(struct stream_base *b, struct error *err) {
     char text[320];
     size_t at, n = p->bad_count < 16 ? (size_t)p->bad_count : 16;
     b->pages_checked += p->checked;
+    b->pages_unchecked += p->skipped;
     b->bad_pages += p->bad_count;
+    if (p->position && p->position->err.code) {
+        *err = p->position->err;
+        return -(int)err->code;
+    }
     if (!p->bad_count) return 0;
     b->bad_file_count++;
     json_t *o = json_object(), *blocks = json_array();
@@ -245,6 +256,10 @@ static int segment_end(struct stream_base *b, const struct wal_name *wal, struct
                          (int)b->name.len, (const char *)b->name.ptr, (unsigned long long)b->size,
                          b->wal_segment_bytes);
     if (wal->timeline != b->timeline) return 0;
+    /* how far they are needed is known when all came */
+    const uint64_t lsn = wal_name_lsn(wal, b->wal_segment_bytes);
+    if (b->wal.fault && (!b->wal_faulty.fault || b->wal.fault_lsn < b->wal_faulty.fault_lsn)) b->wal_faulty = b->wal;
+    if (!b->segment_count || lsn >= wal_name_lsn(&b->wal_last.name, b->wal_segment_bytes)) b->wal_last = b->wal;
     rc = mem_grow((void **)&b->segments, &b->segment_cap, b->segment_count + 1, sizeof *b->segments, err);
     if (rc == 0) b->segments[b->segment_count++] = wal_name_lsn(wal, b->wal_segment_bytes) / b->wal_segment_bytes;
     return rc;
@@ -368,7 +383,9 @@ int stream_base_check(const struct stream_base *b, struct error *err) {
                   stop);
         return error_state(err, "no snapshot was made; earlier ones are untouched");
     }
-    return 0;
+    int rc = wal_pages_check(&b->wal_faulty, b->stop_lsn, err);
+    if (rc == 0) rc = wal_pages_check(&b->wal_last, b->stop_lsn, err);
+    return rc < 0 ? error_state(err, "no snapshot was made; earlier ones are untouched") : 0;
 }
 
 void stream_base_clear(struct stream_base *b) {
