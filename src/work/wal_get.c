@@ -59,10 +59,59 @@ static int give_name(const char *tmp, const char *path, struct error *err) {
     return rc;
 }
 
+/* Whether ours is the other up to a place, and nothing but zeros from there on. */
+static int is_shorter(int fd, const char *path, int other, const char *name, bool *ret, struct error *err) {
+    uint8_t *room;
+    size_t n = 1, there;
+    bool differs = false;
+    void *v;
+    int rc = mem_alloc(2 * COPY_BYTES, &v, err);
+    if (rc < 0) return rc;
+    room = v;
+    *ret = true;
+    for (uint64_t at = 0; rc == 0 && n && *ret; at += n) {
+        size_t i = 0;
+        rc = io_pread_full(fd, room, COPY_BYTES, at, &n, path, err);
+        if (rc == 0) rc = io_pread_full(other, room + COPY_BYTES, COPY_BYTES, at, &there, name, err);
+        if (rc < 0) break;
+        if (there != n) *ret = false;
+        if (!differs && memcmp(room, room + COPY_BYTES, n) == 0) continue;
+        while (!differs && room[i] == room[COPY_BYTES + i]) i++;
+        differs = true;
+        for (; i < n && *ret; i++) *ret = room[i] == 0;
+    }
+    *ret = *ret && differs;
+    seam_free(v);
+    return rc;
+}
+
+/* A standby may have streamed more of a segment than is stored yet. What it gets here takes the place of its own file
+ * in pg_wal, beside which it is put: what the standby has said to have would be lost, and the server end at its
+ * promotion. */
+static int keep_longer(const char *tmp, const char *path, const struct wal_name *n, struct error *err) {
+    char name[WAL_NAME_BYTES], own[4200];
+    const char *slash = strrchr(path, '/');
+    bool shorter = false;
+    wal_name_format(n, name);
+    snprintf(own, sizeof own, "%.*s%s", slash ? (int)(slash + 1 - path) : 0, path, name);
+    if (n->kind != WAL_SEGMENT || strcmp(own, path) == 0) return 0;
+    int other = seam_openat(AT_FDCWD, own, O_RDONLY | O_NOFOLLOW | O_CLOEXEC, 0);
+    if (other < 0) return 0;
+    int fd = seam_openat(AT_FDCWD, tmp, O_RDONLY | O_NOFOLLOW | O_CLOEXEC, 0);
+    int rc = fd < 0 ? error_set_errno(err, ERR_IO_READ, "cannot open %s", tmp)
+                    : is_shorter(fd, tmp, other, own, &shorter, err);
+    io_close(&fd);
+    io_close(&other);
+    if (rc == 0 && shorter) rc = error_set(err, ERR_WAL_ABSENT, "%s has more of it than is stored", own);
+    if (rc < 0) (void)!seam_unlinkat(AT_FDCWD, tmp, 0);
+    return rc;
+}
+
 static int deliver(const char *path, struct work_wal *h, uint64_t system, const struct wal_name *n, struct error *err) {
     char tmp[4200];
     beside(path, tmp);
     int rc = write_new(tmp, h, system, n, err);
+    if (rc == 0) rc = keep_longer(tmp, path, n, err);
     return rc == 0 ? give_name(tmp, path, err) : rc;
 }
 

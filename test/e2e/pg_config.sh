@@ -53,6 +53,17 @@ claim 'a file of that name in the data folder, which the server does not read, i
 rm -rf "$N/data"
 pk verify lab/pg --level full
 claim 'a scratch server, too, whatever its configuration was'
+# ---- a connection alone does not give it
+sed 's/through: host/through: replication/; /data_directory:/d' proofkeep.yaml >link.yaml
+pk backup lab/pg --config link.yaml && pk show lab/pg --config link.yaml --json && python3 - "$C/etc" <<'PY'
+import json, sys
+outside = {f["path"]: f.get("captured", False) for f in json.load(open("out"))["snapshot"]["facts"]["config_outside"]}
+want = ("postgresql.conf", "pg_hba.conf", "pg_ident.conf", "conf.d/10.conf", "conf.d/20.conf")
+assert outside == {f"{sys.argv[1]}/{name}": False for name in want}, outside
+PY
+claim 'through replication it is not in the backup, whose facts say so of each file'
+pk restore lab/pg --into "$N/data" --dry-run --config link.yaml && [ "$(grep -c "warning .*$C/etc/.* was outside the data folder, and is not in the backup" out)" = 5 ]
+claim '... and by who is about to restore it'
 if as_root; then
   echo 'nobody else reads this' >"$T/own" && chmod 600 "$T/own" && server ln -sf "$T/own" "$C/etc/pg_ident.conf"
   pk backup lab/pg --json

@@ -96,6 +96,11 @@ run() { # MAJOR
   pk verify lab/pg --level full
   claim "$v: the newest is verified in a scratch server"
 
+  # ---- none needs those before it ----
+  sed 's/{ repository: main }/{ repository: main, policy: { verify: checksum, retention: { keep: { last: 1 }, min_copies: 1 } } }/' proofkeep.yaml >last.yaml
+  pk prune lab --grace 0s --config last.yaml && pk list lab/pg --json && python3 -c 'import json; assert len(json.load(open("out"))["points"]) == 1' && whole "$third" want3 && pk verify lab/pg --level decode
+  claim "$v: the third is whole when the two before it are gone, and what only they had"
+
   # ---- the pass that reads everything, and counts ----
   sql -d shop -c VACUUM && pk backup lab/pg && sql -d shop -c 'UPDATE item SET note = reverse(note) WHERE id % 499 = 0' -c 'DELETE FROM far_item WHERE id % 3 = 1 AND id < 9000' && sleep 1.1
   pk backup lab/pg --config due.yaml && [ "$(fact read)" = all_compared ] && [ "$(fact blocks_compared)" -gt 3000 ]

