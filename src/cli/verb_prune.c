@@ -83,7 +83,7 @@ static int act(struct cli *c, struct work *w, const struct prune_plan *p, struct
         output_remark(c->output, "%s are unused but too young to be freed; --grace says how young.", freed);
     }
     if (d.locked) {
-        char until[64] = "by a legal hold, or nobody says until when", time[32];
+        char until[80] = "by a legal hold, or not to be erased by these credentials", time[32];
         size_format(d.locked_bytes, freed);
         if (d.locked_until_ns != INT64_MAX) {
             time_format(d.locked_until_ns, time);

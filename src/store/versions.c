@@ -87,9 +87,9 @@ int store_retain(struct store *s, const char *key, const struct store_retention 
     return rc < 0 ? rc : s->ops->versions->retain(s, key, want, err);
 }
 
-int store_hold(struct store *s, const char *key, bool on, struct error *err) {
+int store_may_shorten(struct store *s, const char *key, bool *ret, struct error *err) {
     int rc = need(s, key, err);
-    return rc < 0 ? rc : s->ops->versions->hold(s, key, on, err);
+    return rc < 0 ? rc : s->ops->versions->may_shorten(s, key, ret, err);
 }
 
 int store_reclaim(struct store *s, const char *key, int64_t *ret_until_ns, struct error *err) {

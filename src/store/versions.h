@@ -94,7 +94,7 @@ struct store_version_ops {
     bool (*pin_first)(struct store *, const char *key);
     int (*retention)(struct store *, const char *key, struct store_retention *, struct error *);
     int (*retain)(struct store *, const char *key, const struct store_retention *, struct error *);
-    int (*hold)(struct store *, const char *key, bool on, struct error *);
+    int (*may_shorten)(struct store *, const char *key, bool *, struct error *);
     int (*reclaim)(struct store *, const char *key, int64_t *, struct error *);
     int (*bucket)(struct store *, struct store_bucket *, struct error *);
     int (*kept)(struct store *, bool *, struct error *);
@@ -137,11 +137,14 @@ int store_retention(struct store *s, const char *key, struct store_retention *re
 /* Lock it until then (`held` is not looked at). A lock that is there can only be made longer, else ERR_S3_LOCKED;
  * governance becomes compliance only by who may bypass it, else ERR_S3_LOCKED or ERR_S3_DENIED. */
 int store_retain(struct store *s, const char *key, const struct store_retention *want, struct error *err) PK_CHECK;
-int store_hold(struct store *s, const char *key, bool on, struct error *err) PK_CHECK;
+/* Whether these credentials can bring the end of a lock in governance nearer, found out by two seconds that are put
+ * back. False too where the object has no such lock, or one of less than 20 s. */
+int store_may_shorten(struct store *s, const char *key, bool *ret, struct error *err) PK_CHECK;
 /* Remove so that its space is free. An object whose retention has ended is erased; one that never was locked is removed
  * as store_remove does, so that where versions are kept it stays as one for as long as the bucket's owner wants.
- * *ret_until_ns is 0 then; else it is locked until that time (INT64_MAX: by a legal hold, or nobody says how long) and
- * stays as it is. */
+ * *ret_until_ns is 0 then; else it is locked until that time (INT64_MAX: by a legal hold, nobody says how long, or its
+ * lock has ended and these credentials may not erase it) and stays as it is. ERR_S3_DENIED where they may not even ask:
+ * it stays too. */
 int store_reclaim(struct store *s, const char *key, int64_t *ret_until_ns, struct error *err) PK_CHECK;
 
 /* ERR_STORE_NO_VERSIONS of a folder. Changes nothing. */

@@ -211,6 +211,23 @@ static int look_at_store(struct doctor *d, const char *url, struct error *err) {
     return rc;
 }
 
+/* What the server does when these credentials ask for an earlier end of a lock: their policy alone does not tell. Every
+ * role may lock entries of the log, and the newest has the mode of now. */
+static int look_at_governance(struct doctor *d, const char *url, struct error *err) {
+    const uint64_t entries = ledger_size(repo_ledger(d->w->repo));
+    struct error e = ERROR_INIT;
+    char entry[32];
+    bool can = false;
+    if (d->w->store->locks.mode != STORE_LOCK_GOVERNANCE || entries == 0) return 0;
+    snprintf(entry, sizeof entry, "log/%016llu", (unsigned long long)entries - 1);
+    if (store_may_shorten(d->w->store, entry, &can, &e) < 0) return tell_error(d, "store", url, &e, err);
+    if (!can) return tell(d, FINDING_FACT, "store", url, NULL, err, "these credentials cannot make a lock shorter");
+    return tell(d, FINDING_WARNING, "store", url,
+                "Set mode: compliance under immutability, then proofkeep store renew.", err,
+                "these credentials can make a lock in governance shorter: object lock keeps nothing from who steals "
+                "them and can erase");
+}
+
 /* Only what a policy asks, and what is not well in any case; store_check.c tells the rest. */
 static int tell_drift(void *ctx, const struct drift_signal *s, struct error *err) {
     struct drift_look *l = ctx;
@@ -433,6 +450,7 @@ static int look_at_repository(void *ctx, const char *url, const struct error *fa
     if (rc == 0 && d->w->config) rc = look_at_others(d, url, err);
     if (rc == 0) rc = look_at_all_wal(d, url, err);
     if (rc == 0) rc = look_at_store(d, url, err);
+    if (rc == 0) rc = look_at_governance(d, url, err);
     if (rc == 0) rc = look_at_drift(d, url, err);
     if (rc == 0) rc = look_at_space(d, url, err);
     return rc < 0 ? rc : look_at_clock(d, url, err);

@@ -22,6 +22,7 @@ struct grant {
         const char *place; /* below the prefix */
     } places[PLACES_MAX];
     bool aws; /* others do not know these actions */
+    enum { ALWAYS, IF_ERASING, UNLESS_ERASING } when;
 };
 
 /* Which calls a role makes, on what. Objects are as doc/format/repository.md names them. */
@@ -54,9 +55,10 @@ static const struct grant grants[] = {
       {ALL, "witness/*"}, /* what witnesses that were asked have signed */
       {A, "keys/*"},
       {A, "format"}}},
-    /* A lock is set when an object is created, and made longer while it is used; shorter it can be made by nobody here. */
+    /* A lock is set when an object is created, and made longer while it is used. That nobody here makes it shorter is
+     * up to the server: none of compliance, in governance not all hold that to s3:BypassGovernanceRetention. */
     {"Lock",
-     {"s3:PutObjectRetention", "s3:GetObjectRetention"},
+     {"s3:PutObjectRetention", "s3:GetObjectRetention", "s3:GetObjectLegalHold"},
      false,
      {{ALL, "log/*"},
       {W | P | A, "index/*"},
@@ -64,6 +66,7 @@ static const struct grant grants[] = {
       {W | A, "wal/*"},
       {W | A, "keys/*"},
       {W | A, "format"}}},
+    {"Locked", {"s3:GetObjectRetention", "s3:GetObjectLegalHold"}, false, {{P, "packs/*"}, {P, "wal/*"}}},
     {"Versions", /* to see through what was put over an object */
      {"s3:GetObjectVersion"},
      false,
@@ -84,6 +87,11 @@ static const struct grant grants[] = {
       {P | A, "tile/*"}, /* those that a fuller one replaces */
       {A, "summary/*"},
       {A, "keys/*"}}},
+    {"Erase", /* what is locked no more */
+     {"s3:DeleteObjectVersion"},
+     false,
+     {{P | A, "packs/*"}, {P | A, "index/*"}, {P | A, "wal/*"}},
+     .when = IF_ERASING},
     {"Thaw", {"s3:RestoreObject"}, false, {{R | A, "packs/*"}}, .aws = true},
     {"Try", /* what init and doctor find out by doing it */
      {"s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload", "s3:DeleteObject", "s3:DeleteObjectVersion",
@@ -103,7 +111,13 @@ static const struct grant grants[] = {
 
 /* What is denied besides, since another policy may allow more than this one. */
 static const struct grant denials[] = {
-    {"NeverErase", {"s3:DeleteObjectVersion", "s3:BypassGovernanceRetention"}, false, {{W | R | P, "*"}}},
+    {"NeverBypass", {"s3:BypassGovernanceRetention"}, false, {{W | R | P, "*"}}},
+    {"NeverErase", {"s3:DeleteObjectVersion"}, false, {{W | R | P, "*"}}, .when = UNLESS_ERASING},
+    {"NeverErase",
+     {"s3:DeleteObjectVersion"},
+     false,
+     {{W | R, "*"}, {P, "log/*"}, {P, "keys/*"}, {P, "format"}, {P, "checkpoint"}},
+     .when = IF_ERASING},
     {"NeverRemove",
      {"s3:DeleteObject"},
      false,
@@ -135,6 +149,8 @@ static const struct grant once = {"NeverReplace",
 struct maker {
     const struct store_policy_request *q;
     struct s3_where where;
+    bool locks;   /* the configuration asks for them */
+    bool erasing; /* …and they hold whatever these credentials try */
     bool ceph; /* it has principals by ARNs like AWS, and refuses a whole policy for one action that it does not know */
     json_t *statements;
 };
@@ -193,7 +209,7 @@ static int add(struct maker *m, const struct grant *g, bool allow, json_t *condi
     static const char *const roles[] = {
         [ROLE_ADMIN] = "Admin", [ROLE_WRITER] = "Writer", [ROLE_RESTORE] = "Restore", [ROLE_PRUNE] = "Prune"};
     char sid[64];
-    if (!applies(g, m->q->role)) {
+    if (!applies(g, m->q->role) || g->when == (m->erasing ? UNLESS_ERASING : IF_ERASING)) {
         json_decref(condition);
         return 0;
     }
@@ -236,7 +252,8 @@ static int add_kms(struct maker *m, struct error *err) {
     return json_push(m->statements, s, err);
 }
 
-static int find_place(const struct store_policy_request *q, struct s3_where *ret, struct error *err) {
+static int find_place(struct maker *m, struct error *err) {
+    const struct store_policy_request *q = m->q;
     struct config *c = NULL;
     const struct config_repository *r = NULL;
     int rc = config_load(q->config_path, &c, err);
@@ -256,7 +273,12 @@ static int find_place(const struct store_policy_request *q, struct s3_where *ret
     } else if (strncmp(url, "s3://", 5) != 0)
         rc = error_set(err, ERR_USAGE, "'%.200s' is no bucket: only buckets have policies", url);
     else
-        rc = s3_where(url, ret, err);
+        rc = s3_where(url, &m->where, err);
+    if (rc == 0 && r && r->immutability) {
+        m->locks = true;
+        /* In governance AWS alone is known to hold a lock to the permission, whichever way it is asked. */
+        m->erasing = r->immutability->mode == CONFIG_LOCK_COMPLIANCE || m->where.aws;
+    }
     config_free(c);
     return rc;
 }
@@ -287,9 +309,14 @@ static void note(const struct maker *m, struct store_policy *ret) {
             "Only AWS can force If-None-Match by a policy: here these credentials can put other bytes over "
             "names that they may create. Keep versions in the bucket, so that nothing is lost by it.";
     if (m->q->role == ROLE_PRUNE)
-        ret->notes[n++] =
-            "Where the bucket keeps versions, what is pruned stays as one until a lifecycle rule ends it; no "
-            "credential of proofkeep's does.";
+        ret->notes[n++] = m->erasing ? "What was locked is erased for good when its lock has ended; what never was "
+                                       "locked stays as a version until a lifecycle rule ends it."
+                          : m->locks ? "In governance not every server keeps a thief from making locks shorter, so "
+                                       "this does not let what was locked be erased when its lock has ended: that is "
+                                       "the owner's. With the mode compliance it does."
+                                     : "Where the bucket keeps versions, what is pruned stays as one until a lifecycle "
+                                       "rule ends it; no credential of proofkeep's does. With immutability in the "
+                                       "configuration, a policy is printed that erases what was locked.";
     if (m->ceph)
         ret->notes[n++] =
             "Ceph knows no action for the encryption of a bucket: how that is set is not measured with these.";
@@ -300,7 +327,7 @@ static void note(const struct maker *m, struct store_policy *ret) {
 int store_policy_make(const struct store_policy_request *q, struct store_policy *ret, struct error *err) {
     struct maker m = {.q = q};
     *ret = (struct store_policy){0};
-    int rc = find_place(q, &m.where, err);
+    int rc = find_place(&m, err);
     if (rc == 0) rc = check_principals(&m, err);
     if (rc < 0) return rc;
     for (size_t i = 0; i < q->principal_count && !m.where.aws; i++) m.ceph |= strncmp(q->principals[i], "arn:", 4) == 0;

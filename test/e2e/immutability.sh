@@ -168,6 +168,13 @@ locked() {
   claim "$KIND: says until when, and tries again"
   [ "$(s3 ls "$b" a/log/ | wc -l)" = "$entries" ]
   claim "$KIND: the log does not grow by that"
+  for key in "a/log/0000000000000001" "$(s3 ls "$b" a/packs/ | head -n 1 | cut -d' ' -f1)"; do
+    until=$(s3 retention "$b" "$key")
+    s3_calls shorten "$b" "$key" >"$T/calls" && [ "$(wc -l <"$T/calls")" = 5 ] && ! grep -q '	2' "$T/calls" && [ "$(s3 retention "$b" "$key")" = "$until" ]
+    claim "$KIND: a thief with every right makes no lock shorter or weaker (${key%/*})"
+  done
+  s3_calls unlock "$b" a/ >"$T/calls" && ! grep -q '^\(suspend versioning\|disable lock\|delete bucket\|force delete bucket\)	2' "$T/calls"
+  claim "$KIND: nor does he suspend versions, turn the lock off, or delete the bucket"
   s3 steal "$b" a/ erase >"$T/stolen" && [ "$(cut -d' ' -f2 "$T/stolen")" -gt 10 ]
   claim "$KIND: a thief with every right erases what he can: $(cat "$T/stolen") let through and refused"
   s3 steal "$b" a/ overwrite >"$T/stolen"

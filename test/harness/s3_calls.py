@@ -4,6 +4,9 @@ s3_client.py.
 
   s3_calls.py matrix BUCKET PREFIX   a line a kind of object: which of get, list, put and delete are let through, as glpd
   s3_calls.py thief BUCKET PREFIX    every call that could harm the repository, and what the server says; see thief()
+  s3_calls.py shorten BUCKET KEY     a line a way to end an object's lock sooner, or to weaken it, and what the server says
+  s3_calls.py erase BUCKET KEY       the same, of ways to erase its versions
+  s3_calls.py unlock BUCKET PREFIX   the same, of what the owner of a bucket with object lock can change in it
 """
 import base64
 import datetime
@@ -12,6 +15,7 @@ import os
 import re
 import sys
 
+import s3_client
 from s3_client import ask
 
 PLACES = ["format", "checkpoint", "keys/", "log/", "tile/", "summary/", "index/", "sess/", "packs/d/", "packs/m/", "probe/", "other/"]
@@ -120,7 +124,40 @@ def thief(bucket, prefix):
     tell("copy over a pack", ask("PUT", bucket, first("packs/m/"), headers={"x-amz-copy-source": f"/{bucket}/{prefix}format"}))
 
 
+BYPASS = {"x-amz-bypass-governance-retention": "true"}
+
+
+def shorten(bucket, key):
+    soon = (datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=2)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    for mode in ("GOVERNANCE", "COMPLIANCE"):
+        for name, extra in (("", {}), (", bypass", BYPASS)):
+            body = f"<Retention xmlns='http://s3.amazonaws.com/doc/2006-03-01/'><Mode>{mode}</Mode><RetainUntilDate>{soon}</RetainUntilDate></Retention>".encode()
+            print(f"{mode.lower()}{name}\t{said(ask('PUT', bucket, key, query={'retention': ''}, body=body, headers={**md5(body), **extra}))}")
+    body = b"<Retention xmlns='http://s3.amazonaws.com/doc/2006-03-01/'></Retention>"
+    print(f"none, bypass\t{said(ask('PUT', bucket, key, query={'retention': ''}, body=body, headers={**md5(body), **BYPASS}))}")
+
+
+def erase(bucket, key):
+    for _, version, _, _ in list(s3_client.versions(bucket, key)):
+        for name, extra in (("erase", {}), ("erase, bypass", BYPASS)):
+            print(f"{name}\t{said(ask('DELETE', bucket, key, query={'versionId': version}, headers=extra))}")
+
+
+def unlock(bucket, prefix):
+    xmlns = "xmlns='http://s3.amazonaws.com/doc/2006-03-01/'"
+    for name, query, body in (
+        ("suspend versioning", "versioning", f"<VersioningConfiguration {xmlns}><Status>Suspended</Status></VersioningConfiguration>"),
+        ("disable lock", "object-lock", f"<ObjectLockConfiguration {xmlns}><ObjectLockEnabled>Disabled</ObjectLockEnabled></ObjectLockConfiguration>"),
+        ("default lock", "object-lock", f"<ObjectLockConfiguration {xmlns}><ObjectLockEnabled>Enabled</ObjectLockEnabled></ObjectLockConfiguration>"),
+        ("expire", "lifecycle", f"<LifecycleConfiguration {xmlns}><Rule><ID>x</ID><Status>Enabled</Status><Filter><Prefix>{prefix}</Prefix></Filter><Expiration><Days>1</Days></Expiration><NoncurrentVersionExpiration><NoncurrentDays>1</NoncurrentDays></NoncurrentVersionExpiration></Rule></LifecycleConfiguration>"),
+    ):
+        print(f"{name}\t{said(ask('PUT', bucket, query={query: ''}, body=body.encode(), headers=md5(body.encode())))}")
+    print(f"delete bucket\t{said(ask('DELETE', bucket))}")
+    print(f"force delete bucket\t{said(ask('DELETE', bucket, headers={'x-minio-force-delete': 'true'}))}")
+
+
 if __name__ == "__main__":
-    if len(sys.argv) != 4 or sys.argv[1] not in ("matrix", "thief"):
+    verbs = {"matrix": matrix, "thief": thief, "shorten": shorten, "erase": erase, "unlock": unlock}
+    if len(sys.argv) != 4 or sys.argv[1] not in verbs:
         sys.exit(__doc__)
-    {"matrix": matrix, "thief": thief}[sys.argv[1]](sys.argv[2], sys.argv[3])
+    verbs[sys.argv[1]](sys.argv[2], sys.argv[3])

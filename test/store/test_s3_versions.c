@@ -211,15 +211,6 @@ static void retention_is_made_longer_and_never_shorter(void **state) {
     OK(store_reclaim(s, "keys/1", &until, e));
     assert_int_equal(until, r.until_ns);
     holds_bytes(s, "keys/1", "slot");
-    OK(store_create(s, "keys/2", text("held"), e));
-    OK(store_hold(s, "keys/2", true, e));
-    OK(store_retention(s, "keys/2", &r, e));
-    assert_true(r.held);
-    OK(store_reclaim(s, "keys/2", &until, e));
-    assert_true(until == INT64_MAX);
-    OK(store_hold(s, "keys/2", false, e));
-    OK(store_reclaim(s, "keys/2", &until, e));
-    assert_int_equal(until, 0);
     /* what a marker hides is renewed too, in its first version */
     OK(store_remove(s, "keys/1", e));
     want.until_ns = now + 40 * NS_PER_S;

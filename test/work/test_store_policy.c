@@ -4,6 +4,7 @@
 #include "work/store_policy.h"
 #include <fnmatch.h>
 #include <string.h>
+#include <unistd.h>
 
 static json_t *made(enum key_role role, const char *url) {
     struct store_policy_request q = {.config_path = NULL, .repository = url, .role = role};
@@ -116,10 +117,72 @@ static void no_role_erases_or_configures(void **state) {
     }
 }
 
+/* With a configuration: where locks hold, what prune removes is erased when they end; the log and the keys never. */
+static void prune_erases_where_locks_hold(void **state) {
+    (void)state;
+    static const struct {
+        const char *url, *locks;
+        bool erases;
+        const char *note;
+    } rows[] = {
+        {"s3://bucket/team/a", "immutability: { mode: compliance }", true, "erased for good"},
+        {"s3://bucket/team/a", "immutability: { mode: governance }", true, "erased for good"},
+        {"s3://bucket/team/a", "", false, "lifecycle"},
+        {"s3://bucket/team/a?endpoint=https://s3.example.com", "immutability: { mode: compliance }", true, "erased"},
+        {"s3://bucket/team/a?endpoint=https://s3.example.com", "immutability: { mode: governance }", false,
+         "governance"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct error err = ERROR_INIT;
+        struct store_policy p;
+        char path[] = "/tmp/proofkeep-policy-XXXXXX";
+        int fd = mkstemp(path);
+        assert_true(fd >= 0);
+        dprintf(fd,
+                "version: 1\nplatform: test\nsecrets:\n  k: { file: /srv/k }\nrepositories:\n  main:\n    url: %s\n    "
+                "encrypt: { key: k, kind: key_file }\n    %s\n"
+                "surfaces:\n  a: { kind: files, class: truth, paths: [/srv] }\nenvironments:\n  lab: { repository: "
+                "main }\n",
+                rows[i].url, rows[i].locks);
+        close(fd);
+        for (enum key_role r = ROLE_ADMIN; r <= ROLE_PRUNE; r++) {
+            struct store_policy_request q = {.config_path = path, .repository = "main", .role = r};
+            static const char erase[] = "s3:DeleteObjectVersion", in[] = "arn:aws:s3:::bucket/team/a/";
+            char arn[200];
+            if (store_policy_make(&q, &p, &err) < 0) fail_msg("%s", err.text);
+            static const char *const removed[] = {"packs/d/00/0", "index/0", "wal/1/0"};
+            for (size_t k = 0; k < 3; k++) {
+                snprintf(arn, sizeof arn, "%s%s", in, removed[k]);
+                assert_int_equal(goes(p.document, erase, arn, false, false),
+                                 rows[i].erases && (r == ROLE_PRUNE || r == ROLE_ADMIN));
+                if (r == ROLE_PRUNE || r == ROLE_WRITER)
+                    assert_true(goes(p.document, "s3:GetObjectRetention", arn, false, false));
+                assert_int_equal(goes(p.document, "s3:PutObjectRetention", arn, false, false),
+                                 r == ROLE_WRITER || r == ROLE_ADMIN || (r == ROLE_PRUNE && k == 1));
+                assert_false(goes(p.document, "s3:BypassGovernanceRetention", arn, false, false));
+            }
+            static const char *const kept[] = {"log/0000000000000001", "keys/0", "format", "checkpoint"};
+            for (size_t k = 0; k < 4; k++) {
+                snprintf(arn, sizeof arn, "%s%s", in, kept[k]);
+                assert_false(goes(p.document, erase, arn, false, false));
+            }
+            if (r == ROLE_PRUNE) {
+                bool said = false;
+                for (size_t k = 0; k < POLICY_NOTES_MAX && p.notes[k]; k++)
+                    said |= strstr(p.notes[k], rows[i].note) != NULL;
+                assert_true(said);
+            }
+            json_decref(p.document);
+        }
+        unlink(path);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(roles_may_what_they_need_and_no_more),
         cmocka_unit_test(no_role_erases_or_configures),
+        cmocka_unit_test(prune_erases_where_locks_hold),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -45,37 +45,66 @@ static int take(void *ctx, const char *path, struct bytes text, struct error *er
     return 0;
 }
 
-/* One of an object's own settings. That it has none is told as 404, or 400, with a code. */
-static int setting(struct s3_store *s, const char *key, const char *query, const char *action,
-                   struct store_retention *ret, struct error *err) {
+/* One of an object's own settings; `past`: of the version that this handle reads. That it has none is told as 404, or
+ * 400, with a code, and of the bucket in words. */
+static int setting(struct s3_store *s, const char *key, const char *query, const char *action, bool past,
+                   struct store_retention *ret, int *ret_status, struct error *err) {
     CLEANUP(buf_free) struct buf text = BUF_INIT((size_t)64 << 10);
     char what[S3_KEY_BYTES_MAX];
     snprintf(what, sizeof what, "read the retention of the object %s", key);
     struct s3_call c = {.what = what, .action = action, .method = "GET", .key = key, .query = query, .text = &text};
     struct error e = ERROR_INIT;
-    int rc = s3_call_past(s, &c, &e);
-    int status = c.answer.status;
+    int rc = past ? s3_call_past(s, &c, &e) : s3_call(s, &c, &e);
+    int status = *ret_status = c.answer.status;
     s3_call_free(&c);
     if (rc == 0) return xml_walk(buf_bytes(&text), take, ret, err);
-    bool none = (status == 404 || status == 400) && strcasestr(e.text, "ObjectLockConfiguration");
-    if (none) return 0;
+    bool none = (status == 404 || status == 400) &&
+                (strcasestr(e.text, "ObjectLockConfiguration") || strcasestr(e.text, "Object Lock Configuration"));
+    if (none || status == 501) return 0;
     *err = e;
+    return rc;
+}
+
+/* What may be asked by who may not read the object. A hold is asked for only where nothing else keeps it. */
+static int by_settings(struct s3_store *s, const char *key, bool past, struct store_retention *ret, int *ret_status,
+                       struct error *err) {
+    int rc = setting(s, key, "retention=", "s3:GetObjectRetention", past, ret, ret_status, err);
+    if (rc == 0 && ret->mode == STORE_LOCK_NONE)
+        rc = setting(s, key, "legal-hold=", "s3:GetObjectLegalHold", past, ret, ret_status, err);
+    return rc;
+}
+
+static int by_head(struct s3_store *s, const char *key, struct store_retention *ret, struct error *err) {
+    char what[S3_KEY_BYTES_MAX], id[STORE_VERSION_BYTES];
+    int status;
+    snprintf(what, sizeof what, "look at the retention of the object %s", key);
+    struct s3_call c = {.what = what, .action = "s3:GetObjectRetention", .method = "HEAD", .key = key};
+    int rc = s3_call_past(s, &c, err);
+    if (rc == 0) read_headers(&c.answer, ret);
+    s3_call_free(&c);
+    /* Not every server says so of a version that is asked for by name. */
+    if (rc == 0 && ret->mode == STORE_LOCK_NONE && s3_pinned(s, key, id))
+        rc = by_settings(s, key, true, ret, &status, err);
     return rc;
 }
 
 int s3_retention(struct store *st, const char *key, struct store_retention *ret, struct error *err) {
     struct s3_store *s = (struct s3_store *)st;
-    struct store_retention r = {.mode = STORE_LOCK_NONE};
-    char what[S3_KEY_BYTES_MAX], id[STORE_VERSION_BYTES];
-    snprintf(what, sizeof what, "look at the retention of the object %s", key);
-    struct s3_call c = {.what = what, .action = "s3:GetObjectRetention", .method = "HEAD", .key = key};
-    int rc = s3_call_past(s, &c, err);
-    if (rc == 0) read_headers(&c.answer, &r);
-    s3_call_free(&c);
-    /* Not every server says so of a version that is asked for by name. */
-    if (rc == 0 && r.mode == STORE_LOCK_NONE && s3_pinned(s, key, id)) {
-        rc = setting(s, key, "retention=", "s3:GetObjectRetention", &r, err);
-        if (rc == 0) rc = setting(s, key, "legal-hold=", "s3:GetObjectLegalHold", &r, err);
+    struct store_retention r = {.mode = STORE_LOCK_NONE}, other = r;
+    struct error e = ERROR_INIT;
+    int status;
+    const bool settings = atomic_load(&s->no_head);
+    int rc = settings ? by_settings(s, key, true, &r, &status, err) : by_head(s, key, &r, err);
+    if (rc == -ERR_S3_DENIED) {
+        int again = settings ? by_head(s, key, &other, &e) : by_settings(s, key, true, &other, &status, &e);
+        if (again == -ERR_S3_DENIED) return rc;
+        if ((rc = again) < 0)
+            *err = e;
+        else {
+            error_clear(err);
+            atomic_store(&s->no_head, !settings);
+            r = other;
+        }
     }
     if (rc == 0) *ret = r;
     return rc;
@@ -100,13 +129,17 @@ static int put_setting(struct s3_store *s, const char *key, const char *query, c
     return rc;
 }
 
+static int retention_xml(char *out, size_t size, enum store_lock mode, const char *until) {
+    return snprintf(out, size,
+                    "<Retention xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Mode>%s</Mode><RetainUntilDate>%s"
+                    "</RetainUntilDate></Retention>",
+                    mode_name(mode), until);
+}
+
 int s3_retain(struct store *st, const char *key, const struct store_retention *want, struct error *err) {
     char until[32], body[256];
     time_format(want->until_ns, until);
-    int n = snprintf(body, sizeof body,
-                     "<Retention xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Mode>%s</Mode><RetainUntilDate>%s"
-                     "</RetainUntilDate></Retention>",
-                     mode_name(want->mode), until);
+    int n = retention_xml(body, sizeof body, want->mode, until);
     struct bytes b = BYTES_OF(body, (size_t)n);
     struct s3_store *s = (struct s3_store *)st;
     int rc = put_setting(s, key, "retention=", "s3:PutObjectRetention", "lock", false, b, err);
@@ -117,13 +150,25 @@ int s3_retain(struct store *st, const char *key, const struct store_retention *w
     return 0;
 }
 
-int s3_hold(struct store *st, const char *key, bool on, struct error *err) {
-    char body[160];
-    int n = snprintf(body, sizeof body,
-                     "<LegalHold xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Status>%s</Status></LegalHold>",
-                     on ? "ON" : "OFF");
-    return put_setting((struct s3_store *)st, key, "legal-hold=", "s3:PutObjectLegalHold",
-                       on ? "put a legal hold on" : "lift the legal hold of", false, BYTES_OF(body, (size_t)n), err);
+#define SHORTER_NS (2 * NS_PER_S) /* dates are of seconds */
+
+int s3_may_shorten(struct store *st, const char *key, bool *ret, struct error *err) {
+    struct store_retention is, want;
+    char until[32], body[256];
+    *ret = false;
+    int rc = s3_retention(st, key, &is, err);
+    if (rc < 0 || is.mode != STORE_LOCK_GOVERNANCE || is.until_ns < time_now_ns() + 10 * SHORTER_NS) return rc;
+    want = is;
+    time_format(is.until_ns - SHORTER_NS, until);
+    int n = retention_xml(body, sizeof body, is.mode, until);
+    rc = put_setting((struct s3_store *)st, key, "retention=", "s3:BypassGovernanceRetention", "lock", true,
+                     BYTES_OF(body, (size_t)n), err);
+    if (rc == -ERR_S3_DENIED || rc == -ERR_S3_LOCKED) {
+        error_clear(err);
+        return 0;
+    }
+    *ret = rc == 0;
+    return rc < 0 ? rc : s3_retain(st, key, &want, err);
 }
 
 /* A version whose retention has ended, for good. */
@@ -143,49 +188,106 @@ static int erase(struct s3_store *s, const char *key, const char *id, struct err
     return rc;
 }
 
+struct newest {
+    const char *key;
+    char id[STORE_VERSION_BYTES];
+};
+
+static int see_newest(void *ctx, const struct store_version *v, struct error *err) {
+    struct newest *n = ctx;
+    (void)err;
+    int d = strcmp(v->key, n->key);
+    if (d == 0 && v->latest && !v->marker) snprintf(n->id, sizeof n->id, "%s", v->id);
+    return d > 0 || (d == 0 && v->latest);
+}
+
+/* What lies on top, and until when it is locked; id "": nothing, or a marker. */
+struct top {
+    struct store_retention r;
+    char id[STORE_VERSION_BYTES];
+    int64_t now_ns;
+};
+
+static int top_by_head(struct s3_store *s, const char *key, struct top *ret, struct error *err) {
+    char what[S3_KEY_BYTES_MAX];
+    snprintf(what, sizeof what, "look at the object %s", key);
+    struct s3_call c = {.what = what, .action = "s3:GetObject", .method = "HEAD", .key = key, .expected = {404}};
+    int rc = s3_call(s, &c, err);
+    ret->now_ns = c.answer.date_ns ? c.answer.date_ns : time_now_ns();
+    if (rc == 0 && c.answer.status / 100 == 2) {
+        const char *v = http_header(&c.answer, "x-amz-version-id");
+        snprintf(ret->id, sizeof ret->id, "%s", v ? v : "null");
+        read_headers(&c.answer, &ret->r);
+    }
+    s3_call_free(&c);
+    return rc;
+}
+
+/* The version need be known only of what is to be erased. */
+static int top_by_settings(struct s3_store *s, const char *key, struct top *ret, struct error *err) {
+    struct newest n = {.key = key};
+    int status = 0;
+    int rc = by_settings(s, key, false, &ret->r, &status, err);
+    const bool hidden = rc < 0 && status == 405;
+    ret->now_ns = time_now_ns();
+    if (rc == -ERR_OBJECT_MISSING) {
+        error_clear(err);
+        return 0;
+    }
+    if (rc < 0 && !hidden) return rc;
+    const bool ended = ret->r.mode != STORE_LOCK_NONE && ret->r.until_ns <= ret->now_ns;
+    snprintf(n.id, sizeof n.id, "%s", hidden || ended ? "" : "null");
+    if (hidden || ended) {
+        struct error e = ERROR_INIT;
+        int listed = s3_list_versions(&s->base, key, see_newest, &n, &e);
+        if (listed < 0) {
+            *err = e;
+            return listed;
+        }
+        if (hidden && n.id[0]) return rc;
+        error_clear(err);
+    }
+    snprintf(ret->id, sizeof ret->id, "%s", n.id);
+    return 0;
+}
+
+/* Who may not read an object may yet be told of its lock. Who is told nothing must not take it for free. */
+static int look_at_top(struct s3_store *s, const char *key, struct top *ret, struct error *err) {
+    const bool settings = atomic_load(&s->no_head);
+    *ret = (struct top){.r = {.mode = STORE_LOCK_NONE}};
+    int rc = settings ? top_by_settings(s, key, ret, err) : top_by_head(s, key, ret, err);
+    if (rc != -ERR_S3_DENIED) return rc;
+    error_clear(err);
+    *ret = (struct top){.r = {.mode = STORE_LOCK_NONE}};
+    rc = settings ? top_by_head(s, key, ret, err) : top_by_settings(s, key, ret, err);
+    if (rc == 0) atomic_store(&s->no_head, !settings);
+    return rc;
+}
+
 int s3_reclaim(struct store *st, const char *key, int64_t *ret_until_ns, struct error *err) {
     struct s3_store *s = (struct s3_store *)st;
-    struct store_retention r = {.mode = STORE_LOCK_NONE};
-    char what[S3_KEY_BYTES_MAX], id[STORE_VERSION_BYTES] = "";
+    struct top top;
     bool kept;
-    struct error e = ERROR_INIT;
     *ret_until_ns = 0;
     int rc = s3_kept(st, &kept, err);
     if (rc < 0) return rc;
-    if (!kept) return s3_remove(st, key, err);
-    snprintf(what, sizeof what, "look at the object %s", key);
-    struct s3_call c = {.what = what, .action = "s3:GetObject", .method = "HEAD", .key = key, .expected = {404, 403}};
-    rc = s3_call(s, &c, err);
-    int status = c.answer.status;
-    int64_t now = c.answer.date_ns ? c.answer.date_ns : time_now_ns();
-    if (rc == 0 && status / 100 == 2) {
-        const char *v = http_header(&c.answer, "x-amz-version-id");
-        snprintf(id, sizeof id, "%s", v ? v : "");
-        read_headers(&c.answer, &r);
-    }
-    s3_call_free(&c);
-    if (rc < 0 || status == 404) return rc;
-    if (r.held) {
+    if (!kept && s->base.locks.mode == STORE_LOCK_NONE) return s3_remove(st, key, err);
+    rc = look_at_top(s, key, &top, err);
+    if (rc < 0 || !top.id[0]) return rc;
+    if (top.r.held) {
         *ret_until_ns = INT64_MAX;
-    } else if (r.mode != STORE_LOCK_NONE && r.until_ns > now) {
-        *ret_until_ns = r.until_ns;
-    } else if (r.mode != STORE_LOCK_NONE && id[0]) {
-        rc = erase(s, key, id, &e);
-        if (rc == -ERR_S3_LOCKED) {
-            *ret_until_ns = INT64_MAX;
-            rc = 0;
-        } else if (rc == -ERR_S3_DENIED) {
-            rc =
-                s3_remove(st, key, err); /* who may not erase may still hide it, for the bucket's own rules to expire */
-        } else if (rc < 0)
-            *err = e;
-    } else {
-        rc = s3_remove(st, key, &e);
-        if (rc == -ERR_S3_LOCKED) {
-            *ret_until_ns = INT64_MAX;
-            rc = 0;
-        } else if (rc < 0)
-            *err = e;
+        return 0;
+    }
+    const bool locked = top.r.mode != STORE_LOCK_NONE;
+    if (locked && top.r.until_ns > top.now_ns) {
+        *ret_until_ns = top.r.until_ns;
+        return 0;
+    }
+    rc = locked ? erase(s, key, top.id, err) : s3_remove(st, key, err);
+    if (rc == -ERR_S3_LOCKED || (locked && rc == -ERR_S3_DENIED)) {
+        *ret_until_ns = INT64_MAX;
+        error_clear(err);
+        rc = 0;
     }
     return rc;
 }

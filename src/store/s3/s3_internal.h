@@ -65,6 +65,7 @@ struct s3_store {
     struct store_access access;
     atomic_bool no_checksum; /* this server refuses x-amz-checksum-sha256 */
     atomic_bool no_batch;    /* it removes objects one by one only */
+    atomic_bool no_head;     /* these credentials may read the locks of objects, but not the objects */
     atomic_uint_fast64_t asked[STORE_VERBS], bytes_sent, bytes_received;
     atomic_bool closing;
     atomic_bool bucket_seen; /* something was found there, so what is missing is an object */
@@ -234,7 +235,7 @@ int s3_restore_version(struct store *, const char *key, const char *id, struct e
 bool s3_pin_first(struct store *, const char *key);
 int s3_retention(struct store *, const char *key, struct store_retention *ret, struct error *) PK_CHECK;
 int s3_retain(struct store *, const char *key, const struct store_retention *want, struct error *) PK_CHECK;
-int s3_hold(struct store *, const char *key, bool on, struct error *) PK_CHECK;
+int s3_may_shorten(struct store *, const char *key, bool *ret, struct error *) PK_CHECK;
 int s3_reclaim(struct store *, const char *key, int64_t *ret_until_ns, struct error *) PK_CHECK;
 int s3_bucket(struct store *, struct store_bucket *ret, struct error *) PK_CHECK;
 int s3_kept(struct store *, bool *ret, struct error *) PK_CHECK;
