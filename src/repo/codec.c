@@ -102,6 +102,13 @@ void codec_free(struct codec *c) {
     seam_free(c);
 }
 
+void codec_room_limit(struct codec *c, size_t most) {
+    if (c->room_cap <= most) return;
+    seam_free(c->room);
+    c->room = NULL;
+    c->room_cap = 0;
+}
+
 uint8_t *codec_room(struct codec *c, size_t n) {
     if (c->room_cap >= n && c->room) return c->room;
     seam_free(c->room);

@@ -15,6 +15,7 @@ void codec_free(struct codec *c);
 /* `n` bytes that stay with the codec, for what is about to be decoded: fresh memory for each frame costs the system
  * more than to open a small one. Valid until the next call or codec_free; NULL without memory. */
 uint8_t *codec_room(struct codec *c, size_t n);
+void codec_room_limit(struct codec *c, size_t most); /* a larger one is given back */
 /* What the next frames are made of, until said otherwise: how far level 1 looks for repeats. Any content at first. No
  * matter for decoding. */
 enum codec_content { CODEC_ANY, CODEC_PAGES, CODEC_WAL };

@@ -95,6 +95,7 @@ static void frame_settle(struct fetcher *f, struct cached_frame *c) {
     if (!c->seat) return;
     for (unsigned i = 0; i < BEGUN; i++)
         if (f->begun[i] == c) f->begun[i] = NULL;
+    codec_room_limit(c->seat->codec, SPARE_MIN);
     c->seat->next = f->seats;
     f->seats = c->seat;
     c->seat = NULL;
@@ -342,6 +343,7 @@ static int begin(struct fetcher *f, struct pack_in *in, struct cached_frame *c, 
     c->have = (uint32_t)have;
     c->seat = seat;
     pthread_mutex_lock(&f->lock);
+    c->used = ++f->clock; /* or it would be the first to lose its decoder */
     struct cached_frame **at = NULL;
     for (unsigned i = 0; i < BEGUN; i++) {
         struct cached_frame **b = &f->begun[i];

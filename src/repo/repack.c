@@ -6,8 +6,8 @@
 #define MOVE_SHARE 6  /* a pack is sooner read whole than in pieces, one after the other */
 #define MOVERS 2      /* threads that read packs beside the caller: what one waits for, the others do not */
 /* A frame goes as it is, compressed no second time, when no more than a quarter of it is dead; of those that are up to
- * half dead as many as leave no more than an eighth of all that was moved so far dead. Either way no more than a
- * quarter is of what is moved together, which as a whole is not moved again at 0.7. */
+ * half dead as many as leave no more than an eighth of all that was moved so far dead. Either way about a
+ * quarter at the most is of what is moved together, which as a whole is not moved again at 0.7. */
 #define WASTE_SHARE 4
 #define WASTE_SHARE_MAX 2
 #define WASTE_SHARE_ALL 8

@@ -235,7 +235,7 @@ int wal_pages_check(const struct wal_pages *w, uint64_t until, struct error *err
     const char *why = NULL;
     uint64_t lsn = 0;
     if (w->fault && w->fault_lsn < until) why = w->fault, lsn = w->fault_lsn;
-    if (w->zeros && until <= begin + w->segment_bytes && w->zeros_lsn < until) why = "it is zeros", lsn = w->zeros_lsn;
+    if (w->zeros && until < begin + w->segment_bytes && w->zeros_lsn < until) why = "it is zeros", lsn = w->zeros_lsn;
     if (!why) return 0;
     wal_name_format(&w->name, name);
     wal_lsn_format(lsn, at);

@@ -59,7 +59,8 @@ static int setting(struct s3_store *s, const char *key, const char *query, const
     s3_call_free(&c);
     if (rc == 0) return xml_walk(buf_bytes(&text), take, ret, err);
     bool none = (status == 404 || status == 400) &&
-                (strcasestr(e.text, "ObjectLockConfiguration") || strcasestr(e.text, "Object Lock Configuration"));
+                (strcasestr(e.text, "ObjectLockConfiguration") || strcasestr(e.text, "Object Lock Configuration") ||
+                 strcasestr(e.text, "object lock not configured"));
     if (none || status == 501) return 0;
     *err = e;
     return rc;
@@ -69,9 +70,14 @@ static int setting(struct s3_store *s, const char *key, const char *query, const
 static int by_settings(struct s3_store *s, const char *key, bool past, struct store_retention *ret, int *ret_status,
                        struct error *err) {
     int rc = setting(s, key, "retention=", "s3:GetObjectRetention", past, ret, ret_status, err);
-    if (rc == 0 && ret->mode == STORE_LOCK_NONE)
+    if (rc == 0 && ret->until_ns <= time_now_ns())
         rc = setting(s, key, "legal-hold=", "s3:GetObjectLegalHold", past, ret, ret_status, err);
     return rc;
+}
+
+/* Not every server says so of a version that is asked for by name, nor to who may read objects and not their locks. */
+static bool untold(const struct s3_store *s, const struct store_retention *r) {
+    return r->mode == STORE_LOCK_NONE && s->base.locks.mode != STORE_LOCK_NONE;
 }
 
 static int by_head(struct s3_store *s, const char *key, struct store_retention *ret, struct error *err) {
@@ -82,8 +88,7 @@ static int by_head(struct s3_store *s, const char *key, struct store_retention *
     int rc = s3_call_past(s, &c, err);
     if (rc == 0) read_headers(&c.answer, ret);
     s3_call_free(&c);
-    /* Not every server says so of a version that is asked for by name. */
-    if (rc == 0 && ret->mode == STORE_LOCK_NONE && s3_pinned(s, key, id))
+    if (rc == 0 && ret->mode == STORE_LOCK_NONE && (s3_pinned(s, key, id) || untold(s, ret)))
         rc = by_settings(s, key, true, ret, &status, err);
     return rc;
 }
@@ -210,6 +215,7 @@ struct top {
 
 static int top_by_head(struct s3_store *s, const char *key, struct top *ret, struct error *err) {
     char what[S3_KEY_BYTES_MAX];
+    int status;
     snprintf(what, sizeof what, "look at the object %s", key);
     struct s3_call c = {.what = what, .action = "s3:GetObject", .method = "HEAD", .key = key, .expected = {404}};
     int rc = s3_call(s, &c, err);
@@ -220,6 +226,7 @@ static int top_by_head(struct s3_store *s, const char *key, struct top *ret, str
         read_headers(&c.answer, &ret->r);
     }
     s3_call_free(&c);
+    if (rc == 0 && ret->id[0] && untold(s, &ret->r)) rc = by_settings(s, key, false, &ret->r, &status, err);
     return rc;
 }
 
@@ -273,6 +280,10 @@ int s3_reclaim(struct store *st, const char *key, int64_t *ret_until_ns, struct 
     if (rc < 0) return rc;
     if (!kept && s->base.locks.mode == STORE_LOCK_NONE) return s3_remove(st, key, err);
     rc = look_at_top(s, key, &top, err);
+    if (rc == -ERR_S3_DENIED && s->base.locks.mode == STORE_LOCK_NONE) {
+        error_clear(err); /* nobody asked for locks; where versions are kept this only hides it */
+        return s3_remove(st, key, err);
+    }
     if (rc < 0 || !top.id[0]) return rc;
     if (top.r.held) {
         *ret_until_ns = INT64_MAX;

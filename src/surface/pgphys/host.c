@@ -183,7 +183,6 @@ static int between(struct host *h, struct error *err) {
     pgphys_position_init(&position, s->c);
     r->position = &position;
     rc = pgphys_read_all(&h->reading, err);
-    if (rc == 0 && position.err.code) *err = position.err, rc = -(int)err->code;
     pgphys_position_free(&position);
     if (rc == 0) rc = manifest_begin(h, err);
     if (rc == 0) rc = config_put(h, err);

@@ -1,5 +1,6 @@
 /* PostgreSQL's page checksum, from the description at the head of its storage/checksum_impl.h: 32 FNV-1a sums side by
  * side, each with a last look at the bits that multiplication loses, folded into 16 bits that are never 0. */
+#include "base/time.h"
 #include "surface/pgphys/pgphys_internal.h"
 
 #define LANES 32
@@ -10,6 +11,8 @@
 #define PAGE_UPPER_AT 14
 #define POSITION_LOOKS 2
 #define POSITION_PAUSE_MS 2
+#define FAR_BYTES (UINT64_C(4) << 30)
+#define FAR_NS (NS_PER_S / 10)
 
 typedef uint32_t lane8 __attribute__((vector_size(32)));
 
@@ -104,12 +107,22 @@ void pgphys_position_free(struct pgphys_position *p) {
     p->c = NULL;
 }
 
+int pgphys_position_told(struct pgphys_position *p, struct error *err) {
+    pthread_mutex_lock(&p->lock);
+    if (p->err.code) *err = p->err;
+    pthread_mutex_unlock(&p->lock);
+    return err->code ? -(int)err->code : 0;
+}
+
 /* A standby tells of a record when all of it is replayed, and its page may be on disk by then. */
 bool pgphys_position_reaches(struct pgphys_position *p, uint64_t lsn) {
     pthread_mutex_lock(&p->lock);
     for (int i = 0; i < POSITION_LOOKS && p->at < lsn && !p->err.code; i++) {
+        /* so far that no server writes it meanwhile: of many such pages each would be a question */
+        if (lsn - p->at > FAR_BYTES && time_monotonic_ns() - p->asked_ns < FAR_NS) break;
         if (i) pgphys_pause(POSITION_PAUSE_MS);
         (void)!pgphys_wal_position(p->c, &p->at, &p->err);
+        p->asked_ns = time_monotonic_ns();
     }
     const bool is = p->at >= lsn || p->err.code;
     pthread_mutex_unlock(&p->lock);

@@ -48,12 +48,14 @@ struct pgphys_position {
     PGconn *c; /* which nobody else uses meanwhile */
     pthread_mutex_t lock;
     uint64_t at;      /* as it was told last */
+    int64_t asked_ns; /* when */
     struct error err; /* it could not be told: what was judged since does not count */
 };
 void pgphys_position_init(struct pgphys_position *p, PGconn *c);
 void pgphys_position_free(struct pgphys_position *p);
 /* Of a page that was read before: whether the server can have written it. Any thread. */
 bool pgphys_position_reaches(struct pgphys_position *p, uint64_t lsn);
+int pgphys_position_told(struct pgphys_position *p, struct error *err) PK_CHECK; /* the failure of what was asked */
 /* Where WAL is flushed to; of a standby where it is received or replayed to. session.c */
 int pgphys_wal_position(PGconn *c, uint64_t *ret, struct error *err) PK_CHECK;
 

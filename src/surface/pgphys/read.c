@@ -242,6 +242,7 @@ static int file_into(struct file *f, struct error *err) {
         rc = ops->restart(f->item, err);
     }
     if (rc == 0 && !same) rc = content(f, err);
+    if (rc == 0 && f->pages.position) rc = pgphys_position_told(f->pages.position, err);
     return rc == 0 ? file_end(f, same, err) : rc;
 }
 

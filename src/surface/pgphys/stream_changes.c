@@ -290,6 +290,10 @@ static int changed(struct stream_base *b, uint64_t block, struct error *err) {
 
 static void missed(struct stream_base *b, uint64_t block) {
     struct stream_incremental *k = b->incremental;
+    if (k->hints) {
+        k->hinted++;
+        return;
+    }
     if (!k->missed++)
         snprintf(k->missed_first, sizeof k->missed_first, "block %llu of %.120s", (unsigned long long)block,
                  (const char *)b->name.ptr);
@@ -308,9 +312,10 @@ static int page_compare(struct stream_base *b, const uint8_t *is, const uint8_t 
     memcpy(&upper, is + 14, sizeof upper);
     const uint64_t lsn = (uint64_t)half[0] << 32 | half[1];
     if (!upper) return 0;
-    if (lsn < k->former_lsn) missed(b, block);
+    /* A record that ends where the former one began was in it. */
+    if (lsn <= k->former_lsn) missed(b, block);
     /* what was written since the backup began is in its own WAL */
-    return lsn >= k->former_lsn && lsn < b->start_lsn ? changed(b, block, err) : 0;
+    return lsn > k->former_lsn && lsn < b->start_lsn ? changed(b, block, err) : 0;
 }
 
 int stream_compared_pages(struct stream_base *b, struct bytes pages, struct error *err) {

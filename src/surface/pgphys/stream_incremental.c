@@ -168,7 +168,7 @@ int stream_incremental_give_up(struct stream_base *b, PGconn *c, struct error *w
 int stream_incremental_facts(const struct stream_base *b, const char *start_time, json_t *facts, struct error *err) {
     static const char *const modes[] = {"all", "all_compared", "changes"};
     const struct stream_incremental *k = b->incremental;
-    const bool missed = k->missed && !k->hints;
+    const bool missed = k->missed > 0;
     if (!json_object_get(b->ctx->settings, "incremental")) return 0;
     char of[24], text[400];
     wal_lsn_format(k->former_lsn, of);
@@ -184,7 +184,8 @@ int stream_incremental_facts(const struct stream_base *b, const char *start_time
     }
     if (rc == 0 && k->mode == STREAM_ALL_COMPARED) {
         rc = json_put_int(o, "blocks_compared", (int64_t)k->compared_blocks, err);
-        if (rc == 0) rc = json_put_int(o, k->hints ? "changed_without_wal" : "missed", (int64_t)k->missed, err);
+        if (rc == 0 && k->hints) rc = json_put_int(o, "changed_without_wal", (int64_t)k->hinted, err);
+        if (rc == 0) rc = json_put_int(o, "missed", (int64_t)k->missed, err);
         if (rc == 0 && k->missed) rc = json_put_int(o, "missed_files", (int64_t)k->missed_files, err);
         if (rc == 0) rc = json_put_str(o, "summaries", k->summaries[0] ? k->summaries : "compared", err);
         if (rc == 0 && missed) rc = json_put(o, "distrusted", json_true(), err);

@@ -47,7 +47,7 @@ struct stream_incremental {
     uint64_t missed_here;
     struct stream_change file; /* of which relation it is */
     /* of all */
-    uint64_t files_same, blocks_sent, blocks_kept, compared_blocks, missed, missed_files;
+    uint64_t files_same, blocks_sent, blocks_kept, compared_blocks, missed, missed_files, hinted;
     struct stream_change *changed; /* of STREAM_ALL_COMPARED, in no order */
     size_t changed_n, changed_cap;
     uint64_t changed_more; /* beyond what is kept: never asked for */

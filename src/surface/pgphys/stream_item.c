@@ -173,10 +173,8 @@ static int pages_end(struct stream_base *b, struct error *err) {
     b->pages_checked += p->checked;
     b->pages_unchecked += p->skipped;
     b->bad_pages += p->bad_count;
-    if (p->position && p->position->err.code) {
-        *err = p->position->err;
-        return -(int)err->code;
-    }
+    int told = p->position ? pgphys_position_told(p->position, err) : 0;
+    if (told < 0) return told;
     if (!p->bad_count) return 0;
     b->bad_file_count++;
     json_t *o = json_object(), *blocks = json_array();

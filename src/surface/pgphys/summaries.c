@@ -106,11 +106,13 @@ static int contents(struct stream_base *b, PGconn *ask, struct error *err) {
         !PQsetSingleRowMode(ask))
         return pg_result_error(ask, NULL, err, "ask for the summaries of the WAL");
     PGresult *r;
+    unsigned rows = 0;
     int rc = 0;
     for (; (r = PQgetResult(ask)); PQclear(r)) {
         const ExecStatusType status = PQresultStatus(r);
         if (rc == 0 && status != PGRES_SINGLE_TUPLE && status != PGRES_TUPLES_OK)
             rc = pg_result_error(ask, r, err, "ask for the summaries of the WAL");
+        if (rc == 0 && ++rows % 4096 == 0) rc = stop_check(err);
         if (rc < 0 || PQntuples(r) != 1) continue;
         const struct stream_change c = {.space = number(r, 0),
                                         .database = number(r, 1),

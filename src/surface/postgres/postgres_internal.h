@@ -60,7 +60,8 @@ int pg_query(PGconn *c, PGresult **ret, struct error *err, const char *sql, int 
  * never): the server is told to give the query up, and the answer is ERR_INTERRUPTED or ERR_TERMINATED. Not limited:
  * however long it takes. */
 void pg_patience(bool limited, const atomic_bool *in_vain);
-/* *ret is what PQexecParams would give, NULL when it cannot be sent. */
+/* *ret is what PQexecParams would give, NULL when it cannot be sent. After a query was given up nothing more is asked
+ * over the connection: the server may be told of it late. */
 int pg_exec(PGconn *c, const char *sql, int n, const char *const *params, PGresult **ret, struct error *err) PK_CHECK;
 int pg_command(PGconn *c, struct error *err, const char *fmt, ...) PK_CHECK PK_PRINTF(3, 4);
 int pg_result_error(PGconn *c, const PGresult *r, struct error *err, const char *what) PK_CHECK;
