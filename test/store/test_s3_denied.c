@@ -2,6 +2,7 @@
  */
 #include "store_test.h"
 
+#include "base/time.h"
 #include "harness/http_server.h"
 #include "store/s3/s3_internal.h"
 #include "store/s3/where.h"
@@ -196,6 +197,60 @@ static void an_address_says_where_a_policy_holds(void **state) {
     FAILS(ERR_USAGE, "bucket's name", s3_where("s3://x", &w, e));
 }
 
+#define FOUND                                                                                                          \
+    { .bytes = HEAD("200 OK") "Content-Length: 3\r\nx-amz-version-id: v1\r\n\r\n" }
+#define SAYS(status, body)                                                                                             \
+    { .bytes = HEAD(status) "Connection: close\r\n\r\n" body, .hang_up = true }
+#define UNTIL(mode, date)                                                                                              \
+    SAYS("200 OK", "<Retention><Mode>" mode "</Mode><RetainUntilDate>" date "</RetainUntilDate></Retention>")
+#define NO_LOCKS /* as Ceph has it */                                                                                  \
+    SAYS("400 Bad Request",                                                                                            \
+         "<Error><Code>InvalidRequest</Code><Message>bucket object lock not configured</Message></Error>")
+
+static void a_lock_that_is_not_told_is_asked_for(void **state) {
+    (void)state;
+    static const struct store_locks locks = {
+        .mode = STORE_LOCK_COMPLIANCE, .rules = {{"packs/", 3600 * NS_PER_S}}, .count = 1};
+    static const struct {
+        struct http_answer says[4];
+        unsigned n;
+        int code;
+        enum store_lock mode;
+        bool held;
+    } t[] = {
+        {{FOUND, UNTIL("COMPLIANCE", "2099-01-01T00:00:00Z")}, 2, 0, STORE_LOCK_COMPLIANCE, false},
+        {{FOUND, DENIED, DENIED},
+         3,
+         ERR_S3_DENIED,
+         STORE_LOCK_NONE,
+         false}, /* it may read objects, and not their locks */
+        {{DENIED_HEAD, DENIED, UNTIL("GOVERNANCE", "2099-01-01T00:00:00Z")}, 3, 0, STORE_LOCK_GOVERNANCE, false},
+        {{DENIED_HEAD, DENIED, UNTIL("GOVERNANCE", "2020-01-01T00:00:00Z"),
+          SAYS("200 OK", "<LegalHold><Status>ON</Status></LegalHold>")},
+         4,
+         0,
+         STORE_LOCK_GOVERNANCE,
+         true},
+        {{DENIED_HEAD, DENIED, NO_LOCKS, NO_LOCKS}, 4, 0, STORE_LOCK_NONE, false},
+        {{DENIED_HEAD, DENIED, DENIED}, 3, ERR_S3_DENIED, STORE_LOCK_NONE, false},
+    };
+    for (size_t i = 0; i < sizeof t / sizeof *t; i++) {
+        struct http_server *h = http_server_start(t[i].says, t[i].n);
+        struct store *s = open_at(h);
+        struct store_retention r = {0};
+        struct error err = ERROR_INIT;
+        store_set_locks(s, &locks);
+        int rc = store_retention(s, "packs/x", &r, &err);
+        if (rc != -t[i].code) print_error("%zu: %s\n", i, err.text);
+        assert_int_equal(rc, -t[i].code);
+        assert_int_equal(http_server_requests(h), t[i].n);
+        if (rc == 0) assert_int_equal(r.mode, t[i].mode);
+        if (rc == 0) assert_int_equal(r.held, t[i].held);
+        store_close(s);
+        http_server_stop(h);
+    }
+}
+
 int main(void) {
     struct error err = ERROR_INIT;
     if (crypto_init(&err) < 0) return 1;
@@ -212,6 +267,7 @@ int main(void) {
         cmocka_unit_test(versions_that_may_not_be_listed_may_be_there),
         cmocka_unit_test(what_is_stored_tells_of_versions),
         cmocka_unit_test(a_port_that_wants_tls_says_so),
+        cmocka_unit_test(a_lock_that_is_not_told_is_asked_for),
         cmocka_unit_test(an_address_says_where_a_policy_holds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
