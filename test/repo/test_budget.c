@@ -10,6 +10,7 @@
 
 #define BIG (8u << 20)
 #define PACKS_MAX 32
+#define HOUR_NS (INT64_C(3600) * 1000000000)
 #define AT_ONCE_MAX 2 /* packs that are hashed side by side, and so taken on together */
 
 static uint8_t *noise;
@@ -20,14 +21,18 @@ static int any_finding(void *ctx, const struct check_finding *f, struct error *e
     return 0;
 }
 
-/* One run that has room for next to nothing; every run takes on something. */
-static struct check_totals checked_once(struct kit *k, enum verify_level level, unsigned *findings) {
+static struct check_totals checked_for(struct kit *k, enum verify_level level, struct check_budget budget,
+                                       unsigned *findings) {
     struct error err = ERROR_INIT;
     struct check_totals t;
-    const struct check_budget one = {.bytes = 1, .window_ns = INT64_C(3600) * 1000000000};
-    struct check_options o = {.level = level, .budget = &one, .threads = 2, .ctx = findings, .finding = any_finding};
+    struct check_options o = {.level = level, .budget = &budget, .threads = 2, .ctx = findings, .finding = any_finding};
     kit_ok(repo_check(k->repo, &o, &t, &err), &err);
     return t;
+}
+
+/* One run that has room for next to nothing; every run takes on something. */
+static struct check_totals checked_once(struct kit *k, enum verify_level level, unsigned *findings) {
+    return checked_for(k, level, (struct check_budget){.bytes = 1, .window_ns = HOUR_NS}, findings);
 }
 
 static struct checked memory_of(struct kit *k) {
@@ -128,6 +133,27 @@ static void what_is_new_goes_before_what_was_seen(void **state) {
     kit_end(&k);
 }
 
+static void a_budget_of_time_ends_as_one_of_bytes_does(void **state) {
+    struct kit k;
+    struct kit_item it[] = {{"a", CONTENT_FILE, noise, BIG}};
+    unsigned findings = 0;
+    uint64_t runs = 0;
+    (void)state;
+    kit_begin(&k);
+    kit_backup(&k, "t", it, 1, true, NULL);
+    struct check_totals t;
+    do {
+        t = checked_for(&k, VERIFY_DECODE, (struct check_budget){.ns = 1, .window_ns = HOUR_NS}, &findings);
+        assert_in_range(t.packs - t.packs_left, 1, AT_ONCE_MAX);
+        assert_true(++runs <= t.packs);
+    } while (!t.oldest_ns);
+    assert_true(runs >= t.packs / AT_ONCE_MAX);
+    t = checked_for(&k, VERIFY_DECODE, (struct check_budget){.ns = HOUR_NS, .window_ns = HOUR_NS}, &findings);
+    assert_int_equal(t.packs_left, 0);
+    assert_int_equal(findings, 0);
+    kit_end(&k);
+}
+
 int main(void) {
     noise = malloc(BIG);
     if (!noise) abort();
@@ -135,6 +161,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_seen_longest_ago_comes_first),
         cmocka_unit_test(what_is_new_goes_before_what_was_seen),
+        cmocka_unit_test(a_budget_of_time_ends_as_one_of_bytes_does),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     free(noise);

@@ -564,14 +564,22 @@ static int scrub_finding(void *ctx, const char *object, enum check_result r, con
     return on_finding(ctx, object, r, why, false, err);
 }
 
-static struct scrub_totals scrubbed(struct kit *k, struct heard *h, uint64_t budget) {
+static struct scrub_totals scrubbed_for(struct kit *k, struct heard *h, uint64_t budget, int64_t budget_ns) {
     struct error err = ERROR_INIT;
     struct scrub_totals t;
-    struct scrub_options o = {
-        .threads = 2, .cache_dir = k->cache_dir, .budget_bytes = budget, .ctx = h, .finding = scrub_finding};
+    struct scrub_options o = {.threads = 2,
+                              .cache_dir = k->cache_dir,
+                              .budget_bytes = budget,
+                              .budget_ns = budget_ns,
+                              .ctx = h,
+                              .finding = scrub_finding};
     memset(h, 0, sizeof *h);
     kit_ok(repo_scrub(k->store, &o, &t, &err), &err);
     return t;
+}
+
+static struct scrub_totals scrubbed(struct kit *k, struct heard *h, uint64_t budget) {
+    return scrubbed_for(k, h, budget, 0);
 }
 
 static void a_scrub_needs_no_key(void **state) {
@@ -617,7 +625,7 @@ static void a_budget_comes_round(void **state) {
     struct scrub_totals t;
     assert_true(n > 4);
     do {
-        t = scrubbed(&k, &h, 1);
+        t = runs % 2 ? scrubbed_for(&k, &h, 0, 1) : scrubbed(&k, &h, 1); /* of time, of bytes */
         assert_int_equal(t.result, CHECK_NOT_CHECKED);
         assert_int_equal(t.packs_left, n - 1);
         assert_true(++runs <= n);
