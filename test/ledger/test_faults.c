@@ -28,10 +28,14 @@ static int append_once(struct fixture *f, const char *text, struct error *err) {
     return rc;
 }
 
-/* Two entries again, and a cache that knows them, so that every run makes the same calls. */
+/* Two entries again, nothing that was left unfinished, and a cache that knows them, so that every run makes the same
+ * calls. */
 static void go_back(struct fixture *f) {
     struct error err;
+    char tmp[192];
+    fixture_path(f, "tmp", tmp);
     EXPECT_OK(store_remove(f->store, "log/0000000000000002", &err), err);
+    EXPECT_OK(io_remove_tree(AT_FDCWD, tmp, &err), err);
     EXPECT_OK(io_remove_tree(AT_FDCWD, f->cache, &err), err);
     assert_int_equal(clean_size(f, true), 2);
 }
