@@ -64,10 +64,12 @@ void local_tidy(struct store *st) {
         io_close(&fd);
         return;
     }
-    const int64_t oldest = time_now_ns() - STALE_NS;
+    struct stat is;
+    /* By the clock that dates the files, which need not be this host's. */
+    const bool dated = seam_utimensat(s->root, "tmp", NULL, 0) == 0 && seam_fstat(fd, &is) == 0;
+    const int64_t oldest = dated ? is.st_mtim.tv_sec * NS_PER_S + is.st_mtim.tv_nsec - STALE_NS : INT64_MIN;
     struct dirent *e;
-    while ((e = seam_readdir(d)) != NULL) {
-        struct stat is;
+    while (dated && (e = seam_readdir(d)) != NULL) {
         if (!is_tmp_name(e->d_name) || seam_fstatat(fd, e->d_name, &is, AT_SYMLINK_NOFOLLOW) < 0) continue;
         if (S_ISREG(is.st_mode) && is.st_mtim.tv_sec * NS_PER_S + is.st_mtim.tv_nsec < oldest)
             (void)seam_unlinkat(fd, e->d_name, 0);
