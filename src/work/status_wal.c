@@ -71,7 +71,8 @@ static int bases_walk(struct work *w, const struct wal_view *v, struct status_ro
             break;
         }
         newest = false;
-        if (p->completed_ns < r->wal.first_ns || !r->wal.first_ns) r->wal.first_ns = p->completed_ns;
+        const int64_t end_ns = b.end_ns ? b.end_ns : p->completed_ns;
+        if (end_ns < r->wal.first_ns || !r->wal.first_ns) r->wal.first_ns = end_ns;
     }
     return rc;
 }

@@ -125,6 +125,7 @@ int wal_place_ranges(const struct wal_place *p, size_t n, uint32_t segment_bytes
 struct wal_base { /* a physical backup: recovery from it reads WAL from `lsn` on */
     uint64_t system, lsn;
     uint32_t timeline;
+    int64_t end_ns; /* it leads to every instant from then on; 0: it does not tell */
 };
 /* By the root of its snapshot. False: it does not tell. */
 bool wal_base_of(const json_t *root, struct wal_base *ret);

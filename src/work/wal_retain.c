@@ -19,8 +19,10 @@ bool wal_base_of(const json_t *root, struct wal_base *ret) {
     const json_t *facts = json_object_get(root, "facts");
     const char *system = json_string_value(json_object_get(facts, "system_identifier"));
     const char *lsn = json_string_value(json_object_get(facts, "start_lsn"));
+    const char *end = json_string_value(json_object_get(facts, "stop_time"));
     json_int_t timeline = json_integer_value(json_object_get(facts, "timeline"));
     ret->timeline = (uint32_t)timeline;
+    if (!end || !time_parse(end, &ret->end_ns)) ret->end_ns = 0;
     return system && lsn && timeline > 0 && timeline <= UINT32_MAX && wal_system_parse(system, &ret->system) &&
            wal_lsn_parse(lsn, &ret->lsn);
 }

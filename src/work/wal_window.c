@@ -41,6 +41,7 @@ static int bases_read(struct work *w, const char *environment, const char *surfa
             error_clear(err);
             rc = 0;
         }
+        if (tells && x.at.end_ns) x.end_ns = x.at.end_ns;
         if (rc == 0 && tells) rc = mem_grow((void **)&b->items, &b->cap, b->n + 1, sizeof *b->items, err);
         if (rc == 0 && tells) b->items[b->n++] = x;
     }
