@@ -36,12 +36,13 @@ static void on_note(void *ctx, enum note_kind kind, struct bytes name, const cha
     snprintf(h->text + at, sizeof h->text - at, "%.*s: %s\n", (int)name.len, (const char *)name.ptr, text);
 }
 
-static int capture(struct cluster *c, struct fake *f, struct heard *heard, struct capture_result *ret,
-                   struct error *err) {
+typedef int (*capture_way)(const struct surface_context *, struct sink *, struct capture_result *, struct error *);
+static int captured(capture_way way, struct cluster *c, struct fake *f, struct heard *heard, struct capture_result *ret,
+                    struct error *err) {
     struct surface_context ctx;
     *heard = (struct heard){0};
     cluster_context(c, &ctx, (struct surface_events){heard, on_progress, on_note});
-    int rc = pgphys_capture_stream(&ctx, fake_sink(f), ret, err);
+    int rc = way(&ctx, fake_sink(f), ret, err);
     cluster_context_free(&ctx);
     if (rc == 0)
         rc = fake_seal(f, err);
@@ -50,18 +51,14 @@ static int capture(struct cluster *c, struct fake *f, struct heard *heard, struc
     return rc;
 }
 
+static int capture(struct cluster *c, struct fake *f, struct heard *heard, struct capture_result *ret,
+                   struct error *err) {
+    return captured(pgphys_capture_stream, c, f, heard, ret, err);
+}
+
 static int capture_host(struct cluster *c, struct fake *f, struct heard *heard, struct capture_result *ret,
                         struct error *err) {
-    struct surface_context ctx;
-    *heard = (struct heard){0};
-    cluster_context(c, &ctx, (struct surface_events){heard, on_progress, on_note});
-    int rc = pgphys_capture_host(&ctx, fake_sink(f), ret, err);
-    cluster_context_free(&ctx);
-    if (rc == 0)
-        rc = fake_seal(f, err);
-    else
-        fake_abandon(f);
-    return rc;
+    return captured(pgphys_capture_host, c, f, heard, ret, err);
 }
 
 static void result_free(struct capture_result *r) {
